@@ -1,0 +1,75 @@
+"""Batch engine: `snakemake -c2 outputs/laptop/report.html` runs what is missing, and resumes after a failure.
+
+A run is done when its manifest.json is there. It is made again when its notebook, its own parameters or an
+earlier run changed.
+"""
+
+import os
+import sys
+from dataclasses import asdict
+
+from blossom import params, paths
+
+OUTPUTS = config.get("outputs", "outputs")
+RECIPES = str(config.get("recipes", "base,blossom-bi,blossom-bi-biSFT")).split(",")
+MANIFEST = OUTPUTS + "/{scale}/{recipe}/{stage}/manifest.json"
+SCALE = config.get("scale", "laptop")
+
+# What training and scoring need of the processor: both cores, huge pages (1.2 times faster heads), no progress noise.
+os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+
+
+wildcard_constraints:
+    scale=r"[\w.-]+",
+    recipe=r"[\w.-]+",
+    stage="|".join(params.STAGES),
+
+
+def earlier(w):
+    """The manifests a run needs: its notebook's earlier stages, by the recipe's own file and its parents'."""
+    if w.stage == "07_report":
+        return [MANIFEST.format(scale=w.scale, recipe=r, stage=s) for r in RECIPES for s in params.recipe(r).stages]
+    needed = []
+    start = params.starting_stage(w.recipe, w.stage)
+    if start:
+        needed.append(start)
+    if w.stage == "06_qualitative_eval":
+        other = params.starting_stage(effective(w).compare_with, w.stage)
+        needed += [other] if other else []
+    return [MANIFEST.format(scale=w.scale, recipe=r, stage=s) for r, s in dict.fromkeys(needed)]
+
+
+def effective(w):
+    return params.effective(w.stage, w.scale, w.recipe, outputs=OUTPUTS)
+
+
+def files(w):
+    recipe = "" if w.stage == "07_report" else f"-f params/recipes/{w.recipe}.yaml"
+    own = f"-p recipe {w.recipe}" + (f" -y 'recipes: [{', '.join(RECIPES)}]'" if w.stage == "07_report" else "")
+    return f"-f params/scales/{w.scale}.yaml {recipe} {own}"
+
+
+rule report:
+    input:
+        MANIFEST.format(scale="{scale}", recipe="report", stage="07_report"),
+    output:
+        OUTPUTS + "/{scale}/report.html",
+    shell:
+        "cp {OUTPUTS}/{wildcards.scale}/report/07_report/report.html {output}"
+
+
+rule stage:
+    input:
+        notebook="notebooks/{stage}.ipynb",
+        earlier=earlier,
+    output:
+        MANIFEST,
+    params:
+        effective=lambda w: {k: v for k, v in asdict(effective(w)).items() if k != "outputs"},
+        files=files,
+        folder=lambda w, output: os.path.dirname(str(output)),
+    threads: 2
+    shell:
+        "mkdir -p {params.folder} && papermill {input.notebook} {params.folder}/notebook.ipynb"
+        " {params.files} -p outputs {OUTPUTS} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"

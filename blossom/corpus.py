@@ -1,0 +1,170 @@
+"""Text in, clean and split: normalised, deduplicated, with lines held out that training never sees."""
+
+import hashlib
+import json
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blossom import assets, paths
+
+HANGUL = re.compile("[\uac00-\ud7a3]")
+
+
+@dataclass
+class Corpus:
+    """The texts of a run, as lists of lines (documents).
+
+    korean, english                    what training may read, in the order of their sources
+    heldout_korean, heldout_english    from the same sources, never trained on
+    general_korean, general_english    from outside the corpus, never trained on
+    removed                            reason -> number of lines left out
+    """
+
+    korean: list
+    english: list
+    heldout_korean: list
+    heldout_english: list
+    general_korean: list
+    general_english: list
+    removed: dict = field(default_factory=dict)
+
+    def heldout(self):
+        """Name -> held-out lines, the four texts that bits/byte is measured on."""
+        return {
+            "korean": self.heldout_korean,
+            "english": self.heldout_english,
+            "general_korean": self.general_korean,
+            "general_english": self.general_english,
+        }
+
+
+def load(p):
+    """The corpus of a run, the same for every stage that has the same parameters.
+
+    p  parameters with korean_texts, english_texts, heldout_lines, general_korean, general_english
+
+    Held-out lines are those with the smallest hash, so adding text moves few lines across; a training line that
+    equals a held-out line but for case, digits and punctuation is removed.
+    Raises ValueError: a source that is missing, empty, not UTF-8, or smaller than the lines to hold out.
+    """
+    removed = {}
+    general_ko, general_en = list(read(p.general_korean)), list(read(p.general_english))
+    never = {skeleton(line) for line in general_ko + general_en}
+    korean, heldout_ko = _split("korean_texts", p.korean_texts, p.heldout_lines, never, removed)
+    english, heldout_en = _split("english_texts", p.english_texts, p.heldout_lines, never, removed)
+    return Corpus(korean, english, heldout_ko, heldout_en, general_ko, general_en, removed)
+
+
+def _split(name, sources, heldout, never, removed):
+    """(training lines, held-out lines) of some sources, without duplicates and without the lines in `never`."""
+    lines = [line for source in sources for line in read(source)]
+    unique = list(dict.fromkeys(lines))
+    if len(unique) < 2 * heldout:
+        raise ValueError(f"{name}: {sources} hold {len(unique)} different lines; holding out {heldout} needs {2 * heldout}")
+    kept_out = set(sorted(unique, key=_hash)[:heldout])
+    guarded = never | {skeleton(line) for line in kept_out}
+    training = [line for line in unique if skeleton(line) not in guarded]
+    removed[f"{name}: duplicate"] = len(lines) - len(unique)
+    removed[f"{name}: like a held-out line"] = len(unique) - heldout - len(training)
+    if not training:
+        raise ValueError(f"{name}: nothing is left of {sources} to train on")
+    return training, [line for line in unique if line in kept_out]
+
+
+def _hash(line):
+    return hashlib.sha256(line.encode()).digest()
+
+
+def skeleton(line):
+    """What two near-equal lines share: letters alone, lower case. Example: "Set 5 °C!" -> "setc"."""
+    letters = "".join(c for c in line.casefold() if c.isalpha())
+    return letters or line
+
+
+def normalise(text):
+    """NFC (Hangul as whole syllables), runs of white space as one space, no control characters."""
+    text = unicodedata.normalize("NFC", text)
+    return " ".join("".join(c for c in text if c.isspace() or unicodedata.category(c) != "Cc").split())
+
+
+def read(source):
+    """The lines (documents) of a source, normalised, empty ones skipped, in order.
+
+    source  an asset ("aligned-ko"), a .txt, .jsonl (field `text`) or .tsv file (first column), a folder of such files,
+            or "hub:<dataset id>[:config]" (field `text`, streamed)
+
+    Raises ValueError: no such source, a file that is not UTF-8 (with the line), a source without text.
+    """
+    found = False
+    for line in _raw(source):
+        if line := normalise(line):
+            found = True
+            yield line
+    if not found:
+        raise ValueError(f"{source}: holds no text")
+
+
+def _raw(source):
+    if source in ("aligned-ko", "aligned-en"):
+        column = 1 if source == "aligned-ko" else 0
+        return (line.split("\t")[column] for line in _file_lines(assets.fetch("aligned-en-ko")))
+    if source.startswith("hub:"):
+        return _hub_lines(source)
+    if source in assets.REGISTRY:
+        return _documents(assets.fetch(source))
+    path = Path(source).expanduser()
+    path = path if path.is_absolute() else paths.ROOT / path
+    if not path.exists():
+        raise ValueError(f"{source}: no such asset, file or folder (looked for {path})")
+    if path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.suffix in (".txt", ".jsonl", ".tsv"))
+        return (line for file in files for line in _documents(file))
+    return _documents(path)
+
+
+def _documents(file):
+    for number, line in enumerate(_file_lines(file), 1):
+        if file.suffix == ".jsonl":
+            try:
+                line = json.loads(line)["text"]
+            except (ValueError, KeyError, TypeError):
+                raise ValueError(f'{file}, line {number}: expected {{"text": "..."}}, found {line[:60]!r}') from None
+        yield line.split("\t")[0] if file.suffix == ".tsv" else line
+
+
+def _file_lines(file):
+    """The lines of a UTF-8 file, without their ends; ValueError names the line that is not UTF-8."""
+    with open(file, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{file}, line {number}: not UTF-8 ({error.reason} at byte {error.start}). "
+                    "Korean files are often CP949: convert with `iconv -f cp949 -t utf-8`."
+                ) from None
+
+
+def _hub_lines(source):
+    from datasets import load_dataset
+
+    _, name, *config = source.split(":")
+    try:
+        rows = load_dataset(name, *config, split="train", streaming=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ValueError(f"{source}: the hub does not give it ({type(error).__name__}: {reason})") from None
+    return (row["text"] for row in rows)
+
+
+def utf8_bytes(lines):
+    """Bytes of some lines in UTF-8, the unit that models with different tokenizers are compared in."""
+    return sum(len(line.encode()) for line in lines)
+
+
+def hangul_share(text):
+    """Share of the letters of `text` that are Hangul syllables, 0 to 1; 0 when it has no letters."""
+    letters = sum(c.isalpha() for c in text)
+    return len(HANGUL.findall(text)) / letters if letters else 0.0

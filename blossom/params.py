@@ -1,0 +1,340 @@
+"""Parameters: one frozen dataclass per notebook, checked before anything expensive starts.
+
+A run's parameters are layered: the notebook's defaults, then a scale, then a recipe, then `-p name value`.
+Names are flat, so one scale file serves every notebook; each notebook takes the names it declares and
+`collect` refuses names that no notebook knows.
+"""
+
+import difflib
+import math
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import yaml
+
+from blossom import paths
+
+RECIPE_KEYS = ("parent", "stages")  # read from a recipe's file, never by a notebook
+MODEL_STAGES = ("02_vocab_merge", "03_bilingual_pretraining", "04_korean_lima_sft")
+
+
+def _p(default, help, low=None, high=None, choices=None):
+    """A field with its help text and the values it may take."""
+    metadata = {"help": help, "low": low, "high": high, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every notebook takes."""
+
+    scale: str = _p("laptop", "which base, how much text, which hardware: a file in params/scales")
+    recipe: str = _p("blossom-bi", "a row of table 4 or paper X: a file in params/recipes")
+    outputs: str = _p("outputs", "folder of all runs")
+    seed: int = _p(0, "every sampler of the run", 0)
+    base_model: str = _p("smollm2-135m-instruct", "asset name, hub id or folder")
+
+
+@dataclass(frozen=True)
+class Texts(Common):
+    """What the notebooks that read the corpus share."""
+
+    korean_texts: list = _p(["aligned-ko"], "asset names, files, folders or hub:<id>[:config]")
+    english_texts: list = _p(["aligned-en"], "likewise")
+    heldout_lines: int = _p(250, "lines a language kept out of training and measured", 1)
+    general_korean: str = _p("general-ko", "Korean outside the corpus, never trained on")
+    general_english: str = _p("general-en", "English outside the corpus, never trained on")
+
+
+@dataclass(frozen=True)
+class TokenizationAnalysis(Texts):
+    recipe: str = _p("base", "01 depends on the scale alone")
+    tokenizers: list = _p(["smollm2-135m-instruct", "mistral-v1"], "tokenizers to compare")
+    sentence: str = _p("햄버거를 먹는 공룡", "the sentence of table 1")
+    analysed_lines: int = _p(2000, "lines a language to count", 10)
+
+
+@dataclass(frozen=True)
+class VocabMerge(Texts):
+    donor: str = _p("trained", "'trained' makes Korean pieces from the corpus; else asset, hub id or file")
+    added_pieces: int = _p(4000, "Korean pieces to add; 0 takes the whole donor vocabulary", 0, 200_000)
+    scripts: list = _p(["Hangul"], "keep donor pieces written in these alone; empty keeps all (the paper)")
+    unreachable: str = _p("add", "pieces no merge reaches", choices=("add", "drop", "keep"))
+    use_word_frequencies: bool = _p(True, "add wordfreq's Korean frequencies to a trained donor's text")
+    row_init: str = _p("subword", "starting rows", choices=("random", "mean", "subword", "weighted"))
+    sentencepiece_base: str = _p("mistral-v1", "a SentencePiece base merged beside the model's; empty skips")
+
+
+@dataclass(frozen=True)
+class BilingualPretraining(Texts):
+    korean_share: float = _p(0.7, "share of Korean tokens; the paper's 7:3", 0.0, 1.0)
+    training_tokens: int = _p(100_000, "tokens to train on; 0 is one epoch", 0)
+    block_size: int = _p(256, "tokens a block", 8, 1 << 20)
+    batch_size: int = _p(2, "blocks a step on one device", 1)
+    accumulation: int = _p(1, "batches an update", 1)
+    trainable: str = _p("lora+embeddings", "what learns", choices=("lora+embeddings", "lora+new-rows", "full"))
+    lora_rank: int = _p(16, "rank of the adapters", 1, 4096)
+    lora_alpha: int = _p(32, "scale of the adapters, over the rank", 1)
+    lora_targets: list = _p(["q_proj", "k_proj", "v_proj"], "the paper's: query, key, value")
+    learning_rate: float = _p(1.0e-3, "of the adapters, or of everything when full", 0.0, 1.0)
+    row_learning_rate: float = _p(3.0e-3, "of the embedding rows", 0.0, 1.0)
+    warmup: float = _p(0.05, "share of the steps", 0.0, 1.0)
+    evaluations: int = _p(4, "times held-out bits/byte is measured during training", 0)
+    forgetting_budget: float = _p(0.0, "stop when English bits/byte rises by this share; 0 never stops", 0.0)
+    checkpoints: int = _p(2, "times the state is saved during training", 0)
+    isolate_documents: bool = _p(False, "no attention across documents of one block")
+    precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
+    activation_checkpointing: bool = _p(False, "less memory, a third slower")
+
+
+@dataclass(frozen=True)
+class KoreanLimaSFT(Common):
+    recipe: str = _p("blossom-bi-biSFT", "a recipe with instruction tuning")
+    korean_instructions: list = _p(["authored-ko"], "asset names, files or hub:<id>")
+    english_instructions: list = _p(["authored-en"], "likewise")
+    translations: list = _p(["aligned-en-ko"], "aligned text for paper X: asset names or TSV files")
+    sft_tasks: list = _p(["ko", "en"], "which of ko, en, translation to train on")
+    examples: int = _p(0, "most examples a task; 0 takes all", 0)
+    template: str = _p("chatml", "prompt template", choices=("chatml", "llama2", "alpaca", "newline"))
+    epochs: float = _p(1.0, "times each example is seen; the paper follows Alpaca (3)", 0.0, 100.0)
+    sequence_length: int = _p(384, "longest example, tokens", 16)
+    sft_batch_size: int = _p(4, "examples a step", 1)
+    sft_accumulation: int = _p(1, "batches an update", 1)
+    trainable: str = _p("lora+embeddings", "what learns", choices=("lora+embeddings", "lora+new-rows", "full"))
+    lora_rank: int = _p(16, "rank of the adapters", 1, 4096)
+    lora_alpha: int = _p(32, "scale of the adapters, over the rank", 1)
+    lora_targets: list = _p(["q_proj", "k_proj", "v_proj"], "the paper's: query, key, value")
+    sft_learning_rate: float = _p(1.0e-3, "of the adapters, or of everything when full", 0.0, 1.0)
+    sft_row_learning_rate: float = _p(1.0e-3, "of the embedding rows", 0.0, 1.0)
+    sft_warmup: float = _p(0.05, "share of the steps", 0.0, 1.0)
+    heldout_examples: int = _p(12, "examples a language kept for evaluation", 1)
+    precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
+    activation_checkpointing: bool = _p(False, "less memory, a third slower")
+
+
+@dataclass(frozen=True)
+class BenchmarkEval(Common):
+    recipe: str = _p("blossom-bi-biSFT", "the recipe whose model is scored")
+    benchmarks: str = _p("authored", "'authored' mini-sets, 'hub' for the public sets, or a folder of their files")
+    tasks: list = _p(
+        ["klue_nli", "klue_sts", "kosbi", "klue_ynat", "kobest_boolq", "kobest_hellaswag", "kobest_sentineg", "kobest_copa"],
+        "the paper's eight",
+    )
+    items: int = _p(0, "items a task; 0 takes all", 0)
+    shots: int = _p(0, "examples in the prompt; the paper's is zero-shot", 0, 64)
+    scoring_batch: int = _p(16, "sequences a forward pass", 1)
+    precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
+
+
+@dataclass(frozen=True)
+class QualitativeEval(Common):
+    recipe: str = _p("blossom-bi-biSFT", "model A")
+    compare_with: str = _p("base", "recipe of model B")
+    prompts: str = _p("authored-prompts", "asset name or a JSONL file with id, kind, ko, en")
+    prompts_per_language: int = _p(24, "prompts to answer in each language", 1)
+    template: str = _p("chatml", "prompt template", choices=("chatml", "llama2", "alpaca", "newline"))
+    new_tokens: int = _p(48, "longest answer", 1)
+    temperature: float = _p(0.2, "the released model's", 0.0, 10.0)
+    top_p: float = _p(0.9, "the released model's", 0.0, 1.0)
+    top_k: int = _p(40, "the released model's", 0)
+    repetition_penalty: float = _p(1.1, "the released model's", 0.1, 10.0)
+    decoding_batch: int = _p(24, "prompts decoded together", 1)
+    judge_url: str = _p("", "OpenAI-compatible endpoint; empty: no judge, no verdicts")
+    judge_model: str = _p("", "model the judge's server is asked for")
+    judge_requests: int = _p(200, "most requests to send", 0)
+    precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
+
+
+@dataclass(frozen=True)
+class Report(Common):
+    recipe: str = _p("report", "the folder the report is written in")
+    recipes: list = _p(["base", "blossom-bi", "blossom-bi-biSFT"], "rows of the report")
+
+
+STAGES = {
+    "01_tokenization_analysis": TokenizationAnalysis,
+    "02_vocab_merge": VocabMerge,
+    "03_bilingual_pretraining": BilingualPretraining,
+    "04_korean_lima_sft": KoreanLimaSFT,
+    "05_benchmark_eval": BenchmarkEval,
+    "06_qualitative_eval": QualitativeEval,
+    "07_report": Report,
+}
+KNOWN = {f.name for cls in STAGES.values() for f in fields(cls)} | set(RECIPE_KEYS)
+_JUPYTER = {"In", "Out"}  # IPython's own histories, a list and a dict
+
+
+def collect(cls, namespace):
+    """The notebook's parameters, checked: `p = params.collect(params.VocabMerge, globals())`.
+
+    cls        a dataclass of this module
+    namespace  dict of names; plain values that no notebook knows are refused
+    return     an instance of `cls`
+
+    Raises ValueError: an unknown name (with the nearest known one), a wrong type, a value out of range.
+    """
+    plain = (bool, int, float, str, list, dict, type(None))
+    given = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in _JUPYTER and isinstance(v, plain)}
+    check_names(given)
+    own = {f.name for f in fields(cls)}
+    return build(cls, {k: v for k, v in given.items() if k in own})
+
+
+def check_names(names, where="parameters"):
+    """Raise ValueError for names that no notebook takes, each with the nearest known name."""
+    for name in names:
+        if name not in KNOWN:
+            near = difflib.get_close_matches(str(name), KNOWN, 1, 0.6)
+            raise ValueError(f"{where}: no parameter is called '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+
+
+def build(cls, values):
+    """An instance of `cls` from a dict of its own field names; ValueError names the parameter that is wrong."""
+    checked = {f.name: _checked(f, values[f.name]) for f in fields(cls) if f.name in values}
+    return cls(**checked)
+
+
+def _checked(f, value):
+    """`value` if it fits field `f`, with an int taken for a float; else ValueError."""
+    rules = f.metadata
+    if f.type is float and type(value) is int:
+        value = float(value)
+    if type(value) is not f.type:
+        hint = ""
+        if isinstance(value, str) and f.type in (int, float) and _is_number(value):
+            hint = f" (YAML reads {value} as text: write {float(value):.1e} or a plain number)"
+        raise ValueError(f"{f.name}: expected {f.type.__name__}, found {type(value).__name__} {value!r}{hint}")
+    if f.type is float and not math.isfinite(value):
+        raise ValueError(f"{f.name}: expected a finite number, found {value!r}")
+    low, high, choices = rules["low"], rules["high"], rules["choices"]
+    if low is not None and value < low or high is not None and value > high:
+        raise ValueError(f"{f.name}: expected {_range(low, high)}, found {value!r}")
+    if choices and value not in choices:
+        raise ValueError(f"{f.name}: expected one of {', '.join(choices)}, found {value!r}")
+    if f.type is list and not all(isinstance(v, str) and v for v in value):
+        raise ValueError(f"{f.name}: expected a list of words, found {value!r}")
+    return value
+
+
+def _is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _range(low, high):
+    if high is None:
+        return f"at least {low}"
+    return f"at most {high}" if low is None else f"{low} to {high}"
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, refusing a name given twice (YAML would silently keep the last)."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ValueError(f"'{key.value}' is given twice (line {key.start_mark.line + 1})")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read(path):
+    """The parameters in one YAML file, as a dict with known names; ValueError names the file."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            values = yaml.load(stream, Loader=_UniqueKeys)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such parameter file{_neighbours(path)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable YAML file: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected 'name: value' lines, found {type(values).__name__}")
+    check_names(values, where=str(path))
+    return values
+
+
+def _neighbours(path):
+    """ "; there are: a, b" for a missing file whose folder has others."""
+    names = sorted(f.stem for f in Path(path).parent.glob("*.yaml"))
+    return f"; there are: {', '.join(names)}" if names else ""
+
+
+def scale_file(scale):
+    """`params/scales/<scale>.yaml`"""
+    return paths.ROOT / "params" / "scales" / f"{scale}.yaml"
+
+
+def recipe_file(recipe):
+    """`params/recipes/<recipe>.yaml`"""
+    return paths.ROOT / "params" / "recipes" / f"{recipe}.yaml"
+
+
+def effective(stage, scale, recipe, **overrides):
+    """The parameters a stage runs with: defaults, then the scale, the recipe, the overrides.
+
+    stage   a key of STAGES; recipe "report" has no file
+    return  an instance of the stage's dataclass
+    """
+    cls = STAGES[stage]
+    layered = read(scale_file(scale)) | ({} if stage == "07_report" else read(recipe_file(recipe)))
+    layered |= {"scale": scale, "recipe": recipe} | overrides
+    own = {f.name for f in fields(cls)}
+    return build(cls, {k: v for k, v in layered.items() if k in own})
+
+
+def as_dict(p):
+    """Name → value of a parameter set, for YAML and for comparing runs."""
+    return asdict(p)
+
+
+def recipe(name):
+    """A recipe's own file: `.name`, `.parent` (recipe name or ""), `.stages` (names of STAGES, in order).
+
+    Raises ValueError: no such file, an unknown stage, stages out of order, a parent that is missing or loops.
+    """
+    values = read(recipe_file(name))
+    stages = values.get("stages", [])
+    if not isinstance(stages, list) or [s for s in STAGES if s in stages] != stages:
+        raise ValueError(
+            f"{recipe_file(name)}: stages: expected names from {', '.join(STAGES)} in that order, found {stages!r}"
+        )
+    return SimpleNamespace(name=name, parent=values.get("parent", ""), stages=stages)
+
+
+def lineage(name):
+    """The recipe, its parent, its parent's parent, ...; ValueError when a parent is missing or the line loops."""
+    line = []
+    while name:
+        if name in [r.name for r in line]:
+            raise ValueError(f"recipe {line[0].name}: its parents loop: {' -> '.join([r.name for r in line] + [name])}")
+        line.append(recipe(name))
+        name = line[-1].parent
+    return line
+
+
+def starting_stage(name, stage):
+    """(recipe, stage) whose model a stage of recipe `name` starts from; None when it starts from the base model.
+
+    Example: ("blossom-bi-biSFT", "04_korean_lima_sft") -> ("blossom-bi", "03_bilingual_pretraining")
+    """
+    order = list(STAGES)
+    for depth, r in enumerate(lineage(name)):
+        makers = [s for s in r.stages if s in MODEL_STAGES and (depth or order.index(s) < order.index(stage))]
+        if makers:
+            return r.name, makers[-1]
+    return None
+
+
+def model_folder(p, stage):
+    """The model that a stage starts from: the folder of an earlier run (made if missing), or None for the base.
+
+    p  the stage's parameters; raises RuntimeError when the earlier stage cannot be made
+    """
+    start = starting_stage(p.recipe, stage)
+    return start and paths.require_stage(p.outputs, p.scale, *start) / "model"

