@@ -4,7 +4,9 @@ A run is done when its manifest.json is there. It is made again when its noteboo
 earlier run changed.
 """
 
+import json
 import os
+import shlex
 import sys
 from dataclasses import asdict
 
@@ -13,7 +15,7 @@ from blossom import params, paths
 OUTPUTS = config.get("outputs", "outputs")
 RECIPES = str(config.get("recipes", "base,blossom-bi,blossom-bi-biSFT")).split(",")
 MANIFEST = OUTPUTS + "/{scale}/{recipe}/{stage}/manifest.json"
-SCALE = config.get("scale", "laptop")
+OVERRIDES = dict(config.get("set", {}))  # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it
 
 # What training and scoring need of the processor: both cores, huge pages (1.2 times faster heads), no progress noise.
 os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
@@ -41,13 +43,14 @@ def earlier(w):
 
 
 def effective(w):
-    return params.effective(w.stage, w.scale, w.recipe, outputs=OUTPUTS)
+    return params.effective(w.stage, w.scale, w.recipe, outputs=OUTPUTS, **OVERRIDES)
 
 
 def files(w):
-    recipe = "" if w.stage == "07_report" else f"-f params/recipes/{w.recipe}.yaml"
-    own = f"-p recipe {w.recipe}" + (f" -y 'recipes: [{', '.join(RECIPES)}]'" if w.stage == "07_report" else "")
-    return f"-f params/scales/{w.scale}.yaml {recipe} {own}"
+    """papermill's words: the layers, then what is this call's own (later ones win)."""
+    recipe = f"-f params/recipes/{w.recipe}.yaml" if w.stage != "07_report" else ""
+    own = {"recipe": w.recipe, "outputs": OUTPUTS} | ({"recipes": RECIPES} if w.stage == "07_report" else {}) | OVERRIDES
+    return f"-f params/scales/{w.scale}.yaml {recipe} -y {shlex.quote(json.dumps(own, ensure_ascii=False))}"
 
 
 rule report:
@@ -66,10 +69,10 @@ rule stage:
     output:
         MANIFEST,
     params:
-        effective=lambda w: {k: v for k, v in asdict(effective(w)).items() if k != "outputs"},
+        effective=lambda w: asdict(effective(w)),
         files=files,
         folder=lambda w, output: os.path.dirname(str(output)),
     threads: 2
     shell:
         "mkdir -p {params.folder} && papermill {input.notebook} {params.folder}/notebook.ipynb"
-        " {params.files} -p outputs {OUTPUTS} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
+        " {params.files} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"

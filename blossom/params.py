@@ -283,6 +283,7 @@ def effective(stage, scale, recipe, **overrides):
     """
     cls = STAGES[stage]
     layered = read(scale_file(scale)) | ({} if stage == "07_report" else read(recipe_file(recipe)))
+    check_names(overrides, where="overrides")
     layered |= {"scale": scale, "recipe": recipe} | overrides
     own = {f.name for f in fields(cls)}
     return build(cls, {k: v for k, v in layered.items() if k in own})

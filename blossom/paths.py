@@ -107,7 +107,7 @@ def require_stage(outputs, scale, recipe, stage):
     manifest = folder / "manifest.json"
     if manifest.exists():
         return folder
-    command = snakemake_command(manifest, outputs, scale)
+    command = snakemake_command(manifest, outputs)
     print(f"{stage} of {recipe} has not run yet at scale {scale}: running it now\n  {' '.join(command)}", flush=True)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0 or not manifest.exists():
@@ -116,12 +116,17 @@ def require_stage(outputs, scale, recipe, stage):
     return folder
 
 
-def snakemake_command(target, outputs, scale):
+def snakemake_command(target, outputs):
     """The Snakemake call (list of words) that makes `target`, a file below the outputs folder."""
     return [
         *("snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT), "--cores", "2"),
-        *("--nolock", "--config", f"outputs={outputs}", f"scale={scale}", "--", os.path.relpath(target, ROOT)),
+        *("--nolock", "--config", f"outputs={outputs}", "--", _from_root(target, outputs)),
     ]
+
+
+def _from_root(target, outputs):
+    """`target` as the Snakefile spells it: its outputs folder as given, then the rest."""
+    return os.path.join(outputs, Path(target).relative_to(outputs_root(outputs)))
 
 
 class Run:

@@ -1,0 +1,155 @@
+"""Every notebook, executed by the batch engine at scale smoke (a tiny random model, in-repo text, no downloads).
+
+Scores of a random model mean nothing: what is asserted is that each stage did its work and recorded it.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import nbformat
+import pytest
+
+from blossom import params, paths
+
+RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.recipe(r).stages] + [("report", "07_report")]
+
+
+def snakemake(outputs, *words, **config):
+    command = ["snakemake", "-c2", "--nolock", *words, "--config", f"outputs={outputs}", *(f"{k}={v}" for k, v in config.items())]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory):
+    """The outputs folder after a whole run at scale smoke."""
+    folder = tmp_path_factory.mktemp("outputs")
+    done = snakemake(folder, f"{folder}/smoke/report.html")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def metrics(outputs):
+    """`metrics("base", "05_benchmark_eval")`: what a stage measured."""
+    return lambda recipe, stage: paths.read_json(outputs / "smoke" / recipe / stage / "metrics.json")
+
+
+@pytest.mark.parametrize(("recipe", "stage"), RUNS)
+def test_a_stage_leaves_a_whole_record(outputs, recipe, stage):
+    folder = outputs / "smoke" / recipe / stage
+    manifest = paths.read_json(folder / "manifest.json")
+    assert manifest["outputs"]["metrics.json"] == paths.sha256(folder / "metrics.json")
+    assert manifest["outputs"]["params.yaml"] == paths.sha256(folder / "params.yaml")
+    assert manifest["wall_seconds"] > 0 and manifest["peak_bytes"] > 1e7
+    assert not list(folder.rglob("*.part"))
+    book = nbformat.read(folder / "notebook.ipynb", 4)
+    assert all(c.execution_count for c in book.cells if c.cell_type == "code" and c.source)
+
+
+@pytest.mark.parametrize(("recipe", "stage"), RUNS)
+def test_a_stage_draws_figures(outputs, recipe, stage):
+    figures = list((outputs / "smoke" / recipe / stage / "figures").glob("*.png"))
+    assert figures and all(f.stat().st_size > 5000 for f in figures)
+
+
+def test_01_counts_how_korean_is_spelled(metrics):
+    for name, row in metrics("base", "01_tokenization_analysis")["tokenizers"].items():
+        assert row["korean"]["fertility"] > row["english"]["fertility"] > 0, name
+        assert row["korean"]["tokens_per_1000_chars"] > 0
+
+
+def test_02_shortens_korean_and_leaves_english_alone(metrics):
+    m = metrics("blossom-bi", "02_vocab_merge")
+    assert m["vocabulary"] == m["base_vocabulary"] + m["added"]
+    assert m["korean_tokens_after"] < m["korean_tokens_before"]
+    assert m["english_tokens_after"] == m["english_tokens_before"]
+    assert m["english_lines_changed"] == m["round_trip_failures"] == m["unreachable"] == 0
+
+
+def test_03_learns_korean_from_the_asked_mixture(metrics):
+    m = metrics("blossom-bi", "03_bilingual_pretraining")
+    assert m["bits_per_byte"]["after"]["korean"] < m["bits_per_byte"]["before"]["korean"]
+    assert m["korean_share_realised"] == pytest.approx(0.7, abs=0.05)
+    assert m["steps"] > 0 and 0 < m["trainable_share"] < 1
+
+
+def test_04_learns_answers_in_both_languages(metrics):
+    m = metrics("blossom-bi-biSFT", "04_korean_lima_sft")
+    assert all(m["loss"]["after"][k] < m["loss"]["before"][k] for k in ("ko", "en"))
+    assert m["labelled_tokens"] > 0
+    assert all(m["adaptations"][k] > 0 for k in ("none", "ne_change", "topic_change"))
+
+
+@pytest.mark.parametrize("recipe", ["base", "blossom-bi", "blossom-bi-biSFT"])
+def test_05_scores_the_eight_tasks(metrics, recipe):
+    tasks = metrics(recipe, "05_benchmark_eval")["tasks"]
+    assert len(tasks) == 8
+    for name, row in tasks.items():
+        assert 0 <= row["score"] <= 1 and row["stderr"] >= 0 and row["items"] == 8, name
+        assert row["prompt_hash"] and 0 < row["majority_share"] <= 1, name
+
+
+def test_06_answers_in_two_languages_and_says_that_nobody_judged(metrics):
+    m = metrics("blossom-bi-biSFT", "06_qualitative_eval")
+    assert m["judge"] is None
+    assert set(m["models"]) == {"base", "blossom-bi-biSFT"}
+    assert all(0 <= m["models"][r][k]["answered_in_language"] <= 1 for r in m["models"] for k in ("ko", "en"))
+
+
+def test_07_sets_the_papers_beside_the_run(outputs):
+    page = (outputs / "smoke" / "report.html").read_text(encoding="utf-8")
+    for words in ("39,478", "5.977", "58.6", "why they differ", "blossom-bi-biSFT", "No judge"):
+        assert words.lower() in page.lower(), words
+    assert "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_nothing_is_run_twice(outputs):
+    again = snakemake(outputs, f"{outputs}/smoke/report.html")
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def planned(plan):
+    """The stages a dry run would run."""
+    assert plan.returncode == 0, plan.stderr[-2000:]
+    return sorted(set(re.findall(r"^    output: .*/(\S+)/manifest.json$", plan.stdout, re.M)))
+
+
+def test_a_changed_parameter_reruns_its_stage_and_those_after_it_alone(outputs):
+    plan = snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{new_tokens: 9}")
+    assert planned(plan) == ["06_qualitative_eval", "07_report"]
+
+
+@pytest.mark.parametrize("scale", ["laptop", "llama2-13b", "llama2-7b"])
+def test_every_scale_has_a_whole_plan(tmp_path, scale):
+    plan = snakemake(tmp_path, "-n", f"{tmp_path}/{scale}/report.html")
+    assert plan.returncode == 0, plan.stderr[-2000:]
+    assert plan.stdout.count("rule stage:") == len(RUNS)
+
+
+def test_a_failing_notebook_names_its_cell_and_leaves_what_it_did(tmp_path):
+    out = tmp_path / "partial.ipynb"
+    notebook = paths.ROOT / "notebooks/03_bilingual_pretraining.ipynb"
+    command = ["papermill", str(notebook), str(out), "-p", "outputs", str(tmp_path), "-p", "learning_rat", "0.1"]
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "did you mean 'learning_rate'" in done.stderr
+    assert "Exception encountered at" in done.stderr
+    assert out.exists()
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_pretraining_notebook_runs_by_itself_on_a_fresh_clone(tmp_path, outputs):
+    """Its vocabulary is made first when it is not there (here: it is, copied, so that the test stays short)."""
+    shutil.copytree(outputs / "smoke/blossom-bi/02_vocab_merge", tmp_path / "smoke/blossom-bi/02_vocab_merge")
+    layers = ["-f", "params/scales/smoke.yaml", "-f", "params/recipes/blossom-bi.yaml", "-p", "outputs", str(tmp_path)]
+    command = ["papermill", "notebooks/03_bilingual_pretraining.ipynb", str(tmp_path / "out.ipynb"), *layers]
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    own = tmp_path / "smoke/blossom-bi/03_bilingual_pretraining"
+    first = json.loads((outputs / "smoke/blossom-bi/03_bilingual_pretraining/metrics.json").read_text())
+    assert paths.read_json(own / "metrics.json")["bits_per_byte"]["after"] == first["bits_per_byte"]["after"], "same seed, same result"
