@@ -24,6 +24,7 @@ COLOURS = {
     "paper": "#CC79A7",
     "ink": "#222222",
 }
+CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#8C8C8C"]  # for tokenizers, models, methods
 LABELS = {
     "korean": "Korean (corpus)",
     "english": "English (corpus)",
@@ -65,3 +66,71 @@ def style():
 def close(figure):
     """Release a figure once it is saved and shown; notebooks that draw many would keep them all."""
     plt.close(figure)
+
+
+def spelling(rows, title):
+    """A figure of how tokenizers spell a sentence: one row of boxes each, bytes and parts of characters in red.
+
+    rows  name -> readable pieces ("▁먹", "<0xED>"), as `tokenization.spell` gives them
+    """
+    longest = max(map(len, rows.values()))
+    figure, axis = plt.subplots(figsize=(max(8.0, 0.5 * longest + 2.6), 0.62 * len(rows) + 0.9))
+    for y, (_, pieces) in enumerate(rows.items()):
+        for x, piece in enumerate(pieces):
+            colour = COLOURS["trained"] if "<0x" in piece else COLOURS["frozen"]
+            axis.add_patch(plt.Rectangle((x + 0.04, y - 0.36), 0.92, 0.72, facecolor=colour, alpha=0.16, edgecolor=colour))
+            shown = piece.replace("<0x", "").replace(">", "").replace("▁", "_")  # the shipped font has no ▁
+            size = 11 if len(shown) <= 3 else 8.5 if len(shown) <= 5 else 6.5
+            axis.text(x + 0.5, y, shown, ha="center", va="center", size=size, color=COLOURS["ink"])
+    axis.set(xlim=(0, longest), ylim=(len(rows) - 0.4, -0.6), xticks=[], title=title)
+    axis.set_yticks(range(len(rows)), [f"{name} ({len(pieces)})" for name, pieces in rows.items()])
+    axis.grid(False)
+    for side in axis.spines.values():
+        side.set_visible(False)
+    return figure
+
+
+def preference_bars(axis, shares, labels):
+    """Figures 2-5 of B: a stacked bar of wins, ties and losses a row, with 95 % intervals and n.
+
+    axis    matplotlib axes
+    shares  DataFrame as `preference.statistics.summary` makes it: win, tie, loss (each with _low, _high), prompts, verdicts
+    labels  what stands beside each bar; the first row is on top
+    The lower whisker is the interval of the win share, the upper one that of the loss share. Raises ValueError when the
+    labels are not as many as the rows.
+    """
+    if len(labels) != len(shares):
+        raise ValueError(f"labels: expected {len(shares)}, one a row, found {len(labels)}")
+    rows = range(len(shares))
+    parts = (("win", COLOURS["ours"], "white"), ("tie", "#E3E3E3", COLOURS["ink"]), ("loss", COLOURS["base"], "white"))
+    start = 0
+    for name, colour, ink in parts:
+        width = 100 * shares[name].to_numpy()
+        axis.barh(rows, width, left=start, color=colour, height=0.62)
+        start = start + width
+        for row, (end, size) in enumerate(zip(start, width, strict=True)):
+            if size >= 7:  # a narrower piece has no room for its number
+                axis.text(end - size / 2, row, f"{size:.0f} %", ha="center", va="center", color=ink, fontsize=10)
+    for row, (_, s) in enumerate(shares.iterrows()):
+        for low, high, down in ((s.win_low, s.win_high, 0.22), (1 - s.loss_high, 1 - s.loss_low, -0.22)):
+            axis.plot([100 * low, 100 * high], [row + down] * 2, "|-", color=COLOURS["ink"], linewidth=1.4, markersize=6)
+        n = f"{s.prompts:.0f} prompts" + (f"\n{s.verdicts:.0f} verdicts" if s.verdicts != s.prompts else "")
+        axis.text(101, row, n, va="center", fontsize=9.5)
+    middle = 100 * (shares.win.iloc[0] + shares.tie.iloc[0] / 2)
+    for x, name, side in ((0, "win", "left"), (min(max(middle, 15), 85), "neither", "center"), (100, "loss", "right")):
+        axis.text(x, -0.42, name, ha=side, va="bottom", fontsize=10, color=COLOURS["ink"])
+    axis.set(xlim=(0, 100), xlabel="share of verdicts (%), whiskers: 95 % intervals", ylim=(len(shares) - 0.5, -0.8))
+    axis.set_yticks(rows, labels)
+    axis.grid(False, axis="y")
+    return axis
+
+
+def preference_strengths(axis, strengths):
+    """Bradley-Terry strengths with 95 % intervals, strongest on top, from `preference.statistics.strengths`."""
+    rows = range(len(strengths))
+    low, high = strengths.strength - strengths.strength_low, strengths.strength_high - strengths.strength
+    axis.errorbar(strengths.strength, rows, xerr=[low, high], fmt="o", color=COLOURS["ours"], capsize=3)
+    axis.axvline(0, color=COLOURS["ink"], linewidth=0.8)
+    axis.set(xlabel="strength (log-odds against an average model)", ylim=(len(strengths) - 0.5, -0.5))
+    axis.set_yticks(rows, strengths.model)
+    return axis

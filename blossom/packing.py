@@ -1,242 +1,243 @@
-"""Documents to training blocks: tokenized once, memory-mapped, mixed by tokens, seekable.
+"""Text as training blocks: tokenized once, kept on disk by content, mixed by tokens.
 
-A `Stream` is one source's tokens on disk, keyed by content. `Blocks` mixes streams: block i is the same whenever it
-is asked for, so a run that was killed goes on where it stood. Within an epoch of a stream every token is in exactly
-one block.
+    streams = {"korean": packing.tokenize(lines, tokenizer, start), ...}      # memory-mapped streams of documents
+    blocks = packing.Blocks(streams, {"korean": 0.7, "english": 0.3}, block_size=256)
+    blocks[1234]                                                              # any block, in constant time
+
+The paper mixes Korean and English 7:3 (section 3.2). Shares here are of *tokens*: a sampler that mixes documents gives
+another mixture, since a document of the language that is spelled worse has more tokens.
 """
 
 import hashlib
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+import itertools
+import json
 
 import numpy as np
 
 from blossom import assets, paths
 
-IGNORED = -100  # a label the loss leaves out
-CHUNK = 4096  # documents tokenized at a time, so that a corpus may be larger than memory
+VERSION = 3  # part of every key: raise it when the same text would be packed differently
+IGNORED = -100  # a label that says: nothing to learn here
+CHUNK = 1 << 11  # documents tokenized together, in parallel
 
 
-@dataclass(frozen=True)
+# ------------------------------------------------------------------------------------------------------------- streams
+
+
 class Stream:
-    """The tokens of one source.
+    """A text as one stream of token ids.
 
-    tokens      (T,) uint32, memory-mapped: the documents one after another, each opened by the start token
-    offsets     (N + 1,) int64: document n is tokens[offsets[n] : offsets[n + 1]]
-    utf8_bytes  of the source's text
+    tokens      (N,) unsigned integers, memory-mapped when on disk
+    offsets     (documents + 1,) int64: document i is tokens[offsets[i]:offsets[i + 1]]
+    utf8_bytes  size of the text
+    key         sha256 of text, tokenizer and marks ("" for a stream that is not on disk)
     """
 
-    tokens: np.ndarray
-    offsets: np.ndarray
-    utf8_bytes: int
+    def __init__(self, tokens, offsets, utf8_bytes, key=""):
+        self.tokens, self.offsets, self.utf8_bytes, self.key = tokens, offsets, utf8_bytes, key
+
+    @classmethod
+    def open(cls, folder):
+        """The stream that `tokenize` left in a folder."""
+        about = paths.read_json(folder / "about.json")
+        tokens = np.memmap(folder / "tokens.bin", dtype=about["dtype"], mode="r")
+        offsets = np.memmap(folder / "offsets.bin", dtype=np.int64, mode="r")
+        return cls(tokens, offsets, about["utf8_bytes"], about["key"])
+
+    def __len__(self):
+        return len(self.tokens)
 
 
 def tokenize(documents, tokenizer, start, end=None, folder=None):
-    """The Stream of some documents; a second call with the same content and tokenizer reads the first one's files.
+    """A Stream of documents `start ids [end]`; the same text with the same tokenizer is found on disk, not made again.
 
-    documents  str each, something that can be gone through twice (a list; not a generator)
-    tokenizer  fast tokenizer; its batches use every core
-    start      id before each document (`models.start_token`), the one it is also measured after
-    end        id after each document; None where the next one's start tells enough
-    folder     where packed text is cached; default: below the assets' cache
+    documents  re-iterable of str (read twice: for its key, then for its tokens; never all in memory)
+    start      id before every document (models.start_token), what `bits_per_byte` begins with too
+    end        id after every document; None where the next document's start says it
+    folder     where streams are kept; None takes the cache folder's
 
-    Raises ValueError: no documents.
+    Raises ValueError when there are no documents.
     """
-    digest = hashlib.sha256(f"{tokenizer.backend_tokenizer.to_str()} {start} {end}".encode())
-    for text in documents:
-        digest.update(f"{len(text)}:{text}".encode())
-    target = Path(folder or assets.cache_folder() / "packed") / digest.hexdigest()[:32]
-    if not target.exists():
+    key, size = _key(documents, tokenizer, start, end)
+    if not size:
+        raise ValueError("no documents to tokenize: the text is empty")
+    target = (folder or assets.cache_folder() / "packed") / key[:32]
+    if not (target / "about.json").exists():
         with paths.written(target) as temporary:
-            temporary.mkdir(parents=True)
-            _write_stream(documents, tokenizer.backend_tokenizer, start, end, temporary)
-    tokens = np.memmap(target / "tokens.u32", dtype=np.uint32, mode="r")
-    return Stream(tokens, np.load(target / "offsets.npy"), paths.read_json(target / "size.json"))
+            temporary.mkdir()
+            about = _write_stream(temporary, documents, tokenizer, start, end)
+            paths.write_json(temporary / "about.json", about | {"key": key, "utf8_bytes": size})
+    return Stream.open(target)
 
 
-def _write_stream(documents, backend, start, end, folder):
-    lengths, size = [0], 0
-    closing = [] if end is None else [end]
-    iterator = iter(documents)
-    with open(folder / "tokens.u32", "wb") as stream:
-        while chunk := list(islice(iterator, CHUNK)):
-            size += sum(len(text.encode()) for text in chunk)
-            for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False):
-                ids = np.array([start, *encoding.ids, *closing], dtype=np.uint32)
-                ids.tofile(stream)
-                lengths.append(len(ids))
-    if len(lengths) == 1:
-        raise ValueError("no documents to train on")
-    np.save(folder / "offsets.npy", np.cumsum(lengths, dtype=np.int64))
-    paths.write_json(folder / "size.json", size)
+def _key(documents, tokenizer, start, end):
+    digest, size = hashlib.sha256(), 0
+    digest.update(json.dumps([VERSION, start, end]).encode() + tokenizer.backend_tokenizer.to_str().encode())
+    for document in documents:
+        text = document.encode()
+        size += len(text)
+        digest.update(len(text).to_bytes(8, "little") + text)
+    return digest.hexdigest(), size
 
 
-class _Shuffled:
-    """A stream's documents in the order of one epoch, addressed by token position."""
+def _write_stream(folder, documents, tokenizer, start, end):
+    """tokens.bin and offsets.bin; fast tokenizers spread a batch over all cores."""
+    dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
+    place, documents = 0, iter(documents)
+    with open(folder / "tokens.bin", "wb") as tokens, open(folder / "offsets.bin", "wb") as offsets:
+        np.zeros(1, np.int64).tofile(offsets)
+        while batch := list(itertools.islice(documents, CHUNK)):
+            found = tokenizer(batch, add_special_tokens=False).input_ids
+            ids = [[start, *f] if end is None else [start, *f, end] for f in found]
+            ends = place + np.cumsum([len(i) for i in ids], dtype=np.int64)
+            ends.tofile(offsets)
+            np.fromiter(itertools.chain.from_iterable(ids), dtype).tofile(tokens)
+            place = int(ends[-1])
+    return {"dtype": np.dtype(dtype).name, "tokens": place}
 
-    def __init__(self, stream, seed, epoch):
-        count = len(stream.offsets) - 1
-        self.order = np.random.default_rng([seed, epoch]).permutation(count)
-        lengths = np.diff(stream.offsets)[self.order]
-        self.ends = np.cumsum(lengths)
-        self.stream = stream
 
-    def read(self, begin, end):
-        """tokens begin..end of this epoch, and the number of the document each is in: two (end - begin,) arrays."""
-        first, last = np.searchsorted(self.ends, [begin, end - 1], side="right")
-        tokens, numbers = [], []
-        for place in range(first, last + 1):
-            document = self.order[place]
-            low, high = self.stream.offsets[document : document + 2]
-            opens = self.ends[place] - (high - low)
-            part = self.stream.tokens[low + max(begin - opens, 0) : low + min(end - opens, high - low)]
-            tokens.append(part)
-            numbers.append(np.full(len(part), place - first + 1))
-        return np.concatenate(tokens), np.concatenate(numbers)
+# ------------------------------------------------------------------------------------------------------------- mixing
 
 
 class Blocks:
-    """A mixture of streams as training rows, in training order (`ordered`: a loop must not shuffle them again).
+    """Blocks of several streams in shares of tokens: a dataset for `training.fit`, seekable, the same at every call.
 
-    streams     name -> Stream
-    weights     name -> share of the tokens, any positive scale; 0 leaves a source out
-    block_size  tokens a row
-    tokens      how many to train on, rounded up to whole blocks; 0: one epoch, which ends when the first source
-                (for its share) has been read once
-    seed        of the order of the documents
-    isolate     True: rows carry `segments`, and a document does not see another one in its block
+    streams     name -> Stream;  weights  name -> share of the tokens (0 leaves a stream out)
+    block_size  tokens a block; the last block of a stream is shorter, never dropped
+    tokens      how many to give; 0 gives one epoch: until the first stream is used up at these shares
+    isolate     rows have `segments`: no token attends to another document, and a document's first token is no target
 
-    Each block holds one source, and the next block goes to the source that is furthest behind its share, so the
-    realised share is never a whole block away from the asked one. A source that is used up starts again in a new order.
+    [i] -> {"input_ids", "labels"[, "segments"]}, int64 arrays of one length.
+    Block i comes from the stream that is furthest behind its share, so no share is ever a block off. A stream gives all
+    its blocks, in an order drawn by the seed, before it gives one again; documents are shuffled by block, not by line.
 
-    Raises ValueError: a source smaller than one block, a weight without a stream, no positive weight.
+    Raises ValueError: weights that name no stream or sum to 0, a stream shorter than one block.
     """
 
-    ordered = True
+    ordered = True  # for training.fit: mixed already, do not shuffle
 
     def __init__(self, streams, weights, block_size, tokens=0, seed=0, isolate=False):
-        names = [name for name, weight in weights.items() if weight > 0]
-        if not names or set(names) - set(streams) or min(weights.values()) < 0:
-            raise ValueError(f"weights: expected shares of {', '.join(streams)}, found {weights}")
-        for name in names:
-            if len(streams[name].tokens) < block_size:
+        if set(weights) - set(streams) or not sum(weights.values()) > 0:
+            raise ValueError(f"weights: expected shares of {', '.join(streams)} that sum to more than 0, found {weights}")
+        self.names = [name for name in streams if weights.get(name, 0) > 0]
+        self.streams = [streams[name] for name in self.names]
+        for name, stream in zip(self.names, self.streams, strict=True):
+            if len(stream) < block_size:
                 raise ValueError(
-                    f"{name}: {len(streams[name].tokens)} tokens are less than one block of {block_size}; "
-                    "give more text or lower block_size"
+                    f"{name}: {len(stream)} tokens are less than one block of {block_size}; give more text or lower block_size"
                 )
-        total = sum(weights[name] for name in names)
-        self.names, self.streams, self.block_size = names, streams, block_size
-        self.weights = {name: weights[name] / total for name in names}
-        self.seed, self.isolate, self._epochs = seed, isolate, {}
-        self.source, self.rank = self._schedule(self._count(tokens))
-
-    def _per_epoch(self, name):
-        """Blocks that one epoch of a source fills; its last, shorter block is filled up with padding."""
-        return -(-len(self.streams[name].tokens) // self.block_size)
-
-    def _count(self, tokens):
-        if tokens:
-            return -(-tokens // self.block_size)
-        return max(1, int(min(self._per_epoch(n) / self.weights[n] for n in self.names)))
-
-    def _schedule(self, count):
-        """(source, rank): block i is block rank[i] of source names[source[i]]; two (count,) arrays."""
-        asked = np.array([self.weights[name] for name in self.names])
-        given = np.zeros(len(asked))
-        source, rank = np.empty(count, np.int64), np.empty(count, np.int64)
-        for i in range(count):
-            nearest = int(np.argmax(asked * (i + 1) - given))
-            source[i], rank[i] = nearest, given[nearest]
-            given[nearest] += 1
-        return source, rank
+        shares = np.array([weights[name] for name in self.names], dtype=float)
+        self.shares, self.block_size, self.isolate, self.seed = shares / shares.sum(), block_size, isolate, seed
+        self.count = [-(-len(stream) // block_size) for stream in self.streams]
+        total = -(-tokens // block_size) if tokens else max(1, int((np.array(self.count) / self.shares).min()))
+        self.source, self.turn = _schedule(self.shares, total)
+        asked = [[s.key for s in self.streams], self.shares.tolist(), block_size, total, seed, isolate]
+        self.key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        self._orders = {}
 
     def __len__(self):
         return len(self.source)
 
     def __getitem__(self, i):
-        """Row i: "input_ids", "labels" and, when isolated, "segments"; each (block_size,) int64.
+        stream, block = self._find(i)
+        low = block * self.block_size
+        ids = np.asarray(stream.tokens[low : low + self.block_size], dtype=np.int64)
+        row = {"input_ids": ids, "labels": ids}
+        if self.isolate:
+            document = np.searchsorted(stream.offsets[1:-1], np.arange(low, low + len(ids)), side="right")
+            first = np.diff(document, prepend=-1) != 0
+            row = {"input_ids": ids, "labels": np.where(first, IGNORED, ids), "segments": document - document[0] + 1}
+        return row
 
-        Padding (the end of an epoch) has id 0, segment 0 and ignored labels; so has, when isolated, a document's first
-        token, which nothing in its segment predicts.
-        """
-        name = self.names[self.source[i]]
-        epoch, place = divmod(int(self.rank[i]), self._per_epoch(name))
-        begin = place * self.block_size
-        end = min(begin + self.block_size, len(self.streams[name].tokens))
-        ids, labels, segments = np.zeros((3, self.block_size), np.int64)
-        ids[: end - begin], segments[: end - begin] = self._epoch(name, epoch).read(begin, end)
-        labels[:] = np.where(segments > 0, ids, IGNORED)
-        if not self.isolate:
-            return {"input_ids": ids, "labels": labels}
-        labels[np.diff(segments, prepend=0) != 0] = IGNORED
-        return {"input_ids": ids, "labels": labels, "segments": segments}
+    def _find(self, i):
+        """The stream that block i is of, and which of its blocks it is."""
+        source, turn = int(self.source[i]), int(self.turn[i])
+        count = self.count[source]
+        key = source, turn // count  # the second: how often the stream has been used up before
+        if key not in self._orders:
+            self._orders[key] = np.random.default_rng([self.seed, *key]).permutation(count)
+        return self.streams[source], int(self._orders[key][turn % count])
 
-    def _epoch(self, name, epoch):
-        if self._epochs.get(name, (None,))[0] != epoch:  # one epoch's order is kept a source
-            stream_seed = self.seed * 1000 + self.names.index(name)
-            self._epochs[name] = (epoch, _Shuffled(self.streams[name], stream_seed, epoch))
-        return self._epochs[name][1]
+    def lengths(self):
+        """Tokens of every block, (blocks,): block_size, but for the last block of a stream."""
+        sizes = np.full(len(self), self.block_size)
+        for source, stream in enumerate(self.streams):
+            last, rest = self.count[source] - 1, len(stream) - (self.count[source] - 1) * self.block_size
+            for i in np.flatnonzero(self.source == source):
+                if self._find(i)[1] == last:
+                    sizes[i] = rest
+        return sizes
 
-    def lengths(self, upto=None):
-        """Tokens (without padding) of each block, in order; (n,) array."""
-        last = np.array([self._per_epoch(n) - 1 for n in self.names])
-        short = np.array([len(self.streams[n].tokens) for n in self.names]) - last * self.block_size
-        source, rank = self.source[:upto], self.rank[:upto]
-        return np.where(rank % (last + 1)[source] == last[source], short[source], self.block_size)
-
-    def realised(self, upto=None):
-        """name -> tokens in the first `upto` blocks (all of them by default)."""
-        sums = np.bincount(self.source[:upto], weights=self.lengths(upto), minlength=len(self.names))
-        return {name: int(count) for name, count in zip(self.names, sums, strict=True)}
+    def realised(self, blocks=None):
+        """Tokens given by each stream in the first `blocks` blocks (None: in all): dict name -> int."""
+        sizes = self.lengths()[:blocks]
+        return {name: int(sizes[self.source[:blocks] == i].sum()) for i, name in enumerate(self.names)}
 
     def table(self):
-        """Table 3 of this run: a dict a source with its size, its asked and its realised share of the tokens."""
-        realised = self.realised()
+        """Table 3 of the paper (source, size, content) from this run's own data: one dict a source."""
+        used = self.realised()
         return [
             {
                 "source": name,
-                "documents": len(self.streams[name].offsets) - 1,
-                "megabytes": self.streams[name].utf8_bytes / 1e6,
-                "tokens": len(self.streams[name].tokens),
-                "trained tokens": realised[name],
-                "epochs": realised[name] / len(self.streams[name].tokens),
-                "asked share": self.weights[name],
-                "realised share": realised[name] / sum(realised.values()),
+                "documents": len(stream.offsets) - 1,
+                "megabytes": stream.utf8_bytes / 1e6,
+                "tokens": len(stream),
+                "tokens used": used[name],
+                "epochs": used[name] / len(stream),
+                "asked share": float(share),
+                "realised share": used[name] / sum(used.values()),
             }
-            for name in self.names
+            for name, stream, share in zip(self.names, self.streams, self.shares, strict=True)
         ]
 
 
-def pack_examples(examples, length):
-    """Examples of different lengths packed into rows of at most `length` tokens, each example its own segment.
+def _schedule(shares, total):
+    """Which stream gives block i, and as its how-manieth: two (total,) arrays.
 
-    examples  dicts of "input_ids" and "labels", equally long sequences of int
-    return    rows as `Blocks` makes them when isolated, without padding: the longest examples open rows, shorter ones
-              fill the fullest row they fit in; nothing is cut. Deterministic.
-
-    Raises ValueError: an example longer than `length` (its number).
+    Of the streams that may give one without overshooting by a block, the one that would fall behind first gives next.
+    Example: shares [0.7, 0.3] -> 0 1 0 0 1 0 0 0 1 0
     """
-    for number, example in enumerate(examples):
-        if len(example["input_ids"]) > length:
-            raise ValueError(f"example {number}: {len(example['input_ids'])} tokens do not fit in a row of {length}")
+    counts = np.zeros(len(shares), dtype=np.int64)
+    source, turn = np.empty(total, dtype=np.int16), np.empty(total, dtype=np.int64)
+    for i in range(total):
+        chosen = int(np.argmax(shares * (i + 1) - counts))
+        source[i], turn[i] = chosen, counts[chosen]
+        counts[chosen] += 1
+    return source, turn
+
+
+# ------------------------------------------------------------------------------------------------------------ examples
+
+
+def pack_examples(examples, length):
+    """Several short examples in a row of at most `length` tokens, kept apart by `segments`; for instruction tuning.
+
+    examples  list of dicts "input_ids", "labels" (1-D, equal lengths)
+    return    list of dicts "input_ids", "labels", "segments" (int64 arrays); every example is whole, in exactly one row
+
+    First fit, longest first. The label of an example's first token is dropped: nothing of its own stands before it.
+    Raises ValueError naming an example that is longer than `length`.
+    """
     rows, room = [], []
-    for example in sorted(examples, key=lambda e: -len(e["input_ids"])):
-        size = len(example["input_ids"])
-        fitting = [r for r, left in enumerate(room) if left >= size]
-        place = min(fitting, key=lambda r: room[r]) if fitting else len(rows)
-        if not fitting:
+    for i in sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"])):
+        size = len(examples[i]["input_ids"])
+        if size > length:
+            raise ValueError(f"example {i}: {size} tokens do not fit in a row of {length}; shorten it or lengthen the row")
+        place = next((r for r, free in enumerate(room) if free >= size), len(rows))
+        if place == len(rows):
             rows.append([])
             room.append(length)
-        rows[place].append(example)
+        rows[place].append(i)
         room[place] -= size
-    return [_row(row) for row in rows]
+    return [_joined([examples[i] for i in sorted(row)]) for row in rows]
 
 
-def _row(examples):
-    labels = [np.array(e["labels"], np.int64) for e in examples]
-    for part in labels:
-        part[0] = IGNORED  # nothing in its segment predicts the first token
-    segments = [np.full(len(part), number + 1) for number, part in enumerate(labels)]
-    ids = [np.array(e["input_ids"], np.int64) for e in examples]
-    return {"input_ids": np.concatenate(ids), "labels": np.concatenate(labels), "segments": np.concatenate(segments)}
+def _joined(examples):
+    def column(parts):
+        return np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
+
+    return {
+        "input_ids": column([e["input_ids"] for e in examples]),
+        "labels": column([[IGNORED, *e["labels"][1:]] for e in examples]),
+        "segments": column([[n] * len(e["input_ids"]) for n, e in enumerate(examples, 1)]),
+    }

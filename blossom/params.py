@@ -55,6 +55,9 @@ class TokenizationAnalysis(Texts):
     tokenizers: list = _p(["smollm2-135m-instruct", "mistral-v1"], "tokenizers to compare")
     sentence: str = _p("햄버거를 먹는 공룡", "the sentence of table 1")
     analysed_lines: int = _p(2000, "lines a language to count", 10)
+    more_korean: list = _p([], "further Korean texts, each counted by itself: assets or files")
+    context_tokens: int = _p(4096, "tokens that fit in a prompt; Llama-2's context", 1)
+    word_frequencies: str = _p("wordfreq-ko", "words by frequency, for weighted fertility; empty skips")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,14 @@ class VocabMerge(Texts):
     scripts: list = _p(["Hangul"], "keep donor pieces written in these alone; empty keeps all (the paper)")
     unreachable: str = _p("add", "pieces no merge reaches", choices=("add", "drop", "keep"))
     use_word_frequencies: bool = _p(True, "add wordfreq's Korean frequencies to a trained donor's text")
-    row_init: str = _p("subword", "starting rows", choices=("random", "mean", "subword", "weighted"))
+    row_init: str = _p("calibrated", "starting rows", choices=("random", "mean", "subword", "calibrated"))
+    calibration_lines: int = _p(1500, "training lines whose contexts 'calibrated' rows are fitted to", 10)
     sentencepiece_base: str = _p("mistral-v1", "a SentencePiece base merged beside the model's; empty skips")
+    sentencepiece_donor: str = _p("trained", "its donor")
+    paper_merge: str = _p("auto", "the paper's own Llama + KoBERT", choices=("auto", "yes", "no"))
+    bake_off_lines: int = _p(40, "lines a text that the kinds of starting rows are compared on", 1)
+    bake_off_steps: int = _p(0, "training steps of the comparison; 0 compares before training alone", 0)
+    bake_off_seeds: int = _p(3, "times each is trained, with another order of the data", 1)
 
 
 @dataclass(frozen=True)
@@ -91,16 +100,18 @@ class BilingualPretraining(Texts):
 
 
 @dataclass(frozen=True)
-class KoreanLimaSFT(Common):
+class KoreanLimaSFT(Texts):
     recipe: str = _p("blossom-bi-biSFT", "a recipe with instruction tuning")
     korean_instructions: list = _p(["authored-ko"], "asset names, files or hub:<id>")
     english_instructions: list = _p(["authored-en"], "likewise")
     translations: list = _p(["aligned-en-ko"], "aligned text for paper X: asset names or TSV files")
     sft_tasks: list = _p(["ko", "en"], "which of ko, en, translation to train on")
-    examples: int = _p(0, "most examples a task; 0 takes all", 0)
-    template: str = _p("chatml", "prompt template", choices=("chatml", "llama2", "alpaca", "newline"))
+    examples: int = _p(200, "most training examples a task; 0 takes all", 0)
+    evaluation_texts: list = _p(["authored-prompts", "data/benchmarks"], "what models are scored with: never trained on")
+    near_duplicate: float = _p(0.8, "similarity from which an example repeats another", 0.0, 1.0)
+    template: str = _p("chatml", "prompt template", choices=("chatml", "llama2", "alpaca", "newline", "own"))
     epochs: float = _p(1.0, "times each example is seen; the paper follows Alpaca (3)", 0.0, 100.0)
-    sequence_length: int = _p(384, "longest example, tokens", 16)
+    sequence_length: int = _p(1024, "longest example, tokens; longer ones are left out whole", 16)
     sft_batch_size: int = _p(4, "examples a step", 1)
     sft_accumulation: int = _p(1, "batches an update", 1)
     trainable: str = _p("lora+embeddings", "what learns", choices=("lora+embeddings", "lora+new-rows", "full"))
@@ -110,7 +121,11 @@ class KoreanLimaSFT(Common):
     sft_learning_rate: float = _p(1.0e-3, "of the adapters, or of everything when full", 0.0, 1.0)
     sft_row_learning_rate: float = _p(1.0e-3, "of the embedding rows", 0.0, 1.0)
     sft_warmup: float = _p(0.05, "share of the steps", 0.0, 1.0)
+    sft_evaluations: int = _p(2, "times the held-out loss is measured during training", 0)
+    sft_checkpoints: int = _p(0, "times the state is saved during training", 0)
     heldout_examples: int = _p(12, "examples a language kept for evaluation", 1)
+    shown_answers: int = _p(2, "held-out prompts a language answered before and after", 0)
+    new_tokens: int = _p(48, "longest answer", 1)
     precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
     activation_checkpointing: bool = _p(False, "less memory, a third slower")
 
@@ -119,13 +134,10 @@ class KoreanLimaSFT(Common):
 class BenchmarkEval(Common):
     recipe: str = _p("blossom-bi-biSFT", "the recipe whose model is scored")
     benchmarks: str = _p("authored", "'authored' mini-sets, 'hub' for the public sets, or a folder of their files")
-    tasks: list = _p(
-        ["klue_nli", "klue_sts", "kosbi", "klue_ynat", "kobest_boolq", "kobest_hellaswag", "kobest_sentineg", "kobest_copa"],
-        "the paper's eight",
-    )
+    tasks: list = _p(["table6"], "table6 (the paper's eight), paper-x (the other paper's three), or names of tasks")
     items: int = _p(0, "items a task; 0 takes all", 0)
     shots: int = _p(0, "examples in the prompt; the paper's is zero-shot", 0, 64)
-    scoring_batch: int = _p(16, "sequences a forward pass", 1)
+    scoring_tokens: int = _p(768, "tokens a forward pass; a longer item still goes in one", 64)
     precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
 
 
@@ -133,18 +145,19 @@ class BenchmarkEval(Common):
 class QualitativeEval(Common):
     recipe: str = _p("blossom-bi-biSFT", "model A")
     compare_with: str = _p("base", "recipe of model B")
-    prompts: str = _p("authored-prompts", "asset name or a JSONL file with id, kind, ko, en")
+    prompts: str = _p("authored-prompts", "asset name, file or hub:<id>; rows with id, kind, ko, en, or LIMA's")
     prompts_per_language: int = _p(24, "prompts to answer in each language", 1)
-    template: str = _p("chatml", "prompt template", choices=("chatml", "llama2", "alpaca", "newline"))
+    template: str = _p("chatml", "prompt template", choices=("chatml", "llama2", "alpaca", "newline", "own"))
     new_tokens: int = _p(48, "longest answer", 1)
-    temperature: float = _p(0.2, "the released model's", 0.0, 10.0)
-    top_p: float = _p(0.9, "the released model's", 0.0, 1.0)
-    top_k: int = _p(40, "the released model's", 0)
+    temperature: float = _p(0.2, "the released model's; 0 is greedy", 0.0, 10.0)
+    top_p: float = _p(0.9, "the released model's; share of the probability that is kept", 0.0, 1.0)
+    top_k: int = _p(40, "the released model's; tokens that are kept, 0 keeps all", 0)
     repetition_penalty: float = _p(1.1, "the released model's", 0.1, 10.0)
     decoding_batch: int = _p(24, "prompts decoded together", 1)
     judge_url: str = _p("", "OpenAI-compatible endpoint; empty: no judge, no verdicts")
     judge_model: str = _p("", "model the judge's server is asked for")
-    judge_requests: int = _p(200, "most requests to send", 0)
+    judge_requests: int = _p(200, "most requests to send, retries included; two a pair", 0)
+    shown_pairs: int = _p(4, "pairs a language shown side by side in the notebook", 0)
     precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
 
 

@@ -1,5 +1,6 @@
 """Shared fixtures: a small parameter set, and the real files of BLOSSOM_ASSETS when they are there."""
 
+import json
 import os
 from pathlib import Path
 
@@ -27,3 +28,43 @@ def real_files():
     if not folder:
         pytest.skip("needs the public files: set BLOSSOM_ASSETS to their folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def six():
+    """Drafts of six authored rows, two of each kind of adaptation, one of several turns."""
+    from blossom import instructions
+    from blossom.instructions import drafts
+
+    english, korean = instructions.read("authored-en", "en"), instructions.read("authored-ko", "ko")
+    chosen = [[k for k in korean if k.adaptation == a and len(k.messages) == 2][:2] for a in instructions.ADAPTATIONS]
+    several = next(k for k in korean if len(k.messages) > 2)
+    return drafts.paired(english, [*chosen[0][:1], several, *chosen[1], *chosen[2]])
+
+
+@pytest.fixture
+def exported(six, tmp_path):
+    """`exported("민지", {id: changes})`: the path of a file as the page exports it; rows not named are left out."""
+    from blossom.instructions import review
+
+    def make(reviewer, rows, name=None, top=()):
+        listed = []
+        for d in six:
+            if d.id in rows:
+                change = dict(rows[d.id])
+                fields = d.korean | change.pop("fields", {})
+                row = {
+                    "id": d.id,
+                    "fields": fields,
+                    "adaptation": "none",
+                    "note": "",
+                    "done": True,
+                    "edited": "2026-11-20T01:00:00Z",
+                }
+                listed.append(row | change)
+        content = {"format": review.FORMAT, "dataset": review.digest(six), "reviewer": reviewer, "rows": listed} | dict(top)
+        path = tmp_path / f"{name or reviewer}.json"
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        return path
+
+    return make

@@ -14,11 +14,21 @@ import pytest
 
 from blossom import params, paths
 
-RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.recipe(r).stages] + [("report", "07_report")]
+RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.recipe(r).stages] + [
+    ("report", "07_report")
+]
 
 
 def snakemake(outputs, *words, **config):
-    command = ["snakemake", "-c2", "--nolock", *words, "--config", f"outputs={outputs}", *(f"{k}={v}" for k, v in config.items())]
+    command = [
+        "snakemake",
+        "-c2",
+        "--nolock",
+        *words,
+        "--config",
+        f"outputs={outputs}",
+        *(f"{k}={v}" for k, v in config.items()),
+    ]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
 
@@ -152,4 +162,6 @@ def test_a_pretraining_notebook_runs_by_itself_on_a_fresh_clone(tmp_path, output
     assert done.returncode == 0, done.stderr[-3000:]
     own = tmp_path / "smoke/blossom-bi/03_bilingual_pretraining"
     first = json.loads((outputs / "smoke/blossom-bi/03_bilingual_pretraining/metrics.json").read_text())
-    assert paths.read_json(own / "metrics.json")["bits_per_byte"]["after"] == first["bits_per_byte"]["after"], "same seed, same result"
+    assert paths.read_json(own / "metrics.json")["bits_per_byte"]["after"] == first["bits_per_byte"]["after"], (
+        "same seed, same result"
+    )

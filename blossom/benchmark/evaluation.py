@@ -1,0 +1,160 @@
+"""A model's scores on prepared tasks, with everything that makes a score comparable."""
+
+import contextlib
+import io
+import time
+
+import numpy as np
+import torch
+
+from blossom.benchmark.suite import PAPER
+
+
+def plan(model, tokenizer, prepared, tokens=768):
+    """What scoring will take, from counting tokens and timing one forward pass.
+
+    return  dict: items, lm_eval_tokens (every choice with its context), tokens (shared ones once), seconds, gigabytes
+            (weights and the largest logits); tasks by generation are not in tokens and seconds
+    """
+    from blossom.benchmark.scoring import SharedPrefixLM, tree_logits
+
+    lm = SharedPrefixLM(model, tokenizer, tokens)
+    plain = shared = 0
+    for p in (p for p in prepared if not p.generates):
+        with contextlib.redirect_stderr(io.StringIO()):
+            p.task.build_all_requests(rank=0, world_size=1)
+        before, after, tree = lm.count(p.task.instances)
+        plain, shared = plain + before, shared + after
+    seconds = 0.0
+    if shared:
+        started = time.time()
+        with torch.no_grad():
+            tree_logits(model, tree, [len(tree.ids) - 1])
+        seconds = (time.time() - started) / len(tree.ids) * shared
+    weights = sum(w.numel() * w.element_size() for w in model.parameters())
+    logits = tokens * model.get_input_embeddings().weight.shape[0] * (model.dtype.itemsize + 4)
+    items = sum(len(p.rows) for p in prepared)
+    sizes = {"items": items, "lm_eval_tokens": plain, "tokens": shared}
+    return sizes | {"seconds": round(seconds, 1), "gigabytes": round((weights + logits) / 1e9, 2)}
+
+
+def average(scores):
+    """Mean of the scores of the paper's tasks among `scores` (0 to 1); of all when none of the paper's is there."""
+    own = [s["score"] for task, s in scores.items() if task in PAPER] or [s["score"] for s in scores.values()]
+    return float(np.mean(own))
+
+
+def evaluate(model, tokenizer, prepared, tokens=768, show=print):
+    """A model's scores on prepared tasks.
+
+    model, tokenizer  as `models.load` gives them
+    tokens            most tokens of one forward pass
+    show              called with a line for each finished task
+    return            (scores, items): {task: score} as metrics.json has it, and one dict an item
+
+    A score holds `metric` and its value `score` (0 to 1), `stderr`, `items`, `majority_share`, `constant` (the most that
+    one constant answer gets in this metric), `shots`, `version`, `prompt_hash`, `origin`, `truncated` (items cut on the
+    left), `seconds`, and every other metric by its name.
+    """
+    from blossom.benchmark.scoring import SharedPrefixLM
+
+    lm = SharedPrefixLM(model, tokenizer, tokens)
+    scores, items = {}, []
+    for p in prepared:
+        lm.truncated.clear()
+        started = time.time()
+        values, samples = _run(lm, p.task)
+        own = [_item(p, row, sample, lm.truncated) for row, sample in zip(p.rows, samples, strict=True)]
+        scores[p.name] = _score(p, values, own) | {"seconds": round(time.time() - started, 2)}
+        items += own
+        show(f"{p.name:18s} {describe(scores[p.name])}  {scores[p.name]['seconds']:.1f} s")
+    return scores, items
+
+
+def describe(score):
+    """One line: `f1 0.512 ± 0.081 (32 items; a constant answer gets 0.667)`."""
+    truncated = f"; {score['truncated']} cut to fit the model" if score["truncated"] else ""
+    constant = "" if score["constant"] is None else f"; a constant answer gets {score['constant']:.3f}"
+    return f"{score['metric']} {score['score']:.3f} ± {score['stderr']:.3f} ({score['items']} items{constant}{truncated})"
+
+
+def _run(lm, task):
+    """(metric -> value, samples) of one task, by lm-eval's own evaluator."""
+    from lm_eval.evaluator import evaluate as lm_evaluate
+
+    with contextlib.redirect_stderr(io.StringIO()):  # its bars; ours is shown for what takes longer than some seconds
+        result = lm_evaluate(lm, {"tasks": {task.task_name: task}}, bootstrap_iters=0, log_samples=True)
+    values = result["results"][task.task_name]
+    values = {
+        key.removesuffix(",none"): float(v) for key, v in values.items() if key.endswith(",none") and "_stderr" not in key
+    }
+    return values, sorted(result["samples"][task.task_name], key=lambda s: s["doc_id"])
+
+
+def _item(p, row, sample, truncated):
+    """What is kept of one item: its label, the choice and the choices' log-likelihoods (nats), or the written answer."""
+    item = {"task": p.name, "id": row["id"], "label": row["label"], "truncated": sample["arguments"][0][0] in truncated}
+    if p.generates:
+        item["answer"] = sample["filtered_resps"][0]
+    else:
+        item["loglikelihoods"] = [float(likelihood) for likelihood, _ in sample["filtered_resps"]]
+        item["choice"] = int(np.argmax(item["loglikelihoods"]))
+    return item | {name: float(sample[name]) for name in sample["metrics"] if not isinstance(sample[name], tuple)}
+
+
+def _score(p, values, items):
+    metric = p.settings["score"]
+    pairs = [(i["label"], i["choice"]) for i in items] if not p.generates else []
+    return {
+        "metric": metric,
+        "score": values[metric],
+        "stderr": _stderr(p, metric, pairs, items),
+        "items": len(items),
+        "majority_share": p.majority_share,
+        "constant": _constant(p, metric) if pairs else None,
+        "shots": p.shots,
+        "version": str(p.settings["version"]),
+        "prompt_hash": p.prompt_hash,
+        "origin": p.origin,
+        "truncated": sum(i["truncated"] for i in items),
+        **{name: value for name, value in values.items() if name != metric},
+    }
+
+
+def _stderr(p, metric, pairs, items):
+    """Standard error: of a mean over items as lm-eval's, of F1 by a bootstrap of 1,000 draws of the items."""
+    if len(items) < 2:
+        return 0.0
+    if metric in items[0]:
+        return float(np.std([i[metric] for i in items], ddof=1) / np.sqrt(len(items)))
+    draws = np.random.default_rng(0).integers(0, len(pairs), (1000, len(pairs)))
+    pairs = np.array(pairs)[draws]  # (1000, items, 2)
+    return float(np.std(f1(pairs[..., 0], pairs[..., 1], _is_macro(p)), ddof=1))
+
+
+def _constant(p, metric):
+    """The most that giving one and the same answer to every item would score."""
+    if metric != "f1":
+        return p.majority_share
+    labels = np.array([row["label"] for row in p.rows])
+    return max(float(f1(labels, np.full_like(labels, c), _is_macro(p))) for c in set(labels.tolist()))
+
+
+def _is_macro(p):
+    return p.task.aggregation()["f1"].__name__ == "macro_f1"
+
+
+def f1(right, chosen, macro):
+    """F1 over the last axis, many draws at once; equals scikit-learn's.
+
+    right, chosen  (..., N) integer labels
+    macro          mean of the F1 of every label that occurs in either; else the F1 of label 1
+    return         (...) floats
+    """
+    labels = range(int(max(right.max(), chosen.max())) + 1) if macro else [1]
+    scores = []
+    for label in labels:
+        both = ((right == label) & (chosen == label)).sum(-1)
+        either = (right == label).sum(-1) + (chosen == label).sum(-1)
+        scores.append(np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan if macro else 0.0))
+    return np.nanmean(scores, axis=0)

@@ -1,0 +1,128 @@
+"""Answers: a model's replies to prompts, many at once, with the paper's sampling and a seed of their own for each prompt."""
+
+import hashlib
+
+import torch
+from tqdm import tqdm
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+
+from blossom import instructions
+
+
+def answer(
+    model,
+    tokenizer,
+    prompts,
+    template,
+    new_tokens=48,
+    temperature=0.2,
+    top_p=0.9,
+    top_k=40,
+    repetition_penalty=1.1,
+    batch_size=24,
+    seed=0,
+):
+    """One answer to each prompt.
+
+    prompts             list of str; each becomes the user's message of `template` (a name of `instructions.names()`)
+    new_tokens          longest answer; it ends earlier at EOS, at the end of the turn or where a new turn starts
+    temperature         0 is greedy decoding; the defaults are those of the released Bllossom model
+    top_p, top_k        keep the most probable tokens, at most `top_k` of them (0: all) with `top_p` of the probability
+    repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
+    batch_size          prompts decoded together
+    seed                with a prompt's own text it seeds that prompt's random numbers
+    return              list of str in the order of `prompts`, without special tokens and surrounding space
+
+    A prompt's random numbers do not depend on the other prompts, so in float32 its answer does not depend on
+    `batch_size` or order either. In bfloat16 it does: rounding differs with the shape of the batch, and after some
+    dozens of tokens most answers part ways; the same settings still give the same answers.
+    Raises ValueError: an empty prompt, or one that leaves no room for an answer.
+    """
+    encoded = [_encode(model, tokenizer, prompt, template, new_tokens, n) for n, prompt in enumerate(prompts)]
+    order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))  # equal lengths together: little padding
+    answers = [None] * len(prompts)
+    settings = (temperature, top_p, top_k, repetition_penalty)
+    for start in tqdm(range(0, len(order), batch_size), unit="batch", delay=5):
+        batch = order[start : start + batch_size]
+        seeds = [_seed(seed, prompts[i]) for i in batch]
+        texts = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, settings, seeds)
+        for i, text in zip(batch, texts, strict=True):
+            answers[i] = text
+    return answers
+
+
+def _encode(model, tokenizer, prompt, template, new_tokens, number):
+    ids, _ = instructions.encode(template, [{"role": "user", "content": prompt}], tokenizer)
+    room = getattr(model.config, "max_position_embeddings", None) or len(ids) + new_tokens
+    if len(ids) + new_tokens > room:
+        raise ValueError(f"prompt {number}: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
+    return ids
+
+
+def _seed(seed, prompt):
+    """63 bits from the run's seed and the prompt's text."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()[:8], "big") >> 1
+
+
+def stop_ids(model, tokenizer):
+    """The tokens an answer ends at: every special one, since none is part of a text."""
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} - {tokenizer.unk_token_id}
+    configured = model.generation_config.eos_token_id
+    special |= set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
+    return sorted(special - {None})
+
+
+@torch.no_grad()
+def _decode(model, tokenizer, encoded, new_tokens, settings, seeds):
+    """The texts that follow a batch of prompts; the prompts are padded on the left, so that all end at one place."""
+    device, width = model.get_input_embeddings().weight.device, max(map(len, encoded))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    ids = torch.tensor([[pad] * (width - len(e)) + e for e in encoded], device=device)  # (B, T)
+    mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded], device=device)
+    config = GenerationConfig(
+        max_new_tokens=new_tokens,
+        do_sample=False,  # the sampler below has already chosen: one token is possible
+        repetition_penalty=1.0,
+        eos_token_id=stop_ids(model, tokenizer),
+        pad_token_id=pad,
+        use_cache=True,
+    )
+    sampler = Sampler(mask, seeds, *settings)
+    output = model.generate(
+        input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=LogitsProcessorList([sampler])
+    )
+    return [text.strip() for text in tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)]
+
+
+class Sampler(LogitsProcessor):
+    """Chooses each row's next token with that row's own random numbers.
+
+    mask   (B, T) 1 where the prompt is, 0 where padding: padding is not punished as repetition
+    seeds  B integers
+
+    A token is drawn by adding Gumbel noise to the logits and taking the largest, which is drawing from their softmax.
+    """
+
+    def __init__(self, mask, seeds, temperature, top_p, top_k, repetition_penalty):
+        self.mask, self.temperature, self.top_p, self.top_k = mask.bool(), temperature, top_p, top_k
+        self.penalise = RepetitionPenaltyLogitsProcessor(repetition_penalty) if repetition_penalty != 1 else None
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids, scores):
+        """(B, V) scores in which only the chosen token of each row is possible."""
+        scores = scores.float()
+        if self.penalise:
+            seen, width = input_ids.clone(), self.mask.shape[1]
+            prompt = seen[:, :width]
+            prompt[~self.mask] = prompt[:, -1:].expand_as(prompt)[~self.mask]  # the prompt's last token stands for padding
+            scores = self.penalise(seen, scores)
+        if self.temperature == 0:
+            return scores
+        kept = min(self.top_k or scores.shape[1], scores.shape[1])
+        logits, tokens = (scores / self.temperature).topk(kept)  # (B, K), most probable first
+        share = logits.softmax(-1)
+        beyond = share.cumsum(-1) - share >= self.top_p  # the token that reaches top_p is kept
+        beyond[:, 0] = False
+        noise = torch.stack([-torch.empty(kept).exponential_(generator=g).log() for g in self.generators])
+        best = (logits.masked_fill(beyond, -torch.inf) + noise.to(logits.device)).argmax(-1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens.gather(1, best), 0.0)

@@ -1,0 +1,123 @@
+"""What the reviewers changed: edit distance, labels, the paper's table 2 drawn from the data."""
+
+import difflib
+import re
+import statistics
+from collections import Counter
+from html import escape
+
+from blossom.instructions import checks
+
+CATEGORIES = {"none": "none", "ne_change": "NE change", "topic_change": "topic change"}
+
+
+def edit_distance(a, b):
+    """Levenshtein distance of two texts in characters: insertions, deletions and replacements, each 1.
+
+    Myers' bit-parallel algorithm (1999, in Hyyrö's form): the column of the classic table as two long integers, of the rows
+    where it goes up by one and of those where it goes down. Two texts of 10,000 characters take 50 ms.
+    Example: "고양이", "고양이들" -> 1
+    """
+    if not a or not b:
+        return len(a) + len(b)
+    where, whole, last = {}, (1 << len(a)) - 1, 1 << (len(a) - 1)
+    for n, letter in enumerate(a):
+        where[letter] = where.get(letter, 0) | 1 << n
+    up, down, distance = whole, 0, len(a)
+    for letter in b:
+        same = where.get(letter, 0)
+        diagonal = same | down
+        run = (((same & up) + up) ^ up) | same
+        right_up, right_down = down | ~(run | up), up & run
+        distance += bool(right_up & last) - bool(right_down & last)
+        right_up = right_up << 1 | 1
+        up, down = (right_down << 1 | ~(diagonal | right_up)) & whole, right_up & diagonal & whole
+    return distance
+
+
+def by_row(merged):
+    """One dict a settled row: id, adaptation, reviewer, fields changed, edit distance (characters), and its share.
+
+    The share is the distance over the length of the longer of draft and result, all fields together: 1 is all new.
+    """
+    result = []
+    for draft in (d for d in merged.drafts if d.id in merged.rows):
+        version = merged.rows[draft.id]
+        distances = {k: edit_distance(draft.korean[k], text) for k, text in version.fields.items()}
+        size = sum(max(len(draft.korean[k]), len(text)) for k, text in version.fields.items())
+        result.append(
+            {
+                "id": draft.id,
+                "adaptation": version.adaptation,
+                "reviewer": version.reviewer,
+                "changed": ", ".join(k for k, n in distances.items() if n),
+                "edit distance": sum(distances.values()),
+                "edit share": sum(distances.values()) / max(1, size),
+            }
+        )
+    return result
+
+
+def summary(merged):
+    """The merge in numbers: rows, done, undone, conflicts, labels, how much was edited, and what deserves a second look.
+
+    return  dict; "labels" counts adaptations; "edit share" is the median by label (None without rows);
+            "labelled but as drafted" lists ids that claim an adaptation and changed no character;
+            "flags left" counts rows that a check still flags, by kind
+    """
+    listed = by_row(merged)
+    shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in CATEGORIES}
+    final = [
+        checks.flags(d.english, merged.rows[d.id].fields, (), merged.rows[d.id].adaptation)
+        for d in merged.drafts
+        if d.id in merged.rows
+    ]
+    return {
+        "rows": len(merged.drafts),
+        "settled": len(merged.rows),
+        "undone": len(merged.undone),
+        "conflicts": len(merged.conflicts),
+        "unsettled": len(merged.unsettled),
+        "done by several": merged.doubled,
+        "labels": {a: sum(r["adaptation"] == a for r in listed) for a in CATEGORIES},
+        "by reviewer": dict(Counter(r["reviewer"] for r in listed)),
+        "as drafted": sum(not r["edit distance"] for r in listed),
+        "edit share": {a: statistics.median(s) if s else None for a, s in shares.items()},
+        "labelled but as drafted": [r["id"] for r in listed if r["adaptation"] != "none" and not r["edit distance"]],
+        "flags left": checks.counts(final),
+    }
+
+
+def table2(merged, each=2, longest=140):
+    """The paper's table 2 from this data: list of {"category", "english", "korean", "note"}, `each` of a category.
+
+    The first rows, in order, whose instructions have at most `longest` characters; fewer when there are fewer.
+    """
+    table = []
+    for adaptation, category in list(CATEGORIES.items())[1:]:
+        listed = [(d, merged.rows[d.id]) for d in merged.drafts if d.id in merged.rows]
+        chosen = [(d, v) for d, v in listed if v.adaptation == adaptation and len(d.english["instruction"]) <= longest]
+        table += [
+            {
+                "category": category,
+                "english": d.english["instruction"],
+                "korean": v.fields["instruction"],
+                "note": v.note,
+            }
+            for d, v in chosen[:each]
+        ]
+    return table
+
+
+def shown(before, after):
+    """Two texts as HTML, words cut in red and words added in green; everything from the data is escaped."""
+    a, b = (re.split(r"(\s+)", text) for text in (before, after))
+    html = []
+    for what, i, j, k, n in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        cut, added = escape("".join(a[i:j])), escape("".join(b[k:n]))
+        if what == "equal":
+            html.append(cut)
+            continue
+        html.append(f'<del style="background:#f8d9d4">{cut}</del>' * bool(cut))
+        html.append(f'<ins style="background:#cdeedd;text-decoration:none">{added}</ins>' * bool(added))
+    return f'<div style="white-space:pre-wrap;line-height:1.7">{"".join(html)}</div>'

@@ -1,0 +1,169 @@
+"""Prompt templates: one rendering for training and for answering, so that they cannot drift apart.
+
+A template is a Jinja chat template, the form that every server of models reads; a tuned model is saved with its own.
+Three promises, whatever the tokenizer:
+
+    the prompt ends exactly where the answer starts    (an answer's tokens are made from the answer alone)
+    every answer ends in the tokenizer's EOS           (what decoding stops at)
+    nothing that a user writes becomes a marker        ("</s>" inside an instruction is four letters, not an end)
+"""
+
+import re
+
+# A base whose BOS is ChatML's turn marker (SmolLM2) starts without one; Llama and Mistral start with <s>.
+_BOS = "{% if bos_token and bos_token != '<|im_start|>' %}{{ bos_token }}{% endif %}"
+_LLAMA2_SYSTEM = "You are a helpful assistant."
+
+TEMPLATES = {
+    # Touvron et al. 2023 and the released Bllossom: [INST] <<SYS>>\n...\n<</SYS>>\n\n{instruction} [/INST]
+    "llama2": "{% set ns = namespace(system='" + _LLAMA2_SYSTEM + "', first=true) %}"
+    "{% for m in messages %}"
+    "{% if m.role == 'system' %}{% set ns.system = m.content %}"
+    "{% elif m.role == 'user' %}" + _BOS + "{{ '[INST] ' }}"
+    "{% if ns.first %}{{ '<<SYS>>\n' + ns.system + '\n<</SYS>>\n\n' }}{% set ns.first = false %}{% endif %}"
+    "{{ m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}"
+    "{% endfor %}",
+    # Taori et al. 2023, with its two openings: with and without an input
+    "alpaca": _BOS + "{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ m.content + '\n\n' }}"
+    "{% elif m.role == 'user' %}"
+    "{% if loop.first %}{{ 'Below is an instruction that describes a task' }}"
+    "{% if m.input %}{{ ', paired with an input that provides further context' }}{% endif %}"
+    "{{ '. Write a response that appropriately completes the request.\n\n' }}{% endif %}"
+    "{{ '### Instruction:\n' + m.content + '\n\n' }}"
+    "{% if m.input %}{{ '### Input:\n' + m.input + '\n\n' }}{% endif %}"
+    "{{ '### Response:\n' }}"
+    "{% else %}{{ m.content + eos_token + '\n\n' }}{% endif %}"
+    "{% endfor %}",
+    "chatml": _BOS + "{% for m in messages %}"
+    "{{ '<|im_start|>' + m.role + '\n' + m.content }}"
+    "{{ eos_token if m.role == 'assistant' else '<|im_end|>' }}{{ '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    # paper X: instruction, input and output joined by newlines
+    "newline": _BOS + "{% for m in messages %}{{ m.content }}{{ eos_token if m.role == 'assistant' }}{{ '\n' }}{% endfor %}",
+}
+OWN = "own"  # the chat template that came with the tokenizer
+MASKED = -100  # the label of a token that is not learned (torch's ignore_index)
+_FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use letters mark where a field goes
+
+
+def names():
+    """The templates a run may choose: those above, and the tokenizer's own."""
+    return (*TEMPLATES, OWN)
+
+
+def chat_template(template, tokenizer):
+    """The Jinja text of a template's name; ValueError: unknown name, or `own` and the tokenizer has none."""
+    if template == OWN:
+        if not isinstance(tokenizer.chat_template, str):
+            raise ValueError(f"template: own: this tokenizer has no chat template; take one of {', '.join(TEMPLATES)}")
+        return tokenizer.chat_template
+    if template not in TEMPLATES:
+        raise ValueError(f"template: expected one of {', '.join(names())}, found {template!r}")
+    return TEMPLATES[template]
+
+
+def render(template, messages, tokenizer):
+    """The text of a conversation, cut where learning starts and stops.
+
+    template   a name of `names()`
+    messages   list of {"role": "system" | "user" | "assistant", "content": str}; a user's message may have an "input"
+               (Alpaca's second field), which templates other than Alpaca's put on a line of its own
+    tokenizer  its BOS and EOS are the ones written
+    return     list of (text, kind): kind "marker" (one special token), "prompt" (read), "answer" (learned),
+               "end" (the EOS after an answer, learned). With a user's message last, the list ends where the answer starts.
+
+    Raises ValueError: roles out of order, a message without text, a template that does not close answers with the EOS.
+    Example: newline, [user "Hi", assistant "Hello"] -> [("Hi\\n", "prompt"), ("Hello", "answer"), ("</s>", "end")]
+    """
+    check_messages(messages)
+    if not tokenizer.eos_token:
+        raise ValueError("this tokenizer has no EOS token: answers could not end")
+    jinja = chat_template(template, tokenizer)
+    marked, fields = _marked(template, messages)
+    whole = _apply(tokenizer, jinja, marked)
+    pieces, done = [], 0
+    for n, message in enumerate(marked):
+        if message["role"] == "assistant":
+            start = whole.index(message["content"])
+            prompt = _apply(tokenizer, jinja, marked[:n])  # what the model will see before it answers
+            if not whole.startswith(prompt) or whole[len(prompt) : start].strip():
+                raise ValueError(f"template: {template} writes another prompt in training than in answering")
+            pieces += _pieces(whole[done : len(prompt)], fields, tokenizer)
+            after = whole[start + len(message["content"]) :].lstrip(" ")
+            if not after.startswith(tokenizer.eos_token):
+                raise ValueError(f"template: {template} closes an answer with {after[:20]!r}, not {tokenizer.eos_token!r}")
+            pieces += [(messages[n]["content"], "answer"), (tokenizer.eos_token, "end")]
+            done = len(whole) - len(after) + len(tokenizer.eos_token)
+    if messages[-1]["role"] == "user":
+        pieces += _pieces(whole[done:], fields, tokenizer)
+    return pieces
+
+
+def encode(template, messages, tokenizer):
+    """The tokens of a conversation and what is learned of them; the same call makes the prompt to answer.
+
+    return  (ids, labels), two lists of equal length; labels are MASKED but for each answer and the EOS after it
+
+    Decoding the labelled tokens of a turn gives exactly its answer + EOS, for answers without white space at their ends
+    (as the readers give them). Arguments and errors as in `render`.
+    """
+    ids, labels = [], []
+    for text, kind in render(template, messages, tokenizer):
+        if kind in ("marker", "end"):
+            new = [tokenizer.convert_tokens_to_ids(text)]
+        else:
+            new = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        ids += new
+        labels += new if kind in ("answer", "end") else [MASKED] * len(new)
+    return ids, labels
+
+
+def check_messages(messages):
+    """Raise ValueError unless messages are [system,] user, assistant, user, ... and each has text."""
+    roles = [m.get("role") for m in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if not turns or turns != ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2):
+        found = ", ".join(map(str, roles)) or "none"
+        raise ValueError(f"roles out of order: expected user and assistant in turn, the user first, found {found}")
+    for n, message in enumerate(messages, 1):
+        if not isinstance(message.get("content"), str) or not message["content"].strip():
+            raise ValueError(f"message {n} ({message['role']}) has no text")
+
+
+def _marked(template, messages):
+    """The messages with every field replaced by a mark, and the fields that the marks stand for."""
+    marked, fields = [], []
+
+    def mark(text):
+        fields.append(text)
+        return f"\ue000{len(fields) - 1}\ue001"
+
+    for m in messages:
+        extra = m.get("input") or ""
+        if template == "alpaca":
+            marked.append({"role": m["role"], "content": mark(m["content"]), **({"input": mark(extra)} if extra else {})})
+        else:
+            marked.append({"role": m["role"], "content": mark(m["content"] + ("\n" + extra if extra else ""))})
+    return marked, fields
+
+
+def _apply(tokenizer, jinja, messages):
+    """The text a template makes of messages; with a user's last, up to where the answer starts."""
+    asked = messages[-1]["role"] == "user"
+    return tokenizer.apply_chat_template(messages, chat_template=jinja, tokenize=False, add_generation_prompt=asked)
+
+
+def _pieces(text, fields, tokenizer):
+    """A stretch of template text as markers and prompt text, the fields put back in after the cut."""
+    markers = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
+    cut = re.split("(" + "|".join(map(re.escape, sorted(markers, key=len, reverse=True))) + ")", text) if markers else [text]
+    pieces = []
+    for n, part in enumerate(cut):
+        if n % 2:
+            pieces.append((part, "marker"))
+        elif part:
+            pieces.append((_FIELD.sub(lambda m: fields[int(m[1])], part), "prompt"))
+    return pieces

@@ -1,0 +1,102 @@
+"""The state of a run on disk: complete or absent, safetensors and JSON only, and set aside when it is of another run.
+
+    checkpoints/step-000120/
+        state.safetensors   trained parameters, the optimizer's moments, the generators' states
+        progress.json       rates, what was measured so far, and the fingerprint of the run
+        trainer_state.json  Trainer's own: the step
+
+A checkpoint is written under another name and renamed when whole, so a kill or a full disk leaves the one before.
+"""
+
+import errno
+import json
+import shutil
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from blossom import paths
+
+
+def find(folder, fingerprint, report=print):
+    """The newest complete checkpoint of the run with this fingerprint below `folder`, or None.
+
+    Removes what a killed run left half-written; sets another run's checkpoints aside as <folder>.old, and says so.
+    """
+    for rest in folder.glob(".*.part"):
+        shutil.rmtree(rest)
+    newest = _newest(folder)
+    if newest is None:
+        return None
+    kept, asked = paths.read_json(newest / "progress.json")["fingerprint"], json.loads(json.dumps(fingerprint))
+    differ = [name for name in asked if kept.get(name) != asked[name]]
+    if not differ:
+        report(f"going on from {newest.name}")
+        return newest
+    aside = folder.with_name(folder.name + ".old")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    told = ", ".join(f"{k} {kept.get(k)} -> {asked[k]}" if len(str(asked[k])) < 40 else k for k in differ)
+    report(f"{newest.name} is of another run ({told}): set aside as {aside.name}, starting anew")
+    return None
+
+
+def _newest(folder):
+    return max(folder.glob("step-*"), default=None)
+
+
+def write(folder, step, learner, optimizer, files):
+    """Save the whole state as `folder`/step-<step>, then remove older ones.
+
+    Raises RuntimeError when the disk is full; the checkpoint before is still there then.
+    """
+    target = folder / f"step-{step:06d}"
+    try:
+        with paths.written(target) as temporary:
+            temporary.mkdir()
+            save_file(_tensors(learner, optimizer), temporary / "state.safetensors")
+            for name, value in files.items():
+                paths.write_json(temporary / name, value)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOSPC or "No space" not in str(error):
+            raise
+        last = _newest(folder)
+        kept = f"the one of {last.name} is intact" if last else "there is none before it"
+        raise RuntimeError(f"{folder}: no space left for a checkpoint; {kept}. Free some, then run again.") from None
+    for old in sorted(folder.glob("step-*"))[:-1]:
+        shutil.rmtree(old)
+
+
+def read(path, learner, optimizer):
+    """Put a checkpoint's state back into `learner` and `optimizer`; returns its progress (dict)."""
+    progress = paths.read_json(path / "progress.json")
+    tensors = load_file(path / "state.safetensors")
+    with torch.no_grad():
+        for name, parameter in _trained(learner):
+            parameter.copy_(tensors[f"parameter/{name}"])
+            moments = {key: tensors[f"moment/{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+    return progress
+
+
+def read_generators(path):
+    """Put the random generators back where a checkpoint left them."""
+    tensors = load_file(path / "state.safetensors")
+    torch.set_rng_state(tensors["generator/cpu"])
+    if "generator/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["generator/cuda"])
+
+
+def _trained(learner):
+    return [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
+
+
+def _tensors(learner, optimizer):
+    tensors = {"generator/cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["generator/cuda"] = torch.cuda.get_rng_state()
+    for name, parameter in _trained(learner):
+        tensors[f"parameter/{name}"] = parameter.detach()
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"moment/{key}/{name}"] = value.detach()
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,36 @@
+"""Keeping what was learnt: the adapter by itself, and the whole model, reloaded and compared before it counts."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from blossom import models
+
+
+def keep(model, tokenizer, base, folder):
+    """Write `folder`/model (merged weights, tokenizer) and, where adapters were trained, `folder`/adapter.
+
+    model   the model that `fit` trained; base  what it was loaded from (folder, asset or hub id)
+    return  the largest difference of logits found after reloading
+
+    The base is read again at its stored precision for merging, so nothing is lost to the working precision of training.
+    Removes `folder`/checkpoints once all is written. Raises RuntimeError when logits differ, leaving the checkpoints.
+    """
+    folder = Path(folder)
+    if hasattr(model, "get_base_model"):
+        models.save_adapter(model, folder / "adapter")
+        difference = models.merge(base, folder / "adapter", folder / "model", tokenizer)
+    else:
+        difference = _keep_all(model, tokenizer, folder / "model")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return difference
+
+
+def _keep_all(model, tokenizer, target):
+    models.save(model, tokenizer, target)
+    again, _ = models.load(target)
+    same = dict(again.named_parameters())
+    return max(
+        (p.detach() - same[n].to(p)).abs().max().item() for n, p in model.named_parameters() if torch.is_floating_point(p)
+    )

@@ -1,0 +1,92 @@
+"""The model as the loop sees it: sequences in, summed cross-entropy out, by the quickest way this machine has."""
+
+import contextlib
+
+import torch
+from torch import nn
+
+from blossom import models
+from blossom.packing import IGNORED
+from blossom.training import decoder
+from blossom.training.rows import Table
+
+
+class Learner(nn.Module):
+    """Wraps what `models.adapt` returned; forward gives the loss, so DDP and FSDP see one module.
+
+    After this the wrapped model itself is quicker too (`models.bits_per_byte`, generation): frozen weights lie in the
+    working precision, embeddings and head skip PEFT's copies, and on CPU `decoder.Quick` stands in for the layers.
+    """
+
+    def __init__(self, model, precision="auto", activation_checkpointing=False):
+        super().__init__()
+        self.model = model
+        self.dtype = models.dtype(precision)
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        for parameter in model.parameters():  # masters of what learns in float32, the rest in the working precision
+            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else self.dtype)
+        self._causal = [causal]  # in a list: not registered twice
+        embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
+        self.table = Table(embedding, self.dtype)
+        self.head = self.table if causal.config.tie_word_embeddings else Table(head, self.dtype)
+        embedding.forward, head.forward = self.table.embed, self.head.logits
+        inner = causal.get_decoder()
+        self.quick = models.device().type == "cpu" and not activation_checkpointing and decoder.fits(inner)
+        if self.quick:
+            inner.forward = decoder.Quick(inner, self.dtype)
+        elif activation_checkpointing:
+            causal.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def forward(self, input_ids, labels, segments=None, items=1):
+        """Sum of -ln p over the labelled tokens, divided by `items`.
+
+        input_ids, labels, segments  (B, T); labels[t] is predicted from the tokens before t; IGNORED is not predicted
+        """
+        hidden = self.hidden(input_ids, segments)[:, :-1]
+        targets = labels[:, 1:]
+        learnt = targets != IGNORED
+        return self.head.loss(hidden[learnt].to(self.dtype), targets[learnt]) / items  # logits only where there are labels
+
+    def hidden(self, input_ids, segments):
+        """The decoder's last hidden states (B, T, D)."""
+        inner, x = self._causal[0].get_decoder(), self.table.embed(input_ids)
+        if self.quick:
+            return inner(inputs_embeds=x, segments=segments).last_hidden_state
+        more = {}
+        if segments is not None:
+            more = {
+                "attention_mask": decoder.allowed(segments, self.dtype)[:, None],
+                "position_ids": decoder.positions(segments),
+            }
+        mixed = torch.autocast(x.device.type, self.dtype) if self.dtype != torch.float32 else contextlib.nullcontext()
+        with mixed:
+            return inner(inputs_embeds=x, use_cache=False, **more).last_hidden_state
+
+    def shapes(self):
+        """Name -> shape of every trained parameter."""
+        return {n: list(p.shape) for n, p in self.named_parameters() if p.requires_grad}
+
+    def groups(self, settings):
+        """Parameters to train in two groups with their own learning rates: embedding rows, and all others."""
+        rows = {id(t.trained) for t in (self.table, self.head) if t.trained is not None}
+        trained = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        split = {
+            "others": ([p for _, p in trained if id(p) not in rows], settings.learning_rate),
+            "rows": ([p for _, p in trained if id(p) in rows], settings.row_learning_rate),
+        }
+        return [{"params": ps, "lr": rate, "name": name} for name, (ps, rate) in split.items() if ps]
+
+
+def collate(items):
+    """A batch of dataset items, padded at the end to the longest: dict of (B, T) int64 tensors their row numbers, their own lengths."""
+    width = max(len(item["input_ids"]) for item in items)
+
+    def column(name, pad):
+        rows = [torch.as_tensor(item[name], dtype=torch.int64) for item in items]
+        return torch.stack([nn.functional.pad(row, (0, width - len(row)), value=pad) for row in rows])
+
+    batch = {"input_ids": column("input_ids", 0), "labels": column("labels", IGNORED)}
+    batch["tokens"] = torch.tensor([len(item["input_ids"]) for item in items])
+    if "segments" in items[0]:
+        batch["segments"] = column("segments", 0)
+    return batch | {"row": torch.tensor([item["row"] for item in items])}

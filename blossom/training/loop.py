@@ -1,0 +1,237 @@
+"""The training loop: transformers' Trainer with our loss, our order of data, our rates and our checkpoints."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import filelock
+import numpy as np
+import torch
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from blossom import models, paths
+from blossom.packing import IGNORED
+from blossom.training import checkpoints
+from blossom.training.learner import Learner, collate
+from blossom.training.watch import Watch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; a step is an optimizer update."""
+
+    learning_rate: float = 1e-3  # of the adapters, or of everything when full
+    row_learning_rate: float = 1e-3  # of trained embedding rows
+    batch_size: int = 2  # sequences a forward pass
+    accumulation: int = 1  # forward passes an update
+    epochs: float = 1.0  # times each sequence is seen; parts of an epoch are allowed
+    warmup: float = 0.05  # share of the steps with a rising rate; then it falls along a cosine
+    evaluations: int = 0  # times `evaluate` is called between the start and the end
+    checkpoints: int = 0  # times the whole state is saved between the start and the end
+    precision: str = "auto"  # see models.dtype
+    activation_checkpointing: bool = False
+    forgetting_budget: float = 0.0  # stop when evaluate()["english"] has risen by this share; 0 never
+    seed: int = 0
+
+    @classmethod
+    def of(cls, p, prefix=""):
+        """The settings in a notebook's parameters; `prefix` ("sft_") goes before the names that have such a twin."""
+        names = [f.name for f in fields(cls)]
+        given = {name: getattr(p, prefix + name, getattr(p, name, None)) for name in names}
+        return cls(**{name: value for name, value in given.items() if value is not None})
+
+
+def fit(model, dataset, settings, folder, evaluate=None, report=print):
+    """Train `model` in place; goes on by itself from `folder`/checkpoints when an earlier call was killed.
+
+    model      what `models.adapt` returned (frozen weights are recast to the working precision in place)
+    dataset    len() and [i] -> dict of 1-D integer arrays of one length T <= sequence length:
+                   "input_ids"  (T,) token ids
+                   "labels"     (T,) the same ids where the model is to learn them, -100 elsewhere; NOT shifted: the
+                                loop predicts labels[t] from input_ids[:t], so labels[0] is never used
+                   "segments"   (T,) optional: equal numbers may attend to each other, others not (positions restart);
+                                0 marks padding
+               rows of unequal length are padded to the longest of their batch. `dataset.ordered = True` keeps its order
+               (packing.Blocks are mixed already), others are shuffled by the seed, each epoch anew.
+    settings   Settings
+    folder     the run's folder; checkpoints/ below it is the loop's
+    evaluate   None, or function(model) -> dict name -> float, called before the first step, `settings.evaluations`
+               times in between, and after the last; the model is in eval mode then
+    report     function(str) for one line every few steps
+    return     dict: "steps", "rows" (of the dataset that were read), "tokens" (without padding), "labelled_tokens", "seconds" (training alone, without
+               evaluations and checkpoints), "tokens_per_second", "peak_bytes", "loss": [{"step", "loss"}] (nats a
+               labelled token), "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why it stopped early;
+               the same is written to `folder`/history.json
+
+    A checkpoint of other settings, data or rows is set aside (checkpoints.old) with a line that says so.
+    Raises ValueError before training: an empty dataset, a row without a label (its number), ids outside the vocabulary.
+    Raises RuntimeError: a loss that is not finite (names step and rows),
+    another process training in the same folder, a full disk.
+    Source: eq. (2) and eq. (3) of the paper are the same sum, over all tokens or over the output's.
+    """
+    folder = Path(folder)
+    rows = Rows(dataset, settings)
+    _check(rows, model)
+    learner = Learner(model, settings.precision, settings.activation_checkpointing)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RuntimeError(f"{folder}: another process is training there; wait for it or choose another `outputs`") from None
+    try:
+        return _fit(learner, rows, settings, folder, evaluate, report)
+    finally:
+        lock.release()
+
+
+def _fit(learner, rows, settings, folder, evaluate, report):
+    steps = math.ceil(math.ceil(len(rows) / settings.batch_size) / settings.accumulation)
+    every = max(1, steps // 40)
+    arguments = TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        use_cpu=not torch.cuda.is_available(),
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        num_train_epochs=1,  # Rows has the epochs in it
+        lr_scheduler_type="cosine",
+        warmup_steps=max(1, round(settings.warmup * steps)),
+        max_grad_norm=1.0,
+        logging_steps=every,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # the Watch asks for checkpoints
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        seed=settings.seed,
+    )
+    watch = Watch(learner, settings, steps, every, evaluate, report)
+    trainer = Loop(learner, arguments, train_dataset=rows, data_collator=collate, callbacks=[watch])
+    trainer.remove_callback(PrinterCallback)
+    trainer.settings, trainer.watch = settings, watch
+    trainer.fingerprint = rows.fingerprint() | asdict(settings) | {"trained": learner.shapes()}
+    found = checkpoints.find(folder / "checkpoints", trainer.fingerprint, report)
+    trainer.train(resume_from_checkpoint=str(found) if found else None)
+    result = watch.result(trainer.state.global_step)
+    result["rows"] = min(result["steps"] * settings.batch_size * settings.accumulation * arguments.world_size, len(rows))
+    paths.write_json(folder / "history.json", result)
+    return result
+
+
+def mean_loss(model, dataset, batch_size=4):
+    """Nats a labelled token of a dataset, with no training (what `fit` minimises); model as `fit` or `models.load` left it."""
+    total = count = 0.0
+    training, _ = model.training, model.eval()
+    learner = Learner(model, "auto")
+    with torch.no_grad():
+        for start in range(0, len(dataset), batch_size):
+            items = [dict(dataset[i]) | {"row": i} for i in range(start, min(start + batch_size, len(dataset)))]
+            batch = {k: v.to(models.device()) for k, v in collate(items).items() if k not in ("row", "tokens")}
+            total += learner(**batch).item()
+            count += (batch["labels"][:, 1:] != IGNORED).sum().item()
+    model.train(training)
+    if not count:
+        raise ValueError("mean_loss: no labelled token in the dataset")
+    return total / count
+
+
+class Rows(Dataset):
+    """A dataset in the order of training: every epoch's permutation after another, cut where `epochs` says."""
+
+    def __init__(self, dataset, settings):
+        self.dataset, n = dataset, len(dataset)
+        if n == 0:
+            raise ValueError("nothing to train on: the dataset is empty (is the text shorter than one block?)")
+        total = max(1, round(n * settings.epochs))
+        orders = []
+        for epoch in range(math.ceil(total / n)):
+            ordered = getattr(dataset, "ordered", False)
+            orders.append(np.arange(n) if ordered else np.random.default_rng([settings.seed, epoch]).permutation(n))
+        self.order = np.concatenate(orders)[:total]
+
+    def __len__(self):
+        return len(self.order)
+
+    def __getitem__(self, i):
+        return dict(self.dataset[int(self.order[i])]) | {"row": int(self.order[i])}
+
+    def fingerprint(self):
+        """What a checkpoint must agree with: how many rows, and which text (a dataset may carry its own `key`)."""
+        first = np.asarray(self.dataset[0]["input_ids"])
+        return {"rows": len(self), "text": str(getattr(self.dataset, "key", first[:64].tolist()))}
+
+
+def _check(rows, model):
+    """Refuse data that would train nothing or index outside the table, before any step."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    for i in range(len(rows.dataset)) if not hasattr(rows.dataset, "key") else (0, len(rows.dataset) - 1):
+        row = rows.dataset[i]
+        ids, labels = np.asarray(row["input_ids"]), np.asarray(row["labels"])
+        if not len(ids) or ids.min() < 0 or ids.max() >= vocabulary:
+            raise ValueError(
+                f"row {i}: token ids must lie in 0..{vocabulary - 1}, the model's rows; is it another tokenizer's?"
+            )
+        if not (labels[1:] != IGNORED).any():
+            raise ValueError(f"row {i}: no token of it is labelled, so nothing can be learnt from it; leave it out")
+
+
+class Loop(Trainer):
+    """Trainer, but for the loss, two learning rates, the order, and whole-or-absent checkpoints."""
+
+    def __init__(self, learner, arguments, **more):
+        super().__init__(learner, arguments, **more)
+        self.model_accepts_loss_kwargs = True  # the loss is already divided by the labelled tokens of the whole update
+
+    def _get_train_sampler(self, train_dataset=None):
+        return SequentialSampler(self.train_dataset)
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        items = sum((batch["labels"][:, 1:] != IGNORED).sum() for batch in batch_samples).to(device)
+        return self.accelerator.gather(items).sum() if self.args.world_size > 1 else items
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        sequences = {k: inputs[k] for k in ("input_ids", "labels", "segments") if k in inputs}
+        loss = model(**sequences, items=num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise RuntimeError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}, rows {inputs['row'].tolist()}: stopped. The weights "
+                "of the last checkpoint are intact; lower learning_rate or row_learning_rate, or look at these rows."
+            )
+        self.watch.count(inputs)
+        return loss * self.args.world_size  # DDP averages gradients; the sum over processes is wanted
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            groups = self.watch.learner.groups(self.settings)
+            self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+        return self.optimizer
+
+    def _save_checkpoint(self, model, trial=None):
+        """Instead of Trainer's, which writes a file after another into the final place."""
+        progress = {
+            "fingerprint": self.fingerprint,
+            "seen": self.watch.seen,
+            "schedule": self.lr_scheduler.state_dict(),
+            "rates": [group["lr"] for group in self.optimizer.param_groups],
+        }
+        if self.args.should_save:
+            files = {"progress.json": progress, "trainer_state.json": asdict(self.state)}  # the second is Trainer's own
+            checkpoints.write(Path(self.args.output_dir), self.state.global_step, self.watch.learner, self.optimizer, files)
+        self.accelerator.wait_for_everyone()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        """Nothing yet: parameters come back with the optimizer's state."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        if checkpoint is None:
+            return
+        progress = checkpoints.read(Path(checkpoint), self.watch.learner, self.optimizer)
+        self.watch.seen = progress["seen"]
+        self.lr_scheduler.load_state_dict(progress["schedule"])
+        for group, rate in zip(self.optimizer.param_groups, progress["rates"], strict=True):
+            group["lr"] = rate
+
+    def _load_rng_state(self, checkpoint):
+        if checkpoint is not None:
+            checkpoints.read_generators(Path(checkpoint))

@@ -1,0 +1,142 @@
+"""Embedding tables of which some rows, all or none are trained; and cross-entropy that never holds all logits.
+
+The frozen part stays in the working precision, the trained rows in float32. Logits are made a tile at a time
+(some tokens by some of the vocabulary), turned into the gradient while still in the processor's cache, and dropped:
+no (tokens, vocabulary) matrix ever exists, and no gradient of a frozen row is ever computed.
+"""
+
+import torch
+import torch.nn.functional as F
+
+TILE = {"cpu": (512, 8192), "cuda": (4096, 32768)}  # tokens by vocabulary; on CPU a tile of bfloat16 is 8 MB
+
+
+class Table:
+    """One embedding table as its two parts.
+
+    frozen   (first, D) in the working precision, or None when all rows are trained
+    trained  (V - first, D) parameter, or None when no row is
+    """
+
+    def __init__(self, module, dtype, sparse=False):
+        self.sparse, self.dtype, self.frozen, self.trained, self.first = sparse, dtype, None, None, 0
+        if hasattr(module, "token_adapter"):  # PEFT: some rows
+            adapter = module.token_adapter
+            self.trained = adapter.trainable_tokens_delta["default"]
+            self.first = adapter.token_indices["default"][0]
+            base = adapter.get_base_layer()
+            base.weight.data = base.weight.data.to(dtype)
+            self.frozen = base.weight.data[: self.first]
+            if list(adapter.token_indices["default"]) != list(range(self.first, len(base.weight))):
+                raise ValueError("trained rows must be the last rows of the table")
+        elif hasattr(module, "modules_to_save"):  # PEFT: the whole table, its original kept aside
+            module.original_module.weight.data = module.original_module.weight.data.to(dtype)
+            self.trained = module.modules_to_save["default"].weight
+        elif module.weight.requires_grad:
+            self.trained = module.weight
+        else:
+            module.weight.data = module.weight.data.to(dtype)
+            self.frozen, self.first = module.weight.data, len(module.weight)
+
+    def embed(self, ids):
+        """ids (..) -> rows (.., D) in the working precision."""
+        if self.trained is None:
+            return F.embedding(ids, self.frozen)
+        if (
+            self.frozen is None
+        ):  # sparse when tied: the gradient of the rows seen, added to the head's dense one without a copy
+            return F.embedding(ids, self.trained, sparse=self.sparse).to(self.dtype)
+        new = F.embedding((ids - self.first).clamp(min=0), self.trained).to(self.dtype)
+        old = F.embedding(ids.clamp(max=self.first - 1), self.frozen)
+        return torch.where((ids >= self.first)[..., None], new, old)
+
+    def logits(self, hidden):
+        """hidden (.., D) -> (.., V), for decoding and measuring."""
+        hidden = hidden.to(self.dtype)
+        parts = [] if self.frozen is None else [hidden @ self.frozen.t()]
+        if self.trained is not None:
+            parts.append(hidden @ self.trained.to(self.dtype).t())
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+
+    def loss(self, hidden, targets):
+        """Sum of -ln p(target) over hidden (N, D), targets (N,); a float32 scalar."""
+        return Loss.apply(hidden, targets, self.trained, self, torch.is_grad_enabled())
+
+
+class Loss(torch.autograd.Function):
+    """Cross-entropy by tiles: the gradient is made with the loss, so nothing of the size of the logits is kept."""
+
+    @staticmethod
+    def forward(ctx, hidden, targets, trained, table, learn):
+        total, dhidden = hidden.new_zeros((), dtype=torch.float32), torch.empty_like(hidden)
+        dtrained = torch.zeros_like(trained) if learn and trained is not None and trained.requires_grad else None
+        weight = trained.detach().to(table.dtype) if trained is not None else None
+        parts = [
+            (part, learn) for part, learn in ((table.frozen, False), (weight, dtrained is not None)) if part is not None
+        ]
+        rows, columns = TILE[hidden.device.type]
+        for h, t, dh in zip(hidden.split(rows), targets.split(rows), dhidden.split(rows), strict=True):
+            total += _tile_row(h, t, dh, dtrained, parts, table.first, columns)
+        ctx.save_for_backward(dhidden, dtrained)
+        return total
+
+    @staticmethod
+    def backward(ctx, scale):
+        dhidden, dtrained = ctx.saved_tensors
+        return dhidden * scale.to(dhidden.dtype), None, None if dtrained is None else dtrained.mul_(scale), None, None
+
+
+def _tile_row(h, targets, dh, dtrained, parts, first, columns):
+    """Loss of some tokens h (n, D); writes their gradient into dh and adds the rows' to dtrained.
+
+    With e = exp(logits) and s = their sum: loss = ln s - target's logit; dh = (e @ W) / s - W[target]. Dividing after
+    the product saves a pass over e. No maximum is subtracted, since logits within (-60, 60) cannot overflow; where they
+    lie outside, the work is done again with it.
+    """
+    s, gradient, kept = _exponentials(h, parts, columns)
+    shift = torch.zeros_like(s)
+    if not bool(((s > 1e-26) & (s < 1e26)).all()):
+        shift = torch.stack([(h @ w.t()).amax(-1) for part, _ in parts for w in part.split(columns)]).amax(0)[:, None]
+        s, gradient, kept = _exponentials(h, parts, columns, shift)
+    chosen = _rows(parts, first, targets)  # (n, D)
+    dh.copy_(gradient.div_(s).sub_(chosen))
+    if dtrained is not None:
+        scaled = (h / s).to(h.dtype)
+        for e, d in zip(kept, dtrained.split(columns), strict=True):
+            d += e.t() @ scaled
+        learnt = targets >= first
+        dtrained.index_add_(0, targets[learnt] - first, h[learnt].to(dtrained.dtype), alpha=-1)
+    logit = (h.float() * chosen).sum(-1)
+    return (s.log() + shift).sum() - logit.sum()
+
+
+def _exponentials(h, parts, columns, shift=None):
+    """Over the vocabulary, tile by tile: sum of e (n, 1), e @ W (n, D), both float32, and the e of the parts that learn."""
+    s, gradient, kept = h.new_zeros(len(h), 1, dtype=torch.float32), h.new_zeros(h.shape, dtype=torch.float32), []
+    for part, learn in parts:
+        for w in part.split(columns):
+            e = h @ w.t()
+            e = e.exp_() if shift is None else e.sub_(shift).exp_()
+            s += e.sum(-1, keepdim=True, dtype=torch.float32)
+            gradient += e @ w
+            kept += [e] if learn else []
+    return s, gradient, kept
+
+
+def _total(e):
+    """Sum over the last dimension (n, C) -> (n, 1) float32.
+
+    In float32 throughout it takes six times as long; folded, a bfloat16 sum has 64 terms alone (error below 1e-3).
+    """
+    if e.dtype == torch.float32 or e.shape[1] % 64:
+        return e.sum(-1, keepdim=True, dtype=torch.float32)
+    return e.unflatten(-1, (64, -1)).sum(1).sum(-1, keepdim=True, dtype=torch.float32)
+
+
+def _rows(parts, first, ids):
+    """The embedding rows of some ids (n, D), from whichever part holds them."""
+    if len(parts) == 1:
+        return parts[0][0][ids]
+    (frozen, _), (trained, _) = parts
+    new = trained[(ids - first).clamp(min=0)]
+    return torch.where((ids >= first)[:, None], new, frozen[ids.clamp(max=first - 1)])

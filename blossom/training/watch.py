@@ -1,0 +1,86 @@
+"""Watching a run: what was seen and measured, when to measure and to save, when to stop."""
+
+import time
+
+from transformers import TrainerCallback
+
+from blossom import models, paths
+from blossom.packing import IGNORED
+
+
+class Watch(TrainerCallback):
+    """Counts tokens and seconds, calls `evaluate`, asks for checkpoints, reports a line every few steps."""
+
+    def __init__(self, learner, settings, steps, every, evaluate, report):
+        self.learner, self.settings, self.steps, self.every = learner, settings, steps, every
+        self.evaluate, self.report = evaluate, report
+        self.measured_at = _spread(settings.evaluations, steps)
+        self.saved_at = {max(1, round(s / every)) * every for s in _spread(settings.checkpoints, steps)} - {steps}
+        self.seen = {"tokens": 0, "labelled_tokens": 0, "seconds": 0.0, "loss": [], "during": [], "stopped": ""}
+        self.clock = None
+
+    def count(self, batch):
+        """Add a batch to the tallies."""
+        self.seen["tokens"] += int(batch["tokens"].sum())
+        self.seen["labelled_tokens"] += int((batch["labels"][:, 1:] != IGNORED).sum())
+
+    def on_train_begin(self, args, state, control, **more):
+        if not self.seen["during"]:
+            self._measure(state, control)
+        self.clock = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **more):
+        self.seen["seconds"] += time.perf_counter() - self.clock
+        if state.global_step in self.measured_at or state.global_step == self.steps:
+            self._measure(state, control)
+        control.should_save = state.global_step in self.saved_at or (
+            state.global_step == self.steps and self.settings.checkpoints > 0
+        )
+        self.clock = time.perf_counter()
+
+    def on_save(self, args, state, control, **more):
+        self.clock = time.perf_counter()
+
+    def on_log(self, args, state, control, logs=None, **more):
+        if "loss" not in logs:
+            return
+        self.seen["loss"].append({"step": state.global_step, "loss": logs["loss"], "gradient_norm": logs.get("grad_norm")})
+        if (state.global_step // self.every) % 5 == 0 or state.global_step == self.steps:
+            rate = self.seen["tokens"] / max(self.seen["seconds"], 1e-9)
+            left = self.seen["seconds"] / state.global_step * (self.steps - state.global_step)
+            self.report(
+                f"step {state.global_step}/{self.steps}  loss {logs['loss']:.3f} nats/token  "
+                f"{rate:,.0f} tokens/s  {left:.0f} s left"
+            )
+
+    def _measure(self, state, control):
+        if self.evaluate is None:
+            return
+        model = self.learner.model
+        model.eval()
+        values = self.evaluate(model)
+        model.train()
+        self.seen["during"].append({"step": state.global_step, "tokens": self.seen["tokens"], **values})
+        self.report(f"step {state.global_step}/{self.steps}  " + "  ".join(f"{k} {v:.3f}" for k, v in values.items()))
+        start, budget = self.seen["during"][0].get("english"), self.settings.forgetting_budget
+        if budget and start and values["english"] > start * (1 + budget):
+            self.seen["stopped"] = (
+                f"step {state.global_step}: English rose from {start:.3f} to {values['english']:.3f}, beyond forgetting_budget {budget}"
+            )
+            self.report(f"stopped at {self.seen['stopped']}")
+            control.should_training_stop = True
+
+    def result(self, step):
+        seconds = self.seen["seconds"]
+        rate = self.seen["tokens"] / seconds if seconds else 0.0
+        return self.seen | {
+            "steps": step,
+            "tokens_per_second": rate,
+            "peak_bytes": paths.peak_bytes(),
+            "device": models.device().type,
+        }
+
+
+def _spread(count, steps):
+    """`count` steps strictly between 0 and `steps`, evenly spread."""
+    return {s for k in range(1, count + 1) if 0 < (s := round(k * steps / (count + 1))) < steps}

@@ -1,0 +1,156 @@
+"""Merging new pieces into a base tokenizer, for SentencePiece BPE and byte-level BPE alike, with a certificate.
+
+base = vocab.read_base("llama2-tokenizer")
+asked, removed = vocab.clean(base, vocab.read_donor("kobert"), vocab.run_pattern(["Hangul"]))
+merged = vocab.merge(base, asked, "add")
+"""
+
+from dataclasses import dataclass, field
+
+from blossom import paths, tokenization
+from blossom.vocab import closure
+from blossom.vocab.bases import read as read_base
+from blossom.vocab.certificate import certify, require
+from blossom.vocab.closure import shrink
+from blossom.vocab.donors import clean
+from blossom.vocab.donors import read as read_donor
+from blossom.vocab.pieces import add_word_frequencies, count_runs, run_pattern, train
+
+__all__ = [
+    "Merged",
+    "add_word_frequencies",
+    "budget",
+    "certify",
+    "choose",
+    "clean",
+    "closure",
+    "compare",
+    "count_runs",
+    "merge",
+    "pieces_of",
+    "read_base",
+    "read_donor",
+    "require",
+    "run_pattern",
+    "save_tokenizer",
+    "shrink",
+    "summary",
+    "train",
+]
+
+
+@dataclass
+class Merged:
+    """A merged vocabulary.
+
+    base         the base it was made from (`bases`)
+    pieces       the new pieces in the base's alphabet, in the order of their ids
+    tokenizer    HF fast tokenizer with all of them
+    on_the_way   pieces among them that nobody asked for, needed to make others
+    dropped      pieces left out because no merge makes them
+    unreachable  pieces kept although no merge makes them
+    """
+
+    base: object
+    pieces: list
+    tokenizer: object
+    on_the_way: list = field(default_factory=list)
+    dropped: list = field(default_factory=list)
+    unreachable: list = field(default_factory=list)
+
+    def base_ids(self):
+        """How the base spells each new piece, by itself: list of lists of its ids."""
+        ids = self.base.tokenizer.get_vocab()
+        return [[ids[token] for token in self.base.tokens(piece)] for piece in self.pieces]
+
+    def texts(self):
+        """The new pieces as people read them; a part of a character shows as U+FFFD."""
+        return [self.base.bytes(piece).decode(errors="replace") for piece in self.pieces]
+
+    def sentencepiece(self):
+        """The merged SentencePiece ModelProto; None for a byte-level base."""
+        return self.base.extended(self.pieces) if self.base.kind == "sentencepiece" else None
+
+
+def merge(base, asked, unreachable="add"):
+    """Put new pieces behind a base's own.
+
+    base         of `read_base`
+    asked        pieces in the base's alphabet, in rank order; those it has already are left out
+    unreachable  "add" what is missing on the way, "drop" or "keep" (the paper) what no merge makes
+    return       Merged
+
+    Characters come first, so that every piece can be made of whole characters.
+    """
+    asked = [piece for piece in dict.fromkeys(asked) if piece not in base.vocabulary]
+    closed, _, dropped, left = closure.close(base, closure.with_characters(base, asked), unreachable)
+    wanted = set(asked)
+    return Merged(base, closed, base.build(closed), [p for p in closed if p not in wanted], dropped, left)
+
+
+def choose(merged, order, size):
+    """The merged vocabulary with its `size` most useful new pieces alone.
+
+    order  of `shrink`: the most dispensable piece first
+    size   pieces to keep; 0 keeps all
+
+    Raises ValueError when there are fewer.
+    """
+    if size > len(order):
+        raise ValueError(f"added_pieces: {size} asked for, the donor gives {len(order)}; ask for fewer, 0 takes all")
+    chosen = closure.kept(merged.pieces, order, size or len(order))
+    on_the_way = [piece for piece in chosen if piece in set(merged.on_the_way)]
+    *_, left = closure.close(merged.base, chosen, "keep")
+    return Merged(merged.base, chosen, merged.base.build(chosen), on_the_way, merged.dropped, left)
+
+
+def pieces_of(donor, base, counts, size, scripts):
+    """The pieces to ask for: of another tokenizer, or learned from the counts of `count_runs`.
+
+    donor   "trained", or what `read_donor` takes
+    size    pieces to learn when trained; 0 learns 8,000 (KoBERT's number)
+    return  (pieces in the base's alphabet, reason -> number of donor pieces not taken)
+    """
+    if donor == "trained":
+        return train(base, counts, size or 8000), {}
+    return clean(base, read_donor(donor), run_pattern(scripts) if scripts else None)
+
+
+def budget(merged, order, asked, counts, sizes):
+    """Tokens that some text takes with N pieces, chosen in two ways: dict N -> {"most useful first", "donor's order"}.
+
+    order   of `shrink`, from other text; `asked` in the donor's order
+    counts  of `count_runs`, of the text to measure
+    """
+    base, whole = merged.base, merged.pieces
+    chosen = {n: (closure.kept(whole, order, n), closure.in_order(base, whole, asked, n)) for n in sizes}
+    tokens = {n: [closure.usage(base, part, counts).total() for part in parts] for n, parts in chosen.items()}
+    return {n: {"most useful first": ours, "donor's order": naive} for n, (ours, naive) in tokens.items()}
+
+
+def compare(merged, sentence, texts):
+    """One row about a merge: sizes, tokens per word of some texts (name -> lines), how it spells a sentence."""
+    fertility = {
+        f"{name}: tokens per word": tokenization.statistics(merged.tokenizer, ls)["fertility"] for name, ls in texts.items()
+    }
+    sizes = {"new": len(merged.pieces), "vocabulary": len(merged.tokenizer), "unreachable": len(merged.unreachable)}
+    return sizes | fertility | {"spelled": " ".join(tokenization.spell(merged.tokenizer, sentence))}
+
+
+def summary(merged, counts):
+    """What a merge comes to: its sizes and the tokens of some text (of `count_runs`)."""
+    return {
+        "pieces": len(merged.pieces),
+        "on the way": len(merged.on_the_way),
+        "dropped": len(merged.dropped),
+        "unreachable": len(merged.unreachable),
+        "tokens": closure.usage(merged.base, merged.pieces, counts).total(),
+    }
+
+
+def save_tokenizer(merged, folder):
+    """Write tokenizer.json, its settings and, for a SentencePiece base, tokenizer.model into a folder that may exist."""
+    merged.tokenizer.save_pretrained(folder)
+    if proto := merged.sentencepiece():
+        with paths.written(folder / "tokenizer.model") as temporary:
+            temporary.write_bytes(proto.SerializeToString())

@@ -1,0 +1,146 @@
+import pytest
+
+from blossom import instructions
+from blossom.instructions import checks, drafts
+
+LONG = "Blot the stain with a clean cloth, rinse it under cold water, and wash the shirt as usual after an hour. " * 2
+
+
+@pytest.fixture(scope="module")
+def authored():
+    """(Draft, adaptation) of every authored row: what native speakers accepted."""
+    english, korean = instructions.read("authored-en", "en"), instructions.read("authored-ko", "ko")
+    return list(zip(drafts.paired(english, korean), (k.adaptation for k in korean), strict=True))
+
+
+def kinds(english, korean, **more):
+    return [f.kind for f in checks.flags({"output": english}, {"output": korean}, **more)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in checks.KINDS if not kind.startswith("foreign")])
+def test_reviewed_korean_is_rarely_flagged(authored, kind):
+    flagged = [d.id for d, a in authored if kind in [f.kind for f in checks.flags(d.english, d.korean, (), a)]]
+    assert len(flagged) <= 0.04 * len(authored), flagged
+
+
+def test_rows_that_people_adapted_are_found_in_the_english(authored):
+    def found(adaptation):
+        rows = [checks.flags(d.english, d.english) for d, a in authored if a == adaptation]
+        return sum(any(f.kind.startswith("foreign") for f in row) for row in rows) / len(rows)
+
+    assert found("ne_change") >= 0.7  # measured: 0.77
+    assert found("none") <= 0.15  # 0.09
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "이 책은 그에 의해 쓰여졌습니다.",
+        "당신은 물을 더 마셔야 합니다.",
+        "그녀는 좋은 의사입니다.",
+        "그는 큰 집을 가지고 있습니다.",
+        "서울은 가장 큰 도시들 중 하나입니다.",
+        "많은 사람들이 이것을 모릅니다.",
+        "회의가 취소되어졌습니다.",
+        "비용에도 불구하고 가치가 있습니다.",
+        "건강에 대한 정보를 통해 식단에 대한 계획을 세우는 것입니다.",
+    ],
+)
+def test_translationese_is_flagged(text):
+    assert "translationese" in kinds("He has a big house.", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "그 도시는 볼거리가 많습니다.",
+        "건강을 위해 많이 걸으세요.",
+        "학생들이 도서관에 모였습니다.",
+        "불이 꺼져 있으면 되돌려 보세요.",
+        "지나치게 당신경질적인 말투는 피하세요.",
+        "그럼에도 불구하고 해 볼 만합니다.",
+        "앞으로의 계획을 적어 보세요.",
+    ],
+)
+def test_plain_korean_is_not(text):
+    assert "translationese" not in kinds("Walk a lot.", text)
+
+
+def test_english_left_in_place():
+    assert kinds("Rinse it with cold water now.", "Rinse it with cold water now.") == ["left_in_english"]
+    forgotten = "찬물로 헹구세요. wash the shirt as usual after an hour. 그리고 말리세요."
+    flags = checks.flags({"output": LONG}, {"output": forgotten})
+    assert flags[0] == checks.Flag("left_in_english", "output", "wash the shirt as usual after an hour")
+
+
+@pytest.mark.parametrize(
+    "text", ["`git commit --amend`를 쓰세요.", "def add(a, b):\n    return a + b", "SELECT name, id FROM t;"]
+)
+def test_code_is_not_english_left_in_place(text):
+    assert "left_in_english" not in kinds(text, text)
+
+
+def test_answers_cut_off():
+    whole = "깨끗한 천으로 눌러 얼룩을 빨아들이고 찬물로 헹군 다음, 한 시간 뒤에 평소처럼 세탁하면 됩니다. "
+    whole += "마르면 한 번 더 살펴보세요."
+    assert kinds(LONG, whole) == []
+    assert kinds(LONG, whole[:-12]) == ["cut_off"]
+    assert kinds(LONG, "눌러 닦으세요.") == ["cut_off"]  # a tenth of the length
+    assert kinds(LONG, whole, cut=("output",)) == ["cut_off"]  # the service says so
+    assert "cut_off" in kinds("Run:\n```\nls\n```", "이렇게 하세요.\n```\nls\n")
+    assert (
+        kinds(
+            "Roses are red\nViolets are blue\nSugar is sweet and so, so very, very, very, very much are you.",
+            "장미는 붉고\n제비꽃은 푸르고\n설탕은 달고\n그대도 달아",
+        )
+        == []
+    )
+
+
+def test_text_that_was_added_or_repeated():
+    assert kinds("Rinse it.", "다음은 번역한 글입니다:\n헹구세요.") == ["extra"]
+    assert kinds("Rinse it well, please.", "헹구어 주시기 바랍니다. " * 4) == ["extra"]
+    assert kinds(
+        "Rinse it with cold water for a minute or two.",
+        "찬물로 헹구세요. " + "얼룩이 남으면 또 하세요, 그리고 " * 6 + "끝입니다.",
+    ) == ["extra"]
+
+
+def test_lists_code_and_links_must_survive():
+    steps = "1. Boil.\n2. Stir.\n3. Rest."
+    assert kinds(steps, "1. 끓입니다.\n2. 젓습니다.\n3. 둡니다.") == []
+    (flag,) = checks.flags({"output": steps}, {"output": "끓이고 젓고 둡니다."})
+    assert (flag.kind, flag.found) == ("broken_format", "1. ×3 → ×0")
+    code = "```python\nprint('hi')  # greet\nx = 1\n```"
+    assert kinds(code, "```python\nprint('안녕')  # 인사\nx = 1\n```") == []
+    assert kinds(code, "```python\n인쇄('안녕')  # 인사\nx = 1\n```") == ["broken_format"]
+    assert kinds("See https://a.org and {name}.", "{name}을 보세요.") == ["broken_format"]
+    assert kinds("Hello there.", "안녕하세\ufffd.") == ["broken_format"]
+
+
+def test_a_changed_topic_is_not_compared_with_its_english():
+    korean = "1. 쌀을 불립니다.\n2. 빻습니다."
+    assert "broken_format" in kinds("- Pay at Walmart.\n- Go to Texas.", korean)
+    assert kinds("- Pay at Walmart.\n- Go to Texas.", korean, adaptation="topic_change") == []
+
+
+def test_foreign_names_and_american_life():
+    def asked(english, korean, **more):
+        return checks.flags({"instruction": english}, {"instruction": korean}, **more)
+
+    (flag,) = asked("I heard the north ridge of Mount Stuart is hard.", "스튜어트산 북쪽 능선은 어렵나요?")
+    assert (flag.kind, flag.found) == ("foreign_name", "Mount Stuart")
+    (flag,) = asked("It costs 40 dollars.", "40달러입니다.")
+    assert (flag.kind, flag.found) == ("foreign_life", "dollars, 40달러")
+    (flag,) = asked("It costs 40 dollars.", "40달러입니다.", adaptation="ne_change")  # still in the Korean
+    assert flag.found == "40달러"
+    assert asked("It costs 40 dollars.", "4만 원입니다.", adaptation="ne_change") == []
+    assert asked("On Monday I use Python and Excel.", "월요일에는 파이썬과 엑셀을 써요.") == []
+    assert kinds("It stands in Berlin.", "베를린에 있습니다.") == []  # a name that only the answer has
+
+
+def test_a_missing_translation_is_one_flag():
+    flags = checks.flags(
+        {"instruction": "Hi.", "input": "", "output": "Hello."}, {"instruction": "안녕.", "input": "", "output": " "}
+    )
+    assert flags == [checks.Flag("empty", "output", "")]

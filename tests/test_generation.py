@@ -1,0 +1,95 @@
+"""Answers: what a prompt's answer depends on, and on what it must not."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from blossom import generation, instructions, models
+
+PROMPTS = [
+    "Recommend a book.",
+    "서울에서 하루를 보낸다면 어디에 갈까요?",
+    "Hi",
+    "왜 하늘은 파란가요?",
+    "Write a loop in Python, please.",
+]
+
+
+@pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])
+def tiny(request):
+    return models.load(request.param, torch.float32)
+
+
+def ask(tiny, prompts=PROMPTS, **settings):
+    return generation.answer(*tiny, prompts, "chatml", **{"new_tokens": 12, "temperature": 1.0} | settings)
+
+
+@pytest.mark.parametrize("batch_size", [2, 5])
+def test_the_batch_does_not_change_an_answer(tiny, batch_size):
+    alone = ask(tiny, batch_size=1)
+    assert ask(tiny, batch_size=batch_size) == alone
+    assert ask(tiny, PROMPTS[::-1], batch_size=batch_size) == alone[::-1]
+
+
+def test_the_seed_does(tiny):
+    assert ask(tiny, seed=0) == ask(tiny, seed=0) != ask(tiny, seed=1)
+
+
+def test_without_temperature_it_is_greedy(tiny):
+    model, tokenizer = tiny
+    for prompt, answer in zip(PROMPTS, ask(tiny, temperature=0.0, repetition_penalty=1.0), strict=True):
+        ids, _ = instructions.encode("chatml", [{"role": "user", "content": prompt}], tokenizer)
+        for _ in range(12):
+            with torch.no_grad():
+                best = int(model(torch.tensor([ids])).logits[0, -1].argmax())
+            if best in generation.stop_ids(model, tokenizer):
+                break
+            ids.append(best)
+        expected = ids[len(instructions.encode("chatml", [{"role": "user", "content": prompt}], tokenizer)[0]) :]
+        assert answer == tokenizer.decode(expected, skip_special_tokens=True).strip()
+
+
+def test_an_answer_ends_at_a_special_token(tiny):
+    model, tokenizer = tiny
+    stop = tokenizer.eos_token_id
+
+    sampler = generation.Sampler.__call__
+
+    def hurry(self, ids, scores):  # after three tokens the model says that it is done
+        if ids.shape[1] >= self.mask.shape[1] + 3:
+            return torch.full_like(scores, -torch.inf).index_fill_(1, torch.tensor([stop]), 0.0)
+        return sampler(self, ids, scores)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation.Sampler, "__call__", hurry)
+        short = ask(tiny)
+    assert short == ask(tiny, new_tokens=3)
+    assert not any(tokenizer.eos_token in a for a in short)
+
+
+def test_sampling_keeps_what_the_usual_warpers_keep():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(1, 50, generator=generator) * 3
+    expected = TopPLogitsWarper(0.9)(None, TopKLogitsWarper(20)(None, TemperatureLogitsWarper(0.7)(None, scores)))
+    drawn = np.zeros(50)
+    for seed in range(3000):
+        sampler = generation.Sampler(torch.ones(1, 1), [seed], 0.7, 0.9, 20, 1.0)
+        drawn[int(sampler(torch.zeros(1, 1, dtype=torch.long), scores).argmax())] += 1
+    p = expected.softmax(-1)[0].numpy()
+    assert set(np.flatnonzero(drawn)) <= set(np.flatnonzero(p))
+    assert np.abs(drawn / drawn.sum() - p).max() < 4 * np.sqrt(0.25 / 3000)
+
+
+def test_padding_is_not_punished_as_repetition():
+    scores = torch.tensor([[2.0, 2.0, -1.0, 0.5]])
+    sampler = generation.Sampler(torch.tensor([[0, 0, 1]]), [0], 0.0, 1.0, 0, 2.0)
+    assert sampler(torch.tensor([[0, 0, 2]]), scores).tolist() == [[2.0, 2.0, -2.0, 0.5]]
+    assert scores.tolist() == [[2.0, 2.0, -1.0, 0.5]]
+
+
+def test_a_prompt_that_leaves_no_room_is_named(tiny):
+    with pytest.raises(ValueError, match=r"prompt 1: .* tokens and 12 new ones; the model has room for"):
+        ask(tiny, ["Hi", "word " * 3000])
+    with pytest.raises(ValueError, match="has no text"):
+        ask(tiny, ["  "])

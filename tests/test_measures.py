@@ -1,0 +1,159 @@
+"""What is counted in answers, the prompts they answer, and how they are shown."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blossom.preference import display, measures, prompts
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("서울은 한국의 수도입니다.", "ko"),
+        ("Seoul is the capital of Korea.", "en"),
+        ("Python에서 `sorted()` 함수를 쓰면 리스트를 정렬할 수 있습니다.", "ko"),
+        ("The word 서울 means capital, and every guide of the old city will tell you so.", "en"),
+        ("I think 서울은 정말 is a great city 라고 I often say to friends", "mixed"),
+        ("東京は日本の首都です。", "other"),
+        ("12 + 30 = 42", "none"),
+        ("", "none"),
+        ("```python\nprint('hello world')\n```", "none"),
+        ("다음 코드를 쓰세요.\n```python\nfor item in list_of_items: print(item)\n```", "ko"),
+        ("```python\nunfinished_function_of_an_answer_that_was_cut(", "none"),
+    ],
+)
+def test_the_language_of_an_answer(text, language):
+    assert measures.answer_language(text) == language
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "counts"),
+    [("네, 맞아요.", "ko", True), ("Yes.", "ko", False), ("네.", "en", False), ("", "en", False), ("42", "ko", True)],
+)
+def test_answered_in_the_prompts_language(text, asked, counts):
+    assert measures.measure(text, asked)["answered_in_language"] is counts
+
+
+def test_code_switching_counts_words():
+    assert measures.code_switching("서울은 capital 입니다", "ko") == pytest.approx(1 / 3)
+    assert measures.code_switching("Python에서 씁니다 123", "ko") == 0
+    assert measures.code_switching("This is 한국 food", "en") == pytest.approx(1 / 4)
+    assert measures.code_switching("", "ko") == 0
+
+
+def test_repetition_sees_loops_with_and_without_spaces():
+    assert measures.repetition("a b c a b c a b c") == pytest.approx(4 / 7)
+    assert measures.repetition("오늘은 날씨가 좋아서 산책을 했습니다") == 0
+    assert measures.repetition("아" * 200) > 0.8
+    assert measures.repetition("짧다") == 0
+
+
+@given(st.text(), st.sampled_from(["ko", "en"]))
+def test_any_text_can_be_measured(text, language):
+    found = measures.measure(text, language)
+    assert 0 <= found["code_switching"] <= 1 and 0 <= found["repetition"] < 1
+    assert found["characters"] == len(text)
+
+
+def test_the_table_has_a_row_for_each_model_and_language():
+    answers = [
+        {"model": "ours", "language": "ko", "answer": "네, 좋습니다."},
+        {"model": "ours", "language": "ko", "answer": ""},
+        {"model": "base", "language": "ko", "answer": "Yes, of course."},
+    ]
+    table = measures.table(answers).set_index("model")
+    assert table.loc["ours", "answered_in_language"] == 0.5 and table.loc["base", "answered_in_language"] == 0
+    assert (
+        table.loc["ours", "empty"] == 0.5 and table.loc["ours", "mean_characters"] == 4 and table.loc["ours", "answers"] == 2
+    )
+
+
+def test_the_authored_prompts_have_both_languages_and_every_kind():
+    found = prompts.read("authored-prompts", 24)
+    assert [p["language"] for p in found] == ["ko"] * 24 + ["en"] * 24
+    korean, english = found[:24], found[24:]
+    assert [p["prompt_id"] for p in korean] == [p["prompt_id"] for p in english]
+    assert len({p["kind"] for p in korean}) == 8
+    assert all(measures.answer_language(p["prompt"]) == p["language"] for p in found)
+    assert len(prompts.read("authored-prompts", 1000)) == 128
+
+
+def test_limas_rows_are_prompts_of_the_language_they_are_in(tmp_path):
+    rows = [{"conversations": ["What is a comet?"], "source": "test"}, {"instruction": "혜성이란 무엇인가요?"}]
+    file = tmp_path / "lima.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert [(p["language"], p["kind"]) for p in prompts.read(str(file), 5)] == [("ko", "other"), ("en", "test")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"id": "a", "kind": "x", "ko": " "}], "line 1: ko: expected a prompt's text"),
+        ([{"id": "a", "ko": "하나"}, {"id": "a", "ko": "둘"}], "line 2: id 'a' is given twice"),
+        ([{"id": "a", "kind": "x"}], "line 1: en: expected a prompt's text"),
+        ([], "holds no prompts"),
+    ],
+)
+def test_a_wrong_prompt_file_is_named(tmp_path, rows, words):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    with pytest.raises(ValueError, match=words):
+        prompts.read(str(file), 5)
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes = set(), set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+OWN = {"style", "table", "thead", "tbody", "tr", "th", "td", "div", "i"}
+
+
+def shown(answer_a, answer_b="", prompt="질문?", kind="advice"):
+    return display.side_by_side([{
+        "prompt_id": "p-1", "kind": kind, "language": "ko", "prompt": prompt,
+        "model_a": "<ours>", "model_b": "base", "answer_a": answer_a, "answer_b": answer_b,
+    }], notes=[("ko", "<b>en</b>")])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "</td></tr></table><iframe src=javascript:alert(1)>",
+        "' onmouseover='alert(1)",
+        "[click](javascript:alert(1))",
+    ],
+)
+def test_an_answer_is_text_whatever_it_contains(attack):
+    page = shown(attack, attack, prompt=attack, kind=attack)
+    parser = Tags()
+    parser.feed(page)
+    assert parser.tags <= OWN and parser.attributes <= {"class", "dir", "lang"}
+
+
+@given(st.text())
+def test_no_text_makes_a_tag(text):
+    parser = Tags()
+    parser.feed(shown(text))
+    assert parser.tags <= OWN and parser.attributes <= {"class", "dir", "lang"}
+
+
+def test_marks_that_turn_text_around_are_spelled_out():
+    page = shown("안전\u202egnp.exe\x00")
+    assert "[U+202E]" in page and "[U+0000]" in page and "\u202e" not in page
+
+
+def test_empty_and_endless_answers_are_said_to_be():
+    page = shown("가" * 100_000, " ")
+    assert "(100,000 characters)" in page and "(empty)" in page and len(page) < 10_000

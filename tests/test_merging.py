@@ -1,0 +1,190 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blossom import instructions
+from blossom.instructions import changes, drafts, merging, review
+
+
+def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path):
+    a, b, c = (d.id for d in six[:3])
+    one = exported(
+        "민지", {a: {"fields": {"output": "새 답변입니다."}, "adaptation": "ne_change", "note": "이름을 바꿈"}, b: {}}
+    )
+    two = exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}})
+    merged = merging.merge(six, [one, two])
+    assert list(merged.rows) == [a, b, c] and merged.undone == [d.id for d in six[3:]] and merged.doubled == 1
+    merging.write(merged, tmp_path / "ko.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "ko.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {"instruction", "input", "output", "history", "adaptation", "source_id", "note", "reviewer"} <= rows[0].keys()
+    assert (rows[0]["output"], rows[0]["adaptation"], rows[0]["note"]) == ("새 답변입니다.", "ne_change", "이름을 바꿈")
+    assert (rows[1]["reviewer"], rows[1]["note"]) == ("민지, 서준", "서준: 좋음")
+    assert len(rows[1]["history"]) >= 1
+    read = instructions.read(str(tmp_path / "ko.jsonl"), "ko")
+    assert [(e.source_id, e.adaptation) for e in read] == [(a, "ne_change"), (b, "none"), (c, "topic_change")]
+    assert [drafts.fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
+
+
+def test_two_reviewers_who_differ_are_a_conflict_until_it_is_settled(six, exported, tmp_path):
+    a, b = six[0].id, six[1].id
+    one = exported("민지", {a: {"fields": {"output": "하나"}}, b: {}})
+    two = exported(
+        "서준", {a: {"fields": {"output": "둘"}, "edited": "2026-11-20T02:00:00Z"}, b: {"adaptation": "ne_change"}}
+    )
+    merged = merging.merge(six, [one, two])
+    assert merged.unsettled == [a, b] == list(merged.conflicts)  # another text, and another label alone
+    assert [v.fields["output"] for v in merged.conflicts[a]] == ["하나", "둘"]
+    with pytest.raises(ValueError, match=f"2 conflicts are unsettled .first: {a}, {b}"):
+        merging.write(merged, tmp_path / "ko.jsonl")
+    assert not (tmp_path / "ko.jsonl").exists()
+    assert merging.merge(six, [one, two], policy="newest").rows[a].fields["output"] == "둘"
+    assert merging.merge(six, [one, two], policy=["민지"]).rows[a].fields["output"] == "하나"
+    assert merging.merge(six, [one, two], policy="drop").rows == {}
+    assert merging.merge(six, [one, two], policy=["다은"]).unsettled == [a, b]
+    with pytest.raises(ValueError, match="policy: expected ask, newest, drop or a list"):
+        merging.merge(six, [one, two], policy="oldest")
+
+
+def test_a_third_person_settles_conflicts(six, exported, tmp_path):
+    a, b = six[0].id, six[1].id
+    files = [
+        exported("민지", {a: {"fields": {"output": "하나"}}, b: {}}),
+        exported("서준", {a: {}, b: {"adaptation": "ne_change"}}),
+    ]
+    by_name = tmp_path / "by_name.json"
+    by_name.write_text(json.dumps({a: "민지", b: "서준"}), encoding="utf-8")
+    merged = merging.merge(six, files, adjudication=by_name)
+    assert (merged.rows[a].fields["output"], merged.rows[b].adaptation) == ("하나", "ne_change")
+    assert len(merged.conflicts) == 2 and not merged.unsettled
+    page = exported("다은", {a: {"fields": {"output": "셋"}}, b: {"done": False}})
+    merged = merging.merge(six, files, adjudication=page)
+    assert (merged.rows[a].fields["output"], merged.rows[a].reviewer, merged.unsettled) == ("셋", "다은", [b])
+    by_name.write_text(json.dumps({six[2].id: "민지"}), encoding="utf-8")
+    with pytest.raises(ValueError, match="'민지' cannot settle it: no two reviewers differ there"):
+        merging.merge(six, files, adjudication=by_name)
+
+
+def test_of_one_reviewers_two_files_the_later_row_counts(six, exported):
+    a = six[0].id
+    late = exported("민지", {a: {"fields": {"output": "나중"}, "edited": "2026-11-20T09:00:00Z"}}, name="late")
+    merged = merging.merge(six, [late, exported("민지", {a: {"fields": {"output": "먼저"}}})])
+    assert merged.rows[a].fields["output"] == "나중" and not merged.conflicts
+    reopened = exported("민지", {a: {"done": False, "edited": "2026-11-20T10:00:00Z"}}, name="reopened")
+    assert a in merging.merge(six, [late, reopened]).undone
+
+
+def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
+    a = six[0].id
+    one = exported("민지", {a: {"fields": {"output": "각각 다릅니다.\n"}}})
+    two = exported("서준", {a: {"fields": {"output": "\u1100\u1161\u11a8각 다릅니다."}}})
+    assert not merging.merge(six, [one, two]).conflicts
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({"dataset": "0" * 64}, "made for another dataset .000000000000; these drafts are"),
+        ({"format": "something"}, "expected a file exported by the review page"),
+        ({"reviewer": " "}, "the file names no reviewer"),
+        ({"rows": [{"id": "nowhere"}]}, "row 1: no row of this dataset"),
+        ({"rows": ["text"]}, "row 1: no row of this dataset"),
+    ],
+)
+def test_a_file_that_does_not_belong_is_refused(six, exported, broken, told):
+    with pytest.raises(ValueError, match=f"민지.json.*{told}"):
+        merging.merge(six, [exported("민지", {six[0].id: {}}, top=broken)])
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({"adaptation": "both"}, "adaptation: expected one of none, ne_change, topic_change, found 'both'"),
+        ({"fields": {"output": " "}}, "민지 marked it as done, but output is empty"),
+        ({"fields": {"output": 3}}, "expected text in instruction, input, output"),
+        ({"fields": {"answer": "x"}}, "expected text in instruction, input, output"),
+        ({"done": "yes"}, "expected a note .text. and done"),
+    ],
+)
+def test_a_broken_row_names_file_row_and_field(six, exported, broken, told):
+    with pytest.raises(ValueError, match=rf"민지.json, row 1 \({six[0].id}\): .*{told}"):
+        merging.merge(six, [exported("민지", {six[0].id: broken})])
+
+
+def test_a_file_that_is_no_json_is_named(six, tmp_path):
+    (tmp_path / "x.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match="x.json: not valid JSON"):
+        merging.merge(six, [tmp_path / "x.json"])
+
+
+def test_nothing_done_is_nothing_to_write(six, exported, tmp_path):
+    with pytest.raises(ValueError, match="no row is marked as done"):
+        merging.write(merging.merge(six, [exported("민지", {six[0].id: {"done": False}})]), tmp_path / "ko.jsonl")
+
+
+def test_other_drafts_have_another_digest(six):
+    changed = [drafts.Draft(d.id, d.category, d.english, d.korean | {"output": d.korean["output"] + "."}) for d in six]
+    assert len({review.digest(six), review.digest(changed), review.digest(six[:5])}) == 3
+    with pytest.raises(ValueError, match="is given twice"):
+        review.digest([six[0], six[0]])
+    with pytest.raises(ValueError, match="draft a: a broken character"):
+        review.digest([drafts.Draft("a", "", {"output": "\ud83d"}, {"output": ""})])
+
+
+def test_work_is_shared_out_evenly_with_some_rows_to_two(six):
+    shares = review.assign(six, ["민지", "서준"], overlap=1 / 3)
+    assert {i for ids in shares.values() for i in ids} == {d.id for d in six}
+    assert sorted(map(len, shares.values())) == [4, 4]
+    assert len(set(shares["민지"]) & set(shares["서준"])) == 2
+    assert review.assign(six, ["민지"]) == {"민지": [d.id for d in six]}
+    with pytest.raises(ValueError, match="expected different names"):
+        review.assign(six, ["민지", "민지"])
+
+
+# ----------------------------------------------------------------------------------------------------------- what changed
+
+
+def table_distance(a, b):
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
+    return row[-1]
+
+
+@given(st.text("가나다 a", max_size=30), st.text("가나다 a", max_size=30))
+def test_edit_distance_is_levenshteins(a, b):
+    assert changes.edit_distance(a, b) == table_distance(a, b)
+
+
+def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):
+    a, b, c = (d.id for d in six[:3])
+    output = six[0].korean["output"]
+    rows = {a: {"fields": {"output": output + "!!"}}, b: {}, c: {"adaptation": "ne_change"}}
+    merged = merging.merge(six, [exported("민지", rows)])
+    first, second, _ = changes.by_row(merged)
+    size = sum(map(len, six[0].korean.values()))
+    assert (first["changed"], first["edit distance"], first["edit share"]) == ("output", 2, pytest.approx(2 / (size + 2)))
+    assert (second["changed"], second["edit distance"], second["edit share"]) == ("", 0, 0)
+    total = changes.summary(merged)
+    assert total["labels"] == {"none": 2, "ne_change": 1, "topic_change": 0}
+    assert (total["settled"], total["undone"], total["as drafted"], total["labelled but as drafted"]) == (3, 3, 2, [c])
+    assert total["edit share"]["topic_change"] is None and total["by reviewer"] == {"민지": 3}
+
+
+def test_table_2_is_drawn_from_the_data(six, exported):
+    labels = dict(zip([d.id for d in six[2:]], ["ne_change"] * 2 + ["topic_change"] * 2, strict=True))
+    merged = merging.merge(six, [exported("민지", {i: {"adaptation": a, "note": "까닭"} for i, a in labels.items()})])
+    table = changes.table2(merged, each=1, longest=1000)
+    assert [(r["category"], r["english"]) for r in table] == [
+        ("NE change", six[2].english["instruction"]),
+        ("topic change", six[4].english["instruction"]),
+    ]
+    assert table[0]["korean"] == six[2].korean["instruction"] and table[0]["note"] == "까닭"
+
+
+def test_a_difference_is_shown_as_text():
+    html = changes.shown("물을 <b>많이</b> 마셔요.", "물을 <script>조금</script> 마셔요.")
+    assert "<script" not in html and "&lt;script&gt;조금" in html and "<del" in html and "<ins" in html

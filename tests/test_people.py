@@ -1,0 +1,368 @@
+"""People as judges: the batch, the raters' page in a real Chromium, and what comes back."""
+
+import json
+import re
+from html import unescape
+
+import pytest
+from browser import chromium, until  # noqa: F401
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blossom.preference import agreement, people, ratings
+
+EVIL = (
+    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    "</script><script>document.title='owned'</script> [link](javascript:document.title='owned')"
+)
+TURNED = "safe \u202egnp.exe\u202c end\u200b"
+MODELS = ("blossom-secret", "base-secret")
+
+
+def answers(prompts=12, languages=("ko", "en"), **replaced):
+    """Answer rows of two models; `replaced` maps a prompt's number, as p3, to the first model's Korean answer."""
+    rows = []
+    for n in range(prompts):
+        for language in languages:
+            for model in MODELS:
+                answer = f"{n} {language} {'좋은' if model == MODELS[0] else '나쁜'} 답"
+                if model == MODELS[0] and language == "ko":
+                    answer = replaced.get(f"p{n}", answer)
+                row = {"model": model, "prompt_id": f"p{n}", "kind": "code", "language": language}
+                rows.append(row | {"prompt": f"질문 {n}", "answer": answer})
+    return rows
+
+
+def a_batch(raters=("가람", "나래"), **settings):
+    return people.make_batch(answers(), raters=raters, **settings)
+
+
+def exported(batch, rater, choose, only=None, **changed):
+    """A file's content as the page exports it; `choose(item)` gives the choice."""
+    listed = people.items(batch, rater)[:only]
+    given = [{"id": i.id, "choice": choose(i), "seconds": 5, "at": "2026-01-02T03:04:05.678Z"} for i in listed]
+    content = {"format": people.FORMAT, "batch": batch.digest, "rater": rater, "verdicts": given}
+    return content | {"checksum": ratings.checksum(batch.digest, rater, given)} | changed
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def for_model(batch, model):
+    """A rater who always prefers `model`."""
+
+    def choose(item):
+        first = batch.pairs[item.pair][f"model_{item.first}"]
+        return "A" if first == model else "B"
+
+    return choose
+
+
+# ---- the batch
+
+
+def test_every_rater_sees_every_pair_once_and_some_again_with_the_sides_exchanged():
+    batch = a_batch(repeats=5)
+    for rater in batch.raters:
+        seen = people.items(batch, rater)
+        first = {i.pair: (n, i) for n, i in enumerate(seen) if i.look == 1}
+        again = {i.pair: (n, i) for n, i in enumerate(seen) if i.look == 2}
+        assert sorted(first) == list(range(24)) and len(again) == 5 and len(seen) == 29
+        for pair, (n, item) in again.items():
+            assert item.first != first[pair][1].first
+            assert n - first[pair][0] > 8
+    assert [i.pair for i in people.items(batch, "가람")] != [i.pair for i in people.items(batch, "나래")]
+    assert len({i.id for i in people.items(batch, "가람")}) == 29
+
+
+def test_sides_and_order_depend_on_the_seed_alone():
+    assert people.items(a_batch(seed=3), "가람") == people.items(a_batch(seed=3), "가람")
+    sides = [[i.first for i in people.items(a_batch(seed=n), "가람")] for n in (3, 4)]
+    assert sides[0] != sides[1]
+    many = people.make_batch(answers(200, ("ko",)), raters=["x"], repeats=0)
+    assert 70 < sum(i.first == "a" for i in people.items(many, "x")) < 130
+
+
+def test_a_share_of_the_pairs_each_covers_all_pairs_evenly():
+    batch = a_batch(raters=("a", "b", "c"), pairs_per_rater=8, repeats=0)
+    seen = [i.pair for rater in batch.raters for i in people.items(batch, rater)]
+    assert sorted(seen) == list(range(24))
+
+
+def test_the_digest_follows_answers_and_survives_saving_but_not_editing(tmp_path):
+    batch = a_batch()
+    people.save(batch, tmp_path / "batch.json")
+    assert people.load(tmp_path / "batch.json") == batch
+    assert people.make_batch(answers(p3="다른 답"), raters=batch.raters).digest != batch.digest
+    assert a_batch(raters=("가람", "나래", "다솜")).digest == batch.digest  # one more rater may join
+    text = (tmp_path / "batch.json").read_text(encoding="utf-8")
+    (tmp_path / "batch.json").write_text(text.replace("좋은", "고친", 1), encoding="utf-8")
+    with pytest.raises(ValueError, match="changed after it was made"):
+        people.load(tmp_path / "batch.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda rows: rows.pop(), "has no answer to prompt p11"),
+        (lambda rows: rows.append(rows[0]), "answers prompt p0 .ko. twice"),
+        (lambda rows: rows[0].update(answer=None), "answer: expected text, found None"),
+        (lambda rows: [r.pop("kind") for r in rows], "no column kind"),
+    ],
+)
+def test_answers_that_do_not_make_pairs_are_refused_by_name(change, told):
+    rows = answers()
+    change(rows)
+    with pytest.raises(ValueError, match=told):
+        people.make_batch(rows)
+
+
+@pytest.mark.parametrize("raters", [[], [""], ["x", "X "], ["a" * 61], ["a\nb"]])
+def test_raters_need_different_names(raters):
+    with pytest.raises(ValueError, match="raters: expected"):
+        a_batch(raters=raters)
+
+
+# ---- the page's source
+
+
+def test_no_model_is_named_in_the_page_and_nothing_is_loaded_from_outside():
+    html = unescape(people.page(a_batch(), "가람"))
+    assert "secret" not in html and "blossom-bi" not in html
+    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)", html.replace("localStorage", ""))
+    assert "default-src 'none'" in html and "unsafe" not in html
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet=st.sampled_from("<>/!-'\"&\\ script\u2028\u2029\x00한é😀"), max_size=60))
+def test_any_answer_comes_through_the_page_as_it_was(text):
+    rows = answers(2, ("ko",))
+    rows[0]["answer"] = text
+    html = people.page(people.make_batch(rows, raters=["x"], repeats=0), "x")
+    html.encode("utf-8", "strict")
+    inside = re.search(r'<script type="application/json" id="data">(.*?)</script', html, re.DOTALL)[1]
+    assert text in {answer for item in json.loads(inside)["items"] for answer in item["answers"]}
+    assert html.count("<script") == 2
+
+
+def test_half_characters_become_the_sign_for_what_is_not_one():
+    batch = people.make_batch(answers(1, ("ko",), p0="반\ud83d쪽, \ud83d\ude00"), raters=["x"], repeats=0)
+    assert batch.pairs[0]["answer_a"] == "반\ufffd쪽, 😀"
+
+
+# ---- what comes back
+
+
+def test_a_preference_comes_back_as_it_was_given_whatever_the_side(tmp_path):
+    batch = a_batch(repeats=4)
+    files = [write(tmp_path, f"{r}.json", exported(batch, r, for_model(batch, MODELS[0]))) for r in batch.raters]
+    got = ratings.merge(batch, files)
+    assert len(got.verdicts) == 2 * 28 and set(got.verdicts.winner) == {"a"} and set(got.verdicts.model_a) == {MODELS[0]}
+    assert set(got.verdicts.first_shown) == {"a", "b"} and (got.verdicts["look"] == 2).sum() == 8
+    assert (agreement.consistency(got.verdicts).same == 1).all()
+    assert got.told() == ("2 files taken, 0 sent twice, 0 refused; 56 verdicts counted, 0 left out, 0 in conflict")
+
+
+def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_is_lost(tmp_path):
+    batch, other = a_batch(), a_batch(seed=9)
+    good = exported(batch, "가람", lambda i: "neither")
+    edited = json.loads(json.dumps(exported(batch, "나래", lambda i: "A")))
+    edited["verdicts"][3]["choice"] = "B"
+    files = [
+        write(tmp_path, "good.json", good),
+        write(tmp_path, "edited.json", edited),
+        write(tmp_path, "other.json", exported(other, "나래", lambda i: "A")),
+        write(tmp_path, "stranger.json", good | {"rater": "모름"}),
+        write(tmp_path, "form.json", good | {"format": "something/2"}),
+        write(tmp_path, "list.json", [1]),
+        write(tmp_path, "odd.json", good | {"verdicts": [1]}),
+        tmp_path / "missing.json",
+    ]
+    (tmp_path / "broken.json").write_bytes(b'{"format": \xff')
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    got = ratings.merge(batch, [*files, tmp_path / "broken.json", tmp_path / "deep.json"])
+    assert len(got.verdicts) == 30 and set(got.verdicts.winner) == {"tie"}
+    why = dict(zip(got.files.file, got.files.why, strict=True))
+    assert list(got.files.status) == ["taken"] + ["refused"] * 9
+    assert "edited by hand" in why["edited.json"] and "another batch" in why["other.json"] and "모름" in why["stranger.json"]
+    assert all("not readable" in why[f"{name}.json"] for name in ("broken", "deep", "missing"))
+
+
+def test_sent_twice_counts_once_and_a_part_that_grew_is_no_conflict(tmp_path):
+    batch = a_batch()
+    part = exported(batch, "가람", for_model(batch, MODELS[0]), only=10)
+    whole = exported(batch, "가람", for_model(batch, MODELS[0]))
+    sent = [write(tmp_path, f"{n}.json", c) for n, c in enumerate([part, part | {"exported": "later"}, whole])]
+    got = ratings.merge(batch, sent)
+    assert list(got.files.status) == ["taken", "sent twice", "taken"]
+    assert len(got.verdicts) == 30 and got.conflicts.empty and set(got.verdicts.winner) == {"a"}
+    assert len(ratings.merge(batch, sent[:1]).verdicts) == 10  # a part alone counts too
+
+
+def test_different_verdicts_of_one_rater_are_shown_and_counted_only_when_asked(tmp_path):
+    batch = a_batch(repeats=0)
+    first = exported(batch, "가람", lambda i: "A")
+    second = json.loads(json.dumps(first))
+    for verdict in second["verdicts"][:3]:
+        verdict |= {"choice": "neither", "at": "2026-01-03T00:00:00.000Z"}
+    second["checksum"] = ratings.checksum(batch.digest, "가람", second["verdicts"])
+    files = [write(tmp_path, "2.json", second), write(tmp_path, "1.json", first)]
+    got = ratings.merge(batch, files)
+    assert len(got.conflicts) == 3 and len(got.verdicts) == 21 and set(got.conflicts.used) == {""}
+    assert set(got.conflicts.choices) == {"neither, A"} and set(got.conflicts.files) == {"2.json, 1.json"}
+    latest = ratings.merge(batch, files, latest=True)
+    assert len(latest.verdicts) == 24 and (latest.verdicts.winner == "tie").sum() == 3
+
+
+def test_unknown_ids_and_values_are_left_out_one_by_one_and_listed(tmp_path):
+    batch = a_batch(raters=("가람", "나래"), pairs_per_rater=12, repeats=0)
+    content = exported(batch, "가람", lambda i: "A")
+    given = content["verdicts"]
+    given[0]["id"], given[1]["choice"], given[2]["seconds"], given[3]["at"] = "nosuchpair00", "C", -1, "yesterday"
+    given.append(dict(given[4], choice="B"))
+    given.append(exported(batch, "나래", lambda i: "A")["verdicts"][0])
+    given.append({"id": ["x"], "choice": {}})
+    content["checksum"] = ratings.checksum(batch.digest, "가람", given)
+    got = ratings.merge(batch, [write(tmp_path, "f.json", content)])
+    assert len(got.verdicts) == 8 and len(got.left_out) == 7
+    assert got.left_out.why.str.contains("no such pair|one of A, B|not a time|another verdict|not asked").all()
+
+
+def test_an_export_saved_again_by_a_text_editor_still_counts(tmp_path):
+    batch = a_batch()
+    text = json.dumps(exported(batch, "나래", lambda i: "B"), indent=4)
+    (tmp_path / "f.json").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert len(ratings.merge(batch, [tmp_path / "f.json"]).verdicts) == 30
+
+
+# ---- the page in a real browser
+
+
+@pytest.fixture
+def rated_page(chromium, tmp_path):  # noqa: F811
+    """The page of 가람 open in Chromium, with hostile answers; (driver, batch, path, press)."""
+    hostile = {"p0": EVIL, "p1": TURNED, "p2": "가" * 100_000, "p3": "", "p4": " \n", "p5": "0 <b>bold</b> &amp;"}
+    rows = answers(6, ("ko",), **hostile)
+    batch = people.make_batch(rows, raters=["가람", "나래"], repeats=2)
+    path = people.write_pages(batch, tmp_path)[0]
+    chromium.get(path.as_uri())
+    chromium.execute_script("localStorage.clear()")
+    chromium.get(path.as_uri())
+    chromium.get_log("browser")
+
+    def press(keys):
+        from selenium.webdriver import ActionChains
+
+        for key in keys:
+            until(lambda: not chromium.execute_script("return state.busy"))
+            ActionChains(chromium).send_keys(key).perform()
+        until(lambda: not chromium.execute_script("return state.busy"))
+
+    return chromium, batch, path, press
+
+
+def choices(driver):
+    return [v["choice"] for v in driver.execute_script("return listed()")]
+
+
+def export(driver):
+    for old in driver.downloads.glob("*.json"):
+        old.unlink()
+    driver.find_element("id", "export").click()
+    return until(lambda: next(iter(driver.downloads.glob("ratings-*.json")), None))
+
+
+def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
+    driver, batch, path, press = rated_page
+    items = people.items(batch, "가람")
+    assert driver.find_element("id", "guide").is_displayed()
+    press("1")  # nothing is rated while the guide is open
+    assert choices(driver) == []
+    driver.find_element("css selector", "#guide .main").click()
+    press("123")
+    assert choices(driver) == ["A", "B", "neither"]
+    assert driver.find_element("id", "count").text == "8개 가운데 3개"
+    driver.get(path.as_uri())  # as if closed and opened again
+    assert choices(driver) == ["A", "B", "neither"] and driver.execute_script("return state.at") == 3
+    assert not driver.find_element("id", "guide").is_displayed()
+    from selenium.webdriver.common.keys import Keys
+
+    press([Keys.ARROW_LEFT, Keys.ARROW_LEFT, "3"])  # back to the second, and otherwise
+    assert choices(driver) == ["A", "neither", "neither"]
+    press("z")  # no: undone
+    assert choices(driver) == ["A", "B", "neither"] and driver.execute_script("return state.at") == 1
+    part = ratings.merge(batch, [export(driver)])
+    assert part.told().startswith("1 files taken") and len(part.verdicts) == 3
+    for _ in range(len(items) - 3):  # the mouse does the rest; the second is rated already and not asked again
+        driver.execute_script("show(firstOpen())")
+        driver.find_element("css selector", '.vote[data-choice="A"]').click()
+        until(lambda: not driver.execute_script("return state.busy"))
+    assert "모두 마쳤습니다" in driver.find_element("id", "screen").text
+    got = ratings.merge(batch, [export(driver)])
+    assert got.left_out.empty and len(got.verdicts) == 8
+    assert [v["choice"] for v in driver.execute_script("return listed()")] == ["A", "B", "neither"] + ["A"] * 5
+    by_pair = {(r.prompt_id, r["look"]): r for _, r in got.verdicts.iterrows()}
+    for item, choice in zip(items, choices(driver), strict=True):
+        row = by_pair[batch.pairs[item.pair]["prompt_id"], item.look]
+        assert row.winner == ("tie" if choice == "neither" else item.first if choice == "A" else "ab"[item.first == "a"])
+    assert driver.get_log("browser") == []
+
+
+def test_no_answer_is_executed_and_every_answer_can_be_read_in_chromium(rated_page):
+    driver, batch, path, press = rated_page
+    driver.execute_script("document.getElementById('guide').close()")
+    items = people.items(batch, "가람")
+    shown = {}
+    for n, item in enumerate(items):
+        driver.execute_script(f"show({n})")
+        side = 0 if item.first == "a" else 1  # the answers of the first model
+        shown[batch.pairs[item.pair]["prompt_id"]] = driver.execute_script(
+            "const card = document.querySelectorAll('.answer')[arguments[0]];"
+            "return {inside: card.querySelector('.text, .empty').textContent,"
+            " height: card.offsetHeight, elements: card.querySelectorAll('script, img, a, b b').length}",
+            side,
+        )
+    assert driver.title.startswith("두 답변 견주기")
+    assert shown["p0"]["inside"] == EVIL and shown["p5"]["inside"] == "0 <b>bold</b> &amp;"
+    assert "RLO" in shown["p1"]["inside"] and "ZWSP" in shown["p1"]["inside"] and "\u202e" not in shown["p1"]["inside"]
+    assert len(shown["p2"]["inside"]) == 100_000 and shown["p2"]["height"] < 700
+    assert "빈 답변" in shown["p3"]["inside"] and "공백만" in shown["p4"]["inside"]
+    assert all(card["elements"] == 0 for card in shown.values())
+    assert driver.execute_script("return document.scripts.length") == 2
+    blocked = "const s = document.createElement('script'); s.textContent = 'document.title = 1'; document.body.append(s);"
+    driver.execute_script(blocked)  # even a script that got in would not run
+    assert driver.title != "1" and any("Content Security Policy" in line["message"] for line in driver.get_log("browser"))
+
+
+def test_two_raters_in_one_browser_do_not_mix_and_a_file_carries_work_to_another_browser(rated_page):
+    driver, batch, path, press = rated_page
+    driver.find_element("css selector", "#guide .main").click()
+    press("12")
+    file = export(driver).read_text(encoding="utf-8")
+    driver.get((path.parent / "rate-나래.html").as_uri())
+    assert choices(driver) == []
+    taking = "return importFile(new File([arguments[0]], 'f.json'))"
+    driver.execute_script(taking, file)
+    assert "가람" in driver.find_element("id", "told").text and choices(driver) == []
+    driver.execute_script("localStorage.clear()")
+    driver.get(path.as_uri())
+    assert choices(driver) == []
+    driver.execute_script(taking, file.replace('"choice": "A"', '"choice": "B"'))
+    assert "고쳐졌습니다" in driver.find_element("id", "told").text and choices(driver) == []
+    driver.execute_script(taking, file)
+    assert choices(driver) == ["A", "B"]
+    driver.get(path.as_uri())
+    assert choices(driver) == ["A", "B"]
+
+
+def test_a_page_that_cannot_save_says_so_and_still_exports(rated_page):
+    driver, batch, path, press = rated_page
+    driver.find_element("css selector", "#guide .main").click()
+    driver.execute_script("Storage.prototype.setItem = () => { throw new Error('full') }")
+    press("1")
+    assert "저장되지 않습니다" in driver.find_element("id", "saved").text
+    assert len(ratings.merge(batch, [export(driver)]).verdicts) == 1
+    driver.execute_script("state.saved = true")  # let the test leave the page

@@ -1,0 +1,115 @@
+"""Loading and counting: what SentencePiece says, HF says; what is counted is what is there."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blossom import tokenization
+
+KOREAN = ["햄버거를 먹는 공룡", "온도를 설정합니다.", "GPU를 3개 씁니다"]
+
+
+@pytest.fixture(scope="module")
+def byte_level():
+    return tokenization.load("tiny-byte-level")
+
+
+@pytest.fixture(scope="module")
+def piece_level():
+    return tokenization.load("tiny-sentencepiece")
+
+
+@pytest.fixture(scope="module")
+def llama(real_files):
+    return tokenization.load(real_files / "tokenizers" / "llama" / "tokenizer.model")
+
+
+def test_llama_spells_table_1_in_21_pieces(llama):
+    printed = tokenization.PAPERS_TABLE_1["Llama-2, as the paper prints it"]
+    assert tokenization.spell(llama, KOREAN[0]) == ["▁", *printed[1:]] and len(printed) == 21
+
+
+def test_kobert_spells_it_in_9(real_files):
+    kobert = tokenization.load(real_files / "tokenizers" / "kobert" / "tokenizer_78b3253a26.model")
+    assert tokenization.spell(kobert, KOREAN[0]) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
+
+
+def test_a_rebuilt_model_file_agrees_with_sentencepiece(llama, real_files):
+    from sentencepiece import SentencePieceProcessor
+
+    slow = SentencePieceProcessor(model_file=str(real_files / "tokenizers" / "llama" / "tokenizer.model"))
+    lines = [*KOREAN, "", "  two  spaces ", "a<s>b", "<0x41>", "▁▁", "é", "가나다", "👩‍👩‍👧", "\x00\t\n"]
+    assert tokenization.encode(llama, lines) == slow.encode(lines)
+    assert llama("a").input_ids[0] == llama.bos_token_id
+
+
+def test_shared_bytes_of_unrelated_syllables(llama):
+    assert tokenization.shared_parts(llama, ["햄", "버"])["<0x84>"] == {"햄", "버"}
+
+
+def test_statistics_count_what_is_there(byte_level):
+    lines = ["the cat", "the"]
+    found = tokenization.statistics(byte_level, lines)
+    tokens = sum(len(byte_level.tokenize(line)) for line in lines)
+    assert found["words"] == 3 and found["bytes"] == found["characters"] == 10
+    assert found["tokens"] == tokens and found["fertility"] == tokens / 3
+    assert found["bytes_per_token"] == 10 / tokens and found["tokens_per_1000_chars"] == 100 * tokens
+    assert found["byte_fallback_share"] == 0
+
+
+def test_korean_is_all_fallback_where_a_tokenizer_knows_none(byte_level, piece_level):
+    assert tokenization.statistics(byte_level, ["공룡"])["byte_fallback_share"] == 1
+    assert tokenization.statistics(piece_level, ["공룡"])["byte_fallback_share"] == pytest.approx(
+        6 / 7
+    )  # the 7th is the space
+
+
+def test_a_special_token_in_a_text_is_text(byte_level):
+    assert byte_level.eos_token_id not in tokenization.encode(byte_level, ["a<|im_end|>"])[0]
+    assert byte_level.eos_token_id in byte_level("a<|im_end|>").input_ids
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text())
+def test_the_bytes_of_the_tokens_are_the_text(byte_level, text):
+    table = tokenization.token_bytes(byte_level)
+    assert b"".join(table[i] for i in tokenization.encode(byte_level, [text])[0]) == text.encode()
+
+
+def test_readable_pieces_show_bytes_and_spaces(byte_level):
+    assert tokenization.spell(byte_level, "룡") == ["<0xEB>", "<0xA3>", "<0xA1>"]
+    assert "".join(tokenization.spell(byte_level, " the cat")) == "▁the▁cat"
+
+
+def test_shares_of_token_lengths_sum_to_one(byte_level):
+    found = tokenization.token_lengths(byte_level, ["공룡 the cat"])
+    assert sum(found.values()) == pytest.approx(1) and found["a part of one"] > 0 and found["three or more"] > 0
+
+
+def test_weighted_fertility_weighs(byte_level):
+    cat, dinosaur = (len(byte_level.tokenize(w)) for w in (" the", " 공룡"))
+    found = tokenization.weighted_fertility(byte_level, {"the": 3.0, "공룡": 1.0})
+    assert found == (3 * cat + dinosaur) / 4
+
+
+def test_merges_take_every_split_longest_left_part_first():
+    assert tokenization.merges(["abc"], {"a", "b", "c", "ab", "bc", "abc"}) == [("ab", "c"), ("a", "bc")]
+
+
+def test_no_words_is_an_error(byte_level):
+    with pytest.raises(ValueError, match="no words"):
+        tokenization.statistics(byte_level, ["", "  "])
+
+
+def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
+    (tmp_path / "notes.model").write_text("hello")
+    with pytest.raises(ValueError, match=r"notes\.model: not a SentencePiece"):
+        tokenization.load(tmp_path / "notes.model")
+    with pytest.raises(ValueError, match="holds no tokenizer"):
+        tokenization.load(tmp_path)
+
+
+def test_a_broken_frequency_list_is_named_with_its_line(tmp_path):
+    (tmp_path / "words.tsv").write_text("이\t0.1\n는\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="line 2"):
+        tokenization.read_frequencies(str(tmp_path / "words.tsv"))

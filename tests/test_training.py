@@ -1,0 +1,295 @@
+import json
+import signal
+import subprocess
+import sys
+
+import filelock
+import numpy as np
+import pytest
+import torch
+
+from blossom import models, packing, paths, training
+from blossom.training import checkpoints, decoder, rows
+from blossom.training.learner import Learner
+
+MODES = ("lora+new-rows", "lora+embeddings", "full")
+BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
+EXACT = training.Settings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
+
+
+def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj")):
+    """A tiny model with 40 new rows, ready to train; the same at every call."""
+    model, tokenizer = models.load(base)
+    torch.manual_seed(0)
+    models.resize(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
+    model = models.adapt(model, mode, rank=4, targets=targets)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # zero at first, which would hide a wrong gradient of A
+            parameter.data.normal_(0, 0.1)
+    return model
+
+
+def some_rows(count=12, length=24, seed=0):
+    generator = np.random.default_rng(seed)
+    ids = [generator.integers(10, 480, length) for _ in range(count)]
+    return [{"input_ids": i, "labels": i} for i in ids]
+
+
+def library_loss(model, ids, labels, segments):
+    """The same sum by transformers' own forward pass and torch's own cross-entropy."""
+    mask, places = decoder.allowed(segments, torch.float32)[:, None], decoder.positions(segments)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=places).logits
+    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+
+
+def gradients(model):
+    found = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    return {n: (g.to_dense() if g.is_sparse else g) for n, g in found.items()}
+
+
+# ----------------------------------------------------------------------------------------------- the written-out passes
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("mode", MODES)
+def test_loss_and_gradients_are_the_library_s(base, mode):
+    ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
+    labels, segments = ids.clone(), torch.ones_like(ids)
+    labels[0, :12], segments[1, 11:], segments[0, 25:] = packing.IGNORED, 2, 0
+    reference = adapted(base, mode).train()
+    expected = library_loss(reference, ids, labels, segments)
+    expected.backward()
+    ours = adapted(base, mode)
+    learner = Learner(ours, "float32")
+    loss = learner(ids, labels, segments)
+    loss.backward()
+    assert learner.quick == (mode != "full")
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    found = gradients(ours)
+    for name, gradient in gradients(reference).items():
+        assert torch.allclose(found[name], gradient, atol=1e-4 * gradient.abs().max()), name
+
+
+def test_adapters_on_every_projection_get_the_library_s_gradients():
+    targets = ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # k has none
+    ids, ones = (
+        torch.randint(10, 480, (2, 20), generator=torch.Generator().manual_seed(1)),
+        torch.ones(2, 20, dtype=torch.int64),
+    )
+    reference, ours = adapted(targets=targets).train(), adapted(targets=targets)
+    library_loss(reference, ids, ids, ones).backward()
+    Learner(ours, "float32")(ids, ids).backward()
+    found = gradients(ours)
+    for name, gradient in gradients(reference).items():
+        assert torch.allclose(found[name], gradient, atol=1e-4 * gradient.abs().max()), name
+
+
+def test_bfloat16_stays_near_float32():
+    ids = torch.randint(10, 480, (4, 32), generator=torch.Generator().manual_seed(2))
+    pair = {}
+    for precision in ("float32", "bfloat16"):
+        model = adapted()
+        loss = Learner(model, precision)(ids, ids)
+        loss.backward()
+        pair[precision] = loss.item(), gradients(model)
+    assert pair["bfloat16"][0] == pytest.approx(pair["float32"][0], rel=2e-3)
+    for name, exact in pair["float32"][1].items():
+        assert (pair["bfloat16"][1][name] - exact).norm() < 0.1 * exact.norm(), name
+
+
+def test_frozen_rows_get_no_gradient_and_no_memory():
+    model = adapted()
+    Learner(model, "float32")(*[torch.arange(10, 30)[None]] * 2).backward()
+    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+
+
+def test_segments_are_as_good_as_separate_sequences():
+    model = adapted()
+    learner = Learner(model, "float32")
+    a, b = torch.arange(20, 31), torch.arange(60, 67)
+    packed = packing.pack_examples([{"input_ids": x, "labels": x} for x in (a, b)], 18)[0]
+    together = learner(*(torch.as_tensor(packed[k])[None] for k in ("input_ids", "labels", "segments")))
+    apart = learner(a[None], a[None]) + learner(b[None], b[None])
+    assert together.item() == pytest.approx(apart.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 60.0, 400.0], ids=["usual", "large", "overflowing"])
+def test_the_tiled_loss_is_cross_entropy(scale, monkeypatch):
+    monkeypatch.setitem(rows.TILE, "cpu", (7, 16))  # tiles that do not divide the sizes
+    torch.manual_seed(0)
+    table = object.__new__(rows.Table)
+    table.dtype, table.first, table.frozen = torch.float32, 30, torch.randn(30, 8)
+    table.trained = torch.nn.Parameter(torch.randn(21, 8))
+    hidden, targets = (torch.randn(20, 8) * scale / 8).requires_grad_(), torch.randint(0, 51, (20,))
+    ours = table.loss(hidden, targets)
+    found = torch.autograd.grad(ours * 0.5, (hidden, table.trained))
+    logits = hidden @ torch.cat([table.frozen, table.trained]).t()
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    wanted = torch.autograd.grad(expected * 0.5, (hidden, table.trained))
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-3)
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, atol=2e-4 * other.abs().max())
+
+
+# ---------------------------------------------------------------------------------------------------------- the loop
+
+
+def test_fit_learns_and_says_what_it_did(tmp_path):
+    model, data = adapted(), some_rows(20)
+    seen = []
+    settings = training.Settings(
+        batch_size=4, epochs=2.5, evaluations=2, precision="float32", learning_rate=3e-3, row_learning_rate=1e-2
+    )
+    result = training.fit(model, data, settings, tmp_path, lambda m: {"english": training.mean_loss(m, data)}, seen.append)
+    during = [d["english"] for d in result["during"]]
+    assert result["steps"] == 13 and result["rows"] == 50 and result["tokens"] == 50 * 24
+    assert result["labelled_tokens"] == 50 * 23
+    assert [d["step"] for d in result["during"]] == [0, 4, 9, 13]
+    assert during[-1] < during[0] - 0.02
+    assert result["loss"][0]["loss"] == pytest.approx(during[0], abs=0.3)
+    assert any("tokens/s" in line for line in seen)
+    assert json.loads((tmp_path / "history.json").read_text())["steps"] == 13
+
+
+def test_rows_have_a_rate_of_their_own(tmp_path):
+    model = adapted()
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    settings = training.Settings(precision="float32", learning_rate=0.0, row_learning_rate=1e-2)
+    training.fit(model, some_rows(), settings, tmp_path, report=lambda line: None)
+    moved = {n for n, p in model.named_parameters() if n in before and not torch.equal(p, before[n])}
+    assert moved == {n for n in before if "trainable_tokens" in n}
+
+
+def test_accumulation_gives_the_same_updates(tmp_path):
+    final = []
+    for n, (batch, accumulation) in enumerate([(4, 1), (1, 4)]):
+        model = adapted()
+        settings = training.Settings(batch_size=batch, accumulation=accumulation, precision="float32")
+        training.fit(model, some_rows(8), settings, tmp_path / str(n), report=lambda line: None)
+        final.append([p.detach() for p in model.parameters() if p.requires_grad])
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*final, strict=True))
+
+
+def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
+    values = iter([2.0, 2.01, 2.2, 2.3])
+    settings = training.Settings(evaluations=3, forgetting_budget=0.02, precision="float32")
+    result = training.fit(
+        adapted(), some_rows(16), settings, tmp_path, lambda m: {"english": next(values)}, lambda line: None
+    )
+    assert result["steps"] == 4 and "2.000 to 2.200" in result["stopped"]
+
+
+# --------------------------------------------------------------------------------------------------- kills and resuming
+
+CHILD = """
+import os, signal, sys
+import safetensors.torch, torch
+sys.path.insert(0, {tests!r})
+from test_training import adapted, some_rows, EXACT, training, checkpoints
+line = 0
+def report(text):
+    global line
+    line += 1
+    if {mode!r} == "between" and text.startswith("step 5/"):
+        os.kill(os.getpid(), signal.SIGKILL)
+def half(tensors, path):
+    if "step-000004" in str(path):
+        path.write_bytes(b"half a checkpoint")
+        os.kill(os.getpid(), signal.SIGKILL)
+    safetensors.torch.save_file(tensors, path)
+if {mode!r} == "during":
+    checkpoints.save_file = half
+training.fit(adapted(), some_rows(), EXACT, {folder!r}, lambda m: {{"english": 1.0}}, report)
+"""
+
+
+@pytest.mark.parametrize("mode", ["between", "during"])
+def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
+    whole = adapted()
+    expected = training.fit(whole, some_rows(), EXACT, tmp_path / "whole", lambda m: {"english": 1.0}, lambda line: None)
+    folder = tmp_path / "killed"
+    child = CHILD.format(tests=str(paths.ROOT / "tests"), mode=mode, folder=str(folder))
+    killed = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, cwd=paths.ROOT)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    saved = sorted(f.name for f in (folder / "checkpoints").glob("step-*"))
+    assert saved == ["step-000004" if mode == "between" else "step-000003"]
+    again, lines = adapted(), []
+    result = training.fit(again, some_rows(), EXACT, folder, lambda m: {"english": 1.0}, lines.append)
+    assert lines[0] == f"going on from {saved[-1]}"
+    for (name, a), (_, b) in zip(whole.named_parameters(), again.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert [r["loss"] for r in result["loss"]] == [r["loss"] for r in expected["loss"]]
+    assert result["tokens"] == expected["tokens"] and result["during"] == expected["during"]
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    real, calls = checkpoints.save_file, []
+
+    def second_fails(tensors, path):
+        calls.append(path)
+        if len(calls) == 2:
+            path.write_bytes(b"some of it")
+            raise OSError(28, "No space left on device")
+        real(tensors, path)
+
+    monkeypatch.setattr(checkpoints, "save_file", second_fails)
+    with pytest.raises(RuntimeError, match="no space left for a checkpoint; the one of step-000002 is intact"):
+        training.fit(adapted(), some_rows(), EXACT, tmp_path, report=lambda line: None)
+    assert [f.name for f in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
+
+
+def test_a_checkpoint_of_another_run_is_set_aside(tmp_path):
+    training.fit(adapted(), some_rows(), EXACT, tmp_path, report=lambda line: None)
+    lines = []
+    result = training.fit(adapted(), some_rows(seed=1), EXACT, tmp_path, report=lines.append)
+    assert "is of another run (text): set aside as checkpoints.old" in lines[0]
+    assert result["steps"] == 6 and (tmp_path / "checkpoints.old" / "step-000006").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "the dataset is empty"),
+        ([{"input_ids": [1, 2, 3], "labels": [3, packing.IGNORED, packing.IGNORED]}], "row 0: no token of it is labelled"),
+        ([{"input_ids": [1, 700], "labels": [1, 700]}], "row 0: token ids must lie in 0..599"),
+    ],
+)
+def test_data_that_cannot_be_learnt_is_refused_before_training(data, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        training.fit(adapted(), data, EXACT, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_rows(tmp_path):
+    model, data = adapted(), some_rows(4)
+    model.get_base_model().model.layers[0].mlp.down_proj.weight.data[0, 0] = float("nan")
+    with pytest.raises(RuntimeError, match=r"the loss is nan at step 1, rows \[\d, \d\]: stopped"):
+        training.fit(model, data, EXACT, tmp_path, report=lambda line: None)
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    with (
+        filelock.FileLock(tmp_path / ".training.lock"),
+        pytest.raises(RuntimeError, match="another process is training there"),
+    ):
+        training.fit(adapted(), some_rows(), EXACT, tmp_path)
+
+
+# --------------------------------------------------------------------------------------------------------------- keeping
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_kept_is_what_was_trained(mode, tmp_path):
+    model, tokenizer = models.load("tiny-byte-level")
+    models.resize(model, len(tokenizer) - 40, torch.zeros(40, 64))
+    models.save(model, tokenizer, tmp_path / "base")
+    model = models.adapt(model, mode, rank=4)
+    training.fit(model, some_rows(), EXACT, tmp_path / "run", report=lambda line: None)
+    assert training.keep(model, tokenizer, tmp_path / "base", tmp_path / "run") < 1e-4
+    kept, _ = models.load(tmp_path / "run" / "model")
+    ids = torch.arange(10, 40)[None]
+    assert torch.allclose(kept(ids).logits, model.eval()(ids).logits, atol=1e-4)
+    assert (tmp_path / "run" / "adapter").exists() == (mode != "full")
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -1,0 +1,432 @@
+"""Merging: exact, reachable, English untouched, SentencePiece and HF alike, certified."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from blossom import assets, embeddings, models, paths, tokenization, vocab
+from blossom.vocab import closure, donors, pieces
+
+HANGUL = vocab.run_pattern(["Hangul"])
+SENTENCE = "햄버거를 먹는 공룡"
+
+
+def lines_of(name):
+    return assets.fetch(name).read_text(encoding="utf-8").splitlines()
+
+
+KOREAN, ENGLISH = lines_of("smoke-ko"), lines_of("smoke-en")
+
+
+def trained(name, size=150):
+    base = vocab.read_base(name)
+    counts = vocab.count_runs(base, KOREAN, HANGUL)
+    return vocab.merge(base, vocab.train(base, counts, size)), counts
+
+
+@pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])
+def merged(request):
+    """A Korean vocabulary trained on the smoke text and merged, and the runs it was trained on."""
+    return trained(request.param)
+
+
+@pytest.fixture(scope="module")
+def llama(real_files):
+    return vocab.read_base(real_files / "tokenizers" / "llama" / "tokenizer.model")
+
+
+@pytest.fixture(scope="module")
+def kobert(real_files):
+    return vocab.read_donor(real_files / "tokenizers" / "kobert" / "tokenizer_78b3253a26.model")
+
+
+@pytest.fixture(scope="module")
+def paper(llama, kobert):
+    """The paper's merge: every KoBERT piece, those that cannot be made included."""
+    return vocab.merge(llama, vocab.clean(llama, kobert, None)[0], "keep")
+
+
+def fast_and_slow(made, folder):
+    """The tokenizer after saving and reloading, as HF and as SentencePiece."""
+    vocab.save_tokenizer(made, folder)
+    slow = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    return tokenization.load(folder), slow
+
+
+# ------------------------------------------------------------------------------------------------------ any merge
+
+
+def test_old_ids_stay_and_new_ones_follow(merged):
+    made, _ = merged
+    vocabulary, old = made.tokenizer.get_vocab(), made.base.tokenizer.get_vocab()
+    assert all(vocabulary[token] == i for token, i in old.items())
+    assert [vocabulary[piece] for piece in made.pieces] == list(range(len(old), len(old) + len(made.pieces)))
+
+
+def test_every_added_piece_can_be_made(merged):
+    made, _ = merged
+    assert made.unreachable == [] and vocab.certificate.not_made(made.base, made.tokenizer, made.pieces) == []
+
+
+def test_english_ids_survive_a_hangul_only_merge(merged):
+    made, _ = merged
+    assert tokenization.encode(made.tokenizer, ENGLISH) == tokenization.encode(made.base.tokenizer, ENGLISH)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_text_without_hangul_keeps_its_ids(merged, text):
+    made, _ = merged
+    text = HANGUL.sub("", text)
+    assert tokenization.encode(made.tokenizer, [text]) == tokenization.encode(made.base.tokenizer, [text])
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(st.characters(min_codepoint=32, max_codepoint=0xD7A3, exclude_categories=["Cs", "Cc"])))
+def test_any_text_comes_back(merged, text):
+    made, _ = merged
+    (ids,) = tokenization.encode(made.tokenizer, [text])
+    (expected,) = vocab.certificate._clean(made.base, [text])
+    assert made.tokenizer.backend_tokenizer.decode(ids) == expected
+
+
+def test_korean_gets_shorter_and_falls_back_less(merged):
+    made, _ = merged
+    before, after = (tokenization.statistics(t, KOREAN) for t in (made.base.tokenizer, made.tokenizer))
+    assert after["tokens"] < 0.5 * before["tokens"] and after["byte_fallback_share"] < 0.2 * before["byte_fallback_share"]
+
+
+def test_counting_by_pieces_agrees_with_the_tokenizer(merged):
+    made, counts = merged
+    run = max(counts, key=len)
+    spelled, _ = closure.spell(made.base.segment(run), closure.ranks(made.pieces))
+    assert spelled == [t.value for t in made.tokenizer.backend_tokenizer.model.tokenize(run)]
+
+
+def test_saving_and_reloading_changes_nothing(merged, tmp_path):
+    made, _ = merged
+    vocab.save_tokenizer(made, tmp_path)
+    again = tokenization.load(tmp_path)
+    assert tokenization.encode(again, KOREAN + ENGLISH) == tokenization.encode(made.tokenizer, KOREAN + ENGLISH)
+    assert again.special_tokens_map == made.base.tokenizer.special_tokens_map
+
+
+def test_the_chat_template_is_kept(tmp_path):
+    shutil.copytree(assets.fetch("tiny-byte-level"), tmp_path / "base")
+    (tmp_path / "base" / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    base = vocab.read_base(tmp_path / "base")
+    made = vocab.merge(base, vocab.train(base, vocab.count_runs(base, KOREAN, HANGUL), 20))
+    vocab.save_tokenizer(made, tmp_path / "made")
+    again = tokenization.load(tmp_path / "made")
+    assert again.apply_chat_template([{"role": "user", "content": "안녕"}], tokenize=False) == "안녕"
+
+
+def test_tokens_added_behind_a_sentencepiece_model_keep_their_ids(tmp_path):
+    shutil.copytree(assets.fetch("tiny-sentencepiece"), tmp_path / "base")
+    tokenizer = tokenization.load(tmp_path / "base")
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    tokenizer.save_pretrained(tmp_path / "base")
+    base = vocab.read_base(tmp_path / "base")
+    made = vocab.merge(base, ["▁공룡"])
+    assert made.tokenizer.pad_token_id == len(tokenizer) - 1 == 500
+    assert made.tokenizer.convert_tokens_to_ids(made.pieces[0]) == 501
+
+
+# ------------------------------------------------------------------------------------------------------ closure
+
+
+def test_a_piece_without_a_way_is_kept_dropped_or_given_one():
+    base = vocab.read_base("tiny-byte-level")
+    asked = [base.piece(text) for text in ("대", "통", "령", "대통령")]
+    made = {policy: vocab.merge(base, asked, policy) for policy in ("keep", "drop", "add")}
+    whole = base.piece("대통령")
+    assert made["keep"].unreachable == [whole]
+    assert made["drop"].dropped == [whole] and whole not in made["drop"].pieces
+    assert base.piece("대통") in made["add"].on_the_way and made["add"].unreachable == []
+    spelled = {policy: len(tokenization.encode(m.tokenizer, ["대통령"])[0]) for policy, m in made.items()}
+    assert spelled == {"keep": 3, "drop": 3, "add": 1}
+
+
+def test_characters_come_before_what_is_made_of_them():
+    base = vocab.read_base("tiny-sentencepiece")
+    made = vocab.merge(base, ["▁공룡", "공"])
+    assert made.pieces.index("공") < made.pieces.index("▁공룡") and "룡" in made.on_the_way
+
+
+# ------------------------------------------------------------------------------------------------------ budget
+
+
+def test_every_budget_is_closed_and_part_of_the_next(merged):
+    made, counts = merged
+    order, tokens = vocab.shrink(made.base, made.pieces, counts)
+    assert sorted(order) == sorted(made.pieces) and len(tokens) == len(order) + 1
+    sizes = [len(order) // 8, len(order) // 3, len(order)]
+    chosen = [vocab.choose(made, order, size) for size in sizes]
+    assert [len(c.pieces) for c in chosen] == sizes and all(c.unreachable == [] for c in chosen)
+    assert set(chosen[0].pieces) < set(chosen[1].pieces) < set(chosen[2].pieces)
+
+
+def test_the_curve_says_what_the_tokenizer_does(merged):
+    made, counts = merged
+    order, tokens = vocab.shrink(made.base, made.pieces, counts)
+    for size in (20, len(order) // 2, len(order)):
+        chosen = vocab.choose(made, order, size)
+        real = closure.usage(made.base, chosen.pieces, counts).total()
+        assert tokens[len(order) - size] == pytest.approx(real, rel=0.02)
+    assert tokens[-1] == sum(len(made.base.tokens(run)) * n for run, n in counts.items())
+    assert tokens == sorted(tokens)
+
+
+def test_a_budget_larger_than_the_donor_is_refused(merged):
+    made, counts = merged
+    order, _ = vocab.shrink(made.base, made.pieces, counts)
+    with pytest.raises(ValueError, match=f"added_pieces: {len(order) + 1} asked for, the donor gives {len(order)}"):
+        vocab.choose(made, order, len(order) + 1)
+
+
+# ------------------------------------------------------------------------------------------------------ donors
+
+
+def test_donor_pieces_are_cleaned_and_counted():
+    base = vocab.read_base("tiny-byte-level")
+    texts = ["먹", " 먹", "먹", "", " ", "\u1112\u1162\u11b7", "cat", "\x07가", b"\xea\xb0", "漢"]
+    kept, removed = vocab.clean(base, texts, HANGUL)
+    assert kept == [base.piece(t) for t in ("먹", " 먹", "햄")]
+    assert removed == {
+        "twice in the donor": 1,
+        "empty or white space": 2,
+        "not NFC (taken as NFC)": 1,
+        "in another script": 2,
+        "control or unassigned characters": 1,
+        "part of a character": 1,
+    }
+
+
+def test_a_piece_that_the_base_splits_first_is_counted():
+    base = vocab.read_base("tiny-byte-level")  # GPT-2's pre-tokenizer parts letters from digits
+    assert vocab.clean(base, ["년", "10년"], None)[1] == {"split or rewritten by the base before merging": 1}
+
+
+def test_a_donor_in_the_wrong_script_is_an_error():
+    base = vocab.read_base("tiny-byte-level")
+    with pytest.raises(ValueError, match=r"none of its 2 pieces fits tiny-byte-level \(2 in another script\)"):
+        vocab.clean(base, ["кот", "пёс"], HANGUL)
+
+
+def test_a_donor_that_is_no_tokenizer_is_an_error(tmp_path):
+    (tmp_path / "words.json").write_text('["a", "b"]')
+    with pytest.raises(ValueError, match="not a vocabulary"):
+        vocab.read_donor(tmp_path / "words.json")
+    (tmp_path / "words.model").write_text("안녕", encoding="utf-8")
+    with pytest.raises(ValueError, match="not a SentencePiece"):
+        vocab.read_donor(tmp_path / "words.model")
+
+
+def test_donors_of_every_kind_are_read(tmp_path):
+    (tmp_path / "v.json").write_text(json.dumps({"[UNK]": 0, "먹": 1, "##는": 2}), encoding="utf-8")
+    assert vocab.read_donor(tmp_path / "v.json") == [" 먹", "는"]
+    (tmp_path / "s.json").write_text(json.dumps({"▁먹": 1, "는": 0, "<pad>": 2}), encoding="utf-8")
+    assert vocab.read_donor(tmp_path / "s.json") == ["는", " 먹"]
+    byte_level = vocab.read_donor("tiny-byte-level")
+    assert " the" in byte_level and b"\xff" in byte_level and "<|im_end|>" not in byte_level
+    assert " the" in vocab.read_donor("tiny-sentencepiece")
+
+
+def test_a_unigram_base_is_refused_and_told_what_is_supported(real_files):
+    with pytest.raises(ValueError, match="unigram .* supported bases"):
+        vocab.read_base(real_files / "tokenizers" / "kobert" / "tokenizer_78b3253a26.model")
+
+
+def test_an_unknown_script_is_named():
+    with pytest.raises(ValueError, match="scripts: Unicode knows no script 'Hangle'"):
+        vocab.run_pattern(["Hangle"])
+
+
+def test_training_without_text_is_an_error():
+    base = vocab.read_base("tiny-byte-level")
+    with pytest.raises(ValueError, match="korean_texts"):
+        vocab.train(base, vocab.count_runs(base, ["only English"], HANGUL), 10)
+
+
+def test_frequencies_weigh_as_much_as_the_corpus(tmp_path):
+    (tmp_path / "f.tsv").write_text("공룡\t0.25\ncat\t0.75\n", encoding="utf-8")
+    base = vocab.read_base("tiny-byte-level")
+    counts = vocab.count_runs(base, ["먹는 먹는 먹는 먹는"], HANGUL)
+    more = vocab.add_word_frequencies(base, counts, HANGUL, tmp_path / "f.tsv")
+    assert more - counts == {base.piece("공룡"): 1, base.piece(" 공룡"): 1}
+
+
+def test_another_script_works_the_same():
+    base = vocab.read_base("tiny-byte-level")
+    pattern = vocab.run_pattern(["Cyrillic"])
+    counts = vocab.count_runs(base, ["кот и пёс, кот и кот"] * 3, pattern)
+    made = vocab.merge(base, vocab.train(base, counts, 50))
+    assert tokenization.spell(made.tokenizer, "кот и") == ["кот", "▁и"]
+
+
+# ------------------------------------------------------------------------------------------------------ certificate
+
+
+@pytest.fixture
+def certified(tmp_path):
+    """A stage's folder with a model and the certificate that its tokenizer was given."""
+    made, _ = trained("tiny-byte-level", 30)
+    model, _ = models.load("tiny-byte-level")
+    models.resize(model, made.base.size, embeddings.subword_rows(model.get_input_embeddings().weight.data, made.base_ids()))
+    models.save(model, made.tokenizer, tmp_path / "model")
+    made_of = {"donor": "trained", "removed": {"in another script": 3}}
+    certificate = vocab.certify(
+        made, tmp_path / "model", KOREAN, ENGLISH, ["Hangul"], "add", made_of, [assets.fetch("smoke-ko")]
+    )
+    vocab.certificate.save(certificate, tmp_path)
+    return tmp_path, certificate
+
+
+def test_a_certificate_holds_and_is_found(certified):
+    folder, certificate = certified
+    assert certificate["holds"] and all(check["found"] == 0 for check in certificate["checks"].values())
+    assert certificate["sizes"]["rows"] == certificate["sizes"]["vocabulary"] and certificate["sizes"]["padding rows"] == 0
+    assert certificate["korean"]["tokens after"] < certificate["korean"]["tokens before"]
+    assert certificate["english"]["tokens after"] == certificate["english"]["tokens before"]
+    assert vocab.require(folder / "model") == certificate
+    page = (folder / "certificate.html").read_text(encoding="utf-8")
+    assert "Holds." in page and "in another script" in page and certificate["sha256"]["outputs"]["tokenizer.json"] in page
+
+
+def test_a_model_without_its_certificate_is_refused(certified, tmp_path):
+    folder, certificate = certified
+    with pytest.raises(ValueError, match=r"no certificate\.json"):
+        vocab.require(assets.fetch("tiny-byte-level"))
+    tokenization.load("tiny-byte-level").save_pretrained(folder / "model")
+    with pytest.raises(ValueError, match="not the one that .* certifies"):
+        vocab.require(folder / "model")
+    certificate["checks"]["unreachable pieces"]["found"] = 7
+    paths.write_json(folder / "certificate.json", certificate | {"holds": False})
+    with pytest.raises(ValueError, match="unreachable pieces: 7"):
+        vocab.require(folder / "model")
+
+
+def test_a_certificate_sees_what_is_wrong(tmp_path):
+    base = vocab.read_base("tiny-byte-level")
+    asked = [base.piece(text) for text in ("대", "통", "령", "대통령", "wkx", "wk")]
+    made = vocab.merge(base, asked, "keep")
+    vocab.save_tokenizer(made, tmp_path)
+    found = vocab.certify(made, tmp_path, KOREAN, ["wkx ran"], ["Hangul"], "add", {})
+    assert not found["holds"]
+    assert found["checks"]["unreachable pieces"] == {"found": 1, "refuses": True}
+    assert found["checks"]["English lines whose ids changed"] == {"found": 1, "refuses": True}
+    told = vocab.certify(made, tmp_path, KOREAN, ["wkx ran"], [], "keep", {})
+    assert told["holds"] and told["checks"]["unreachable pieces"] == {"found": 1, "refuses": False}
+
+
+# ------------------------------------------------------------------------------- the paper's merge, on the real files
+
+
+def test_the_papers_numbers(paper, llama, kobert):
+    assert llama.size == 32000 and len(paper.pieces) == 7478 and len(paper.tokenizer) == 39478
+    assert sum(any("가" <= c <= "힣" for c in piece) for piece in paper.pieces) == 7050
+    assert tokenization.spell(paper.tokenizer, SENTENCE) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
+    assert "먹는" not in paper.tokenizer.get_vocab() and " 먹는" not in kobert and "먹는" not in kobert
+
+
+def test_the_papers_merge_has_over_1000_dead_rows_and_ours_none(paper, llama, kobert):
+    assert len(paper.unreachable) > 1000 and "▁대통령" in paper.unreachable
+    closed = vocab.merge(llama, vocab.clean(llama, kobert, None)[0], "add")
+    proto = closed.sentencepiece()
+    proto.normalizer_spec.add_dummy_prefix = False
+    slow = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    assert all(len(ids) == 1 for ids in slow.encode([piece.replace("▁", " ") for piece in closed.pieces]))
+    assert len(closed.on_the_way) < 1155  # missing prefixes, the simpler way to close it
+
+
+def texts_in(folder):
+    """Every line of text in the folder of public files."""
+
+    def strings(value):
+        if isinstance(value, str):
+            yield from value.splitlines()
+        elif isinstance(value, (list, dict)):
+            for part in value.values() if isinstance(value, dict) else value:
+                yield from strings(part)
+
+    for file in sorted(Path(folder).rglob("*.*")):
+        if file.suffix == ".json" and "tokenizers" not in file.parts:
+            yield from strings(json.loads(file.read_text(encoding="utf-8")))
+        elif file.suffix in (".jsonl", ".tsv", ".txt"):
+            yield from file.read_text(encoding="utf-8").splitlines()
+
+
+def test_sentencepiece_and_the_fast_tokenizer_agree_on_all_text(paper, real_files, tmp_path):
+    fast, slow = fast_and_slow(paper, tmp_path)
+    lines = list(dict.fromkeys(texts_in(real_files)))
+    assert len(lines) > 50_000
+    different = [
+        line for line, a, b in zip(lines, tokenization.encode(fast, lines), slow.encode(lines), strict=True) if a != b
+    ]
+    assert different == []
+
+
+def test_and_on_20000_made_up_strings(paper, tmp_path):
+    fast, slow = fast_and_slow(paper, tmp_path)
+    some = st.one_of(
+        st.text(), st.text(st.sampled_from("  ▁가나다▁는먹 aab=-.\n햄")), st.text(st.characters(max_codepoint=0x2FF))
+    )
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(some, min_size=100, max_size=100))
+    def agree(texts):
+        assert tokenization.encode(fast, texts) == slow.encode(texts)
+
+    agree()
+
+
+def test_a_hangul_only_merge_leaves_english_as_it_was(llama, kobert, real_files):
+    made = vocab.merge(llama, vocab.clean(llama, kobert, HANGUL)[0])
+    english = (real_files / "text" / "wikitext2_valid_en.txt").read_text(encoding="utf-8").splitlines()
+    assert tokenization.encode(made.tokenizer, english) == tokenization.encode(llama.tokenizer, english)
+
+
+def test_the_chosen_pieces_save_more_than_the_donors_first_on_held_out_text(llama, kobert, real_files):
+    sentences = [
+        row["premise"] for row in json.loads((real_files / "benchmarks" / "klue" / "nli_dev_even.json").read_text())
+    ]
+    made = vocab.merge(llama, vocab.clean(llama, kobert, HANGUL)[0])
+    counts, heldout = (vocab.count_runs(llama, part, HANGUL) for part in (sentences[:1000], sentences[1000:]))
+    order, _ = vocab.shrink(llama, made.pieces, counts)
+    asked = vocab.clean(llama, kobert, HANGUL)[0]
+    for size in (1000, 2000, 4000):
+        ours = closure.usage(llama, closure.kept(made.pieces, order, size), heldout).total()
+        first = closure.usage(llama, closure.in_order(llama, made.pieces, asked, size), heldout).total()
+        assert ours < first
+
+
+def test_merging_32000_and_8002_takes_under_3_seconds(llama, kobert):
+    import time
+
+    started = time.process_time()
+    vocab.merge(llama, vocab.clean(llama, kobert, None)[0], "add")
+    assert time.process_time() - started < 3
+
+
+def test_kobert_goes_into_a_byte_level_base_too(kobert):
+    base = vocab.read_base("tiny-byte-level")
+    made = vocab.merge(base, vocab.clean(base, kobert, HANGUL)[0])
+    assert tokenization.spell(made.tokenizer, SENTENCE) == "햄 버 거 를 ▁먹 는 ▁공 룡".split()
+    assert vocab.certificate.not_made(base, made.tokenizer, made.pieces) == []
+
+
+def test_units_of_a_byte_level_base_are_whole_characters():
+    base = vocab.read_base("tiny-byte-level")
+    units = pieces.characters(base, base.piece(" 먹는"))
+    assert [base.bytes(unit).decode() for unit, _ in units][-2:] == ["먹", "는"]
+    assert all(base.is_whole(steps[-1]) for _, steps in units if steps)
+
+
+def test_special_names_are_no_pieces():
+    assert all(donors.SPECIAL.fullmatch(name) for name in ("[UNK]", "<s>", "</s>", "[unused0]".upper(), "<|endoftext|>"))
+    assert not donors.SPECIAL.fullmatch("<3") and not donors.SPECIAL.fullmatch("[가]")
