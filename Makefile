@@ -18,7 +18,7 @@ export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
 .PHONY: help
 help:  ## list the tasks
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
@@ -48,6 +48,13 @@ test: setup  ## run all tests and the style checks
 .PHONY: lab
 lab: setup  ## open JupyterLab on the notebooks
 	$(BIN)jupyter lab notebooks
+
+.PHONY: bench bench-vocab bench-train
+bench: bench-vocab bench-train  ## measure against peers, side by side (makes their environments: 7 GB)
+bench-vocab: setup  ## merging, tokenizing and starting rows beside their peers
+	$(BIN)python benchmarks/bench_vocab.py
+bench-train: setup  ## pretraining and instruction tuning beside their peers
+	$(BIN)python benchmarks/bench_train.py
 
 .PHONY: lock
 lock:  ## remake requirements.txt from requirements.in (needs uv)

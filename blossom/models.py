@@ -150,7 +150,7 @@ def start_token(tokenizer):
 
 
 def end_token(tokenizer):
-    """The id that a document ends with: EOS where documents begin with a BOS of their own, else None (the next start says it)."""
+    """The id that ends a document: EOS where documents begin with a BOS of their own, else None (the next start tells)."""
     start = start_token(tokenizer)
     return tokenizer.eos_token_id if start == tokenizer.bos_token_id != tokenizer.eos_token_id else None
 

@@ -109,7 +109,7 @@ class Blocks:
 
     [i] -> {"input_ids", "labels"[, "segments"]}, int64 arrays of one length.
     Block i comes from the stream that is furthest behind its share, so no share is ever a block off. A stream gives all
-    its blocks, in an order drawn by the seed, before it gives one again; documents are shuffled by block, not by line.
+    its documents, in an order drawn by the seed, before it gives one again, and then in another order.
 
     Raises ValueError: weights that name no stream or sum to 0, a stream shorter than one block.
     """
@@ -124,7 +124,8 @@ class Blocks:
         for name, stream in zip(self.names, self.streams, strict=True):
             if len(stream) < block_size:
                 raise ValueError(
-                    f"{name}: {len(stream)} tokens are less than one block of {block_size}; give more text or lower block_size"
+                    f"{name}: {len(stream)} tokens are less than one block of {block_size}; "
+                    "give more text or lower block_size"
                 )
         shares = np.array([weights[name] for name in self.names], dtype=float)
         self.shares, self.block_size, self.isolate, self.seed = shares / shares.sum(), block_size, isolate, seed
@@ -139,33 +140,39 @@ class Blocks:
         return len(self.source)
 
     def __getitem__(self, i):
-        stream, block = self._find(i)
+        stream, order, ends, block = self._find(i)
         low = block * self.block_size
-        ids = np.asarray(stream.tokens[low : low + self.block_size], dtype=np.int64)
-        row = {"input_ids": ids, "labels": ids}
-        if self.isolate:
-            document = np.searchsorted(stream.offsets[1:-1], np.arange(low, low + len(ids)), side="right")
-            first = np.diff(document, prepend=-1) != 0
-            row = {"input_ids": ids, "labels": np.where(first, IGNORED, ids), "segments": document - document[0] + 1}
-        return row
+        high = min(low + self.block_size, len(stream))
+        first, last = np.searchsorted(ends, [low, high - 1], side="right")  # the documents it touches, in this epoch's order
+        pieces, number = [], []
+        for n in range(first, last + 1):
+            document, begins = order[n], ends[n - 1] if n else 0
+            start = stream.offsets[document] + max(low - begins, 0)
+            pieces.append(np.asarray(stream.tokens[start : stream.offsets[document] + min(high, ends[n]) - begins]))
+            number.append(np.full(len(pieces[-1]), n - first + 1))
+        ids = np.concatenate(pieces).astype(np.int64)
+        if not self.isolate:
+            return {"input_ids": ids, "labels": ids}
+        segments = np.concatenate(number)
+        begun = np.diff(segments, prepend=0) != 0
+        return {"input_ids": ids, "labels": np.where(begun, IGNORED, ids), "segments": segments}
 
     def _find(self, i):
-        """The stream that block i is of, and which of its blocks it is."""
+        """Block i's stream, its documents' order in that epoch, where each ends in it, and which block of it this is."""
         source, turn = int(self.source[i]), int(self.turn[i])
-        count = self.count[source]
+        stream, count = self.streams[source], self.count[source]
         key = source, turn // count  # the second: how often the stream has been used up before
         if key not in self._orders:
-            self._orders[key] = np.random.default_rng([self.seed, *key]).permutation(count)
-        return self.streams[source], int(self._orders[key][turn % count])
+            order = np.random.default_rng([self.seed, *key]).permutation(len(stream.offsets) - 1)
+            self._orders = {k: v for k, v in self._orders.items() if k[0] != source or k[1] >= key[1] - 1}
+            self._orders[key] = order, np.cumsum(np.diff(stream.offsets)[order])
+        return stream, *self._orders[key], turn % count
 
     def lengths(self):
         """Tokens of every block, (blocks,): block_size, but for the last block of a stream."""
         sizes = np.full(len(self), self.block_size)
-        for source, stream in enumerate(self.streams):
-            last, rest = self.count[source] - 1, len(stream) - (self.count[source] - 1) * self.block_size
-            for i in np.flatnonzero(self.source == source):
-                if self._find(i)[1] == last:
-                    sizes[i] = rest
+        for source, (stream, count) in enumerate(zip(self.streams, self.count, strict=True)):
+            sizes[(self.source == source) & (self.turn % count == count - 1)] = len(stream) - (count - 1) * self.block_size
         return sizes
 
     def realised(self, blocks=None):

@@ -4,7 +4,7 @@ import json
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blossom.preference import display, measures, prompts
@@ -53,6 +53,7 @@ def test_repetition_sees_loops_with_and_without_spaces():
 
 
 @given(st.text(), st.sampled_from(["ko", "en"]))
+@settings(deadline=None, max_examples=50)
 def test_any_text_can_be_measured(text, language):
     found = measures.measure(text, language)
     assert 0 <= found["code_switching"] <= 1 and 0 <= found["repetition"] < 1
@@ -143,6 +144,7 @@ def test_an_answer_is_text_whatever_it_contains(attack):
 
 
 @given(st.text())
+@settings(deadline=None, max_examples=50)
 def test_no_text_makes_a_tag(text):
     parser = Tags()
     parser.feed(shown(text))

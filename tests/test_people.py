@@ -47,7 +47,7 @@ def exported(batch, rater, choose, only=None, **changed):
 
 def write(folder, name, content):
     path = folder / name
-    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
@@ -179,6 +179,7 @@ def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_i
         write(tmp_path, "form.json", good | {"format": "something/2"}),
         write(tmp_path, "list.json", [1]),
         write(tmp_path, "odd.json", good | {"verdicts": [1]}),
+        write(tmp_path, "half.json", {"format": people.FORMAT, "batch": batch.digest, "rater": "\ud800"}),
         tmp_path / "missing.json",
     ]
     (tmp_path / "broken.json").write_bytes(b'{"format": \xff')
@@ -186,7 +187,7 @@ def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_i
     got = ratings.merge(batch, [*files, tmp_path / "broken.json", tmp_path / "deep.json"])
     assert len(got.verdicts) == 30 and set(got.verdicts.winner) == {"tie"}
     why = dict(zip(got.files.file, got.files.why, strict=True))
-    assert list(got.files.status) == ["taken"] + ["refused"] * 9
+    assert list(got.files.status) == ["taken"] + ["refused"] * 10
     assert "edited by hand" in why["edited.json"] and "another batch" in why["other.json"] and "모름" in why["stranger.json"]
     assert all("not readable" in why[f"{name}.json"] for name in ("broken", "deep", "missing"))
 
@@ -245,7 +246,8 @@ def test_an_export_saved_again_by_a_text_editor_still_counts(tmp_path):
 def rated_page(chromium, tmp_path):  # noqa: F811
     """The page of 가람 open in Chromium, with hostile answers; (driver, batch, path, press)."""
     hostile = {"p0": EVIL, "p1": TURNED, "p2": "가" * 100_000, "p3": "", "p4": " \n", "p5": "0 <b>bold</b> &amp;"}
-    rows = answers(6, ("ko",), **hostile)
+    hostile["p6"] = "\u202e\u200b가" * 33_000
+    rows = answers(7, ("ko",), **hostile)
     batch = people.make_batch(rows, raters=["가람", "나래"], repeats=2)
     path = people.write_pages(batch, tmp_path)[0]
     chromium.get(path.as_uri())
@@ -284,7 +286,7 @@ def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
     driver.find_element("css selector", "#guide .main").click()
     press("123")
     assert choices(driver) == ["A", "B", "neither"]
-    assert driver.find_element("id", "count").text == "8개 가운데 3개"
+    assert driver.find_element("id", "count").text == "9개 가운데 3개"
     driver.get(path.as_uri())  # as if closed and opened again
     assert choices(driver) == ["A", "B", "neither"] and driver.execute_script("return state.at") == 3
     assert not driver.find_element("id", "guide").is_displayed()
@@ -302,8 +304,8 @@ def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
         until(lambda: not driver.execute_script("return state.busy"))
     assert "모두 마쳤습니다" in driver.find_element("id", "screen").text
     got = ratings.merge(batch, [export(driver)])
-    assert got.left_out.empty and len(got.verdicts) == 8
-    assert [v["choice"] for v in driver.execute_script("return listed()")] == ["A", "B", "neither"] + ["A"] * 5
+    assert got.left_out.empty and len(got.verdicts) == 9
+    assert [v["choice"] for v in driver.execute_script("return listed()")] == ["A", "B", "neither"] + ["A"] * 6
     by_pair = {(r.prompt_id, r["look"]): r for _, r in got.verdicts.iterrows()}
     for item, choice in zip(items, choices(driver), strict=True):
         row = by_pair[batch.pairs[item.pair]["prompt_id"], item.look]
@@ -329,6 +331,7 @@ def test_no_answer_is_executed_and_every_answer_can_be_read_in_chromium(rated_pa
     assert shown["p0"]["inside"] == EVIL and shown["p5"]["inside"] == "0 <b>bold</b> &amp;"
     assert "RLO" in shown["p1"]["inside"] and "ZWSP" in shown["p1"]["inside"] and "\u202e" not in shown["p1"]["inside"]
     assert len(shown["p2"]["inside"]) == 100_000 and shown["p2"]["height"] < 700
+    assert shown["p6"]["inside"].count("가") == 33_000 and shown["p6"]["inside"].count("RLO") == 1000
     assert "빈 답변" in shown["p3"]["inside"] and "공백만" in shown["p4"]["inside"]
     assert all(card["elements"] == 0 for card in shown.values())
     assert driver.execute_script("return document.scripts.length") == 2

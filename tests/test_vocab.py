@@ -1,5 +1,6 @@
 """Merging: exact, reachable, English untouched, SentencePiece and HF alike, certified."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,9 @@ import pytest
 import sentencepiece
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from blossom import assets, embeddings, models, paths, tokenization, vocab
 from blossom.vocab import closure, donors, pieces
@@ -430,3 +434,62 @@ def test_units_of_a_byte_level_base_are_whole_characters():
 def test_special_names_are_no_pieces():
     assert all(donors.SPECIAL.fullmatch(name) for name in ("[UNK]", "<s>", "</s>", "[unused0]".upper(), "<|endoftext|>"))
     assert not donors.SPECIAL.fullmatch("<3") and not donors.SPECIAL.fullmatch("[가]")
+
+
+# ------------------------------------------------------------------------------------------------- other kinds of base
+
+
+def gemma_style(folder):
+    """A SentencePiece BPE as Gemma's: no space before a text, runs of spaces and markers as symbols of their own."""
+    writer = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(assets.fetch("smoke-en")),
+        model_writer=writer,
+        vocab_size=600,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["<start_of_turn>", "\n\n", "▁▁", "▁▁▁▁"],
+        minloglevel=2,
+    )
+    (folder / "gemma.model").write_bytes(writer.getvalue())
+    return folder / "gemma.model"
+
+
+def test_a_base_like_gemma_is_merged_exactly(tmp_path):
+    base = vocab.read_base(gemma_style(tmp_path))
+    made = vocab.merge(base, vocab.train(base, vocab.count_runs(base, KOREAN, HANGUL), 50))
+    fast, slow = fast_and_slow(made, tmp_path / "made")
+    lines = ["a  b", "    x", "\n\n\nhi", "<start_of_turn>먹는", " lead", *vocab.certificate.strange_lines(300), *KOREAN]
+    assert tokenization.encode(fast, lines) == slow.encode(lines)
+
+
+def llama3_style(folder):
+    """A byte-level BPE as Llama-3's: its own splitting, whole words looked up first, special tokens behind the rest."""
+    made = Tokenizer(BPE(ignore_merges=True))
+    words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    made.decoder = decoders.ByteLevel()
+    made.normalizer = normalizers.NFC()
+    made.train(
+        [str(assets.fetch("smoke-en"))],
+        trainers.BpeTrainer(vocab_size=600, initial_alphabet=list(tokenization.byte_alphabet())),
+    )
+    made.add_special_tokens(["<|end_of_text|>", "<|eot_id|>"])
+    PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|eot_id|>").save_pretrained(folder)
+    return folder
+
+
+def test_a_base_like_llama_3_is_merged(tmp_path):
+    base = vocab.read_base(llama3_style(tmp_path / "base"))
+    assert base.size == 602
+    made = vocab.merge(base, vocab.train(base, vocab.count_runs(base, KOREAN, HANGUL), 50))
+    vocab.save_tokenizer(made, tmp_path / "made")
+    found = vocab.certify(made, tmp_path / "made", KOREAN, ENGLISH, ["Hangul"], "add", {})
+    assert found["holds"], found["checks"]
+    again = tokenization.load(tmp_path / "made")
+    assert again.eos_token_id == 601 and again.convert_tokens_to_ids(made.pieces[0]) == 602

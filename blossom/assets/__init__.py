@@ -89,6 +89,14 @@ REGISTRY = {
         builders.aligned_pairs,
         ".tsv",
     ),
+    "prose-en": Asset(
+        ALIGNED[2:],
+        "BSD-3-Clause, BSD-2-Clause",
+        22_079_000,
+        "English prose from the docstrings of Wagtail, Sphinx and Django",
+        builders.docstring_prose,
+        ".txt",
+    ),
     "wordfreq-ko": Asset(
         (Wheel("wordfreq", "3.1.1", "4b1c6ecffc6198be3396d5cf871c4423ca71c907c231348d352dd54d62b97473"),),
         "Apache-2.0 (code), CC BY-SA 4.0 (data)",
@@ -140,13 +148,13 @@ def fetch(name):
     target.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{target}.lock"):  # two runs that want it at once: the second waits
         if not target.exists():
-            _make(asset, target)
+            _make(asset, target, cache_folder() / "downloads" / name)
     return target
 
 
-def _make(asset, target):
+def _make(asset, target, downloads):
     with paths.written(target) as temporary:
-        files = [source.fetch(cache_folder() / "downloads") for source in asset.sources]
+        files = [source.fetch(downloads) for source in asset.sources]
         asset.build(files, temporary)
         for file in files:  # the built asset is what is kept
             file.unlink()

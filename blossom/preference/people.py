@@ -86,7 +86,7 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
         key = (row["model"], row["prompt_id"], row["language"])
         if key in by_key:
             raise ValueError(f"answers: {key[0]} answers prompt {key[1]} ({key[2]}) twice")
-        by_key[key] = {name: _whole(row[name]) for name in ANSWER}
+        by_key[key] = {name: whole(row[name]) for name in ANSWER}
     models = list(dict.fromkeys(key[0] for key in by_key))
     pairs = [p for a, b in comparisons or combinations(models, 2) for p in _pairs(by_key, models, a, b)]
     if not pairs:
@@ -94,7 +94,7 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
     return Batch(tuple(pairs), _checked_raters(raters), repeats, pairs_per_rater, seed)
 
 
-def _whole(text):
+def whole(text):
     """`text` with half characters (lone surrogates), which no file can hold, replaced by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

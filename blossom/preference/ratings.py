@@ -56,7 +56,7 @@ def merge(batch, files, latest=False):
         try:
             rater, given = read(file, batch)
         except ValueError as error:
-            listed.append([name, "", "refused", 0, 0, str(error)])
+            listed.append([name, "", "refused", 0, 0, people.whole(str(error))])
             continue
         asked = {item.id for item in people.items(batch, rater)}
         good, bad = _sorted_out(given, asked, known)
@@ -124,7 +124,7 @@ def _sorted_out(given, asked, known):
         else:
             good[i] = verdict
             continue
-        bad.append([str(i)[:40], str(choice)[:40], why])
+        bad.append([people.whole(str(text)[:40]) for text in (i, choice)] + [people.whole(why)])
     return good, bad
 
 

@@ -80,7 +80,8 @@ def sentencepiece_backend(proto):
     backend.add_special_tokens(
         [AddedToken(p.piece, normalized=False, special=True) for p in proto.pieces if p.type in (UNKNOWN, CONTROL)]
     )
-    backend.add_tokens([AddedToken(p.piece, normalized=False) for p in proto.pieces if p.type == USER_DEFINED])
+    normalized = not proto.normalizer_spec.add_dummy_prefix  # Gemma: runs of spaces are symbols, found after clean-up
+    backend.add_tokens([AddedToken(p.piece, normalized=normalized) for p in proto.pieces if p.type == USER_DEFINED])
     return backend
 
 

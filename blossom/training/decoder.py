@@ -53,17 +53,17 @@ class Shape:
 
 
 def rms(x, weight, eps):
-    """x (M, D) -> normalised and weighted (M, D), normalised alone (M, D), 1/rms (M, 1)."""
-    r = torch.rsqrt(x.float().square().mean(-1, keepdim=True).add_(eps))
-    unit = (x * r).to(x.dtype)
-    return unit * weight, unit, r.to(x.dtype)
+    """x (M, D) float32 -> normalised and weighted (M, D) in the weight's precision, normalised (M, D), 1/rms (M, 1)."""
+    r = torch.rsqrt(x.square().mean(-1, keepdim=True).add_(eps))
+    unit = x * r
+    return (unit * weight).to(weight.dtype), unit, r
 
 
 def rms_backward(dy, residual, weight, unit, r):
-    """Gradient of the norm's input, plus the gradient that comes past it on the residual stream."""
-    dunit = dy * weight
+    """Gradient of the norm's input, plus the gradient that comes past it on the residual stream; float32 (M, D)."""
+    dunit = dy.float().mul_(weight)
     along = (dunit * unit).mean(-1, keepdim=True)
-    return torch.addcmul(residual, torch.addcmul(dunit, unit, along, value=-1), r)
+    return torch.addcmul(residual, dunit.addcmul_(unit, along, value=-1), r)
 
 
 def linear(x, w, b, adapter):
@@ -82,6 +82,23 @@ def linear_backward(dy, x, u, w, adapter):
         return dx, None, None
     du = dy @ adapter[1]
     return dx.addmm_(du, adapter[0]), du.t() @ x, dy.t() @ u
+
+
+def exact(a, b):
+    """a (N, m, h), b (N, n, h) -> a @ b.T (N, m, n) in float32.
+
+    Attention scores are large and differ by little, so bfloat16 scores would move probabilities by a quarter. On CPU the
+    processor's bfloat16 products already sum in float32; this setting lets float32 matmul use them. The factors are
+    bfloat16 values, so nothing is lost.
+    """
+    if a.dtype == torch.float32:
+        return a @ b.transpose(1, 2)
+    setting = torch.backends.mkldnn.matmul
+    before, setting.fp32_precision = setting.fp32_precision, "bf16"
+    try:
+        return a.float() @ b.float().transpose(1, 2)
+    finally:
+        setting.fp32_precision = before
 
 
 def rotate(source, tables, out, backward=False):
@@ -141,10 +158,10 @@ class Layer(torch.autograd.Function):
         y1, unit1, r1 = rms(x, frozen.norm1, frozen.eps)
         qkv, u_qkv = linear(y1, w["qkv"], b["qkv"], a["qkv"])
         q, k, v = split_heads(qkv, s)
-        p = torch.baddbmm(s.mask, q, k.transpose(1, 2)).softmax(-1)  # (B*K, G*T, T)
+        p = exact(q, k).add_(s.mask).softmax(-1).to(q.dtype)  # (B*K, G*T, T)
         heads = swap_heads(p @ v, s)  # (M, H*h)
         out, u_out = linear(heads, w["out"], b["out"], a["out"])
-        x2 = out.add_(x)
+        x2 = x + out
         y2, unit2, r2 = rms(x2, frozen.norm2, frozen.eps)
         gate_up, u_gate_up = linear(y2, w["gate_up"], b["gate_up"], a["gate_up"])
         gate, up = gate_up.chunk(2, -1)
@@ -158,7 +175,7 @@ class Layer(torch.autograd.Function):
             unit1, r1, q, k, v, p, unit2, r2, gate_up, silu, u_qkv, u_out, u_gate_up, u_down,
             keep_y1, keep_heads, keep_y2, keep_inner, *adapters,
         )  # fmt: skip
-        return down.add_(x2)
+        return x2 + down
 
     @staticmethod
     def backward(ctx, dx3):
@@ -169,17 +186,17 @@ class Layer(torch.autograd.Function):
             g: pair if pair[0] is not None else None
             for g, pair in zip(GROUPS, zip(adapters[::2], adapters[1::2], strict=True), strict=True)
         }
-        dinner, *d_down = linear_backward(dx3, inner, u_down, w["down"], a["down"])
+        dinner, *d_down = linear_backward(dx3.to(q.dtype), inner, u_down, w["down"], a["down"])
         gate, up = gate_up.chunk(2, -1)
         dgate_up = torch.empty_like(gate_up)
         torch.mul(dinner, silu, out=dgate_up[:, silu.shape[1] :])
         torch.ops.aten.silu_backward.grad_input(dinner.mul_(up), gate, grad_input=dgate_up[:, : silu.shape[1]])
         dy2, *d_gate_up = linear_backward(dgate_up, y2, u_gate_up, w["gate_up"], a["gate_up"])
         dx2 = rms_backward(dy2, dx3, frozen.norm2, unit2, r2)
-        dheads, *d_out = linear_backward(dx2, heads, u_out, w["out"], a["out"])
+        dheads, *d_out = linear_backward(dx2.to(q.dtype), heads, u_out, w["out"], a["out"])
         dout = swap_heads(dheads, s, back=True)
-        dp = dout @ v.transpose(1, 2)
-        dscores = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
+        dp = exact(dout, v)
+        dscores = torch.ops.aten._softmax_backward_data(dp, p.float(), -1, dp.dtype).to(p.dtype)
         dqkv = join_heads(dscores @ k, dscores.transpose(1, 2) @ q, p.transpose(1, 2) @ dout, s)
         dy1, *d_qkv = linear_backward(dqkv, y1, u_qkv, w["qkv"], a["qkv"])
         return (rms_backward(dy1, dx2, frozen.norm1, unit1, r1), None, None, *d_qkv, *d_out, *d_gate_up, *d_down)
@@ -210,7 +227,7 @@ class Quick:
             return self.original(inputs_embeds=x, **other)
         b, t, d = x.shape
         shape = self.shape(b, t, segments, other.get("position_ids"))
-        x = x.to(self.dtype).reshape(b * t, d)
+        x = x.float().reshape(b * t, d)  # the residual stream: in bfloat16 its gradients would be noise
         for frozen, adapters in self.layers:
             x = Layer.apply(x, frozen, shape, *(m for group in adapters for m in stacked(group, self.dtype)))
         return BaseModelOutputWithPast(last_hidden_state=self.decoder.norm(x).view(b, t, d))
@@ -227,9 +244,9 @@ class Quick:
         rotate_q = [(table * scale).to(self.dtype)[:, None, None] for table in tables]  # (1 or B, 1, 1, T, h)
         rotate_k = [table.to(self.dtype)[:, None] for table in tables]
         if segments is None:
-            mask = torch.full((t, t), -torch.inf, dtype=self.dtype, device=place).triu(1).repeat(heads // key_heads, 1)
+            mask = torch.full((t, t), -torch.inf, device=place).triu(1).repeat(heads // key_heads, 1)
         else:
-            mask = allowed(segments, self.dtype)[:, None, None].expand(b, key_heads, heads // key_heads, t, t)
+            mask = allowed(segments, torch.float32)[:, None, None].expand(b, key_heads, heads // key_heads, t, t)
             mask = mask.reshape(b * key_heads, -1, t)
         return Shape(b, t, heads, key_heads, width, rotate_q, rotate_k, mask)
 

@@ -1,4 +1,4 @@
-"""What a training will take, before anything is loaded: seconds and bytes, from the model's shape and this machine's speed."""
+"""What a training will take, before anything is loaded: seconds and bytes, from the model's shape and the machine."""
 
 import time
 import warnings
@@ -30,7 +30,8 @@ class Estimate:
         """Raise MemoryError, naming the parameters to lower, when the run cannot fit."""
         if self.memory > self.free:
             raise MemoryError(
-                f"{self} Lower batch_size or block_size, take `trainable: lora+new-rows`, or set activation_checkpointing: true."
+                f"{self} Lower batch_size or block_size, take `trainable: lora+new-rows`, "
+                "or set activation_checkpointing: true."
             )
         return self
 

@@ -69,16 +69,17 @@ class Learner(nn.Module):
     def groups(self, settings):
         """Parameters to train in two groups with their own learning rates: embedding rows, and all others."""
         rows = {id(t.trained) for t in (self.table, self.head) if t.trained is not None}
-        trained = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        split = {
-            "others": ([p for _, p in trained if id(p) not in rows], settings.learning_rate),
-            "rows": ([p for _, p in trained if id(p) in rows], settings.row_learning_rate),
-        }
-        return [{"params": ps, "lr": rate, "name": name} for name, (ps, rate) in split.items() if ps]
+        trained = [p for p in self.parameters() if p.requires_grad]
+        others, own = [p for p in trained if id(p) not in rows], [p for p in trained if id(p) in rows]
+        groups = [
+            {"params": others, "lr": settings.learning_rate},
+            {"params": own, "lr": settings.row_learning_rate, "eps": settings.row_epsilon},
+        ]
+        return [group for group in groups if group["params"]]
 
 
 def collate(items):
-    """A batch of dataset items, padded at the end to the longest: dict of (B, T) int64 tensors their row numbers, their own lengths."""
+    """A batch of items, padded at the end to the longest: dict of (B, T) int64 tensors, row numbers and own lengths."""
     width = max(len(item["input_ids"]) for item in items)
 
     def column(name, pad):

@@ -23,6 +23,7 @@ class Settings:
 
     learning_rate: float = 1e-3  # of the adapters, or of everything when full
     row_learning_rate: float = 1e-3  # of trained embedding rows
+    row_epsilon: float = 1e-8  # Adam's for the rows: a gradient far below it moves a row hardly at all
     batch_size: int = 2  # sequences a forward pass
     accumulation: int = 1  # forward passes an update
     epochs: float = 1.0  # times each sequence is seen; parts of an epoch are allowed
@@ -59,7 +60,8 @@ def fit(model, dataset, settings, folder, evaluate=None, report=print):
     evaluate   None, or function(model) -> dict name -> float, called before the first step, `settings.evaluations`
                times in between, and after the last; the model is in eval mode then
     report     function(str) for one line every few steps
-    return     dict: "steps", "rows" (of the dataset that were read), "tokens" (without padding), "labelled_tokens", "seconds" (training alone, without
+    return     dict: "steps", "rows" (of the dataset that were read), "tokens" (without padding),
+               "labelled_tokens", "seconds" (training alone, without
                evaluations and checkpoints), "tokens_per_second", "peak_bytes", "loss": [{"step", "loss"}] (nats a
                labelled token), "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why it stopped early;
                the same is written to `folder`/history.json
@@ -120,7 +122,7 @@ def _fit(learner, rows, settings, folder, evaluate, report):
 
 
 def mean_loss(model, dataset, batch_size=4):
-    """Nats a labelled token of a dataset, with no training (what `fit` minimises); model as `fit` or `models.load` left it."""
+    """Nats a labelled token of a dataset (what `fit` minimises); model as `fit` or `models.load` left it."""
     total = count = 0.0
     training, _ = model.training, model.eval()
     learner = Learner(model, "auto")
@@ -195,7 +197,8 @@ class Loop(Trainer):
         loss = model(**sequences, items=num_items_in_batch)
         if not torch.isfinite(loss):
             raise RuntimeError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}, rows {inputs['row'].tolist()}: stopped. The weights "
+                f"the loss is {loss.item()} at step {self.state.global_step + 1}, rows {inputs['row'].tolist()}: "
+                "stopped. The weights "
                 "of the last checkpoint are intact; lower learning_rate or row_learning_rate, or look at these rows."
             )
         self.watch.count(inputs)

@@ -65,7 +65,8 @@ class Watch(TrainerCallback):
         start, budget = self.seen["during"][0].get("english"), self.settings.forgetting_budget
         if budget and start and values["english"] > start * (1 + budget):
             self.seen["stopped"] = (
-                f"step {state.global_step}: English rose from {start:.3f} to {values['english']:.3f}, beyond forgetting_budget {budget}"
+                f"step {state.global_step}: English rose from {start:.3f} to {values['english']:.3f}, "
+                f"beyond forgetting_budget {budget}"
             )
             self.report(f"stopped at {self.seen['stopped']}")
             control.should_training_stop = True

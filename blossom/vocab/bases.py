@@ -91,6 +91,8 @@ class ByteLevelBase:
         """The base's tokenizer with `pieces` behind it: ids size, size+1, ... in order; everything else kept."""
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
         model = state["model"]
+        for i, token in self.tokenizer.added_tokens_decoder.items():  # else they would be given other ids on reloading
+            model["vocab"].setdefault(token.content, i)
         model["vocab"].update({piece: self.size + i for i, piece in enumerate(pieces)})
         model["merges"] += tokenization.merges(pieces, model["vocab"])
         return _with_backend(self.tokenizer, Tokenizer.from_str(json.dumps(state)))

@@ -7,6 +7,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from blossom import assets, tokenization
 
+MOST_RUNS = 300_000  # different runs that are counted: the commonest; a large corpus has millions of others, each rare
+MOST_WORDS = 5_000_000  # running words that pieces are learned from; above it, counts are scaled down
 UNIT = 0xF0000  # first of the private-use characters that stand for units while training
 
 
@@ -29,12 +31,13 @@ def run_pattern(scripts):
 def count_runs(base, lines, pattern):
     """The runs of `pattern` in some lines, as pieces of the base, counted: Counter of str.
 
-    A run never crosses a border that the base draws before it merges (its pre-tokenizer, its clean-up).
+    A run never crosses a border that the base draws before it merges (its pre-tokenizer, its clean-up). The commonest
+    MOST_RUNS are kept.
     Example (Llama-2, Hangul): ["OK, 먹는 공룡"] -> {"▁먹는": 1, "▁공룡": 1}
     """
     first = base.kind == "sentencepiece"  # it puts a space before the line
     found = Counter(run for line in lines for run in pattern.findall(" " + line if first else line))
-    return _as_pieces(base, found)
+    return _as_pieces(base, dict(found.most_common(MOST_RUNS)))
 
 
 def _as_pieces(base, texts):
@@ -102,8 +105,9 @@ def train(base, counts, size):
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(vocab_size=len(code) + size, show_progress=False, initial_alphabet=list(code.values()))
-    coded = ("".join(code[unit] for unit, _ in spelled[run]) for run in counts)
-    learner.train_from_iterator((" ".join([word] * n) for word, n in zip(coded, counts.values(), strict=True)), trainer)
+    scale = min(1.0, MOST_WORDS / counts.total())
+    coded = (("".join(code[unit] for unit, _ in spelled[run]), max(1, round(n * scale))) for run, n in counts.items())
+    learner.train_from_iterator((" ".join([word] * n) for word, n in coded), trainer)
     name = {character: unit for unit, character in code.items()}
     learned = sorted((i, token) for token, i in learner.get_vocab().items() if len(token) > 1)
     steps = (step for units in spelled.values() for _, unit_steps in units for step in unit_steps)

@@ -1,0 +1,26 @@
+"""Our vocabulary merge of a SentencePiece base and donor, saved as tokenizer.model and as a fast tokenizer."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+started = time.perf_counter()
+
+import transformers  # noqa: E402, F401
+
+from blossom import vocab  # noqa: E402
+
+asked = json.loads(Path(sys.argv[1]).read_text())
+imported = time.perf_counter()
+base = vocab.read_base(asked["base"])
+pattern = vocab.run_pattern(asked["scripts"]) if asked["scripts"] else None
+pieces, _ = vocab.clean(base, vocab.read_donor(asked["donor"]), pattern)
+merged = vocab.merge(base, pieces, asked["unreachable"])
+done = time.perf_counter()
+vocab.save_tokenizer(merged, Path(asked["out"]))
+saved = time.perf_counter()
+size = base.size + len(merged.pieces)
+Path(asked["result"]).write_text(
+    json.dumps({"import": imported - started, "merge": done - imported, "fast": saved - done, "pieces": size})
+)

@@ -1,0 +1,36 @@
+"""Our starting rows for a merged vocabulary, one table a method, as notebook 02 makes them."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from blossom import embeddings, models, tokenization, vocab
+
+asked = json.loads(Path(sys.argv[1]).read_text())
+base = vocab.read_base(asked["base"])
+tokenizer = tokenization.load(asked["merged"])
+new = [tokenizer.convert_ids_to_tokens(i) for i in range(base.size, len(tokenizer))]
+ids = vocab.Merged(base, new, tokenizer).base_ids()
+started = time.perf_counter()
+model, _ = models.load(asked["base"])
+old = model.get_input_embeddings().weight.detach()[: base.size].clone()
+method = asked["method"]
+if method == "random":
+    rows = embeddings.random_rows(old, len(new), seed=0)
+elif method == "mean":
+    rows = embeddings.mean_rows(old, len(new))
+else:
+    rows = embeddings.subword_rows(old, ids)
+if method == "calibrated":
+    quick = model.to(models.dtype("auto"))
+    models.resize(quick, base.size, rows)
+    lines = json.loads(Path(asked["text"]).read_text(encoding="utf-8"))[: asked["calibration_lines"]]
+    start = models.start_token(tokenizer)
+    hidden, targets = embeddings.contexts(quick, [[start, *line] for line in tokenization.encode(tokenizer, lines)])
+    rows = embeddings.calibrated_rows(old, rows, hidden, targets)
+save_file({"rows": torch.cat([old, rows])}, asked["rows"])
+Path(asked["result"]).write_text(json.dumps({"seconds": time.perf_counter() - started}))
