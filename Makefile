@@ -9,6 +9,7 @@ ACTIVE := $(or $(VIRTUAL_ENV),$(filter-out base,$(CONDA_DEFAULT_ENV)))
 ifeq ($(ACTIVE),)
   BIN := .venv/bin/
   READY := .venv/.ready
+  export PATH := $(CURDIR)/.venv/bin:$(PATH)
 else
   BIN :=
   READY := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX))/.blossom-ready

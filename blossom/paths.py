@@ -11,6 +11,7 @@ import platform
 import resource
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -119,7 +120,17 @@ def require_stage(outputs, scale, recipe, stage):
 def snakemake_command(target, outputs):
     """The Snakemake call (list of words) that makes `target`, a file below the outputs folder."""
     return [
-        *("snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT), "--cores", "2"),
+        *(
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+            "--directory",
+            str(ROOT),
+            "--cores",
+            "2",
+        ),
         *("--nolock", "--config", f"outputs={outputs}", "--", _from_root(target, outputs)),
     ]
 

@@ -262,7 +262,7 @@ def test_a_real_server_is_understood(tmp_path):
     assert len(kept) == 2 and all(k["reply"] and k["request"]["temperature"] == 0 for k in kept)
 
 
-def _wait_for(url, server, log, seconds=120):
+def _wait_for(url, server, log, seconds=240):
     for _ in range(seconds * 4):
         assert server.poll() is None, log.read_text(errors="replace")[-2000:]
         try:
