@@ -10,6 +10,7 @@ before the hub is asked. No pickle weights, no code from a hub.
 """
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,8 +157,7 @@ def _make(asset, target, downloads):
     with paths.written(target) as temporary:
         files = [source.fetch(downloads) for source in asset.sources]
         asset.build(files, temporary)
-        for file in files:  # the built asset is what is kept
-            file.unlink()
+        shutil.rmtree(downloads, ignore_errors=True)  # the built asset is what is kept
 
 
 def _not_an_asset(name):
