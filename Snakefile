@@ -10,12 +10,15 @@ import shlex
 import sys
 from dataclasses import asdict
 
+import yaml
+
 from blossom import params, paths
 
 OUTPUTS = config.get("outputs", "outputs")
 RECIPES = str(config.get("recipes", "base,blossom-bi,blossom-bi-biSFT")).split(",")
 MANIFEST = OUTPUTS + "/{scale}/{recipe}/{stage}/manifest.json"
-OVERRIDES = dict(config.get("set", {}))  # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it
+# --config 'set={new_tokens: 64}' changes a parameter of every stage that has it (Snakemake reads the numbers in it as text)
+OVERRIDES = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in dict(config.get("set", {})).items()}
 
 # What training and scoring need of the processor: both cores, huge pages (1.2 times faster heads), no progress noise.
 os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
@@ -49,7 +52,8 @@ def effective(w):
 def files(w):
     """papermill's words: the layers, then what is this call's own (later ones win)."""
     recipe = f"-f params/recipes/{w.recipe}.yaml" if w.stage != "07_report" else ""
-    own = {"recipe": w.recipe, "outputs": OUTPUTS} | ({"recipes": RECIPES} if w.stage == "07_report" else {}) | OVERRIDES
+    own = {"recipe": w.recipe, "outputs": OUTPUTS} | ({"recipes": RECIPES} if w.stage == "07_report" else {})
+    own |= {name: value for name, value in OVERRIDES.items() if name in asdict(effective(w))}
     return f"-f params/scales/{w.scale}.yaml {recipe} -y {shlex.quote(json.dumps(own, ensure_ascii=False))}"
 
 

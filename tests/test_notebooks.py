@@ -130,7 +130,7 @@ def planned(plan):
 
 
 def test_a_changed_parameter_reruns_its_stage_and_those_after_it_alone(outputs):
-    plan = snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{new_tokens: 9}")
+    plan = snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{prompts_per_language: 3}")
     assert planned(plan) == ["06_qualitative_eval", "07_report"]
 
 
