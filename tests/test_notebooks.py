@@ -162,6 +162,5 @@ def test_a_pretraining_notebook_runs_by_itself_on_a_fresh_clone(tmp_path, output
     assert done.returncode == 0, done.stderr[-3000:]
     own = tmp_path / "smoke/blossom-bi/03_bilingual_pretraining"
     first = json.loads((outputs / "smoke/blossom-bi/03_bilingual_pretraining/metrics.json").read_text())
-    assert paths.read_json(own / "metrics.json")["bits_per_byte"]["after"] == first["bits_per_byte"]["after"], (
-        "same seed, same result"
-    )
+    after = paths.read_json(own / "metrics.json")["bits_per_byte"]["after"]
+    assert after == pytest.approx(first["bits_per_byte"]["after"], rel=1e-3), "same seed, same result"
