@@ -311,11 +311,11 @@ def test_shared_prefixes_change_no_likelihood(few, name):
         assert [g for _, g in theirs] == [g for _, g in ours]
 
 
-def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it_and_counted(prepared, tiny):
+def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it_and_counted(few, tiny):
     from blossom.benchmark.scoring import SharedPrefixLM
 
     model, tokenizer = tiny
-    p = prepared["kobest_hellaswag"]
+    p = next(p for p in few if p.name == "kobest_hellaswag")
     ours, (theirs, _) = SharedPrefixLM(model, tokenizer), plainly(model, tokenizer, p)
     ours._max_length = theirs._max_length = 200
     assert np.allclose([a for a, _ in requests_of(ours, p)], [a for a, _ in requests_of(theirs, p)], atol=1e-3)
@@ -326,7 +326,7 @@ def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it_and_counted(pre
         requests_of(ours, p)
 
 
-def test_a_model_that_ignores_positions_is_scored_plainly(prepared):
+def test_a_model_that_ignores_positions_is_scored_plainly(few):
     from transformers import LlamaForCausalLM
 
     from blossom.benchmark.scoring import SharedPrefixLM
@@ -337,7 +337,7 @@ def test_a_model_that_ignores_positions_is_scored_plainly(prepared):
 
     _, tokenizer = models.load("tiny-byte-level", torch.float32)
     model = Forgetful.from_pretrained(assets.fetch("tiny-byte-level")).eval()
-    lm, p = SharedPrefixLM(model, tokenizer), prepared["klue_sts"]
+    lm, p = SharedPrefixLM(model, tokenizer), next(p for p in few if p.name == "klue_sts")
     assert not lm.shares
     assert np.allclose([a for a, _ in requests_of(lm, p)], [a for a, _ in plainly(model, tokenizer, p)[1]], atol=1e-3)
 
