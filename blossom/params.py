@@ -68,11 +68,11 @@ class VocabMerge(Texts):
     unreachable: str = _p("add", "pieces no merge reaches", choices=("add", "drop", "keep"))
     use_word_frequencies: bool = _p(True, "add wordfreq's Korean frequencies to a trained donor's text")
     row_init: str = _p("calibrated", "starting rows", choices=("random", "mean", "subword", "calibrated"))
-    calibration_lines: int = _p(1500, "training lines whose contexts 'calibrated' rows are fitted to", 10)
+    calibration_lines: int = _p(1000, "training lines whose contexts 'calibrated' rows are fitted to", 10)
     sentencepiece_base: str = _p("mistral-v1", "a SentencePiece base merged beside the model's; empty skips")
     sentencepiece_donor: str = _p("trained", "its donor")
     paper_merge: str = _p("auto", "the paper's own Llama + KoBERT", choices=("auto", "yes", "no"))
-    bake_off_lines: int = _p(40, "lines a text that the kinds of starting rows are compared on", 1)
+    bake_off_bytes: int = _p(2000, "bytes of each text that the kinds of starting rows are compared on", 1)
     bake_off_steps: int = _p(0, "training steps of the comparison; 0 compares before training alone", 0)
     bake_off_seeds: int = _p(3, "times each is trained, with another order of the data", 1)
 

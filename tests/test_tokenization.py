@@ -92,6 +92,11 @@ def test_weighted_fertility_weighs(byte_level):
     assert found == (3 * cat + dinosaur) / 4
 
 
+def test_the_first_bytes_are_whole_lines():
+    assert tokenization.first_bytes(["가나", "다", "라"], 9) == ["가나", "다"]
+    assert tokenization.first_bytes(["가나다"], 1) == ["가나다"]
+
+
 def test_merges_take_every_split_longest_left_part_first():
     assert tokenization.merges(["abc"], {"a", "b", "c", "ab", "bc", "abc"}) == [("ab", "c"), ("a", "bc")]
 

@@ -196,3 +196,14 @@ def read_frequencies(source):
             except ValueError:
                 raise ValueError(f"{source}, line {number}: expected word TAB share, found {line[:60]!r}") from None
     return frequencies
+
+
+def first_bytes(lines, size):
+    """The first of some lines that make up `size` bytes of UTF-8 (one at least): a part to measure quickly."""
+    taken, total = [], 0
+    for line in lines:
+        total += len(line.encode())
+        if taken and total > size:
+            break
+        taken.append(line)
+    return taken

@@ -6,6 +6,7 @@ merged = vocab.merge(base, asked, "add")
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from blossom import paths, tokenization
 from blossom.vocab import closure
@@ -45,7 +46,7 @@ class Merged:
 
     base         the base it was made from (`bases`)
     pieces       the new pieces in the base's alphabet, in the order of their ids
-    tokenizer    HF fast tokenizer with all of them
+    tokenizer    HF fast tokenizer with all of them (made when first asked for)
     on_the_way   pieces among them that nobody asked for, needed to make others
     dropped      pieces left out because no merge makes them
     unreachable  pieces kept although no merge makes them
@@ -53,10 +54,13 @@ class Merged:
 
     base: object
     pieces: list
-    tokenizer: object
     on_the_way: list = field(default_factory=list)
     dropped: list = field(default_factory=list)
     unreachable: list = field(default_factory=list)
+
+    @cached_property
+    def tokenizer(self):
+        return self.base.build(self.pieces)
 
     def base_ids(self):
         """How the base spells each new piece, by itself: list of lists of its ids."""
@@ -85,7 +89,7 @@ def merge(base, asked, unreachable="add"):
     asked = [piece for piece in dict.fromkeys(asked) if piece not in base.vocabulary]
     closed, _, dropped, left = closure.close(base, closure.with_characters(base, asked), unreachable)
     wanted = set(asked)
-    return Merged(base, closed, base.build(closed), [p for p in closed if p not in wanted], dropped, left)
+    return Merged(base, closed, [p for p in closed if p not in wanted], dropped, left)
 
 
 def choose(merged, order, size):
@@ -101,7 +105,7 @@ def choose(merged, order, size):
     chosen = closure.kept(merged.pieces, order, size or len(order))
     on_the_way = [piece for piece in chosen if piece in set(merged.on_the_way)]
     *_, left = closure.close(merged.base, chosen, "keep")
-    return Merged(merged.base, chosen, merged.base.build(chosen), on_the_way, merged.dropped, left)
+    return Merged(merged.base, chosen, on_the_way, merged.dropped, left)
 
 
 def pieces_of(donor, base, counts, size, scripts):
