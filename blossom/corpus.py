@@ -5,6 +5,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from blossom import assets, paths
@@ -16,19 +17,27 @@ HANGUL = re.compile("[\uac00-\ud7a3]")
 class Corpus:
     """The texts of a run, as lists of lines (documents).
 
-    korean, english                    what training may read, in the order of their sources
+    sources                            language ("korean", "english") -> source -> the lines that training may read
+    korean, english                    all of a language's, in the order of their sources
     heldout_korean, heldout_english    from the same sources, never trained on
     general_korean, general_english    from outside the corpus, never trained on
     removed                            reason -> number of lines left out
     """
 
-    korean: list
-    english: list
+    sources: dict
     heldout_korean: list
     heldout_english: list
     general_korean: list
     general_english: list
     removed: dict = field(default_factory=dict)
+
+    @cached_property
+    def korean(self):
+        return [line for lines in self.sources["korean"].values() for line in lines]
+
+    @cached_property
+    def english(self):
+        return [line for lines in self.sources["english"].values() for line in lines]
 
     def heldout(self):
         """Name -> held-out lines, the four texts that bits/byte is measured on."""
@@ -54,23 +63,27 @@ def load(p):
     never = {skeleton(line) for line in general_ko + general_en}
     korean, heldout_ko = _split("korean_texts", p.korean_texts, p.heldout_lines, never, removed)
     english, heldout_en = _split("english_texts", p.english_texts, p.heldout_lines, never, removed)
-    return Corpus(korean, english, heldout_ko, heldout_en, general_ko, general_en, removed)
+    return Corpus({"korean": korean, "english": english}, heldout_ko, heldout_en, general_ko, general_en, removed)
 
 
 def _split(name, sources, heldout, never, removed):
-    """(training lines, held-out lines) of some sources, without duplicates and without the lines in `never`."""
-    lines = [line for source in sources for line in read(source)]
-    unique = list(dict.fromkeys(lines))
+    """(source -> training lines, held-out lines) of some sources, without duplicates and without the lines in `never`."""
+    found = [(line, source) for source in sources for line in read(source)]
+    first = dict(reversed(found))  # line -> the first source that has it
+    unique = list(dict.fromkeys(line for line, _ in found))
     if len(unique) < 2 * heldout:
         raise ValueError(f"{name}: {sources} hold {len(unique)} different lines; holding out {heldout} needs {2 * heldout}")
     kept_out = set(sorted(unique, key=_hash)[:heldout])
     guarded = never | {skeleton(line) for line in kept_out}
     training = [line for line in unique if skeleton(line) not in guarded]
-    removed[f"{name}: duplicate"] = len(lines) - len(unique)
+    removed[f"{name}: duplicate"] = len(found) - len(unique)
     removed[f"{name}: like a held-out line"] = len(unique) - heldout - len(training)
     if not training:
         raise ValueError(f"{name}: nothing is left of {sources} to train on")
-    return training, [line for line in unique if line in kept_out]
+    parts = {source: [] for source in sources}
+    for line in training:
+        parts[first[line]].append(line)
+    return parts, [line for line in unique if line in kept_out]
 
 
 def _hash(line):

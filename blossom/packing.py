@@ -106,8 +106,9 @@ class Blocks:
     block_size  tokens a block; the last block of a stream is shorter, never dropped
     tokens      how many to give; 0 gives one epoch: until the first stream is used up at these shares
     isolate     rows have `segments`: no token attends to another document, and a document's first token is no target
+    anchored    name -> share of that stream's blocks whose rows say `anchored`: True (see training.fit)
 
-    [i] -> {"input_ids", "labels"[, "segments"]}, int64 arrays of one length.
+    [i] -> {"input_ids", "labels"[, "segments"][, "anchored"]}, int64 arrays of one length.
     Block i comes from the stream that is furthest behind its share, so no share is ever a block off. A stream gives all
     its documents, in an order drawn by the seed, before it gives one again, and then in another order.
 
@@ -116,7 +117,7 @@ class Blocks:
 
     ordered = True  # for training.fit: mixed already, do not shuffle
 
-    def __init__(self, streams, weights, block_size, tokens=0, seed=0, isolate=False):
+    def __init__(self, streams, weights, block_size, tokens=0, seed=0, isolate=False, anchored=None):
         if set(weights) - set(streams) or not sum(weights.values()) > 0:
             raise ValueError(f"weights: expected shares of {', '.join(streams)} that sum to more than 0, found {weights}")
         self.names = [name for name in streams if weights.get(name, 0) > 0]
@@ -132,7 +133,8 @@ class Blocks:
         self.count = [-(-len(stream) // block_size) for stream in self.streams]
         total = -(-tokens // block_size) if tokens else max(1, int((np.array(self.count) / self.shares).min()))
         self.source, self.turn = _schedule(self.shares, total)
-        asked = [[s.key for s in self.streams], self.shares.tolist(), block_size, total, seed, isolate]
+        self.anchored = [(anchored or {}).get(name, 0.0) for name in self.names]
+        asked = [[s.key for s in self.streams], self.shares.tolist(), block_size, total, seed, isolate, self.anchored]
         self.key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         self._orders = {}
 
@@ -151,11 +153,17 @@ class Blocks:
             pieces.append(np.asarray(stream.tokens[start : stream.offsets[document] + min(high, ends[n]) - begins]))
             number.append(np.full(len(pieces[-1]), n - first + 1))
         ids = np.concatenate(pieces).astype(np.int64)
+        row = {"input_ids": ids, "labels": ids} | ({"anchored": self._is_anchored(i)} if any(self.anchored) else {})
         if not self.isolate:
-            return {"input_ids": ids, "labels": ids}
+            return row
         segments = np.concatenate(number)
         begun = np.diff(segments, prepend=0) != 0
-        return {"input_ids": ids, "labels": np.where(begun, IGNORED, ids), "segments": segments}
+        return row | {"labels": np.where(begun, IGNORED, ids), "segments": segments}
+
+    def _is_anchored(self, i):
+        """Spread evenly: of a stream's first n blocks, floor(n * share) are."""
+        share, turn = self.anchored[self.source[i]], int(self.turn[i])
+        return int((turn + 1) * share) > int(turn * share)
 
     def _find(self, i):
         """Block i's stream, its documents' order in that epoch, where each ends in it, and which block of it this is."""

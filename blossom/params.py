@@ -22,8 +22,8 @@ MODEL_STAGES = ("02_vocab_merge", "03_bilingual_pretraining", "04_korean_lima_sf
 def _p(default, help, low=None, high=None, choices=None):
     """A field with its help text and the values it may take."""
     metadata = {"help": help, "low": low, "high": high, "choices": choices}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -80,7 +80,9 @@ class VocabMerge(Texts):
 @dataclass(frozen=True)
 class BilingualPretraining(Texts):
     korean_share: float = _p(0.7, "share of Korean tokens; the paper's 7:3", 0.0, 1.0)
-    training_tokens: int = _p(150_000, "tokens to train on; 0 is one epoch", 0)
+    source_weights: dict = _p({}, "source: weight within its language; empty: as much of each as there is")
+    english_anchor: float = _p(0.7, "share of English blocks that teach the base's own expectation, not the text", 0.0, 1.0)
+    training_tokens: int = _p(130_000, "tokens to train on; 0 is one epoch", 0)
     block_size: int = _p(256, "tokens a block", 8, 1 << 20)
     batch_size: int = _p(2, "blocks a step on one device", 1)
     accumulation: int = _p(1, "batches an update", 1)
@@ -88,10 +90,10 @@ class BilingualPretraining(Texts):
     lora_rank: int = _p(16, "rank of the adapters", 1, 4096)
     lora_alpha: int = _p(32, "scale of the adapters, over the rank", 1)
     lora_targets: list = _p(["q_proj", "k_proj", "v_proj"], "the paper's: query, key, value")
-    learning_rate: float = _p(3.0e-4, "of the adapters, or of everything when full", 0.0, 1.0)
-    row_learning_rate: float = _p(5.0e-4, "of the embedding rows", 0.0, 1.0)
+    learning_rate: float = _p(1.0e-3, "of the adapters, or of everything when full", 0.0, 1.0)
+    row_learning_rate: float = _p(1.5e-3, "of the embedding rows", 0.0, 1.0)
     warmup: float = _p(0.05, "share of the steps", 0.0, 1.0)
-    evaluations: int = _p(4, "times held-out bits/byte is measured during training", 0)
+    evaluations: int = _p(2, "times held-out bits/byte is measured during training", 0)
     forgetting_budget: float = _p(0.0, "stop when English bits/byte rises by this share; 0 never stops", 0.0)
     checkpoints: int = _p(2, "times the state is saved during training", 0)
     isolate_documents: bool = _p(True, "no attention across documents of one block")
@@ -229,7 +231,16 @@ def _checked(f, value):
         raise ValueError(f"{f.name}: expected one of {', '.join(choices)}, found {value!r}")
     if f.type is list and not all(isinstance(v, str) and v for v in value):
         raise ValueError(f"{f.name}: expected a list of words, found {value!r}")
+    if f.type is dict:
+        return {name: _weight(f.name, name, weight) for name, weight in value.items()}
     return value
+
+
+def _weight(parameter, name, weight):
+    number = type(weight) in (int, float) and math.isfinite(weight) and weight >= 0
+    if not (isinstance(name, str) and name and number):
+        raise ValueError(f"{parameter}: expected 'name: number' with numbers from 0 up, found {name!r}: {weight!r}")
+    return float(weight)
 
 
 def _is_number(text):

@@ -138,3 +138,13 @@ def test_packing_keeps_every_example_whole(lengths):
 def test_an_example_that_does_not_fit_is_named():
     with pytest.raises(ValueError, match="example 1: 9 tokens do not fit in a row of 8"):
         packing.pack_examples([{"input_ids": [1], "labels": [1]}, {"input_ids": [1] * 9, "labels": [1] * 9}], 8)
+
+
+def test_the_asked_share_of_a_stream_s_blocks_is_anchored_spread_evenly():
+    streams = {"korean": stream([16] * 4), "english": stream([16] * 4, 900)}
+    blocks = packing.Blocks(streams, {"korean": 0.5, "english": 0.5}, 4, anchored={"english": 0.25})
+    said = {
+        name: [blocks[i]["anchored"] for i in range(len(blocks)) if blocks.source[i] == n] for n, name in enumerate(streams)
+    }
+    assert not any(said["korean"]) and said["english"] == [False, False, False, True] * 4
+    assert "anchored" not in packing.Blocks(streams, {"korean": 1.0}, 4)[0]

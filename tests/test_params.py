@@ -139,3 +139,15 @@ def test_looping_and_missing_parents_are_refused(tmp_path, monkeypatch):
         params.lineage("c")
     with pytest.raises(ValueError, match="d.yaml: stages: expected names .* in that order"):
         params.recipe("d")
+
+
+@pytest.mark.parametrize("value", [{"a": -1}, {"a": "1"}, {"a": True}, {"": 1.0}, {3: 1.0}, {"a": float("inf")}])
+def test_weights_are_numbers_from_0_up(value):
+    with pytest.raises(ValueError, match="source_weights: expected 'name: number'"):
+        params.build(params.BilingualPretraining, {"source_weights": value})
+
+
+def test_weights_keep_their_names():
+    assert params.build(params.BilingualPretraining, {"source_weights": {"aligned-ko": 2}}).source_weights == {
+        "aligned-ko": 2.0
+    }

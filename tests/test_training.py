@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from blossom import models, packing, paths, training
-from blossom.training import checkpoints, decoder, rows
+from blossom.training import checkpoints, decoder, health, rows
 from blossom.training.learner import Learner
 
 MODES = ("lora+new-rows", "lora+embeddings", "full")
@@ -101,6 +101,30 @@ def test_frozen_rows_get_no_gradient_and_no_memory():
     model = adapted()
     Learner(model, "float32")(*[torch.arange(10, 30)[None]] * 2).backward()
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("checkpointing", [False, True])  # by hand, and by the library's layers
+def test_an_anchored_sequence_learns_what_the_base_expects(base, checkpointing):
+    ids = torch.randint(10, 480, (2, 20), generator=torch.Generator().manual_seed(5))
+    labels, anchored = ids.clone(), torch.tensor([False, True])
+    labels[:, :4] = packing.IGNORED
+    model = adapted(base)
+    with torch.no_grad(), model.disable_adapter():
+        states = model.get_base_model().get_decoder()(input_ids=ids[1:]).last_hidden_state
+        old = model.get_output_embeddings().weight[: models.first_new_row(model)]
+        expected = torch.softmax(states @ old.T, -1)[0, 3:-1]
+    logits = model(input_ids=ids).logits[:, 3:-1].log_softmax(-1)
+    plain = -logits[0].gather(-1, labels[0, 4:, None]).sum()
+    reference = plain - (expected * logits[1, :, : len(old)]).sum()
+    reference.backward()
+    learner = Learner(adapted(base), "float32", checkpointing)
+    loss = learner(ids, labels, anchored=anchored)
+    loss.backward()
+    assert np.isclose(loss.item(), reference.item(), rtol=1e-5)
+    found = gradients(learner.model)
+    for name, gradient in gradients(model).items():
+        assert torch.allclose(found[name], gradient, atol=2e-5 * gradient.abs().max().item() + 1e-6), name
 
 
 def test_segments_are_as_good_as_separate_sequences():
@@ -244,6 +268,109 @@ def test_a_checkpoint_of_another_run_is_set_aside(tmp_path):
     result = training.fit(adapted(), some_rows(seed=1), EXACT, tmp_path, report=lines.append)
     assert "is of another run (text): set aside as checkpoints.old" in lines[0]
     assert result["steps"] == 6 and (tmp_path / "checkpoints.old" / "step-000006").exists()
+
+
+# ------------------------------------------------------------------------------------------------------ several devices
+
+GIVEN = {"precision": "float32", "evaluations": 0, "training_tokens": 1900, "korean_share": 0.7}
+
+
+def launched(processes, outputs, batch_size):
+    """The words that run stage 03's training at scale smoke (recipe base-ko: no earlier stage) by some processes."""
+    words = [f"--params={paths.ROOT}/params/{name}.yaml" for name in ("scales/smoke", "recipes/base-ko")]
+    given = GIVEN | {"outputs": outputs, "batch_size": batch_size}
+    words += [f"--set={name}={value}" for name, value in given.items()]
+    if processes == 1:
+        return words
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return [*launch, "-m", "blossom.training", *words]
+
+
+def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(tmp_path):
+    from blossom.training.__main__ import main
+
+    folders = [tmp_path / name / "smoke/base-ko/03_bilingual_pretraining" for name in ("one", "two")]
+    main(launched(1, tmp_path / "one", batch_size=4))
+    done = subprocess.run(launched(2, tmp_path / "two", batch_size=2), cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (paths.read_json(folder / "history.json") for folder in folders)
+    assert one["steps"] == two["steps"] == 8 and one["tokens"] == two["tokens"] and one["rows"] == two["rows"] == 30
+    assert np.allclose([r["loss"] for r in one["loss"]], [r["loss"] for r in two["loss"]], rtol=1e-4)
+    states = [checkpoints.load_file(f / "checkpoints/step-000008/state.safetensors") for f in folders]
+    for name in (n for n in states[0] if n.startswith("parameter/")):
+        assert torch.allclose(states[0][name], states[1][name], atol=1e-5), name
+    lines, (model, blocks, settings) = [], as_the_notebook(tmp_path / "two")
+    assert training.fit(model, blocks, settings, folders[1], report=lines.append) == two
+    assert lines == ["going on from step-000008"]  # nothing is trained again
+    trained = {f"parameter/model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
+    assert trained and all(torch.equal(states[1][name], p) for name, p in trained.items())
+
+
+def as_the_notebook(outputs):
+    """Model, blocks and settings as notebook 03 has them after the two-process run."""
+    from blossom import corpus, params
+    from blossom.training import pretraining
+
+    p = params.effective(pretraining.STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
+    model, tokenizer = pretraining.learner(p, pretraining.starting_model(p))
+    return model, pretraining.mixture(p, corpus.load(p), tokenizer), training.Settings.of(p)
+
+
+def test_the_launch_names_what_is_wrong_with_its_parameters():
+    from blossom.training.__main__ import parameters
+
+    with pytest.raises(ValueError, match="--set rank: expected NAME=VALUE"):
+        parameters([], ["rank"])
+    with pytest.raises(ValueError, match="did you mean 'lora_rank'"):
+        parameters([], ["lora_rnk=4"])
+    with pytest.raises(ValueError, match="checkpoints: expected at least 1"):
+        parameters([], ["checkpoints=0"])
+
+
+# --------------------------------------------------------------------------------------------------------- the mixture
+
+
+def mixed(smoke, **given):
+    from blossom import corpus
+    from blossom.training import pretraining
+
+    p = smoke(pretraining.STAGE, **given)
+    return pretraining.mixture(p, corpus.load(p), models.load("tiny-byte-level")[1])
+
+
+def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
+    texts = {"english_texts": ["smoke-en", "general-ko"], "heldout_lines": 10, "general_korean": "general-en"}
+    blocks = mixed(smoke, **texts, source_weights={"smoke-en": 1, "general-ko": 3}, training_tokens=25_600)
+    shares = {row["source"]: row["realised share"] for row in blocks.table()}
+    asked = {"korean": 0.7, "english: smoke-en": 0.075, "english: general-ko": 0.225}
+    assert shares == pytest.approx(asked, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"source_weights": {"smoke-fr": 1.0}}, r"source_weights: \['smoke-fr'\] are not in korean_texts or english_texts"),
+        ({"source_weights": {"smoke-en": 0.0}}, "source_weights: expected a weight for each of smoke-en, found"),
+        ({"english_anchor": 0.5, "trainable": "full"}, "english_anchor: expected 0 with trainable: full, found 0.5"),
+    ],
+)
+def test_a_mixture_that_cannot_be_says_why(smoke, given, message):
+    with pytest.raises(ValueError, match=message):
+        mixed(smoke, **given)
+
+
+# --------------------------------------------------------------------------------------------------------- the new rows
+
+
+def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
+    before = torch.eye(6)[:, :4] + 0.5
+    after = before.clone()
+    after[4] *= 2
+    blocks = [{"input_ids": np.array([4, 4, 1])}, {"input_ids": np.array([5])}]
+    found = health.new_rows(blocks, 1, before, after, 4)
+    assert found["read"].to_dict() == {4: 2, 5: 0} and np.allclose(found["moved"], [1, 0])
+    table = torch.tensor([[1.0, 0.1], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.2]])
+    assert health.neighbours(table, [0, 3], 1).tolist() == [[1], [2]]
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

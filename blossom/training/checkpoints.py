@@ -28,7 +28,10 @@ def find(folder, fingerprint, report=print):
     newest = _newest(folder)
     if newest is None:
         return None
-    kept, asked = paths.read_json(newest / "progress.json")["fingerprint"], json.loads(json.dumps(fingerprint))
+    progress, asked = paths.read_json(newest / "progress.json"), json.loads(json.dumps(fingerprint))
+    kept = progress["fingerprint"]
+    if "result" in progress:  # nothing is left to train, so it does not matter by how many it was
+        kept["processes"] = asked["processes"]
     differ = [name for name in asked if kept.get(name) != asked[name]]
     if not differ:
         report(f"going on from {newest.name}")
@@ -67,13 +70,27 @@ def write(folder, step, learner, optimizer, files):
         shutil.rmtree(old)
 
 
-def read(path, learner, optimizer):
-    """Put a checkpoint's state back into `learner` and `optimizer`; returns its progress (dict)."""
+def finish(folder, step, result):
+    """Mark the checkpoint of `step`, if there is one, as the end of its training, with what `fit` returned."""
+    file = folder / f"step-{step:06d}" / "progress.json"
+    if file.exists():
+        paths.write_json(file, paths.read_json(file) | {"result": result})
+
+
+def finished(path):
+    """What `fit` returned when this checkpoint ended its training, or None when there is more to do."""
+    return paths.read_json(path / "progress.json").get("result")
+
+
+def read(path, learner, optimizer=None):
+    """Put a checkpoint's state back into `learner` and `optimizer` (if given); returns its progress (dict)."""
     progress = paths.read_json(path / "progress.json")
     tensors = load_file(path / "state.safetensors")
     with torch.no_grad():
         for name, parameter in _trained(learner):
             parameter.copy_(tensors[f"parameter/{name}"])
+            if optimizer is None:
+                continue
             moments = {key: tensors[f"moment/{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
             optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
     return progress

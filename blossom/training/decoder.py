@@ -217,6 +217,7 @@ class Quick:
         self.original = getattr(decoder.forward, "original", decoder.forward)  # not another Quick's
         self.config = decoder.config
         self.layers = [(_freeze(layer, dtype), _adapters(layer)) for layer in decoder.layers]
+        self.bare = False  # True: as if there were no adapters
 
     def __call__(self, input_ids=None, inputs_embeds=None, segments=None, **other):
         busy = any(v is not None and v is not False for k, v in other.items() if k != "position_ids")
@@ -229,7 +230,8 @@ class Quick:
         shape = self.shape(b, t, segments, other.get("position_ids"))
         x = x.float().reshape(b * t, d)  # the residual stream: in bfloat16 its gradients would be noise
         for frozen, adapters in self.layers:
-            x = Layer.apply(x, frozen, shape, *(m for group in adapters for m in stacked(group, self.dtype)))
+            pairs = [(None, None) if self.bare else stacked(group, self.dtype) for group in adapters]
+            x = Layer.apply(x, frozen, shape, *(m for pair in pairs for m in pair))
         return BaseModelOutputWithPast(last_hidden_state=self.decoder.norm(x).view(b, t, d))
 
     def shape(self, b, t, segments, position_ids):

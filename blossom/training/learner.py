@@ -37,15 +37,33 @@ class Learner(nn.Module):
         elif activation_checkpointing:
             causal.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def forward(self, input_ids, labels, segments=None, items=1):
+    def forward(self, input_ids, labels, segments=None, items=1, anchored=None):
         """Sum of -ln p over the labelled tokens, divided by `items`.
 
         input_ids, labels, segments  (B, T); labels[t] is predicted from the tokens before t; IGNORED is not predicted
+        anchored  (B,) bool or None: sequences in which the base's own expectation is the target, not the token
         """
         hidden = self.hidden(input_ids, segments)[:, :-1]
         targets = labels[:, 1:]
         learnt = targets != IGNORED
-        return self.head.loss(hidden[learnt].to(self.dtype), targets[learnt]) / items  # logits only where there are labels
+        soft = None
+        if anchored is not None and anchored.any():
+            states = self.base_states(input_ids[anchored], None if segments is None else segments[anchored])[:, :-1]
+            soft = (learnt & anchored[:, None])[learnt], states[learnt[anchored]].to(self.dtype)
+        return self.head.loss(hidden[learnt].to(self.dtype), targets[learnt], soft) / items  # logits where there are labels
+
+    @torch.no_grad()
+    def base_states(self, input_ids, segments):
+        """The last hidden states (B, T, D) of the model without its adapters."""
+        if self.quick:
+            quick = self._causal[0].get_decoder().forward
+            quick.bare = True
+            try:
+                return self.hidden(input_ids, segments)
+            finally:
+                quick.bare = False
+        with self.model.disable_adapter():
+            return self.hidden(input_ids, segments)
 
     def hidden(self, input_ids, segments):
         """The decoder's last hidden states (B, T, D)."""
@@ -87,7 +105,9 @@ def collate(items):
         return torch.stack([nn.functional.pad(row, (0, width - len(row)), value=pad) for row in rows])
 
     batch = {"input_ids": column("input_ids", 0), "labels": column("labels", IGNORED)}
-    batch["tokens"] = torch.tensor([len(item["input_ids"]) for item in items])
+    batch["tokens"] = torch.tensor([item.get("tokens", len(item["input_ids"])) for item in items])
     if "segments" in items[0]:
         batch["segments"] = column("segments", 0)
+    if "anchored" in items[0]:
+        batch["anchored"] = torch.tensor([item["anchored"] for item in items])
     return batch | {"row": torch.tensor([item["row"] for item in items])}

@@ -1,5 +1,6 @@
 """The training loop: transformers' Trainer with our loss, our order of data, our rates and our checkpoints."""
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
@@ -56,7 +58,8 @@ def fit(model, dataset, settings, folder, evaluate=None, report=print):
                rows of unequal length are padded to the longest of their batch. `dataset.ordered = True` keeps its order
                (packing.Blocks are mixed already), others are shuffled by the seed, each epoch anew.
     settings   Settings
-    folder     the run's folder; checkpoints/ below it is the loop's
+    folder     the run's folder; checkpoints/ below it is the loop's. A training that is finished there already, by this
+               process or by several (`python -m blossom.training`), is loaded, not repeated
     evaluate   None, or function(model) -> dict name -> float, called before the first step, `settings.evaluations`
                times in between, and after the last; the model is in eval mode then
     report     function(str) for one line every few steps
@@ -77,30 +80,62 @@ def fit(model, dataset, settings, folder, evaluate=None, report=print):
     _check(rows, model)
     learner = Learner(model, settings.precision, settings.activation_checkpointing)
     folder.mkdir(parents=True, exist_ok=True)
+    state = PartialState(cpu=not torch.cuda.is_available())
+    with _alone(folder) if state.is_main_process else contextlib.nullcontext():
+        return _fit(learner, rows, settings, folder, evaluate, report if state.is_main_process else lambda line: None)
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Hold the folder for this training; RuntimeError when another has it."""
     lock = filelock.FileLock(folder / ".training.lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise RuntimeError(f"{folder}: another process is training there; wait for it or choose another `outputs`") from None
     try:
-        return _fit(learner, rows, settings, folder, evaluate, report)
+        yield
     finally:
         lock.release()
 
 
 def _fit(learner, rows, settings, folder, evaluate, report):
-    steps = math.ceil(math.ceil(len(rows) / settings.batch_size) / settings.accumulation)
+    arguments = _arguments(settings, folder)
+    at_once = settings.batch_size * arguments.world_size
+    rows.fill(at_once)
+    steps = math.ceil(len(rows) // at_once / settings.accumulation)
     every = max(1, steps // 40)
-    arguments = TrainingArguments(
+    arguments.warmup_steps, arguments.logging_steps = max(1, round(settings.warmup * steps)), every
+    watch = Watch(learner, settings, steps, every, evaluate, report)
+    trainer = Loop(learner, arguments, train_dataset=rows, data_collator=collate, callbacks=[watch])
+    trainer.remove_callback(PrinterCallback)
+    trainer.settings, trainer.watch, watch.gather = settings, watch, trainer.accelerator.gather
+    trainer.fingerprint = rows.fingerprint() | asdict(settings) | {"trained": learner.shapes()}
+    trainer.fingerprint["processes"] = arguments.world_size
+    with trainer.accelerator.main_process_first():
+        found = checkpoints.find(folder / "checkpoints", trainer.fingerprint, report)
+    if found and (result := checkpoints.finished(found)):
+        checkpoints.read(found, learner)
+    else:
+        trainer.train(resume_from_checkpoint=str(found) if found else None)
+        result = watch.result(trainer.state.global_step)
+        result["rows"] = min(result["steps"] * at_once * settings.accumulation, rows.real)
+        if arguments.should_save and settings.checkpoints:
+            checkpoints.finish(folder / "checkpoints", result["steps"], result)
+    if arguments.should_save:
+        paths.write_json(folder / "history.json", result)
+    return result
+
+
+def _arguments(settings, folder):
+    return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         use_cpu=not torch.cuda.is_available(),
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulation,
         num_train_epochs=1,  # Rows has the epochs in it
         lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(settings.warmup * steps)),
         max_grad_norm=1.0,
-        logging_steps=every,
         logging_nan_inf_filter=False,
         save_strategy="no",  # the Watch asks for checkpoints
         report_to="none",
@@ -108,17 +143,6 @@ def _fit(learner, rows, settings, folder, evaluate, report):
         remove_unused_columns=False,
         seed=settings.seed,
     )
-    watch = Watch(learner, settings, steps, every, evaluate, report)
-    trainer = Loop(learner, arguments, train_dataset=rows, data_collator=collate, callbacks=[watch])
-    trainer.remove_callback(PrinterCallback)
-    trainer.settings, trainer.watch = settings, watch
-    trainer.fingerprint = rows.fingerprint() | asdict(settings) | {"trained": learner.shapes()}
-    found = checkpoints.find(folder / "checkpoints", trainer.fingerprint, report)
-    trainer.train(resume_from_checkpoint=str(found) if found else None)
-    result = watch.result(trainer.state.global_step)
-    result["rows"] = min(result["steps"] * settings.batch_size * settings.accumulation * arguments.world_size, len(rows))
-    paths.write_json(folder / "history.json", result)
-    return result
 
 
 def mean_loss(model, dataset, batch_size=4):
@@ -150,18 +174,26 @@ class Rows(Dataset):
         for epoch in range(math.ceil(total / n)):
             ordered = getattr(dataset, "ordered", False)
             orders.append(np.arange(n) if ordered else np.random.default_rng([settings.seed, epoch]).permutation(n))
-        self.order = np.concatenate(orders)[:total]
+        self.order, self.real = np.concatenate(orders)[:total], total
+
+    def fill(self, multiple):
+        """Lengthen to a multiple of the rows that all processes take at once, by rows without a label: all processes
+        then take the same number of batches, and the sums are those of one process."""
+        self.order = np.concatenate([self.order, np.full(-len(self.order) % multiple, self.order[0])])
 
     def __len__(self):
         return len(self.order)
 
     def __getitem__(self, i):
-        return dict(self.dataset[int(self.order[i])]) | {"row": int(self.order[i])}
+        row = dict(self.dataset[int(self.order[i])]) | {"row": int(self.order[i])}
+        if i >= self.real:
+            row |= {"labels": np.full(len(row["labels"]), IGNORED), "tokens": 0}
+        return row
 
     def fingerprint(self):
         """What a checkpoint must agree with: how many rows, and which text (a dataset may carry its own `key`)."""
         first = np.asarray(self.dataset[0]["input_ids"])
-        return {"rows": len(self), "text": str(getattr(self.dataset, "key", first[:64].tolist()))}
+        return {"rows": self.real, "text": str(getattr(self.dataset, "key", first[:64].tolist()))}
 
 
 def _check(rows, model):
@@ -193,7 +225,7 @@ class Loop(Trainer):
         return self.accelerator.gather(items).sum() if self.args.world_size > 1 else items
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        sequences = {k: inputs[k] for k in ("input_ids", "labels", "segments") if k in inputs}
+        sequences = {k: inputs[k] for k in ("input_ids", "labels", "segments", "anchored") if k in inputs}
         loss = model(**sequences, items=num_items_in_batch)
         if not torch.isfinite(loss):
             raise RuntimeError(

@@ -58,16 +58,36 @@ class Table:
             parts.append(hidden @ self.trained.to(self.dtype).t())
         return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
-    def loss(self, hidden, targets):
-        """Sum of -ln p(target) over hidden (N, D), targets (N,); a float32 scalar."""
-        return Loss.apply(hidden, targets, self.trained, self, torch.is_grad_enabled())
+    def loss(self, hidden, targets, soft=None):
+        """Sum of -ln p(target) over hidden (N, D), targets (N,); a float32 scalar.
+
+        soft   (N,) bool and (n, D): tokens whose target is not one token but what the base expects there, given by the
+               base's last state; the sum has the cross-entropy between the two distributions for these
+        """
+        return Loss.apply(hidden, targets, self.trained, self, torch.is_grad_enabled(), self._expected(soft))
+
+    def _expected(self, soft):
+        """(where (N,), the base's expected output row there (n, D)): the sum over its vocabulary of p times row.
+
+        That vector is all the loss needs: the cross-entropy with a distribution is linear in its logits.
+        """
+        if soft is None or not soft[0].any():
+            return None
+        where, states = soft
+        with torch.no_grad():
+            rows, columns = TILE[states.device.type]
+            expected = torch.empty(states.shape, dtype=torch.float32, device=states.device)
+            for h, e in zip(states.split(rows), expected.split(rows), strict=True):
+                s, gradient, _ = _exponentials(h, [(self.frozen, False)], columns)
+                e.copy_(gradient.div_(s))
+        return where, expected
 
 
 class Loss(torch.autograd.Function):
     """Cross-entropy by tiles: the gradient is made with the loss, so nothing of the size of the logits is kept."""
 
     @staticmethod
-    def forward(ctx, hidden, targets, trained, table, learn):
+    def forward(ctx, hidden, targets, trained, table, learn, expected=None):
         total, dhidden = hidden.new_zeros((), dtype=torch.float32), torch.empty_like(hidden)
         dtrained = torch.zeros_like(trained) if learn and trained is not None and trained.requires_grad else None
         weight = trained.detach().to(table.dtype) if trained is not None else None
@@ -75,22 +95,27 @@ class Loss(torch.autograd.Function):
             (part, learn) for part, learn in ((table.frozen, False), (weight, dtrained is not None)) if part is not None
         ]
         rows, columns = TILE[hidden.device.type]
-        for h, t, dh in zip(hidden.split(rows), targets.split(rows), dhidden.split(rows), strict=True):
-            total += _tile_row(h, t, dh, dtrained, parts, table.first, columns)
+        chosen = _rows(parts, table.first, targets)
+        if expected is not None:
+            chosen = chosen.float().index_put((expected[0],), expected[1])
+            targets = targets.masked_fill(expected[0], -1)
+        for h, t, c, dh in zip(*(x.split(rows) for x in (hidden, targets, chosen, dhidden)), strict=True):
+            total += _tile_row(h, t, c, dh, dtrained, parts, table.first, columns)
         ctx.save_for_backward(dhidden, dtrained)
         return total
 
     @staticmethod
     def backward(ctx, scale):
         dhidden, dtrained = ctx.saved_tensors
-        return dhidden * scale.to(dhidden.dtype), None, None if dtrained is None else dtrained.mul_(scale), None, None
+        return dhidden * scale.to(dhidden.dtype), None, None if dtrained is None else dtrained.mul_(scale), None, None, None
 
 
-def _tile_row(h, targets, dh, dtrained, parts, first, columns):
-    """Loss of some tokens h (n, D); writes their gradient into dh and adds the rows' to dtrained.
+def _tile_row(h, targets, chosen, dh, dtrained, parts, first, columns):
+    """Loss of some tokens h (n, D) whose targets have the rows `chosen` (n, D); writes their gradient into dh and adds
+    the trained rows' to dtrained.
 
-    With e = exp(logits) and s = their sum: loss = ln s - target's logit; dh = (e @ W) / s - W[target]. Dividing after
-    the product saves a pass over e. No maximum is subtracted, since logits within (-60, 60) cannot overflow; where they
+    With e = exp(logits) and s = their sum: loss = ln s - h . chosen; dh = (e @ W) / s - chosen. Dividing after the
+    product saves a pass over e. No maximum is subtracted, since logits within (-60, 60) cannot overflow; where they
     lie outside, the work is done again with it.
     """
     s, gradient, kept = _exponentials(h, parts, columns)
@@ -98,7 +123,6 @@ def _tile_row(h, targets, dh, dtrained, parts, first, columns):
     if not bool(((s > 1e-26) & (s < 1e26)).all()):
         shift = torch.stack([(h @ w.t()).amax(-1) for part, _ in parts for w in part.split(columns)]).amax(0)[:, None]
         s, gradient, kept = _exponentials(h, parts, columns, shift)
-    chosen = _rows(parts, first, targets)  # (n, D)
     dh.copy_(gradient.div_(s).sub_(chosen))
     if dtrained is not None:
         scaled = (h / s).to(h.dtype)

@@ -2,6 +2,7 @@
 
 import time
 
+import torch
 from transformers import TrainerCallback
 
 from blossom import models, paths
@@ -18,11 +19,14 @@ class Watch(TrainerCallback):
         self.saved_at = {max(1, round(s / every)) * every for s in _spread(settings.checkpoints, steps)} - {steps}
         self.seen = {"tokens": 0, "labelled_tokens": 0, "seconds": 0.0, "loss": [], "during": [], "stopped": ""}
         self.clock = None
+        self.gather = lambda counts: counts  # over all processes
 
     def count(self, batch):
         """Add a batch to the tallies."""
-        self.seen["tokens"] += int(batch["tokens"].sum())
-        self.seen["labelled_tokens"] += int((batch["labels"][:, 1:] != IGNORED).sum())
+        counts = torch.stack([batch["tokens"].sum(), (batch["labels"][:, 1:] != IGNORED).sum()])[None]
+        tokens, labelled = self.gather(counts).sum(0).tolist()
+        self.seen["tokens"] += tokens
+        self.seen["labelled_tokens"] += labelled
 
     def on_train_begin(self, args, state, control, **more):
         if not self.seen["during"]:

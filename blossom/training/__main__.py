@@ -1,0 +1,65 @@
+r"""Stage 03's training on several devices, from the notebook's own parameter files:
+
+    accelerate launch --num_processes 2 -m blossom.training \
+        --params params/scales/laptop.yaml --params params/recipes/blossom-bi.yaml
+
+(On processors alone accelerate wants MPI; `torchrun --nproc_per_node 2 -m blossom.training ...` starts the same.)
+Afterwards the notebook, with the same parameters, finds the finished training, merges it, and shows it.
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+
+import torch
+import yaml
+from accelerate import PartialState
+
+from blossom import corpus, models, params, paths, training
+from blossom.training import pretraining
+
+
+def main(words=None):
+    parser = argparse.ArgumentParser(prog="python -m blossom.training", description="Stage 03 on one or several devices.")
+    parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, above all files")
+    asked = parser.parse_args(words)
+    p = parameters(asked.params, asked.set)
+    state = PartialState(cpu=not torch.cuda.is_available())  # takes this process's place among the others, and its card
+    folder = paths.stage_folder(p.outputs, p.scale, p.recipe, pretraining.STAGE)
+    with state.main_process_first():  # downloads and tokenizes once; the others read what it left
+        text = corpus.load(p)
+        start = pretraining.starting_model(p)
+        model, tokenizer = pretraining.learner(p, start)
+        blocks = pretraining.mixture(p, text, tokenizer)
+    heldout = text.heldout()
+    settings = training.Settings.of(p)
+    result = training.fit(model, blocks, settings, folder, lambda m: models.measure(m, tokenizer, heldout))
+    if state.is_main_process:
+        print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
+        print(f"finish: run notebooks/{pretraining.STAGE}.ipynb with the same parameters")
+
+
+def parameters(files, overrides):
+    """A checked BilingualPretraining from YAML files and "name=value" words; ValueError names what is wrong."""
+    layered = {}
+    for file in files:
+        layered |= params.read(file)
+    for word in overrides:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set {word}: expected NAME=VALUE")
+        layered[name] = yaml.safe_load(value)
+    params.check_names(layered, "parameters")
+    own = {f.name for f in fields(params.BilingualPretraining)}
+    p = params.build(params.BilingualPretraining, {k: v for k, v in layered.items() if k in own})
+    if not p.checkpoints:
+        raise ValueError("checkpoints: expected at least 1, found 0: the notebook takes the training over from its last one")
+    return p
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, RuntimeError, MemoryError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

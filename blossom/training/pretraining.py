@@ -1,0 +1,60 @@
+"""What stage 03 trains and on what, from its parameters: the notebook and `python -m blossom.training` share it."""
+
+import torch
+
+from blossom import assets, models, packing, params
+
+STAGE = "03_bilingual_pretraining"
+
+
+def starting_model(p):
+    """The folder (or asset) whose model stage 03 starts from: 02's where the recipe has one, else the base."""
+    return params.model_folder(p, STAGE) or assets.fetch(p.base_model)
+
+
+def mixture(p, text, tokenizer):
+    """The blocks to read, Korean and English in shares of tokens.
+
+    p     parameters with korean_share, source_weights, english_anchor, block_size, training_tokens, seed,
+          isolate_documents, trainable
+    text  corpus.Corpus
+    return  packing.Blocks; a stream is a language, or a source of it where source_weights names them
+
+    Raises ValueError: source_weights that name no source, or only some of a language's; an anchor that cannot hold.
+    Source: §3.2 and table 3 of the paper, 7:3.
+    """
+    if p.english_anchor and p.trainable != "lora+new-rows":
+        raise ValueError(
+            f"english_anchor: expected 0 with trainable: {p.trainable}, found {p.english_anchor}; it asks the base what to "
+            "expect, so the base's own rows must stay as they are (lora+new-rows)"
+        )
+    marks = models.start_token(tokenizer), models.end_token(tokenizer)
+    unknown = set(p.source_weights) - {source for sources in text.sources.values() for source in sources}
+    if unknown:
+        raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")
+    streams, weights, anchored = {}, {}, {}
+    for language, share in (("korean", p.korean_share), ("english", 1 - p.korean_share)):
+        for name, part, lines in _streams(language, text.sources[language], p.source_weights):
+            streams[name] = packing.tokenize(lines, tokenizer, *marks)
+            weights[name] = share * part
+            anchored[name] = p.english_anchor if language == "english" else 0.0
+    return packing.Blocks(streams, weights, p.block_size, p.training_tokens, p.seed, p.isolate_documents, anchored)
+
+
+def _streams(language, sources, weights):
+    """(name, share within the language, lines) of the streams a language is read as."""
+    asked = {source: weights[source] for source in sources if source in weights}
+    if not asked:
+        yield language, 1.0, [line for lines in sources.values() for line in lines]
+        return
+    if len(asked) < len(sources) or not sum(asked.values()) > 0:
+        raise ValueError(f"source_weights: expected a weight for each of {', '.join(sources)}, found {asked}")
+    for source, weight in asked.items():
+        yield f"{language}: {source}", weight / sum(asked.values()), sources[source]
+
+
+def learner(p, start):
+    """(model, tokenizer) from `start`, the model with what learns made trainable; the same at every call."""
+    model, tokenizer = models.load(start)
+    torch.manual_seed(p.seed)
+    return models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets), tokenizer
