@@ -60,7 +60,7 @@ bench-train: setup  ## pretraining and instruction tuning beside their peers
 .PHONY: lock
 lock:  ## remake requirements.txt from requirements.in (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate requirements.in \
-	  | sed -E '/^(nvidia-|cuda-|triton)/d' > requirements.txt.part && mv requirements.txt.part requirements.txt
+	  | sed -E "/^(nvidia-|cuda-|triton)|== 'emscripten'/d" > requirements.txt.part && mv requirements.txt.part requirements.txt
 
 .PHONY: clean
 clean:  ## remove the outputs of runs (not the reference run)

@@ -22,6 +22,7 @@ OVERRIDES = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in dict(
 
 # What training and scoring need of the processor: both cores, huge pages (1.2 times faster heads), no progress noise.
 os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+os.environ["BLOSSOM_BATCH"] = "1"
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
 

@@ -1,26 +1,54 @@
 """Text in, clean and split: normalised, deduplicated, with lines held out that training never sees."""
 
 import hashlib
+import heapq
+import itertools
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from blossom import assets, paths
 
 HANGUL = re.compile("[\uac00-\ud7a3]")
 
 
+class Lines(Sequence):
+    """The lines of some sources that training may read. They are read anew at each pass, so a source may be larger than
+    memory; one byte a line says which are kept.
+
+    parts  list of (source, keep): keep (lines of the source,) bool
+    """
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __iter__(self):
+        return itertools.chain.from_iterable(itertools.compress(read(source), keep) for source, keep in self.parts)
+
+    def __len__(self):
+        return sum(int(keep.sum()) for _, keep in self.parts)
+
+    def __getitem__(self, place):
+        if isinstance(place, slice):
+            return list(itertools.islice(self, *place.indices(len(self))))
+        return next(itertools.islice(self, range(len(self))[place], None))
+
+    def __eq__(self, other):
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+
 @dataclass
 class Corpus:
-    """The texts of a run, as lists of lines (documents).
+    """The texts of a run: lines (documents).
 
-    sources                            language ("korean", "english") -> source -> the lines that training may read
-    korean, english                    all of a language's, in the order of their sources
-    heldout_korean, heldout_english    from the same sources, never trained on
-    general_korean, general_english    from outside the corpus, never trained on
+    sources                            language ("korean", "english") -> source -> the Lines that training may read
+    heldout_korean, heldout_english    lists, from the same sources, never trained on
+    general_korean, general_english    lists, from outside the corpus, never trained on
     removed                            reason -> number of lines left out
     """
 
@@ -31,13 +59,15 @@ class Corpus:
     general_english: list
     removed: dict = field(default_factory=dict)
 
-    @cached_property
+    @property
     def korean(self):
-        return [line for lines in self.sources["korean"].values() for line in lines]
+        """All Korean that training may read, source after source."""
+        return Lines([part for lines in self.sources["korean"].values() for part in lines.parts])
 
-    @cached_property
+    @property
     def english(self):
-        return [line for lines in self.sources["english"].values() for line in lines]
+        """All English that training may read, source after source."""
+        return Lines([part for lines in self.sources["english"].values() for part in lines.parts])
 
     def heldout(self):
         """Name -> held-out lines, the four texts that bits/byte is measured on."""
@@ -55,7 +85,8 @@ def load(p):
     p  parameters with korean_texts, english_texts, heldout_lines, general_korean, general_english
 
     Held-out lines are those with the smallest hash, so adding text moves few lines across; a training line that
-    equals a held-out line but for case, digits and punctuation is removed.
+    equals a held-out line but for case, digits and punctuation is removed. Held in memory: eight bytes a different line
+    while duplicates are looked for, and the held-out lines.
     Raises ValueError: a source that is missing, empty, not UTF-8, or smaller than the lines to hold out.
     """
     removed = {}
@@ -67,27 +98,37 @@ def load(p):
 
 
 def _split(name, sources, heldout, never, removed):
-    """(source -> training lines, held-out lines) of some sources, without duplicates and without the lines in `never`."""
-    found = [(line, source) for source in sources for line in read(source)]
-    first = dict(reversed(found))  # line -> the first source that has it
-    unique = list(dict.fromkeys(line for line, _ in found))
-    if len(unique) < 2 * heldout:
-        raise ValueError(f"{name}: {sources} hold {len(unique)} different lines; holding out {heldout} needs {2 * heldout}")
-    kept_out = set(sorted(unique, key=_hash)[:heldout])
+    """(source -> Lines to train on, held-out lines) of some sources, without duplicates and without the lines in `never`."""
+    new, kept_out = _unique(sources, heldout)
+    count, unique = sum(map(len, new.values())), sum(int(found.sum()) for found in new.values())
+    if unique < 2 * heldout:
+        raise ValueError(f"{name}: {sources} hold {unique} different lines; holding out {heldout} needs {2 * heldout}")
     guarded = never | {skeleton(line) for line in kept_out}
-    training = [line for line in unique if skeleton(line) not in guarded]
-    removed[f"{name}: duplicate"] = len(found) - len(unique)
-    removed[f"{name}: like a held-out line"] = len(unique) - heldout - len(training)
-    if not training:
+    for source, keep in new.items():
+        for i, line in enumerate(read(source)):
+            keep[i] = keep[i] and skeleton(line) not in guarded
+    training = {source: Lines([(source, keep)]) for source, keep in new.items()}
+    removed[f"{name}: duplicate"] = count - unique
+    removed[f"{name}: like a held-out line"] = unique - heldout - sum(map(len, training.values()))
+    if not any(map(len, training.values())):
         raise ValueError(f"{name}: nothing is left of {sources} to train on")
-    parts = {source: [] for source in sources}
-    for line in training:
-        parts[first[line]].append(line)
-    return parts, [line for line in unique if line in kept_out]
+    return training, kept_out
 
 
-def _hash(line):
-    return hashlib.sha256(line.encode()).digest()
+def _unique(sources, heldout):
+    """(source -> bool a line: is it the first of its kind, the `heldout` lines with the smallest hashes in their order)."""
+    seen, new, smallest = set(), {}, []  # smallest: a heap of (-hash, -number, line), the largest hash on top
+    for source in dict.fromkeys(sources):
+        first = bytearray()
+        for line in read(source):
+            digest = hashlib.sha256(line.encode()).digest()
+            first.append(digest[:8] not in seen)
+            if first[-1]:
+                seen.add(digest[:8])
+                entry = (-int.from_bytes(digest), -len(seen), line)
+                (heapq.heappush if len(smallest) < heldout else heapq.heappushpop)(smallest, entry)
+        new[source] = np.frombuffer(first, dtype=bool).copy()
+    return new, [line for _, _, line in sorted(smallest, key=lambda entry: -entry[1])]
 
 
 def skeleton(line):
@@ -106,7 +147,7 @@ def read(source):
     """The lines (documents) of a source, normalised, empty ones skipped, in order.
 
     source  an asset ("aligned-ko"), a .txt, .jsonl (field `text`) or .tsv file (first column), a folder of such files,
-            or "hub:<dataset id>[:config]" (field `text`, streamed)
+            or "hub:<dataset id>[:config]" (field `text`; kept on disk by `datasets`)
 
     Raises ValueError: no such source, a file that is not UTF-8 (with the line), a source without text.
     """
@@ -165,7 +206,7 @@ def _hub_lines(source):
 
     _, name, *config = source.split(":")
     try:
-        rows = load_dataset(name, *config, split="train", streaming=True)
+        rows = load_dataset(name, *config, split="train")  # memory-mapped
     except Exception as error:
         reason = str(error).splitlines()[0][:200]
         raise ValueError(f"{source}: the hub does not give it ({type(error).__name__}: {reason})") from None

@@ -81,8 +81,8 @@ class VocabMerge(Texts):
 class BilingualPretraining(Texts):
     korean_share: float = _p(0.7, "share of Korean tokens; the paper's 7:3", 0.0, 1.0)
     source_weights: dict = _p({}, "source: weight within its language; empty: as much of each as there is")
-    english_anchor: float = _p(0.7, "share of English blocks that teach the base's own expectation, not the text", 0.0, 1.0)
-    training_tokens: int = _p(130_000, "tokens to train on; 0 is one epoch", 0)
+    english_anchor: float = _p(0.5, "share of English blocks that teach the base's own expectation, not the text", 0.0, 1.0)
+    training_tokens: int = _p(135_000, "tokens to train on; 0 is one epoch", 0)
     block_size: int = _p(256, "tokens a block", 8, 1 << 20)
     batch_size: int = _p(2, "blocks a step on one device", 1)
     accumulation: int = _p(1, "batches an update", 1)
@@ -94,6 +94,7 @@ class BilingualPretraining(Texts):
     row_learning_rate: float = _p(1.5e-3, "of the embedding rows", 0.0, 1.0)
     warmup: float = _p(0.05, "share of the steps", 0.0, 1.0)
     evaluations: int = _p(2, "times held-out bits/byte is measured during training", 0)
+    report_to: str = _p("", "'tensorboard' writes curves to the run's folder too", choices=("", "tensorboard"))
     forgetting_budget: float = _p(0.0, "stop when English bits/byte rises by this share; 0 never stops", 0.0)
     checkpoints: int = _p(2, "times the state is saved during training", 0)
     isolate_documents: bool = _p(True, "no attention across documents of one block")

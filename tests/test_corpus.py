@@ -43,6 +43,28 @@ def test_duplicates_and_near_copies_of_held_out_lines_are_counted_and_removed(te
     assert len(loaded.korean) == 6
 
 
+def test_training_lines_are_a_sequence_read_anew_from_their_sources(texts, smoke):
+    p = texts("\n".join(f"{c} 문장" for c in "가나다라마바사아자차"), heldout_lines=2)
+    loaded = corpus.load(p)
+    lines = list(loaded.korean)
+    assert len(loaded.korean) == len(lines) == 8 and list(loaded.korean) == lines
+    assert loaded.korean[2:7:2] == lines[2:7:2] and loaded.korean[-1] == lines[-1]
+    assert lines == [line for line in corpus.read(p.korean_texts[0]) if line not in loaded.heldout_korean]
+    with pytest.raises(IndexError):
+        loaded.korean[8]
+
+
+def test_a_line_of_two_sources_belongs_to_the_first(texts, smoke, tmp_path):
+    (tmp_path / "more.txt").write_text("가 문장\n카 문장\n", encoding="utf-8")
+    p = texts("\n".join(f"{c} 문장" for c in "가나다라마바사아자차"), heldout_lines=1)
+    p = smoke("03_bilingual_pretraining", korean_texts=[*p.korean_texts, str(tmp_path / "more.txt")], heldout_lines=1)
+    own, more = corpus.load(p).sources["korean"].values()
+    assert "가 문장" not in list(more) and set(own) | set(more) | set(corpus.load(p).heldout_korean) >= {
+        "가 문장",
+        "카 문장",
+    }
+
+
 def test_general_text_is_never_trained_on(texts, smoke):
     general = list(corpus.read("general-ko"))
     own = [f"{c}로 시작하는 줄" for c in "가나다라마바사아자차카타파하"]

@@ -203,6 +203,24 @@ def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
     assert result["steps"] == 4 and "2.000 to 2.200" in result["stopped"]
 
 
+def test_curves_reach_tensorboard(tmp_path):
+    settings = training.Settings(precision="float32", report_to="tensorboard")
+    training.fit(adapted(), some_rows(), settings, tmp_path, lambda m: {"english": 1.5}, lambda line: None)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    content = file.read_bytes()
+    assert b"train/loss" in content and b"heldout/english" in content
+
+
+def test_a_bar_is_for_people_and_lines_are_for_batches(monkeypatch):
+    from blossom.training import watch
+
+    monkeypatch.setenv("BLOSSOM_BATCH", "1")
+    assert not watch.someone_looks()
+    monkeypatch.delenv("BLOSSOM_BATCH")
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    assert watch.someone_looks()
+
+
 # --------------------------------------------------------------------------------------------------- kills and resuming
 
 CHILD = """

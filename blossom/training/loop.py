@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import filelock
@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from blossom import models, paths
 from blossom.packing import IGNORED
@@ -34,6 +35,7 @@ class Settings:
     checkpoints: int = 0  # times the whole state is saved between the start and the end
     precision: str = "auto"  # see models.dtype
     activation_checkpointing: bool = False
+    report_to: str = ""  # "tensorboard" writes curves to the run's folder too
     forgetting_budget: float = 0.0  # stop when evaluate()["english"] has risen by this share; 0 never
     seed: int = 0
 
@@ -107,10 +109,12 @@ def _fit(learner, rows, settings, folder, evaluate, report):
     every = max(1, steps // 40)
     arguments.warmup_steps, arguments.logging_steps = max(1, round(settings.warmup * steps)), every
     watch = Watch(learner, settings, steps, every, evaluate, report)
-    trainer = Loop(learner, arguments, train_dataset=rows, data_collator=collate, callbacks=[watch])
+    callbacks = [*_trackers(settings, folder), watch]
+    trainer = Loop(learner, arguments, train_dataset=rows, data_collator=collate, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
-    trainer.settings, trainer.watch, watch.gather = settings, watch, trainer.accelerator.gather
-    trainer.fingerprint = rows.fingerprint() | asdict(settings) | {"trained": learner.shapes()}
+    trainer.settings, trainer.watch = settings, watch
+    watch.gather, watch.log = trainer.accelerator.gather, trainer.log
+    trainer.fingerprint = rows.fingerprint() | asdict(replace(settings, report_to="")) | {"trained": learner.shapes()}
     trainer.fingerprint["processes"] = arguments.world_size
     with trainer.accelerator.main_process_first():
         found = checkpoints.find(folder / "checkpoints", trainer.fingerprint, report)
@@ -127,6 +131,15 @@ def _fit(learner, rows, settings, folder, evaluate, report):
     return result
 
 
+def _trackers(settings, folder):
+    """Trainer's callbacks that show the curves elsewhere; they write below `folder`."""
+    if settings.report_to != "tensorboard":
+        return []
+    from tensorboardX import SummaryWriter
+
+    return [TensorBoardCallback(SummaryWriter(str(folder / "tensorboard")))]
+
+
 def _arguments(settings, folder):
     return TrainingArguments(
         output_dir=str(folder / "checkpoints"),
@@ -138,7 +151,7 @@ def _arguments(settings, folder):
         max_grad_norm=1.0,
         logging_nan_inf_filter=False,
         save_strategy="no",  # the Watch asks for checkpoints
-        report_to="none",
+        report_to="none",  # _trackers has ours
         disable_tqdm=True,
         remove_unused_columns=False,
         seed=settings.seed,

@@ -2,7 +2,7 @@
 
 import torch
 
-from blossom import assets, models, packing, params
+from blossom import assets, corpus, models, packing, params
 
 STAGE = "03_bilingual_pretraining"
 
@@ -45,7 +45,7 @@ def _streams(language, sources, weights):
     """(name, share within the language, lines) of the streams a language is read as."""
     asked = {source: weights[source] for source in sources if source in weights}
     if not asked:
-        yield language, 1.0, [line for lines in sources.values() for line in lines]
+        yield language, 1.0, corpus.Lines([part for lines in sources.values() for part in lines.parts])
         return
     if len(asked) < len(sources) or not sum(asked.values()) > 0:
         raise ValueError(f"source_weights: expected a weight for each of {', '.join(sources)}, found {asked}")
