@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from blossom import models, packing, paths, training
-from blossom.training import checkpoints, decoder, health, rows
+from blossom.training import checkpoints, decoder, health, kernels, passes, rows
 from blossom.training.learner import Learner
 
 MODES = ("lora+new-rows", "lora+embeddings", "full")
@@ -95,6 +95,35 @@ def test_bfloat16_stays_near_float32():
     assert pair["bfloat16"][0] == pytest.approx(pair["float32"][0], rel=2e-3)
     for name, exact in pair["float32"][1].items():
         assert (pair["bfloat16"][1][name] - exact).norm() < 0.1 * exact.norm(), name
+
+
+@pytest.mark.parametrize(
+    "name", ["add_rms", "rms_backward", "swiglu", "swiglu_backward", "heads", "softmax", "exponentials"]
+)
+def test_compiled_passes_are_torch_s(name):
+    """Every pass of kernels.c against passes.py, to a rounding of bfloat16."""
+    compiled = kernels.load()
+    if compiled is None:
+        pytest.skip("no C compiler here")
+    torch.manual_seed(0)
+    start = torch.tensor([[0, 0, 0, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0, 6]], dtype=torch.int32)
+    angles = torch.rand(2, 7, 8)
+    s = decoder.Shape(2, 7, 6, 3, 8, 8**-0.5, angles.cos(), angles.sin(), start, torch.bfloat16)
+    wide, narrow = (lambda *n: torch.randn(*n) * 3), (lambda *n: torch.randn(*n).bfloat16())
+    x, y, weight, rms = wide(5, 16), narrow(5, 16), narrow(16), torch.rand(5, 1) + 0.5
+    given = {
+        "add_rms": lambda ops: ops.add_rms(x.clone(), y, weight, 1e-5),
+        "rms_backward": lambda ops: ops.rms_backward(y, x.flip(0), x, rms, weight),
+        "swiglu": lambda ops: [ops.swiglu(torch.cat([y, -y], -1))],
+        "swiglu_backward": lambda ops: [ops.swiglu_backward(y, torch.cat([y.flip(0), y], -1))],
+        "heads": lambda ops: [*ops.split_heads(qkv, s), ops.join_heads(*ops.split_heads(qkv, s), s)],
+        "softmax": lambda ops: [p := ops.softmax(scores.clone(), s), ops.softmax_backward(scores.flip(0), p, s)],
+        "exponentials": lambda ops: ops.exponentials(y.repeat(1, 8)),
+    }[name]
+    qkv, scores = narrow(14, 12 * 8), wide(6, 14, 7)
+    for ours, theirs in zip(given(compiled), given(passes), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
 
 
 def test_frozen_rows_get_no_gradient_and_no_memory():

@@ -1,8 +1,8 @@
 """A Llama decoder's forward and backward passes written out by hand, for training adapters on CPU.
 
 Autograd over the library's modules computes more than is needed here: gradients of frozen weights' casts, copies of
-every head, float32 copies of norms. Written out, a layer is about forty operations forward and sixty backward, all of
-them matrix products or passes over small tensors; only the adapters' gradients and the input's are computed.
+every head, float32 copies of norms. Written out, a layer is its matrix products and a handful of passes between them
+(passes.py in torch, kernels.py in C); only the adapters' gradients and the input's are computed.
 
 Numbers agree with the library's to bfloat16 rounding (tests/test_training.py compares both passes in float32 exactly).
 Notation: B sequences, T tokens each, M = B*T, D hidden size, H query heads, K key heads, G = H/K, h head size,
@@ -12,8 +12,9 @@ F feed-forward size, R rank of stacked adapters.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from blossom.training import kernels, passes
 
 GROUPS = {  # projections that read the same input share one matrix product
     "qkv": ("q_proj", "k_proj", "v_proj"),
@@ -37,33 +38,30 @@ class Frozen:
 
 @dataclass
 class Shape:
-    """Sizes of a batch and its tables, shared by all layers."""
+    """Sizes of a batch, and what its layers share."""
 
     batch: int
     tokens: int
     heads: int
     key_heads: int
     width: int
-    rotate_q: tuple  # cos, sin (T, h) or (B, T, h), scaled by 1/sqrt(h)
-    rotate_k: tuple
-    mask: torch.Tensor  # (G*T, T) or (B*K, G*T, T), 0 where attention is allowed, -inf elsewhere
+    scale: float  # of the queries, 1/sqrt(h)
+    cos: torch.Tensor  # (B or 1, T, h) float32
+    sin: torch.Tensor
+    start: torch.Tensor  # (B, T) int32: the first key that a query may see; the last is itself
+    dtype: torch.dtype  # the working precision
+
+    def mask(self):
+        """(B*K, G*T, T) float32: 0 where attention is allowed, -inf elsewhere; made once."""
+        if not hasattr(self, "_mask"):
+            keys, groups = torch.arange(self.tokens), self.heads // self.key_heads
+            seen = (keys >= self.start[:, :, None]) & (keys <= keys[:, None])  # (B, T, T)
+            mask = torch.where(seen, 0.0, -torch.inf)[:, None, None].expand(-1, self.key_heads, groups, -1, -1)
+            self._mask = mask.reshape(self.batch * self.key_heads, -1, self.tokens)
+        return self._mask
 
 
-# ------------------------------------------------------------------------------------------------------ small pieces
-
-
-def rms(x, weight, eps):
-    """x (M, D) float32 -> normalised and weighted (M, D) in the weight's precision, normalised (M, D), 1/rms (M, 1)."""
-    r = torch.rsqrt(x.square().mean(-1, keepdim=True).add_(eps))
-    unit = x * r
-    return (unit * weight).to(weight.dtype), unit, r
-
-
-def rms_backward(dy, residual, weight, unit, r):
-    """Gradient of the norm's input, plus the gradient that comes past it on the residual stream; float32 (M, D)."""
-    dunit = dy.float().mul_(weight)
-    along = (dunit * unit).mean(-1, keepdim=True)
-    return torch.addcmul(residual, dunit.addcmul_(unit, along, value=-1), r)
+# ----------------------------------------------------------------------------------------------------------- products
 
 
 def linear(x, w, b, adapter):
@@ -87,8 +85,8 @@ def linear_backward(dy, x, u, w, adapter):
 def exact(a, b):
     """a (N, m, h), b (N, n, h) -> a @ b.T (N, m, n) in float32.
 
-    Attention scores are large and differ by little, so bfloat16 scores would move probabilities by a quarter. On CPU the
-    processor's bfloat16 products already sum in float32; this setting lets float32 matmul use them. The factors are
+    Attention scores are large and differ by little: bfloat16 scores would move probabilities by a quarter. The processor's
+    bfloat16 products sum in float32 by themselves, and this setting lets float32 matmul use them; the factors are
     bfloat16 values, so nothing is lost.
     """
     if a.dtype == torch.float32:
@@ -101,105 +99,63 @@ def exact(a, b):
         setting.fp32_precision = before
 
 
-def rotate(source, tables, out, backward=False):
-    """Rotary embedding of `source` (.., h) written into `out`; backward turns the other way."""
-    cos, sin = tables
-    half = source.shape[-1] // 2
-    sign = 1 if backward else -1
-    torch.mul(source, cos, out=out)
-    out[..., :half].addcmul_(source[..., half:], sin[..., :half], value=sign)
-    out[..., half:].addcmul_(source[..., :half], sin[..., half:], value=-sign)
-
-
-def split_heads(qkv, s):
-    """qkv (M, (H+2K)*h) -> rotated, scaled q (B*K, G*T, h), rotated k and v (B*K, T, h): a key head's queries together."""
-    b, t, k, g = s.batch, s.tokens, s.key_heads, s.heads // s.key_heads
-    q_in, k_in, v_in = qkv.view(b, t, -1, s.width).split([s.heads, k, k], 2)
-    q = qkv.new_empty(b, k, g, t, s.width)
-    key = qkv.new_empty(b, k, t, s.width)
-    rotate(q_in.view(b, t, k, g, s.width).permute(0, 2, 3, 1, 4), s.rotate_q, q)
-    rotate(k_in.transpose(1, 2), s.rotate_k, key)
-    value = v_in.transpose(1, 2).contiguous()
-    return q.view(b * k, g * t, s.width), key.view(b * k, t, s.width), value.view(b * k, t, s.width)
-
-
-def join_heads(dq, dk, dv, s):
-    """The way back of `split_heads`, for gradients."""
-    b, t, k, g = s.batch, s.tokens, s.key_heads, s.heads // s.key_heads
-    dqkv = dq.new_empty(b, t, s.heads + 2 * k, s.width)
-    q_out, k_out, v_out = dqkv.split([s.heads, k, k], 2)
-    rotate(dq.view(b, k, g, t, s.width), s.rotate_q, q_out.view(b, t, k, g, s.width).permute(0, 2, 3, 1, 4), backward=True)
-    rotate(dk.view(b, k, t, s.width), s.rotate_k, k_out.transpose(1, 2), backward=True)
-    v_out.transpose(1, 2).copy_(dv.view(b, k, t, s.width))
-    return dqkv.view(b * t, -1)
-
-
 def swap_heads(x, s, back=False):
     """(B*K, G*T, h) -> (M, H*h), or back."""
-    b, t, k, g = s.batch, s.tokens, s.key_heads, s.heads // s.key_heads
     if back:
-        return x.view(b, t, k, g, s.width).permute(0, 2, 3, 1, 4).reshape(b * k, g * t, s.width)
-    return x.view(b, k, g, t, s.width).permute(0, 3, 1, 2, 4).reshape(b * t, -1)
+        return x.view(s.batch, s.tokens, -1, s.width).transpose(1, 2).reshape(s.batch * s.key_heads, -1, s.width)
+    return x.view(s.batch, -1, s.tokens, s.width).transpose(1, 2).reshape(s.batch * s.tokens, -1)
 
 
 # ----------------------------------------------------------------------------------------------------------- a layer
 
 
 class Layer(torch.autograd.Function):
-    """One decoder layer, x (M, D) -> (M, D); learns the eight adapter matrices it is given (or None)."""
+    """One decoder layer; learns the eight adapter matrices it is given (or None).
+
+    The residual stream comes and goes in two parts, x (M, D) float32 and `extra` (M, D) in working precision, the last
+    product that is yet to be added: the norm that follows adds it in passing.
+    """
 
     @staticmethod
-    def forward(ctx, x, frozen, s, *adapters):
-        a = {
-            g: pair if pair[0] is not None else None
-            for g, pair in zip(GROUPS, zip(adapters[::2], adapters[1::2], strict=True), strict=True)
-        }
-        w, b = frozen.w, frozen.b
-        y1, unit1, r1 = rms(x, frozen.norm1, frozen.eps)
+    def forward(ctx, x, extra, frozen, s, ops, *adapters):
+        a, w, b = _by_group(adapters), frozen.w, frozen.b
+        x1, y1, r1 = ops.add_rms(x, extra, frozen.norm1, frozen.eps)
         qkv, u_qkv = linear(y1, w["qkv"], b["qkv"], a["qkv"])
-        q, k, v = split_heads(qkv, s)
-        p = exact(q, k).add_(s.mask).softmax(-1).to(q.dtype)  # (B*K, G*T, T)
+        q, k, v = ops.split_heads(qkv, s)
+        p = ops.softmax(exact(q, k), s)  # (B*K, G*T, T)
         heads = swap_heads(p @ v, s)  # (M, H*h)
         out, u_out = linear(heads, w["out"], b["out"], a["out"])
-        x2 = x + out
-        y2, unit2, r2 = rms(x2, frozen.norm2, frozen.eps)
+        x2, y2, r2 = ops.add_rms(x1, out, frozen.norm2, frozen.eps)
         gate_up, u_gate_up = linear(y2, w["gate_up"], b["gate_up"], a["gate_up"])
-        gate, up = gate_up.chunk(2, -1)
-        silu = F.silu(gate)
-        inner = silu * up
+        inner = ops.swiglu(gate_up)
         down, u_down = linear(inner, w["down"], b["down"], a["down"])
-        keep_y1, keep_heads = (t if a[g] else None for t, g in ((y1, "qkv"), (heads, "out")))
-        keep_y2, keep_inner = (t if a[g] else None for t, g in ((y2, "gate_up"), (inner, "down")))
-        ctx.frozen, ctx.s = frozen, s
-        ctx.save_for_backward(
-            unit1, r1, q, k, v, p, unit2, r2, gate_up, silu, u_qkv, u_out, u_gate_up, u_down,
-            keep_y1, keep_heads, keep_y2, keep_inner, *adapters,
-        )  # fmt: skip
-        return x2 + down
+        inputs = (t if a[g] else None for t, g in zip((y1, heads, y2, inner), GROUPS, strict=True))  # adapters need theirs
+        ctx.frozen, ctx.s, ctx.ops, ctx.first = frozen, s, ops, extra is None
+        ctx.save_for_backward(x1, r1, q, k, v, p, x2, r2, gate_up, u_qkv, u_out, u_gate_up, u_down, *inputs, *adapters)
+        return x2, down
 
     @staticmethod
-    def backward(ctx, dx3):
-        frozen, s, w = ctx.frozen, ctx.s, ctx.frozen.w
-        unit1, r1, q, k, v, p, unit2, r2, gate_up, silu, u_qkv, u_out, u_gate_up, u_down, *rest = ctx.saved_tensors
+    def backward(ctx, dx3, ddown):
+        frozen, s, ops, w = ctx.frozen, ctx.s, ctx.ops, ctx.frozen.w
+        x1, r1, q, k, v, p, x2, r2, gate_up, u_qkv, u_out, u_gate_up, u_down, *rest = ctx.saved_tensors
         y1, heads, y2, inner, *adapters = rest
-        a = {
-            g: pair if pair[0] is not None else None
-            for g, pair in zip(GROUPS, zip(adapters[::2], adapters[1::2], strict=True), strict=True)
-        }
-        dinner, *d_down = linear_backward(dx3.to(q.dtype), inner, u_down, w["down"], a["down"])
-        gate, up = gate_up.chunk(2, -1)
-        dgate_up = torch.empty_like(gate_up)
-        torch.mul(dinner, silu, out=dgate_up[:, silu.shape[1] :])
-        torch.ops.aten.silu_backward.grad_input(dinner.mul_(up), gate, grad_input=dgate_up[:, : silu.shape[1]])
+        a = _by_group(adapters)
+        dinner, *d_down = linear_backward(ddown, inner, u_down, w["down"], a["down"])
+        dgate_up = ops.swiglu_backward(dinner, gate_up)
         dy2, *d_gate_up = linear_backward(dgate_up, y2, u_gate_up, w["gate_up"], a["gate_up"])
-        dx2 = rms_backward(dy2, dx3, frozen.norm2, unit2, r2)
-        dheads, *d_out = linear_backward(dx2.to(q.dtype), heads, u_out, w["out"], a["out"])
-        dout = swap_heads(dheads, s, back=True)
-        dp = exact(dout, v)
-        dscores = torch.ops.aten._softmax_backward_data(dp, p.float(), -1, dp.dtype).to(p.dtype)
-        dqkv = join_heads(dscores @ k, dscores.transpose(1, 2) @ q, p.transpose(1, 2) @ dout, s)
+        dx2, dout = ops.rms_backward(dy2, dx3, x2, r2, frozen.norm2)
+        dheads, *d_out = linear_backward(dout, heads, u_out, w["out"], a["out"])
+        dheads = swap_heads(dheads, s, back=True)
+        dscores = ops.softmax_backward(exact(dheads, v), p, s)
+        dqkv = ops.join_heads(dscores @ k, dscores.transpose(1, 2) @ q, p.transpose(1, 2) @ dheads, s)
         dy1, *d_qkv = linear_backward(dqkv, y1, u_qkv, w["qkv"], a["qkv"])
-        return (rms_backward(dy1, dx2, frozen.norm1, unit1, r1), None, None, *d_qkv, *d_out, *d_gate_up, *d_down)
+        dx1, dextra = ops.rms_backward(dy1, dx2, x1, r1, frozen.norm1)
+        return (dx1, None if ctx.first else dextra, None, None, None, *d_qkv, *d_out, *d_gate_up, *d_down)
+
+
+def _by_group(adapters):
+    pairs = zip(adapters[::2], adapters[1::2], strict=True)
+    return {group: pair if pair[0] is not None else None for group, pair in zip(GROUPS, pairs, strict=True)}
 
 
 # --------------------------------------------------------------------------------------------------------- the decoder
@@ -216,6 +172,7 @@ class Quick:
         self.decoder, self.dtype = decoder, dtype
         self.original = getattr(decoder.forward, "original", decoder.forward)  # not another Quick's
         self.config = decoder.config
+        self.passes = (kernels.load() if dtype == torch.bfloat16 else None) or passes
         self.layers = [(_freeze(layer, dtype), _adapters(layer)) for layer in decoder.layers]
         self.bare = False  # True: as if there were no adapters
 
@@ -228,29 +185,21 @@ class Quick:
             return self.original(inputs_embeds=x, **other)
         b, t, d = x.shape
         shape = self.shape(b, t, segments, other.get("position_ids"))
-        x = x.float().reshape(b * t, d)  # the residual stream: in bfloat16 its gradients would be noise
+        x, extra = x.reshape(b * t, d).float(), None
         for frozen, adapters in self.layers:
             pairs = [(None, None) if self.bare else stacked(group, self.dtype) for group in adapters]
-            x = Layer.apply(x, frozen, shape, *(m for pair in pairs for m in pair))
-        return BaseModelOutputWithPast(last_hidden_state=self.decoder.norm(x).view(b, t, d))
+            x, extra = Layer.apply(x, extra, frozen, shape, self.passes, *(m for pair in pairs for m in pair))
+        return BaseModelOutputWithPast(last_hidden_state=self.decoder.norm(x + extra).view(b, t, d))
 
     def shape(self, b, t, segments, position_ids):
-        c = self.config
-        heads, key_heads = c.num_attention_heads, c.num_key_value_heads
-        width = getattr(c, "head_dim", None) or c.hidden_size // heads
-        place = self.decoder.norm.weight.device
-        if position_ids is None:
-            position_ids = torch.arange(t, device=place)[None] if segments is None else positions(segments)
-        tables = self.decoder.rotary_emb(torch.empty(0, dtype=torch.float32, device=place), position_ids)
-        scale = width**-0.5
-        rotate_q = [(table * scale).to(self.dtype)[:, None, None] for table in tables]  # (1 or B, 1, 1, T, h)
-        rotate_k = [table.to(self.dtype)[:, None] for table in tables]
-        if segments is None:
-            mask = torch.full((t, t), -torch.inf, device=place).triu(1).repeat(heads // key_heads, 1)
-        else:
-            mask = allowed(segments, torch.float32)[:, None, None].expand(b, key_heads, heads // key_heads, t, t)
-            mask = mask.reshape(b * key_heads, -1, t)
-        return Shape(b, t, heads, key_heads, width, rotate_q, rotate_k, mask)
+        c, place = self.config, self.decoder.norm.weight.device
+        width = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+        index = torch.arange(t, device=place)[None]
+        within = index if segments is None else positions(segments)
+        tables = self.decoder.rotary_emb(torch.empty(0, device=place), within if position_ids is None else position_ids)
+        start = (index - within).expand(b, t).to(torch.int32).contiguous()
+        cos, sin = (table.contiguous() for table in tables)
+        return Shape(b, t, c.num_attention_heads, c.num_key_value_heads, width, width**-0.5, cos, sin, start, self.dtype)
 
 
 def positions(segments):
@@ -267,8 +216,9 @@ def allowed(segments, dtype):
     Every token sees itself, so that no row of the softmax is empty.
     """
     t = segments.shape[1]
-    same = segments[:, :, None] == segments[:, None, :]
-    seen = same & torch.ones(t, t, dtype=torch.bool, device=segments.device).tril()
+    keys = torch.arange(t, device=segments.device)
+    start = keys - positions(segments)  # the first of its own segment
+    seen = (keys >= start[:, :, None]) & (keys <= keys[:, None])
     return torch.where(seen, 0.0, -torch.inf).to(dtype)
 
 

@@ -1,0 +1,87 @@
+"""The passes between the matrix products of a decoder layer, in torch: works everywhere, and is what kernels.py must equal.
+
+Notation as in decoder.py. "Working precision" is bfloat16 or float32; the residual stream, norms and attention scores are
+float32 in either, since small differences of large numbers count there.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def add_rms(x, extra, weight, eps):
+    """The residual stream and its norm.
+
+    x (M, D) float32; extra (M, D) in working precision to add, or None; weight (D,)
+    return  x + extra (M, D) float32; its norm times weight, in working precision; 1/rms (M, 1)
+    """
+    x = x if extra is None else x + extra
+    r = torch.rsqrt(x.square().mean(-1, keepdim=True).add_(eps))
+    return x, (x * r).mul_(weight).to(weight.dtype), r
+
+
+def rms_backward(dy, residual, x, r, weight):
+    """Gradient of the residual stream before the norm: the norm's own, plus what comes past it; float32, and as dy."""
+    unit, dunit = x * r, dy.float().mul_(weight)
+    along = (dunit * unit).mean(-1, keepdim=True)
+    dx = torch.addcmul(residual, dunit.addcmul_(unit, along, value=-1), r)
+    return dx, dx.to(dy.dtype)
+
+
+def swiglu(gate_up):
+    """gate_up (M, 2F) -> silu(gate) * up (M, F)."""
+    gate, up = gate_up.chunk(2, -1)
+    return F.silu(gate).mul_(up)
+
+
+def swiglu_backward(dinner, gate_up):
+    """(M, F) -> (M, 2F)"""
+    gate, up = gate_up.chunk(2, -1)
+    dgate_up = torch.empty_like(gate_up)
+    dgate, dup = dgate_up.chunk(2, -1)
+    torch.mul(dinner, F.silu(gate), out=dup)
+    torch.ops.aten.silu_backward.grad_input(dinner * up, gate, grad_input=dgate)
+    return dgate_up
+
+
+def split_heads(qkv, s):
+    """qkv (M, (H+2K)*h) -> rotated, scaled q (B*K, G*T, h), rotated k and v (B*K, T, h): a key head's queries together."""
+    heads = qkv.view(s.batch, s.tokens, -1, s.width).transpose(1, 2)  # (B, H+2K, T, h)
+    turned, value = heads.split([s.heads + s.key_heads, s.key_heads], 1)
+    turned = _turn(turned.float(), s.cos, s.sin)
+    q = (turned[:, : s.heads] * s.scale).to(qkv.dtype).reshape(s.batch * s.key_heads, -1, s.width)
+    shape = s.batch * s.key_heads, s.tokens, s.width
+    return q, turned[:, s.heads :].to(qkv.dtype).reshape(shape), value.reshape(shape)
+
+
+def join_heads(dq, dk, dv, s):
+    """The way back of `split_heads`, for gradients."""
+    dq, dk, dv = (d.view(s.batch, -1, s.tokens, s.width) for d in (dq, dk, dv))
+    turned = _turn(torch.cat([dq.float() * s.scale, dk.float()], 1), s.cos, -s.sin)
+    return torch.cat([turned.to(dv.dtype), dv], 1).transpose(1, 2).reshape(s.batch * s.tokens, -1)
+
+
+def _turn(x, cos, sin):
+    """Rotary embedding of x (B, heads, T, h) by cos and sin (B or 1, T, h)."""
+    low, high = x.chunk(2, -1)
+    return x * cos[:, None] + torch.cat([-high, low], -1) * sin[:, None]
+
+
+def softmax(scores, s):
+    """scores (B*K, G*T, T) float32 -> probabilities of the keys that each query may see, in working precision."""
+    return scores.add_(s.mask()).softmax(-1).to(s.dtype)
+
+
+def softmax_backward(dp, p, s):
+    """dp float32, p -> gradient of the scores, as p."""
+    return torch.ops.aten._softmax_backward_data(dp, p.float(), -1, dp.dtype).to(p.dtype)
+
+
+def exponentials(logits):
+    """logits (n, C) -> e^logits, in place, and its sum over C (n, 1) in float32.
+
+    A bfloat16 sum has 64 terms alone here (error below 1e-3): in float32 throughout it takes six times as long.
+    """
+    e = logits.exp_()
+    if e.dtype == torch.float32 or e.shape[1] % 64:
+        return e, e.sum(-1, keepdim=True, dtype=torch.float32)
+    return e, e.unflatten(-1, (64, -1)).sum(1).sum(-1, keepdim=True, dtype=torch.float32)
