@@ -82,7 +82,7 @@ class BilingualPretraining(Texts):
     korean_share: float = _p(0.7, "share of Korean tokens; the paper's 7:3", 0.0, 1.0)
     source_weights: dict = _p({}, "source: weight within its language; empty: as much of each as there is")
     english_anchor: float = _p(0.5, "share of English blocks that teach the base's own expectation, not the text", 0.0, 1.0)
-    training_tokens: int = _p(120_000, "tokens to train on; 0 is one epoch", 0)
+    training_tokens: int = _p(140_000, "tokens to train on; 0 is one epoch", 0)
     block_size: int = _p(256, "tokens a block", 8, 1 << 20)
     batch_size: int = _p(2, "blocks a step on one device", 1)
     accumulation: int = _p(1, "batches an update", 1)

@@ -97,8 +97,13 @@ class Learner(nn.Module):
 
 
 def collate(items):
-    """A batch of items, padded at the end to the longest: dict of (B, T) int64 tensors, row numbers and own lengths."""
-    width = max(len(item["input_ids"]) for item in items)
+    """A batch of items, padded at the end to the longest: dict of (B, T) int64 tensors, row numbers and own lengths.
+
+    Items of unequal lengths are padded to a multiple of 32: the library keeps a program for every size it has met, and
+    gigabytes of them were the most of stage 04's memory.
+    """
+    sizes = {len(item["input_ids"]) for item in items}
+    width = max(sizes) if len(sizes) == 1 else -(-max(sizes) // 32) * 32
 
     def column(name, pad):
         rows = [torch.as_tensor(item[name], dtype=torch.int64) for item in items]

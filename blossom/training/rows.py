@@ -78,11 +78,12 @@ class Table:
         where, states = soft
         with torch.no_grad():
             rows, columns = TILE[states.device.type]
-            expected = torch.empty(states.shape, dtype=torch.float32, device=states.device)
-            for h, e in zip(states.split(rows), expected.split(rows), strict=True):
+            padded = _padded(states)
+            expected = torch.empty(padded.shape, dtype=torch.float32, device=states.device)
+            for h, e in zip(padded.split(rows), expected.split(rows), strict=True):
                 s, gradient, _ = _exponentials(h, [(self.frozen, False)], columns)
                 e.copy_(gradient.div_(s))
-        return where, expected
+        return where, expected[: len(states)]
 
 
 class Loss(torch.autograd.Function):
@@ -90,7 +91,6 @@ class Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, targets, trained, table, learn, expected=None):
-        total, dhidden = hidden.new_zeros((), dtype=torch.float32), torch.empty_like(hidden)
         dtrained = torch.zeros_like(trained) if learn and trained is not None and trained.requires_grad else None
         weight = trained.detach().to(table.dtype) if trained is not None else None
         parts = [
@@ -101,10 +101,12 @@ class Loss(torch.autograd.Function):
         if expected is not None:
             chosen = chosen.float().index_put((expected[0],), expected[1])
             targets = targets.masked_fill(expected[0], -1)
-        for h, t, c, dh in zip(*(x.split(rows) for x in (hidden, targets, chosen, dhidden)), strict=True):
-            total += _tile_row(h, t, c, dh, dtrained, parts, table.first, columns)
-        ctx.save_for_backward(dhidden, dtrained)
-        return total
+        count, (hidden, targets, chosen) = len(hidden), (_padded(x) for x in (hidden, targets, chosen))
+        dhidden, losses = torch.empty_like(hidden), hidden.new_empty(len(hidden), dtype=torch.float32)
+        for h, t, c, dh, loss in zip(*(x.split(rows) for x in (hidden, targets, chosen, dhidden, losses)), strict=True):
+            loss.copy_(_tile_row(h, t, c, dh, dtrained, parts, table.first, columns))
+        ctx.save_for_backward(dhidden[:count], dtrained)
+        return losses[:count].sum()
 
     @staticmethod
     def backward(ctx, scale):
@@ -113,8 +115,8 @@ class Loss(torch.autograd.Function):
 
 
 def _tile_row(h, targets, chosen, dh, dtrained, parts, first, columns):
-    """Loss of some tokens h (n, D) whose targets have the rows `chosen` (n, D); writes their gradient into dh and adds
-    the trained rows' to dtrained.
+    """Losses (n,) of some tokens h (n, D) whose targets have the rows `chosen` (n, D); writes their gradient into dh and
+    adds the trained rows' to dtrained.
 
     With e = exp(logits) and s = their sum: loss = ln s - h . chosen; dh = (e @ W) / s - chosen. Dividing after the
     product saves a pass over e. No maximum is subtracted, since logits within (-60, 60) cannot overflow; where they
@@ -133,7 +135,13 @@ def _tile_row(h, targets, chosen, dh, dtrained, parts, first, columns):
         learnt = targets >= first
         dtrained.index_add_(0, targets[learnt] - first, h[learnt].to(dtrained.dtype), alpha=-1)
     logit = (h.float() * chosen).sum(-1)
-    return (s.log() + shift).sum() - logit.sum()
+    return (s.log() + shift).squeeze(1) - logit
+
+
+def _padded(x, multiple=64):
+    """x with rows of zeros up to a multiple: the library keeps a program for every size of product it has met, and a
+    batch's labelled tokens are rarely as many as another's. A token of zeros adds nothing to any gradient."""
+    return F.pad(x, (0, 0) * (x.dim() - 1) + (0, -len(x) % multiple))
 
 
 def _exponentials(h, parts, columns, shift=None):
