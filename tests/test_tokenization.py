@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blossom import tokenization
+from blossom.tokenization import encoding
 
 KOREAN = ["햄버거를 먹는 공룡", "온도를 설정합니다.", "GPU를 3개 씁니다"]
 
@@ -74,6 +75,47 @@ def test_a_special_token_in_a_text_is_text(byte_level):
 def test_the_bytes_of_the_tokens_are_the_text(byte_level, text):
     table = tokenization.token_bytes(byte_level)
     assert b"".join(table[i] for i in tokenization.encode(byte_level, [text])[0]) == text.encode()
+
+
+@pytest.fixture(scope="module")
+def quick(byte_level):
+    """A byte-level tokenizer with its engine."""
+    pytest.importorskip("gigatoken", reason="the engine is optional")
+    tokenizer = tokenization.load("tiny-byte-level")
+    assert tokenization.engine(tokenizer)
+    return tokenizer
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_the_engine_says_what_the_tokenizer_says(quick, text):
+    texts = [text, " " + text, f"<s>{text}<|im_end|>"]
+    assert tokenization.encode(quick, texts) == tokenization.encode(quick, texts, itself=True)
+
+
+def test_the_engine_is_made_for_large_texts_and_follows_the_tokenizer(monkeypatch):
+    pytest.importorskip("gigatoken", reason="the engine is optional")
+    tokenizer = tokenization.load("tiny-sentencepiece")
+    made = []
+    monkeypatch.setattr(encoding, "_made", lambda t: made.append(len(t)))
+    tokenization.encode(tokenizer, KOREAN)
+    assert made == []
+    lines = ["the cat sat"] * (encoding.LARGE // 10)
+    ids = tokenization.encode(tokenizer, lines)
+    tokenization.encode(tokenizer, KOREAN)
+    assert made == [500] and ids == tokenization.encode(tokenizer, lines, itself=True)
+    tokenizer.add_tokens(["공룡"])
+    tokenization.encode(tokenizer, lines)
+    assert made == [500, 501]
+
+
+def test_a_tokenizer_that_the_engine_does_not_read_spells_by_itself(byte_level):
+    pytest.importorskip("gigatoken", reason="the engine is optional")
+    tokenizer = tokenization.load("tiny-byte-level")
+    tokenizer.add_tokens(["공룡"])  # a symbol found before merging
+    assert tokenization.engine(tokenizer) is None
+    (ids,) = tokenization.encode(tokenizer, ["먹는 공룡"])
+    assert ids[-1] == len(tokenizer) - 1
 
 
 def test_readable_pieces_show_bytes_and_spaces(byte_level):

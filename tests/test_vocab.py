@@ -369,10 +369,9 @@ def test_sentencepiece_and_the_fast_tokenizer_agree_on_all_text(paper, real_file
     fast, slow = fast_and_slow(paper, tmp_path)
     lines = list(dict.fromkeys(texts_in(real_files)))
     assert len(lines) > 50_000
-    different = [
-        line for line, a, b in zip(lines, tokenization.encode(fast, lines), slow.encode(lines), strict=True) if a != b
-    ]
-    assert different == []
+    ids = tokenization.encode(fast, lines, itself=True)
+    assert [line for line, a, b in zip(lines, ids, slow.encode(lines), strict=True) if a != b] == []
+    assert tokenization.encode(fast, lines) == ids  # by the engine, where there is one
 
 
 def test_and_on_20000_made_up_strings(paper, tmp_path):
@@ -384,8 +383,10 @@ def test_and_on_20000_made_up_strings(paper, tmp_path):
     @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(some, min_size=100, max_size=100))
     def agree(texts):
-        assert tokenization.encode(fast, texts) == slow.encode(texts)
+        ids = slow.encode(texts)
+        assert tokenization.encode(fast, texts, itself=True) == ids == tokenization.encode(fast, texts)
 
+    tokenization.engine(fast)
     agree()
 
 
@@ -462,7 +463,7 @@ def test_a_base_like_gemma_is_merged_exactly(tmp_path):
     base = vocab.read_base(gemma_style(tmp_path))
     made = vocab.merge(base, vocab.train(base, vocab.count_runs(base, KOREAN, HANGUL), 50))
     fast, slow = fast_and_slow(made, tmp_path / "made")
-    lines = ["a  b", "    x", "\n\n\nhi", "<start_of_turn>먹는", " lead", *vocab.certificate.strange_lines(300), *KOREAN]
+    lines = ["a  b", "    x", "\n\n\nhi", "<start_of_turn>먹는", " lead", *tokenization.strange_lines(300), *KOREAN]
     assert tokenization.encode(fast, lines) == slow.encode(lines)
 
 

@@ -6,13 +6,12 @@ Everything is counted in bytes, characters and words, never in tokens of another
 from pathlib import Path
 
 from blossom import assets
+from blossom.tokenization.encoding import count_tokens, encode, engine, strange_lines
 from blossom.tokenization.spelling import (
     BYTE_PIECE,
     PAPERS_TABLE_1,
     byte_alphabet,
     cost,
-    count_tokens,
-    encode,
     fallback_ids,
     first_bytes,
     is_byte_level,
@@ -51,6 +50,7 @@ __all__ = [
     "cost",
     "count_tokens",
     "encode",
+    "engine",
     "fallback_ids",
     "first_bytes",
     "from_sentencepiece",
@@ -66,6 +66,7 @@ __all__ = [
     "shared_parts",
     "spell",
     "statistics",
+    "strange_lines",
     "token_bytes",
     "token_lengths",
     "weighted_fertility",

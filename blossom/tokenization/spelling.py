@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 from blossom import assets
+from blossom.tokenization.encoding import encode
 
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 PAPERS_TABLE_1 = {  # as printed; "_" and "▁" are a space
@@ -68,24 +69,6 @@ def is_whole(data):
 def fallback_ids(tokenizer):
     """Ids whose bytes are no whole characters: byte pieces from 0x80 up, and parts of characters in byte-level BPE."""
     return {i for i, data in enumerate(token_bytes(tokenizer)) if not is_whole(data)}
-
-
-def encode(tokenizer, lines):
-    """Ids of each line: list of lists, encoded in one batch on all cores.
-
-    No special tokens are added, and a line that spells one ("<s>") is read as the text it is.
-    """
-    backend = tokenizer.backend_tokenizer
-    before, backend.encode_special_tokens = backend.encode_special_tokens, True
-    try:
-        return [e.ids for e in backend.encode_batch_fast(list(lines), add_special_tokens=False)]
-    finally:
-        backend.encode_special_tokens = before
-
-
-def count_tokens(tokenizer, lines):
-    """Tokens of some lines together, without special tokens."""
-    return sum(map(len, encode(tokenizer, lines)))
 
 
 def statistics(tokenizer, lines):

@@ -57,6 +57,7 @@ class ByteLevelBase:
         self.name, self.tokenizer, self.proto = str(name), tokenizer, None
         self.size = max(tokenizer.get_vocab().values()) + 1
         self.vocabulary = set(tokenizer.get_vocab())
+        self._segments = {}
 
     def piece(self, text):
         """Text as a piece. Example: " 먹" -> "Ġë¨¹"."""
@@ -78,8 +79,10 @@ class ByteLevelBase:
         return [word for word, _ in self.tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
     def segment(self, piece):
-        """The base's own tokens for a piece, without what may stand beside it: list of pieces."""
-        return [token.value for token in self._model.tokenize(piece)]
+        """The base's own tokens for a piece, without what may stand beside it: tuple of pieces, remembered."""
+        if piece not in self._segments:
+            self._segments[piece] = tuple(token.value for token in self._model.tokenize(piece))
+        return self._segments[piece]
 
     tokens = segment
 
@@ -111,9 +114,10 @@ class SentencePieceBase:
         if folder_tokenizer:
             _take_added_tokens(self.proto, folder_tokenizer, self.name)
         self._like = folder_tokenizer or tokenization.from_sentencepiece(self.proto)
-        self.tokenizer = self._tokenizer(self.proto)
+        self.tokenizer = self._tokenizer(self.proto) if folder_tokenizer else self._like
         self.size = len(self.proto.pieces)
         self.vocabulary = {p.piece for p in self.proto.pieces}
+        self._segments = {}
 
     def piece(self, text):
         """Text as a piece. Example: " 먹" -> "▁먹"."""
@@ -139,7 +143,12 @@ class SentencePieceBase:
         return tokenization.normaliser(spec)
 
     def segment(self, piece):
-        """The base's own tokens for a piece; a character that it would spell in bytes stays a character."""
+        """The base's own tokens for a piece, remembered; a character that it would spell in bytes stays a character."""
+        if piece not in self._segments:
+            self._segments[piece] = tuple(self._units(piece))
+        return self._segments[piece]
+
+    def _units(self, piece):
         units, waiting = [], piece
         for token in self._model.tokenize(piece):
             if waiting.startswith(token.value):

@@ -1,7 +1,6 @@
 """The certificate: what was merged, and proof that the result is what it should be, measured on the saved files."""
 
 import hashlib
-import random
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
@@ -12,8 +11,6 @@ from blossom.vocab import pieces
 FILE = "certificate.json"
 WHEN = ("before", "after")
 PAGES = paths.ROOT / "blossom" / "pages"
-RANGES = ((0x20, 0x7F), (0xA0, 0x250), (0x370, 0x530), (0x5D0, 0x6F0), (0x900, 0xE80), (0x1100, 0x1200), (0x2000, 0x2400))
-RANGES += ((0x2581, 0x2582), (0x3000, 0x3200), (0x4E00, 0x5200), (0xAC00, 0xD7A4), (0xFF00, 0xFFF0), (0x1F300, 0x1F700))
 
 
 def certify(merged, folder, korean, english, scripts, policy, details, inputs=()):
@@ -30,8 +27,8 @@ def certify(merged, folder, korean, english, scripts, policy, details, inputs=()
     """
     base, folder = merged.base, Path(folder)
     tokenizer = tokenization.load(folder)
-    lines = [*korean, *english, *strange_lines(500)]
-    before, after = tokenization.encode(base.tokenizer, lines), tokenization.encode(tokenizer, lines)
+    lines = [*korean, *english, *tokenization.strange_lines(500)]
+    before, after = (tokenization.encode(t, lines, itself=True) for t in (base.tokenizer, tokenizer))
     ko, en = slice(0, len(korean)), slice(len(korean), len(korean) + len(english))
     vocabulary = tokenizer.get_vocab()
     merged_apart, cleaned_apart = _differences(folder, tokenizer, lines, after)
@@ -100,24 +97,13 @@ def not_made(base, tokenizer, new_pieces):
         model = tokenizer.backend_tokenizer.model
         made = {piece for piece, text in texts if [t.id for t in model.tokenize(base.piece(text))] == [ids[piece]]}
     else:
-        spelled = tokenization.encode(tokenizer, [text for _, text in texts])
+        spelled = tokenization.encode(tokenizer, [text for _, text in texts], itself=True)
         made = {
             piece
             for (piece, _), found in zip(texts, spelled, strict=True)
             if (found == [ids[piece]] if base.is_whole(piece) else ids[piece] in found)
         }
     return [piece for piece in new_pieces if piece not in made]
-
-
-def strange_lines(count, seed=0):
-    """Made-up lines of every common script, runs of spaces, digits and jamo among them: list of str, always the same."""
-    draw = random.Random(seed)
-
-    def word():
-        low, high = draw.choice(RANGES)
-        return "".join(chr(draw.randrange(low, high)) for _ in range(draw.randint(1, 6)))
-
-    return [draw.choice((" ", "", "  ", "\n")).join(word() for _ in range(draw.randint(1, 12))) for _ in range(count)]
 
 
 def _differs(a, b):

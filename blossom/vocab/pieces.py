@@ -25,7 +25,8 @@ def run_pattern(scripts):
             regex.compile(rf"\p{{Script={script}}}")
         except regex.error:
             raise ValueError(f"scripts: Unicode knows no script '{script}'; e.g. Hangul, Han, Thai, Cyrillic") from None
-    return regex.compile(" ?[" + "".join(rf"\p{{Script={script}}}" for script in scripts) + "]+")
+    used = "".join(rf"\p{{Script={s}}}[\p{{Script_Extensions={s}}}&&\p{{L}}]" for s in scripts)  # Kana: the shared ー too
+    return regex.compile(f" ?[{used}]+", regex.V1)
 
 
 def count_runs(base, lines, pattern):
