@@ -27,7 +27,12 @@ MERGES = {  # shown name -> peer, script, settings
     "ours, Hangul only": (OURS, "run_merge.py", {"scripts": ["Hangul"], "unreachable": "add"}),
     "Chinese-LLaMA-Alpaca's recipe": (RECIPE, "run_recipe.py", {}),
 }
-WAYS = {"ours": "fast tokenizer, batches", "loop": "SentencePiece, Python loop", "batch": "SentencePiece, own batch"}
+WAYS = {
+    "ours": "ours: tokenization.encode",
+    "hf": "HF tokenizers, one batch",
+    "loop": "SentencePiece, Python loop",
+    "batch": "SentencePiece, its own threads",
+}
 ROWS = {
     **{f"ours: {method}": (OURS, "run_rows.py", method) for method in ("random", "mean", "subword", "calibrated")},
     **{f"mergekit-tokensurgeon 0.1.5: {m}": ("mergekit", "run_tokensurgeon.py", m) for m in ("subword", "mean")},
@@ -111,29 +116,27 @@ def bench_merge(folder, arguments):
 
 
 def bench_encode(folder, arguments):
-    lines, size, some = json.loads((folder / "lines.json").read_text(encoding="utf-8")), 0, []
+    lines = json.loads((folder / "lines.json").read_text(encoding="utf-8"))
     step = max(1, sum(len(line.encode()) for line in lines) // arguments.encode_bytes)
     some = lines[::step]
     (folder / "some.json").write_text(json.dumps(some), encoding="utf-8")
-    size = sum(len(line.encode()) for line in some)
+    asked = {"out": str(folder / "ours,-all-scripts"), "lines": str(folder / "some.json")}
     found = {way: [] for way in WAYS}
-    out = str(folder / "ours,-all-scripts")
     for _ in range(arguments.repeats):
-        for way in WAYS:
-            asked = {"way": way, "out": out, "lines": str(folder / "some.json")}
-            found[way].append(attempt(f"encode: {WAYS[way]}", OURS, "run_encode.py", asked, arguments.prefix))
-    speed = {
-        way: median([r["megabytes_per_second"] for r in runs]) for way, runs in found.items() if isinstance(runs[0], dict)
-    }
-    rows = [
-        {
-            "encoding": name,
-            "MB/s": speed.get(way),
-            "times the loop": speed[way] / speed["loop"] if way in speed else found[way][0],
-        }
-        for way, name in WAYS.items()
-    ]
-    return f"{len(some):,} lines, {size / 1e6:.1f} MB", rows, found
+        for way, name in WAYS.items():
+            found[way].append(attempt(f"encode: {name}", OURS, "run_encode.py", asked | {"way": way}, arguments.prefix))
+    rows = [{"encoding": WAYS[way], **_speed(runs, found["loop"])} for way, runs in found.items()]
+    return f"{len(some):,} lines, {sum(len(line.encode()) for line in some) / 1e6:.1f} MB", rows, found
+
+
+def _speed(runs, loop):
+    """The medians of one way to encode, and how often it is as fast as SentencePiece's loop in the same round."""
+    if isinstance(runs[0], str):
+        return {"note": runs[0]}
+    speed = {unit: median([run[unit] for run in runs]) for unit in ("MB/s", "MB per core second")}
+    times = median([run["MB/s"] / other["MB/s"] for run, other in zip(runs, loop, strict=True)])
+    note = "" if runs[0]["engine"] is not False else "gigatoken is not installed or refuses: HF's batch"
+    return speed | {"times the loop": times, "note": note}
 
 
 def bench_rows(folder, arguments):
@@ -179,7 +182,7 @@ def filled(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--encode-bytes", type=int, default=4_000_000, help="about so much text is encoded")
+    parser.add_argument("--encode-bytes", type=int, default=12_000_000, help="about so much text is encoded")
     parser.add_argument("--parts", nargs="+", default=["merge", "encode", "rows"], choices=["merge", "encode", "rows"])
     parser.add_argument("--model", help="folder with the merged vocabulary; default: the laptop run's, made if missing")
     parser.add_argument("--base", help="the model it was made from; default: the laptop scale's")
@@ -193,7 +196,7 @@ def main():
             parts.append((f"Merge: {what}", filled(rows), ""))
         if "encode" in arguments.parts:
             size, rows, result["encode"] = bench_encode(folder, arguments)
-            parts.append((f"Encoding with the merged vocabulary: {size}", rows, ""))
+            parts.append((f"Encoding with the merged vocabulary: {size}", filled(rows), ""))
         if "rows" in arguments.parts:
             rows, result["rows"] = bench_rows(folder, arguments)
             parts.append(("Starting rows: bits per byte at step 0, held-out lines", filled(rows), ""))
