@@ -19,7 +19,7 @@ from pathlib import Path
 import common
 from common import OURS, Failed, measure, median
 
-from blossom import assets, corpus, params, paths
+from blossom import assets, corpus, params, paths, tokenization
 
 RECIPE = "chinese-llama-alpaca"
 MERGES = {  # shown name -> peer, script, settings
@@ -148,7 +148,8 @@ def bench_rows(folder, arguments):
     (folder / "korean.jsonl").write_text(
         "".join(json.dumps({"text": line}) + "\n" for line in text.korean), encoding="utf-8"
     )
-    (folder / "heldout.json").write_text(json.dumps(text.heldout()), encoding="utf-8")
+    few = {name: tokenization.first_bytes(lines, arguments.bits_bytes) for name, lines in text.heldout().items()}
+    (folder / "heldout.json").write_text(json.dumps(few), encoding="utf-8")
     asked = {"base": str(base), "merged": str(Path(model).resolve()), "calibration_lines": p.calibration_lines}
     asked |= {
         "text": str(folder / "korean.json"),
@@ -181,8 +182,9 @@ def filled(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="times each merge and each way to encode is measured")
     parser.add_argument("--encode-bytes", type=int, default=12_000_000, help="about so much text is encoded")
+    parser.add_argument("--bits-bytes", type=int, default=8_000, help="bits per byte are measured on so much of each text")
     parser.add_argument("--parts", nargs="+", default=["merge", "encode", "rows"], choices=["merge", "encode", "rows"])
     parser.add_argument("--model", help="folder with the merged vocabulary; default: the laptop run's, made if missing")
     parser.add_argument("--base", help="the model it was made from; default: the laptop scale's")
@@ -199,7 +201,13 @@ def main():
             parts.append((f"Encoding with the merged vocabulary: {size}", filled(rows), ""))
         if "rows" in arguments.parts:
             rows, result["rows"] = bench_rows(folder, arguments)
-            parts.append(("Starting rows: bits per byte at step 0, held-out lines", filled(rows), ""))
+            parts.append(
+                (
+                    f"Starting rows: bits per byte at step 0, {arguments.bits_bytes:,} bytes of each held-out text",
+                    filled(rows),
+                    "",
+                )
+            )
     common.report("vocab", "Vocabulary merging beside the peers", parts, result)
 
 
