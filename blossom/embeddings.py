@@ -91,13 +91,14 @@ def _alike(documents, batch_tokens):
     yield batch
 
 
-def calibrated_rows(old, rows, hidden, targets, rounds=3, prior=2.0):
+def calibrated_rows(old, rows, hidden, targets, rounds=3, prior=2.0, most=4096):
     """Starting rows that expect each new token as often as it comes.
 
     old      (V, D) base output table
     rows     (N, D) starting rows of new tokens V, V+1, ... (`subword_rows`)
     hidden   (M, D), targets (M,): of `contexts`, with `rows` in place
     prior    added to both counts: tokens that are not seen are not pushed to minus infinity
+    most     contexts, spread evenly, that the expectation is taken over (its cost); all of them count what is seen
     return   (N, D), dtype of `rows`
 
     A mean of subword rows scores a token by what it is made of, not by how common it is. The states h that a model
@@ -109,9 +110,10 @@ def calibrated_rows(old, rows, hidden, targets, rounds=3, prior=2.0):
     mean = hidden.mean(0)
     direction = mean / mean.square().sum()
     seen = torch.bincount(targets, minlength=len(old) + len(rows))[len(old) :].float()  # (N,)
-    rows, states = rows.float(), hidden.to(torch.bfloat16)
+    rows, states = rows.float(), hidden[:: -(-len(hidden) // most)].to(torch.bfloat16)
     for _ in range(rounds):
         table = torch.cat([old.float(), rows]).to(torch.bfloat16).T  # (D, V+N)
         expected = sum((h @ table).float().softmax(-1)[:, len(old) :].sum(0) for h in states.split(512))  # (N,)
+        expected *= len(hidden) / len(states)
         rows = rows + torch.log((seen + prior) / (expected + prior))[:, None] * direction
     return rows.to(old.dtype)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blossom import tokenization
-from blossom.tokenization import encoding
+from blossom.tokenization import encoding, morphemes
 
 KOREAN = ["햄버거를 먹는 공룡", "온도를 설정합니다.", "GPU를 3개 씁니다"]
 
@@ -141,6 +141,30 @@ def test_the_first_bytes_are_whole_lines():
 
 def test_merges_take_every_split_longest_left_part_first():
     assert tokenization.merges(["abc"], {"a", "b", "c", "ab", "bc", "abc"}) == [("ab", "c"), ("a", "bc")]
+
+
+def test_borders_of_tokens_are_places_in_the_text(byte_level, piece_level):
+    for tokenizer in (byte_level, piece_level):
+        (places,) = morphemes.token_borders(tokenizer, ["공룡"])
+        assert places == {1}  # each syllable is three byte tokens; the borders inside it lie at no character
+    (places,) = morphemes.token_borders(byte_level, ["the cat"])
+    pieces = byte_level.tokenize("the cat")
+    assert places == {p for n in range(1, len(pieces)) if (p := sum(map(len, pieces[:n]))) not in (3, 4)}
+
+
+def test_agreement_is_precision_and_recall():
+    assert list(morphemes.agreement([{1, 3}, set(), None], [{3}, {2}, {1}]).values()) == [0.5, 0.5, 2]
+    assert list(morphemes.agreement([set()], [set()]).values()) == [None, None, 1]
+
+
+def test_a_line_that_the_tokenizer_rewrites_has_no_borders(piece_level):
+    assert morphemes.token_borders(piece_level, ["a  b", "a b"])[0] is None
+
+
+def test_morphemes_of_table_1():
+    pytest.importorskip("kiwipiepy", reason="an extra")
+    assert morphemes.borders([KOREAN[0]]) == [{3, 6}]  # 햄버거+를 먹+는 공룡
+    assert morphemes.borders(["했다"]) == [{1}]  # 하 and 었 share the first syllable
 
 
 def test_no_words_is_an_error(byte_level):
