@@ -127,7 +127,8 @@ def budget(merged, order, asked, counts, sizes):
     counts  of `count_runs`, of the text to measure
     """
     base, whole = merged.base, merged.pieces
-    chosen = {n: (closure.kept(whole, order, n), closure.in_order(base, whole, asked, n)) for n in sizes}
+    made_of = closure.halves(base, whole)
+    chosen = {n: (closure.kept(whole, order, n), closure.in_order(base, whole, asked, n, made_of)) for n in sizes}
     tokens = {n: [closure.usage(base, part, counts).total() for part in parts] for n, parts in chosen.items()}
     return {n: {"most useful first": ours, "donor's order": naive} for n, (ours, naive) in tokens.items()}
 

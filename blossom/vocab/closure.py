@@ -40,18 +40,19 @@ def with_characters(base, pieces):
     return list(dict.fromkeys([*needed, *pieces]))
 
 
-def in_order(base, pieces, asked, size):
+def in_order(base, pieces, asked, size, made_of=None):
     """The first of the asked pieces, each with what it is made of, up to `size` in all: a naive budget to compare with.
 
-    pieces  closed, in rank order; `asked` in the donor's order
-    return  part of `pieces`, in rank order
+    pieces   closed, in rank order; `asked` in the donor's order
+    made_of  of `halves`, where it is known already
+    return   part of `pieces`, in rank order
     """
-    made_of, known, taken = halves(base, pieces), set(pieces), set()
+    made_of, known, taken = made_of or halves(base, pieces), set(pieces), set()
     for piece in asked:
         need, waiting = set(), [piece]
         while waiting:
             part = waiting.pop()
-            if part in known and part not in taken | need:
+            if part in known and part not in taken and part not in need:
                 need.add(part)
                 waiting += made_of[part]
         if len(taken) + len(need) > size:
