@@ -135,6 +135,8 @@ def test_foreign_names_and_american_life():
     (flag,) = asked("It costs 40 dollars.", "40달러입니다.", adaptation="ne_change")  # still in the Korean
     assert flag.found == "40달러"
     assert asked("It costs 40 dollars.", "4만 원입니다.", adaptation="ne_change") == []
+    (flag,) = asked("It is 2,540 miles long and costs $44.80.", "2,540마일입니다.")
+    assert flag.found == "2,540 miles, $44.80, 2,540마일"
     assert asked("On Monday I use Python and Excel.", "월요일에는 파이썬과 엑셀을 써요.") == []
     assert kinds("It stands in Berlin.", "베를린에 있습니다.") == []  # a name that only the answer has
 

@@ -203,6 +203,11 @@ def test_all_forms_of_rows_give_the_same_messages(tmp_path, name):
     assert examples[1].id == f"{name}:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
 
 
+def test_a_reviewers_note_is_read_under_both_names(tmp_path):
+    rows = [{"instruction": "a", "output": "b", name: "이름을 바꿈"} for name in ("note", "adaptation_note")]
+    assert [e.note for e in instructions.read(written(tmp_path, rows), "ko")] == ["이름을 바꿈"] * 2
+
+
 def test_text_is_composed_and_inner_lines_stay(tmp_path):
     row = {"instruction": "\u1112\u1161\u11ab", "input": "x\r\ny", "output": " 1. a\n\n2. b\n"}
     (example,) = instructions.read(written(tmp_path, [row]), "ko")

@@ -23,6 +23,7 @@ def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path)
     assert (rows[1]["reviewer"], rows[1]["note"]) == ("민지, 서준", "서준: 좋음")
     assert len(rows[1]["history"]) >= 1
     read = instructions.read(str(tmp_path / "ko.jsonl"), "ko")
+    assert [e.note for e in read] == ["이름을 바꿈", "서준: 좋음", ""]
     assert [(e.source_id, e.adaptation) for e in read] == [(a, "ne_change"), (b, "none"), (c, "topic_change")]
     assert [drafts.fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
 

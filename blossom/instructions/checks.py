@@ -52,12 +52,12 @@ ABROAD = (
     r"\b(?:IRS|401\(k\)|FDA|FBI|DMV|USPS|FAFSA|SAT|ACT|GED|Medicare|Medicaid|Social Security|Thanksgiving|Groundhog Day|"
     r"Super Bowl|Black Friday|Fourth of July|Memorial Day|Halloween|Congress|Senate|Supreme Court|Democrats?|Republicans?|"
     r"Electoral College|NFL|MLB|NBA|Craigslist|Venmo|Walmart|Walgreens|CVS|Home Depot|Fahrenheit|zip code|US|USA|U\.S\.|"
-    r"America(?:n|ns)?|United States|mph|dollars?|cents)\b|\$\d[\d,.]*|\d+ ?°F|\b911\b|"
-    r"(?:\d|\b(?:hundred|thousand|few|several|many|per|an?))[ -](?:feet|foot|miles?|pounds?|ounces?|gallons?|inch(?:es)?)\b"
+    r"America(?:n|ns)?|United States|mph|dollars?|cents)\b|\$\d(?:[\d,.]*\d)?|\d+ ?°F|\b911\b|"
+    r"(?:\d[\d,.]*|\b(?:hundred|thousand|few|several|many|per|an?))[ -](?:feet|foot|miles?|pounds?|ounces?|gallons?|inch(?:es)?)\b"
 )
 ABROAD_KOREAN = (
     r"국세청\(IRS\)|추수감사절|슈퍼볼|미식축구|블랙 ?프라이데이|선거인단|사회보장(?:번호|연금)|메디케어|"
-    r"[0-9][0-9,만천백 ]{0,12}달러|화씨|[0-9]+ ?마일|[0-9]+ ?파운드|[0-9]+ ?피트|갤런|온스|"
+    r"[0-9][0-9,만천백 ]{0,12}달러|화씨|[0-9][0-9,]* ?(?:마일|파운드|피트)|갤런|온스|"
     r"캘리포니아|텍사스|플로리다|뉴욕|시카고|보스턴|시애틀|오하이오|미시간|버지니아|콜로라도|애리조나|조지아주|"
     r"펜실베이니아|매사추세츠|워싱턴"
 )

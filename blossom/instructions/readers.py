@@ -23,6 +23,7 @@ class Example:
     where       file and line, for messages
     group       examples that say the same (a Korean row and the English one it comes from) share it
     adaptation  how a Korean row came from its English one: one of ADAPTATIONS, or "" when the source does not say
+    note        what was changed, in words
     """
 
     task: str
@@ -168,7 +169,7 @@ def _example(row, where, task):
     if adaptation and adaptation not in ADAPTATIONS:
         raise ValueError(f"{where}: adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
     identity = str(row.get("id") or Path(where.split(",")[0]).name + ":" + where.split()[-1])
-    note = row.get("adaptation_note") or ""
+    note = row.get("adaptation_note") or row.get("note") or ""  # the second is how reviewed sets spell it
     return Example(task, messages, identity, where, source or identity, row.get("category") or "", adaptation, source, note)
 
 

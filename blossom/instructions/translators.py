@@ -19,6 +19,18 @@ Translate what stands between <text> and </text> into Korean as a native speaker
 Reply with the translation alone."""
 
 
+def find(name, model=""):
+    """The translator of a name: `http...` is an OpenAI-compatible server asked for `model`, else a `Local` model.
+
+    Raises ValueError for a server without a model's name.
+    """
+    if not name.startswith(("http://", "https://")):
+        return Local(name)
+    if not model:
+        raise ValueError(f"translator_model: {name} must be asked for a model by name")
+    return Server(model, name)
+
+
 class Refused(Exception):
     """The service will not take this one text (too long, say); the others may pass."""
 
