@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blossom import instructions
-from blossom.instructions import changes, drafts, merging, review
+from blossom import instructions, paths
+from blossom.instructions import changes, checks, drafts, merging, review
 
 
 def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path):
@@ -65,6 +65,28 @@ def test_a_third_person_settles_conflicts(six, exported, tmp_path):
     by_name.write_text(json.dumps({six[2].id: "민지"}), encoding="utf-8")
     with pytest.raises(ValueError, match="'민지' cannot settle it: no two reviewers differ there"):
         merging.merge(six, files, adjudication=by_name)
+
+
+def test_a_folder_of_files_is_merged_with_what_settles_it(six, exported, tmp_path):
+    a = six[0].id
+    exported("민지", {a: {"fields": {"output": "하나"}}}), exported("서준", {a: {}})
+    assert merging.merge_folder(six, tmp_path).unsettled == [a]
+    (tmp_path / "settled.json").write_text(json.dumps({a: "민지"}), encoding="utf-8")
+    assert merging.merge_folder(six, tmp_path).rows[a].fields["output"] == "하나"
+
+
+def test_the_review_that_ships_shows_each_step():
+    folder = paths.ROOT / "data" / "review"
+    pairs = drafts.read(folder / "drafts.jsonl")
+    english = {e.id: drafts.fields(e) for e in instructions.read("authored-en", "en")}
+    assert all(d.english == english[d.id] for d in pairs)
+    found = checks.counts([checks.flags(d.english, d.korean, d.cut) for d in pairs])
+    assert all(found[k] for k in ("left_in_english", "cut_off", "broken_format", "translationese", "foreign_life"))
+    merged = merging.merge_folder(pairs, folder)
+    assert len(merged.rows) == len(pairs) == 8 and list(merged.conflicts) == ["en-b-042"] and merged.doubled == 2
+    authored = {k.source_id: drafts.fields(k) for k in instructions.read("authored-ko", "ko")}
+    assert all(v.fields == authored[i] for i, v in merged.rows.items())
+    assert {r["category"] for r in changes.table2(merged)} == {"NE change", "topic change"}
 
 
 def test_of_one_reviewers_two_files_the_later_row_counts(six, exported):

@@ -6,6 +6,7 @@ import pytest
 
 from blossom import instructions
 from blossom.instructions import drafts, translating, translators
+from tests.server import free_port, save_tiny_model, served
 
 
 class Service:
@@ -110,6 +111,46 @@ def test_a_run_killed_while_writing_loses_only_that_line(service, server, exampl
     told = translating.translate(examples, server, store, requests=100)
     assert len(service.answered) == 15 and all(json.loads(line) for line in store.read_text(encoding="utf-8").splitlines())
     assert all(d.korean["output"] for d in told)
+
+
+def test_a_real_server_that_dies_half_way_is_continued(examples, tmp_path):
+    """`transformers serve`, killed after the third of 14 replies and started again at the same address."""
+    save_tiny_model(tmp_path / "model")
+    port, store, log = free_port(), tmp_path / "replies.jsonl", tmp_path / "log"
+    translator = translators.find(f"http://127.0.0.1:{port}/v1", str(tmp_path / "model"))
+    translator = translators.Server(translator.name, f"http://127.0.0.1:{port}/v1", max_tokens=4, parallel=1, retries=0)
+
+    class Dying:
+        """The translator, whose server is killed before the fourth request."""
+
+        name, parallel, context, settings = translator.name, 1, translator.context, translator.settings
+        asked = 0
+
+        def __call__(self, text, context):
+            self.asked += 1
+            if self.asked == 4:
+                server.kill()
+                server.wait(20)
+            return translator(text, context)
+
+    stopped = pytest.raises(RuntimeError, match="stopped after 3 of 14 requests")
+    with served(tmp_path / "model", port, log) as server, stopped:
+        translating.translate(examples, Dying(), store, requests=100)
+    kept = store.read_text(encoding="utf-8").splitlines()
+    assert len(kept) == 3 and translating.plan(examples, translator, store)["requests"] == 11
+    with served(tmp_path / "model", port, log):
+        translating.translate(examples, translator, store, requests=100)
+    whole = store.read_text(encoding="utf-8").splitlines()
+    assert whole[:3] == kept and len(whole) == 14
+    assert all(json.loads(line)["cut"] and json.loads(line)["model"] == translator.name for line in whole)
+
+
+def test_a_translator_is_found_by_its_name(translation_model):
+    server = translators.find("http://127.0.0.1:9/v1", "gpt")
+    assert isinstance(server, translators.Server) and server.name == "gpt"
+    assert isinstance(translators.find(str(translation_model)), translators.Local)
+    with pytest.raises(ValueError, match="translator_model: https://api.example/v1 must be asked for a model by name"):
+        translators.find("https://api.example/v1")
 
 
 def test_the_budget_of_requests_is_kept(service, server, examples, tmp_path, capsys):

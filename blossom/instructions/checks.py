@@ -53,7 +53,8 @@ ABROAD = (
     r"Super Bowl|Black Friday|Fourth of July|Memorial Day|Halloween|Congress|Senate|Supreme Court|Democrats?|Republicans?|"
     r"Electoral College|NFL|MLB|NBA|Craigslist|Venmo|Walmart|Walgreens|CVS|Home Depot|Fahrenheit|zip code|US|USA|U\.S\.|"
     r"America(?:n|ns)?|United States|mph|dollars?|cents)\b|\$\d(?:[\d,.]*\d)?|\d+ ?°F|\b911\b|"
-    r"(?:\d[\d,.]*|\b(?:hundred|thousand|few|several|many|per|an?))[ -](?:feet|foot|miles?|pounds?|ounces?|gallons?|inch(?:es)?)\b"
+    r"(?:\d[\d,.]*|\b(?:hundred|thousand|few|several|many|per|an?))"
+    r"[ -](?:feet|foot|miles?|pounds?|ounces?|gallons?|inch(?:es)?)\b"
 )
 ABROAD_KOREAN = (
     r"국세청\(IRS\)|추수감사절|슈퍼볼|미식축구|블랙 ?프라이데이|선거인단|사회보장(?:번호|연금)|메디케어|"

@@ -3,11 +3,14 @@
 import json
 import unicodedata
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from blossom import paths
 from blossom.instructions.drafts import row
 from blossom.instructions.readers import ADAPTATIONS
 from blossom.instructions.review import FORMAT, digest
+
+SETTLED = "settled.json"
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,13 @@ def merge(drafts, files, policy="ask", adjudication=None):
         elif policy != "drop":
             merged.unsettled.append(i)
     return merged
+
+
+def merge_folder(drafts, folder, policy="ask"):
+    """`merge` of every .json file in a folder; `settled.json`, where there is one, is the adjudication."""
+    files = sorted(Path(folder).glob("*.json"))
+    settled = [f for f in files if f.name == SETTLED]
+    return merge(drafts, [f for f in files if f.name != SETTLED], policy, *settled)
 
 
 def _joined(versions):
