@@ -384,9 +384,12 @@ def test_the_table_counts_reasons_and_languages():
         example("안녕?", "안녕하세요", "ko", "b"),
         example("Hi?", "print(1)", "en", "c"),
     ]
-    kept, removed = instructions.clean(examples, {}, "newline", tokenizer("tiny-byte-level"), 500)
-    row = instructions.table(examples, kept, removed)["ko"]
+    form = ("newline", tokenizer("tiny-byte-level"), 500)
+    kept, removed = instructions.clean(examples, {}, *form)
+    row = instructions.table(examples, kept, removed, *form)["ko"]
     assert (row["examples"], row["kept"], row["instruction in ko"]) == (2, 2, 2)
+    size = sorted(len(instructions.encode("newline", e.messages, form[1])[0]) for e in examples[:2])
+    assert (row["tokens, median"], row["tokens, longest"], row["tokens allowed"]) == (sum(size) // 2, size[-1], 500)
     assert (row["output in en"], row["output in ko"], row["output in other"]) == (1, 1, 0)
     assert [e.id for e in instructions.strangers(examples)] == ["a"]
     assert instructions.language_of("これは日本語です") == instructions.language_of("123") == "other"

@@ -47,10 +47,11 @@ def clean(examples, evaluation, template, tokenizer, sequence_length, near=0.8):
     return [e for e, n in zip(kept, size, strict=True) if n <= sequence_length], removed
 
 
-def table(examples, kept, removed):
+def table(examples, kept, removed, template, tokenizer, sequence_length):
     """Rows of the table that is read before training: what was found, a column a task.
 
-    return  dict task -> dict of counts: examples, each reason of removal, kept, turns, and fields by language
+    return  dict task -> dict of counts: examples, each reason of removal, kept, turns, fields by language, and how many
+            tokens an example has (median, 95th percentile, longest; before removal) beside the most that are allowed
     """
     result = {}
     for task in dict.fromkeys(e.task for e in examples):
@@ -63,7 +64,10 @@ def table(examples, kept, removed):
         for name, text in (("instruction", lambda e: e.prompt), ("output", lambda e: e.output)):
             for language in ("ko", "en", "other"):
                 row[f"{name} in {language}"] = sum(language_of(text(e)) == language for e in own)
-        result[task] = row
+        size = [len(encode(template, e.messages, tokenizer)[0]) for e in own]
+        points = {"median": 50, "95 %": 95, "longest": 100}
+        row |= {f"tokens, {name}": int(np.percentile(size, point)) for name, point in points.items()}
+        result[task] = row | {"tokens allowed": sequence_length}
     return result
 
 
