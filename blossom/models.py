@@ -4,6 +4,7 @@ A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus 
 tokenizer the weights belong to. `load` refuses a folder whose tokenizer is another one.
 """
 
+import itertools
 import math
 import warnings
 from pathlib import Path
@@ -175,8 +176,8 @@ def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
     start, longest = start_token(tokenizer), min(model.config.max_position_embeddings, 2048) - 1
     encoded = tokenizer(list(lines), add_special_tokens=False).input_ids
     documents = [[start, *ids[i : i + longest]] for ids in encoded for i in range(0, len(ids), longest)]
-    documents.sort(key=len)  # equal lengths together: little padding
-    nats = sum(_nats(causal, batch) for batch in _batches(documents, batch_tokens))
+    documents.sort(key=len)
+    nats = sum(_nats(causal, *batch) for batch in _batches(documents, batch_tokens))
     model.train(was_training)
     return nats / math.log(2) / corpus.utf8_bytes(lines)
 
@@ -187,27 +188,24 @@ def measure(model, tokenizer, texts):
 
 
 def _batches(documents, batch_tokens):
-    """Groups of a length-sorted list whose padded size is at most `batch_tokens` (one document at least)."""
-    batch = []
-    for document in documents:
-        if batch and (len(batch) + 1) * len(document) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(document)
-    if batch:
-        yield batch
+    """Groups of documents of like length, with the length to pad them to, at most `batch_tokens` in all (one document at
+    least). Few different sizes: on CPU every new size of a product costs a compilation."""
+    for width, alike in itertools.groupby(documents, lambda d: -(-(len(d) - 1) // 32) * 32 + 1):
+        alike = list(alike)
+        count = max(1, batch_tokens // width)
+        yield from ((width, alike[i : i + count]) for i in range(0, len(alike), count))
 
 
-def _nats(causal, documents, chunk=512):
+def _nats(causal, width, documents, chunk=512):
     """Sum of -ln p over a batch of documents, their first tokens given. Pads stand at the end, where causal attention
     keeps them from every real token, so no mask is needed; logits are made for real tokens alone, `chunk` at a time."""
     place = causal.get_input_embeddings().weight.device
-    width = len(documents[-1])
     ids = torch.tensor([d + [0] * (width - len(d)) for d in documents], device=place)  # (B, T)
     length = torch.tensor([len(d) for d in documents], device=place)
     real = torch.arange(1, width, device=place) < length[:, None]  # (B, T-1): is there a token to predict?
     hidden = causal.get_decoder()(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[real]  # (N, D)
-    targets, head = ids[:, 1:][real], causal.get_output_embeddings()
+    targets, head, over = ids[:, 1:][real], causal.get_output_embeddings(), -len(hidden) % 64
+    hidden, targets = F.pad(hidden, (0, 0, 0, over)), F.pad(targets, (0, over), value=-100)  # -100: not counted
     pieces = zip(hidden.split(chunk), targets.split(chunk), strict=True)
     return sum(F.cross_entropy(head(h).float(), t, reduction="sum").item() for h, t in pieces)
 
