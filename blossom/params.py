@@ -139,13 +139,19 @@ class KoreanLimaSFT(Texts):
 
 
 @dataclass(frozen=True)
-class BenchmarkEval(Common):
+class BenchmarkEval(Texts):
     recipe: str = _p("blossom-bi-biSFT", "the recipe whose model is scored")
+    beside: list = _p(
+        ["parents"], "scored too: parents (what it comes from), recipes, names of comparators.yaml, ids, folders"
+    )
     benchmarks: str = _p("authored", "'authored' mini-sets, 'hub' for the public sets, or a folder of their files")
     tasks: list = _p(["table6"], "table6 (the paper's eight), paper-x (the other paper's three), or names of tasks")
+    probes: list = _p(["josa", "consistency", "paper-x", "answers", "translation"], "measured beside, outside the average")
     items: int = _p(0, "items a task; 0 takes all", 0)
+    written_items: int = _p(8, "items of a task whose answers are written; 0 takes `items`", 0)
     shots: int = _p(0, "examples in the prompt; the paper's is zero-shot", 0, 64)
-    scoring_tokens: int = _p(768, "tokens a forward pass; a longer item still goes in one", 64)
+    overlap_words: int = _p(8, "words in a row that must not occur in the training text", 2, 50)
+    scoring_tokens: int = _p(0, "tokens a forward pass, 0 fits them to the memory; a longer item still goes in one", 0)
     precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
 
 

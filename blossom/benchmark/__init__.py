@@ -1,19 +1,28 @@
-"""Benchmarks: table 6's eight tasks and paper X's, as lm-eval tasks on authored, public or hub data; stage 05."""
+"""Benchmarks: table 6's eight tasks, paper X's, and further measurements, as lm-eval tasks on authored or public data."""
 
-from blossom.benchmark.data import read
+from blossom.benchmark.comparing import consistency, differences
+from blossom.benchmark.contamination import overlap
+from blossom.benchmark.data import SOURCES, read
 from blossom.benchmark.evaluation import average, describe, evaluate, plan
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, papers
-from blossom.benchmark.sources import SOURCES
-from blossom.benchmark.suite import PAPER, Prepared, names, prepare
+from blossom.benchmark.several import comparators, resolve, score
+from blossom.benchmark.suite import GROUPS, PAPER, Prepared, names, prepare
+from blossom.benchmark.tables import josa_table, table6, table_x, wilson
 
 __all__ = [
+    "GROUPS",
     "PAPER",
     "SOURCES",
     "Prepared",
     "average",
+    "comparators",
+    "consistency",
     "describe",
+    "differences",
     "evaluate",
+    "josa_table",
     "names",
+    "overlap",
     "paper_model",
     "paper_table6",
     "paper_x_tables",
@@ -21,4 +30,9 @@ __all__ = [
     "plan",
     "prepare",
     "read",
+    "resolve",
+    "score",
+    "table6",
+    "table_x",
+    "wilson",
 ]

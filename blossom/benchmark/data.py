@@ -5,8 +5,11 @@ import json
 from pathlib import Path
 
 from blossom import paths
-from blossom.benchmark.sources import SOURCES, BadRecord
+from blossom.benchmark.probes import PROBES
+from blossom.benchmark.records import BadRecord
+from blossom.benchmark.sources import SOURCES as PAPERS
 
+SOURCES = PAPERS | PROBES
 AUTHORED = paths.ROOT / "data" / "benchmarks"
 
 
@@ -16,19 +19,21 @@ def read(task, benchmarks="authored", training=False):
     task        a key of SOURCES
     benchmarks  "authored" (the mini-sets in data/benchmarks), "hub", or a folder of the public files
     training    the training rows instead, for few-shot examples
-    return      (rows, origin): dicts with `id`, the task's columns and integer `label`; the file (its place below the
-                repository or the folder's parent) or hub id read
+    return      (rows, origin): dicts with `id`, the task's columns and, where a choice is right, its number as `label`;
+                the file (its place below the repository or the folder's parent) or hub id read
 
     Raises ValueError naming file, line, column and what was expected; a folder without the task's file; no network.
     """
     source = SOURCES[task]
+    if not source.hub:
+        benchmarks = "authored"
     if benchmarks == "hub":
         name, config, split = source.hub
         return from_records(task, _hub(name, config, "train" if training else split), f"hub:{name}"), f"hub:{name}"
     folder = AUTHORED if benchmarks == "authored" else Path(benchmarks).expanduser()
     folder = folder if folder.is_absolute() else paths.ROOT / folder
     file = _find(task, folder, source.train if training else source.files, training)
-    return from_records(task, _records(file, source.quoted), str(file)), str(file.relative_to(_base(folder)))
+    return from_records(task, _records(file, source), str(file)), str(file.relative_to(_base(folder)))
 
 
 def _base(folder):
@@ -67,7 +72,7 @@ def _find(task, folder, patterns, training):
     raise ValueError(f"benchmarks: {folder}: no {what} of {task}; looked for {', '.join(patterns) or 'none: it has none'}")
 
 
-def _records(file, quoted):
+def _records(file, source):
     """(place, record) of each record in a .json, .jsonl or tab-separated file."""
     text = _utf8(file)
     if file.suffix == ".json":
@@ -86,13 +91,13 @@ def _records(file, quoted):
                 except ValueError as error:
                     raise ValueError(f"{file}, line {n}: not valid JSON ({error})") from None
     else:
-        yield from _tab_separated(file, text, quoted)
+        yield from _tab_separated(file, text, source)
 
 
-def _tab_separated(file, text, quoted):
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+def _tab_separated(file, text, source):
+    quoting = csv.QUOTE_MINIMAL if source.quoted else csv.QUOTE_NONE
     lines = csv.reader((line + "\n" for line in text.split("\n")), delimiter="\t", quoting=quoting)
-    header = next(lines, None)
+    header = list(source.names) or next(lines, None)
     for values in lines:
         if values and len(values) != len(header):
             raise ValueError(f"{file}, line {lines.line_num}: expected {len(header)} columns, found {len(values)}")

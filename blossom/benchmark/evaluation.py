@@ -7,23 +7,25 @@ import time
 import numpy as np
 import torch
 
+from blossom.benchmark import statistics
 from blossom.benchmark.suite import PAPER
 
 
-def plan(model, tokenizer, prepared, tokens=768):
+def plan(model, tokenizer, prepared, tokens=0):
     """What scoring will take, from counting tokens and timing one forward pass.
 
     return  dict: items, lm_eval_tokens (every choice with its context), tokens (shared ones once), seconds, gigabytes
-            (weights and the largest logits); tasks by generation are not in tokens and seconds
+            (weights and the largest logits), written (tokens to write at most: they come on top of seconds)
     """
     from blossom.benchmark.scoring import SharedPrefixLM, tree_logits
 
     lm = SharedPrefixLM(model, tokenizer, tokens)
-    plain = shared = 0
-    for p in (p for p in prepared if not p.generates):
-        with contextlib.redirect_stderr(io.StringIO()):
-            p.task.build_all_requests(rank=0, world_size=1)
-        before, after, tree = lm.count(p.task.instances)
+    plain = shared = written = 0
+    for p in prepared:
+        if p.generates:
+            written += len(p.rows) * p.task.config.generation_kwargs["max_gen_toks"]
+            continue
+        before, after, tree = _counted(lm, p)
         plain, shared = plain + before, shared + after
     seconds = 0.0
     if shared:
@@ -32,10 +34,17 @@ def plan(model, tokenizer, prepared, tokens=768):
             tree_logits(model, tree, [len(tree.ids) - 1])
         seconds = (time.time() - started) / len(tree.ids) * shared
     weights = sum(w.numel() * w.element_size() for w in model.parameters())
-    logits = tokens * model.get_input_embeddings().weight.shape[0] * (model.dtype.itemsize + 4)
+    logits = lm.tokens * model.get_input_embeddings().weight.shape[0] * (model.dtype.itemsize + 4)
     items = sum(len(p.rows) for p in prepared)
-    sizes = {"items": items, "lm_eval_tokens": plain, "tokens": shared}
+    sizes = {"items": items, "lm_eval_tokens": plain, "tokens": shared, "written": written}
     return sizes | {"seconds": round(seconds, 1), "gigabytes": round((weights + logits) / 1e9, 2)}
+
+
+def _counted(lm, p):
+    """(tokens lm-eval would read, tokens read here, the first tree) of a task whose answers are chosen."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        p.task.build_all_requests(rank=0, world_size=1)
+    return lm.count(p.task.instances)
 
 
 def average(scores):
@@ -44,17 +53,19 @@ def average(scores):
     return float(np.mean(own))
 
 
-def evaluate(model, tokenizer, prepared, tokens=768, show=print):
+def evaluate(model, tokenizer, prepared, tokens=0, show=print, done=lambda p, score, items: None):
     """A model's scores on prepared tasks.
 
     model, tokenizer  as `models.load` gives them
-    tokens            most tokens of one forward pass
+    tokens            most tokens of one forward pass; 0 fits them to the memory
     show              called with a line for each finished task
+    done              called with each task as soon as it is scored, so that what is finished can be kept
     return            (scores, items): {task: score} as metrics.json has it, and one dict an item
 
     A score holds `metric` and its value `score` (0 to 1), `stderr`, `items`, `majority_share`, `constant` (the most that
     one constant answer gets in this metric), `shots`, `version`, `prompt_hash`, `origin`, `truncated` (items cut on the
-    left), `seconds`, and every other metric by its name.
+    left), `signature` (of BLEU and chrF), `tokens` and `lm_eval_tokens` (read here, and by lm-eval for the same), `seconds`,
+    and every other metric by its name.
     """
     from blossom.benchmark.scoring import SharedPrefixLM
 
@@ -63,11 +74,14 @@ def evaluate(model, tokenizer, prepared, tokens=768, show=print):
     for p in prepared:
         lm.truncated.clear()
         started = time.time()
+        plain, shared, _ = (0, 0, None) if p.generates else _counted(lm, p)
         values, samples = _run(lm, p.task)
         own = [_item(p, row, sample, lm.truncated) for row, sample in zip(p.rows, samples, strict=True)]
-        scores[p.name] = _score(p, values, own) | {"seconds": round(time.time() - started, 2)}
+        seconds = round(time.time() - started, 2)
+        scores[p.name] = _score(p, values, own) | {"tokens": shared, "lm_eval_tokens": plain, "seconds": seconds}
         items += own
-        show(f"{p.name:18s} {describe(scores[p.name])}  {scores[p.name]['seconds']:.1f} s")
+        done(p, scores[p.name], own)
+        show(f"{p.name:18s} {describe(scores[p.name])}  {seconds:.1f} s")
     return scores, items
 
 
@@ -93,43 +107,46 @@ def _run(lm, task):
 
 def _item(p, row, sample, truncated):
     """What is kept of one item: its label, the choice and the choices' log-likelihoods (nats), or the written answer."""
-    item = {"task": p.name, "id": row["id"], "label": row["label"], "truncated": sample["arguments"][0][0] in truncated}
+    item = {"task": p.name, "id": row["id"], "truncated": sample["arguments"][0][0] in truncated}
+    if "label" in row:
+        item["label"] = row["label"]
     if p.generates:
         item["answer"] = sample["filtered_resps"][0]
     else:
         item["loglikelihoods"] = [float(likelihood) for likelihood, _ in sample["filtered_resps"]]
         item["choice"] = int(np.argmax(item["loglikelihoods"]))
-    return item | {name: float(sample[name]) for name in sample["metrics"] if not isinstance(sample[name], tuple)}
+    if "bleu" in sample:
+        item["reference"] = sample["bleu"][0]
+    return item | {name: float(sample[name]) for name in sample["metrics"] if np.isscalar(sample[name])}
 
 
 def _score(p, values, items):
     metric = p.settings["score"]
-    pairs = [(i["label"], i["choice"]) for i in items] if not p.generates else []
     return {
         "metric": metric,
         "score": values[metric],
-        "stderr": _stderr(p, metric, pairs, items),
+        "stderr": _stderr(p, metric, items),
         "items": len(items),
         "majority_share": p.majority_share,
-        "constant": _constant(p, metric) if pairs else None,
+        "constant": None if p.generates else _constant(p, metric),
         "shots": p.shots,
         "version": str(p.settings["version"]),
         "prompt_hash": p.prompt_hash,
         "origin": p.origin,
         "truncated": sum(i["truncated"] for i in items),
+        **({"signature": statistics.signature(metric)} if metric in statistics.WRITTEN else {}),
         **{name: value for name, value in values.items() if name != metric},
     }
 
 
-def _stderr(p, metric, pairs, items):
-    """Standard error: of a mean over items as lm-eval's, of F1 by a bootstrap of 1,000 draws of the items."""
+def _stderr(p, metric, items):
+    """Standard error: of a mean over items as lm-eval's, of F1 and BLEU by a bootstrap of 1,000 draws of the items."""
     if len(items) < 2:
         return 0.0
     if metric in items[0]:
         return float(np.std([i[metric] for i in items], ddof=1) / np.sqrt(len(items)))
-    draws = np.random.default_rng(0).integers(0, len(pairs), (1000, len(pairs)))
-    pairs = np.array(pairs)[draws]  # (1000, items, 2)
-    return float(np.std(f1(pairs[..., 0], pairs[..., 1], _is_macro(p)), ddof=1))
+    scores = statistics.statistic(metric, items, p.is_macro)(statistics.draws(len(items), 1000))
+    return float(np.std(scores, ddof=1))
 
 
 def _constant(p, metric):
@@ -137,24 +154,4 @@ def _constant(p, metric):
     if metric != "f1":
         return p.majority_share
     labels = np.array([row["label"] for row in p.rows])
-    return max(float(f1(labels, np.full_like(labels, c), _is_macro(p))) for c in set(labels.tolist()))
-
-
-def _is_macro(p):
-    return p.task.aggregation()["f1"].__name__ == "macro_f1"
-
-
-def f1(right, chosen, macro):
-    """F1 over the last axis, many draws at once; equals scikit-learn's.
-
-    right, chosen  (..., N) integer labels
-    macro          mean of the F1 of every label that occurs in either; else the F1 of label 1
-    return         (...) floats
-    """
-    labels = range(int(max(right.max(), chosen.max())) + 1) if macro else [1]
-    scores = []
-    for label in labels:
-        both = ((right == label) & (chosen == label)).sum(-1)
-        either = (right == label).sum(-1) + (chosen == label).sum(-1)
-        scores.append(np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan if macro else 0.0))
-    return np.nanmean(scores, axis=0)
+    return max(float(statistics.f1(labels, np.full_like(labels, c), p.is_macro)) for c in set(labels.tolist()))

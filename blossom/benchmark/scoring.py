@@ -17,8 +17,11 @@ import logging
 import sys
 import warnings
 
+import psutil
 import torch
 from tqdm import tqdm
+
+from blossom import models
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -31,12 +34,14 @@ class SharedPrefixLM(HFLM):
     """An lm-eval model made of a loaded one; only the way log-likelihoods are computed differs from HFLM.
 
     model, tokenizer  a causal language model in eval mode and its tokenizer
-    tokens            most tokens of one forward pass; a single longer item still goes in one
+    tokens            most tokens of one forward pass, 0 fits them to the memory; a single longer item still goes in one
     truncated         contexts that were cut on the left because they did not fit the model, as lm-eval cuts them
     """
 
-    def __init__(self, model, tokenizer, tokens=768):
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=max(1, tokens // 64))
+    def __init__(self, model, tokenizer, tokens=0):
+        tokens = tokens or fitting_tokens(model)
+        start = models.start_token(tokenizer)  # what a choice without a context is read after
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=max(1, tokens // 64), prefix_token_id=start)
         self.tokens, self.truncated = tokens, set()
         self.shares = _takes_trees(model)
         self.stream = sys.stderr  # lm-eval's own bars are silenced later
@@ -65,10 +70,15 @@ class SharedPrefixLM(HFLM):
 
     def count(self, requests):
         """(tokens lm-eval would read, tokens read here, the first tree) for lm-eval's requests of one task."""
-        pairs = [self._encode_pair(*request.args) for request in requests]
+        pairs = [
+            self._encode_pair(*request.args) if request.args[0] else self._start(request.args[1]) for request in requests
+        ]
         read = [(before + after)[-(self.max_length + 1) :][:-1] for before, after in pairs]
         grown = list(trees(read, self.tokens if self.shares else 1))
         return sum(map(len, read)), sum(len(tree.ids) for tree in grown), grown[0]
+
+    def _start(self, choice):
+        return [self.prefix_token_id], self.tok_encode(choice, add_special_tokens=False)
 
     @torch.no_grad()
     def _score(self, tree, choices):
@@ -93,6 +103,20 @@ class SharedPrefixLM(HFLM):
             if len(self.tok_encode(context)) > room:
                 self.truncated.add(context)
         return super().generate_until(requests, disable_tqdm)
+
+
+def fitting_tokens(model, share=0.25, most=8192):
+    """Tokens of a forward pass whose logits, in the model's dtype and in float32, take at most a quarter of the free memory.
+
+    A processor gains nothing from more than 768: there the tree's mask is what grows.
+    """
+    place = model.get_input_embeddings().weight
+    if place.is_cuda:
+        free = torch.cuda.mem_get_info(place.device)[0]
+    else:
+        free, most = psutil.virtual_memory().available, 768
+    fitting = int(free * share) // (place.shape[0] * (model.dtype.itemsize + 4))
+    return max(64, min(most, fitting))
 
 
 class Tree:

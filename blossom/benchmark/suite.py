@@ -11,12 +11,18 @@ import numpy as np
 import yaml
 
 from blossom import paths
-from blossom.benchmark import data
-from blossom.benchmark.sources import SOURCES
+from blossom.benchmark import data, josa
+from blossom.benchmark.data import SOURCES
 
 FOLDER = Path(__file__).resolve().parent.parent / "tasks"
 PAPER = ["klue_nli", "klue_sts", "kosbi", "klue_ynat", "kobest_boolq", "kobest_hellaswag", "kobest_sentineg", "kobest_copa"]
-GROUPS = {"table6": PAPER, "paper-x": ["hellaswag_en", "copa_en", "nsmc"]}
+GROUPS = {
+    "table6": PAPER,
+    "paper-x": ["hellaswag_en", "copa_en", "nsmc"],
+    "translation": ["ko_en", "en_ko", "ko_en_korean_instruction", "en_ko_korean_instruction"],
+    "consistency": ["consistency_ko", "consistency_en"],
+    "answers": ["answers_ko", "answers_en"],
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,21 @@ class Prepared:
 
     @property
     def majority_share(self):
-        """Share of the most frequent label, 0 to 1: what always giving one answer gets in accuracy."""
-        return float(np.bincount([row["label"] for row in self.rows]).max() / len(self.rows))
+        """Share of the most frequent label, 0 to 1: what always giving one answer gets in accuracy; 0 without labels."""
+        labels = [row["label"] for row in self.rows if "label" in row]
+        return float(np.bincount(labels).max() / len(labels)) if labels else 0.0
+
+    @property
+    def is_macro(self):
+        """Is this task's F1 averaged over the labels (or that of label 1)?"""
+        return "f1" in self.task.aggregation() and self.task.aggregation()["f1"].__name__ == "macro_f1"
+
+    @property
+    def digest(self):
+        """16 hex digits of the prompt, the rows and the examples in the prompt: with a model's, what a score depends on."""
+        shown = [self.task.fewshot_context(row, self.shots) for row in self.task.test_docs()] if self.shots else []
+        text = json.dumps([self.prompt_hash, self.settings, self.rows, shown], ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def names():
@@ -72,26 +91,30 @@ def names():
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
-def prepare(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0):
+def prepare(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, written_items=0, corpus=None):
     """Read and check every task's rows before a model is loaded, and write them as lm-eval reads them.
 
-    tasks       names from `names()`, or of groups: table6, paper-x
+    tasks       names from `names()`, or of groups: table6, paper-x, translation, consistency, answers
     folder      gets <task>.jsonl and <task>.yaml; `lm_eval run --include_path <folder> --tasks <task>` runs them too
     benchmarks  "authored", "hub" or a folder, see `data.read`
     items       rows a task, drawn with `seed`; 0 takes all
-    shots       examples in the prompt, drawn from the set's training file
+    shots       examples in the prompt, drawn from the set's training file; tasks that exist nowhere else stay zero-shot
+    written_items  rows a task whose answers are written; 0 takes `items`
+    corpus      corpus.Corpus whose held-out Korean task `josa` is made from
     return      list of Prepared
 
-    Raises ValueError: an unknown task, and everything that `data.read` refuses.
+    Raises ValueError: an unknown task, `josa` without a corpus, and everything that `data.read` refuses.
     """
     tasks = list(dict.fromkeys(name for task in tasks for name in GROUPS.get(task, [task])))
     for task in tasks:
         if task not in names():
             raise ValueError(f"tasks: no task is called {task!r}; there are {', '.join([*GROUPS, *names()])}")
-    read = {
-        task: (_drawn(task, benchmarks, items, seed), shots and data.read(task, benchmarks, training=True)[0])
-        for task in tasks
-    }
+    read = {}
+    for task in tasks:
+        rows, origin = _rows(task, benchmarks, corpus, seed)
+        count = (_is_written(task) and written_items) or items
+        examples = data.read(task, benchmarks, training=True)[0] if shots and SOURCES[task].hub else []
+        read[task] = (_drawn(rows, task, count, seed), origin), examples
     folder = Path(folder)
     for task, ((rows, _), training) in read.items():
         for name, lines in ((task, rows), (f"{task}.train", training)):
@@ -100,16 +123,31 @@ def prepare(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0):
         paths.write_text(
             folder / f"{task}.yaml", yaml.safe_dump(_definition(task, folder, bool(training)), allow_unicode=True)
         )
-    built = _build(tasks, folder, shots, seed)
-    return [Prepared(built[task], task, *read[task][0], shots) for task in tasks]
+    built = _build(read, folder, shots, seed)
+    return [Prepared(built[task], task, *read[task][0], shots if read[task][1] else 0) for task in tasks]
 
 
-def _drawn(task, benchmarks, items, seed):
-    rows, origin = data.read(task, benchmarks)
-    if items and items < len(rows):
-        chosen = random.Random(f"{seed} {task}").sample(range(len(rows)), items)
-        rows = [rows[i] for i in sorted(chosen)]
-    return rows, origin
+def _rows(task, benchmarks, corpus, seed):
+    """(all rows of a task, where they come from)."""
+    if task != "josa":
+        return data.read(task, benchmarks)
+    if corpus is None:
+        raise ValueError("tasks: josa is made from a run's held-out Korean: give prepare() the corpus")
+    records = josa.pairs(corpus, seed)
+    return data.from_records(task, ((r["id"], r) for r in records), "josa"), "the run's held-out Korean"
+
+
+def _is_written(task):
+    return "\noutput_type: generate_until" in (FOLDER / f"{task}.yaml").read_text(encoding="utf-8")
+
+
+def _drawn(rows, task, items, seed):
+    """`items` of the rows in their order, drawn with `seed`; 0 takes all."""
+    if not items or items >= len(rows):
+        return rows
+    same = (SOURCES[task].files or (task,))[0]  # tasks on the same rows, such as both languages', draw the same items
+    chosen = random.Random(f"{seed} {same}").sample(range(len(rows)), items)
+    return [rows[i] for i in sorted(chosen)]
 
 
 def _definition(task, folder, training):
@@ -133,14 +171,14 @@ def _definition(task, folder, training):
     }
 
 
-def _build(tasks, folder, shots, seed):
-    """Name -> lm-eval task."""
+def _build(read, folder, shots, seed):
+    """Name -> lm-eval task; a task without training rows is zero-shot."""
     from lm_eval.tasks import TaskManager
 
     with _silent():
-        built = TaskManager(include_path=str(folder), include_defaults=False).load(list(tasks))["tasks"]
-    for task in built.values():
-        task.set_config(key="num_fewshot", value=shots)
+        built = TaskManager(include_path=str(folder), include_defaults=False).load(list(read))["tasks"]
+    for name, task in built.items():
+        task.set_config(key="num_fewshot", value=shots if read[name][1] else 0)
         task.set_fewshot_seed(seed=seed)
     return built
 

@@ -1,0 +1,71 @@
+"""What a score is over the items that were answered, and over many bootstrap draws of them."""
+
+import numpy as np
+
+WRITTEN = ("bleu", "chrf", "bleu_first_line")  # over whole texts: a mean of the items' own scores would be another number
+
+
+def statistic(metric, items, macro=True):
+    """The function that scores draws of items.
+
+    metric  the name of one of the items' numbers, "f1", or one of WRITTEN
+    items   list of dicts, as `evaluate` gives them
+    macro   F1 is macro-averaged, else of label 1
+    return  function: (D, N) integer indices of items -> (D,) scores, 0 to 1
+
+    Raises KeyError: the items have no such metric.
+    """
+    if metric in WRITTEN:
+        return _written(metric, items)
+    if metric == "f1":
+        right, chosen = (np.array([item[key] for item in items]) for key in ("label", "choice"))
+        return lambda draws: f1(right[draws], chosen[draws], macro)
+    values = np.array([item[metric] for item in items], dtype=float)
+    return lambda draws: values[draws].mean(-1)
+
+
+def draws(count, times=2000, seed=0):
+    """(times, count) indices of items, drawn with replacement: the same for every model, so that draws are paired."""
+    return np.random.default_rng(seed).integers(0, count, (times, count))
+
+
+def _written(metric, items):
+    """BLEU and chrF add up over sentences, so a draw is scored from sums of the sentences' counts, as sacrebleu does."""
+    import sacrebleu
+
+    scorer = sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
+    answers = [first_line(i["answer"]) if metric == "bleu_first_line" else i["answer"].strip() for i in items]
+    counts = np.array(scorer._extract_corpus_statistics(answers, [[i["reference"] for i in items]]))  # (N, K)
+    return lambda draws: np.array([scorer._compute_score_from_stats(list(counts[d].sum(0))).score / 100 for d in draws])
+
+
+def signature(metric):
+    """sacrebleu's signature of one of WRITTEN: what another report must have to be comparable; "" for other metrics."""
+    import sacrebleu
+
+    if metric not in WRITTEN:
+        return ""
+    scorer = sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
+    scorer.corpus_score(["a"], [["a"]])
+    return str(scorer.get_signature())
+
+
+def first_line(answer):
+    """The first line of an answer that has something in it; "" when none has."""
+    return next((line.strip() for line in answer.split("\n") if line.strip()), "")
+
+
+def f1(right, chosen, macro):
+    """F1 over the last axis, many draws at once; equals scikit-learn's.
+
+    right, chosen  (..., N) integer labels
+    macro          mean of the F1 of every label that occurs in either; else the F1 of label 1
+    return         (...) floats
+    """
+    labels = range(int(max(right.max(), chosen.max())) + 1) if macro else [1]
+    scores = []
+    for label in labels:
+        both = ((right == label) & (chosen == label)).sum(-1)
+        either = (right == label).sum(-1) + (chosen == label).sum(-1)
+        scores.append(np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan if macro else 0.0))
+    return np.nanmean(scores, axis=0)
