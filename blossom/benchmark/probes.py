@@ -47,12 +47,16 @@ _TRANSLATION = Source(
     quoted=False,
     names=("en", "ko"),
 )
-_CHOICE = {"context": "{context}", "choices": ["{choice 1}", "{choice 2}"], "label": 0}
+
+
+def _choice(of):
+    return ({"context": "{context, " + of + "}", "choices": ["{choice 1}", "{choice 2}"], "label": 0},)
+
 
 PROBES = {
-    "josa": Source(_josa, (), (), (_CHOICE | {"choices": ["{noun with 을}", "{noun with 를}"]},)),
-    "consistency_ko": Source(_consistency("ko"), ("consistency.jsonl",), (), (_CHOICE,)),
-    "consistency_en": Source(_consistency("en"), ("consistency.jsonl",), (), (_CHOICE,)),
+    "josa": Source(_josa, (), (), ({"context": "{line}", "choices": ["{noun with 을}", "{noun with 를}"], "label": 0},)),
+    "consistency_ko": Source(_consistency("ko"), ("consistency.jsonl",), (), _choice("Korean")),
+    "consistency_en": Source(_consistency("en"), ("consistency.jsonl",), (), _choice("English")),
     "answers_ko": Source(_question("ko"), ("questions.jsonl",), (), ({"question": "{question}"},)),
     "answers_en": Source(_question("en"), ("questions.jsonl",), (), ({"question": "{question}"},)),
     "ko_en": _TRANSLATION,

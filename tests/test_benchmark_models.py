@@ -1,0 +1,403 @@
+"""Several models on the same items: kept scores, paired differences, josa pairs, written answers, overlap with training."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from blossom import assets, benchmark, corpus, models, params, paths
+from blossom.benchmark import comparing, josa, several, statistics
+from blossom.tasks import utils
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet():
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """A corpus with nothing to train on: general Korean alone."""
+    return corpus.Corpus([], [], [], [], list(corpus.read("general-ko")), [])
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, texts):
+    tasks = ["klue_sts", "kobest_copa", "consistency", "josa"]
+    return benchmark.prepare(tasks, tmp_path_factory.mktemp("tasks"), items=8, corpus=texts)
+
+
+@pytest.fixture(scope="module")
+def folders():
+    return {name: assets.fetch(name) for name in ("tiny-byte-level", "tiny-sentencepiece")}
+
+
+# ---------------------------------------------------------------------------------------------------------------- josa
+
+
+@pytest.mark.parametrize(
+    ("noun", "pair", "form"),
+    [
+        ("책", ("을", "를"), "을"),
+        ("사과", ("을", "를"), "를"),
+        ("서울", ("으로", "로"), "로"),
+        ("서울", ("이", "가"), "이"),
+        ("부산", ("으로", "로"), "으로"),
+        ("바다", ("으로", "로"), "로"),
+    ],
+)
+def test_a_josa_follows_the_last_sound_of_its_noun(noun, pair, form):
+    assert josa.right_form(noun, pair) == form
+
+
+def test_josa_pairs_are_held_out_lines_with_one_word_changed(texts):
+    records = josa.pairs(texts)
+    lines = texts.general_korean
+    for r in records:
+        right, wrong = (r["with_final"], r["without_final"])[:: 1 if r["label"] == 0 else -1]
+        assert any(line.startswith(r["context"] + right) for line in lines), r
+        assert right != wrong and not any(line.startswith(r["context"] + wrong) for line in lines)
+        assert {right.strip()[-1], wrong.strip()[-1]} == {form[-1] for form in r["pair"].split("/")}
+    assert len(records) > 40 and len({r["id"] for r in records}) == len(records)
+
+
+def test_josa_pairs_are_balanced_in_every_pair(texts):
+    counts = pd.DataFrame(josa.pairs(texts)).groupby(["pair", "label"]).size().unstack()
+    assert (counts[0] == counts[1]).all() and len(counts) >= 3
+
+
+def test_a_verbs_ending_is_no_josa():
+    heldout = ["사용하는 기기를 끄는 방법은 없이 다른 기기가 있는 경우", "설정을 하려는 사람이 볼 설정이 있을 때"]
+    seen = ["기기에서 기기의 기기와", "설정의 설정에 설정도", "사람의 사람에게", "방법의 방법도"]
+    lines = corpus.Corpus(seen, [], heldout, [], [], [])
+    found = {r["with_final"].strip() for line in heldout for r in josa._in_line(line, josa.nouns([*seen, *heldout]))}
+    assert found == {"기기을", "기기이", "방법은", "설정을", "설정이", "사람이"}
+    assert {r["pair"] for r in josa.pairs(lines)} == {"을/를", "이/가"}
+
+
+def test_text_without_pairs_is_said():
+    with pytest.raises(ValueError, match="josa: the held-out Korean has no noun"):
+        josa.pairs(corpus.Corpus([], [], ["안녕하세요"], [], [], []))
+
+
+def test_josa_needs_a_corpus(tmp_path):
+    with pytest.raises(ValueError, match="josa is made from a run's held-out Korean"):
+        benchmark.prepare(["josa"], tmp_path)
+
+
+def test_both_languages_draw_the_same_items(prepared):
+    ko, en = (next(p for p in prepared if p.name == f"consistency_{k}").rows for k in ("ko", "en"))
+    assert [(r["id"], r["label"]) for r in ko] == [(r["id"], r["label"]) for r in en]
+
+
+# ------------------------------------------------------------------------------------------------- several models, kept
+
+
+def test_a_second_report_costs_nothing(folders, prepared, tmp_path, monkeypatch):
+    english = {"english": ["The kettle is on.", "It rains."]}
+    first = benchmark.score(folders, prepared, tmp_path, "float32", texts=english, show=lambda line: None)
+    monkeypatch.setattr(models, "load", lambda *a: pytest.fail("a model was loaded again"))
+    lines = []
+    assert benchmark.score(folders, prepared, tmp_path, "float32", texts=english, show=lines.append) == first
+    assert len(lines) == len(folders) * len(prepared) and all(line.endswith("kept") for line in lines)
+    assert all(len(r["items"]) == 40 and r["bits_per_byte"]["english"] > 1 for r in first.values())
+
+
+def test_a_run_that_dies_keeps_its_finished_tasks(folders, prepared, tmp_path, monkeypatch):
+    one = {"tiny": folders["tiny-byte-level"]}
+
+    def dying(line):
+        if "kobest_copa" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.score(one, prepared, tmp_path, "float32", show=dying)
+    lines = []
+    benchmark.score(one, prepared, tmp_path, "float32", show=lines.append)
+    assert [line.split()[1] for line in lines if line.endswith("kept")] == ["klue_sts", "kobest_copa"]
+
+
+def test_another_row_weight_or_precision_is_scored_anew(folders, prepared, tmp_path):
+    one, task = {"tiny": folders["tiny-byte-level"]}, prepared[:1]
+    benchmark.score(one, task, tmp_path / "kept", "float32", show=lambda line: None)
+    other = benchmark.prepare(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
+    assert other[0].prompt_hash == task[0].prompt_hash and other[0].digest != task[0].digest
+    for arguments in (
+        (one, other, "float32"),
+        (one, task, "bfloat16"),
+        ({"x": folders["tiny-sentencepiece"]}, task, "float32"),
+    ):
+        lines = []
+        benchmark.score(*arguments[:2], tmp_path / "kept", arguments[2], show=lines.append)
+        assert not any(line.endswith("kept") for line in lines)
+
+
+def test_a_spoilt_record_is_made_again(folders, prepared, tmp_path):
+    one = {"tiny": folders["tiny-byte-level"]}
+    benchmark.score(one, prepared[:1], tmp_path, "float32", show=lambda line: None)
+    (file,) = tmp_path.rglob("klue_sts-*.json")
+    file.write_text('{"score": ')
+    benchmark.score(one, prepared[:1], tmp_path, "float32", show=lambda line: None)
+    assert json.loads(file.read_text())["version"] == several.VERSION
+
+
+def test_a_model_and_a_tokenizer_that_disagree_are_refused(folders, prepared, tmp_path):
+    model, _ = models.load("tiny-byte-level")
+    _, other = models.load("tiny-sentencepiece")
+    model.save_pretrained(tmp_path / "mixed")
+    other.save_pretrained(tmp_path / "mixed")
+    paths.write_json(tmp_path / "mixed" / "blossom.json", models.describe(*models.load("tiny-byte-level")))
+    with pytest.raises(ValueError, match="mixed.*(its files do not belong together|embedding rows)"):
+        benchmark.score({"mixed": tmp_path / "mixed"}, prepared[:1], None, "float32", show=lambda line: None)
+
+
+def test_models_are_found_before_anything_is_scored(smoke, tmp_path, monkeypatch):
+    p = smoke("05_benchmark_eval", "base")
+    assert list(benchmark.resolve(p, ["parents"])) == ["base"]
+    folder = assets.fetch("tiny-sentencepiece")
+    assert list(benchmark.resolve(p, [str(folder), "base"])) == [str(folder), "base"]
+    with pytest.raises(ValueError, match="'nowhere' is no asset"):
+        benchmark.resolve(p, ["nowhere"])
+    monkeypatch.setattr(params, "model_folder", lambda p, stage: folder if p.recipe != "base" else None)
+    p = smoke("05_benchmark_eval", "blossom-bi-biSFT")
+    assert list(benchmark.resolve(p, ["parents"])) == ["base", "blossom-bi", "blossom-bi-biSFT"]
+
+
+def test_a_comparator_without_a_network_says_what_to_do(smoke):
+    with pytest.raises(RuntimeError, match="EleutherAI/polyglot-ko-12.8b could not be fetched.*\n.*folder's path"):
+        benchmark.resolve(smoke("05_benchmark_eval", "base"), ["polyglot-ko-12.8b"])
+
+
+def test_every_comparator_of_the_papers_has_a_hub_id():
+    rows = {"table6": set(benchmark.paper_table6()), "cross-lingual": set(benchmark.paper_x_tables())}
+    listed = {paper: {c["row"] for c in benchmark.comparators().values() if c["paper"] == paper} for paper in rows}
+    ours = {"Llama2-koSFT", "Llama2-ko", "Blossom-ko", "Blossom-bi", "Blossom-bi-koSFT", "Blossom-bi-biSFT", "Ours"}
+    assert listed["table6"] == rows["table6"] - ours and listed["cross-lingual"] == rows["cross-lingual"] - ours
+    assert all(c["hub"].count("/") == 1 for c in benchmark.comparators().values())
+
+
+# --------------------------------------------------------------------------------------------------------- differences
+
+
+def answered(rights, task="klue_sts", metric="acc"):
+    """Items of a task, right or not."""
+    return [
+        {"task": task, "id": str(n), "label": 1, "choice": int(right), metric: float(right)}
+        for n, right in enumerate(rights)
+    ]
+
+
+class Asked:
+    """What `differences` reads of a prepared task."""
+
+    is_macro = False
+
+    def __init__(self, name, metric="acc"):
+        self.name, self.settings = name, {"score": metric}
+
+
+def test_pairing_finds_what_two_intervals_would_not():
+    before = np.random.default_rng(0).random(200) < 0.5
+    after = before.copy()
+    after[np.flatnonzero(~before)[:14]] = True  # 14 items more, none lost
+    row = benchmark.differences([Asked("klue_sts")], answered(before), answered(after)).iloc[0]
+    assert row.difference == pytest.approx(0.07) and row.significant
+    assert row.low > 0 and row.high - row.low < 2 * 1.96 * np.sqrt(2 * 0.25 / 200)
+
+
+def test_a_model_does_not_differ_from_itself(folders, prepared, tmp_path):
+    result = benchmark.score({"a": folders["tiny-byte-level"]}, prepared, None, "float32", show=lambda line: None)["a"]
+    table = benchmark.differences(prepared, result["items"], result["items"])
+    assert (table.difference == 0).all() and (table.p_holm == 1).all() and not table.significant.any()
+    assert list(table.task) == ["klue_sts", "kobest_copa", "consistency_ko", "consistency_en", "josa", "average"]
+    found = table.set_index("task").before
+    assert found["kobest_copa"] == pytest.approx(result["tasks"]["kobest_copa"]["score"])  # macro-F1, as lm-eval has it
+    agreement = benchmark.consistency(result["items"])
+    assert agreement["items"] == 8 and sum(agreement[k] for k in ("both_right", "ko_only", "en_only", "both_wrong")) == 1
+
+
+def test_differences_of_noise_are_rarely_significant():
+    rng, found = np.random.default_rng(1), 0
+    for _ in range(100):
+        pairs = [answered(rng.random(60) < 0.5) for _ in range(2)]
+        found += benchmark.differences([Asked("klue_sts")], *pairs, times=500).significant.iloc[0]
+    assert found <= 11  # 5 expected; more than 11 has a probability of 0.4 %
+
+
+def test_the_average_has_an_interval_of_its_own():
+    tasks = ["klue_sts", "klue_nli"]
+    before = [i for t in tasks for i in answered([True] * 30 + [False] * 30, t)]
+    after = [i for t in tasks for i in answered([True] * 45 + [False] * 15, t)]
+    table = benchmark.differences([Asked(t) for t in tasks], before, after).set_index("task")
+    assert table.difference["average"] == pytest.approx(0.25) and table["items"]["average"] == 120
+    widths = table.high - table.low
+    assert widths["average"] < widths["klue_sts"]
+
+
+def test_models_that_answered_other_items_are_not_compared():
+    with pytest.raises(ValueError, match="klue_sts: the two models answered 3 and 2 items that are not the same"):
+        benchmark.differences([Asked("klue_sts")], answered([1, 0, 1]), answered([1, 0]))
+
+
+def test_holm_is_the_textbooks():
+    assert comparing.holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert comparing.holm([0.9, 0.8]) == pytest.approx([1, 1])
+
+
+def test_wilson_is_scikits_or_the_books():
+    low, high = benchmark.wilson(np.array([0.5, 1.0]), np.array([10, 10]))
+    assert low == pytest.approx([0.2366, 0.7225], abs=1e-3) and high == pytest.approx([0.7634, 1.0], abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+SOURCE, REFERENCE = "The museum is closed on Mondays.", "박물관은 월요일에 쉽니다."
+
+
+@pytest.mark.parametrize(
+    ("answer", "kinds"),
+    [
+        ("박물관은 월요일에 쉽니다.", set()),
+        ("", {"empty"}),
+        (" ...\n", {"empty"}),
+        ("The museum is closed on Mondays", {"copies"}),
+        ("박물관은 closed on Mondays.", {"partial"}),
+        ("박물관은", {"partial"}),
+        ("박물관은 월요일에 쉽니다.\n박물관은 월요일에 쉽니다.", {"repeats"}),
+        ("박물관은 월요일에 쉽니다. The museum is closed on Mondays.", {"repeats", "partial"}),
+        ("월요일에는 월요일에는 월요일에는 월요일에는 월요일에는 월요일에는", {"repeats"}),
+        ("I do not know what you mean.", {"wrong_language"}),
+    ],
+)
+def test_a_translations_failures_are_told(answer, kinds):
+    found = utils.to_korean({"en": SOURCE, "ko": REFERENCE}, [answer])
+    assert {k for k in ("empty", "copies", "partial", "repeats", "wrong_language") if found[k]} == kinds
+
+
+def test_bleu_and_chrf_are_sacrebleus():
+    import sacrebleu
+
+    pairs = [
+        (REFERENCE, "박물관은 월요일에 쉰다."),
+        ("기차는 십 분 뒤에 출발합니다.", "기차는 십 분 뒤에 출발합니다."),
+        ("비가 온다.", ""),
+    ]
+    answers, references = [a for _, a in pairs], [[r for r, _ in pairs]]
+    assert utils.bleu(pairs) == pytest.approx(sacrebleu.corpus_bleu(answers, references).score / 100)
+    assert utils.chrf(pairs) == pytest.approx(sacrebleu.corpus_chrf(answers, references).score / 100)
+    items = [{"answer": a, "reference": r} for r, a in pairs]
+    for metric, whole in (("bleu", utils.bleu), ("chrf", utils.chrf)):
+        draws = np.array([[0, 1, 2], [1, 1, 2]])
+        found = statistics.statistic(metric, items)(draws)
+        assert found == pytest.approx([whole([pairs[i] for i in draw]) for draw in draws])
+        assert "version:2" in statistics.signature(metric)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "switching"),
+    [
+        ("The capital is Paris.", "own_language", 0),
+        ("프랑스의 수도는 파리입니다.", "other_language", 1),
+        ("The capital of France is 파리입니다", "mixed", 0.2),
+        ("  ", "empty", 0),
+    ],
+)
+def test_an_answers_language_is_told(answer, kind, switching):
+    found = utils.answers_en({"question": "What is the capital of France?"}, [answer])
+    kinds = ("own_language", "other_language", "mixed", "empty")
+    assert [found[k] for k in kinds] == [float(k == kind) for k in kinds]
+    assert found["code_switching"] == pytest.approx(switching)
+
+
+def test_written_tasks_have_their_own_number_of_items(tmp_path):
+    made = benchmark.prepare(["nsmc", "en_ko", "klue_sts"], tmp_path, items=6, written_items=3)
+    assert {p.name: len(p.rows) for p in made} == {"nsmc": 3, "en_ko": 3, "klue_sts": 6}
+    instructions = {p.name: p.prompt[0][0] for p in benchmark.prepare(["translation"], tmp_path / "t", items=1)}
+    assert instructions["en_ko"] == "Translate the following sentences from English to Korean\n{en}\n"
+    assert instructions["ko_en_korean_instruction"] == "다음 문장을 한국어에서 영어로 번역하세요\n{ko}\n"
+
+
+def test_parallel_files_without_a_header_are_read(real_files, tmp_path):
+    os.symlink(real_files / "parallel" / "news_dev_en_ko.tsv", tmp_path / "translation.tsv")
+    rows, _ = benchmark.read("ko_en", tmp_path)
+    assert len(rows) == 1000 and rows[0]["en"].startswith("After keeping the world's most powerful")
+
+
+# ------------------------------------------------------------------------------------------------------- contamination
+
+
+def test_items_of_the_training_text_are_found(prepared):
+    sts = next(p for p in prepared if p.name == "klue_sts")
+    clean = benchmark.overlap([sts], ["이 문장은 어디에도 없는 아주 새로운 문장으로 쓰여 있습니다."])
+    assert clean.overlapping.item() == 0 and clean.checked.item() > 0
+    copied = next(r for r in sts.rows if len(r["sentence1"].split()) >= 4)["sentence1"]
+    found = benchmark.overlap([sts], [f"앞의 말. {copied.replace(' ', '  ')} 뒤의 말!"]).iloc[0]
+    assert found.overlapping == 1 and found.share == 1 / found.checked and found.example in copied.replace(",", "").lower()
+
+
+def test_three_words_in_common_are_no_overlap(prepared):
+    sts = next(p for p in prepared if p.name == "klue_sts")
+    words = sts.rows[0]["sentence1"].split()
+    assert benchmark.overlap([sts], [" ".join(words[:3])]).overlapping.item() == 0
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+def test_the_papers_rows_stand_above_ours():
+    table = benchmark.table6({"mine": {"klue_nli": {"score": 0.4}, "kobest_copa": {"score": 0.6}, "josa": {"score": 1.0}}})
+    assert len(table) == 13 and table.loc[("the paper", "Llama2"), "AVG"] == 53.1
+    assert table.loc[("this run", "mine")].dropna().to_dict() == {"NLI": 40, "COPA": 60, "AVG": 50}
+    table = benchmark.table_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})
+    assert list(table.loc["this run"].index) == ["mine"] and table.loc[("the paper", "Ours"), "en_ko"] == 0.111
+
+
+def test_josa_is_told_by_pair(prepared):
+    rows = next(p for p in prepared if p.name == "josa").rows
+    table = benchmark.josa_table([{"task": "josa", "id": r["id"], "acc": 1.0} for r in rows], prepared)
+    assert table["items"].iloc[-1] == len(rows) == table["items"].iloc[:-1].sum() and table.pair.iloc[-1] == "all"
+    assert (table.right == 1).all() and (table.low < 1).all()
+
+
+# --------------------------------------------------------------------------------------------- lm-eval's command line
+
+
+def test_items_score_as_lm_evals_own_command_line_scores_them(real_files, tmp_path):
+    """The public rows, SmolLM2 when it is there: log-likelihoods item by item, and the shipped task on the same rows."""
+    if not (assets.cache_folder() / "smollm2-135m-instruct-1").exists():
+        pytest.skip("needs SmolLM2 in the cache: run any stage at scale laptop once")
+    folder, tasks = assets.fetch("smollm2-135m-instruct"), ["klue_sts", "kobest_sentineg", "kobest_copa_shipped", "copa_en"]
+    prepared = benchmark.prepare(tasks, tmp_path / "tasks", real_files / "benchmarks", items=4)
+    scores, items = benchmark.evaluate(*models.load(folder, torch.float32), prepared, show=lambda line: None)
+    command = [
+        "-m",
+        "lm_eval",
+        "run",
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={folder},dtype=float32",
+        "--device",
+        "cpu",
+    ]
+    command += ["--tasks", *tasks, "--include_path", str(tmp_path / "tasks"), "--batch_size", "4", "--log_samples"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, *command, "--output_path", str(tmp_path / "out")], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (found,) = (tmp_path / "out").rglob("results_*.json")
+    results = paths.read_json(found)["results"]
+    for p in prepared:
+        (file,) = (tmp_path / "out").rglob(f"samples_{p.name}_*.jsonl")
+        samples = sorted(map(json.loads, file.read_text(encoding="utf-8").splitlines()), key=lambda s: s["doc_id"])
+        own = [i for i in items if i["task"] == p.name]
+        theirs = [[float(r[0]) for r in s["filtered_resps"]] for s in samples]
+        assert np.allclose(theirs, [i["loglikelihoods"] for i in own], atol=2e-3), p.name
+        assert scores[p.name]["score"] == pytest.approx(results[p.name][f"{scores[p.name]['metric']},none"])
