@@ -1,11 +1,12 @@
 """Josa agreement: minimal pairs made from text that the model has not seen.
 
-A josa's form follows from the last sound of its noun: 책을 but 사과를. A pair is a line of held-out Korean up to a noun, and
-the noun with the right and with the wrong form; a model that knows Korean finds the right one more probable:
+A josa's form follows from the last sound of its noun: 책을 but 사과를. A pair is a line of held-out Korean up to a josa,
+once with its right and once with its wrong form; a model that knows Korean finds the right one more probable:
 
-    구리 지붕 │ 은 ✓   는 ✗
+    구리 지붕은 ✓   구리 지붕는 ✗
 
-Both forms are right equally often, so always preferring one of them scores 50 %.
+Both forms are right equally often, so always preferring one of them scores 50 %. The line is read as bits per byte are
+measured: as a document of its own, after the token that starts one.
 """
 
 import random
@@ -23,8 +24,8 @@ def pairs(corpus, seed=0):
     """Records of task `josa`, as many with each form of a pair.
 
     corpus  corpus.Corpus: pairs come from its held-out and general Korean, never from what is trained on
-    return  list of dicts: id, context (the line before the noun), with_final and without_final (noun and josa, a space
-            before it unless it starts the line), pair ("을/를"), label (0: the form after a final consonant is right)
+    return  list of dicts: id, with_final and without_final (the line up to and with the josa's form after a final consonant,
+            after a vowel), pair ("을/를"), label (0: the form after a final consonant is right)
 
     A noun is two syllables or more that occur with at least two josa of other kinds in the corpus: so 하는 or 없이, where
     a verb's ending looks like a josa, is not taken for one. Raises ValueError when the text has no such pair.
@@ -36,7 +37,7 @@ def pairs(corpus, seed=0):
         for number, line in enumerate(texts):
             for record in _in_line(line, known):
                 found[record["pair"], record["label"]].append(
-                    {"id": f"{source}-{number}-{len(record['context'])}", **record}
+                    {"id": f"{source}-{number}-{len(record['with_final'])}", **record}
                 )
     drawn = []
     for pair in ("/".join(pair) for pair in PAIRS):
@@ -65,11 +66,8 @@ def _in_line(line, known):
         for pair in PAIRS:
             noun = _noun(match[1], pair)
             if len(noun) >= 2 and len(known.get(noun, set()) - set(pair)) >= 2:
-                start = match.start(1)
-                space = " " if line[:start].endswith(" ") else ""
-                with_final, without = (space + noun + form for form in pair)
+                with_final, without = (line[: match.start(1)] + noun + form for form in pair)
                 yield {
-                    "context": line[: start - len(space)],
                     "with_final": with_final,
                     "without_final": without,
                     "pair": "/".join(pair),

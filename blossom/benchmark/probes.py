@@ -23,12 +23,7 @@ def _consistency(language):
 
 def _josa(r):
     choices = [text(r, "with_final"), text(r, "without_final")]
-    return {
-        "context": value(r, "context"),
-        "choices": choices,
-        "pair": text(r, "pair"),
-        "label": label(r, ("label",), numbers(2)),
-    }
+    return {"choices": choices, "pair": text(r, "pair"), "label": label(r, ("label",), numbers(2))}
 
 
 def _translation(r):
@@ -54,7 +49,9 @@ def _choice(of):
 
 
 PROBES = {
-    "josa": Source(_josa, (), (), ({"context": "{line}", "choices": ["{noun with 을}", "{noun with 를}"], "label": 0},)),
+    "josa": Source(
+        _josa, (), (), ({"choices": ["{line up to a noun with 을}", "{line up to a noun with 를}"], "label": 0},)
+    ),
     "consistency_ko": Source(_consistency("ko"), ("consistency.jsonl",), (), _choice("Korean")),
     "consistency_en": Source(_consistency("en"), ("consistency.jsonl",), (), _choice("English")),
     "answers_ko": Source(_question("ko"), ("questions.jsonl",), (), ({"question": "{question}"},)),

@@ -75,7 +75,7 @@ def _translated(source, reference, answer, language):
     lines = [line.strip() for line in answer.split("\n") if line.strip()]
     first = lines[0] if lines else ""
     found = measures.answer_language(first)
-    empty, copies = not _letters(answer), _same(first, source)
+    empty, copies = not _letters(answer), found != "mixed" and _same(first, source)
     mixed = found == "mixed" and measures.answer_language(reference) != "mixed"
     short = found == language and 2 * len(_letters(first)) < len(_letters(reference))
     partial = not (empty or copies) and (mixed or short)
