@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,8 +54,8 @@ def prepared(tmp_path_factory):
 
 
 def unseen():
-    """A corpus with nothing to train on: general Korean alone."""
-    return corpus.Corpus([], [], [], [], list(corpus.read("general-ko")), [])
+    """The texts of a run that has nothing to train on: general Korean alone."""
+    return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(corpus.read("general-ko")))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,8 @@ def quiet():
 
 @pytest.fixture(scope="module")
 def texts():
-    """A corpus with nothing to train on: general Korean alone."""
-    return corpus.Corpus([], [], [], [], list(corpus.read("general-ko")), [])
+    """The texts of a run that has nothing to train on: general Korean alone."""
+    return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(corpus.read("general-ko")))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_josa_pairs_are_balanced_in_every_pair(texts):
 def test_a_verbs_ending_is_no_josa():
     heldout = ["사용하는 기기를 끄는 방법은 없이 다른 기기가 있는 경우", "설정을 하려는 사람이 볼 설정이 있을 때"]
     seen = ["기기에서 기기의 기기와", "설정의 설정에 설정도", "사람의 사람에게", "방법의 방법도"]
-    lines = corpus.Corpus(seen, [], heldout, [], [], [])
+    lines = SimpleNamespace(korean=seen, heldout_korean=heldout, general_korean=[])
     found = {r["with_final"].split()[-1] for line in heldout for r in josa._in_line(line, josa.nouns([*seen, *heldout]))}
     assert found == {"기기을", "기기이", "방법은", "설정을", "설정이", "사람이"}
     assert {r["pair"] for r in josa.pairs(lines)} == {"을/를", "이/가"}
@@ -83,7 +84,7 @@ def test_a_verbs_ending_is_no_josa():
 
 def test_text_without_pairs_is_said():
     with pytest.raises(ValueError, match="josa: the held-out Korean has no noun"):
-        josa.pairs(corpus.Corpus([], [], ["안녕하세요"], [], [], []))
+        josa.pairs(SimpleNamespace(korean=[], heldout_korean=["안녕하세요"], general_korean=[]))
 
 
 def test_josa_needs_a_corpus(tmp_path):
