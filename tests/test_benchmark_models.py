@@ -127,6 +127,8 @@ def test_a_run_that_dies_keeps_its_finished_tasks(folders, prepared, tmp_path, m
 def test_another_row_weight_or_precision_is_scored_anew(folders, prepared, tmp_path):
     one, task = {"tiny": folders["tiny-byte-level"]}, prepared[:1]
     benchmark.score(one, task, tmp_path / "kept", "float32", show=lambda line: None)
+    again = benchmark.prepare(["klue_sts"], tmp_path / "elsewhere", items=8)
+    assert again[0].digest == task[0].digest
     other = benchmark.prepare(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
     assert other[0].prompt_hash == task[0].prompt_hash and other[0].digest != task[0].digest
     for arguments in (
