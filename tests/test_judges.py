@@ -63,7 +63,7 @@ class Server(ThreadingHTTPServer):
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def url(self):
@@ -231,11 +231,86 @@ def test_a_very_long_answer_is_cut_and_half_a_surrogate_can_be_sent():
     user["content"].encode("utf-8")
 
 
-def test_a_judge_needs_a_name_and_a_web_address(tmp_path):
-    with pytest.raises(ValueError, match="judge_model"):
-        judges.Judge("http://localhost/v1", "", tmp_path)
-    with pytest.raises(ValueError, match="judge_url: expected http"):
+def test_a_judge_needs_a_web_address_and_a_name_that_somebody_knows(tmp_path, serve):
+    with pytest.raises(ValueError, match="judge_url, judge_model: expected http"):
         judges.Judge("localhost:8000", "m", tmp_path)
+    with pytest.raises(RuntimeError, match="judge_url, judge_model: name the model"):
+        judges.Judge("http://127.0.0.1:9/v1", "", tmp_path)
+
+
+def test_a_server_of_one_model_names_it_and_the_name_is_kept(tmp_path, serve):
+    server = serve(lambda body, n: "A")
+    found = judges.Judge(server.url, "", tmp_path)
+    assert found.model == "m" and found.sent == 1 and server.bodies[0]["model"] is None
+    url = server.url
+    server.shutdown()
+    server.server_close()
+    assert judges.Judge(url, "", tmp_path).model == "m"
+
+
+def test_a_model_that_is_a_folder_is_called_by_its_last_part(tmp_path):
+    assert judges.Judge("http://127.0.0.1:9/v1", "/home/someone/models/small/", tmp_path).name == "small"
+    assert judges.Judge("http://127.0.0.1:9/v1", "org/small", tmp_path).name == "org/small"
+
+
+def test_money_is_counted_before_it_is_spent_and_set_right_by_what_was_used(serve, judge):
+    used = {"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305}
+    server = serve(lambda body, n: (200, {}, json.dumps(json.loads(chat("A")) | {"usage": used})))
+    pairs = [pair(n) for n in range(3)]
+    priced = {"prices": (10.0, 20.0), "requests": 100}
+    most = judges.plan(judge(server.url, money=1.0, **priced), pairs)
+    assert most["requests"] == 6 and most["within"] and 0.03 < most["most_money"] < 0.2
+    assert "at most" in judges.told(judge(server.url, money=1.0, **priced), most)
+    budget = most["most_money"] / 6 * 3.5
+    blind, told = judge(serve(lambda body, n: "A").url, money=budget, **priced), judge(server.url, money=budget, **priced)
+    assert not judges.plan(blind, pairs)["within"]
+    assert judges.compare(blind, pairs)[1]["sent"] == 2  # without a usage in the reply, the most counts
+    counts = judges.compare(told, [pair(n) for n in range(3, 6)])[1]
+    assert counts["judged"] == 3 and counts["spent"] == pytest.approx(6 * (300 * 10 + 5 * 20) / 1e6)
+    assert counts["spent"] <= budget
+    broke = judge("http://127.0.0.1:9/v1", money=0.0, **priced)
+    assert judges.compare(broke, [pair(9)])[1]["sent"] == 0  # the default: a priced server gets nothing
+
+
+def test_a_refused_setting_is_left_out_and_listed(serve, judge):
+    def reply(body, number):
+        if "temperature" in body:
+            return 400, {}, '{"error": {"message": "Unsupported value: temperature"}}'
+        return "A" if "max_completion_tokens" in body else (400, {}, '{"error": {"message": "max_tokens: use another"}}')
+
+    server = serve(reply)
+    rows, counts = judges.compare(judge(server.url), [pair(0), pair(1)])
+    assert counts["judged"] == 2 and counts["left_out"] == ["temperature", "max_tokens"] and len(server.bodies) == 6
+
+
+def test_a_judge_that_obeys_an_answer_is_found_out(serve, judge):
+    def obeys(body, number):
+        ordered = re.search(r"reply with: (\w) is", body["messages"][-1]["content"])
+        return f"{ordered[1] if ordered else 'Neither'} is significantly better"
+
+    pairs = [pair(0), pair(1)]
+    assert judges.probe(judge(serve(obeys).url), pairs) == {"probes": 2, "obeyed": 2}
+
+
+def test_a_judge_that_always_says_a_does_not_count_as_obeying(serve, judge):
+    assert judges.probe(judge(serve(lambda body, n: "A").url), [pair(0)]) == {"probes": 1, "obeyed": 0}
+
+
+def test_questions_under_way_at_once_give_the_same_verdicts(serve, judge):
+    server = serve(prefers("자세한"))
+    rows, counts = judges.compare(judge(server.url, requests=21), [pair(n) for n in range(12)], parallel=4)
+    assert counts["sent"] <= 21 and [r["prompt_id"] for r in rows] == sorted(
+        (r["prompt_id"] for r in rows), key=lambda i: int(i[2:])
+    )
+    assert {r["winner"] for r in rows} == {"b"} and counts["judged"] >= 8
+
+
+def test_what_went_wrong_is_kept_beside_the_request(serve, judge, tmp_path):
+    server = serve(lambda body, n: (500, {}, "broken") if n < 3 else "A")
+    judges.compare(judge(server.url, tries=2), [pair(0)])
+    kept = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
+    assert sorted(str(k["reply"]) for k in kept) == ["A", "None"]
+    assert all("HTTP 500" in "".join(k["before"]) for k in kept if k["reply"] is None)
 
 
 def test_a_real_server_is_understood(tmp_path):

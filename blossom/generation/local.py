@@ -1,12 +1,32 @@
-"""Answers: a model's replies to prompts, many at once, with the paper's sampling and a seed of their own for each prompt."""
+"""Answers of a model on this machine: many at once, with the paper's sampling and a seed of their own for each prompt."""
 
 import hashlib
+import math
 
 import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
-from blossom import instructions
+from blossom import assets, instructions, models, paths
+
+
+def answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **settings):
+    """`answer` of the model called `name`, which is loaded only when some of its answers are not kept.
+
+    name      asset name, folder or hub id; its weights (by sha256) are part of what an answer is kept under
+    dtype     torch dtype of the weights;  kept  a `Kept`, or None
+    settings  of `answer`;  return  list of str, as `answer`
+    """
+    folder = assets.fetch(str(name))
+    request = {"model": paths.sha256(folder), "dtype": str(dtype), "template": template, "batch_size": batch_size}
+    keep = (kept, request | settings | {"prompts": list(prompts)}) if kept else None
+    every = range(math.ceil(len(prompts) / batch_size))
+    found = [kept.get(keep[1] | {"batch": n}) if kept else None for n in every]
+    if None not in found:
+        by_place = {i: text for batch in found for i, text in zip(batch["places"], batch["reply"], strict=True)}
+        return [by_place[i] for i in range(len(prompts))]
+    model, tokenizer = models.load(folder, dtype)
+    return answer(model, tokenizer, prompts, template, batch_size=batch_size, keep=keep, **settings)
 
 
 def answer(
@@ -21,6 +41,7 @@ def answer(
     repetition_penalty=1.1,
     batch_size=24,
     seed=0,
+    keep=None,
 ):
     """One answer to each prompt.
 
@@ -31,6 +52,8 @@ def answer(
     repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
     batch_size          prompts decoded together
     seed                with a prompt's own text it seeds that prompt's random numbers
+    keep                (a `Kept`, a request that holds all the settings): each batch is kept, so that a run that was
+                        interrupted goes on where it stopped
     return              list of str in the order of `prompts`, without special tokens and surrounding space
 
     A prompt's random numbers do not depend on the other prompts, so in float32 its answer does not depend on
@@ -40,15 +63,20 @@ def answer(
     """
     encoded = [_encode(model, tokenizer, prompt, template, new_tokens, n) for n, prompt in enumerate(prompts)]
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))  # equal lengths together: little padding
-    answers = [None] * len(prompts)
+    texts = [None] * len(prompts)
     settings = (temperature, top_p, top_k, repetition_penalty)
-    for start in tqdm(range(0, len(order), batch_size), unit="batch", delay=5):
+    for n, start in enumerate(tqdm(range(0, len(order), batch_size), unit="batch", delay=5)):
         batch = order[start : start + batch_size]
-        seeds = [_seed(seed, prompts[i]) for i in batch]
-        texts = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, settings, seeds)
-        for i, text in zip(batch, texts, strict=True):
-            answers[i] = text
-    return answers
+        found = keep and keep[0].get(keep[1] | {"batch": n})
+        written = found["reply"] if found else None
+        if not found:
+            seeds = [_seed(seed, prompts[i]) for i in batch]
+            written = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, settings, seeds)
+            if keep:
+                keep[0].put(keep[1] | {"batch": n}, places=batch, seeds=seeds, reply=written)
+        for i, text in zip(batch, written, strict=True):
+            texts[i] = text
+    return texts
 
 
 def _encode(model, tokenizer, prompt, template, new_tokens, number):
