@@ -1,11 +1,14 @@
 """Answers: what a prompt's answer depends on, and on what it must not."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from blossom import generation, instructions, models
+from blossom.generation import local
 
 PROMPTS = [
     "Recommend a book.",
@@ -93,3 +96,46 @@ def test_a_prompt_that_leaves_no_room_is_named(tiny):
         ask(tiny, ["Hi", "word " * 3000])
     with pytest.raises(ValueError, match="has no text"):
         ask(tiny, ["  "])
+
+
+# ---- kept answers
+
+
+def test_kept_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
+    kept = generation.Kept(tmp_path)
+    settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}
+    first = generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
+    assert first == generation.answers("tiny-byte-level", PROMPTS, **settings)
+    loads, load = [], models.load
+    monkeypatch.setattr(models, "load", lambda *words: loads.append(words) or load(*words))
+    assert generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings) == first and loads == []
+    generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings | {"seed": 2})
+    generation.answers("tiny-sentencepiece", PROMPTS, kept=kept, **settings)
+    assert len(loads) == 2  # another seed or another model is another answer
+
+
+def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
+    kept = generation.Kept(tmp_path)
+    settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6}
+    decode, calls = local._decode, []
+
+    def dies(*words):
+        calls.append(words)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return decode(*words)
+
+    monkeypatch.setattr(local, "_decode", dies)
+    with pytest.raises(KeyboardInterrupt):
+        generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
+    assert generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings) and len(calls) == 4  # 3 batches, 1 twice
+    batches = [json.loads(f.read_text(encoding="utf-8")) for f in tmp_path.glob("*.json")]
+    assert all(len(b["seeds"]) == len(b["reply"]) == len(b["places"]) for b in batches) and len(batches) == 3
+
+
+def test_a_kept_file_that_was_damaged_is_named(tmp_path):
+    kept = generation.Kept(tmp_path)
+    kept.put({"a": 1}, reply="x")
+    next(tmp_path.glob("*.json")).write_text("{")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        kept.get({"a": 1})

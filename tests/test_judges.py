@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from blossom import instructions, models
+from blossom import generation, instructions, models
 from blossom.preference import judges, verdicts
 
 
@@ -327,14 +327,21 @@ def test_a_real_server_is_understood(tmp_path):
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", server, tmp_path / "log")
-        judge = judges.Judge(f"http://127.0.0.1:{port}/v1", str(tmp_path / "model"), tmp_path / "replies")
+        url = f"http://127.0.0.1:{port}/v1"
+        judge = judges.Judge(url, "", tmp_path / "replies")
         rows, counts = judges.compare(judge, [pair(0)])
+        writer = generation.Server(url, "", tmp_path / "answers")
+        written = generation.served_answers(writer, ["안녕?", "Hello?", "안녕?"], new_tokens=8)
     finally:
         server.terminate()
         server.wait(20)
-    assert counts["sent"] == 2 and counts["failures"] == {} and counts["off_format"] == 2 and rows == []
+    assert judge.model == str(tmp_path / "model") and judge.name == "model"  # the server said which it has
+    assert counts["sent"] == 3 and counts["failures"] == {} and counts["off_format"] == 2 and rows == []
     kept = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
-    assert len(kept) == 2 and all(k["reply"] and k["request"]["temperature"] == 0 for k in kept)
+    asked = [k for k in kept if "messages" in k["request"]]
+    assert len(asked) == 2 and all(k["reply"] and k["request"]["temperature"] == 0 for k in asked)
+    assert all(k["usage"]["in"] > 100 and 0 < k["usage"]["out"] <= judges.REPLY_TOKENS for k in asked)
+    assert len(written) == 3 and all(written) and sorted(writer.refused) == ["repetition_penalty", "top_k"]
 
 
 def _wait_for(url, server, log, seconds=240):

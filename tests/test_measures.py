@@ -91,6 +91,44 @@ def test_limas_rows_are_prompts_of_the_language_they_are_in(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("row", "language", "kind", "name", "prompt"),
+    [
+        ({"conversations": ["What is it?", "A comet."], "source": "wikihow"}, "en", "wikihow", "1", "What is it?"),
+        (
+            {"conversations": [{"from": "system", "value": "Hm."}, {"from": "human", "value": "Hi?"}]},
+            "en",
+            "other",
+            "1",
+            "Hi?",
+        ),
+        ({"messages": [{"role": "user", "content": "혜성이란?"}], "id": 0}, "ko", "other", "0", "혜성이란?"),
+        ({"question_id": 81, "category": "writing", "turns": ["Write it.", "Again."]}, "en", "writing", "81", "Write it."),
+        ({"id": 3, "category": "추론", "questions": ["누가 범인인가요?", "왜요?"]}, "ko", "추론", "3", "누가 범인인가요?"),
+        ({"instruction": "요약해 줘.", "input": "긴 글"}, "ko", "other", "1", "요약해 줘.\n긴 글"),
+        ({"prompt": "Why?"}, "en", "other", "1", "Why?"),
+    ],
+)
+def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, prompt):
+    file = tmp_path / "set.jsonl"
+    file.write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
+    expected = {"prompt_id": name, "kind": kind, "language": language, "prompt": prompt}
+    assert prompts.read(str(file), 5) == [expected]
+
+
+def test_a_translation_of_an_english_set_takes_its_ids_and_kinds(tmp_path):
+    english, korean = tmp_path / "test.jsonl", tmp_path / "test_ko.jsonl"
+    english.write_text("".join(json.dumps({"conversations": [f"Question {n}?"], "source": "s"}) + "\n" for n in range(3)))
+    rows = [{"instruction": f"질문 {n}: GPT-{n} API란 what?"} for n in range(3)]  # by its letters it could be English
+    korean.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    found = prompts.read(str(english), 2, korean=str(korean))
+    assert [(p["language"], p["prompt_id"], p["kind"]) for p in found] == [(k, n, "s") for k in ("ko", "en") for n in "12"]
+    assert found[1]["prompt"].startswith("질문 1") and found[3]["prompt"] == "Question 1?"
+    korean.write_text(json.dumps(rows[0]))
+    with pytest.raises(ValueError, match="korean_prompts: .*: 1 prompts, but .* has 3 in English"):
+        prompts.read(str(english), 2, korean=str(korean))
+
+
+@pytest.mark.parametrize(
     ("rows", "words"),
     [
         ([{"id": "a", "kind": "x", "ko": " "}], "line 1: ko: expected a prompt's text"),

@@ -6,43 +6,85 @@ from blossom.instructions import readers
 LANGUAGES = {"ko": "Korean", "en": "English"}
 
 
-def read(source, per_language):
+IDS, KINDS = ("id", "question_id"), ("kind", "category", "source")
+ASKED = ("prompt", "question", "text")  # a field that holds one prompt
+TURNS = ("conversations", "messages", "turns", "questions")  # a list; its first turn is the prompt
+
+
+def read(source, per_language, korean=""):
     """The first prompts of a set in each language, in its order.
 
-    source        asset name, .json, .jsonl or "hub:<id>[@revision][:[config:]split]"; rows {"id", "kind", "ko", "en"} (one
-                  language may be missing), or LIMA's and Alpaca's ("conversations" or "instruction", the language by its
-                  letters)
+    source        asset name, .json, .jsonl or "hub:<id>[@revision][:[config:]split]"; rows of any of these forms:
+                    {"id", "kind", "ko", "en"}         both languages, or one of them
+                    {"instruction"[, "input"]}         Alpaca, KoAlpaca
+                    {"conversations": ["...", ...]}    LIMA's test set; also "messages", "turns", "questions" (MT-Bench,
+                                                       LogicKor), bare or with a speaker
+                    {"prompt"}, {"question"}, {"text"}
+                  A row of one language is Korean when 30 % of its letters are Hangul.
     per_language  prompts to take in each language; a set that has fewer gives all it has
+    korean        the Korean translation of an English set: rows of the same forms, with its ids or in its order
     return        list of dicts: prompt_id, kind, language ("ko", "en"), prompt; Korean first
 
-    Raises ValueError with file and line: a row without a prompt, an id twice in one language.
+    Raises ValueError with file and line: a row without a prompt, an id twice in one language, a translation of more or
+    fewer prompts than there are.
     """
     found = {language: {} for language in LANGUAGES}
     for n, (where, row) in enumerate(readers.rows(source), 1):
-        texts = _texts(row, where)
-        for language, text in texts.items():
-            name = str(row.get("id") or n)
-            if name in found[language]:
-                raise ValueError(f"{where}: id {name!r} is given twice")
-            found[language][name] = {
-                "prompt_id": name,
-                "kind": str(row.get("kind") or row.get("source") or "other"),
-                "language": language,
-                "prompt": text,
-            }
+        for language, text in _texts(row, where).items():
+            _add(found[language], row, n, language, text, where)
     if not any(found.values()):
         raise ValueError(f"prompts: {source}: holds no prompts")
+    if korean:
+        found["ko"] |= _translated(korean, source, found["en"])
     return [prompt for language in LANGUAGES for prompt in list(found[language].values())[:per_language]]
+
+
+def _add(prompts, row, number, language, text, where):
+    given = _first(row, IDS)
+    name = str(number if given is None else given)
+    if name in prompts:
+        raise ValueError(f"{where}: id {name!r} is given twice")
+    kind = str(_first(row, KINDS) or "other")
+    prompts[name] = {"prompt_id": name, "kind": kind, "language": language, "prompt": text}
+
+
+def _translated(korean, source, english):
+    """The Korean prompts of a translation, under the ids and kinds of the English ones."""
+    translated = {}
+    for n, (where, row) in enumerate(readers.rows(korean), 1):
+        text = row.get("ko") or next(iter(_texts(row, where).values()))
+        _add(translated, row, n, "ko", text, where)
+    if len(translated) != len(english):
+        raise ValueError(f"korean_prompts: {korean}: {len(translated)} prompts, but {source} has {len(english)} in English")
+    by_id = set(translated) == set(english)
+    rows = [translated[name] for name in english] if by_id else translated.values()
+    pairs = zip(english.items(), rows, strict=True)
+    return {name: own | {"language": "ko", "prompt": row["prompt"]} for (name, own), row in pairs}
+
+
+def _first(row, names):
+    return next((row[name] for name in names if row.get(name) not in (None, "")), None)
 
 
 def _texts(row, where):
     """Language -> prompt of a row."""
     texts = {language: row[language] for language in LANGUAGES if row.get(language)}
     if not texts:
-        turns = row.get("conversations") or [row.get("instruction")]
-        text = turns[0].get("value") if isinstance(turns[0], dict) else turns[0]
+        text = _prompt(row)
         texts = {"ko" if isinstance(text, str) and corpus.hangul_share(text) >= 0.3 else "en": text}
     for language, text in texts.items():
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{where}: {language}: expected a prompt's text, found {text!r:.60}")
     return texts
+
+
+def _prompt(row):
+    """What a row of one language asks first; None when it has no field for that."""
+    turns = _first(row, TURNS)
+    if isinstance(turns, (list, tuple)) and turns:
+        asked = [t for t in turns if not isinstance(t, dict) or t.get("role", t.get("from")) not in ("system",)]
+        first = asked[0] if asked else None
+        return first.get("content", first.get("value")) if isinstance(first, dict) else first
+    if row.get("instruction") and row.get("input"):
+        return f"{row['instruction']}\n{row['input']}"
+    return _first(row, ("instruction", *ASKED))
