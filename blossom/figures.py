@@ -94,23 +94,29 @@ def preference_bars(axis, shares, labels):
     """Figures 2-5 of B: a stacked bar of wins, ties and losses a row, with 95 % intervals and n.
 
     axis    matplotlib axes
-    shares  DataFrame as `preference.statistics.summary` makes it: win, tie, loss (each with _low, _high), prompts, verdicts
+    shares  DataFrame as `preference.statistics.summary` makes it: win, tie, loss (each with _low, _high), prompts, verdicts,
+            flipped (hatched: the part of tie where a judge's two orders disagreed)
     labels  what stands beside each bar; the first row is on top
     The lower whisker is the interval of the win share, the upper one that of the loss share. Raises ValueError when the
     labels are not as many as the rows.
     """
     if len(labels) != len(shares):
         raise ValueError(f"labels: expected {len(shares)}, one a row, found {len(labels)}")
-    rows = range(len(shares))
-    parts = (("win", COLOURS["ours"], "white"), ("tie", "#E3E3E3", COLOURS["ink"]), ("loss", COLOURS["base"], "white"))
-    start = 0
-    for name, colour, ink in parts:
-        width = 100 * shares[name].to_numpy()
-        axis.barh(rows, width, left=start, color=colour, height=0.62)
+    rows, grey = range(len(shares)), "#E3E3E3"
+    neither, start = shares.tie - shares.flipped, 0
+    for width, look, ink in (
+        (shares.win, {"color": COLOURS["ours"]}, "white"),
+        (neither, {"color": grey}, COLOURS["ink"]),
+        (shares.flipped, {"facecolor": "white", "hatch": "////", "edgecolor": "#BDBDBD", "linewidth": 0}, COLOURS["ink"]),
+        (shares.loss, {"color": COLOURS["base"]}, "white"),
+    ):
+        width = 100 * width.to_numpy()
+        axis.barh(rows, width, left=start, height=0.62, **look)
         start = start + width
         for row, (end, size) in enumerate(zip(start, width, strict=True)):
             if size >= 7:  # a narrower piece has no room for its number
-                axis.text(end - size / 2, row, f"{size:.0f} %", ha="center", va="center", color=ink, fontsize=10)
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 1} if "hatch" in look else None
+                axis.text(end - size / 2, row, f"{size:.0f} %", ha="center", va="center", color=ink, fontsize=10, bbox=box)
     for row, (_, s) in enumerate(shares.iterrows()):
         for low, high, down in ((s.win_low, s.win_high, 0.22), (1 - s.loss_high, 1 - s.loss_low, -0.22)):
             axis.plot([100 * low, 100 * high], [row + down] * 2, "|-", color=COLOURS["ink"], linewidth=1.4, markersize=6)
@@ -119,7 +125,9 @@ def preference_bars(axis, shares, labels):
     middle = 100 * (shares.win.iloc[0] + shares.tie.iloc[0] / 2)
     for x, name, side in ((0, "win", "left"), (min(max(middle, 15), 85), "neither", "center"), (100, "loss", "right")):
         axis.text(x, -0.42, name, ha=side, va="bottom", fontsize=10, color=COLOURS["ink"])
-    axis.set(xlim=(0, 100), xlabel="share of verdicts (%), whiskers: 95 % intervals", ylim=(len(shares) - 0.5, -0.8))
+    hatched = "\nhatched: no verdict, the judge's two orders disagree" if (shares.flipped > 0).any() else ""
+    whiskers = f"share of verdicts (%), whiskers: 95 % intervals{hatched}"
+    axis.set(xlim=(0, 100), xlabel=whiskers, ylim=(len(shares) - 0.5, -0.8))
     axis.set_yticks(rows, labels)
     axis.grid(False, axis="y")
     return axis

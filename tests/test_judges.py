@@ -280,7 +280,9 @@ def test_a_refused_setting_is_left_out_and_listed(serve, judge):
 
     server = serve(reply)
     rows, counts = judges.compare(judge(server.url), [pair(0), pair(1)])
-    assert counts["judged"] == 2 and counts["left_out"] == ["temperature", "max_tokens"] and len(server.bodies) == 6
+    assert (
+        counts["judged"] == 2 and counts["settings_not_taken"] == ["temperature", "max_tokens"] and len(server.bodies) == 6
+    )
 
 
 def test_a_judge_that_obeys_an_answer_is_found_out(serve, judge):

@@ -95,11 +95,11 @@ def test_limas_rows_are_prompts_of_the_language_they_are_in(tmp_path):
     [
         ({"conversations": ["What is it?", "A comet."], "source": "wikihow"}, "en", "wikihow", "1", "What is it?"),
         (
-            {"conversations": [{"from": "system", "value": "Hm."}, {"from": "human", "value": "Hi?"}]},
+            {"conversations": [{"from": "system", "value": "-"}, {"from": "human", "value": "?"}]},
             "en",
             "other",
             "1",
-            "Hi?",
+            "?",
         ),
         ({"messages": [{"role": "user", "content": "혜성이란?"}], "id": 0}, "ko", "other", "0", "혜성이란?"),
         ({"question_id": 81, "category": "writing", "turns": ["Write it.", "Again."]}, "en", "writing", "81", "Write it."),

@@ -295,7 +295,7 @@ def test_the_bars_show_what_the_table_says():
     with figures.style():
         _, axis = plt.subplots()
         figures.preference_bars(axis, shares, [f"{b} 한국어" for b in shares.model_b])
-    widths = np.array([bar.get_width() for bar in axis.patches]).reshape(3, -1)  # win, tie, loss x rows
+    widths = np.array([bar.get_width() for bar in axis.patches]).reshape(4, -1)  # win, tie, flipped, loss x rows
     assert widths.sum(0) == pytest.approx(100) and widths[0] == pytest.approx(100 * shares.win)
     assert sum("40 prompts" in t.get_text() for t in axis.texts) == len(shares)
     with pytest.raises(ValueError, match="labels: expected 3"):

@@ -7,6 +7,6 @@ kept.py    what was asked and answered before, so that a second run asks nothing
 
 from blossom.generation.kept import Kept
 from blossom.generation.local import Sampler, answer, answers, stop_ids
-from blossom.generation.server import Server, served_answers
+from blossom.generation.server import Server, addresses, served_answers
 
-__all__ = ["Kept", "Sampler", "Server", "answer", "answers", "served_answers", "stop_ids"]
+__all__ = ["Kept", "Sampler", "Server", "addresses", "answer", "answers", "served_answers", "stop_ids"]

@@ -199,12 +199,11 @@ class Server:
         except (openai.OpenAIError, ValueError, TypeError, AttributeError):
             listed = [(self.keep.get(question) or {}).get("reply")]
         if len(listed) != 1 or not listed[0]:
-            there = (
-                f"it lists {', '.join(map(str, listed))[:300]}" if len(listed) > 1 else "and it does not say which it has"
-            )
-            raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; {there}")
-        self.keep.put(question, reply=listed[0])
-        return listed[0]
+            there = ", ".join(map(str, listed))[:300] if len(listed) > 1 else "not known; is the server there?"
+            raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; what it serves: {there}")
+        name = listed[0].removesuffix("@main")  # `transformers serve` adds the revision, and refuses the name with it
+        self.keep.put(question, reply=name)
+        return name
 
 
 def _asked_to_wait(header, otherwise):
@@ -213,6 +212,17 @@ def _asked_to_wait(header, otherwise):
         return min(60.0, max(0.5, float(header)))
     except (TypeError, ValueError):
         return otherwise
+
+
+def addresses(served, names):
+    """{name: url} of entries "name@url"; ValueError for one that is not of this form or names no model of the run."""
+    found = {}
+    for entry in served:
+        name, _, url = entry.rpartition("@")
+        if name not in names or not url.startswith(("http://", "https://")):
+            raise ValueError(f"served: expected name@http://…, a name of {', '.join(names)}; found {entry!r}")
+        found[name] = url
+    return found
 
 
 def served_answers(

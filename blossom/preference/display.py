@@ -2,8 +2,13 @@
 
 import html
 import unicodedata
+from collections import Counter
+
+from blossom.preference import measures
+from blossom.preference.verdicts import PAIR
 
 LONGEST = 1500  # characters of an answer that are shown
+TOLD = {"ko": "Korean", "en": "English", "mixed": "both languages", "other": "another language", "none": "no words"}
 STYLE = (
     "<style>.blossom-pairs{border-collapse:collapse;width:100%;table-layout:fixed;"
     "font-family:'Noto Sans KR','NanumGothic','Apple SD Gothic Neo','Malgun Gothic',sans-serif}"
@@ -11,6 +16,12 @@ STYLE = (
     "white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px}"
     ".blossom-pairs .note{color:#666;font-size:11px}</style>"
 )
+
+
+def table(frame):
+    """A DataFrame for a notebook: numbers with two decimals, texts as `visible`."""
+    shown = frame.style.hide(axis="index").format(lambda v: visible(v) if isinstance(v, str) else v)
+    return shown.format(precision=2, subset=frame.select_dtypes("float").columns)
 
 
 def side_by_side(pairs, notes=()):
@@ -21,14 +32,58 @@ def side_by_side(pairs, notes=()):
     """
     if not pairs:
         return "<p>no answers</p>"
-    head = "".join(f"<th>{visible(t)}</th>" for t in ("prompt", pairs[0]["model_a"], pairs[0]["model_b"]))
+    head = "<th>prompt</th><th>A</th><th>B</th>"
     rows = []
     for n, pair in enumerate(pairs):
-        remarks = notes[n] if notes else ("", "")
+        under = notes[n] if notes else ("", "")
         cells = [_cell(pair["prompt"], pair["language"], f"{pair['prompt_id']} · {pair['kind']}")]
-        cells += [_cell(pair[f"answer_{side}"], "", remark) for side, remark in zip("ab", remarks, strict=True)]
+        sides = zip("ab", under, strict=True)
+        cells += [_cell(pair[f"answer_{s}"], "", " · ".join(filter(None, (pair[f"model_{s}"], note)))) for s, note in sides]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"{STYLE}<table class='blossom-pairs'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def remarks(pairs):
+    """For each pair the remarks under its answers: their language, and what is wrong with it."""
+
+    def one(answer, asked):
+        found = measures.measure(answer, asked)
+        told = {
+            "ko": "Korean",
+            "en": "English",
+            "mixed": "two languages mixed",
+            "other": "another language",
+            "none": "no words",
+        }
+        return told[found["answer_language"]] + ("" if found["answered_in_language"] else " — not the prompt's language")
+
+    return [[one(pair[f"answer_{side}"], pair["language"]) for side in "ab"] for pair in pairs]
+
+
+def examples(verdicts, pairs, each=2):
+    """Pairs that model A won and pairs that it lost, with who said so: (pairs, remarks) for `side_by_side`.
+
+    verdicts  table of `verdicts.table`, a judge's orders settled;  pairs  those that were judged
+    each      most pairs won, and most pairs lost, of every two models and language
+    """
+    first = verdicts[verdicts["look"] == 1]
+    said = {key: dict(zip(rows.rater, rows.winner, strict=True)) for key, rows in first.groupby(PAIR)}
+    chosen, taken = [], Counter()
+    for pair in pairs:
+        voters = said.get(tuple(pair[name] for name in PAIR), {})
+        balance = sum(w == "a" for w in voters.values()) - sum(w == "b" for w in voters.values())
+        group = (pair["model_a"], pair["model_b"], pair["language"], balance > 0)
+        if balance and taken[group] < each:
+            taken[group] += 1
+            chosen.append((pair, voters, balance > 0))
+    chosen.sort(key=lambda one: not one[2])  # what was won first
+    shown = [pair for pair, _, _ in chosen]
+    notes = remarks(shown)
+    for note, (_, voters, _) in zip(notes, chosen, strict=True):
+        for n, side in enumerate("ab"):
+            names = [rater for rater, winner in voters.items() if winner == side]
+            note[n] += f" · preferred by {', '.join(names)}" if names else ""
+    return shown, notes
 
 
 def _cell(text, language, note):

@@ -118,7 +118,7 @@ def compare(judge, pairs, parallel=1):
         counts["judged"] += None not in found.values()
         rows += [_row(judge, pair, order, found[order], replies[order]) for order in found if found[order] is not None]
     sent = {"sent": judge.sent, "replayed": judge.replayed, "spent": judge.spent, "failures": dict(judge.failures)}
-    return rows, dict(counts) | sent | {"last_error": judge.told, "left_out": judge.refused}
+    return rows, dict(counts) | sent | {"last_error": judge.told, "settings_not_taken": judge.refused}
 
 
 def _ask(judge, bodies):
@@ -171,3 +171,17 @@ def outcome(settled):
         for name, w in (("win", "a"), ("tie", "tie"), ("loss", "b"))
     }
     return counts | {"flips": len(settled) - len(decided), "n": len(settled)}
+
+
+def account(judge, counts, outcome):
+    """What came of the judging, in a few lines: `counts` of `compare`, `outcome` with the counts of `probe` in it."""
+    lines = [
+        f"{judge.name} judged {counts['judged']} of {counts['pairs']} pairs: {counts['off_format']} replies off format, "
+        f"{counts['unanswered']} unanswered; {judge.sent} sent, {judge.replayed} replayed, {judge.spent:.4f} spent.",
+        f"It obeyed {outcome['obeyed']} of {outcome['probes']} orders written into an answer.",
+    ]
+    if judge.failures:
+        lines.append(f"Failures: {', '.join(f'{n} x {what}' for what, n in judge.failures.items())}. {judge.told}")
+    if judge.refused:
+        lines.append(f"Settings that the server does not take: {', '.join(judge.refused)}.")
+    return "\n".join(lines)

@@ -79,3 +79,27 @@ def table(answers):
     found = grouped.mean().rename(columns={"characters": "mean_characters"})
     found.insert(0, "answers", grouped.size())
     return found.reset_index()
+
+
+def beside(verdicts, answers):
+    """Preference beside language: were the answers that won those in the prompt's language?
+
+    verdicts  table of `verdicts.table`, a judge's orders settled
+    answers   list of dicts: model, prompt_id, language, answer
+    return    a row for every group of source, language and two models, and for what was in the prompt's language (both
+              answers, that of model A alone, that of model B alone, neither): n, win, tie, loss (counts, of model A)
+    """
+    right = {
+        (a["model"], a["prompt_id"], a["language"]): measure(a["answer"], a["language"])["answered_in_language"]
+        for a in answers
+    }
+    first = verdicts[verdicts["look"] == 1]
+    keys = {s: zip(first[f"model_{s}"], first.prompt_id, first.language, strict=True) for s in "ab"}
+    a, b = ([right[key] for key in keys[s]] for s in "ab")
+    named = {(True, True): "both", (True, False): "A alone", (False, True): "B alone", (False, False): "neither"}
+    table = first.assign(in_language=[named[pair] for pair in zip(a, b, strict=True)])
+    by = ["source", "language", "model_a", "model_b", "in_language"]
+    counts = table.groupby([*by, "winner"], sort=False).size().unstack("winner", fill_value=0)
+    counts = counts.reindex(columns=["a", "tie", "b"], fill_value=0).set_axis(["win", "tie", "loss"], axis=1)
+    counts.insert(0, "n", counts.sum(axis=1))
+    return counts.reset_index()

@@ -1,9 +1,9 @@
 """People as judges: a batch of anonymous pairs, and one HTML page a rater, which needs no server (B, 6.1).
 
 batch = people.make_batch(answers, [("blossom-bi-biSFT", "base")], raters=["r1", "r2"])
-people.save(batch, "batch.json")                    # the key: which model wrote what. Raters never get it
-people.write_pages(batch, "pages")                  # pages/rate-r1.html, ...: send one to each rater
-rated = ratings.merge(people.load("batch.json"), ["ratings-....json", ...])       # what they send back
+batch, pages = people.publish(batch, "raters")      # raters/<batch>/rate-r1.html, ...: send one to each rater; beside them
+                                                    # batch.json, the key to which model wrote what. Raters never get it
+rated = ratings.merge(batch, ["ratings-....json", ...])                           # what they send back
 """
 
 import base64
@@ -12,7 +12,7 @@ import json
 import random
 import re
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -218,6 +218,19 @@ def write_pages(batch, folder, language="ko"):
         written.append(Path(folder) / f"rate-{_file_name(rater)}.html")
         paths.write_text(written[-1], page(batch, rater, language))
     return written
+
+
+def publish(batch, folder, language="ko"):
+    """Write the key and every rater's page into a folder named after the batch, so that no batch overwrites another.
+
+    return  (the batch with all its raters, earlier ones too; the paths of the pages)
+    """
+    own = Path(folder) / batch.digest[:8]
+    key = own / "batch.json"
+    if key.exists():  # raters of an earlier run stay, in their order: their shares of the pairs depend on it
+        batch = replace(batch, raters=_checked_raters(dict.fromkeys([*load(key).raters, *batch.raters])))
+    save(batch, key)
+    return batch, write_pages(batch, own, language)
 
 
 def _file_name(rater):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from blossom import paths
 from blossom.preference import people, verdicts
 
 CHOICES = ("A", "B", "neither")
@@ -79,6 +80,17 @@ def merge(batch, files, latest=False):
     )
 
 
+def files(names):
+    """The files meant by names of files and of folders (their .json files, sorted); relative to the repository's root.
+
+    A name that is not there stays in the list, so that `merge` shows it as refused.
+    """
+    listed = []
+    for path in (paths.ROOT / name for name in names):
+        listed += sorted(f for f in path.glob("*.json") if f.name != "batch.json") if path.is_dir() else [path]
+    return list(dict.fromkeys(listed))
+
+
 def read(file, batch):
     """(rater, list of verdicts as they stand) in one file; raises ValueError saying why the file is refused."""
     try:
@@ -135,7 +147,7 @@ def _one_rater(batch, known, rater, sent, latest, conflicts):
         for i, verdict in good.items():
             given[i].append((name, verdict))
     rows = []
-    for i, versions in given.items():
+    for i, versions in sorted(given.items(), key=lambda one: (known[one[0]].pair, known[one[0]].look)):
         item, newest = known[i], max((v for _, v in versions), key=lambda v: v["at"])
         pair = batch.pairs[item.pair]
         choices = [v["choice"] for _, v in versions]

@@ -25,13 +25,16 @@ def summary(verdicts, by=GROUP, samples=SAMPLES, level=0.95, seed=0):
 
     verdicts  table of `verdicts.table`; pairs shown again (look 2) are not counted
     by        columns that make a group; add "kind" for the kinds of prompt
-    return    one row a group: prompts, verdicts, raters, then win, tie, loss and rate (win + tie/2), each with _low, _high
+    return    one row a group: prompts, verdicts, raters, flipped (the part of tie where a judge's two orders disagreed),
+              then win, tie, loss and rate (win + tie/2), each with _low, _high
     """
     first = first_looks(verdicts)
     keys, counted = outcomes(first, by)
     keys["prompts"] = [len(counts) for counts in counted]
     keys["verdicts"] = [int(counts.sum()) for counts in counted]
-    keys["raters"] = first.groupby(list(by), sort=False).rater.nunique().to_numpy()
+    grouped = first.assign(turned=first["flipped"].eq(True) if "flipped" in first else False).groupby(list(by), sort=False)
+    keys["raters"] = grouped.rater.nunique().to_numpy()
+    keys["flipped"] = grouped.turned.mean().to_numpy(float)
     rng, rows = np.random.default_rng(seed), []
     for counts in counted:
         estimate, drawn = _shares(counts.sum(0)), _shares(draw(counts, samples, rng))
