@@ -307,6 +307,29 @@ def test_questions_under_way_at_once_give_the_same_verdicts(serve, judge):
     assert {r["winner"] for r in rows} == {"b"} and counts["judged"] >= 8
 
 
+def test_a_server_writes_the_answers_with_the_runs_settings_and_a_rerun_asks_nothing(serve, tmp_path):
+    server = serve(lambda body, n: f" {body['messages'][-1]['content']}! " if body["model"] else "")
+    settings = {"new_tokens": 9, "temperature": 0.3, "top_k": 7, "seed": 5, "parallel": 3}
+    writer = generation.Server(server.url, "vllm", tmp_path, called="served")
+    prompts = [f"질문 {n}" for n in range(7)]
+    texts = generation.served_answers(writer, prompts, **settings)
+    assert texts == [f"{prompt}!" for prompt in prompts] and len(server.bodies) == 7
+    sent = server.bodies[0]
+    assert (sent["max_tokens"], sent["temperature"], sent["top_k"], sent["seed"]) == (9, 0.3, 7, 5)
+    gone = generation.Server("http://127.0.0.1:9/v1", "vllm", tmp_path, called="served", tries=1)
+    assert generation.served_answers(gone, prompts, **settings) == texts and gone.replayed == 7
+    with pytest.raises(RuntimeError, match="served: http://127.0.0.1:9/v1 gave no answer to 1 prompts .no connection"):
+        generation.served_answers(gone, [*prompts, "새 질문"], **settings)
+
+
+def test_served_models_are_named_with_their_address():
+    found = generation.addresses(["org/m@main@http://h:1/v1"], ["org/m@main", "base"])
+    assert found == {"org/m@main": "http://h:1/v1"}
+    for wrong in ("base", "base@h:1", "other@http://h:1/v1"):
+        with pytest.raises(ValueError, match="served: expected name@http://.*found"):
+            generation.addresses([wrong], ["base"])
+
+
 def test_what_went_wrong_is_kept_beside_the_request(serve, judge, tmp_path):
     server = serve(lambda body, n: (500, {}, "broken") if n < 3 else "A")
     judges.compare(judge(server.url, tries=2), [pair(0)])

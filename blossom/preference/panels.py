@@ -46,7 +46,8 @@ def panels(verdicts, model, measured, seed=0):
     found = []
     for source, rows in own.groupby("source", sort=False):
         people = source == "people"
-        who = f"people ({rows.rater.nunique()} raters)" if people else f"judge {source}"
+        count = rows.rater.nunique()
+        who = f"people ({count} rater{'s' * (count > 1)})" if people else f"judge {source}"
         others = rows[rows.model_b != twin]
         for number, chosen, topic in (
             (2 if people else 3, others[others.language == "ko"], "Korean prompts"),
