@@ -124,7 +124,7 @@ class Server:
             with self._lock:
                 self.failures[what] += 1
                 self.spent -= back
-                self.told = f"{what}: {str(error)[:200]}"
+                self.told = f"{what}: {_said(error)[:200]}"
             wrong.append(self.told)
 
         words = self._as_taken(body)
@@ -154,10 +154,10 @@ class Server:
         """Seconds to wait after a refusal; 0 to ask at once without what was refused; None to give the question up."""
         if error.status_code in (401, 403, 404):
             self._in_a_row = 3  # those asked beside this one are not sent either
-            told = f"{self.url} answers {error.status_code} for {self.model}: {str(error)[:200]}"
+            told = f"{self.url} answers {error.status_code} for {self.model}: {_said(error)[:200]}"
             raise RuntimeError(f"{self.called}: {told}") from None
         if error.status_code in (400, 422):
-            named = [name for name in MAY_GO if name in settings and name in str(error)]
+            named = [name for name in MAY_GO if name in settings and name in _said(error)]
             with self._lock:
                 self.refused += [name for name in named if name not in self.refused]
             return 0 if named else None
@@ -204,6 +204,12 @@ class Server:
         name = listed[0].removesuffix("@main")  # `transformers serve` adds the revision, and refuses the name with it
         self.keep.put(question, reply=name)
         return name
+
+
+def _said(error):
+    """An error's words, and those of the server's reply where the client left them out."""
+    body = getattr(error, "body", None)
+    return f"{error} {body}" if body and str(body) not in str(error) else str(error)
 
 
 def _asked_to_wait(header, otherwise):
