@@ -41,8 +41,9 @@ def earlier(w):
     if start:
         needed.append(start)
     if w.stage == "06_qualitative_eval":
-        other = params.starting_stage(effective(w).compare_with, w.stage)
-        needed += [other] if other else []
+        p = effective(w)
+        recipes = [name for name in (p.compare_with, *p.more_models) if params.recipe_file(name).exists()]
+        needed += filter(None, (params.starting_stage(name, w.stage) for name in recipes))
     return [MANIFEST.format(scale=w.scale, recipe=r, stage=s) for r, s in dict.fromkeys(needed)]
 
 
