@@ -90,7 +90,7 @@ class BilingualPretraining(Texts):
     lora_rank: int = _p(16, "rank of the adapters", 1, 4096)
     lora_alpha: int = _p(32, "scale of the adapters, over the rank", 1)
     lora_targets: list = _p(["q_proj", "k_proj", "v_proj"], "the paper's: query, key, value")
-    learning_rate: float = _p(1.0e-3, "of the adapters, or of everything when full", 0.0, 1.0)
+    learning_rate: float = _p(6.0e-4, "of the adapters, or of everything when full", 0.0, 1.0)
     row_learning_rate: float = _p(1.5e-3, "of the embedding rows", 0.0, 1.0)
     row_epsilon: float = _p(5.0e-5, "Adam's, of the rows: those with gradients far below it, never read, stay", 0.0, 1.0)
     warmup: float = _p(0.05, "share of the steps", 0.0, 1.0)
