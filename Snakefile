@@ -20,7 +20,12 @@ MANIFEST = OUTPUTS + "/{scale}/{recipe}/{stage}/manifest.json"
 # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it (Snakemake reads the numbers in it as text)
 OVERRIDES = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in dict(config.get("set", {})).items()}
 
-# What training and scoring need of the processor: both cores, huge pages (1.2 times faster heads), no progress noise.
+EXECUTE = (
+    "mkdir -p {params.folder} && papermill {input.notebook} {params.folder}/notebook.ipynb"
+    " {params.files} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
+)
+
+# What training and scoring need of the processor: huge pages (1.2 times faster heads), no progress noise.
 os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
 os.environ["BLOSSOM_BATCH"] = "1"
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
@@ -68,17 +73,36 @@ rule report:
         "cp {OUTPUTS}/{wildcards.scale}/report/07_report/report.html {output}"
 
 
+# Training uses both cores; the other stages one each, so that two of them run side by side.
+rule training:
+    input:
+        notebook="notebooks/{stage}.ipynb",
+        earlier=earlier,
+    output:
+        MANIFEST,
+    wildcard_constraints:
+        stage="03_bilingual_pretraining|04_korean_lima_sft",
+    params:
+        effective=lambda w: asdict(effective(w)),
+        files=files,
+        folder=lambda w, output: os.path.dirname(str(output)),
+    threads: 2
+    priority: 10
+    shell:
+        EXECUTE
+
+
 rule stage:
     input:
         notebook="notebooks/{stage}.ipynb",
         earlier=earlier,
     output:
         MANIFEST,
+    wildcard_constraints:
+        stage="|".join(s for s in params.STAGES if s[:2] not in ("03", "04")),
     params:
         effective=lambda w: asdict(effective(w)),
         files=files,
         folder=lambda w, output: os.path.dirname(str(output)),
-    threads: 2
     shell:
-        "mkdir -p {params.folder} && papermill {input.notebook} {params.folder}/notebook.ipynb"
-        " {params.files} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
+        EXECUTE
