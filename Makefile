@@ -37,7 +37,7 @@ setup: $(READY)  ## make the environment (.venv, unless one is active)
 
 .PHONY: run
 run: setup  ## run the default: every stage at scale laptop, then outputs/laptop/report.html
-	$(BIN)snakemake -c$(CORES) --rerun-incomplete --quiet rules -- outputs/$(SCALE)/report.html
+	$(BIN)snakemake -c$(CORES) --nolock --rerun-incomplete --quiet rules -- outputs/$(SCALE)/report.html
 
 .PHONY: test
 test: setup  ## run all tests and the style checks
