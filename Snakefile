@@ -20,10 +20,7 @@ MANIFEST = OUTPUTS + "/{scale}/{recipe}/{stage}/manifest.json"
 # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it (Snakemake reads the numbers in it as text)
 OVERRIDES = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in dict(config.get("set", {})).items()}
 
-EXECUTE = (
-    "mkdir -p {params.folder} && papermill {input.notebook} {params.folder}/notebook.ipynb"
-    " {params.files} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
-)
+TRAINING = ("03_bilingual_pretraining", "04_korean_lima_sft")
 
 # What training and scoring need of the processor: huge pages (1.2 times faster heads), no progress noise.
 os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
@@ -73,25 +70,6 @@ rule report:
         "cp {OUTPUTS}/{wildcards.scale}/report/07_report/report.html {output}"
 
 
-# Training uses both cores; the other stages one each, so that two of them run side by side.
-rule training:
-    input:
-        notebook="notebooks/{stage}.ipynb",
-        earlier=earlier,
-    output:
-        MANIFEST,
-    wildcard_constraints:
-        stage="03_bilingual_pretraining|04_korean_lima_sft",
-    params:
-        effective=lambda w: asdict(effective(w)),
-        files=files,
-        folder=lambda w, output: os.path.dirname(str(output)),
-    threads: 2
-    priority: 10
-    shell:
-        EXECUTE
-
-
 rule stage:
     input:
         notebook="notebooks/{stage}.ipynb",
@@ -99,10 +77,21 @@ rule stage:
     output:
         MANIFEST,
     wildcard_constraints:
-        stage="|".join(s for s in params.STAGES if s[:2] not in ("03", "04")),
+        stage="|".join(stage for stage in params.STAGES if stage not in TRAINING),
     params:
         effective=lambda w: asdict(effective(w)),
         files=files,
         folder=lambda w, output: os.path.dirname(str(output)),
     shell:
-        EXECUTE
+        "mkdir -p {params.folder} && papermill {input.notebook} {params.folder}/notebook.ipynb"
+        " {params.files} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
+
+
+# Training uses both cores; the other stages one each, so that two of them run side by side.
+use rule stage as training with:
+    output:
+        MANIFEST,
+    wildcard_constraints:
+        stage="|".join(TRAINING),
+    threads: 2
+    priority: 10

@@ -62,12 +62,16 @@ class Corpus:
     @property
     def korean(self):
         """All Korean that training may read, source after source."""
-        return Lines([part for lines in self.sources["korean"].values() for part in lines.parts])
+        return self.all("korean")
 
     @property
     def english(self):
         """All English that training may read, source after source."""
-        return Lines([part for lines in self.sources["english"].values() for part in lines.parts])
+        return self.all("english")
+
+    def all(self, language):
+        """The Lines of all sources of "korean" or "english" together."""
+        return Lines([part for lines in self.sources[language].values() for part in lines.parts])
 
     def heldout(self):
         """Name -> held-out lines, the four texts that bits/byte is measured on."""

@@ -218,8 +218,7 @@ def collect(cls, namespace):
     plain = (bool, int, float, str, list, dict, type(None))
     given = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in _JUPYTER and isinstance(v, plain)}
     check_names(given)
-    own = {f.name for f in fields(cls)}
-    return build(cls, {k: v for k, v in given.items() if k in own})
+    return build(cls, given)
 
 
 def check_names(names, where="parameters"):
@@ -231,7 +230,7 @@ def check_names(names, where="parameters"):
 
 
 def build(cls, values):
-    """An instance of `cls` from a dict of its own field names; ValueError names the parameter that is wrong."""
+    """An instance of `cls` from a dict, of which it takes its own names; ValueError names the parameter that is wrong."""
     checked = {f.name: _checked(f, values[f.name]) for f in fields(cls) if f.name in values}
     return cls(**checked)
 
@@ -333,8 +332,7 @@ def effective(stage, scale, recipe, **overrides):
     layered = read(scale_file(scale)) | ({} if stage == "07_report" else read(recipe_file(recipe)))
     check_names(overrides, where="overrides")
     layered |= {"scale": scale, "recipe": recipe} | overrides
-    own = {f.name for f in fields(cls)}
-    return build(cls, {k: v for k, v in layered.items() if k in own})
+    return build(cls, layered)
 
 
 def as_dict(p):

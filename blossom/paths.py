@@ -119,20 +119,8 @@ def require_stage(outputs, scale, recipe, stage):
 
 def snakemake_command(target, outputs):
     """The Snakemake call (list of words) that makes `target`, a file below the outputs folder."""
-    return [
-        *(
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--snakefile",
-            str(ROOT / "Snakefile"),
-            "--directory",
-            str(ROOT),
-            "--cores",
-            "2",
-        ),
-        *("--nolock", "--config", f"outputs={outputs}", "--", _from_root(target, outputs)),
-    ]
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT)]
+    return [*snakemake, "--cores", "2", "--nolock", "--config", f"outputs={outputs}", "--", _from_root(target, outputs)]
 
 
 def _from_root(target, outputs):

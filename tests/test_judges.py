@@ -1,21 +1,16 @@
 """Models as judges: against a real `transformers serve`, and against small servers that answer, fail and cheat."""
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import torch
 
-from blossom import generation, instructions, models
+from blossom import generation
 from blossom.preference import judges, verdicts
+from tests.server import free_port, save_tiny_model, served
 
 
 def pair(n, answer_a="짧은 답입니다.", answer_b="조금 더 자세한 답입니다.", language="ko"):
@@ -340,26 +335,14 @@ def test_what_went_wrong_is_kept_beside_the_request(serve, judge, tmp_path):
 
 def test_a_real_server_is_understood(tmp_path):
     """`transformers serve` with a tiny random model: it speaks the protocol, and what it says is no verdict."""
-    model, tokenizer = models.load("tiny-byte-level", torch.float32)
-    tokenizer.chat_template = instructions.TEMPLATES["chatml"]
-    models.save(model, tokenizer, tmp_path / "model")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [os.path.join(os.path.dirname(sys.executable), "transformers"), "serve", str(tmp_path / "model")]
-    command += ["--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
-    with open(tmp_path / "log", "wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health", server, tmp_path / "log")
+    save_tiny_model(tmp_path / "model")
+    port = free_port()
+    with served(tmp_path / "model", port, tmp_path / "log"):
         url = f"http://127.0.0.1:{port}/v1"
         judge = judges.Judge(url, "", tmp_path / "replies")
         rows, counts = judges.compare(judge, [pair(0)])
         writer = generation.Server(url, "", tmp_path / "answers")
         written = generation.served_answers(writer, ["안녕?", "Hello?", "안녕?"], new_tokens=8)
-    finally:
-        server.terminate()
-        server.wait(20)
     assert judge.model == str(tmp_path / "model") and judge.name == "model"  # the server said which it has
     assert counts["sent"] == 3 and counts["failures"] == {} and counts["off_format"] == 2 and rows == []
     kept = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
@@ -367,14 +350,3 @@ def test_a_real_server_is_understood(tmp_path):
     assert len(asked) == 2 and all(k["reply"] and k["request"]["temperature"] == 0 for k in asked)
     assert all(k["usage"]["in"] > 100 and 0 < k["usage"]["out"] <= judges.REPLY_TOKENS for k in asked)
     assert len(written) == 3 and written[0] == written[2] and sorted(writer.refused) == ["repetition_penalty", "top_k"]
-
-
-def _wait_for(url, server, log, seconds=240):
-    for _ in range(seconds * 4):
-        assert server.poll() is None, log.read_text(errors="replace")[-2000:]
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.25)
-    raise AssertionError(f"the server did not start in {seconds} s: {log.read_text(errors='replace')[-2000:]}")

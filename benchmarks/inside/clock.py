@@ -14,6 +14,22 @@ def spec():
     return json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 
 
+def arguments(asked):
+    """What transformers' Trainer and TRL's are told alike, so that they do the same work."""
+    return {
+        "output_dir": asked["folder"],
+        "per_device_train_batch_size": asked["batch"],
+        "max_steps": asked["steps"],
+        "learning_rate": 1e-3,
+        "bf16": asked["bf16"],
+        "use_cpu": True,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
 class Clock:
     """The time after each optimizer step, by torch's own hook that all optimizers call."""
 

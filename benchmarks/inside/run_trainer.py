@@ -27,18 +27,7 @@ trainer = Trainer(
     model=adapted(AutoModelForCausalLM.from_pretrained(asked["model"]), asked),
     train_dataset=dataset,
     data_collator=default_data_collator,
-    args=TrainingArguments(
-        output_dir=asked["folder"],
-        per_device_train_batch_size=asked["batch"],
-        max_steps=asked["steps"],
-        learning_rate=1e-3,
-        bf16=asked["bf16"],
-        use_cpu=True,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    ),
+    args=TrainingArguments(**clock.arguments(asked)),
 )
 trainer.train()
 timer.write(asked, loss=[row["loss"] for row in trainer.state.log_history if "loss" in row])

@@ -6,7 +6,7 @@ from blossom.benchmark.data import SOURCES, read
 from blossom.benchmark.evaluation import average, describe, evaluate, plan
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, papers
 from blossom.benchmark.several import comparators, resolve, score
-from blossom.benchmark.suite import GROUPS, PAPER, Prepared, names, prepare
+from blossom.benchmark.suite import GROUPS, PAPER, Prepared, members, names, prepare
 from blossom.benchmark.tables import josa_table, table6, table_x, wilson
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "differences",
     "evaluate",
     "josa_table",
+    "members",
     "names",
     "overlap",
     "paper_model",

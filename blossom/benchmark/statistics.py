@@ -31,21 +31,23 @@ def draws(count, times=2000, seed=0):
 
 def _written(metric, items):
     """BLEU and chrF add up over sentences, so a draw is scored from sums of the sentences' counts, as sacrebleu does."""
-    import sacrebleu
-
-    scorer = sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
+    scorer = _scorer(metric)
     answers = [first_line(i["answer"]) if metric == "bleu_first_line" else i["answer"].strip() for i in items]
     counts = np.array(scorer._extract_corpus_statistics(answers, [[i["reference"] for i in items]]))  # (N, K)
     return lambda draws: np.array([scorer._compute_score_from_stats(list(counts[d].sum(0))).score / 100 for d in draws])
 
 
-def signature(metric):
-    """sacrebleu's signature of one of WRITTEN: what another report must have to be comparable; "" for other metrics."""
+def _scorer(metric):
     import sacrebleu
 
+    return sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
+
+
+def signature(metric):
+    """sacrebleu's signature of one of WRITTEN: what another report must have to be comparable; "" for other metrics."""
     if metric not in WRITTEN:
         return ""
-    scorer = sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
+    scorer = _scorer(metric)
     scorer.corpus_score(["a"], [["a"]])
     return str(scorer.get_signature())
 

@@ -92,6 +92,15 @@ def names():
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
+def members(tasks):
+    """The tasks of names and groups, each once, in order; ValueError for one that there is not."""
+    tasks = list(dict.fromkeys(name for task in tasks for name in GROUPS.get(task, [task])))
+    for task in tasks:
+        if task not in names():
+            raise ValueError(f"tasks: no task is called {task!r}; there are {', '.join([*GROUPS, *names()])}")
+    return tasks
+
+
 def prepare(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, written_items=0, corpus=None):
     """Read and check every task's rows before a model is loaded, and write them as lm-eval reads them.
 
@@ -106,11 +115,7 @@ def prepare(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, writ
 
     Raises ValueError: an unknown task, `josa` without a corpus, and everything that `data.read` refuses.
     """
-    tasks = list(dict.fromkeys(name for task in tasks for name in GROUPS.get(task, [task])))
-    for task in tasks:
-        if task not in names():
-            raise ValueError(f"tasks: no task is called {task!r}; there are {', '.join([*GROUPS, *names()])}")
-    read = {}
+    tasks, read = members(tasks), {}
     for task in tasks:
         rows, origin = _rows(task, benchmarks, corpus, seed)
         count = (_is_written(task) and written_items) or items

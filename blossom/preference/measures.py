@@ -4,6 +4,8 @@ import re
 
 import pandas as pd
 
+from blossom.preference.statistics import first_looks
+
 LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]")
 CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
@@ -93,7 +95,7 @@ def beside(verdicts, answers):
         (a["model"], a["prompt_id"], a["language"]): measure(a["answer"], a["language"])["answered_in_language"]
         for a in answers
     }
-    first = verdicts[verdicts["look"] == 1]
+    first = first_looks(verdicts)
     keys = {s: zip(first[f"model_{s}"], first.prompt_id, first.language, strict=True) for s in "ab"}
     a, b = ([right[key] for key in keys[s]] for s in "ab")
     named = {(True, True): "both", (True, False): "A alone", (False, True): "B alone", (False, False): "neither"}

@@ -9,7 +9,6 @@ Afterwards the notebook, with the same parameters, finds the finished training, 
 
 import argparse
 import sys
-from dataclasses import fields
 
 import torch
 import yaml
@@ -51,8 +50,7 @@ def parameters(files, overrides):
             raise ValueError(f"--set {word}: expected NAME=VALUE")
         layered[name] = yaml.safe_load(value)
     params.check_names(layered, "parameters")
-    own = {f.name for f in fields(params.BilingualPretraining)}
-    p = params.build(params.BilingualPretraining, {k: v for k, v in layered.items() if k in own})
+    p = params.build(params.BilingualPretraining, layered)
     if not p.checkpoints:
         raise ValueError("checkpoints: expected at least 1, found 0: the notebook takes the training over from its last one")
     return p

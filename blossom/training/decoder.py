@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from blossom.training import kernels, passes
+from blossom.training import kernels
 
 GROUPS = {  # projections that read the same input share one matrix product
     "qkv": ("q_proj", "k_proj", "v_proj"),
@@ -172,7 +172,7 @@ class Quick:
         self.decoder, self.dtype = decoder, dtype
         self.original = getattr(decoder.forward, "original", decoder.forward)  # not another Quick's
         self.config = decoder.config
-        self.passes = (kernels.load() if dtype == torch.bfloat16 else None) or passes
+        self.passes = kernels.quickest(dtype, decoder.norm.weight.device)
         self.layers = [(_freeze(layer, dtype), _adapters(layer)) for layer in decoder.layers]
         self.bare = False  # True: as if there were no adapters
 

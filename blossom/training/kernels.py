@@ -11,11 +11,13 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import torch
 
 from blossom import assets, paths
+from blossom.training import passes
 
 SOURCE = Path(__file__).with_name("kernels.c")
 # not -ffast-math: linking with it would change how the whole process rounds small numbers
@@ -41,9 +43,13 @@ def load():
         _call.library = ctypes.CDLL(str(target))
     except OSError:
         return None
-    import sys
-
     return sys.modules[__name__]
+
+
+def quickest(dtype, device):
+    """The passes for tensors of this dtype on this device: the compiled ones where they can do it, else torch's."""
+    compiled = load() if dtype == torch.bfloat16 and torch.device(device).type == "cpu" else None
+    return compiled or passes
 
 
 def _processor():

@@ -2,7 +2,7 @@
 
 import torch
 
-from blossom import assets, corpus, models, packing, params
+from blossom import assets, models, packing, params
 
 STAGE = "03_bilingual_pretraining"
 
@@ -34,18 +34,19 @@ def mixture(p, text, tokenizer):
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")
     streams, weights, anchored = {}, {}, {}
     for language, share in (("korean", p.korean_share), ("english", 1 - p.korean_share)):
-        for name, part, lines in _streams(language, text.sources[language], p.source_weights):
+        for name, part, lines in _streams(language, text, p.source_weights):
             streams[name] = packing.tokenize(lines, tokenizer, *marks)
             weights[name] = share * part
             anchored[name] = p.english_anchor if language == "english" else 0.0
     return packing.Blocks(streams, weights, p.block_size, p.training_tokens, p.seed, p.isolate_documents, anchored)
 
 
-def _streams(language, sources, weights):
+def _streams(language, text, weights):
     """(name, share within the language, lines) of the streams a language is read as."""
+    sources = text.sources[language]
     asked = {source: weights[source] for source in sources if source in weights}
     if not asked:
-        yield language, 1.0, corpus.Lines([part for lines in sources.values() for part in lines.parts])
+        yield language, 1.0, text.all(language)
         return
     if len(asked) < len(sources) or not sum(asked.values()) > 0:
         raise ValueError(f"source_weights: expected a weight for each of {', '.join(sources)}, found {asked}")

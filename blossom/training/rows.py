@@ -8,7 +8,7 @@ no (tokens, vocabulary) matrix ever exists, and no gradient of a frozen row is e
 import torch
 import torch.nn.functional as F
 
-from blossom.training import kernels, passes
+from blossom.training import kernels
 
 TILE = {"cpu": (512, 8192), "cuda": (4096, 32768)}  # tokens by vocabulary; on CPU a tile of bfloat16 is 8 MB
 
@@ -146,7 +146,7 @@ def _padded(x, multiple=64):
 
 def _exponentials(h, parts, columns, shift=None):
     """Over the vocabulary, tile by tile: sum of e (n, 1), e @ W (n, D), both float32, and the e of the parts that learn."""
-    ops = (kernels.load() if h.dtype == torch.bfloat16 and h.device.type == "cpu" else None) or passes
+    ops = kernels.quickest(h.dtype, h.device)
     s, gradient, kept = h.new_zeros(len(h), 1, dtype=torch.float32), h.new_zeros(h.shape, dtype=torch.float32), []
     for part, learn in parts:
         for w in part.split(columns):
