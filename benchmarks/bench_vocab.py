@@ -144,7 +144,7 @@ def bench_rows(folder, arguments):
     model = arguments.model or paths.require_stage("outputs", "laptop", "blossom-bi", "02_vocab_merge") / "model"
     base = arguments.base or assets.fetch(p.base_model)
     text = corpus.load(p)
-    (folder / "korean.json").write_text(json.dumps(text.korean), encoding="utf-8")
+    (folder / "korean.json").write_text(json.dumps(list(text.korean)), encoding="utf-8")
     (folder / "korean.jsonl").write_text(
         "".join(json.dumps({"text": line}) + "\n" for line in text.korean), encoding="utf-8"
     )
