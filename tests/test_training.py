@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from blossom import models, packing, paths, training
-from blossom.training import checkpoints, decoder, health, kernels, passes, rows
+from blossom.training import checkpoints, decoder, health, kernels, passes, pretraining, rows
 from blossom.training.learner import Learner
 
+estimating = sys.modules["blossom.training.estimate"]  # `training.estimate` is its function
 MODES = ("lora+new-rows", "lora+embeddings", "full")
 BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
 EXACT = training.Settings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
@@ -356,7 +357,6 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(tmp_pa
 def as_the_notebook(outputs):
     """Model, blocks and settings as notebook 03 has them after the two-process run."""
     from blossom import corpus, params
-    from blossom.training import pretraining
 
     p = params.effective(pretraining.STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
     model, tokenizer = pretraining.learner(p, pretraining.starting_model(p))
@@ -374,12 +374,64 @@ def test_the_launch_names_what_is_wrong_with_its_parameters():
         parameters([], ["checkpoints=0"])
 
 
+# ---------------------------------------------------------------------------------------------------------- beforehand
+
+
+def cells_until(notebook, p, error, match):
+    """Run a notebook's code cells with parameters `p`, in this process, up to the one that raises `error`."""
+    from dataclasses import asdict
+
+    names, book = {}, json.loads((paths.ROOT / "notebooks" / notebook).read_text(encoding="utf-8"))
+    with pytest.raises(error, match=match):
+        for cell in (c for c in book["cells"] if c["cell_type"] == "code"):
+            exec("".join(cell["source"]), names)
+            names |= asdict(p) if "parameters" in cell["metadata"].get("tags", []) else {}
+
+
+@pytest.mark.parametrize(
+    ("stage", "recipe", "lower"),
+    [
+        ("03_bilingual_pretraining", "base-ko", "lower batch_size, block_size, lora_rank, take `trainable: lora.new-rows`"),
+        ("04_korean_lima_sft", "base-koSFT", "lower sft_batch_size, sequence_length, lora_rank"),
+    ],
+)
+def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recipe, lower, smoke, monkeypatch):
+    monkeypatch.setattr(estimating, "free_bytes", lambda: 0.8e9)
+    monkeypatch.setattr(models, "load", lambda *a, **b: pytest.fail("loaded"))
+    message = rf"Training takes about 0\.9 GB of memory \(free: 0\.8 GB\)\. To make it fit: {lower}"
+    cells_until(f"{stage}.ipynb", smoke(stage, recipe), MemoryError, message)
+
+
+def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
+    from blossom.training.__main__ import main
+
+    monkeypatch.setattr(models, "load", lambda *a, **b: pytest.fail("loaded"))
+    with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
+        main([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
+
+
+def test_memory_grows_with_what_learns_and_shrinks_with_shards(smoke):
+    def memory(trainable, batch=64, shards=1):
+        p = smoke("03_bilingual_pretraining", english_anchor=0.0, trainable=trainable)
+        return training.estimate(p, "tiny-sentencepiece", batch, 64, timed=False, shards=shards).memory
+
+    assert memory("full") > memory("lora+embeddings") > memory("lora+embeddings", shards=2)
+    assert memory("full", batch=128) > memory("full")
+
+
+def test_a_container_s_limit_counts(tmp_path):
+    for name, value in {"max": "3000", "current": "2500", "stat": "anon 1\ninactive_file 400\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(value)
+    assert estimating._container(tmp_path) == 900
+    (tmp_path / "memory.max").write_text("max\n")
+    assert estimating._container(tmp_path) == estimating._container(tmp_path / "none") == float("inf")
+
+
 # --------------------------------------------------------------------------------------------------------- the mixture
 
 
 def mixed(smoke, **given):
     from blossom import corpus
-    from blossom.training import pretraining
 
     p = smoke(pretraining.STAGE, **given)
     return pretraining.mixture(p, corpus.load(p), models.load("tiny-byte-level")[1])
@@ -404,6 +456,43 @@ def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
 def test_a_mixture_that_cannot_be_says_why(smoke, given, message):
     with pytest.raises(ValueError, match=message):
         mixed(smoke, **given)
+
+
+@pytest.fixture
+def merged_stage(smoke):
+    """Stage 02's folder as it leaves it: a model with more rows, its certificate, its manifest."""
+    from blossom import embeddings, vocab
+
+    base = vocab.read_base("tiny-byte-level")
+    made = vocab.merge(base, [base.piece(piece) for piece in ("문을", "열다")], "add")
+    model, _ = models.load("tiny-byte-level")
+    rows = embeddings.subword_rows(model.get_input_embeddings().weight.data, made.base_ids())
+    models.resize(model, base.size, rows)
+    folder = paths.stage_folder(smoke("03_bilingual_pretraining").outputs, "smoke", "blossom-bi", "02_vocab_merge")
+    models.save(model, made.tokenizer, folder / "model")
+    lines = [["문을 열다"] * 3, ["Open the door."] * 3]
+    vocab.certificate.save(vocab.certify(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
+    paths.write_json(folder / "manifest.json", {})
+    return folder
+
+
+def test_reading_starts_from_a_vocabulary_whose_certificate_holds(merged_stage, smoke):
+    p = smoke(pretraining.STAGE)
+    assert pretraining.starting_model(p) == merged_stage / "model"
+    certificate = paths.read_json(merged_stage / "certificate.json")
+    certificate["checks"]["round trip failures"]["found"] = 3
+    paths.write_json(merged_stage / "certificate.json", certificate | {"holds": False})
+    with pytest.raises(ValueError, match=r"certificate.json: the vocabulary fails its checks \(round trip failures: 3\)"):
+        pretraining.starting_model(p)
+
+
+def test_reading_refuses_a_tokenizer_that_was_not_certified(merged_stage, smoke):
+    file = merged_stage / "model" / "tokenizer.json"
+    edited = paths.read_json(file)
+    edited["model"]["merges"].reverse()
+    paths.write_json(file, edited)
+    with pytest.raises(ValueError, match="tokenizer.json is not the one that .*certificate.json certifies"):
+        pretraining.starting_model(smoke(pretraining.STAGE))
 
 
 # --------------------------------------------------------------------------------------------------------- the new rows

@@ -27,8 +27,9 @@ def main(words=None):
     state = PartialState(cpu=not torch.cuda.is_available())  # takes this process's place among the others, and its card
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, pretraining.STAGE)
     with state.main_process_first():  # downloads and tokenizes once; the others read what it left
-        text = corpus.load(p)
         start = pretraining.starting_model(p)
+        training.estimate(p, start, p.batch_size, p.block_size, timed=False).check()
+        text = corpus.load(p)
         model, tokenizer = pretraining.learner(p, start)
         blocks = pretraining.mixture(p, text, tokenizer)
     heldout = text.heldout()

@@ -2,14 +2,23 @@
 
 import torch
 
-from blossom import assets, models, packing, params
+from blossom import assets, models, packing, params, vocab
 
 STAGE = "03_bilingual_pretraining"
 
 
 def starting_model(p):
-    """The folder (or asset) whose model stage 03 starts from: 02's where the recipe has one, else the base."""
-    return params.model_folder(p, STAGE) or assets.fetch(p.base_model)
+    """The folder (or asset) whose model stage 03 starts from: 02's where the recipe has one, else the base.
+
+    Raises ValueError when it is 02's and its certificate fails, or is not its tokenizer's.
+    """
+    start = params.starting_stage(p.recipe, STAGE)
+    if start is None:
+        return assets.fetch(p.base_model)
+    folder = params.model_folder(p, STAGE)
+    if start[1] == "02_vocab_merge":
+        vocab.require(folder)
+    return folder
 
 
 def mixture(p, text, tokenizer):
