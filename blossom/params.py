@@ -101,6 +101,10 @@ class BilingualPretraining(Texts):
     isolate_documents: bool = _p(True, "no attention across documents of one block")
     precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
     activation_checkpointing: bool = _p(False, "less memory, a third slower")
+    liger: bool = _p(False, "Liger's fused kernels; CUDA, liger-kernel")
+    optimizer: str = _p(
+        "adamw", "adamw_8bit: moments in 8 bits; CUDA, package bitsandbytes", choices=("adamw", "adamw_8bit")
+    )
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,10 @@ class KoreanLimaSFT(Texts):
     new_tokens: int = _p(48, "longest answer", 1)
     precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
     activation_checkpointing: bool = _p(False, "less memory, a third slower")
+    liger: bool = _p(False, "Liger's fused kernels; CUDA, liger-kernel")
+    optimizer: str = _p(
+        "adamw", "adamw_8bit: moments in 8 bits; CUDA, package bitsandbytes", choices=("adamw", "adamw_8bit")
+    )
 
 
 @dataclass(frozen=True)

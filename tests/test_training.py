@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from blossom import models, packing, paths, training
-from blossom.training import checkpoints, decoder, health, kernels, passes, pretraining, rows
+from blossom.training import checkpoints, decoder, health, kernels, options, passes, pretraining, rows
 from blossom.training.learner import Learner
 
 estimating = sys.modules["blossom.training.estimate"]  # `training.estimate` is its function
@@ -96,6 +96,37 @@ def test_bfloat16_stays_near_float32():
     assert pair["bfloat16"][0] == pytest.approx(pair["float32"][0], rel=2e-3)
     for name, exact in pair["float32"][1].items():
         assert (pair["bfloat16"][1][name] - exact).norm() < 0.1 * exact.norm(), name
+
+
+@pytest.mark.parametrize("targets", [("q_proj", "k_proj", "v_proj"), ("gate_proj", "down_proj")])
+def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, monkeypatch):
+    """Llama's few channels of a thousand times the others' size, through the compiled passes and through passes.py."""
+    ids = torch.randint(10, 480, (3, 37), generator=torch.Generator().manual_seed(3))  # sizes that the products pad
+
+    def run(precision, checkpointing=False):
+        model = adapted("tiny-sentencepiece", targets=targets)
+        inner = model.get_base_model().model
+        down, table = inner.layers[0].mlp.down_proj, inner.embed_tokens.token_adapter.get_base_layer()
+        getattr(down, "base_layer", down).weight.data[[3, 40]] *= 3e3
+        table.weight.data[:, 17] *= 3e3
+        sizes = []
+        inner.norm.register_forward_pre_hook(lambda _, given: sizes.append(given[0].detach().flatten(0, -2).abs().amax(0)))
+        loss = Learner(model, precision, checkpointing)(ids, ids, items=ids.numel())
+        loss.backward()
+        return loss.item(), gradients(model), sizes[0]
+
+    loss, exact, sizes = run("float32")
+    assert sizes.max() > 500 * sizes.median()
+    found = {"torch's own": run("bfloat16", checkpointing=True), "compiled": run("bfloat16")}
+    monkeypatch.setattr(kernels, "quickest", lambda *_: passes)
+    found["passes.py"] = run("bfloat16")
+    apart = {
+        name: [abs(value - loss) / loss] + [((g[n] - e).norm() / e.norm()).item() for n, e in exact.items()]
+        for name, (value, g, _) in found.items()
+    }
+    for name in ("compiled", "passes.py"):
+        for ours, theirs in zip(apart[name], apart["torch's own"], strict=True):
+            assert ours < 1.5 * theirs + 0.01, (name, ours, theirs)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +349,25 @@ def test_a_checkpoint_of_another_run_is_set_aside(tmp_path):
     assert result["steps"] == 6 and (tmp_path / "checkpoints.old" / "step-000006").exists()
 
 
+def test_a_checkpoint_of_another_tokenizer_is_set_aside_and_none_is_lost(tmp_path):
+    """The same text and settings, another tokenizer: its ids mean other tokens, so nothing of the run can be taken over."""
+    _, tokenizer = models.load("tiny-byte-level")
+    other = models.load("tiny-byte-level")[1]
+    other.add_tokens(["문을"])
+    lines = [f"Open door {n} and the window." for n in range(40)]
+
+    def train(tokenizer):
+        said, stream = [], packing.tokenize(lines, tokenizer, 0, folder=tmp_path / "packed")
+        blocks = packing.Blocks({"english": stream}, {"english": 1}, 24)
+        training.fit(adapted(), blocks, EXACT, tmp_path, report=said.append)
+        return said[0]
+
+    assert "loss" in train(tokenizer)
+    assert "is of another run (text): set aside as checkpoints.old, starting anew" in train(other)
+    assert "set aside as checkpoints.old2" in train(tokenizer)
+    assert all(list((tmp_path / name).glob("step-*")) for name in ("checkpoints", "checkpoints.old", "checkpoints.old2"))
+
+
 # ------------------------------------------------------------------------------------------------------ several devices
 
 GIVEN = {"precision": "float32", "evaluations": 0, "training_tokens": 1900, "korean_share": 0.7}
@@ -352,6 +402,58 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(tmp_pa
     assert lines == ["going on from step-000008"]  # nothing is trained again
     trained = {f"parameter/model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     assert trained and all(torch.equal(states[1][name], p) for name, p in trained.items())
+
+
+def launch_environment(name):
+    """The variables that `accelerate launch --config_file params/accelerate/<name>.yaml` gives its processes."""
+    from accelerate.commands import launch
+
+    file = paths.ROOT / "params" / "accelerate" / f"{name}.yaml"
+    asked = launch.launch_command_parser().parse_args(["--config_file", str(file), "-m", "blossom.training"])
+    return asked, launch.prepare_multi_gpu_env(launch._validate_launch_command(asked)[0])
+
+
+@pytest.mark.parametrize(("name", "processes"), [("fsdp", 8), ("ddp", 2)])
+def test_accelerate_reads_the_shipped_configurations(name, processes, monkeypatch):
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    asked, environment = launch_environment(name)
+    assert asked.num_processes == processes and asked.mixed_precision == "no"
+    assert (environment.get("ACCELERATE_USE_FSDP") == "true") == (name == "fsdp")
+    if name == "fsdp":
+        for variable, value in environment.items():
+            monkeypatch.setenv(variable, value)
+        plugin = FullyShardedDataParallelPlugin()
+        plugin.set_auto_wrap_policy(models.load("tiny-sentencepiece")[0])
+        assert plugin.fsdp_version == 2 and plugin.reshard_after_forward is True
+        assert plugin.transformer_cls_names_to_wrap == ["LlamaDecoderLayer"] and plugin.auto_wrap_policy is not None
+
+
+def test_two_processes_that_share_the_weights_train_as_one(tmp_path):
+    """accelerate takes FSDP on cards alone, so its own sharding function is called here, on two processors by gloo."""
+    import os
+
+    import sharded
+
+    environment = {k: v for k, v in launch_environment("fsdp")[1].items() if k.startswith("FSDP_")} | {"FSDP_VERSION": "2"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*launch, str(paths.ROOT / "tests/sharded.py"), str(tmp_path)],
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for base, mode in sharded.CASES:
+        losses, bits, learner, optimizer = sharded.trained(base, mode)
+        told = paths.read_json(tmp_path / base / "step-000004" / "progress.json")
+        assert np.allclose(told["losses"], [loss.item() for loss in losses], rtol=1e-4)
+        assert told["bits"] == pytest.approx(bits, rel=1e-5) and told["held"] < 0.51
+        one = {n: p.detach().clone() for n, p in learner.named_parameters() if p.requires_grad}
+        checkpoints.read(tmp_path / base / "step-000004", learner, optimizer)  # as the notebook takes it over
+        for name, parameter in learner.named_parameters():
+            assert name not in one or torch.allclose(parameter, one[name], atol=2e-4), name
 
 
 def as_the_notebook(outputs):
@@ -408,6 +510,27 @@ def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "load", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
         main([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
+
+
+def test_an_estimate_s_speed_is_that_of_the_machine(smoke):
+    p = smoke(pretraining.STAGE, "base-ko")
+    found = training.estimate(p, "tiny-byte-level", 4, 64)
+    assert found.fits and found.check() is found and "tokens/s" in str(found)
+    assert found.seconds(1000) == pytest.approx(1000 / found.tokens_per_second)
+    start = torch.get_rng_state()
+    training.estimate(p, "tiny-byte-level", 4, 64, labelled=0.25)
+    assert torch.equal(start, torch.get_rng_state())  # it draws nothing from the run's generator
+
+
+def test_the_share_of_large_models_is_the_share_of_small_ones():
+    from blossom.training import share
+
+    config = models.load("tiny-sentencepiece")[0].config
+    for rank, targets, tables in ((4, share.WIDE[:3], 2), (2, share.WIDE, 2)):
+        found = models.trainable_share(
+            models.adapt(models.load("tiny-sentencepiece")[0], "lora+embeddings", rank, 8, targets)
+        )
+        assert share.share(config, rank, targets, tables) == pytest.approx(found["share"], rel=1e-9)
 
 
 def test_memory_grows_with_what_learns_and_shrinks_with_shards(smoke):
@@ -518,11 +641,31 @@ def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
         ([], "the dataset is empty"),
         ([{"input_ids": [1, 2, 3], "labels": [3, packing.IGNORED, packing.IGNORED]}], "row 0: no token of it is labelled"),
         ([{"input_ids": [1, 700], "labels": [1, 700]}], "row 0: token ids must lie in 0..599"),
+        ([{"input_ids": [5] * 1025, "labels": [5] * 1025}], "row 0: 1025 tokens, and the model reads at most 1024 at once"),
     ],
 )
 def test_data_that_cannot_be_learnt_is_refused_before_training(data, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         training.fit(adapted(), data, EXACT, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "parameter", "package"),
+    [
+        ({"liger": True}, "liger: true", "liger-kernel"),
+        ({"optimizer": "adamw_8bit"}, "optimizer: adamw_8bit", "bitsandbytes"),
+    ],
+)
+def test_options_that_this_machine_lacks_are_refused(asked, parameter, package, tmp_path, smoke, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"{parameter} needs a CUDA card, and there is none here"):
+        training.fit(adapted(), some_rows(), training.Settings(**asked), tmp_path)
+    with pytest.raises(ValueError, match=f"{parameter} needs a CUDA card"):  # the notebooks' first look
+        training.estimate(smoke(pretraining.STAGE, "base-ko", **asked), "tiny-byte-level", 1, 64)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"{parameter} needs {package}: `pip install {package}`"):
+        options.check(training.Settings(**asked))
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_rows(tmp_path):

@@ -8,6 +8,7 @@ Afterwards the notebook, with the same parameters, finds the finished training, 
 """
 
 import argparse
+import os
 import sys
 
 import torch
@@ -28,7 +29,8 @@ def main(words=None):
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, pretraining.STAGE)
     with state.main_process_first():  # downloads and tokenizes once; the others read what it left
         start = pretraining.starting_model(p)
-        training.estimate(p, start, p.batch_size, p.block_size, timed=False).check()
+        shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
+        training.estimate(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
         text = corpus.load(p)
         model, tokenizer = pretraining.learner(p, start)
         blocks = pretraining.mixture(p, text, tokenizer)

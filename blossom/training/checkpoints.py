@@ -14,6 +14,7 @@ import shutil
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from blossom import paths
 
@@ -36,8 +37,8 @@ def find(folder, fingerprint, report=print):
     if not differ:
         report(f"going on from {newest.name}")
         return newest
-    aside = folder.with_name(folder.name + ".old")
-    shutil.rmtree(aside, ignore_errors=True)
+    names = (f"{folder.name}.old{n}" for n in ("", *range(2, 1000)))
+    aside = next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
     folder.rename(aside)
     told = ", ".join(f"{k} {kept.get(k)} -> {asked[k]}" if len(str(asked[k])) < 40 else k for k in differ)
     report(f"{newest.name} is of another run ({told}): set aside as {aside.name}, starting anew")
@@ -48,8 +49,8 @@ def _newest(folder):
     return max(folder.glob("step-*"), default=None)
 
 
-def write(folder, step, learner, optimizer, files):
-    """Save the whole state as `folder`/step-<step>, then remove older ones.
+def write(folder, step, tensors, files):
+    """Save the whole state (of `state`) as `folder`/step-<step>, then remove older ones.
 
     Raises RuntimeError when the disk is full; the checkpoint before is still there then.
     """
@@ -57,7 +58,7 @@ def write(folder, step, learner, optimizer, files):
     try:
         with paths.written(target) as temporary:
             temporary.mkdir()
-            save_file(_tensors(learner, optimizer), temporary / "state.safetensors")
+            save_file(tensors, temporary / "state.safetensors")
             for name, value in files.items():
                 paths.write_json(temporary / name, value)
     except Exception as error:
@@ -88,12 +89,29 @@ def read(path, learner, optimizer=None):
     tensors = load_file(path / "state.safetensors")
     with torch.no_grad():
         for name, parameter in _trained(learner):
-            parameter.copy_(tensors[f"parameter/{name}"])
+            parameter.copy_(_as(parameter, tensors[f"parameter/{name}"]))
             if optimizer is None:
                 continue
-            moments = {key: tensors[f"moment/{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+            own = (key for key in tensors if key.startswith("moment/") and key.split("/", 2)[2] == name)
+            kept = {key.split("/")[1]: tensors[key] for key in own}
+            optimizer.state[parameter] = {key: _moment(parameter, value) for key, value in kept.items()}
     return progress
+
+
+def _as(parameter, tensor):
+    """A whole tensor as `parameter` is held: on its device, and of FSDP's shards this process's."""
+    tensor = tensor.to(parameter.device)
+    return distribute_tensor(tensor, parameter.device_mesh, parameter.placements) if _is_shard(parameter) else tensor
+
+
+def _moment(parameter, value):
+    if value.dtype == torch.int64 and not value.dim():  # an 8-bit optimizer counts in plain numbers
+        return value.item()
+    return _as(parameter, value) if value.shape == parameter.shape else value.to(parameter.device)
+
+
+def _is_shard(tensor):
+    return isinstance(tensor, DTensor)
 
 
 def read_generators(path):
@@ -108,12 +126,18 @@ def _trained(learner):
     return [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
 
 
-def _tensors(learner, optimizer):
+def state(learner, optimizer):
+    """All that a checkpoint holds, name -> tensor; every process must call it, since shards are gathered here."""
     tensors = {"generator/cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["generator/cuda"] = torch.cuda.get_rng_state()
     for name, parameter in _trained(learner):
-        tensors[f"parameter/{name}"] = parameter.detach()
+        tensors[f"parameter/{name}"] = _whole(parameter)
         for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"moment/{key}/{name}"] = value.detach()
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+            tensors[f"moment/{key}/{name}"] = _whole(value)
+    return tensors
+
+
+def _whole(value):
+    value = torch.as_tensor(value).detach()
+    return (value.full_tensor() if _is_shard(value) else value).contiguous()

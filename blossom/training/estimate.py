@@ -16,6 +16,7 @@ import torch
 
 from blossom import assets, models
 from blossom.packing import IGNORED
+from blossom.training import options
 from blossom.training.learner import Learner
 
 LIBRARIES = 0.85e9  # bytes that Python, torch and transformers hold by themselves
@@ -65,12 +66,13 @@ def estimate(p, start, batch, length, longest=0, labelled=1.0, timed=True, shard
     Memory: weights, 16 bytes for each number that learns (itself, its gradient, two moments), what a layer keeps for its
     backward pass; or, at the end, the stored model twice.
     """
+    options.check(p)
     config, share, stored = _shape(p, start)
     width = torch.finfo(models.dtype(p.precision)).bits // 8
     frozen = width * (share["all"] - share["trained"])
     training = (frozen + 16 * share["trained"]) / shards + _activations(p, config, width, batch * max(length, longest))
-    after = 2.0 * stored + frozen if shards == 1 else 0.0  # several devices leave merging to the notebook
-    memory, free = LIBRARIES + max(training, after), free_bytes()
+    apart = 2.0 * stored + frozen if shards == 1 else stored  # merging, which several devices leave to the notebook; loading
+    memory, free = LIBRARIES + max(training, apart), free_bytes()
     speed = batch * length / _step(p, config, batch, length, labelled) if timed and memory <= free else 0.0
     return Estimate(memory, free, _lower(p), speed)
 

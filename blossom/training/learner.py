@@ -4,6 +4,7 @@ import contextlib
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from blossom import models
 from blossom.packing import IGNORED
@@ -79,6 +80,19 @@ class Learner(nn.Module):
         mixed = torch.autocast(x.device.type, self.dtype) if self.dtype != torch.float32 else contextlib.nullcontext()
         with mixed:
             return inner(inputs_embeds=x, use_cache=False, **more).last_hidden_state
+
+    @contextlib.contextmanager
+    def whole(self):
+        """Under FSDP, holds what is no layer's (embeddings, head, last norm) whole: the model can then be used by itself."""
+        if not isinstance(self, FSDPModule):
+            yield
+            return
+        with torch.no_grad():
+            ids = torch.zeros(1, 2, dtype=torch.int64, device=models.device())
+            self(ids, ids)  # the first pass must be through this module, since it is the root
+        self.unshard()
+        yield
+        self.reshard()
 
     def shapes(self):
         """Name -> shape of every trained parameter."""

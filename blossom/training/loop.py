@@ -6,16 +6,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import filelock
-import numpy as np
 import torch
 from accelerate import PartialState
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 from blossom import models, paths
 from blossom.packing import IGNORED
-from blossom.training import checkpoints
+from blossom.training import checkpoints, options
+from blossom.training.feed import Rows, check
 from blossom.training.learner import Learner, collate
 from blossom.training.watch import Watch
 
@@ -35,6 +35,8 @@ class Settings:
     checkpoints: int = 0  # times the whole state is saved between the start and the end
     precision: str = "auto"  # see models.dtype
     activation_checkpointing: bool = False
+    liger: bool = False  # Liger's fused kernels for norms, rotations and the feed-forward part; CUDA
+    optimizer: str = "adamw"  # "adamw_8bit" keeps the moments in 8 bits; CUDA
     report_to: str = ""  # "tensorboard" writes curves to the run's folder too
     forgetting_budget: float = 0.0  # stop when evaluate()["english"] has risen by this share; 0 never
     seed: int = 0
@@ -72,15 +74,19 @@ def fit(model, dataset, settings, folder, evaluate=None, report=print):
                the same is written to `folder`/history.json
 
     A checkpoint of other settings, data or rows is set aside (checkpoints.old) with a line that says so.
-    Raises ValueError before training: an empty dataset, a row without a label (its number), ids outside the vocabulary.
+    Raises ValueError before training: an empty dataset, a row without a label (its number), a row that is too long, ids
+    outside the vocabulary, an option that this machine does not have.
     Raises RuntimeError: a loss that is not finite (names step and rows),
     another process training in the same folder, a full disk.
     Source: eq. (2) and eq. (3) of the paper are the same sum, over all tokens or over the output's.
     """
     folder = Path(folder)
+    options.check(settings)
     rows = Rows(dataset, settings)
-    _check(rows, model)
+    check(rows, model)
     learner = Learner(model, settings.precision, settings.activation_checkpointing)
+    if settings.liger:
+        options.use_liger(model)
     folder.mkdir(parents=True, exist_ok=True)
     state = PartialState(cpu=not torch.cuda.is_available())
     with _alone(folder) if state.is_main_process else contextlib.nullcontext():
@@ -149,6 +155,8 @@ def _arguments(settings, folder):
         num_train_epochs=1,  # Rows has the epochs in it
         lr_scheduler_type="cosine",
         max_grad_norm=1.0,
+        optim=options.OPTIMIZERS[settings.optimizer],
+        adam_beta2=0.95,
         logging_nan_inf_filter=False,
         save_strategy="no",  # the Watch asks for checkpoints
         report_to="none",  # _trackers has ours
@@ -173,54 +181,6 @@ def mean_loss(model, dataset, batch_size=4):
     if not count:
         raise ValueError("mean_loss: no labelled token in the dataset")
     return total / count
-
-
-class Rows(Dataset):
-    """A dataset in the order of training: every epoch's permutation after another, cut where `epochs` says."""
-
-    def __init__(self, dataset, settings):
-        self.dataset, n = dataset, len(dataset)
-        if n == 0:
-            raise ValueError("nothing to train on: the dataset is empty (is the text shorter than one block?)")
-        total = max(1, round(n * settings.epochs))
-        orders = []
-        for epoch in range(math.ceil(total / n)):
-            ordered = getattr(dataset, "ordered", False)
-            orders.append(np.arange(n) if ordered else np.random.default_rng([settings.seed, epoch]).permutation(n))
-        self.order, self.real = np.concatenate(orders)[:total], total
-
-    def fill(self, multiple):
-        """Lengthen to a multiple of the rows that all processes take at once, by rows without a label: all processes
-        then take the same number of batches, and the sums are those of one process."""
-        self.order = np.concatenate([self.order, np.full(-len(self.order) % multiple, self.order[0])])
-
-    def __len__(self):
-        return len(self.order)
-
-    def __getitem__(self, i):
-        row = dict(self.dataset[int(self.order[i])]) | {"row": int(self.order[i])}
-        if i >= self.real:
-            row |= {"labels": np.full(len(row["labels"]), IGNORED), "tokens": 0}
-        return row
-
-    def fingerprint(self):
-        """What a checkpoint must agree with: how many rows, and which text (a dataset may carry its own `key`)."""
-        first = np.asarray(self.dataset[0]["input_ids"])
-        return {"rows": self.real, "text": str(getattr(self.dataset, "key", first[:64].tolist()))}
-
-
-def _check(rows, model):
-    """Refuse data that would train nothing or index outside the table, before any step."""
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    for i in range(len(rows.dataset)) if not hasattr(rows.dataset, "key") else (0, len(rows.dataset) - 1):
-        row = rows.dataset[i]
-        ids, labels = np.asarray(row["input_ids"]), np.asarray(row["labels"])
-        if not len(ids) or ids.min() < 0 or ids.max() >= vocabulary:
-            raise ValueError(
-                f"row {i}: token ids must lie in 0..{vocabulary - 1}, the model's rows; is it another tokenizer's?"
-            )
-        if not (labels[1:] != IGNORED).any():
-            raise ValueError(f"row {i}: no token of it is labelled, so nothing can be learnt from it; leave it out")
 
 
 class Loop(Trainer):
@@ -251,8 +211,8 @@ class Loop(Trainer):
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
-            groups = self.watch.learner.groups(self.settings)
-            self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+            made, more = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = made(self.watch.learner.groups(self.settings), **more | {"weight_decay": 0.0})
         return self.optimizer
 
     def _save_checkpoint(self, model, trial=None):
@@ -263,9 +223,10 @@ class Loop(Trainer):
             "schedule": self.lr_scheduler.state_dict(),
             "rates": [group["lr"] for group in self.optimizer.param_groups],
         }
+        tensors = checkpoints.state(self.watch.learner, self.optimizer)
         if self.args.should_save:
             files = {"progress.json": progress, "trainer_state.json": asdict(self.state)}  # the second is Trainer's own
-            checkpoints.write(Path(self.args.output_dir), self.state.global_step, self.watch.learner, self.optimizer, files)
+            checkpoints.write(Path(self.args.output_dir), self.state.global_step, tensors, files)
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):

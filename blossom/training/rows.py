@@ -18,27 +18,37 @@ class Table:
 
     frozen   (first, D) in the working precision, or None when all rows are trained
     trained  (V - first, D) parameter, or None when no row is
+
+    Both are looked up where they are used: FSDP puts another tensor into their place for every pass.
     """
 
     def __init__(self, module, dtype, sparse=False):
-        self.sparse, self.dtype, self.frozen, self.trained, self.first = sparse, dtype, None, None, 0
+        self.sparse, self.dtype, self.first = sparse, dtype, 0
+        frozen = learnt = None  # (module or dict of parameters, name)
         if hasattr(module, "token_adapter"):  # PEFT: some rows
             adapter = module.token_adapter
-            self.trained = adapter.trainable_tokens_delta["default"]
-            self.first = adapter.token_indices["default"][0]
-            base = adapter.get_base_layer()
-            base.weight.data = base.weight.data.to(dtype)
-            self.frozen = base.weight.data[: self.first]
-            if list(adapter.token_indices["default"]) != list(range(self.first, len(base.weight))):
+            learnt, frozen = (adapter.trainable_tokens_delta, "default"), (adapter.get_base_layer(), "weight")
+            self.first, rows = adapter.token_indices["default"][0], len(frozen[0].weight)
+            if list(adapter.token_indices["default"]) != list(range(self.first, rows)):
                 raise ValueError("trained rows must be the last rows of the table")
         elif hasattr(module, "modules_to_save"):  # PEFT: the whole table, its original kept aside
             module.original_module.weight.data = module.original_module.weight.data.to(dtype)
-            self.trained = module.modules_to_save["default"].weight
+            learnt = module.modules_to_save["default"], "weight"
         elif module.weight.requires_grad:
-            self.trained = module.weight
+            learnt = module, "weight"
         else:
-            module.weight.data = module.weight.data.to(dtype)
-            self.frozen, self.first = module.weight.data, len(module.weight)
+            frozen, self.first = (module, "weight"), len(module.weight)
+        if frozen:
+            frozen[0].weight.data = frozen[0].weight.data.to(dtype)
+        self._frozen, self._learnt = frozen, learnt
+
+    @property
+    def frozen(self):
+        return None if self._frozen is None else getattr(*self._frozen).detach()[: self.first]
+
+    @property
+    def trained(self):
+        return None if self._learnt is None else getattr(*self._learnt)
 
     def embed(self, ids):
         """ids (..) -> rows (.., D) in the working precision."""

@@ -72,7 +72,8 @@ class Watch(TrainerCallback):
             return
         model = self.learner.model
         model.eval()
-        values = self.evaluate(model)
+        with self.learner.whole():
+            values = self.evaluate(model)
         model.train()
         self.seen["during"].append({"step": state.global_step, "tokens": self.seen["tokens"], **values})
         self.report(f"step {state.global_step}/{self.steps}  " + "  ".join(f"{k} {v:.3f}" for k, v in values.items()))
