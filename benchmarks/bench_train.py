@@ -3,6 +3,7 @@
 Same weights, same merged vocabulary, same text, same batch and sequence, same trained parameters, bfloat16 where the
 processor multiplies it faster. Each measurement is a process of its own; tools take turns within a repeat, and the
 table shows medians over the repeats. Steps before the clock starts (compiling, first touches of memory) are left out.
+No repeat is begun that would not end within `--minutes`; the first is made whole however long it takes.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 import random
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import common
@@ -71,20 +73,24 @@ def prepare(model, folder, seed=0):
 
 def run(asked, arguments):
     """All measurements: case -> tool -> list of results, or a str that says why there are none."""
-    found = {name: {tool: [] for tool in (*tools, "ceiling")} for name, (*_, tools) in arguments.chosen.items()}
+    more, began, longest = ("ceiling", "estimate"), time.time(), 0.0
+    found = {name: {tool: [] for tool in (*tools, *more)} for name, (*_, tools) in arguments.chosen.items()}
     for repeat in range(arguments.repeats):
+        start = time.time()
+        if repeat and start - began + longest > 60 * arguments.minutes:
+            print(f"  {repeat} of {arguments.repeats} repeats fit in {arguments.minutes:g} minutes", file=sys.stderr)
+            break
         for name, (task, trainable, batch, sequence, tools) in arguments.chosen.items():
             spec = asked | {"task": task, "trainable": trainable, "batch": batch, "sequence": sequence}
-            spec |= {"text": str(arguments.folder / f"{task}.jsonl"), "steps": arguments.steps, "warm_steps": 3}
+            spec |= {"text": str(arguments.folder / f"{task}.jsonl"), "steps": arguments.steps, "warm_steps": 2}
             for tool in tools:
                 if isinstance(found[name][tool], list) and tool in arguments.tools:
                     found[name][tool] = _one(
                         found[name][tool], tool, SCRIPTS[tool], spec, arguments, f"{name}, {repeat + 1}"
                     )
-            if task == "pretraining":
-                found[name]["ceiling"] = _one(
-                    found[name]["ceiling"], OURS, "run_ceiling.py", spec, arguments, f"{name}, ceiling"
-                )
+            for what in more if task == "pretraining" else ():
+                found[name][what] = _one(found[name][what], OURS, f"run_{what}.py", spec, arguments, f"{name}, {what}")
+        longest = max(longest, time.time() - start)
     return found
 
 
@@ -142,13 +148,27 @@ def ceiling(results, batch, sequence):
     )
 
 
+def foretold(results):
+    """One line on our own estimate beside what was measured."""
+    ours, told = results.get(OURS), results["estimate"]
+    if not (ours and told and isinstance(ours, list) and isinstance(told, list)):
+        return ""
+    seconds, memory = (median([r[key] for r in told]) for key in ("seconds_per_step", "memory"))
+    step, peak = (median([r[key] for r in ours]) for key in ("seconds_per_step", "peak_bytes"))
+    return (
+        f"Our estimate beforehand: {seconds:.2f} s a step ({seconds / step - 1:+.0%} of what was measured), "
+        f"{memory / 1e9:.2f} GB ({memory / peak - 1:+.0%})."
+    )
+
+
 def main():
     known = cases()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="folder with the merged vocabulary; default: the laptop run's, made if missing")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=9, help="steps a run, three of them before the clock starts")
-    parser.add_argument("--cases", nargs="+", default=list(known), choices=list(known))
+    parser.add_argument("--steps", type=int, default=7, help="steps a run, two of them before the clock starts")
+    parser.add_argument("--minutes", type=float, default=11.0, help="begin no repeat that would end later")
+    parser.add_argument("--cases", nargs="+", default=["pretraining", "tuning"], choices=list(known))
     parser.add_argument("--tools", nargs="+", default=EVERYONE, choices=EVERYONE)
     parser.add_argument("--prefix", default="", help='words before each measured command, e.g. "taskset -c 0,1"')
     arguments = parser.parse_args()
@@ -163,7 +183,8 @@ def main():
         what = f"{name}: {trainable}, {batch} × {sequence}" + (
             ", long prompts, loss on the answers" if task == "tuning" else ""
         )
-        parts.append((what, summary(name, case, found[name]), ceiling(found[name], batch, sequence)))
+        remarks = ceiling(found[name], batch, sequence), foretold(found[name])
+        parts.append((what, summary(name, case, found[name]), " ".join(remark for remark in remarks if remark)))
     common.report(
         "train",
         "Training beside the peers",

@@ -121,12 +121,11 @@ def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, mo
     monkeypatch.setattr(kernels, "quickest", lambda *_: passes)
     found["passes.py"] = run("bfloat16")
     apart = {
-        name: [abs(value - loss) / loss] + [((g[n] - e).norm() / e.norm()).item() for n, e in exact.items()]
-        for name, (value, g, _) in found.items()
+        name: np.mean([((g[n] - e).norm() / e.norm()).item() for n, e in exact.items()]) for name, (_, g, _) in found.items()
     }
     for name in ("compiled", "passes.py"):
-        for ours, theirs in zip(apart[name], apart["torch's own"], strict=True):
-            assert ours < 1.5 * theirs + 0.01, (name, ours, theirs)
+        assert found[name][0] == pytest.approx(loss, rel=1e-3)
+        assert apart[name] < 1.1 * apart["torch's own"] < 0.15, apart
 
 
 @pytest.mark.parametrize(

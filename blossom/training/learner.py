@@ -36,7 +36,7 @@ class Learner(nn.Module):
         if self.quick:
             inner.forward = decoder.Quick(inner, self.dtype)
         elif activation_checkpointing:
-            causal.gradient_checkpointing_enable({"use_reentrant": False})
+            causal.activation_checkpointing_enable({"use_reentrant": False})
 
     def forward(self, input_ids, labels, segments=None, items=1, anchored=None):
         """Sum of -ln p over the labelled tokens, divided by `items`.

@@ -1,0 +1,25 @@
+"""What our own estimate says of a run beforehand: seconds a step, bytes at the peak."""
+
+import clock
+
+asked = clock.spec()
+
+import json  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import SimpleNamespace  # noqa: E402
+
+from blossom import training  # noqa: E402
+
+p = SimpleNamespace(
+    trainable=asked["trainable"],
+    lora_rank=asked["rank"],
+    lora_alpha=asked["alpha"],
+    lora_targets=asked["targets"],
+    precision="bfloat16" if asked["bf16"] else "float32",
+    activation_checkpointing=False,
+    liger=False,
+    optimizer="adamw",
+)
+expected = training.estimate(p, asked["model"], asked["batch"], asked["sequence"]).check()
+result = {"seconds_per_step": expected.seconds(asked["batch"] * asked["sequence"]), "memory": expected.memory}
+Path(asked["result"]).write_text(json.dumps(result))
