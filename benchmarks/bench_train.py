@@ -29,6 +29,7 @@ SCRIPTS = {
 }
 SHOWN = {OURS: "ours", "transformers": "transformers Trainer (run_clm)", "trl": "TRL 1.16 SFTTrainer"}
 SHOWN |= {"llama-factory": "LLaMA-Factory 0.9.5", "litgpt": "litgpt 0.5.13 (compiled)"}
+LONGEST = 512  # tokens of a sequence
 EVERYONE, PEFT_USERS = list(SCRIPTS), [OURS, "transformers", "trl"]
 
 
@@ -39,10 +40,10 @@ def cases():
     )
     lora, rows, task = "lora+embeddings", "lora+new-rows", "pretraining"
     return {
-        "pretraining": (task, lora, 2, 512, EVERYONE),
+        "pretraining": (task, lora, 2, LONGEST, EVERYONE),
         "pretraining-laptop": (task, lora, laptop.batch_size, laptop.block_size, EVERYONE),
-        "pretraining-new-rows": (task, rows, 2, 512, PEFT_USERS),
-        "tuning": ("tuning", lora, tuning.sft_batch_size, 512, [OURS, "trl"]),
+        "pretraining-new-rows": (task, rows, 2, LONGEST, PEFT_USERS),
+        "tuning": ("tuning", lora, tuning.sft_batch_size, LONGEST, [OURS, "trl"]),
     }
 
 
@@ -57,7 +58,9 @@ def prepare(model, folder, seed=0):
         lines, length = [], draw.randint(200, 440)
         while tokenization.count_tokens(tokenizer, lines) < length:
             lines.append(next(english))
-        tuning.append({"prompt": "\n".join([*lines, "Korean:", ""]), "completion": korean[:120]})
+        row = {"prompt": "\n".join([*lines, "Korean:", ""]), "completion": korean[:120]}
+        if tokenization.count_tokens(tokenizer, row.values()) < LONGEST:  # nobody cuts an example short
+            tuning.append(row)
     for name, rows in (("pretraining", mixed), ("tuning", tuning)):
         paths.write_text(Path(folder) / f"{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     config = json.loads((Path(model) / "config.json").read_text())

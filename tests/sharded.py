@@ -1,83 +1,35 @@
-"""One of two gloo processes: shards models as accelerate does under its FSDP configuration, trains them, resumes them.
+"""`python -m blossom.training` under accelerate's FSDP on processors. accelerate grants FSDP to cards alone, so it is told
+that these processes have cards; all that follows (sharding, gathering, Trainer's part) is what happens on cards, by gloo.
 
-torchrun --nproc_per_node 2 tests/sharded.py FOLDER   (the configuration's variables in the environment)
+STOP_AFTER=5 in the environment ends the process, as a kill does, after the fifth step.
 """
 
+import os
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 
-import torch
-import torch.distributed as dist
-from accelerate.utils import FullyShardedDataParallelPlugin
-from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 
-from blossom import models, paths, training
-from blossom.training import checkpoints
-from blossom.training.learner import Learner, collate
+from blossom.training import __main__ as launched
+from blossom.training import loop, watch
 
-sys.path.insert(0, str(Path(__file__).parent))
-CASES = [("tiny-sentencepiece", "lora+embeddings"), ("tiny-byte-level", "lora+new-rows")]
-STEPS = 4
+make = PartialState.__init__
 
 
-def trained(base, mode, share=0, shares=1, wrap=lambda learner: learner, folder=None):
-    """Losses of some steps on this process's share of every batch, the bits/byte before, the learner, the optimizer.
-
-    With a folder the state is written there after two steps, spoilt, and read back.
-    """
-    from test_training import adapted, some_rows
-
-    learner = wrap(Learner(adapted(base, mode), "float32", activation_checkpointing=True))
-    groups = learner.groups(training.Settings(learning_rate=1e-2, row_learning_rate=3e-2))
-    optimizer, losses = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True), []
-    with learner.whole():
-        bits = models.bits_per_byte(learner.model, models.load(base)[1], ["Turn on the light."])
-    for step in range(STEPS):
-        if step == 2 and folder:
-            _through_disk(learner, optimizer, folder)
-        rows = [row | {"row": 0} for row in some_rows(4, seed=step)]
-        batch = collate(rows[share::shares])
-        loss = learner(batch["input_ids"], batch["labels"], items=4 * 23) * shares  # gradients are averaged
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.detach() / shares)
-    return losses, bits, learner, optimizer
+def as_if_on_cards(self, *words, **more):
+    make(self, *words, **more)
+    if PartialState._shared_state["distributed_type"] == DistributedType.MULTI_CPU:
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
-def _through_disk(learner, optimizer, folder):
-    state = checkpoints.state(learner, optimizer)
-    if dist.get_rank() == 0:
-        checkpoints.write(folder, 2, state, {"progress.json": {}})
-    dist.barrier()
-    with torch.no_grad():
-        for parameter in learner.parameters():
-            if parameter.requires_grad:
-                parameter.mul_(0.5)
-    optimizer.state.clear()
-    checkpoints.read(folder / "step-000002", learner, optimizer)
+class Stopping(watch.Watch):
+    def on_step_end(self, args, state, control, **more):
+        super().on_step_end(args, state, control, **more)
+        if state.global_step == int(os.environ.get("STOP_AFTER", 0)):
+            os._exit(9)
 
 
-def main(folder):
-    dist.init_process_group("gloo")
-    state = SimpleNamespace(fsdp_plugin=FullyShardedDataParallelPlugin())
-    rank, place = dist.get_rank(), torch.device("cpu")
-    accelerator = SimpleNamespace(state=state, mixed_precision="no", is_main_process=rank == 0, device=place)
-    for base, mode in CASES:
-        losses, bits, learner, optimizer = trained(
-            base, mode, rank, 2, lambda made: fsdp2_prepare_model(accelerator, made), folder / base
-        )
-        for loss in losses:
-            dist.all_reduce(loss)
-        held = sum(p.to_local().numel() for p in learner.parameters()) / sum(p.numel() for p in learner.parameters())
-        whole = checkpoints.state(learner, optimizer)
-        if rank == 0:
-            told = {"losses": [loss.item() for loss in losses], "bits": bits, "held": held}
-            checkpoints.write(folder / base, STEPS, whole, {"progress.json": told})
-    dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(paths.Path(sys.argv[1]))
+PartialState.__init__ = as_if_on_cards
+loop.Watch = Stopping
+launched.main(sys.argv[1:])
+assert PartialState._shared_state["distributed_type"] == DistributedType.FSDP

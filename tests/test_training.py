@@ -1,7 +1,10 @@
+import functools
 import json
+import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import filelock
 import numpy as np
@@ -202,8 +205,8 @@ def test_the_tiled_loss_is_cross_entropy(scale, monkeypatch):
     monkeypatch.setitem(rows.TILE, "cpu", (7, 16))  # tiles that do not divide the sizes
     torch.manual_seed(0)
     table = object.__new__(rows.Table)
-    table.dtype, table.first, table.frozen = torch.float32, 30, torch.randn(30, 8)
-    table.trained = torch.nn.Parameter(torch.randn(21, 8))
+    parts = SimpleNamespace(frozen=torch.randn(30, 8), trained=torch.nn.Parameter(torch.randn(21, 8)))
+    table.dtype, table.first, table._frozen, table._learnt = torch.float32, 30, (parts, "frozen"), (parts, "trained")
     hidden, targets = (torch.randn(20, 8) * scale / 8).requires_grad_(), torch.randint(0, 51, (20,))
     ours = table.loss(hidden, targets)
     found = torch.autograd.grad(ours * 0.5, (hidden, table.trained))
@@ -428,31 +431,28 @@ def test_accelerate_reads_the_shipped_configurations(name, processes, monkeypatc
         assert plugin.transformer_cls_names_to_wrap == ["LlamaDecoderLayer"] and plugin.auto_wrap_policy is not None
 
 
-def test_two_processes_that_share_the_weights_train_as_one(tmp_path):
-    """accelerate takes FSDP on cards alone, so its own sharding function is called here, on two processors by gloo."""
-    import os
+def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(tmp_path):
+    """FSDP as the shipped configuration asks for it, on two processors by gloo (see sharded.py)."""
+    from blossom.training.__main__ import main
 
-    import sharded
-
-    environment = {k: v for k, v in launch_environment("fsdp")[1].items() if k.startswith("FSDP_")} | {"FSDP_VERSION": "2"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launch, str(paths.ROOT / "tests/sharded.py"), str(tmp_path)],
-        cwd=paths.ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    for base, mode in sharded.CASES:
-        losses, bits, learner, optimizer = sharded.trained(base, mode)
-        told = paths.read_json(tmp_path / base / "step-000004" / "progress.json")
-        assert np.allclose(told["losses"], [loss.item() for loss in losses], rtol=1e-4)
-        assert told["bits"] == pytest.approx(bits, rel=1e-5) and told["held"] < 0.51
-        one = {n: p.detach().clone() for n, p in learner.named_parameters() if p.requires_grad}
-        checkpoints.read(tmp_path / base / "step-000004", learner, optimizer)  # as the notebook takes it over
-        for name, parameter in learner.named_parameters():
-            assert name not in one or torch.allclose(parameter, one[name], atol=2e-4), name
+    folders = [tmp_path / name / "smoke/base-ko/03_bilingual_pretraining" for name in ("one", "two")]
+    main(launched(1, tmp_path / "one", batch_size=4))
+    words = launched(2, tmp_path / "two", batch_size=2)
+    words[words.index("-m", 3) : words.index("blossom.training") + 1] = [str(paths.ROOT / "tests" / "sharded.py")]
+    words.append("--set=activation_checkpointing=true")  # the library's layers, as on cards
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT)} | launch_environment("fsdp")[1]
+    run = functools.partial(subprocess.run, words, cwd=paths.ROOT, capture_output=True, text=True)
+    assert run(env=environment | {"STOP_AFTER": "5"}).returncode != 0
+    assert [f.name for f in (folders[1] / "checkpoints").glob("step-*")] == ["step-000004"]
+    done = run(env=environment)
+    assert done.returncode == 0 and "going on from step-000004" in done.stdout, done.stderr[-3000:]
+    one, two = (paths.read_json(folder / "history.json") for folder in folders)
+    assert one["steps"] == two["steps"] == 8 and one["tokens"] == two["tokens"]
+    assert np.allclose([r["loss"] for r in one["loss"]], [r["loss"] for r in two["loss"]], rtol=1e-4)
+    assert two["during"][-1]["korean"] == pytest.approx(one["during"][-1]["korean"], rel=1e-4)
+    states = [checkpoints.load_file(f / "checkpoints/step-000008/state.safetensors") for f in folders]
+    for name in (n for n in states[0] if n.startswith("parameter/")):
+        assert torch.allclose(states[0][name], states[1][name], atol=1e-5), name
 
 
 def as_the_notebook(outputs):

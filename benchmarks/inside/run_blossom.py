@@ -37,7 +37,7 @@ def example(row):
 more = {}
 if asked["task"] == "pretraining":
     start = models.start_token(tokenizer)
-    stream = packing.tokenize([row["text"] for row in rows], tokenizer, start, folder=asked["folder"])
+    stream = packing.tokenize([row["text"] for row in rows], tokenizer, start, folder=Path(asked["folder"]))
     dataset = First(packing.Blocks({"text": stream}, {"text": 1.0}, asked["sequence"]))
 else:
     dataset = First(packing.pack_examples([example(row) for row in rows], asked["sequence"]))

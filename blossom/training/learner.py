@@ -110,6 +110,12 @@ class Learner(nn.Module):
         return [group for group in groups if group["params"]]
 
 
+def precision_of(model):
+    """The name of the precision that a Learner has put a model into; "" for a model that none has wrapped."""
+    table = getattr(model.get_input_embeddings().forward, "__self__", None)
+    return str(table.dtype).removeprefix("torch.") if isinstance(table, Table) else ""
+
+
 def collate(items):
     """A batch of items, padded at the end to the longest: dict of (B, T) int64 tensors, row numbers and own lengths.
 

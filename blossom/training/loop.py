@@ -16,7 +16,7 @@ from blossom import models, paths
 from blossom.packing import IGNORED
 from blossom.training import checkpoints, options
 from blossom.training.feed import Rows, check
-from blossom.training.learner import Learner, collate
+from blossom.training.learner import Learner, collate, precision_of
 from blossom.training.watch import Watch
 
 
@@ -155,6 +155,7 @@ def _arguments(settings, folder):
         num_train_epochs=1,  # Rows has the epochs in it
         lr_scheduler_type="cosine",
         max_grad_norm=1.0,
+        ddp_find_unused_parameters=False,  # all that learns is used in every step
         optim=options.OPTIMIZERS[settings.optimizer],
         adam_beta2=0.95,
         logging_nan_inf_filter=False,
@@ -170,7 +171,7 @@ def mean_loss(model, dataset, batch_size=4):
     """Nats a labelled token of a dataset (what `fit` minimises); model as `fit` or `models.load` left it."""
     total = count = 0.0
     training, _ = model.training, model.eval()
-    learner = Learner(model, "auto")
+    learner = Learner(model, precision_of(model) or "auto")
     with torch.no_grad():
         for start in range(0, len(dataset), batch_size):
             items = [dict(dataset[i]) | {"row": i} for i in range(start, min(start + batch_size, len(dataset)))]
