@@ -185,6 +185,7 @@ class QualitativeEval(Common):
     rater_repeats: int = _p(6, "pairs a rater sees twice, to measure consistency", 0)
     judge_url: str = _p("", "OpenAI-compatible endpoint; empty: no judge")
     judge_model: str = _p("", "model the judge's server is asked for; empty asks the server")
+    judge_examples: int = _p(0, "judged pairs that the judge is shown first; 6 for a small model", 0)
     judge_requests: int = _p(400, "most requests to send, retries included; two a pair", 0)
     judge_money: float = _p(0.0, "most to spend on the judge, in the currency of the prices", 0.0)
     judge_input_price: float = _p(0.0, "price of a million tokens in; 0 for a local server", 0.0)

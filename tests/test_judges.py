@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from blossom import generation
-from blossom.preference import judges, verdicts
+from blossom.preference import judges, prompts, verdicts
 from tests.server import free_port, save_tiny_model, served
 
 
@@ -189,6 +189,43 @@ def test_off_format_replies_are_counted_and_decide_nothing(serve, judge):
     rows, counts = judges.compare(judge(server.url), [pair(n) for n in range(3)])
     assert counts["off_format"] == 3 and counts["judged"] == 0 and counts["unanswered"] == 0
     assert outcome(rows)["n"] == 0
+
+
+def test_judged_pairs_stand_before_the_question_as_earlier_turns(serve, judge):
+    server = serve(prefers("자세한"))
+    rows, counts = judges.compare(judge(server.url, examples=judges.worked(3)), [pair(0)])
+    roles = [message["role"] for message in server.bodies[0]["messages"]]
+    assert roles == ["system", *["user", "assistant"] * 3, "user"] and counts["judged"] == 1
+    first, last = server.bodies[0]["messages"][1]["content"], server.bodies[0]["messages"][-1]
+    alone = judges.messages("질문 0?", "짧은 답입니다.", "조금 더 자세한 답입니다.")
+    assert first.endswith(judges.QUESTION) and last == alone[1]
+    said = [judges.verdict(message["content"]) for message in server.bodies[0]["messages"] if message["role"] == "assistant"]
+    assert sorted(said) == ["a", "b", "tie"] and rows[0]["winner"] == "b"
+
+
+def test_the_judged_pairs_are_balanced_and_none_is_a_prompt_of_the_evaluation():
+    pairs = judges.worked(12)
+    assert all({p["verdict"] for p in pairs[n : n + 3]} == {"a", "b", "tie"} for n in range(0, 12, 3))
+    assert [p["language"] for p in pairs].count("ko") == 6
+    assert {(p["language"], p["verdict"]) for p in pairs} == {(k, v) for k in ("ko", "en") for v in ("a", "b", "tie")}
+    asked = {prompt["prompt"] for prompt in prompts.read("authored-prompts", 64)}
+    assert not asked & {p["prompt"] for p in pairs} and judges.worked(0) == []
+    with pytest.raises(ValueError, match="judge_examples: expected at most 12, .*found 99"):
+        judges.worked(99)
+
+
+def test_replies_to_another_question_or_of_another_judge_are_not_mixed_in(serve, judge, tmp_path, monkeypatch):
+    pairs, always_a, always_b = [pair(0), pair(1)], serve(lambda body, n: "A"), serve(lambda body, n: "B")
+    first, _ = judges.compare(judge(always_a.url), pairs)
+    shown, counts = judges.compare(judge(always_b.url, examples=judges.worked(3)), pairs)
+    assert counts["replayed"] == 0 and {row["reply"] for row in shown} == {"B"} and len(shown) == 4
+    other, counts = judges.compare(judges.Judge(always_b.url, "another", tmp_path / "replies"), pairs)
+    assert counts["replayed"] == 0 and {(row["rater"], row["reply"]) for row in other} == {("another", "B")}
+    again, counts = judges.compare(judge("http://127.0.0.1:9/v1"), pairs)
+    assert counts["sent"] == 0 and again == first  # the first judge's own replies are still there
+    monkeypatch.setattr(judges, "SYSTEM", judges.SYSTEM + " Be fair.")
+    changed, counts = judges.compare(judge(always_b.url), pairs)
+    assert counts["replayed"] == 0 and {row["reply"] for row in changed} == {"B"}
 
 
 @pytest.mark.parametrize(

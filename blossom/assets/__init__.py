@@ -123,6 +123,7 @@ REGISTRY |= {
         ("authored-ko", "data/instructions/ko.jsonl", "Korean instructions with their adaptation"),
         ("authored-en", "data/instructions/en.jsonl", "the English instructions they come from"),
         ("authored-prompts", "data/prompts/prompts.jsonl", "held-out prompts in both languages"),
+        ("authored-judged-pairs", "data/judge/examples.jsonl", "pairs of answers with a verdict"),
     )
 }
 
