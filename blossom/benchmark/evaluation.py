@@ -73,12 +73,12 @@ def evaluate(model, tokenizer, prepared, tokens=0, show=print, done=lambda p, sc
     scores, items = {}, []
     for p in prepared:
         lm.truncated.clear()
+        lm.read = lm.lm_evals = 0
         started = time.time()
-        plain, shared, _ = (0, 0, None) if p.generates else _counted(lm, p)
         values, samples = _run(lm, p.task)
         own = [_item(p, row, sample, lm.truncated) for row, sample in zip(p.rows, samples, strict=True)]
         seconds = round(time.time() - started, 2)
-        scores[p.name] = _score(p, values, own) | {"tokens": shared, "lm_eval_tokens": plain, "seconds": seconds}
+        scores[p.name] = _score(p, values, own) | {"tokens": lm.read, "lm_eval_tokens": lm.lm_evals, "seconds": seconds}
         items += own
         done(p, scores[p.name], own)
         show(f"{p.name:18s} {describe(scores[p.name])}  {seconds:.1f} s")

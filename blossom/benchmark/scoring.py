@@ -36,6 +36,7 @@ class SharedPrefixLM(HFLM):
     model, tokenizer  a causal language model in eval mode and its tokenizer
     tokens            most tokens of one forward pass, 0 fits them to the memory; a single longer item still goes in one
     truncated         contexts that were cut on the left because they did not fit the model, as lm-eval cuts them
+    read, lm_evals    tokens that choices took here so far, and that they take when each is read by itself, as lm-eval does
     """
 
     def __init__(self, model, tokenizer, tokens=0):
@@ -43,6 +44,7 @@ class SharedPrefixLM(HFLM):
         start = models.start_token(tokenizer)  # what a choice without a context is read after
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=max(1, tokens // 64), prefix_token_id=start)
         self.tokens, self.truncated = tokens, set()
+        self.read = self.lm_evals = 0
         self.shares = _takes_trees(model)
         self.stream = sys.stderr  # lm-eval's own bars are silenced later
 
@@ -58,11 +60,14 @@ class SharedPrefixLM(HFLM):
                 self.truncated.add(context)
             paths.append((before + after)[-(self.max_length + 1) :][:-1])  # the last token is predicted, never read
             choices.append(after)
+        self.lm_evals += sum(map(len, paths))
         if not self.shares:
+            self.read += sum(map(len, paths))
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         answers = [None] * len(requests)
         with tqdm(total=len(requests), unit="choice", file=self.stream, delay=5, disable=disable_tqdm) as bar:
             for tree in trees(paths, self.tokens):
+                self.read += len(tree.ids)
                 for i, answer in zip(tree.sequences, self._score(tree, choices), strict=True):
                     answers[i] = answer
                 bar.update(len(tree.sequences))

@@ -1,0 +1,24 @@
+"""The items that bench_eval asks both sides: rows of the real files in BLOSSOM_ASSETS."""
+
+import os
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+from blossom import benchmark
+
+TRANSLATED = "parallel/news_dev_en_ko.tsv"  # the one of the parallel files that is news, as paper X's test is
+PLAIN = "text/kaist_dev_ko.txt"  # josa pairs are made from it
+
+
+def prepare(task, folder, items):
+    """`items` rows of a task (0: all), drawn with seed 0 and written to `folder` as lm-eval reads them."""
+    root = Path(os.environ["BLOSSOM_ASSETS"])
+    lines = (root / PLAIN).read_text(encoding="utf-8").splitlines() if task == "josa" else []
+    corpus = SimpleNamespace(korean=lines, heldout_korean=lines, general_korean=[])
+    with tempfile.TemporaryDirectory() as linked:
+        source = root / "benchmarks"
+        if task in benchmark.GROUPS["translation"]:
+            source = Path(linked)
+            (source / "translation.tsv").symlink_to(root / TRANSLATED)
+        return benchmark.prepare([task], folder, source, items=items, corpus=corpus)[0]

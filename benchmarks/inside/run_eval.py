@@ -1,0 +1,21 @@
+"""Our suite's answers to some tasks: scores, items and the seconds that answering took."""
+
+import json
+import sys
+from pathlib import Path
+
+import evaluated
+from answering import Clock
+
+from blossom import benchmark, models
+from blossom.benchmark import scoring
+
+asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+model, tokenizer = models.load(asked["model"], models.dtype(asked["precision"]))
+clock, result = Clock(scoring.SharedPrefixLM), []
+for run in asked["runs"]:
+    task = evaluated.prepare(run["task"], Path(asked["folder"]) / run["task"], run["items"])
+    clock.start()
+    scores, items = benchmark.evaluate(model, tokenizer, [task], show=lambda line: None)
+    result.append({"score": scores[task.name], "items": items, "wall": clock.wall, "cpu": clock.cpu})
+Path(asked["result"]).write_text(json.dumps(result))
