@@ -48,13 +48,13 @@ def kind(p):
 
 def conditions(p, arguments):
     """What a kept result depends on."""
-    scoring = Path(benchmark.__file__).with_name("scoring.py").read_bytes()
+    code = b"".join(Path(benchmark.__file__).with_name(name).read_bytes() for name in ("scoring.py", "trees.py"))
     return {
         "rows and prompt": p.digest,
         "items": len(p.rows),
         "weights": arguments.weights,
         "precision": arguments.precision,
-        "scoring": hashlib.sha256(scoring).hexdigest()[:16],
+        "scoring": hashlib.sha256(code).hexdigest()[:16],
         "versions": f"{several.VERSION}, torch {torch.__version__}",
     }
 
@@ -70,7 +70,7 @@ def both(tasks, batches, arguments):
 
 
 def equality(p, arguments):
-    """Both sides' answers to one task, run once or kept; None when it was not run and is not asked for; a str says why not."""
+    """Both sides' answers to one task, run once or kept; None: not run and not asked for; a str says why there are none."""
     file, now = KEPT / f"{p.name}.json", conditions(p, arguments)
     known = paths.read_json(file) if file.exists() else {}
     if known.get("conditions") == now:
@@ -107,7 +107,7 @@ def compared(p, found):
 
 
 def differing(ours, theirs):
-    """(items answered otherwise, greatest difference of a log-likelihood) of two lists of items; None where it is written."""
+    """(items answered otherwise, greatest difference of a log-likelihood or, where answers are written, None)."""
     if len(ours) != len(theirs):
         raise SystemExit(f"{ours[0]['task']}: {len(ours)} items of ours and {len(theirs)} of lm-eval's")
     if "answer" in ours[0]:
@@ -122,7 +122,7 @@ def differing(ours, theirs):
 
 
 def timed(tasks, arguments):
-    """{task: {"ours": [seconds a repeat], "lm-eval": {batch: [...]}}} on a slice, measured now; each in wall and CPU seconds."""
+    """{task: {"ours": [[wall, CPU seconds] a repeat], "lm-eval": {batch size: [...]}}}, measured now."""
     found = {p.name: {"kind": kind(p), "ours": [], "lm-eval": {b: [] for b in arguments.batches}} for p in tasks}
     for repeat in range(arguments.repeats):
         print(f"  time: {repeat + 1} of {arguments.repeats} ...", file=sys.stderr, flush=True)
@@ -224,8 +224,8 @@ def equality_parts(tasks, found, arguments):
         if rows:
             batch = arguments.written_batch if name == KINDS[2] else 1
             remark = (
-                f"CPU seconds of all threads, one run each, lm-eval with batch size {batch}: other work on the machine hardly "
-                "changes them. "
+                f"CPU seconds of all threads, one run each, lm-eval with batch size {batch}: other work on the machine "
+                "changes them little. "
             )
             equal = "the same text" if name == KINDS[2] else f"no choice's log-likelihood more than {TOLERANCE} nats apart"
             parts.append((f"Equality ({arguments.precision}): {name}", rows, remark + f"Equal means: {equal}."))

@@ -279,7 +279,7 @@ def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12), st.integers(1, 20))
 @settings(deadline=None)
 def test_a_tree_spells_every_sequence_once(sequences, tokens):
-    from blossom.benchmark.scoring import trees
+    from blossom.benchmark.trees import trees
 
     seen = []
     for tree in trees(sequences, tokens):

@@ -17,7 +17,8 @@ def plan(model, tokenizer, prepared, tokens=0):
     return  dict: items, lm_eval_tokens (every choice with its context), tokens (shared ones once), seconds, gigabytes
             (weights and the largest logits), written (tokens to write at most: they come on top of seconds)
     """
-    from blossom.benchmark.scoring import SharedPrefixLM, tree_logits
+    from blossom.benchmark.scoring import SharedPrefixLM
+    from blossom.benchmark.trees import tree_logits
 
     lm = SharedPrefixLM(model, tokenizer, tokens)
     plain = shared = written = 0
@@ -25,14 +26,14 @@ def plan(model, tokenizer, prepared, tokens=0):
         if p.generates:
             written += len(p.rows) * p.task.config.generation_kwargs["max_gen_toks"]
             continue
-        before, after, tree = _counted(lm, p)
+        before, after, forest = _counted(lm, p)
         plain, shared = plain + before, shared + after
     seconds = 0.0
     if shared:
         started = time.time()
         with torch.no_grad():
-            tree_logits(model, tree, [len(tree.ids) - 1])
-        seconds = (time.time() - started) / len(tree.ids) * shared
+            tree_logits(model, forest, [0])
+        seconds = (time.time() - started) / sum(len(tree.ids) for tree in forest) * shared
     weights = sum(w.numel() * w.element_size() for w in model.parameters())
     logits = lm.tokens * model.get_input_embeddings().weight.shape[0] * (model.dtype.itemsize + 4)
     items = sum(len(p.rows) for p in prepared)
@@ -41,7 +42,7 @@ def plan(model, tokenizer, prepared, tokens=0):
 
 
 def _counted(lm, p):
-    """(tokens lm-eval would read, tokens read here, the first tree) of a task whose answers are chosen."""
+    """(tokens lm-eval would read, tokens read here, the first pass's trees) of a task whose answers are chosen."""
     with contextlib.redirect_stderr(io.StringIO()):
         p.task.build_all_requests(rank=0, world_size=1)
     return lm.count(p.task.instances)
