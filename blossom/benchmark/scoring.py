@@ -99,7 +99,7 @@ class SharedPrefixLM(HFLM):
         return zip(numbers, [(p.sum().item(), bool(g.all())) for p, g in parts], strict=True)
 
     def generate_until(self, requests, disable_tqdm=False):
-        """As HFLM, with the contexts that do not fit counted, and more answers at a time: a step writes one token of each."""
+        """As HFLM, with the contexts that do not fit counted and more answers written at a time."""
         for request in requests:
             context, options = request.args
             room = self.max_length - options.get("max_gen_toks", self.max_gen_toks)
