@@ -50,12 +50,14 @@ test: setup  ## run all tests and the style checks
 lab: setup  ## open JupyterLab on the notebooks
 	$(BIN)jupyter lab notebooks
 
-.PHONY: bench bench-vocab bench-train
-bench: bench-vocab bench-train  ## measure against peers, side by side (makes their environments: 7 GB)
+.PHONY: bench bench-vocab bench-train bench-eval
+bench: bench-vocab bench-train bench-eval  ## measure against peers, side by side (makes their environments: 7 GB)
 bench-vocab: setup  ## merging, tokenizing and starting rows beside their peers
 	$(BIN)python benchmarks/bench_vocab.py
 bench-train: setup  ## pretraining and instruction tuning beside their peers
 	$(BIN)python benchmarks/bench_train.py
+bench-eval: setup  ## scores beside lm-eval's command line, item by item (needs BLOSSOM_ASSETS)
+	$(BIN)python benchmarks/bench_eval.py
 
 .PHONY: lock
 lock:  ## remake requirements.txt from requirements.in (needs uv)

@@ -234,6 +234,16 @@ def test_a_quote_in_a_review_is_a_character(tmp_path):
     assert [r["sentence"] for r in benchmark.read("nsmc", tmp_path)[0]] == ['"이게 영화냐', '좋다"']
 
 
+def test_a_review_without_text_is_left_out(tmp_path):
+    (tmp_path / "nsmc.tsv").write_text("id\tdocument\tlabel\n1\t\t0\n2\t좋다\t1\n", encoding="utf-8")
+    assert [r["id"] for r in benchmark.read("nsmc", tmp_path)[0]] == ["2"]
+    assert data.from_records(
+        "nsmc", [("row 0", {"document": None, "label": 0}), ("row 1", {"document": "a", "label": 0})], "hub"
+    )
+    with pytest.raises(ValueError, match="nsmc: no column document"):
+        data.from_records("nsmc", [("row 0", {"review": "좋다", "label": 0})], "hub")
+
+
 def test_a_missing_folder_file_or_task_is_said(tmp_path):
     with pytest.raises(ValueError, match="benchmarks: expected 'authored', 'hub' or a folder"):
         benchmark.read("klue_nli", tmp_path / "nowhere")
@@ -276,13 +286,20 @@ def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
 # ------------------------------------------------------------------------------------------------------------- scoring
 
 
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12), st.integers(1, 20))
-@settings(deadline=None)
-def test_a_tree_spells_every_sequence_once(sequences, tokens):
-    from blossom.benchmark.trees import trees
+SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12)
+PAIR = st.sampled_from([0, 0.01, 0.1, 1])
 
-    seen = []
-    for tree in trees(sequences, tokens):
+
+@given(SEQUENCES, st.integers(1, 20), PAIR)
+@settings(deadline=None)
+def test_a_tree_spells_every_sequence_once(sequences, tokens, pair):
+    from blossom.benchmark.trees import forests, trees
+
+    seen, grown = [], list(trees(sequences, tokens, pair))
+    passes = list(forests(grown, tokens))
+    assert [tree for forest in passes for tree in forest] == grown
+    assert all(len(forest) == 1 or sum(len(tree.ids) for tree in forest) <= tokens for forest in passes)
+    for tree in grown:
         assert len(tree.ids) <= max(tokens, max(len(sequences[i]) for i in tree.sequences))
         allowed = tree.mask("cpu")
         for i, path in zip(tree.sequences, tree.paths, strict=True):
@@ -292,6 +309,19 @@ def test_a_tree_spells_every_sequence_once(sequences, tokens):
                 assert allowed[node].nonzero().flatten().tolist() == sorted(path[: n + 1])
         seen += tree.sequences
     assert sorted(seen) == list(range(len(sequences)))
+
+
+@given(SEQUENCES, PAIR)
+@settings(deadline=None)
+def test_trees_cost_no_more_than_one_tree_or_none(sequences, pair):
+    from blossom.benchmark.trees import trees
+
+    def cost(sizes):
+        return sum(size * (1 + pair * size) for size in sizes)
+
+    found = cost(len(tree.ids) for tree in trees(sequences, 100, pair))
+    whole = cost(len(tree.ids) for tree in trees(sequences, 100))  # attention costs nothing: one tree
+    assert found <= min(whole, cost(map(len, sequences))) + 1e-9
 
 
 def plainly(model, tokenizer, p):
@@ -350,6 +380,18 @@ def test_a_model_that_ignores_positions_is_scored_plainly(few):
     lm, p = SharedPrefixLM(model, tokenizer), next(p for p in few if p.name == "klue_sts")
     assert not lm.shares
     assert np.allclose([a for a, _ in requests_of(lm, p)], [a for a, _ in plainly(model, tokenizer, p)[1]], atol=1e-3)
+
+
+def test_a_model_whose_attention_has_a_window_is_scored_plainly_beyond_it(few):
+    from blossom.benchmark.scoring import SharedPrefixLM
+
+    model, tokenizer = models.load("tiny-byte-level", torch.float32)
+    lm = SharedPrefixLM(model, tokenizer)
+    model.config.sliding_window = 30
+    assert lm._shares([[1] * 30]) and not lm._shares([[1] * 31, [1]])
+    p = next(p for p in few if p.name == "klue_sts")
+    requests_of(lm, p)
+    assert lm.read == lm.lm_evals > 0
 
 
 def test_scores_are_lm_evals_own(prepared, tiny, tmp_path):

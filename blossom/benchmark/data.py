@@ -51,6 +51,8 @@ def from_records(task, records, where):
             row = SOURCES[task].row(record)
         except BadRecord as error:
             raise ValueError(f"{where}, {place}: {task}: {error}") from None
+        if row is None:
+            continue
         name = next((record[k] for k in ("guid", "ID", "id", "idx", "ind") if k in record), len(rows))
         rows.append({"id": str(name), **row})
     if not rows:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Source:
     """Where a task's rows come from and how a record becomes a row.
 
-    row    record -> dict of the columns that the task's template names, and an integer `label` (none when it is written)
+    row    record -> dict of the columns that the task's template names, and an integer `label` (none when it is written);
+           None for a record that the public set is known to have and that nothing can be asked about
     files  glob patterns below a folder, the first that matches is evaluated; `train` likewise, for few-shot examples
     hub    (dataset id or URL, configuration, evaluated split); columns as the hub has them; empty: there is only the
            authored set, read from data/benchmarks whatever the other tasks are read from
