@@ -4,6 +4,7 @@ A run is done when its manifest.json is there. It is made again when its noteboo
 earlier run changed.
 """
 
+import atexit
 import json
 import os
 import shlex
@@ -12,7 +13,7 @@ from dataclasses import asdict
 
 import yaml
 
-from blossom import params, paths
+from blossom import forecast, params, paths
 
 OUTPUTS = config.get("outputs", "outputs")
 RECIPES = str(config.get("recipes", "base,blossom-bi,blossom-bi-biSFT")).split(",")
@@ -61,6 +62,15 @@ def files(w):
     return f"-f params/scales/{w.scale}.yaml {recipe} -y {shlex.quote(json.dumps(own, ensure_ascii=False))}"
 
 
+LEDGER = forecast.Ledger()
+atexit.register(lambda: workflow.dryrun and print(LEDGER.tables()))  # `snakemake -n` ends with hours, memory and disk
+
+
+def asked(name):
+    """A resource that a cluster is asked for; none where the scale's file names no card."""
+    return lambda w: LEDGER.resource(name, effective(w), w.stage)
+
+
 rule report:
     input:
         MANIFEST.format(scale="{scale}", recipe="report", stage="07_report"),
@@ -82,6 +92,11 @@ rule stage:
         effective=lambda w: asdict(effective(w)),
         files=files,
         folder=lambda w, output: os.path.dirname(str(output)),
+    resources:
+        mem_mb=asked("mem_mb"),
+        disk_mb=asked("disk_mb"),
+        runtime=asked("runtime"),
+        gpu=asked("gpu"),
     shell:
         "mkdir -p {params.folder} && papermill {input.notebook} {params.folder}/notebook.ipynb"
         " {params.files} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"

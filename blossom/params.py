@@ -202,6 +202,23 @@ class Report(Common):
     recipes: list = _p(["base", "blossom-bi", "blossom-bi-biSFT"], "rows of the report")
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What no notebook reads: what `snakemake -n` reckons with before model, texts and card are here (blossom.forecast)."""
+
+    device_name: str = _p("", "the card that is reckoned with; empty: nothing is forecast")
+    devices: int = _p(1, "cards that train together", 1)
+    device_memory: float = _p(0.0, "of one card, GB", 0.0)
+    device_tflops: float = _p(0.0, "one card's peak at dense bfloat16 products, 10^12 operations a second", 0.0)
+    utilisation: float = _p(0.4, "share of that peak which training reaches: an assumption", 0.0, 1.0)
+    text_gigabytes: dict = _p({}, "size of the texts: korean, english")
+    bytes_per_token: dict = _p({}, "how they are spelled: korean, english, and base_korean, base_english unexpanded")
+    new_rows: int = _p(0, "tokens that 02 adds", 0)
+    sft_counts: dict = _p({}, "examples of each task: ko, en, translation")
+    sft_tokens: dict = _p({}, "tokens of one example of each task")
+    limit_hours: float = _p(24.0, "asked of a cluster for a stage that does not train", 0.1)
+
+
 STAGES = {
     "01_tokenization_analysis": TokenizationAnalysis,
     "02_vocab_merge": VocabMerge,
@@ -211,7 +228,7 @@ STAGES = {
     "06_qualitative_eval": QualitativeEval,
     "07_report": Report,
 }
-KNOWN = {f.name for cls in STAGES.values() for f in fields(cls)} | set(RECIPE_KEYS)
+KNOWN = {f.name for cls in (*STAGES.values(), Forecast) for f in fields(cls)} | set(RECIPE_KEYS)
 _JUPYTER = {"In", "Out"}  # IPython's own histories, a list and a dict
 
 
