@@ -184,9 +184,10 @@ def text_tokens(p, assumed, expanded):
 def example_tokens(p, assumed, expanded):
     """Tokens that stage 04 reads, all epochs together."""
     total = 0
+    spelled = assumed.bytes_per_token
     for task in p.sft_tasks:
         count = min(assumed.sft_counts[task], p.examples or assumed.sft_counts[task])
-        longer = 1 if expanded or task == "en" else assumed.bytes_per_token["korean"] / assumed.bytes_per_token["base_korean"]
+        longer = 1 if expanded or task == "en" else spelled["korean"] / spelled["base_korean"]
         total += count * assumed.sft_tokens[task] * longer
     return p.epochs * total
 
@@ -209,20 +210,20 @@ def table(runs, assumed):
         lines.append(f"{recipe:22} {stage:26} {hours:>8} {card:>11} {f.memory / GB:>5.0f} GB {f.disk / GB:>5.0f} GB")
     hours, disk = sum(f.hours or 0 for f in runs.values()), sum(f.disk for f in runs.values())
     lines.append(f"{'training, one after the other':49} {hours:>8,.1f} {'':>11} {'':>8} {disk / GB:>5.0f} GB")
-    text = GB * sum(assumed.text_gigabytes.values())
-    full = [f"{recipe}/{stage}" for (recipe, stage), f in runs.items() if f.card > GB * assumed.device_memory]
+    text = sum(assumed.text_gigabytes.values())
     lines += [
         "",
-        "Estimates, before anything is measured. Assumed: "
-        f"{assumed.devices} x {assumed.device_name}, {assumed.device_memory:.0f} GB, {assumed.device_tflops:g} TFLOP/s at "
-        f"utilisation {assumed.utilisation:g} (parameters device_* and utilisation of the scale's file);",
-        f"{'; '.join(dict.fromkeys(f.sizes for f in runs.values()))}; {text / GB:.1f} GB of text, {DOWNLOADED * text / GB:.0f} GB on disk once fetched; checkpoints kept twice; "
-        "scoring and answering are not estimated in hours.",
+        f"Estimates; nothing is measured. Assumed: {assumed.devices} x {assumed.device_name}, {assumed.device_memory:g} GB,",
+        f"{assumed.device_tflops:g} TFLOP/s each at utilisation {assumed.utilisation:g} (in the scale's file).",
+        f"{'; '.join(dict.fromkeys(f.sizes for f in runs.values()))}.",
+        f"Beside these: {text:.1f} GB of text, {DOWNLOADED * text:.0f} GB on disk once fetched, and the base model's files.",
+        "Scoring and answering are not estimated in hours; a cluster is asked for limit_hours.",
     ]
-    if full:
+    large = [f"{recipe}/{stage}" for (recipe, stage), f in runs.items() if f.card > GB * assumed.device_memory]
+    if large:
         lines.append(
-            f"Too large for {assumed.device_memory:.0f} GB: {', '.join(full)}. Lower batch_size, block_size or sequence_length, "
-            "take `trainable: lora+new-rows`, set `activation_checkpointing: true`, or raise devices."
+            f"Over {assumed.device_memory:g} GB: {', '.join(large)}. Lower batch_size, block_size, sequence_length, "
+            "take `trainable: lora+new-rows`,\nset `activation_checkpointing: true`, or raise devices."
         )
     return "\n".join(lines)
 

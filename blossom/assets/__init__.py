@@ -20,6 +20,7 @@ import platformdirs
 from blossom import paths
 from blossom.assets import builders
 from blossom.assets.sources import HubFile, InFolder, InRepository, Wheel, fetch_snapshot
+from blossom.assets.sources import why_no_dataset as why_no_dataset
 
 
 @dataclass(frozen=True)

@@ -150,8 +150,7 @@ def _hub(source):
     try:
         return load_dataset(name, *config, split=split, revision=revision or None)
     except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise ValueError(f"{source}: the hub does not give it ({type(error).__name__}: {reason})") from None
+        raise ValueError(f"{source}: the hub does not give it ({assets.why_no_dataset(name, error)})") from None
 
 
 def _example(row, where, task):

@@ -1,0 +1,253 @@
+"""The papers' scales: the forecast holds for the models as they are really built; the very settings train a tiny one."""
+
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+import torch
+
+from blossom import assets, corpus, embeddings, forecast, instructions, models, params, paths, training
+from blossom.training import pretraining
+from blossom.training.learner import Learner
+
+SIZES = {"llama2-7b": forecast.LLAMA2_7B, "llama2-13b": forecast.LLAMA2_13B}
+RUNS = [("llama2-13b", "blossom-bi"), ("llama2-7b", "cross-lingual-direct")]
+STAGE = {"blossom-bi": "03_bilingual_pretraining", "cross-lingual-direct": "04_korean_lima_sft"}
+
+
+def built(scale, rows, layers=None, device="meta", dtype=None):
+    """The model that `scale` names, with expanded tables, on the meta device: real modules, no weights."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    sizes = SIZES[scale] | {"vocab_size": 32000 + rows, "num_hidden_layers": layers or SIZES[scale]["num_hidden_layers"]}
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(LlamaConfig(**sizes, tie_word_embeddings=False), dtype=dtype)
+    model.config.first_new_row = 32000
+    return model
+
+
+@cache
+def adapted(scale, recipe):
+    """(parameters, what is assumed, the built model with what learns)"""
+    p, assumed = params.effective(STAGE[recipe], scale, recipe), forecast.assumptions(scale)
+    model = built(scale, assumed.new_rows)
+    return p, assumed, models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+
+
+def test_llama_2_7b_is_what_transformers_takes_by_default():
+    from transformers import LlamaConfig
+
+    default = LlamaConfig()
+    assert {name: getattr(default, name) for name in forecast.LLAMA2_7B} == forecast.LLAMA2_7B
+    assert default.vocab_size == 32000 and default.num_key_value_heads == 32
+
+
+@pytest.mark.parametrize(("scale", "billions"), [("llama2-7b", 6.738), ("llama2-13b", 13.016)])
+def test_the_published_sizes_make_the_published_models(scale, billions):
+    model = built(scale, 0)
+    sizes = forecast.config(params.read(params.scale_file(scale))["base_model"])
+    assert sum(w.numel() for w in model.parameters()) == forecast.parameters(sizes)["all"]
+    assert forecast.parameters(sizes)["all"] / 1e9 == pytest.approx(billions, abs=0.001)
+
+
+@pytest.mark.parametrize(("scale", "recipe"), RUNS)
+def test_as_many_numbers_learn_in_the_built_model_as_are_forecast(scale, recipe):
+    p, assumed, model = adapted(scale, recipe)
+    share = models.trainable_share(model)
+    sizes = forecast.config(p.base_model)
+    every = forecast.parameters(sizes, assumed.new_rows)
+    assert share["trained"] == forecast.trainable(p, sizes, assumed.new_rows)
+    tables = every["tables"] if p.trainable == "full" else 0
+    adapters = 0 if tables else share["trained"] - every["tables"]
+    assert share["all"] == every["all"] + adapters
+
+
+@pytest.mark.parametrize(("scale", "recipe"), RUNS)
+def test_the_forecast_memory_is_that_of_the_built_model(scale, recipe):
+    p, assumed, model = adapted(scale, recipe)
+    weights = sum(w.numel() * (16 if w.requires_grad else 2) for w in model.parameters())  # Learner's precisions, and Adam's
+    sizes = forecast.config(p.base_model)
+    still = forecast.training_bytes(p, sizes, assumed.new_rows, 0) - forecast.CARD_RESERVE
+    assert still == pytest.approx(weights, rel=1e-3)
+
+
+def test_no_ordinary_rank_gives_the_papers_share():
+    p, assumed, model = adapted("llama2-13b", "blossom-bi")
+    sizes, built_share = forecast.config(p.base_model), models.trainable_share(model)["share"]
+    every, tables = (forecast.parameters(sizes, assumed.new_rows)[k] for k in ("all", "tables"))
+    each = (forecast.trainable(p, sizes, assumed.new_rows) - tables) / p.lora_rank  # of one rank
+    shares = {rank: (tables + rank * each) / (every + rank * each) for rank in (8, 16, 32, 64, 128, 256, 512)}
+    assert shares[64] == pytest.approx(built_share)
+    assert {r: round(100 * shares[r], 2) for r in (8, 64, 256)} == {8: 3.16, 64: 3.67, 256: 5.36}
+    assert min(abs(share - 0.05977) for share in shares.values()) > 0.005
+
+
+def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
+    p, assumed, _ = adapted("llama2-13b", "blossom-bi")
+    told = forecast.forecast("03_bilingual_pretraining", p, assumed)
+    assert 30 < told.card / forecast.GB < assumed.device_memory
+    full = params.effective("03_bilingual_pretraining", "llama2-13b", "blossom-bi", trainable="full")
+    told = {("blossom-bi", "03_bilingual_pretraining"): forecast.forecast("03_bilingual_pretraining", full, assumed)}
+    assert re.search(
+        r"Over 48 GB: blossom-bi/03.*Lower batch_size, block_size.*lora\+new-rows", forecast.table(told, assumed)
+    )
+
+
+@pytest.mark.parametrize(
+    ("scale", "recipe", "prefix", "total"),
+    [("llama2-13b", "blossom-bi", "", 8), ("llama2-7b", "cross-lingual-direct", "sft_", 128)],
+)
+def test_the_papers_batches_come_out_of_batch_accumulation_and_cards(scale, recipe, prefix, total):
+    p, devices = params.effective(STAGE[recipe], scale, recipe), forecast.assumptions(scale).devices
+    assert getattr(p, f"{prefix}batch_size") * getattr(p, f"{prefix}accumulation") * devices == total
+
+
+def test_paper_x_trains_with_its_table_2():
+    p = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct")
+    settings = training.Settings.of(p, "sft_")
+    assert (p.epochs, settings.learning_rate, settings.warmup, p.trainable, p.template) == (
+        3.0,
+        2e-5,
+        0.05,
+        "full",
+        "newline",
+    )
+
+
+def test_one_epoch_is_as_long_as_the_scarcer_language():
+    p, assumed, _ = adapted("llama2-13b", "blossom-bi")
+    tokens = forecast.text_tokens(p, assumed, expanded=True)
+    assert tokens == pytest.approx(23.17e9 / 4.3 / 0.7)
+    mono = params.effective("03_bilingual_pretraining", "llama2-13b", "base-ko")
+    assert forecast.text_tokens(mono, assumed, expanded=False) == pytest.approx(23.17e9 / 1.6)
+    assert forecast.text_tokens(params.build(type(p), {"training_tokens": 5}), assumed, True) == 5
+
+
+def test_operations_are_six_a_weight_when_all_learn_and_one_forward_more_with_checkpointing():
+    p = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct", activation_checkpointing=False)
+    sizes = forecast.config(p.base_model)
+    weights = forecast.parameters(sizes)["layers"] + sizes.vocab_size * sizes.hidden_size
+    plain = forecast.operations(p, sizes, 0, 0)
+    assert plain == 6 * weights
+    again = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct", activation_checkpointing=True)
+    assert forecast.operations(again, sizes, 0, 0) - plain == 2 * forecast.parameters(sizes)["layers"]
+
+
+def test_a_base_whose_sizes_are_not_known_is_named():
+    with pytest.raises(ValueError, match="base_model: the sizes of some/model are not known here"):
+        forecast.config("some/model")
+
+
+def test_the_sizes_of_a_folder_are_its_own():
+    folder = assets.fetch("tiny-sentencepiece")
+    sizes = forecast.config(str(folder))
+    model, _ = models.load(str(folder))
+    assert forecast.parameters(sizes)["all"] == sum(w.numel() for w in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("scale", "recipes", "trainings"),
+    [
+        ("llama2-13b", [], ["blossom-bi +03_bilingual_pretraining", "blossom-bi-biSFT +04_korean_lima_sft"]),
+        ("llama2-7b", ["recipes=base,cross-lingual-direct"], ["cross-lingual-direct +04_korean_lima_sft"]),
+    ],
+)
+def test_a_dry_run_lists_every_job_with_hours_memory_and_disk(scale, recipes, trainings, tmp_path):
+    root = [f"--directory={paths.ROOT}", f"--snakefile={paths.ROOT / 'Snakefile'}", "--nolock"]
+    asked = ["--config", f"outputs={tmp_path}/o", *recipes, "--", f"{tmp_path}/o/{scale}/report.html"]
+    command = [sys.executable, "-m", "snakemake", "-n", *root, *asked]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr
+    jobs, plan = done.stdout.split(f"Plan of {scale}\n")
+    for row in trainings:
+        assert re.search(rf"^{row} +[\d,]+\.\d +\d x \d+ GB +\d+ GB +\d+ GB$", plan, re.M), plan
+    assert len(re.findall(r"^\S+ +0\d_\w+ .*GB$", plan, re.M)) == len(re.findall("^rule (stage|training):", jobs, re.M))
+    assert "TFLOP/s each at utilisation" in plan and "the hub was not asked" in plan
+    assert "gpu=1" in jobs and "runtime=" in jobs and "disk_mb=" in jobs
+
+
+def test_scales_without_a_card_have_no_forecast():
+    assert forecast.assumptions("laptop") is None
+    assert forecast.Ledger().resource("gpu", params.effective("07_report", "laptop", "report"), "07_report", 3) == 3
+
+
+# ------------------------------------------------------------------------------ the very settings, on a tiny Llama
+
+
+def tiny(scale, recipe, tmp_path, **more):
+    """(parameters, folder of a tiny Llama with new rows): the scale's settings but for base, texts and tokens."""
+    own = {
+        "base_model": "tiny-sentencepiece",
+        "korean_texts": ["smoke-ko"],
+        "english_texts": ["smoke-en"],
+        "heldout_lines": 20,
+    }
+    p = params.effective(STAGE[recipe], scale, recipe, outputs=str(tmp_path), **own, **more)
+    model, tokenizer = models.load("tiny-sentencepiece")
+    tokenizer.add_tokens([f"새{n}" for n in range(8)])
+    rows = [
+        embeddings.random_rows(t.weight.detach(), 8, 0)
+        for t in (model.get_input_embeddings(), model.get_output_embeddings())
+    ]
+    models.resize(model, 500, *rows)
+    models.save(model, tokenizer, tmp_path / "start")
+    return p, tmp_path / "start"
+
+
+def test_the_13b_settings_train_a_tiny_llama(tmp_path):
+    p, start = tiny("llama2-13b", "blossom-bi", tmp_path, training_tokens=2 * 8 * 2048)
+    model, tokenizer = pretraining.learner(p, start)
+    before = {name: w.detach().clone() for name, w in model.named_parameters()}
+    blocks = pretraining.mixture(p, corpus.load(p), tokenizer)
+    result = training.fit(model, blocks, training.Settings.of(p), tmp_path / "run", report=lambda line: None)
+    assert result["steps"] == 2 and result["tokens"] == pytest.approx(2 * 8 * 2048, rel=0.1)
+    moved = {
+        name for name, w in model.named_parameters() if not torch.equal(w.float(), before[name].float().to(w.dtype).float())
+    }
+    assert moved and all(re.search("lora_|modules_to_save", name) for name in moved)
+    assert any("embed_tokens" in name for name in moved) and any("lm_head" in name for name in moved)
+    assert training.keep(model, tokenizer, start, tmp_path / "run") < 1e-3
+
+
+def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
+    local = {
+        "korean_instructions": ["authored-ko"],
+        "english_instructions": ["authored-en"],
+        "translations": [str(tmp_path / "t.tsv")],
+    }
+    (tmp_path / "t.tsv").write_text("".join(f"Sentence {n}.\t{n}번째 문장.\n" for n in range(60)), encoding="utf-8")
+    p, start = tiny("llama2-7b", "cross-lingual-direct", tmp_path, **local)
+    model, tokenizer = models.load(start)
+    model = models.adapt(model, p.trainable)
+    chosen, _ = instructions.hold_out(instructions.load(p), p.heldout_examples)
+    rows = instructions.tokens(chosen, p.template, tokenizer)
+    rows = [row for row in rows if len(row["input_ids"]) <= 512][:40]  # short ones: seconds
+    settings = training.Settings.of(p, "sft_")
+    result = training.fit(model, rows, settings, tmp_path / "run", report=lambda line: None)
+    assert result["steps"] == round(len(rows) * 3 / 16) and result["loss"][-1]["loss"] > 0
+    assert {e.task for e in chosen} == {"ko", "en", "translation"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card: the papers' real shapes")
+@pytest.mark.parametrize(("scale", "recipe"), RUNS[:1])
+def test_the_real_shapes_take_the_memory_that_is_forecast(scale, recipe):
+    p, assumed = params.effective(STAGE[recipe], scale, recipe), forecast.assumptions(scale)
+    sizes = forecast.config(p.base_model)
+    if torch.cuda.mem_get_info()[0] < forecast.training_bytes(p, sizes, assumed.new_rows, p.block_size):
+        pytest.skip("the card is smaller than the paper's")
+    model = built(scale, assumed.new_rows, device="cuda", dtype=torch.bfloat16)
+    learner = Learner(models.adapt(model, p.trainable, p.lora_rank), p.precision, p.activation_checkpointing).train()
+    optimizer = torch.optim.AdamW(learner.groups(training.Settings.of(p)), fused=True)
+    ids = torch.randint(32000, (p.batch_size, p.block_size), device="cuda")
+    for _ in range(3):
+        loss = learner(ids, ids, items=ids.numel())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert torch.isfinite(loss)
+    assert torch.cuda.max_memory_allocated() == pytest.approx(
+        forecast.training_bytes(p, sizes, assumed.new_rows, ids.numel()), rel=0.2
+    )
