@@ -4,6 +4,7 @@ A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus 
 tokenizer the weights belong to. `load` refuses a folder whose tokenizer is another one.
 """
 
+import contextlib
 import itertools
 import math
 import warnings
@@ -39,11 +40,12 @@ def _cpu_multiplies_bfloat16():
 # ---------------------------------------------------------------------------------------------------------- in and out
 
 
-def load(name, dtype=None):
-    """A causal language model and its tokenizer, in eval mode on `device()`.
+def load(name, dtype=None, place=None):
+    """A causal language model and its tokenizer, in eval mode.
 
     name    asset name, folder or hub id
     dtype   torch dtype of the weights; None keeps the stored one
+    place   device that the weights go to; None takes `device()`
     return  (model, tokenizer)
 
     Raises ValueError when tokenizer and weights do not belong together, naming both sizes; RuntimeError or ValueError
@@ -57,7 +59,20 @@ def load(name, dtype=None):
     tokenizer = tokenization.load(name)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto", use_safetensors=True)
     check(model, tokenizer, folder)
-    return model.eval().to(device()), tokenizer
+    return model.eval().to(place or device()), tokenizer
+
+
+@contextlib.contextmanager
+def aside(model):
+    """Hold `model` in the machine's memory meanwhile: two large ones do not fit on one card. Without a card, nothing."""
+    place = next(model.parameters()).device
+    if place.type == "cuda":
+        model.to("cpu")
+        torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        model.to(place)
 
 
 def check(model, tokenizer, folder=None):
@@ -274,7 +289,7 @@ def save_adapter(model, folder):
 
 def save_checked(model, tokenizer, target, tolerance=1e-3):
     """Save a model that was trained whole, reload it, and compare logits; returns their largest difference (see `merge`)."""
-    probe = _probe(tokenizer)
+    probe = _probe(tokenizer, device())
     with torch.no_grad(), paths.written(target) as temporary:
         before = model.eval()(probe).logits.float()
         save(model, tokenizer, temporary)
@@ -284,13 +299,15 @@ def save_checked(model, tokenizer, target, tolerance=1e-3):
     return difference
 
 
-def _probe(tokenizer):
+def _probe(tokenizer, place):
     """Sixty-four ids from all over the vocabulary, (1, 64)."""
-    return torch.arange(min(64, len(tokenizer)), device=device())[None] * max(1, len(tokenizer) // 64)
+    return torch.arange(min(64, len(tokenizer)), device=place)[None] * max(1, len(tokenizer) // 64)
 
 
 def merge(base, adapter, target, tokenizer=None, tolerance=1e-3):
     """Add a saved adapter to its base, save, reload from disk, and make sure that nothing was lost.
+
+    All of it in the machine's memory, which has room where the card, with the model just trained on it, has none.
 
     base, adapter   folders (base also asset name or hub id); base weights at their stored precision
     target          folder to write
@@ -303,17 +320,17 @@ def merge(base, adapter, target, tokenizer=None, tolerance=1e-3):
     """
     from peft import PeftModel
 
-    model, own = load(base)
+    model, own = load(base, place="cpu")
     tokenizer = tokenizer or own
-    adapted = PeftModel.from_pretrained(model, str(adapter)).eval()
-    probe = _probe(tokenizer)
+    adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu").eval()
+    probe = _probe(tokenizer, "cpu")
     with torch.no_grad():
         before = adapted(probe).logits.float()
     merged = adapted.merge_and_unload()
     with paths.written(target) as temporary:
         save(merged, tokenizer, temporary)
         del model, adapted, merged
-        again, _ = load(temporary)
+        again, _ = load(temporary, place="cpu")
         with torch.no_grad():
             difference = (again(probe).logits.float() - before).abs().max().item()
         ties = again.get_input_embeddings().weight.data_ptr() == again.get_output_embeddings().weight.data_ptr()

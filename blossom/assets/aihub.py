@@ -69,9 +69,7 @@ def _members(file):
                 where = f"{file}: {name}"
                 yield where, _parsed(archive.read(name), where)
     except zipfile.BadZipFile as error:
-        raise ValueError(
-            f"{file}: not a whole zip file ({error}); join the parts of the download (.part0, ...) first"
-        ) from None
+        raise ValueError(f"{file}: not a whole zip file ({error}); join the downloaded parts (.part0, ...) first") from None
 
 
 def _parsed(data, where):
@@ -130,7 +128,7 @@ def write_pairs(source, target, rows=0, heldout=0, seed=0):
     found = list(dict.fromkeys(pairs(source)))
     if len(found) < rows + heldout or len(found) <= heldout:
         raise ValueError(
-            f"{source}: {len(found)} different pairs, fewer than the {rows or 1} and {heldout} that were asked for"
+            f"{source}: {len(found)} different pairs, fewer than rows {rows or 1} and heldout {heldout} together"
         )
     random.Random(seed).shuffle(found)
     target = Path(target)
