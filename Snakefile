@@ -54,15 +54,19 @@ def effective(w):
     return params.effective(w.stage, w.scale, w.recipe, outputs=OUTPUTS, **OVERRIDES)
 
 
+def own(w):
+    """The parameters that are this call's own, in no file."""
+    given = {"recipe": w.recipe, "outputs": OUTPUTS} | ({"recipes": RECIPES} if w.stage == "07_report" else {})
+    return given | {name: value for name, value in OVERRIDES.items() if name in asdict(effective(w))}
+
+
 def files(w):
     """papermill's words: the layers, then what is this call's own (later ones win)."""
     recipe = f"-f params/recipes/{w.recipe}.yaml" if w.stage != "07_report" else ""
-    own = {"recipe": w.recipe, "outputs": OUTPUTS} | ({"recipes": RECIPES} if w.stage == "07_report" else {})
-    own |= {name: value for name, value in OVERRIDES.items() if name in asdict(effective(w))}
-    return f"-f params/scales/{w.scale}.yaml {recipe} -y {shlex.quote(json.dumps(own, ensure_ascii=False))}"
+    return f"-f params/scales/{w.scale}.yaml {recipe} -y {shlex.quote(json.dumps(own(w), ensure_ascii=False))}"
 
 
-LEDGER = forecast.Ledger()
+LEDGER = forecast.Ledger(**OVERRIDES)
 atexit.register(lambda: workflow.dryrun and print(LEDGER.tables()))  # `snakemake -n` ends with hours, memory and disk
 
 
@@ -91,6 +95,7 @@ rule stage:
     params:
         effective=lambda w: asdict(effective(w)),
         files=files,
+        launch=lambda w: forecast.launch(w.stage, effective(w), LEDGER.assumptions(w.scale), own(w)),
         folder=lambda w, output: os.path.dirname(str(output)),
     resources:
         mem_mb=asked("mem_mb"),
@@ -98,7 +103,7 @@ rule stage:
         runtime=asked("runtime"),
         gpu=asked("gpu"),
     shell:
-        "mkdir -p {params.folder} && papermill {input.notebook} {params.folder}/notebook.ipynb"
+        "mkdir -p {params.folder} && {params.launch}papermill {input.notebook} {params.folder}/notebook.ipynb"
         " {params.files} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
 
 

@@ -6,6 +6,7 @@ parameters, which tests hold against models that are really built (tests/test_sc
 """
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,10 +52,40 @@ class Forecast:
         }
 
 
-def assumptions(scale):
+def assumptions(scale, **overrides):
     """params.Forecast of a scale, or None when its file names no card: then nothing is forecast."""
-    found = params.build(params.Forecast, params.read(params.scale_file(scale)))
+    found = params.build(params.Forecast, params.read(params.scale_file(scale)) | overrides)
     return found if found.device_name else None
+
+
+def launch(stage, p, assumed, words):
+    """What goes before a notebook whose training several cards share: the command that trains; "" for one card.
+
+    words  the notebook's own parameters, {name: value}, that no file has
+    """
+    modules = {"03_bilingual_pretraining": "blossom.training", "04_korean_lima_sft": "blossom.instructions"}
+    if stage not in modules or assumed is None or assumed.devices == 1:
+        return ""
+    kind = "fsdp" if p.trainable == "full" else "ddp"
+    command = [
+        "accelerate",
+        "launch",
+        "--config_file",
+        f"params/accelerate/{kind}.yaml",
+        "--num_processes",
+        str(assumed.devices),
+    ]
+    command += [
+        "-m",
+        modules[stage],
+        "--params",
+        f"params/scales/{p.scale}.yaml",
+        "--params",
+        f"params/recipes/{p.recipe}.yaml",
+    ]
+    for name, value in words.items():
+        command += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join(command) + " && "
 
 
 def forecast(stage, p, assumed):
@@ -229,19 +260,23 @@ def table(runs, assumed):
 
 
 class Ledger:
-    """The forecasts of the runs that Snakemake asks about."""
+    """The forecasts of the runs that Snakemake asks about. overrides: parameters above every scale's."""
 
-    def __init__(self):
-        self.scales = {}  # scale -> (assumptions or None, {(recipe, stage): Forecast})
+    def __init__(self, **overrides):
+        self.overrides, self.scales = overrides, {}  # scale -> (assumptions or None, {(recipe, stage): Forecast})
+
+    def assumptions(self, scale):
+        return self.scales.setdefault(scale, (assumptions(scale, **self.overrides), {}))[0]
 
     def resource(self, name, p, stage, otherwise=None):
         """One of `Forecast.resources` for a run; `otherwise` where the scale's file names no card.
 
         p  the run's parameters; its forecast is kept for `tables`
         """
-        assumed, runs = self.scales.setdefault(p.scale, (assumptions(p.scale), {}))
+        assumed = self.assumptions(p.scale)
         if assumed is None:
             return otherwise
+        runs = self.scales[p.scale][1]
         if (p.recipe, stage) not in runs:
             runs[p.recipe, stage] = forecast(stage, p, assumed)
         return runs[p.recipe, stage].resources()[name]

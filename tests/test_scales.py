@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 import torch
+import yaml
 
 from blossom import assets, corpus, embeddings, forecast, instructions, models, params, paths, training
 from blossom.training import pretraining
@@ -229,6 +231,77 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
     result = training.fit(model, rows, settings, tmp_path / "run", report=lambda line: None)
     assert result["steps"] == round(len(rows) * 3 / 16) and result["loss"][-1]["loss"] > 0
     assert {e.task for e in chosen} == {"ko", "en", "translation"}
+
+
+def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, capsys):
+    """The command alone, on one processor; what it leaves is what the notebook's own call of `fit` finds finished."""
+    from blossom.instructions import __main__ as launched
+
+    words = [
+        "korean_instructions=[authored-ko]",
+        "sft_checkpoints=1",
+        f"outputs={tmp_path}/o",
+        "sft_evaluations=0",
+        "epochs=0.5",
+    ]
+    files = [str(params.scale_file("smoke")), str(params.recipe_file("base-koSFT"))]
+    launched.main([w for f in files for w in ("--params", f)] + [w for word in words for w in ("--set", word)])
+    assert "finish: run notebooks/04_korean_lima_sft.ipynb" in capsys.readouterr().out
+    p = params.effective(
+        launched.STAGE, "smoke", "base-koSFT", outputs=f"{tmp_path}/o", sft_checkpoints=1, epochs=0.5, sft_evaluations=0
+    )
+    model, tokenizer = models.load(p.base_model)
+    model = models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+    rows, _ = launched.data(p, tokenizer)
+    folder, said = paths.stage_folder(p.outputs, p.scale, p.recipe, launched.STAGE), []
+    result = training.fit(model, rows, training.Settings.of(p, "sft_"), folder, report=said.append)
+    assert said == [f"going on from step-{result['steps']:06d}"]
+
+
+def test_the_launch_line_names_the_configuration_for_what_learns():
+    x = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct")
+    line = forecast.launch("04_korean_lima_sft", x, forecast.assumptions("llama2-7b"), {"outputs": "o"})
+    assert line.startswith(
+        "accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions "
+    )
+    assert line.endswith("""--set 'outputs="o"' && """)
+    b = params.effective("03_bilingual_pretraining", "llama2-13b", "blossom-bi")
+    assert forecast.launch("03_bilingual_pretraining", b, forecast.assumptions("llama2-13b"), {}) == ""
+    several = forecast.launch("03_bilingual_pretraining", b, forecast.assumptions("llama2-13b", devices=2), {})
+    assert "accelerate/ddp.yaml --num_processes 2 -m blossom.training --params params/scales/llama2-13b.yaml" in several
+    assert forecast.launch("05_benchmark_eval", b, forecast.assumptions("llama2-7b"), {}) == ""
+
+
+# ------------------------------------------------------------------------------------------------------- clusters
+
+
+PROFILE = paths.ROOT / "params" / "profiles" / "slurm" / "config.yaml"
+
+
+def dry_run(profile, tmp_path):
+    root = [f"--directory={paths.ROOT}", f"--snakefile={paths.ROOT / 'Snakefile'}", "--nolock", f"--profile={profile}"]
+    command = [sys.executable, "-m", "snakemake", "-n", *root, "--config", f"outputs={tmp_path}/o", "--"]
+    done = subprocess.run([*command, f"{tmp_path}/o/llama2-13b/report.html"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def test_the_slurm_profile_asks_for_what_is_forecast_and_for_the_limit_of_the_partition(tmp_path):
+    """Without the executor plugin, which is no part of the lock: its own lines are left out, all others are as shipped."""
+    shipped = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
+    assert shipped["executor"] == "slurm" and shipped["slurm-requeue"] is True and shipped["retries"] > 0
+    own = {k: v for k, v in shipped.items() if k != "executor" and not k.startswith("slurm-")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    jobs = dry_run(tmp_path, tmp_path).split("Plan of ")[0]
+    limit = shipped["set-resources"]["training"]["runtime"]
+    trained = [block for block in jobs.split("\nrule ") if block.startswith("training:")]
+    assert len(trained) == 2 and all(f"runtime={limit}," in t and "gpu=1" in t and "threads: 16" in t for t in trained)
+    assert all("mem_mb=72" in t for t in trained) and "slurm_partition=" in jobs
+
+
+@pytest.mark.skipif(find_spec("snakemake_executor_plugin_slurm") is None, reason="needs snakemake-executor-plugin-slurm")
+def test_the_slurm_profile_runs_dry_with_its_plugin(tmp_path):
+    assert "Plan of llama2-13b" in dry_run(PROFILE.parent, tmp_path)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card: the papers' real shapes")

@@ -20,11 +20,7 @@ from blossom.training import pretraining
 
 
 def main(words=None):
-    parser = argparse.ArgumentParser(prog="python -m blossom.training", description="Stage 03 on one or several devices.")
-    parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, above all files")
-    asked = parser.parse_args(words)
-    p = parameters(asked.params, asked.set)
+    p = asked_for(words, "blossom.training")
     state = PartialState(cpu=not torch.cuda.is_available())  # takes this process's place among the others, and its card
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, pretraining.STAGE)
     with state.main_process_first():  # downloads and tokenizes once; the others read what it left
@@ -42,8 +38,20 @@ def main(words=None):
         print(f"finish: run notebooks/{pretraining.STAGE}.ipynb with the same parameters")
 
 
-def parameters(files, overrides):
-    """A checked BilingualPretraining from YAML files and "name=value" words; ValueError names what is wrong."""
+def asked_for(words, module, *stage):
+    """The checked parameters in the words of a command line; `stage` as in `parameters`."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description="A stage's training on one or several devices.")
+    parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, above all files")
+    asked = parser.parse_args(words)
+    return parameters(asked.params, asked.set, *stage)
+
+
+def parameters(files, overrides, cls=params.BilingualPretraining, checkpoints="checkpoints"):
+    """A checked `cls` from YAML files and "name=value" words; ValueError names what is wrong.
+
+    checkpoints  the parameter of `cls` that says how often the state is saved
+    """
     layered = {}
     for file in files:
         layered |= params.read(file)
@@ -53,9 +61,11 @@ def parameters(files, overrides):
             raise ValueError(f"--set {word}: expected NAME=VALUE")
         layered[name] = yaml.safe_load(value)
     params.check_names(layered, "parameters")
-    p = params.build(params.BilingualPretraining, layered)
-    if not p.checkpoints:
-        raise ValueError("checkpoints: expected at least 1, found 0: the notebook takes the training over from its last one")
+    p = params.build(cls, layered)
+    if not getattr(p, checkpoints):
+        raise ValueError(
+            f"{checkpoints}: expected at least 1, found 0: the notebook takes the training over from its last one"
+        )
     return p
 
 

@@ -1,0 +1,58 @@
+r"""Stage 04's training on several devices, from the notebook's own parameter files; paper X on its eight cards:
+
+    accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions \
+        --params params/scales/llama2-7b.yaml --params params/recipes/cross-lingual-direct.yaml
+
+Afterwards notebook 04, with the same parameters, finds the finished training, keeps its model, and shows it.
+"""
+
+import sys
+
+import torch
+from accelerate import PartialState
+
+from blossom import corpus, instructions, models, params, paths, tokenization, training
+from blossom.training.__main__ import asked_for
+
+STAGE = "04_korean_lima_sft"
+
+
+def main(words=None):
+    p = asked_for(words, "blossom.instructions", params.KoreanLimaSFT, "sft_checkpoints")
+    state = PartialState(cpu=not torch.cuda.is_available())
+    with state.main_process_first():  # downloads once; the others read what it left
+        parent = params.model_folder(p, STAGE) or p.base_model
+        rows, held = data(p, tokenization.load(parent))
+        model, _ = models.load(parent)
+    model = models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+    folder = paths.stage_folder(p.outputs, p.scale, p.recipe, STAGE)
+
+    def losses(m):
+        return {task: training.mean_loss(m, found) for task, found in held.items()}
+
+    result = training.fit(model, rows, training.Settings.of(p, "sft_"), folder, losses)
+    if state.is_main_process:
+        print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
+        print(f"finish: run notebooks/{STAGE}.ipynb with the same parameters")
+
+
+def data(p, tokenizer):
+    """(rows to train on, task -> held-out rows), as notebook 04 makes them step by step."""
+    texts = corpus.load(p)
+    examples = instructions.load(p, avoid=texts.heldout_korean + texts.heldout_english)
+    scored = instructions.evaluation_texts(p.evaluation_texts)
+    kept, _ = instructions.clean(examples, scored, p.template, tokenizer, p.sequence_length, p.near_duplicate)
+    chosen, heldout = instructions.hold_out(kept, p.heldout_examples)
+    rows = instructions.tokens([e for e in chosen if e.task in p.sft_tasks], p.template, tokenizer)
+    held = {}
+    for task in dict.fromkeys(e.task for e in heldout):
+        found = instructions.tokens([e for e in heldout if e.task == task], p.template, tokenizer)
+        held[task] = sorted(found, key=lambda row: len(row["input_ids"]))  # less padding
+    return rows, held
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, RuntimeError, MemoryError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
