@@ -71,7 +71,7 @@ atexit.register(lambda: workflow.dryrun and print(LEDGER.tables()))  # `snakemak
 
 
 def asked(name):
-    """A resource that a cluster is asked for; none where the scale's file names no card."""
+    """A resource of a run, which is what a cluster is asked for."""
     return lambda w: LEDGER.resource(name, effective(w), w.stage)
 
 

@@ -18,6 +18,12 @@ CARD_RESERVE = 2 * GB  # CUDA's context, workspaces, tiles of the output head: a
 HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
 DOWNLOADED = 1.6  # bytes on disk of a text of one byte: the compressed download and the table it is read from: an assumption
 SLACK = 1.25  # what a cluster is asked for, over the estimate
+SMALL = {
+    "mem_mb": 4000,
+    "disk_mb": 4000,
+    "runtime": 60,
+    "gpu": 0,
+}  # a job of a scale without a forecast: `laptop` takes less
 
 # Sizes as `transformers.LlamaConfig` and the models' own config.json have them, for when the hub is not in reach.
 LLAMA2_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
@@ -268,14 +274,14 @@ class Ledger:
     def assumptions(self, scale):
         return self.scales.setdefault(scale, (assumptions(scale, **self.overrides), {}))[0]
 
-    def resource(self, name, p, stage, otherwise=None):
-        """One of `Forecast.resources` for a run; `otherwise` where the scale's file names no card.
+    def resource(self, name, p, stage):
+        """One of `Forecast.resources` for a run; of SMALL where the scale's file names no card.
 
         p  the run's parameters; its forecast is kept for `tables`
         """
         assumed = self.assumptions(p.scale)
         if assumed is None:
-            return otherwise
+            return SMALL[name]
         runs = self.scales[p.scale][1]
         if (p.recipe, stage) not in runs:
             runs[p.recipe, stage] = forecast(stage, p, assumed)

@@ -173,7 +173,8 @@ def test_a_dry_run_lists_every_job_with_hours_memory_and_disk(scale, recipes, tr
 
 def test_scales_without_a_card_have_no_forecast():
     assert forecast.assumptions("laptop") is None
-    assert forecast.Ledger().resource("gpu", params.effective("07_report", "laptop", "report"), "07_report", 3) == 3
+    report = params.effective("07_report", "laptop", "report")
+    assert forecast.Ledger().resource("mem_mb", report, "07_report") == forecast.SMALL["mem_mb"]
 
 
 # ------------------------------------------------------------------------------ the very settings, on a tiny Llama
