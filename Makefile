@@ -19,7 +19,7 @@ export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
 .PHONY: help
 help:  ## list the tasks
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
@@ -35,9 +35,28 @@ $(READY): requirements.txt pyproject.toml $(if $(ACTIVE),,.venv/bin/python)
 .PHONY: setup
 setup: $(READY)  ## make the environment (.venv, unless one is active)
 
+# what is free now, so that two stages run side by side only when both fit
+MEMORY = $(shell awk '/MemAvailable/ {print int($$2 / 1000)}' /proc/meminfo 2>/dev/null || sysctl -n hw.memsize | awk '{print int($$1 / 1e6)}')
+BATCH = $(BIN)snakemake -c$(CORES) --nolock --rerun-incomplete --quiet rules --resources mem_mb=$(MEMORY)
+
 .PHONY: run
 run: setup  ## run the default: every stage at scale laptop, then outputs/laptop/report.html
-	$(BIN)snakemake -c$(CORES) --nolock --rerun-incomplete --quiet rules -- outputs/$(SCALE)/report.html
+	$(BATCH) -- outputs/$(SCALE)/report.html
+
+.PHONY: ablation
+ablation: setup  ## run every recipe of both papers (SCALE=laptop), then outputs/laptop/ablation.html
+	$(BATCH) --configfile params/ablation.yaml -- outputs/$(SCALE)/ablation.html
+
+.PHONY: sweep
+SWEEP ?= expansion
+sweep: setup  ## run a sweep of params/sweeps (SWEEP=expansion), then its comparison in outputs/sweeps
+	$(BATCH) -- outputs/sweeps/$(SWEEP)/comparison-$(SCALE)/comparison.html
+
+.PHONY: reference check-reference
+reference: setup  ## keep metrics and figures of a finished `make ablation` in outputs/reference
+	$(BIN)python -m blossom.report reference --scale $(SCALE)
+check-reference: setup  ## compare the last `make ablation` with the one in outputs/reference
+	$(BIN)python -m blossom.report check --scale $(SCALE)
 
 .PHONY: test
 test: setup  ## run all tests and the style checks

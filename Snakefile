@@ -1,26 +1,39 @@
 """Batch engine: `snakemake -c2 outputs/laptop/report.html` runs what is missing, and resumes after a failure.
 
 A run is done when its manifest.json is there. It is made again when its notebook, its own parameters or an
-earlier run changed.
+earlier run changed. Runs that are the same (one vocabulary merge for several recipes) are made once and linked.
 """
 
 import atexit
 import json
 import os
+import re
 import shlex
 import sys
 from dataclasses import asdict
 
 import yaml
 
-from blossom import forecast, params, paths
+from blossom import forecast, params, plan
+from snakemake.exceptions import WorkflowError
 
 OUTPUTS = config.get("outputs", "outputs")
-RECIPES = str(config.get("recipes", "base,blossom-bi,blossom-bi-biSFT")).split(",")
-MANIFEST = OUTPUTS + "/{scale}/{recipe}/{stage}/manifest.json"
+RECIPES = config.get("recipes", "base,blossom-bi,blossom-bi-biSFT")
+RECIPES = RECIPES if isinstance(RECIPES, list) else str(RECIPES).split(",")
+REPORT = config.get("report", "report")
 # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it (Snakemake reads the numbers in it as text)
 OVERRIDES = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in dict(config.get("set", {})).items()}
 
+DEFINITIONS = config.get("sweeps", "params/sweeps")
+PLAN = plan.Plan(OUTPUTS, RECIPES, OVERRIDES, DEFINITIONS)
+try:
+    plan.check_recipes(RECIPES)
+    SWEEPS = list(PLAN.sweeps)
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+
+MANIFEST = "{root}/{scale}/{recipe}/{stage}/manifest.json"
+COMPARISON = OUTPUTS + "/sweeps/{sweep}/comparison-{scale}"
 TRAINING = ("03_bilingual_pretraining", "04_korean_lima_sft")
 
 # What training and scoring need of the processor: huge pages (1.2 times faster heads), no progress noise.
@@ -30,40 +43,36 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 
 
 wildcard_constraints:
+    root=re.escape(OUTPUTS) + r"(/sweeps/[^/]+/[^/]+)?",
+    sweep=r"[\w.-]+",
     scale=r"[\w.-]+",
     recipe=r"[\w.-]+",
     stage="|".join(params.STAGES),
 
 
+def run_name(w):
+    return plan.RunName(w.root, w.scale, w.recipe, w.stage)
+
+
+def manifest(run):
+    return MANIFEST.format(**run._asdict())
+
+
 def earlier(w):
-    """The manifests a run needs: its notebook's earlier stages, by the recipe's own file and its parents'."""
+    """The manifests a run needs: of the run that it is the same as, or of those that it reads."""
+    run = run_name(w)
+    twin = PLAN.twin(run)
+    needed = [manifest(r) for r in ([twin] if twin else PLAN.needs(run))]
     if w.stage == "07_report":
-        return [MANIFEST.format(scale=w.scale, recipe=r, stage=s) for r in RECIPES for s in params.recipe(r).stages]
-    needed = []
-    start = params.starting_stage(w.recipe, w.stage)
-    if start:
-        needed.append(start)
-    if w.stage == "06_qualitative_eval":
-        p = effective(w)
-        recipes = [name for name in (p.compare_with, *p.more_models) if params.recipe_file(name).exists()]
-        needed += filter(None, (params.starting_stage(name, w.stage) for name in recipes))
-    return [MANIFEST.format(scale=w.scale, recipe=r, stage=s) for r, s in dict.fromkeys(needed)]
-
-
-def effective(w):
-    return params.effective(w.stage, w.scale, w.recipe, outputs=OUTPUTS, **OVERRIDES)
+        needed += [COMPARISON.format(sweep=s, scale=w.scale) + "/comparison.json" for s in PLAN.effective(run).sweeps]
+    return needed
 
 
 def own(w):
     """The parameters that are this call's own, in no file."""
-    given = {"recipe": w.recipe, "outputs": OUTPUTS} | ({"recipes": RECIPES} if w.stage == "07_report" else {})
-    return given | {name: value for name, value in OVERRIDES.items() if name in asdict(effective(w))}
-
-
-def files(w):
-    """papermill's words: the layers, then what is this call's own (later ones win)."""
-    recipe = f"-f params/recipes/{w.recipe}.yaml" if w.stage != "07_report" else ""
-    return f"-f params/scales/{w.scale}.yaml {recipe} -y {shlex.quote(json.dumps(own(w), ensure_ascii=False))}"
+    given = {"recipe": w.recipe, "outputs": w.root} | ({"recipes": RECIPES} if w.stage == "07_report" else {})
+    effective = asdict(PLAN.effective(run_name(w)))
+    return given | {name: value for name, value in PLAN.settings(w.root).items() if name in effective}
 
 
 LEDGER = forecast.Ledger(**OVERRIDES)
@@ -71,17 +80,39 @@ atexit.register(lambda: workflow.dryrun and print(LEDGER.tables()))  # `snakemak
 
 
 def asked(name):
-    """A resource of a run, which is what a cluster is asked for."""
-    return lambda w: LEDGER.resource(name, effective(w), w.stage)
+    """A resource of a run: what a cluster is asked for; without a forecast, the memory that such runs have taken."""
+
+    def resource(w):
+        if name == "mem_mb" and LEDGER.assumptions(w.scale) is None:
+            return PLAN.memory(run_name(w))
+        return LEDGER.resource(name, PLAN.effective(run_name(w)), w.stage)
+
+    return resource
+
+
+def command(w):
+    """How a run is made: linked, or by papermill with the layers, then this call's own (later ones win)."""
+    run = run_name(w)
+    folder = os.path.dirname(manifest(run))
+    if twin := PLAN.twin(run):
+        return f"{shlex.quote(sys.executable)} -m blossom.plan {os.path.dirname(manifest(twin))} {folder}"
+    recipe = f"-f params/recipes/{w.recipe}.yaml" if w.stage != "07_report" else ""
+    launch = forecast.launch(w.stage, PLAN.effective(run), LEDGER.assumptions(w.scale), own(w))
+    return (
+        f"mkdir -p {folder} && find {folder} -maxdepth 1 -type l -delete"
+        f" && {launch}papermill notebooks/{w.stage}.ipynb {folder}/notebook.ipynb -f params/scales/{w.scale}.yaml {recipe}"
+        f" -y {shlex.quote(json.dumps(own(w), ensure_ascii=False))}"
+        " --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
+    )
 
 
 rule report:
     input:
-        MANIFEST.format(scale="{scale}", recipe="report", stage="07_report"),
+        MANIFEST.format(root=OUTPUTS, scale="{scale}", recipe=REPORT, stage="07_report"),
     output:
-        OUTPUTS + "/{scale}/report.html",
+        OUTPUTS + "/{scale}/" + REPORT + ".html",
     shell:
-        "cp {OUTPUTS}/{wildcards.scale}/report/07_report/report.html {output}"
+        "cp {OUTPUTS}/{wildcards.scale}/{REPORT}/07_report/report.html {output}"
 
 
 rule stage:
@@ -93,18 +124,15 @@ rule stage:
     wildcard_constraints:
         stage="|".join(stage for stage in params.STAGES if stage not in TRAINING),
     params:
-        effective=lambda w: asdict(effective(w)),
-        files=files,
-        launch=lambda w: forecast.launch(w.stage, effective(w), LEDGER.assumptions(w.scale), own(w)),
-        folder=lambda w, output: os.path.dirname(str(output)),
+        effective=lambda w: asdict(PLAN.effective(run_name(w))),
+        command=command,
     resources:
         mem_mb=asked("mem_mb"),
         disk_mb=asked("disk_mb"),
         runtime=asked("runtime"),
         gpu=asked("gpu"),
     shell:
-        "mkdir -p {params.folder} && {params.launch}papermill {input.notebook} {params.folder}/notebook.ipynb"
-        " {params.files} --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
+        "{params.command}"
 
 
 # Training uses both cores; the other stages one each, so that two of them run side by side.
@@ -115,3 +143,15 @@ use rule stage as training with:
         stage="|".join(TRAINING),
     threads: 2
     priority: 10
+
+
+rule sweep:
+    input:
+        definition=DEFINITIONS + "/{sweep}.yaml",
+        runs=lambda w: [manifest(run) for run in PLAN.sweep_runs(w.sweep, w.scale).values()],
+    output:
+        COMPARISON + "/comparison.json",
+        COMPARISON + "/comparison.html",
+    shell:
+        "python -m blossom.report sweep {wildcards.sweep} --scale {wildcards.scale} --outputs {OUTPUTS}"
+        " --definitions {DEFINITIONS}"

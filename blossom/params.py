@@ -83,6 +83,7 @@ class BilingualPretraining(Texts):
     source_weights: dict = _p({}, "source: weight within its language; empty: as much of each as there is")
     english_anchor: float = _p(0.5, "share of English blocks that teach the base's own expectation, not the text", 0.0, 1.0)
     training_tokens: int = _p(140_000, "tokens to train on; 0 is one epoch", 0)
+    same_text_as: str = _p("", "a recipe: read as many bytes of text as its training_tokens hold, not as many tokens")
     block_size: int = _p(256, "tokens a block", 8, 1 << 20)
     batch_size: int = _p(2, "blocks a step on one device", 1)
     accumulation: int = _p(1, "batches an update", 1)
@@ -200,6 +201,10 @@ class QualitativeEval(Common):
 class Report(Common):
     recipe: str = _p("report", "the folder the report is written in")
     recipes: list = _p(["base", "blossom-bi", "blossom-bi-biSFT"], "rows of the report")
+    sweeps: list = _p([], "sweeps of params/sweeps whose comparison is shown")
+    margin: float = _p(1.8, "points of the average that count as a difference; the paper's gain by expansion", 0.0)
+    bootstraps: int = _p(2000, "draws of the items for every interval", 100)
+    dpi: int = _p(150, "sharpness of the report's own figures", 30, 600)
 
 
 @dataclass(frozen=True)
@@ -317,8 +322,8 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read(path):
-    """The parameters in one YAML file, as a dict with known names; ValueError names the file."""
+def load_yaml(path):
+    """The `name: value` lines of a YAML file, as a dict; ValueError names the file and what is wrong with it."""
     try:
         with open(path, encoding="utf-8") as stream:
             values = yaml.load(stream, Loader=_UniqueKeys)
@@ -328,6 +333,12 @@ def read(path):
         raise ValueError(f"{path}: not a readable YAML file: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected 'name: value' lines, found {type(values).__name__}")
+    return values
+
+
+def read(path):
+    """The parameters in one YAML file, as a dict with known names; ValueError names the file."""
+    values = load_yaml(path)
     check_names(values, where=str(path))
     return values
 
@@ -372,6 +383,11 @@ def recipe(name):
     Raises ValueError: no such file, an unknown stage, stages out of order, a parent that is missing or loops.
     """
     values = read(recipe_file(name))
+    if values.get("recipe", name) != name or name == "report":
+        raise ValueError(
+            f"{recipe_file(name)}: recipe: expected the file's own name, found {values.get('recipe')!r}; "
+            "two recipes, or a recipe and the report, would write one folder"
+        )
     stages = values.get("stages", [])
     if not isinstance(stages, list) or [s for s in STAGES if s in stages] != stages:
         raise ValueError(

@@ -102,11 +102,13 @@ def require_stage(outputs, scale, recipe, stage):
     """The folder of a finished earlier run; makes it first, with Snakemake, if it is missing.
 
     So a notebook opened alone in Jupyter works on a fresh clone.
-    Raises RuntimeError with the command to run by hand if the earlier stage cannot be made.
+    Raises RuntimeError with the command to run by hand if the earlier stage cannot be made, ValueError when its folder
+    was edited after the run.
     """
     folder = stage_folder(outputs, scale, recipe, stage)
     manifest = folder / "manifest.json"
     if manifest.exists():
+        check_run(folder)
         return folder
     command = snakemake_command(manifest, outputs)
     print(f"{stage} of {recipe} has not run yet at scale {scale}: running it now\n  {' '.join(command)}", flush=True)
@@ -115,6 +117,18 @@ def require_stage(outputs, scale, recipe, stage):
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
         raise RuntimeError(f"{stage} of {recipe} could not be made. Run by hand:\n  {' '.join(command)}\n{tail}")
     return folder
+
+
+def check_run(folder):
+    """The manifest of a finished run, if all it says it made is still as it was; ValueError names what was changed."""
+    folder = Path(folder)
+    manifest = read_json(folder / "manifest.json")
+    for name, digest in manifest["outputs"].items():
+        found = folder / name
+        if not found.exists() or sha256(found) != digest:
+            what = "was changed after its run (its sha256 is not the manifest's)" if found.exists() else "is gone"
+            raise ValueError(f"{found} {what}: put it back, or delete {folder / 'manifest.json'} and run the stage again")
+    return manifest
 
 
 def snakemake_command(target, outputs):
@@ -142,10 +156,10 @@ class Run:
         (self.folder / "manifest.json").unlink(missing_ok=True)
         write_text(self.folder / "params.yaml", yaml.safe_dump(asdict(p), allow_unicode=True, sort_keys=False))
 
-    def figure(self, figure, name):
-        """Save a matplotlib figure as `figures/<name>.png` (150 dpi); returns the figure, so a cell can end in it."""
+    def figure(self, figure, name, dpi=150):
+        """Save a matplotlib figure as `figures/<name>.png`; returns the figure, so a cell can end in it."""
         with written(self.folder / "figures" / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+            figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
         return figure
 
     def finish(self, metrics, inputs=(), outputs=()):

@@ -7,7 +7,7 @@ import pytest
 from blossom import paths
 
 ORDER = (
-    "paths params assets forecast corpus tokenization vocab embeddings packing models training "
+    "paths params plan assets forecast corpus tokenization vocab embeddings packing models training "
     "instructions generation benchmark preference figures report"
 ).split()
 FILES = sorted((paths.ROOT / "blossom").rglob("*.py"))

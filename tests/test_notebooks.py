@@ -11,6 +11,7 @@ import subprocess
 
 import nbformat
 import pytest
+import yaml
 
 from blossom import params, paths
 
@@ -112,7 +113,7 @@ def test_06_answers_in_two_languages_and_says_that_nobody_judged(metrics):
 
 def test_07_sets_the_papers_beside_the_run(outputs):
     page = (outputs / "smoke" / "report.html").read_text(encoding="utf-8")
-    for words in ("39,478", "5.977", "58.6", "why they differ", "blossom-bi-biSFT", "No judge"):
+    for words in ("39,478", "5.977", "58.6", "why they differ", "blossom-bi-biSFT", "No judge", "claims, one by one"):
         assert words.lower() in page.lower(), words
     assert "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
 
@@ -132,6 +133,58 @@ def planned(plan):
 def test_a_changed_parameter_reruns_its_stage_and_those_after_it_alone(outputs):
     plan = snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{prompts_per_language: 3}")
     assert planned(plan) == ["06_qualitative_eval", "07_report"]
+
+
+def test_a_plotting_parameter_reruns_the_report_alone(outputs):
+    plan = snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{dpi: 90}")
+    assert planned(plan) == ["07_report"]
+
+
+def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
+    words = ("--configfile", "params/ablation.yaml", "-n", "-p", f"{tmp_path}/laptop/ablation.html")
+    plan = snakemake(tmp_path, *words)
+    assert plan.returncode == 0, plan.stderr[-2000:]
+    wanted = yaml.safe_load((paths.ROOT / "params/ablation.yaml").read_text())["recipes"]
+    assert {"base-koSFT", "base-ko", "blossom-ko", "blossom-bi-koSFT", "cross-lingual"} < set(wanted)
+    for recipe in wanted:
+        for stage in params.recipe(recipe).stages:
+            assert f"{tmp_path}/laptop/{recipe}/{stage}/manifest.json" in plan.stdout
+    assert plan.stdout.count("papermill notebooks/02_vocab_merge.ipynb") == 1
+    assert plan.stdout.count("-m blossom.plan") == 2, "blossom-ko and blossom-ko-text take blossom-bi's"
+
+
+def test_a_recipe_that_cannot_run_stops_before_anything_starts(tmp_path):
+    plan = snakemake(tmp_path, f"{tmp_path}/smoke/report.html", recipes="base,nobody")
+    assert plan.returncode != 0
+    assert "nobody.yaml: no such parameter file; there are: base" in plan.stdout + plan.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_default_sweep_makes_the_seeds_apart_and_shares_what_is_the_same(tmp_path):
+    target = f"{tmp_path}/sweeps/expansion/comparison-smoke/comparison.html"
+    plan = snakemake(tmp_path, "-n", "-p", target)
+    assert plan.returncode == 0, plan.stderr[-2000:]
+    made = re.findall(r"papermill notebooks/(\d\d)_\S+ (\S+)/notebook.ipynb", plan.stdout)
+    assert len({folder for _, folder in made}) == len(made), "no two runs write one folder"
+    counts = {stage: sum(s == stage for s, _ in made) for stage in ("02", "03")}
+    assert counts == {"02": 3, "03": 9}, "one vocabulary a seed for two recipes; seed 0 is the outputs folder's own run"
+    own = [folder for stage, folder in made if stage == "03" and "/sweeps/" not in folder]
+    assert len(own) == 3, "seed 0 with the recipe's own parameters is what a plain run makes"
+
+
+def test_a_sweep_of_two_points_runs_and_is_compared(tmp_path):
+    definition = {"question": "Do more lines change the count?", "recipes": ["base"], "stages": ["01_tokenization_analysis"]}
+    definition |= {"grid": {"analysed_lines": [50, 100]}}
+    definition |= {"measures": {"fertility": "01_tokenization_analysis/tokenizers.tiny-byte-level.korean.fertility"}}
+    (tmp_path / "mine").mkdir()
+    paths.write_json(tmp_path / "mine/lines.yaml", definition)  # JSON is YAML
+    target = f"{tmp_path}/sweeps/lines/comparison-smoke/comparison.html"
+    done = snakemake(tmp_path, target, sweeps=tmp_path / "mine")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    found = paths.read_json(tmp_path / "sweeps/lines/comparison-smoke/comparison.json")
+    assert [row["runs"] for row in found["arms"]] == [1, 1] and found["differences"][0]["verdict"] == "one run"
+    again = snakemake(tmp_path, target, sweeps=tmp_path / "mine")
+    assert "Nothing to be done" in again.stdout + again.stderr
 
 
 @pytest.mark.parametrize("scale", ["laptop", "llama2-13b", "llama2-7b"])

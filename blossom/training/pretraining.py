@@ -2,7 +2,7 @@
 
 import torch
 
-from blossom import assets, models, packing, params, vocab
+from blossom import assets, models, packing, params, tokenization, vocab
 
 STAGE = "03_bilingual_pretraining"
 
@@ -24,7 +24,7 @@ def starting_model(p):
 def mixture(p, text, tokenizer):
     """The blocks to read, Korean and English in shares of tokens.
 
-    p     parameters with korean_share, source_weights, english_anchor, block_size, training_tokens, seed,
+    p     parameters with korean_share, source_weights, english_anchor, block_size, training_tokens, same_text_as, seed,
           isolate_documents, trainable
     text  corpus.Corpus
     return  packing.Blocks; a stream is a language, or a source of it where source_weights names them
@@ -37,17 +37,39 @@ def mixture(p, text, tokenizer):
             f"english_anchor: expected 0 with trainable: {p.trainable}, found {p.english_anchor}; it asks the base what to "
             "expect, so the base's own rows must stay as they are (lora+new-rows)"
         )
-    marks = models.start_token(tokenizer), models.end_token(tokenizer)
     unknown = set(p.source_weights) - {source for sources in text.sources.values() for source in sources}
     if unknown:
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")
+    streams, weights, anchored = _tokenized(p, text, tokenizer)
+    tokens = _tokens_of(_bytes_of(p, text), streams, weights) if p.same_text_as else p.training_tokens
+    return packing.Blocks(streams, weights, p.block_size, tokens, p.seed, p.isolate_documents, anchored)
+
+
+def _tokenized(p, text, tokenizer):
+    """(streams, share of each in the tokens, share of each that is anchored), by the streams' names."""
+    marks = models.start_token(tokenizer), models.end_token(tokenizer)
     streams, weights, anchored = {}, {}, {}
     for language, share in (("korean", p.korean_share), ("english", 1 - p.korean_share)):
         for name, part, lines in _streams(language, text, p.source_weights):
             streams[name] = packing.tokenize(lines, tokenizer, *marks)
             weights[name] = share * part
             anchored[name] = p.english_anchor if language == "english" else 0.0
-    return packing.Blocks(streams, weights, p.block_size, p.training_tokens, p.seed, p.isolate_documents, anchored)
+    return streams, weights, anchored
+
+
+def _bytes_of(p, text):
+    """Bytes of text that the recipe p.same_text_as trains on, with this run's other parameters."""
+    recipe = p.same_text_as
+    layered = params.as_dict(p) | params.read(params.recipe_file(recipe)) | {"recipe": recipe, "same_text_as": ""}
+    other = params.build(type(p), layered)
+    blocks = mixture(other, text, tokenization.load(starting_model(other)))
+    return sum(1e6 * row["megabytes"] * row["epochs"] for row in blocks.table())
+
+
+def _tokens_of(size, streams, weights):
+    """How many tokens, in these shares, spell `size` bytes of text."""
+    spelled = sum(weights[name] * stream.utf8_bytes / len(stream) for name, stream in streams.items())
+    return round(size / spelled * sum(weights.values()))
 
 
 def _streams(language, text, weights):

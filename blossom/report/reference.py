@@ -1,0 +1,129 @@
+"""The reference run: metrics and figures of one complete run, kept in the repository, and a new run against them."""
+
+import datetime
+import fnmatch
+import os
+import platform
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from PIL import Image
+
+from blossom import params, paths
+from blossom.report.runs import flat, read
+
+TOLERANCES = paths.ROOT / "params" / "reference.yaml"
+LIMIT = 3_000_000  # bytes of the whole folder: it lies in git
+WIDTH = 700  # pixels of a kept figure
+
+
+def folder(scale):
+    """`outputs/reference/<scale>` of the repository"""
+    return paths.ROOT / "outputs" / "reference" / scale
+
+
+def keep(outputs, scale, recipes, report="ablation", target=None):
+    """Copy params.yaml, metrics.json and figures (made smaller) of every stage and of the report to the reference folder.
+
+    target  None takes `folder(scale)`
+    return  the folder, whose about.json says commit, machine, date, versions and each stage's seconds and memory
+
+    Raises ValueError: a stage that has not run, or was edited; too many bytes.
+    """
+    target = Path(target or folder(scale))
+    wanted = [(recipe, stage) for recipe in recipes for stage in params.recipe(recipe).stages] + [(report, "07_report")]
+    runs = {f"{r}/{s}": read(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
+    commits = sorted({run.manifest["git_commit"] for run in runs.values()})
+    with paths.written(target) as temporary:
+        for name, run in runs.items():
+            (temporary / name).mkdir(parents=True)
+            for file in ("params.yaml", "metrics.json"):
+                shutil.copyfile(run.folder / file, temporary / name / file)
+            own = run.manifest["recipe"] == run.recipe  # a linked run's figures lie with the run that it is the same as
+            for figure in sorted((run.folder / "figures").glob("*.png")) if own else ():
+                shrink(figure, temporary / name / "figures" / figure.name)
+        about = {
+            "scale": scale,
+            "commits": commits,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "machine": machine(),
+            "versions": next(iter(runs.values())).manifest["versions"],
+            "runs": {n: {k: r.manifest[k] for k in ("wall_seconds", "peak_bytes")} for n, r in runs.items()},
+        }
+        paths.write_json(temporary / "about.json", about)
+        size = sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file())
+        if size > LIMIT:
+            raise ValueError(f"the reference would take {size:,} bytes; expected at most {LIMIT:,}, since it lies in git")
+    return target
+
+
+def shrink(source, target):
+    """A PNG at most WIDTH pixels wide, in 48 colours."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(source) as image:
+        image = image.convert("RGB")
+        if image.width > WIDTH:
+            image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+        image.quantize(48, dither=Image.Dither.NONE).save(target, optimize=True)
+
+
+def machine():
+    """The processor, its cores, the memory and the system, in words; no name of the machine."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        processor = re.search(r"model name\s*:\s*(.*)", told).group(1)
+    except (OSError, AttributeError):
+        processor = platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}"
+
+
+def tolerances(file=TOLERANCES):
+    """The rules of params/reference.yaml: a list of dicts metric, relative, absolute, why; the first that fits counts."""
+    rules = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    for rule in rules:
+        if set(rule) - {"metric", "relative", "absolute", "skip", "why"} or not {"metric", "why"} <= set(rule):
+            raise ValueError(f"{file}: expected metric, why and one of relative, absolute, skip; found {rule}")
+    return rules
+
+
+def check(outputs, scale, rules, reference=None):
+    """A new run against the reference: DataFrame of every compared metric, with `within` False where it is out.
+
+    reference  folder; None takes `folder(scale)`
+    Columns: run, metric, reference, found, allowed, within, why. Recipes that the new run does not have are left out;
+    ValueError when it has none of them, when there is no reference, or when a run was edited.
+    """
+    reference = Path(reference or folder(scale))
+    kept = sorted(reference.glob("*/*/metrics.json"))
+    if not kept:
+        raise ValueError(f"{reference}: no reference run there; `make reference` keeps one")
+    rows = []
+    for file in kept:
+        recipe, stage = file.parts[-3:-1]
+        own = paths.stage_folder(outputs, scale, recipe, stage)
+        if stage == "07_report" or not (own / "manifest.json").exists():
+            continue
+        before, after = flat(paths.read_json(file)), flat(read(own).metrics)
+        rows += [_compared(f"{recipe}/{stage}", name, before[name], after.get(name), rules) for name in before]
+    rows = [row for row in rows if row]
+    if not rows:
+        raise ValueError(
+            f"{paths.outputs_root(outputs) / scale}: none of the reference's runs is there; run `make ablation`"
+        )
+    return pd.DataFrame(rows, columns=["run", "metric", "reference", "found", "allowed", "within", "why"])
+
+
+def _compared(run, name, before, after, rules):
+    """One row of `check`; None for what is no number or is not compared."""
+    if isinstance(before, bool) or not isinstance(before, int | float):
+        return None
+    rule = next((r for r in rules if fnmatch.fnmatchcase(f"{run}/{name}", r["metric"])), None)
+    if rule is None or rule.get("skip"):
+        return None
+    allowed = max(rule.get("absolute", 0.0), abs(before) * rule.get("relative", 0.0))
+    within = isinstance(after, int | float) and abs(after - before) <= allowed + 1e-12
+    return (run, name, before, after, allowed, within, rule["why"])

@@ -1,0 +1,325 @@
+"""The report: runs read back, claims judged, sweeps compared, the reference kept and checked; on made folders."""
+
+import json
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from blossom import params, paths, plan, report
+from blossom.report import claims, reference, sweeps
+from blossom.report.__main__ import main
+from blossom.training import pretraining
+
+STAGE = "05_benchmark_eval"
+
+
+def made(root, recipe, stage, metrics, items=(), scale="smoke", **settings):
+    """A finished run's folder, as `paths.Run` leaves it."""
+    p = replace(params.effective(stage, scale, recipe, outputs=str(root)), **settings)
+    run = paths.Run(p, stage)
+    if items:
+        (run.folder / "items.jsonl").write_text("\n".join(json.dumps(i) for i in items) + "\n", encoding="utf-8")
+    figure, _ = plt.subplots()
+    run.figure(figure, "a")
+    plt.close(figure)
+    run.finish(metrics, outputs=["items.jsonl"] if items else [])
+    return run.folder
+
+
+def answered(model, right, task="klue_nli"):
+    """Items of a model: `right` says which of them it got right."""
+    return [
+        {"model": model, "task": task, "id": str(n), "label": 0, "choice": int(not r), "acc": float(r)}
+        for n, r in enumerate(right)
+    ]
+
+
+def scored(root, recipe, right, beside=()):
+    score = {"metric": "acc", "score": float(np.mean(right)), "stderr": 0.05, "majority_share": 0.5, "constant": 0.5}
+    metrics = {"tasks": {"klue_nli": score}, "probes": {}, "average": score["score"]}
+    return made(root, recipe, STAGE, metrics, [*beside, *answered(recipe, right)])
+
+
+# ---------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_two_runs_side_by_side_from_their_folders_alone(tmp_path):
+    a = made(tmp_path / "a", "base", STAGE, {"average": 0.5, "josa": [{"pair": "을/를", "right": 0.5}], "same": 1})
+    b = made(tmp_path / "b", "base", STAGE, {"average": 0.6, "josa": [{"pair": "을/를", "right": 0.7}], "same": 1}, seed=3)
+    parameters, metrics = report.compare(a, b)
+    assert set(parameters.name) == {"seed", "outputs"}
+    assert list(metrics.name) == ["average", "josa.을/를.right"]
+    assert metrics.relative.tolist() == pytest.approx([0.2, 0.4])
+
+
+def test_whole_recipes_are_compared_stage_by_stage(tmp_path, capsys):
+    for side, value in (("a", 1.0), ("b", 2.0)):
+        made(tmp_path / side, "base", "01_tokenization_analysis", {"x": value})
+        made(tmp_path / side, "base", STAGE, {"y": 1})
+    assert main(["compare", str(tmp_path / "a/smoke/base"), str(tmp_path / "b/smoke/base")]) == 0
+    told = capsys.readouterr().out
+    assert "1 metrics differ" in told and "01_tokenization_analysis" in told
+
+
+def test_folders_that_hold_no_run_are_named(tmp_path, capsys):
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 1
+    assert f"{tmp_path}: no finished run there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "params.yaml"])
+def test_a_run_edited_by_hand_is_found_by_the_report(tmp_path, name):
+    folder = made(tmp_path, "base", STAGE, {"average": 0.5})
+    (folder / name).write_text((folder / name).read_text() + "\n")
+    with pytest.raises(ValueError, match=rf"{name} was changed after its run"):
+        report.read(folder)
+
+
+def test_a_later_stage_refuses_what_was_edited_or_taken_away(tmp_path):
+    folder = made(tmp_path, "base", STAGE, {"average": 0.5}, answered("base", [1, 0]))
+    assert paths.require_stage(str(tmp_path), "smoke", "base", STAGE) == folder
+    text = (folder / "items.jsonl").read_text()
+    (folder / "items.jsonl").write_text(text.replace("1", "2"))
+    with pytest.raises(ValueError, match="items.jsonl was changed after its run.*run the stage again"):
+        paths.require_stage(str(tmp_path), "smoke", "base", STAGE)
+    (folder / "items.jsonl").unlink()
+    with pytest.raises(ValueError, match="items.jsonl is gone"):
+        paths.require_stage(str(tmp_path), "smoke", "base", STAGE)
+
+
+# -------------------------------------------------------------------------------------------------------------- claims
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high", "verdict"),
+    [
+        ("more", 0.1, 3, "supported"),
+        ("more", -1, 3, "undecided"),
+        ("more", -3, -1, "not supported"),
+        ("less", -3, -1, "supported"),
+        ("less", 1, 3, "not supported"),
+        ("same", -1, 1, "supported"),
+        ("same", -1, 4, "undecided"),
+        ("same", 2, 4, "not supported"),
+        ("same", 0, 0, "undecided"),
+        ("not more", -4, 1, "supported"),
+        ("not more", -4, 4, "undecided"),
+        ("not more", 0.1, 1, "not supported"),
+    ],
+)
+def test_a_verdict_needs_the_whole_interval(kind, low, high, verdict):
+    assert claims.judge(kind, low, high, 1.8)[0] == verdict
+
+
+def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
+    weak, strong = [n % 4 == 0 for n in range(40)], [n % 4 > 0 for n in range(40)]
+    scored(tmp_path, "base-ko", weak)
+    folder = scored(tmp_path, "blossom-ko", strong)
+    runs = {(r, STAGE): report.read(folder.parents[1] / r / STAGE) for r in ("base-ko", "blossom-ko")}
+    before, after, value, low, high = claims.difference(runs, "base-ko", "blossom-ko", ("klue_nli",))
+    assert (before, after, value) == pytest.approx((0.25, 0.75, 0.5))
+    assert 0 < low < 0.5 < high < 1
+    pair = claims.Pair("paper", "it is better", "base-ko", "blossom-ko", "more", 1.8, ("klue_nli",))
+    claim = claims._compared(pair, runs, 1.8, 500)
+    assert claim.verdict == "supported" and claim.shows.startswith("base-ko 25.0 → blossom-ko 75.0: +50.0")
+    missing = claims._compared(replace(pair, after="blossom-ko-text"), runs, 1.8, 500)
+    assert (missing.verdict, missing.why) == ("not tested", "this report has no blossom-ko-text")
+
+
+def test_every_claim_stands_beside_the_papers_own_figure():
+    listed = claims.tested({})
+    assert {c.verdict for c in listed} == {"not tested"}
+    assert all(c.theirs and c.paper for c in listed)
+    expansion = next(p for p in claims.bllossom_pairs() if (p.before, p.after) == ("base-ko", "blossom-ko"))
+    assert expansion.expected == pytest.approx(1.8)
+    nli_sts = next(p for p in claims.bllossom_pairs() if p.what == "NLI and STS")
+    assert nli_sts.expected == pytest.approx(9.15)
+
+
+def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
+    """The base's tokenizer on both sides: then as many bytes are as many tokens; half the bytes are half the tokens."""
+    from blossom import corpus, tokenization
+
+    p = smoke("03_bilingual_pretraining", "base-ko", training_tokens=2048)
+    text, tokenizer = corpus.load(p), tokenization.load(pretraining.starting_model(p))
+    alone = pretraining.mixture(p, text, tokenizer)
+    other = pretraining.mixture(replace(p, recipe="mine", same_text_as="base-ko"), text, tokenizer)
+    assert len(other) == len(alone)
+    streams, weights, _ = pretraining._tokenized(p, text, tokenizer)
+    size = pretraining._bytes_of(replace(p, same_text_as="base-ko"), text)
+    assert pretraining._tokens_of(size / 2, streams, weights) == pytest.approx(1024, rel=0.05)
+
+
+# ---------------------------------------------------------------------------------------------------------------- plan
+
+
+def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_path):
+    p = plan.Plan(str(tmp_path))
+    ko = plan.RunName(str(tmp_path), "smoke", "blossom-ko", "02_vocab_merge")
+    assert p.twin(ko) == ko._replace(recipe="blossom-bi")
+    assert p.twin(ko._replace(recipe="blossom-bi")) is None
+    assert p.twin(ko._replace(stage="03_bilingual_pretraining")) is None, "other shares of Korean are another training"
+
+
+def test_a_shared_run_holds_links_and_its_manifest_holds(tmp_path):
+    first = made(tmp_path, "blossom-bi", "02_vocab_merge", {"added": 1})
+    second = first.parents[1] / "blossom-ko" / "02_vocab_merge"
+    plan.share(first, second)
+    assert paths.check_run(second)["recipe"] == "blossom-bi"
+    assert (second / "metrics.json").is_symlink() and not (second / "manifest.json").is_symlink()
+    assert plan.is_own(first) and not plan.is_own(second)
+    p = plan.Plan(str(tmp_path))
+    assert p.twin(plan.RunName(str(tmp_path), "smoke", "blossom-bi", "02_vocab_merge")) is None
+
+
+def test_models_that_others_are_scored_beside_are_scored_before_them():
+    p = plan.Plan("outputs")
+    needs = p.needs(plan.RunName("outputs", "laptop", "blossom-bi-biSFT", STAGE))
+    assert [(n.recipe, n.stage[:2]) for n in needs] == [("blossom-bi-biSFT", "04"), ("blossom-bi", "05"), ("base", "05")]
+
+
+def test_a_recipe_file_must_say_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
+    (tmp_path / "mine.yaml").write_text("recipe: blossom-bi\nstages: []\n")
+    with pytest.raises(ValueError, match="mine.yaml: recipe: expected the file's own name, found 'blossom-bi'; two recipes"):
+        plan.check_recipes(["mine"])
+
+
+# -------------------------------------------------------------------------------------------------------------- sweeps
+
+SWEEP = {
+    "recipes": ["base"],
+    "stages": ["01_tokenization_analysis"],
+    "grid": {"analysed_lines": [50, 100], "seed": [0, 1]},
+    "repeats": ["seed"],
+    "measures": {"fertility": "01_tokenization_analysis/fertility.korean"},
+}
+
+
+def sweep_file(folder, **changes):
+    folder.mkdir(exist_ok=True)
+    file = folder / "lines.yaml"
+    file.write_text(yaml.safe_dump({k: v for k, v in (SWEEP | changes).items() if v is not None}), encoding="utf-8")
+    return file
+
+
+def test_a_grid_becomes_points_and_arms(tmp_path):
+    sweep = plan.read_sweep(sweep_file(tmp_path))
+    assert list(sweep.points)[:2] == ["analysed_lines=50,seed=0", "analysed_lines=50,seed=1"]
+    assert sweep.arms == ["base, analysed_lines=50", "base, analysed_lines=100"]
+    assert list(sweep.compare.values()) == [["base, analysed_lines=50", "base, analysed_lines=100"]]
+
+
+def test_the_default_sweep_asks_whether_expansion_helps_with_three_seeds():
+    sweep = plan.Plan("outputs").sweeps["expansion"]
+    assert len(sweep.points) == 3 and sweep.repeats == ["seed"]
+    assert list(sweep.compare.values()) == [["base-ko", "blossom-ko"], ["base-ko", "blossom-ko-text"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": {"sedd": [1]}}, "did you mean 'seed'"),
+        ({"grid": {"learning_rate": [0.1]}, "repeats": []}, "no stage of base takes 'learning_rate'"),
+        ({"grid": {"seed": 1}}, "grid: expected 'parameter: \\[values\\]'"),
+        ({"grid": {"general_korean": ["a b", "a/b"]}, "repeats": []}, "two points would write one folder"),
+        ({"recipes": ["nobody"]}, "nobody.yaml: no such parameter file"),
+        ({"compare": {"x": ["base", "nobody"]}}, "compare: x: expected two of base"),
+        ({"stages": None}, "expected recipes, stages, grid"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_with_its_file(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        plan.read_sweep(sweep_file(tmp_path, **changes))
+    assert "lines.yaml" in str(caught.value)
+
+
+def test_intervals_are_students_and_differences_are_paired():
+    assert sweeps.mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, -0.4841, 4.4841), abs=1e-3)
+    assert np.isnan(sweeps.mean_interval([1.0])[1])
+    rows = [("p", arm, f"seed={s}", "m", value + s) for s in range(3) for arm, value in (("a", 0.0), ("b", 0.5 + s / 100))]
+    table = pd.DataFrame(rows, columns=["point", "arm", "repeat", "measure", "value"])
+    row = sweeps.differences(table, {"b over a": ["a", "b"]}).iloc[0]
+    assert row.difference == pytest.approx(0.51) and row.verdict == "differs", "seeds move both arms alike: they cancel"
+    assert sweeps.arms(table).iloc[0].low < 0 < sweeps.arms(table).iloc[0].high
+
+
+def test_a_finished_sweep_is_compared(tmp_path):
+    sweep_file(tmp_path / "definitions")
+    p = plan.Plan(str(tmp_path / "o"), definitions=str(tmp_path / "definitions"))
+    for n, run in enumerate(p.sweep_runs("lines", "smoke").values()):
+        settings = params.as_dict(p.effective(run))
+        own = {k: settings[k] for k in ("seed", "analysed_lines")}
+        made(run.root, run.recipe, run.stage, {"fertility": {"korean": [3.0, 3.1, 2.0, 2.1][n]}}, **own)
+    assert main(["sweep", "lines", "--scale", "smoke", "--outputs", p.outputs, "--definitions", p.definitions]) == 0
+    folder = sweeps.folder(p.outputs, "lines", "smoke")
+    found = paths.read_json(folder / "comparison.json")
+    assert found["differences"][0]["difference"] == pytest.approx(-1.0)
+    assert [a["runs"] for a in found["arms"]] == [2, 2]
+    assert (folder / "comparison.png").stat().st_size > 5000 and "data:image/png" in (folder / "comparison.html").read_text()
+
+
+def test_a_measure_that_a_stage_does_not_make_is_named(tmp_path):
+    run = report.read(made(tmp_path, "base", STAGE, {"average": 0.5}))
+    with pytest.raises(ValueError, match="no 'averages.base' .a measure of the sweep.; it has average"):
+        sweeps._value(run, "averages.base")
+
+
+# ----------------------------------------------------------------------------------------------------------- reference
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A reference of one small run, and the folder of a new one like it."""
+    monkeypatch.setattr(reference, "folder", lambda scale: tmp_path / "reference" / scale)
+    for root in ("old", "new"):
+        made(tmp_path / root, "base", "01_tokenization_analysis", {"tokens": 100})
+        made(tmp_path / root, "base", STAGE, {"tasks": {"klue_nli": {"score": 0.50, "seconds": 1}}, "average": 0.5})
+        made(tmp_path / root, "ablation", "07_report", {"stages": 2})
+    folder = reference.keep(tmp_path / "old", "smoke", ["base"])
+    return folder, tmp_path / "new"
+
+
+def test_a_reference_says_where_it_comes_from_and_has_figures(kept):
+    folder, _ = kept
+    about = paths.read_json(folder / "about.json")
+    assert set(about) == {"scale", "commits", "date", "machine", "versions", "runs"} and "cores" in about["machine"]
+    assert paths.read_json(folder / "base" / STAGE / "metrics.json")["average"] == 0.5
+    assert (folder / "base" / STAGE / "figures" / "a.png").stat().st_size < 20_000
+
+
+def test_a_run_like_the_reference_passes(kept, capsys):
+    assert main(["check", "--scale", "smoke", "--outputs", str(kept[1])]) == 0
+    assert "0 out of tolerance" in capsys.readouterr().out
+
+
+def test_a_run_out_of_tolerance_fails_and_says_which_metric(kept, capsys):
+    made(kept[1], "base", "01_tokenization_analysis", {"tokens": 101})
+    made(kept[1], "base", STAGE, {"tasks": {"klue_nli": {"score": 0.52, "seconds": 99}}, "average": 0.9})
+    assert main(["check", "--scale", "smoke", "--outputs", str(kept[1])]) == 1
+    told = capsys.readouterr().out
+    assert "2 out of tolerance" in told and "tokens" in told and "average" in told
+    assert "seconds" not in told and "klue_nli" not in told
+
+
+def test_a_metric_that_is_gone_is_out_of_tolerance(kept):
+    made(kept[1], "base", STAGE, {"tasks": {}, "average": 0.5})
+    table = reference.check(kept[1], "smoke", reference.tolerances())
+    assert table[~table.within].metric.tolist() == ["tasks.klue_nli.score"]
+
+
+def test_without_a_reference_or_a_run_it_says_what_to_do(kept, tmp_path, capsys):
+    assert main(["check", "--scale", "smoke", "--outputs", str(tmp_path / "nothing")]) == 1
+    assert "run `make ablation`" in capsys.readouterr().err
+    assert main(["check", "--scale", "laptop", "--outputs", str(kept[1])]) == 1
+    assert "`make reference` keeps one" in capsys.readouterr().err
+
+
+def test_a_reference_too_large_for_git_is_refused(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "LIMIT", 1000)
+    with pytest.raises(ValueError, match="expected at most 1,000, since it lies in git"):
+        reference.keep(tmp_path / "old", "smoke", ["base"], target=tmp_path / "second")
+    assert not (tmp_path / "second").exists()
