@@ -196,6 +196,7 @@ def tiny(scale, recipe, tmp_path, **more):
         for t in (model.get_input_embeddings(), model.get_output_embeddings())
     ]
     models.resize(model, 500, *rows)
+    model.config.max_position_embeddings = 4096  # as Llama-2's
     models.save(model, tokenizer, tmp_path / "start")
     return p, tmp_path / "start"
 
