@@ -59,14 +59,19 @@ def conditions(p, arguments):
     }
 
 
-def both(tasks, batches, arguments):
-    """Both sides' answers to prepared tasks: (ours, a run a task; lm-eval's, a run a task and batch size)."""
-    asked = {"model": arguments.model, "precision": arguments.precision}
+def our_runs(tasks, arguments):
+    """Our suite's runs of prepared tasks, all in one process."""
     runs = [{"task": p.name, "items": len(p.rows)} for p in tasks]
-    ours = measure(OURS, "run_eval.py", asked | {"runs": runs}, arguments.prefix)
+    asked = {"model": arguments.model, "precision": arguments.precision, "runs": runs}
+    return measure(OURS, "run_eval.py", asked, arguments.prefix)
+
+
+def lm_eval_runs(tasks, arguments):
+    """lm-eval's runs of (prepared task, batch size) pairs, all in one process."""
+    runs = [{"task": p.name, "folder": str(arguments.folder / p.name), "batch": batch} for p, batch in tasks]
+    asked = {"model": arguments.model, "precision": arguments.precision, "runs": runs}
     asked |= {"start": arguments.start, "device": models.device().type}
-    runs = [{"task": p.name, "folder": str(arguments.folder / p.name), "batch": b} for p in tasks for b in batches(p)]
-    return ours, measure(OURS, "run_lm_eval.py", asked | {"runs": runs}, arguments.prefix)
+    return measure(OURS, "run_lm_eval.py", asked, arguments.prefix)
 
 
 def equality(p, arguments):
@@ -79,19 +84,27 @@ def equality(p, arguments):
         return None
     print(f"  {p.name}: {len(p.rows)} items ...", file=sys.stderr, flush=True)
     try:
-        (ours,), (theirs,) = both([p], lambda p: [arguments.written_batch if p.generates else 1], arguments)
+        (own,) = our_runs([p], arguments)
+        batch = 8 if p.generates else fitting_batch(own)
+        (theirs,) = lm_eval_runs([(p, batch)], arguments)
     except Failed as error:
         return str(error)
-    known = {"conditions": now, "threads": torch.get_num_threads(), "ours": ours, "lm-eval": theirs}
+    known = {"conditions": now, "threads": torch.get_num_threads(), "batch": batch, "ours": own, "lm-eval": theirs}
     paths.write_json(file, known)
     return known
+
+
+def fitting_batch(own):
+    """lm-eval's batch size for equality: about 256 tokens, 1 to 32 choices; more is padding, less is not worth a pass."""
+    choices = sum(len(item["loglikelihoods"]) for item in own["items"])
+    return max(1, min(32, 256 * choices // own["score"]["lm_eval_tokens"]))
 
 
 def compared(p, found):
     """The equality table's row of one task."""
     row = {"task": p.name, "items": len(p.rows), "metric": p.settings["score"]}
     columns = ["ours", "lm-eval", "metrics that differ", "answered otherwise", "greatest difference, nats"]
-    row |= dict.fromkeys([*columns, "ours, CPU s", "lm-eval, CPU s", "fewer CPU s", "note"])
+    row |= dict.fromkeys([*columns, "ours, CPU s", "lm-eval, CPU s", "its batch", "fewer CPU s", "note"])
     if not isinstance(found, dict):
         return row | {"note": found or "not run yet"}
     ours, theirs = found["ours"], found["lm-eval"]
@@ -102,6 +115,7 @@ def compared(p, found):
     row |= {"ours": own[row["metric"]], "lm-eval": scores[row["metric"]], "answered otherwise": otherwise}
     row["metrics that differ"] = f"{sum(abs(own[m] - scores[m]) > 1e-9 for m in scores)} of {len(scores)}"
     row |= {"greatest difference, nats": greatest, "ours, CPU s": ours["cpu"], "lm-eval, CPU s": theirs["cpu"]}
+    row["its batch"] = str(found["batch"])
     beyond = greatest is not None and greatest > TOLERANCE
     return row | {"fewer CPU s": f"{theirs['cpu'] / ours['cpu']:.2f}×", "note": "beyond the tolerance" if beyond else ""}
 
@@ -127,10 +141,11 @@ def timed(tasks, arguments):
     for repeat in range(arguments.repeats):
         print(f"  time: {repeat + 1} of {arguments.repeats} ...", file=sys.stderr, flush=True)
         warm = [tasks[0], *tasks]  # the first run of a process is slower: it is not counted
-        ours, theirs = both(warm, lambda p: arguments.batches, arguments)
-        theirs = theirs[len(arguments.batches) :]
+        own = our_runs(warm, arguments)[1:]
+        asked = [(p, batch) for p in warm for batch in arguments.batches]
+        theirs = lm_eval_runs(asked, arguments)[len(arguments.batches) :]
         for n, p in enumerate(tasks):
-            found[p.name]["ours"].append([ours[n + 1]["wall"], ours[n + 1]["cpu"]])
+            found[p.name]["ours"].append([own[n]["wall"], own[n]["cpu"]])
             for m, batch in enumerate(arguments.batches):
                 run = theirs[n * len(arguments.batches) + m]
                 found[p.name]["lm-eval"][batch].append([run["wall"], run["cpu"]])
@@ -179,7 +194,6 @@ def main():
     parser.add_argument("--parts", nargs="+", default=["equality", "time"], choices=["equality", "time"])
     parser.add_argument("--items", type=int, default=200, help="items a task whose answers are chosen")
     parser.add_argument("--written-items", type=int, default=50, help="items a task whose answers are written")
-    parser.add_argument("--written-batch", type=int, default=8, help="lm-eval's batch size where answers are written")
     parser.add_argument("--time-items", type=int, default=8, help="items a task that are timed")
     parser.add_argument("--batches", nargs="+", default=["1", "8", "32"], help="lm-eval's batch sizes; the best is compared")
     parser.add_argument("--repeats", type=int, default=1, help="times that time is measured")
@@ -209,7 +223,10 @@ def run(arguments, folder):
     if "time" in arguments.parts:
         arguments.folder = folder / "slice"
         some = [evaluated.prepare(task, arguments.folder / task, arguments.time_items) for task in arguments.tasks]
-        known = {"items": arguments.time_items, "threads": torch.get_num_threads(), "tasks": timed(some, arguments)}
+        try:
+            known = {"items": arguments.time_items, "threads": torch.get_num_threads(), "tasks": timed(some, arguments)}
+        except Failed as error:
+            sys.exit(f"time could not be measured: {error}")
         paths.write_json(file, known | {"conditions": {p.name: conditions(p, arguments) for p in some}})
     if file.exists():
         parts += time_parts(paths.read_json(file))
@@ -222,10 +239,8 @@ def equality_parts(tasks, found, arguments):
     for name in KINDS:
         rows = [compared(p, found[p.name]) for p in tasks if kind(p) == name]
         if rows:
-            batch = arguments.written_batch if name == KINDS[2] else 1
             remark = (
-                f"CPU seconds of all threads, one run each, lm-eval with batch size {batch}: other work on the machine "
-                "changes them little. "
+                "CPU seconds of all threads in one run each: other work on the machine changes them less than a clock's. "
             )
             equal = "the same text" if name == KINDS[2] else f"no choice's log-likelihood more than {TOLERANCE} nats apart"
             parts.append((f"Equality ({arguments.precision}): {name}", rows, remark + f"Equal means: {equal}."))
