@@ -98,6 +98,26 @@ def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
     )
 
 
+def test_the_check_before_a_run_passes_on_the_papers_card_and_names_parameters_on_a_smaller_one(tmp_path, monkeypatch):
+    """What a node with a card says; the folder has the 13B configuration and a file as long as its weights, but empty."""
+    estimating = sys.modules["blossom.training.estimate"]
+    p, assumed, model = adapted("llama2-13b", "blossom-bi")
+    model.get_base_model().config.save_pretrained(tmp_path)
+    sizes = forecast.config(p.base_model)
+    with open(tmp_path / "model.safetensors", "wb") as weights:
+        weights.truncate(2 * forecast.parameters(sizes, assumed.new_rows)["all"])
+    monkeypatch.setattr(models, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(estimating, "free_bytes", lambda: 47.5e9)
+    told = training.estimate(p, tmp_path, p.batch_size, p.block_size, timed=False).check()
+    expected = forecast.forecast("03_bilingual_pretraining", p, assumed).card
+    assert told.memory == pytest.approx(expected, rel=0.1)
+    monkeypatch.setattr(estimating, "free_bytes", lambda: 24e9)
+    with pytest.raises(
+        MemoryError, match=r"free: 24.0 GB.*lower batch_size, block_size, lora_rank, take `trainable: lora\+new-rows`"
+    ):
+        training.estimate(p, tmp_path, p.batch_size, p.block_size, timed=False).check()
+
+
 @pytest.mark.parametrize(
     ("scale", "recipe", "prefix", "total"),
     [("llama2-13b", "blossom-bi", "", 8), ("llama2-7b", "cross-lingual-direct", "sft_", 128)],

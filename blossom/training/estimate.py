@@ -71,7 +71,8 @@ def estimate(p, start, batch, length, longest=0, labelled=1.0, timed=True, shard
     width = torch.finfo(models.dtype(p.precision)).bits // 8
     frozen = width * (share["all"] - share["trained"])
     training = (frozen + 16 * share["trained"]) / shards + _activations(p, config, width, batch * max(length, longest))
-    apart = 2.0 * stored + frozen if shards == 1 else stored  # merging, which several devices leave to the notebook; loading
+    merging = models.device().type == "cpu" and shards == 1  # it is done in the machine's memory, never on a card
+    apart = 2.0 * stored + frozen if merging else stored  # the latter: loading
     memory, free = LIBRARIES + max(training, apart), free_bytes()
     speed = batch * length / _step(p, config, batch, length, labelled) if timed and memory <= free else 0.0
     return Estimate(memory, free, _lower(p), speed)
