@@ -12,25 +12,22 @@ import shlex
 import sys
 from dataclasses import asdict
 
-import yaml
-
 from blossom import forecast, params, plan
-from snakemake.exceptions import WorkflowError
 
 OUTPUTS = config.get("outputs", "outputs")
 RECIPES = config.get("recipes", "base,blossom-bi,blossom-bi-biSFT")
 RECIPES = RECIPES if isinstance(RECIPES, list) else str(RECIPES).split(",")
 REPORT = config.get("report", "report")
-# --config 'set={new_tokens: 64}' changes a parameter of every stage that has it (Snakemake reads the numbers in it as text)
-OVERRIDES = {k: yaml.safe_load(v) if isinstance(v, str) else v for k, v in dict(config.get("set", {})).items()}
 
 DEFINITIONS = config.get("sweeps", "params/sweeps")
-PLAN = plan.Plan(OUTPUTS, RECIPES, OVERRIDES, DEFINITIONS)
 try:
+    # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it
+    OVERRIDES = params.given(config.get("set", {}), "--config set")
+    PLAN = plan.Plan(OUTPUTS, RECIPES, OVERRIDES, DEFINITIONS)
     plan.check_recipes(RECIPES)
     SWEEPS = list(PLAN.sweeps)
-except ValueError as error:
-    raise WorkflowError(str(error)) from None
+except ValueError as error:  # said in one line, before anything is planned
+    sys.exit(str(error))
 
 MANIFEST = "{root}/{scale}/{recipe}/{stage}/manifest.json"
 COMPARISON = OUTPUTS + "/sweeps/{sweep}/comparison-{scale}"
@@ -58,6 +55,19 @@ def manifest(run):
     return MANIFEST.format(**run._asdict())
 
 
+def readable(function):
+    """`function`, whose ValueError ends the call in one line (Snakemake would add where in our code it was raised)."""
+
+    def of_wildcards(w):
+        try:
+            return function(w)
+        except ValueError as error:
+            sys.exit(str(error))
+
+    return of_wildcards
+
+
+@readable
 def earlier(w):
     """The manifests a run needs: of the run that it is the same as, or of those that it reads."""
     run = run_name(w)

@@ -16,7 +16,8 @@ from blossom import assets, paths
 from blossom.assets import aihub
 
 HANGUL = re.compile("[\uac00-\ud7a3]")
-CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # all of category Cc that is no white space
+# all of category Cc that is no white space, and of Cs: halves of characters, which no file could hold
+CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 SUFFIXES = (".txt", ".jsonl", ".tsv", ".json", ".zip")  # what is read in a folder
 
 
@@ -145,7 +146,7 @@ def skeleton(line):
 
 
 def normalise(text):
-    """NFC (Hangul as whole syllables), runs of white space as one space, no control characters."""
+    """NFC (Hangul as whole syllables), runs of white space as one space, no control characters, no half characters."""
     return " ".join(CONTROL.sub("", unicodedata.normalize("NFC", text)).split())
 
 
@@ -191,11 +192,18 @@ def _documents(file):
         return
     for number, line in enumerate(_file_lines(file), 1):
         if file.suffix == ".jsonl":
-            try:
-                line = json.loads(line)["text"]
-            except (ValueError, KeyError, TypeError):
-                raise ValueError(f'{file}, line {number}: expected {{"text": "..."}}, found {line[:60]!r}') from None
+            line = _text(line, f"{file}, line {number}")
         yield line.split("\t")[0] if file.suffix == ".tsv" else line
+
+
+def _text(line, where):
+    try:
+        text = json.loads(line)["text"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        text = None
+    if not isinstance(text, str):
+        raise ValueError(f'{where}: expected {{"text": "..."}}, found {line[:60]!r}')
+    return text
 
 
 def _file_lines(file):
@@ -219,6 +227,8 @@ def _hub_lines(source):
         rows = load_dataset(name, *config, split="train")  # memory-mapped
     except Exception as error:
         raise ValueError(f"{source}: the hub does not give it ({assets.why_no_dataset(name, error)})") from None
+    if "text" not in rows.column_names:
+        raise ValueError(f"{source}: no column 'text'; it has {', '.join(rows.column_names)}")
     return (row["text"] for row in rows)
 
 

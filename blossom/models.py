@@ -48,16 +48,13 @@ def load(name, dtype=None, place=None):
     place   device that the weights go to; None takes `device()`
     return  (model, tokenizer)
 
-    Raises ValueError when tokenizer and weights do not belong together, naming both sizes; RuntimeError or ValueError
-    of `assets.fetch` when there is no such model.
+    Raises ValueError when tokenizer and weights do not belong together, naming both sizes, or the folder is not what
+    `assets.check_model` asks, or lacks weights; RuntimeError or ValueError of `assets.fetch` when there is no such model.
     """
-    from transformers import AutoModelForCausalLM
-
     folder = assets.fetch(str(name))
-    if not (Path(folder) / "config.json").exists():
-        raise ValueError(f"{name}: no model there ({folder} has no config.json)")
+    assets.check_model(folder, name)
     tokenizer = tokenization.load(name)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto", use_safetensors=True)
+    model = _read(folder, name, dtype or "auto")
     check(model, tokenizer, folder)
     return model.eval().to(place or device()), tokenizer
 
@@ -73,6 +70,20 @@ def aside(model):
         yield
     finally:
         model.to(place)
+
+
+def _read(folder, name, dtype):
+    from transformers import AutoModelForCausalLM
+
+    safe = {"use_safetensors": True, "trust_remote_code": False}  # left unsaid, transformers asks the user at the keyboard
+    try:
+        model, told = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **safe)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{name}: its files do not load ({type(error).__name__}: {reason}); copy them again") from None
+    if absent := sorted(told["missing_keys"]):  # transformers would start these at random
+        raise ValueError(f"{name}: its files lack {len(absent)} weights that its config.json asks for, first {absent[0]}")
+    return model
 
 
 def check(model, tokenizer, folder=None):

@@ -7,6 +7,7 @@ Names are flat, so one scale file serves every notebook; each notebook takes the
 
 import difflib
 import math
+import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -234,7 +235,16 @@ STAGES = {
     "07_report": Report,
 }
 KNOWN = {f.name for cls in (*STAGES.values(), Forecast) for f in fields(cls)} | set(RECIPE_KEYS)
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60
 _JUPYTER = {"In", "Out"}  # IPython's own histories, a list and a dict
+
+
+class Refused(ValueError):
+    """A parameter that cannot be. A notebook shows the one line that says so: the mistake is in no code."""
+
+    def _render_traceback_(self):  # IPython asks for it
+        return [f"ValueError: {self}"]
 
 
 def collect(cls, namespace):
@@ -244,12 +254,15 @@ def collect(cls, namespace):
     namespace  dict of names; plain values that no notebook knows are refused
     return     an instance of `cls`
 
-    Raises ValueError: an unknown name (with the nearest known one), a wrong type, a value out of range.
+    Raises Refused, a ValueError: an unknown name (with the nearest known one), a wrong type, a value out of range.
     """
     plain = (bool, int, float, str, list, dict, type(None))
     given = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in _JUPYTER and isinstance(v, plain)}
-    check_names(given)
-    return build(cls, given)
+    try:
+        check_names(given)
+        return build(cls, given)
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def check_names(names, where="parameters"):
@@ -268,33 +281,55 @@ def build(cls, values):
 
 def _checked(f, value):
     """`value` if it fits field `f`, with an int taken for a float; else ValueError."""
-    rules = f.metadata
-    if f.type is float and type(value) is int:
+    rules, shown = f.metadata, _short(value)
+    if f.type is float and type(value) is int and abs(value) < 1 << 53:  # beyond, a float is another number
         value = float(value)
     if type(value) is not f.type:
         hint = ""
         if isinstance(value, str) and f.type in (int, float) and _is_number(value):
             hint = f" (YAML reads {value} as text: write {float(value):.1e} or a plain number)"
-        raise ValueError(f"{f.name}: expected {f.type.__name__}, found {type(value).__name__} {value!r}{hint}")
+        raise ValueError(f"{f.name}: expected {f.type.__name__}, found {type(value).__name__} {shown}{hint}")
     if f.type is float and not math.isfinite(value):
-        raise ValueError(f"{f.name}: expected a finite number, found {value!r}")
+        raise ValueError(f"{f.name}: expected a finite number, found {shown}")
+    if f.type is int and abs(value) >= 1 << 63:
+        raise ValueError(f"{f.name}: expected a number of at most 64 bits, found {shown}")
     low, high, choices = rules["low"], rules["high"], rules["choices"]
     if low is not None and value < low or high is not None and value > high:
-        raise ValueError(f"{f.name}: expected {_range(low, high)}, found {value!r}")
+        raise ValueError(f"{f.name}: expected {_range(low, high)}, found {shown}")
     if choices and value not in choices:
-        raise ValueError(f"{f.name}: expected one of {', '.join(choices)}, found {value!r}")
+        raise ValueError(f"{f.name}: expected one of {', '.join(choices)}, found {shown}")
     if f.type is list and not all(isinstance(v, str) and v for v in value):
-        raise ValueError(f"{f.name}: expected a list of words, found {value!r}")
+        raise ValueError(f"{f.name}: expected a list of words, found {shown}")
+    if not _is_text(value):
+        raise ValueError(f"{f.name}: expected text, found half a character in {shown}")
     if f.type is dict:
         return {name: _weight(f.name, name, weight) for name, weight in value.items()}
     return value
 
 
 def _weight(parameter, name, weight):
-    number = type(weight) in (int, float) and math.isfinite(weight) and weight >= 0
+    number = type(weight) in (int, float) and 0 <= weight < 1 << 53
     if not (isinstance(name, str) and name and number):
-        raise ValueError(f"{parameter}: expected 'name: number' with numbers from 0 up, found {name!r}: {weight!r}")
+        found = f"{_short(name)}: {_short(weight)}"
+        raise ValueError(f"{parameter}: expected 'name: number' with numbers from 0 up, found {found}")
     return float(weight)
+
+
+def _short(value):
+    """A value as a message shows it: never longer than a line or two, whatever a file holds."""
+    try:
+        return _REPR.repr(value)
+    except ValueError:  # Python writes out no number of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+def _is_text(value):
+    """Can every string in it be written as UTF-8? A lone half of a character ("\\ud800" in YAML) cannot."""
+    return all(not isinstance(v, str) or v.isascii() or v.encode("utf-8", "ignore").decode() == v for v in _within(value))
+
+
+def _within(value):
+    return value if isinstance(value, list | dict) else [value]
 
 
 def _is_number(text):
@@ -316,9 +351,10 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise ValueError(f"'{key.value}' is given twice (line {key.start_mark.line + 1})")
-            seen.add(key.value)
+            name = str(key.value)
+            if name in seen:
+                raise ValueError(f"'{name:.60}' is given twice (line {key.start_mark.line + 1})")
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
@@ -329,7 +365,11 @@ def load_yaml(path):
             values = yaml.load(stream, Loader=_UniqueKeys)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such parameter file{_neighbours(path)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: not a readable file: {error.strerror}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not a readable YAML file: nested too deep") from None
+    except Exception as error:  # YAMLError, UnicodeDecodeError, and what PyYAML lets through: KeyError for "!!bool x"
         raise ValueError(f"{path}: not a readable YAML file: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected 'name: value' lines, found {type(values).__name__}")
@@ -340,6 +380,29 @@ def read(path):
     """The parameters in one YAML file, as a dict with known names; ValueError names the file."""
     values = load_yaml(path)
     check_names(values, where=str(path))
+    return values
+
+
+def given(words, where="parameters"):
+    """A call's own parameters, above all files, checked for every notebook that takes them.
+
+    words   dict name -> value, or its text as a command line has it: {"new_tokens": "64"} -> {"new_tokens": 64}
+    Raises ValueError, starting with `where`: no such name, a value that one of its notebooks cannot take.
+    """
+    if not isinstance(words, dict):
+        raise ValueError(f"{where}: expected {{name: value, ...}}, found {_short(words)}")
+    check_names(words, where)
+    values = {}
+    for name, word in words.items():
+        try:
+            values[name] = yaml.safe_load(word) if isinstance(word, str) else word
+        except Exception:  # as in `read`
+            raise ValueError(f"{where}: {name}: not a readable value: {_short(word)}") from None
+    try:
+        for cls in (*STAGES.values(), Forecast):
+            build(cls, values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
     return values
 
 

@@ -4,6 +4,7 @@ A run of a stage owns one folder, `outputs/<scale>/<recipe>/<stage>/`. Its `mani
 so a folder with a manifest is a finished run and a folder without one is an interrupted run.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, one's share used up, larger than a file may be
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
 
 
@@ -44,8 +46,18 @@ def written(target):
             _remove(old)
         else:
             os.replace(temporary, target)
+    except Exception as error:
+        if is_full(error):
+            number = getattr(error, "errno", None) or errno.ENOSPC
+            raise OSError(number, "no space left to write it; free some, then run again", str(target)) from None
+        raise
     finally:
         _remove(temporary)
+
+
+def is_full(error):
+    """Does an error (Python's, or a library's with the same words in it) say that the disk, or one's share of it, is full?"""
+    return getattr(error, "errno", None) in FULL or any(os.strerror(n) in str(error) for n in FULL)
 
 
 def _remove(path):

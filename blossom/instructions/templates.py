@@ -87,7 +87,9 @@ def render(template, messages, tokenizer):
     pieces, done = [], 0
     for n, message in enumerate(marked):
         if message["role"] == "assistant":
-            start = whole.index(message["content"])
+            start = whole.find(message["content"])
+            if start < 0:
+                raise ValueError(f"template: {template} leaves an answer out")
             prompt = _apply(tokenizer, jinja, marked[:n])  # what the model will see before it answers
             if not whole.startswith(prompt) or whole[len(prompt) : start].strip():
                 raise ValueError(f"template: {template} writes another prompt in training than in answering")
@@ -153,7 +155,10 @@ def _marked(template, messages):
 def _apply(tokenizer, jinja, messages):
     """The text a template makes of messages; with a user's last, up to where the answer starts."""
     asked = messages[-1]["role"] == "user"
-    return tokenizer.apply_chat_template(messages, chat_template=jinja, tokenize=False, add_generation_prompt=asked)
+    try:  # in a sandbox: a model's own template can neither reach files nor run anything
+        return tokenizer.apply_chat_template(messages, chat_template=jinja, tokenize=False, add_generation_prompt=asked)
+    except Exception as error:
+        raise ValueError(f"template: its chat template fails ({type(error).__name__}: {str(error)[:200]})") from None
 
 
 def _pieces(text, fields, tokenizer):

@@ -103,9 +103,11 @@ class Local:
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
         folder = assets.fetch(name)
+        assets.check_model(folder, name)
         self.name, self._batch, self._new_tokens = str(name), batch, new_tokens
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True).eval()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        safe = {"use_safetensors": True, "trust_remote_code": False}
+        self._model = AutoModelForSeq2SeqLM.from_pretrained(folder, **safe).eval()
         known, self._options, self._prefix = self._tokenizer.get_vocab(), {"num_beams": 4, "do_sample": False}, ""
         for source, target in self._LANGUAGES.items():
             if source in known and target in known:

@@ -12,7 +12,6 @@ import os
 import sys
 
 import torch
-import yaml
 from accelerate import PartialState
 
 from blossom import corpus, models, params, paths, training
@@ -59,8 +58,7 @@ def parameters(files, overrides, cls=params.BilingualPretraining, checkpoints="c
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"--set {word}: expected NAME=VALUE")
-        layered[name] = yaml.safe_load(value)
-    params.check_names(layered, "parameters")
+        layered |= params.given({name: value}, "--set")
     p = params.build(cls, layered)
     if not getattr(p, checkpoints):
         raise ValueError(

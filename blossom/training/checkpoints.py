@@ -8,7 +8,6 @@
 A checkpoint is written under another name and renamed when whole, so a kill or a full disk leaves the one before.
 """
 
-import errno
 import json
 import shutil
 
@@ -61,8 +60,8 @@ def write(folder, step, tensors, files):
             save_file(tensors, temporary / "state.safetensors")
             for name, value in files.items():
                 paths.write_json(temporary / name, value)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno != errno.ENOSPC or "No space" not in str(error):
+    except Exception as error:  # OSError, or safetensors' own with the same words in it
+        if not paths.is_full(error):
             raise
         last = _newest(folder)
         kept = f"the one of {last.name} is intact" if last else "there is none before it"

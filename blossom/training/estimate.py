@@ -99,7 +99,8 @@ def _shape(p, start):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     folder = Path(assets.fetch(str(start)))
-    config = AutoConfig.from_pretrained(folder)
+    assets.check_config(folder, start)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with torch.device("meta"):
         share = models.trainable_share(_adapted(p, AutoModelForCausalLM.from_config(config)))
     return config, share, sum(f.stat().st_size for f in folder.glob("*.safetensors"))

@@ -1,0 +1,149 @@
+"""Rows: memory, disk, kills, and runs that meet. Disks are really full, processes really killed, locks really held."""
+
+# fmt: off
+import contextlib
+import importlib
+import resource
+import signal
+import subprocess
+import sys
+
+from blossom import models, paths, training
+from blossom.instructions import translating
+from blossom.training import checkpoints
+from tests.errors.bad_models import adapted, rows
+from tests.errors.table import row
+
+RUNS = "memory, disk, kills, several runs at once"
+
+
+@contextlib.contextmanager
+def full_disk(bytes):
+    """No file may grow beyond this: the kernel refuses the write as it does on a full disk (EFBIG for ENOSPC)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def held(code, *words):
+    """A process that runs `code`, says "ready", and stays: what it holds, it holds until it is ended."""
+    code += "\nprint('ready', flush=True)\nimport time\ntime.sleep(600)"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=paths.ROOT)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def ended(process):
+    """Kill it, as a machine that goes down does."""
+    process.send_signal(signal.SIGKILL)
+    process.wait(20)
+    process.stdout.close()
+
+
+@row(RUNS, "a model that does not fit in memory", MemoryError,
+     "Training takes about … GB of memory (free: 0.5 GB). Lower batch_size or block_size, take `trainable: lora+new-rows`, "
+     "or set activation_checkpointing: true.", "As it says: nothing was loaded yet.")
+def no_memory(smoke, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("blossom.training.estimate"), "_free", lambda: 0.5e9)
+    p = smoke("03_bilingual_pretraining", trainable="lora+embeddings")
+    training.estimate(p, "tiny-byte-level", 1000, 64).check()
+
+
+@row(RUNS, "a full disk while a result is written", OSError,
+     "no space left to write it; free some, then run again: '…metrics.json'", "Free some space: the earlier file is whole.")
+def full(tmp_path):
+    file = tmp_path / "metrics.json"
+    paths.write_json(file, {"loss": 1.0})
+    try:
+        with full_disk(1000):
+            paths.write_json(file, {"loss": ["x" * 100] * 100})
+    finally:
+        assert paths.read_json(file) == {"loss": 1.0} and [f.name for f in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@row(RUNS, "a full disk (no space left on device)", OSError,
+     "no space left to write it; free some, then run again: '…answers.txt'", "Free some space.")
+def no_space(tmp_path):
+    with paths.written(tmp_path / "answers.txt") as temporary:
+        temporary.symlink_to("/dev/full")  # the device that is always full
+        temporary.write_text("x")
+
+
+@row(RUNS, "a full disk while a model is saved", OSError,
+     "no space left to write it; free some, then run again: '…model'", "Free some space: nothing half-written stays.")
+def full_model(tmp_path):
+    model, tokenizer = models.load("tiny-byte-level")
+    try:
+        with full_disk(20_000):
+            models.save(model, tokenizer, tmp_path / "model")
+    finally:
+        assert not list(tmp_path.iterdir())
+
+
+@row(RUNS, "a full disk while a checkpoint is written", RuntimeError,
+     "checkpoints: no space left for a checkpoint; the one of step-000001 is intact. Free some, then run again.",
+     "As it says: the next call goes on from that checkpoint.")
+def full_checkpoint(tmp_path, monkeypatch):
+    settings, write = training.Settings(batch_size=2, precision="float32", checkpoints=2), checkpoints.write
+    with contextlib.ExitStack() as stack:
+
+        def write_then_fill(*words):
+            write(*words)
+            stack.enter_context(full_disk(5000))
+
+        monkeypatch.setattr(checkpoints, "write", write_then_fill)
+        training.fit(adapted(), rows(count=4), settings, tmp_path, report=lambda line: None)
+
+
+@row(RUNS, "a run killed while it writes", "left",
+     "nothing of it: metrics.json is the earlier one, whole", "Run again: what a killed run left is removed.")
+def killed_writing(tmp_path):
+    file = tmp_path / "metrics.json"
+    paths.write_json(file, {"loss": 1.0})
+    code = "import sys\nfrom blossom import paths\nwith_it = paths.written(sys.argv[1])\nwith_it.__enter__().write_text('{')"
+    ended(held(code, file))
+    whole = paths.read_json(file) == {"loss": 1.0}
+    return f"nothing of it: {file.name} is the earlier one, {'whole' if whole else 'broken'}"
+
+
+@row(RUNS, "a stage killed before its end", "left",
+     "a folder without manifest.json, which every later stage takes for missing", "Run again: Snakemake makes it anew.")
+def killed_stage(tmp_path, smoke):
+    p = smoke("07_report", "report")
+    run = paths.Run(p, "07_report")
+    run.finish({"rows": 1})
+    code = ("import sys\nfrom blossom import params, paths\n"
+            "paths.Run(params.build(params.Report, {'scale': 'smoke', 'outputs': sys.argv[1]}), '07_report')")
+    ended(held(code, p.outputs))
+    assert (run.folder / "metrics.json").exists()
+    return f"a folder with{'' if (run.folder / 'manifest.json').exists() else 'out'} manifest.json, " + (
+        "which every later stage takes for missing")
+
+
+@row(RUNS, "two trainings in one folder", RuntimeError,
+     "another process is training there; wait for it or choose another `outputs`", "As it says.")
+def two_trainings(tmp_path):
+    code = "import sys, filelock\nlock = filelock.FileLock(sys.argv[1])\nlock.acquire()"
+    other = held(code, tmp_path / ".training.lock")
+    try:
+        training.fit(adapted(), rows(), training.Settings(precision="float32"), tmp_path)
+    finally:
+        ended(other)
+
+
+@row(RUNS, "two translations into one file", RuntimeError,
+     "replies.jsonl: another run is translating into it; wait for it to end", "As it says: no text is paid for twice.")
+def two_translations(tmp_path):
+    with translating.Replies(tmp_path / "replies.jsonl"), translating.Replies(tmp_path / "replies.jsonl"):
+        pass
+
+
+@row(RUNS, "an earlier stage that cannot be made", RuntimeError,
+     "05_benchmark_eval of nonsense could not be made. Run by hand: … no such parameter file; there are: base, …",
+     "Run that command: its output tells more.")
+def no_earlier_stage(tmp_path):
+    paths.require_stage(str(tmp_path), "smoke", "nonsense", "05_benchmark_eval")
