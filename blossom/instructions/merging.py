@@ -64,8 +64,10 @@ def read(path, drafts):
             f"{path}: made for another dataset ({str(content.get('dataset'))[:12]}; these drafts are {own[:12]}); "
             "merge it with the drafts its page was made from"
         )
-    by_id, found = {d.id: d for d in drafts}, {}
-    for n, entry in enumerate(content.get("rows") or [], 1):
+    by_id, found, listed = {d.id: d for d in drafts}, {}, content.get("rows") or []
+    if not isinstance(listed, list):
+        raise ValueError(f"{path}: rows: expected a list, found {type(listed).__name__}")
+    for n, entry in enumerate(listed, 1):
         version = _version(entry, content.get("reviewer"), by_id, f"{path}, row {n}")
         if version.id in found:
             raise ValueError(f"{path}: row {version.id!r} is there twice")

@@ -164,12 +164,13 @@ def _example(row, where, task):
         raise ValueError(f"{where}: {error}") from None
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"{where}: roles out of order: the last message is the user's, with no answer to learn")
-    adaptation, source = row.get("adaptation") or "", row.get("source_id") or ""
+    adaptation, source = row.get("adaptation") or "", str(row.get("source_id") or "")
     if adaptation and adaptation not in ADAPTATIONS:
         raise ValueError(f"{where}: adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
     identity = str(row.get("id") or Path(where.split(",")[0]).name + ":" + where.split()[-1])
-    note = row.get("adaptation_note") or row.get("note") or ""  # the second is how reviewed sets spell it
-    return Example(task, messages, identity, where, source or identity, row.get("category") or "", adaptation, source, note)
+    note = str(row.get("adaptation_note") or row.get("note") or "")  # the second is how reviewed sets spell it
+    category = str(row.get("category") or "")
+    return Example(task, messages, identity, where, source or identity, category, adaptation, source, note)
 
 
 def _messages(row, where):
@@ -198,7 +199,7 @@ def _message(m, n, where):
     if not isinstance(m, dict):
         raise ValueError(f"{where}: expected text or a message, found {type(m).__name__}")
     speaker, text = m.get("role", m.get("from")), m.get("content", m.get("value"))
-    if speaker not in _SPEAKERS:
+    if not isinstance(speaker, str) or speaker not in _SPEAKERS:
         raise ValueError(f"{where}: expected a role of {', '.join(_SPEAKERS)}, found {speaker!r}")
     return _turn(_SPEAKERS[speaker], text, where)
 

@@ -1,7 +1,8 @@
-"""Random damage to the shipped parameter files: either they still work, or a ValueError names the file or the parameter."""
+"""Random damage to parameter files and data: either they still work, or a ValueError names the file or the parameter."""
 
 import copy
 import functools
+import json
 import random
 import tempfile
 from dataclasses import asdict, fields, is_dataclass
@@ -11,7 +12,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from blossom import params, paths
+from blossom import benchmark, instructions, params, paths
+from blossom.benchmark import data as data_files
+from blossom.instructions import merging, review
+from blossom.preference import people, prompts, ratings
 
 SHIPPED = sorted(paths.ROOT.glob("params/*/*.yaml"))
 TEXTS = {file: file.read_text(encoding="utf-8") for file in SHIPPED}
@@ -32,7 +36,7 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(scalars, inner, max_size=3), max_leaves=5
 )
 PIECES = ("", " ", "\n", "\t", "- ", ": ", "[", "{", "'", '"', "&a ", "*a", "!!", "|", "#", "%", "\0", "가")
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def use(content):
@@ -154,3 +158,93 @@ def test_a_command_line_takes_or_refuses_any_value(value):
         params.given(value, "--config set")
     except ValueError as error:
         assert str(error).startswith("--config set: ")
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+
+jsons = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def damaged(data, value):
+    """`value`, a JSON value, with one place of it exchanged for another JSON value."""
+    if not isinstance(value, dict | list) or not value or data.draw(st.integers(0, 3)) == 0:
+        return data.draw(jsons)
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    key, changed = data.draw(st.sampled_from(keys)), copy.copy(value)
+    changed[key] = damaged(data, value[key])
+    return changed
+
+
+ROWS = (
+    {"instruction": "질문", "input": "", "output": "답", "history": [["가", "나"]], "adaptation": "none", "id": "a"},
+    {"conversations": [{"from": "human", "value": "가"}, {"from": "gpt", "value": "나"}]},
+    {"messages": [{"role": "user", "content": "가"}, {"role": "assistant", "content": "나"}], "source_id": "x"},
+)
+
+
+@QUICK
+@given(st.sampled_from(ROWS), st.data())
+def test_a_damaged_instruction_is_named_by_its_line(row, data):
+    refused_by_name("set.jsonl", damaged(data, row), lambda file: instructions.read(str(file), "ko"))
+
+
+LABELS = {"gold_label": 0, "sentence_label": 0, "labels": {"binary-label": 1}, "document": "가"}  # as the public files have
+
+
+@functools.cache
+def benchmark_row(task):
+    return benchmark.read(task)[0][0] | LABELS
+
+
+@QUICK
+@given(st.sampled_from(sorted(set(benchmark.SOURCES) - {"josa"})), st.data())
+def test_a_damaged_benchmark_row_is_named_by_its_place(task, data):
+    try:
+        data_files.from_records(task, [("item 1", damaged(data, benchmark_row(task)))], "klue.json")
+    except ValueError as error:
+        assert str(error).startswith("klue.json"), error
+
+
+@QUICK
+@given(st.data())
+def test_a_damaged_review_file_is_named(six, data):
+    row = {"id": six[0].id, "fields": six[0].korean, "adaptation": "none", "note": "", "done": True, "edited": "1"}
+    content = {"format": review.FORMAT, "dataset": review.digest(six), "reviewer": "민지", "rows": [row]}
+    refused_by_name("민지.json", damaged(data, content), lambda file: merging.merge(six, [file]))
+
+
+@QUICK
+@given(st.data())
+def test_a_damaged_rating_file_is_refused_with_its_reason(data):
+    shared = {"prompt_id": "p", "kind": "k", "language": "ko", "prompt": "질문", "answer": "답"}
+    batch = people.make_batch([shared | {"model": m} for m in "xy"], raters=["가람"], repeats=0)
+    told = {"choice": "A", "seconds": 1, "at": "2026-01-02T03:04:05.678Z"}
+    listed = [{"id": i.id} | told for i in people.items(batch, "가람")]
+    content = {"format": people.FORMAT, "batch": batch.digest, "rater": "가람", "verdicts": listed}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "가람.json"
+        file.write_text(json.dumps(damaged(data, content | {"checksum": "0"})), encoding="utf-8")
+        got = ratings.merge(batch, [file])
+    assert not len(got.verdicts) and list(got.files.status) == ["refused"] and got.files.why[0]
+
+
+@QUICK
+@given(st.data())
+def test_a_damaged_prompt_is_named_by_its_line(data):
+    row = {"id": "a", "kind": "code", "ko": "질문", "en": "Question"}
+    refused_by_name("prompts.jsonl", damaged(data, row), lambda file: prompts.read(str(file), 2))
+
+
+def refused_by_name(name, content, read):
+    """Read a file of this JSON value; if it is refused, then by a ValueError that names the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        try:
+            read(file)
+        except ValueError as error:
+            assert name in str(error) and len(str(error)) < 1000, error

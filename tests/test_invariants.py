@@ -1,0 +1,239 @@
+"""What holds whatever the input: laws over made-up texts, corpora, scores, verdicts and exported files.
+
+The laws of merged tokenizers are in test_vocab, of labels in test_instructions, of blocks and rows in test_packing, of F1 in
+test_benchmark; here are those that join modules, or hold for the shipped tokenizers.
+"""
+
+import json
+import unicodedata
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from blossom import assets, corpus, instructions, packing, tokenization
+from blossom.benchmark import comparing
+from blossom.benchmark import statistics as scores
+from blossom.instructions import merging, review
+from blossom.preference import people, ratings, statistics, verdicts
+
+SOME = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+whole = st.characters(exclude_categories=["Cs"])  # any character but halves of one
+korean = st.text(st.sampled_from("먹는 햄버거를 공룡이\u1100\u1161\u11a8 abc.\n🙂漢"), max_size=40)
+anything = st.one_of(st.text(whole, max_size=40), korean)
+
+
+# ----------------------------------------------------------------------------------------------------------- tokenizers
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A SentencePiece model and our fast tokenizer made of it."""
+    import sentencepiece
+
+    file = assets.fetch("tiny-sentencepiece") / "tokenizer.model"
+    return sentencepiece.SentencePieceProcessor(model_file=str(file)), tokenization.load(file)
+
+
+@SOME
+@given(texts=st.lists(anything, min_size=1, max_size=20))
+def test_the_fast_tokenizer_says_what_sentencepiece_says(pair, texts):
+    slow, fast = pair
+    assert tokenization.encode(fast, texts, itself=True) == slow.encode(texts)
+
+
+@pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
+@SOME
+@given(text=anything)
+def test_text_comes_back_from_its_tokens(name, text, tokenizers):
+    tokenizer = tokenizers[name]
+    (ids,) = tokenization.encode(tokenizer, [text])
+    clean = tokenizer.backend_tokenizer.normalizer  # SentencePiece: spaces joined, one before the first word
+    expected = clean.normalize_str(text).replace("▁", " ").removeprefix(" ") if clean else text
+    assert tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False) == expected
+    assert tokenization.count_tokens(tokenizer, [text]) == len(ids)
+
+
+@SOME
+@given(texts=st.lists(anything, max_size=8))
+def test_tokens_of_a_text_do_not_depend_on_its_neighbours(tokenizers, texts):
+    for tokenizer in tokenizers.values():
+        together = tokenization.encode(tokenizer, texts)
+        assert together == [tokenization.encode(tokenizer, [text])[0] for text in texts]
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    return {name: tokenization.load(name) for name in ("tiny-byte-level", "tiny-sentencepiece")}
+
+
+# --------------------------------------------------------------------------------------- from text to what is trained on
+
+
+@SOME
+@given(lines=st.lists(korean, min_size=1, max_size=40), heldout=st.integers(1, 4))
+def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one(lines, heldout, tmp_path):
+    file = tmp_path / "ko.txt"
+    file.write_text("\n".join(line.replace("\n", " ") for line in lines), encoding="utf-8")
+    texts = {"general_korean": "general-ko", "general_english": "general-en", "heldout_lines": heldout}
+    p = SimpleNamespace(korean_texts=[str(file)], english_texts=["smoke-en"], **texts)
+    try:
+        found = corpus.load(p)
+    except ValueError as error:
+        assume("ko.txt" in str(error) and ("hold" in str(error) or "nothing is left" in str(error)))
+        return
+    read = [corpus.normalise(line) for line in file.read_text(encoding="utf-8").split("\n")]
+    assert {*found.korean, *found.heldout_korean} <= {*read} and len(found.heldout_korean) == heldout
+    guarded = {corpus.skeleton(line) for line in found.heldout_korean + found.general_korean}
+    assert not guarded & {corpus.skeleton(line) for line in found.korean}
+    removed = sum(n for reason, n in found.removed.items() if reason.startswith("korean"))
+    assert len(found.korean) + heldout + removed == sum(map(bool, read))
+
+
+@SOME
+@given(lengths=st.lists(st.integers(1, 30), min_size=3, max_size=20), block=st.integers(1, 9), share=st.floats(0.1, 0.9))
+def test_a_mixture_uses_no_token_twice_within_an_epoch_and_is_seekable(lengths, block, share):
+    assume(sum(lengths) >= block)
+    first = packing.Stream(np.arange(10, 10 + sum(lengths), dtype=np.uint32), np.cumsum([0, *lengths]), utf8_bytes=1)
+    second = packing.Stream(first.tokens + np.uint32(10_000), first.offsets, utf8_bytes=1)
+    blocks = packing.Blocks({"ko": first, "en": second}, {"ko": share, "en": 1 - share}, block)
+    rows = [blocks[i]["input_ids"].tolist() for i in range(len(blocks))]
+    seen = [t for row in rows for t in row if t]
+    assert len(seen) == len(set(seen)) and set(seen) <= {*first.tokens.tolist(), *second.tokens.tolist()}
+    for i in reversed(range(len(blocks))):
+        assert blocks[i]["input_ids"].tolist() == rows[i]
+
+
+@SOME
+@given(told=st.text(whole, min_size=1).filter(str.strip), asked=st.text(whole, min_size=1).filter(str.strip))
+def test_what_is_labelled_is_the_answer_and_nothing_of_the_question(tokenizers, told, asked):
+    messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": told.strip()}]
+    for tokenizer in tokenizers.values():
+        ids, labels = instructions.encode("newline", messages, tokenizer)
+        learned = [i for i, label in zip(ids, labels, strict=True) if label != instructions.MASKED]
+        assert learned == [label for label in labels if label != instructions.MASKED]
+        assert tokenizer.decode(learned[:-1]).strip() == told.strip() and learned[-1] == tokenizer.eos_token_id
+
+
+# ----------------------------------------------------------------------------------------------------------- statistics
+
+items = st.lists(st.booleans(), min_size=1, max_size=40)
+
+
+def answered(right):
+    """Items of one task, scored so."""
+    return [{"id": n, "task": "t", "acc": float(r), "label": 1, "choice": int(r)} for n, r in enumerate(right)]
+
+
+TASK = SimpleNamespace(name="t", settings={"score": "acc"}, is_macro=True)
+
+
+@SOME
+@given(right=items)
+def test_a_draw_of_every_item_once_is_the_score_and_draws_lie_around_it(right):
+    score = scores.statistic("acc", answered(right))
+    assert score(np.arange(len(right))[None])[0] == pytest.approx(np.mean(right))
+    drawn = score(scores.draws(len(right), 200))
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    assert abs(drawn.mean() - np.mean(right)) <= 6 * np.sqrt(np.var(right) / len(right) / 200) + 1e-9
+
+
+@SOME
+@given(both=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_a_difference_turns_its_sign_with_the_models_and_a_model_does_not_differ_from_itself(both):
+    one, two = (answered(x) for x in zip(*both, strict=True))
+    there, back = (comparing.differences([TASK], a, b, 200).iloc[0] for a, b in ((one, two), (two, one)))
+    assert there.difference == pytest.approx(-back.difference) and there.p == back.p
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+    assert there.low <= there.high
+    same = comparing.differences([TASK], one, one, 200).iloc[0]
+    assert (same.difference, same.low, same.high, same.p, same.significant) == (0, 0, 0, 1, False)
+
+
+@SOME
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_adjusted_p_values_are_larger_in_the_same_order_and_at_most_one(values):
+    adjusted = comparing.holm(values)
+    assert np.all(adjusted >= np.array(values) - 1e-15) and np.all(adjusted <= 1)
+    order = np.argsort(values, kind="stable")
+    assert np.all(np.diff(adjusted[order]) >= 0)
+
+
+given_verdicts = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["a", "b", "tie"])), min_size=1, max_size=40)
+
+
+def judged(pairs, turned=False):
+    """A verdict table of one rater's verdicts on two models; `turned` names the models the other way round."""
+    a, b = ("y", "x") if turned else ("x", "y")
+    other = {"a": "b", "b": "a", "tie": "tie"} if turned else {}
+    shared = {"kind": "k", "language": "ko", "source": "s", "first_shown": "a", "look": 1, "model_a": a, "model_b": b}
+    rows = [{"prompt_id": f"p{n}", "winner": other.get(w, w), "rater": f"r{i}"} | shared for i, (n, w) in enumerate(pairs)]
+    return verdicts.table(rows)
+
+
+@SOME
+@given(pairs=given_verdicts)
+def test_shares_add_up_and_intervals_hold_them(pairs):
+    row = statistics.summary(judged(pairs), samples=200).iloc[0]
+    assert row.win + row.tie + row.loss == pytest.approx(1) and row.rate == pytest.approx(row.win + row.tie / 2)
+    for name in ("win", "tie", "loss", "rate"):
+        assert 0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= 1
+    assert row.verdicts == len(pairs) and row.prompts == len({n for n, _ in pairs})
+
+
+@settings(SOME, max_examples=20)
+@given(pairs=given_verdicts, seed=st.randoms())
+def test_neither_the_order_of_verdicts_nor_of_the_models_changes_what_they_say(pairs, seed):
+    row = statistics.summary(judged(pairs), samples=20).iloc[0]
+    shuffled = list(pairs)
+    seed.shuffle(shuffled)
+    again = statistics.summary(judged(shuffled), samples=20).iloc[0]
+    turned = statistics.summary(judged(pairs, turned=True), samples=20).iloc[0]
+    assert (row.win, row.tie, row.loss) == pytest.approx((again.win, again.tie, again.loss))
+    assert (row.win, row.tie, row.loss) == pytest.approx((turned.loss, turned.tie, turned.win))
+    strong = statistics.strengths(judged(pairs), samples=20).set_index("model").strength
+    assert strong.sum() == pytest.approx(0, abs=1e-6)
+    assert np.sign(round(strong["x"], 6)) == np.sign(round(row.win - row.loss, 6))
+
+
+# ------------------------------------------------------------------------------------------------- pages out and back in
+
+
+@SOME
+@given(
+    seed=st.integers(0, 99), repeats=st.integers(0, 3), choices=st.lists(st.sampled_from(["A", "B", "neither"]), min_size=9)
+)
+def test_every_choice_comes_back_for_the_model_that_was_shown_there(seed, repeats, choices, tmp_path):
+    shared = {"kind": "k", "language": "ko", "prompt": "질문"}
+    rows = [{"model": m, "prompt_id": f"p{n}", "answer": f"{m} {n}"} | shared for m in "xy" for n in range(6)]
+    batch = people.make_batch(rows, raters=["가람"], repeats=repeats, seed=seed)
+    chosen = dict(zip((i.id for i in people.items(batch, "가람")), choices, strict=False))
+    listed = [{"id": i, "choice": c, "seconds": 1, "at": "2026-01-02T03:04:05.678Z"} for i, c in chosen.items()]
+    content = {"format": people.FORMAT, "batch": batch.digest, "rater": "가람", "verdicts": listed}
+    file = tmp_path / "가람.json"
+    file.write_text(json.dumps(content | {"checksum": ratings.checksum(batch.digest, "가람", listed)}), encoding="utf-8")
+    got = ratings.merge(batch, [file])
+    assert len(got.verdicts) == len(chosen) and got.left_out.empty and got.conflicts.empty
+    found = {(v.prompt_id, v["look"]): v.winner for _, v in got.verdicts.iterrows()}
+    for item in people.items(batch, "가람"):
+        prompt, second = batch.pairs[item.pair]["prompt_id"], "b" if item.first == "a" else "a"
+        expected = {"A": item.first, "B": second, "neither": "tie"}[chosen[item.id]]
+        assert found[prompt, item.look] == expected
+
+
+@SOME
+@given(texts=st.lists(st.text(whole, min_size=1).filter(str.strip), min_size=6, max_size=6), note=st.text(whole))
+def test_whatever_a_reviewer_writes_is_what_the_data_set_holds(six, tmp_path, texts, note):
+    listed = [
+        {"id": d.id, "fields": d.korean | {"output": t}, "adaptation": "none", "note": note, "done": True, "edited": "1"}
+        for d, t in zip(six, texts, strict=True)
+    ]
+    content = {"format": review.FORMAT, "dataset": review.digest(six), "reviewer": "민지", "rows": listed}
+    (tmp_path / "민지.json").write_text(json.dumps(content), encoding="utf-8")  # as a browser writes it: \\u escapes
+    merged = merging.merge(six, [tmp_path / "민지.json"])
+    merging.write(merged, tmp_path / "set.jsonl")
+    read = instructions.read(str(tmp_path / "set.jsonl"), "ko")
+    expected = [unicodedata.normalize("NFC", t.replace("\r\n", "\n")).strip() for t in texts]
+    assert [e.messages[-1]["content"] for e in read] == expected
