@@ -131,14 +131,3 @@ def preference_bars(axis, shares, labels):
     axis.set_yticks(rows, labels)
     axis.grid(False, axis="y")
     return axis
-
-
-def preference_strengths(axis, strengths):
-    """Bradley-Terry strengths with 95 % intervals, strongest on top, from `preference.statistics.strengths`."""
-    rows = range(len(strengths))
-    low, high = strengths.strength - strengths.strength_low, strengths.strength_high - strengths.strength
-    axis.errorbar(strengths.strength, rows, xerr=[low, high], fmt="o", color=COLOURS["ours"], capsize=3)
-    axis.axvline(0, color=COLOURS["ink"], linewidth=0.8)
-    axis.set(xlabel="strength (log-odds against an average model)", ylim=(len(strengths) - 0.5, -0.5))
-    axis.set_yticks(rows, strengths.model)
-    return axis

@@ -36,6 +36,12 @@ class Common:
     recipe: str = _p("blossom-bi", "a row of table 4 or paper X: a file in params/recipes")
     outputs: str = _p("outputs", "folder of all runs")
     seed: int = _p(0, "every sampler of the run", 0)
+
+
+@dataclass(frozen=True)
+class WithModel(Common):
+    """What the notebooks that work on a model share."""
+
     base_model: str = _p("smollm2-135m-instruct", "asset name, hub id or folder")
 
 
@@ -62,7 +68,7 @@ class TokenizationAnalysis(Texts):
 
 
 @dataclass(frozen=True)
-class VocabMerge(Texts):
+class VocabMerge(Texts, WithModel):
     donor: str = _p("trained", "'trained' makes Korean pieces from the corpus; else asset, hub id or file")
     added_pieces: int = _p(4000, "Korean pieces to add; 0 takes the whole donor vocabulary", 0, 200_000)
     scripts: list = _p(["Hangul"], "keep donor pieces written in these alone; empty keeps all (the paper)")
@@ -79,7 +85,7 @@ class VocabMerge(Texts):
 
 
 @dataclass(frozen=True)
-class BilingualPretraining(Texts):
+class BilingualPretraining(Texts, WithModel):
     korean_share: float = _p(0.7, "share of Korean tokens; the paper's 7:3", 0.0, 1.0)
     source_weights: dict = _p({}, "source: weight within its language; empty: as much of each as there is")
     english_anchor: float = _p(0.5, "share of English blocks that teach the base's own expectation, not the text", 0.0, 1.0)
@@ -110,7 +116,7 @@ class BilingualPretraining(Texts):
 
 
 @dataclass(frozen=True)
-class KoreanLimaSFT(Texts):
+class KoreanLimaSFT(Texts, WithModel):
     recipe: str = _p("blossom-bi-biSFT", "a recipe with instruction tuning")
     korean_instructions: list = _p(["authored-ko"], "asset names, files or hub:<id>")
     english_instructions: list = _p(["authored-en"], "likewise")
@@ -149,7 +155,7 @@ class KoreanLimaSFT(Texts):
 
 
 @dataclass(frozen=True)
-class BenchmarkEval(Texts):
+class BenchmarkEval(Texts, WithModel):
     recipe: str = _p("blossom-bi-biSFT", "the recipe whose model is scored")
     beside: list = _p(
         ["parents"], "scored too: parents (what it comes from), recipes, names of comparators.yaml, ids, folders"
@@ -166,7 +172,7 @@ class BenchmarkEval(Texts):
 
 
 @dataclass(frozen=True)
-class QualitativeEval(Common):
+class QualitativeEval(WithModel):
     recipe: str = _p("blossom-bi-biSFT", "model A")
     compare_with: str = _p("base", "model B: a recipe, asset name, folder or hub id")
     more_models: list = _p([], "further models to compare with, likewise; blossom-bi-koSFT gives figure 4")

@@ -1,10 +1,13 @@
 """The way data flows: a module imports only those above it in the list of DESIGN (here, in this order)."""
 
 import ast
+import json
+import re
+from dataclasses import fields
 
 import pytest
 
-from blossom import paths
+from blossom import params, paths
 
 ORDER = (
     "paths params plan assets forecast corpus tokenization vocab embeddings packing models training "
@@ -43,3 +46,34 @@ def test_every_module_has_its_place_and_says_what_it_is_for():
     assert modules <= set(ORDER)
     for file in FILES:
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), f"{file} has no docstring"
+
+
+# ------------------------------------------------------------------------------------------- parameters that are read
+
+
+def code_of(stage):
+    """The notebook's own code, parameters apart, and that of every module of ours it reaches (params.py apart)."""
+    cells = json.loads((paths.ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = [c for c in cells if c["cell_type"] == "code" and "parameters" not in c["metadata"].get("tags", [])]
+    source = "\n".join("".join(c["source"]) for c in cells)
+    names = {name for line in re.findall(r"^from blossom.*", source, re.M) for name in re.findall(r"\w+", line)}
+    wanted, reached = [m for m in ORDER if m in names], set()
+    while wanted:
+        module = wanted.pop()
+        if module not in reached:
+            reached.add(module)
+            wanted += {m for f in FILES if module_of(f) == module for m in imported(f)}
+    return source, [f.read_text(encoding="utf-8") for f in FILES if module_of(f) in reached - {"params"}]
+
+
+def is_read(name, code):
+    """Is the parameter looked up: p.name, "name" among those taken together, or a field of training.Settings?"""
+    own = rf"\bp\.{name}\b|\"{name}\"|^    {name.removeprefix('sft_')}: \w+ = "
+    return any(re.search(own, text, re.M) for text in code)
+
+
+@pytest.mark.parametrize("stage", params.STAGES)
+def test_every_parameter_of_a_notebook_is_read_by_it_or_what_it_calls(stage):
+    notebook, modules = code_of(stage)
+    assert len(modules) > 3 and not is_read("nobody_reads_me", [notebook, *modules])
+    assert [f.name for f in fields(params.STAGES[stage]) if not is_read(f.name, [notebook, *modules])] == []

@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import torch
-
 from blossom import models
 
 
@@ -22,15 +20,6 @@ def keep(model, tokenizer, base, folder):
         models.save_adapter(model, folder / "adapter")
         difference = models.merge(base, folder / "adapter", folder / "model", tokenizer)
     else:
-        difference = _keep_all(model, tokenizer, folder / "model")
+        difference = models.save_checked(model, tokenizer, folder / "model")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return difference
-
-
-def _keep_all(model, tokenizer, target):
-    models.save(model, tokenizer, target)
-    again, _ = models.load(target)
-    same = dict(again.named_parameters())
-    return max(
-        (p.detach() - same[n].to(p)).abs().max().item() for n, p in model.named_parameters() if torch.is_floating_point(p)
-    )
