@@ -1,7 +1,14 @@
 """docs/errors.md from the table: `python -m tests.errors.page` writes it."""
 
 from blossom import paths
-from tests.errors import bad_data, bad_models, bad_parameters, bad_runs  # noqa: F401
+from tests.errors import (  # noqa: F401
+    bad_instructions,
+    bad_models,
+    bad_parameters,
+    bad_runs,
+    bad_scores,
+    bad_texts,
+)
 from tests.errors.table import ROWS, STAGES
 
 FILE = paths.ROOT / "docs" / "errors.md"

@@ -1,0 +1,134 @@
+"""Rows: instruction sets, their translation and review."""
+
+# fmt: off
+import json
+from dataclasses import replace
+
+from blossom import instructions
+from blossom.instructions import drafts, merging, review, translating, translators
+from tests.errors.table import row
+
+SETS = "instructions (04)"
+GOOD = {"instruction": "질문?", "output": "답."}
+
+
+def read_rows(tmp_path, *rows, name="set.jsonl"):
+    """Read an instruction set of these rows."""
+    text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return instructions.read(str(tmp_path / name), "ko")
+
+
+@row(SETS, "a field is missing", ValueError,
+     "set.jsonl, line 2: no field 'output' (nor messages, nor conversations); it has instruction", "Mend that line.")
+def no_output(tmp_path):
+    read_rows(tmp_path, GOOD, {"instruction": "질문?"})
+
+
+@row(SETS, "an empty answer", ValueError,
+     "line 1: message 2, the assistant's, is empty: there is nothing to learn; remove the row", "Remove the row.")
+def empty_output(tmp_path):
+    read_rows(tmp_path, GOOD | {"output": " \n"})
+
+
+@row(SETS, "roles out of order", ValueError,
+     "line 1: roles out of order: expected user and assistant in turn, the user first, found …", "Mend that line.")
+def bad_roles(tmp_path):
+    turns = [{"role": "user", "content": "가"}, {"role": "user", "content": "나"}, {"role": "assistant", "content": "다"}]
+    read_rows(tmp_path, {"messages": turns})
+
+
+@row(SETS, "a number where text is meant", ValueError,
+     "line 1: expected text in every field, found int '3'", "Quote it.")
+def number_as_text(tmp_path):
+    read_rows(tmp_path, GOOD | {"instruction": 3})
+
+
+@row(SETS, "a line that is no JSON", ValueError, "set.jsonl, line 1: not valid JSON (", "Mend that line.")
+def no_json(tmp_path):
+    (tmp_path / "set.jsonl").write_text("{oops\n")
+    instructions.read(str(tmp_path / "set.jsonl"), "ko")
+
+
+@row(SETS, "a spreadsheet instead of JSON", ValueError,
+     "set.csv: expected a .json or .jsonl file of instructions", "Save it as .jsonl.")
+def csv_file(tmp_path):
+    (tmp_path / "set.csv").write_text("instruction,output\n")
+    instructions.read(str(tmp_path / "set.csv"), "ko")
+
+
+@row(SETS, "two rows with one id", ValueError, "line 2: id 'x' is also that of …line 1", "Give each row its own.")
+def same_id(tmp_path):
+    (tmp_path / "set.jsonl").write_text((json.dumps(GOOD | {"id": "x"}) + "\n") * 2)
+    instructions.read_all([str(tmp_path / "set.jsonl")], "ko")
+
+
+@row(SETS, "too few examples to hold some out", ValueError,
+     "ko: 1 examples are left; holding out 12 leaves none to train on", "Give more, or lower heldout_examples.")
+def too_few(tmp_path):
+    instructions.hold_out(read_rows(tmp_path, GOOD), 12)
+
+
+@row(SETS, "aligned text without its second column", ValueError,
+     "pairs.tsv, line 1: expected English TAB Korean, found 'Turn on'", "Mend that line.")
+def no_tab(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("Turn on\n")
+    instructions.translations([str(tmp_path / "pairs.tsv")])
+
+
+# ------------------------------------------------------------------------------------- translating and reviewing
+
+REVIEW = "translation and review (04)"
+
+
+@row(REVIEW, "a reviewer's file of another data set", ValueError,
+     "민지.json: made for another dataset (000000000000; these drafts are …); merge it with the drafts its page…",
+     "As it says.")
+def other_dataset(six, exported):
+    merging.read(exported("민지", {}, top={"dataset": "0" * 64}), six)
+
+
+@row(REVIEW, "a file that the page did not write", ValueError,
+     "mine.json: expected a file exported by the review page (", "Ask the reviewer to press Export.")
+def no_export(six, tmp_path):
+    (tmp_path / "mine.json").write_text("{}")
+    merging.read(tmp_path / "mine.json", six)
+
+
+@row(REVIEW, "two reviewers finished one row differently", ValueError,
+     "1 conflicts are unsettled (first: …); choose a policy, or settle them on adjudication_page", "As it says.")
+def conflict(six, exported, tmp_path):
+    files = [exported(who, {six[0].id: {"fields": {"output": who}}}) for who in ("민지", "서준")]
+    merging.write(merging.merge(six, files), tmp_path / "set.jsonl")
+
+
+@row(REVIEW, "nothing is marked as done", ValueError, "no row is marked as done: nothing to write",
+     "Wait for the reviewers.")
+def nothing_done(six, exported, tmp_path):
+    merging.write(merging.merge(six, [exported("민지", {})]), tmp_path / "set.jsonl")
+
+
+@row(REVIEW, "half a character in a draft", ValueError, "draft …: a broken character at … 반쪽 '", "Mend the draft.")
+def half_character(six):
+    review.digest([replace(six[0], korean=six[0].korean | {"output": "반쪽 \ud83d"})])
+
+
+@row(REVIEW, "no translation server at that address", RuntimeError,
+     "stopped after 0 of 2 requests; their replies are in …replies.jsonl, the next call continues there. …Connection error",
+     "Start the server, and run again: what was replied is kept.")
+def no_translator(tmp_path):
+    server = translators.Server("tiny", "http://127.0.0.1:9/v1", key="sk-secret", retries=0, timeout=2, parallel=1)
+    translating.translate(read_rows(tmp_path, GOOD), server, tmp_path / "replies.jsonl", requests=9)
+
+
+@row(REVIEW, "stored replies edited by hand", ValueError,
+     "replies.jsonl, line 1: no stored reply (no reply); move the file away or mend it", "As it says.")
+def edited_replies(tmp_path):
+    (tmp_path / "replies.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
+    translating.Replies(tmp_path / "replies.jsonl")
+
+
+@row(REVIEW, "a broken line among the drafts", ValueError, "drafts.jsonl, line 1: no draft (", "Make the drafts again.")
+def broken_draft(tmp_path):
+    (tmp_path / "drafts.jsonl").write_text('{"id": 1}\n')
+    drafts.read(tmp_path / "drafts.jsonl")
