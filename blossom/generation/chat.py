@@ -1,0 +1,74 @@
+"""A conversation that is written as it is made, never with half a character."""
+
+import codecs
+
+import torch
+
+from blossom import instructions, tokenization
+from blossom.generation.local import Sampler, stop_ids
+
+
+def stream(
+    model,
+    tokenizer,
+    messages,
+    template="own",
+    new_tokens=200,
+    temperature=0.2,
+    top_p=0.9,
+    top_k=40,
+    repetition_penalty=1.1,
+    seed=0,
+):
+    """The answer to a conversation, piece by piece: a generator of str that hold whole characters only.
+
+    messages    list of {"role", "content"}, a user's last; earlier turns are read again at each call
+    template    a name of `instructions.names()`; "own" is the chat template saved with the model (notebook 04 saves one)
+    new_tokens  longest answer; it ends earlier at EOS, at the end of the turn or where a new turn starts
+    the rest    as in `answer`
+
+    A Korean syllable is three bytes, often of two or three tokens; each alone would print as U+FFFD (text-generation-webui
+    #1603). Bytes wait here until they are a character. What never becomes one is left out. Stopping early costs nothing.
+    Raises ValueError: no chat template, roles out of order, no room for an answer.
+
+    Example: for piece in chat.stream(model, tokenizer, [{"role": "user", "content": "안녕?"}]): print(piece, end="")
+    """
+    if messages and messages[-1].get("role") != "user":
+        raise ValueError(f"messages: expected a user's message last, found role {messages[-1].get('role')!r}")
+    ids, _ = instructions.encode(template, messages, tokenizer)
+    room = getattr(model.config, "max_position_embeddings", None) or len(ids) + new_tokens
+    if len(ids) + new_tokens > room:
+        raise ValueError(f"messages: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
+    sampler = Sampler(torch.ones(1, len(ids)), [seed], temperature, top_p, top_k, repetition_penalty)
+    return text_of(_tokens(model, ids, stop_ids(model, tokenizer), new_tokens, sampler), tokenizer)
+
+
+@torch.no_grad()
+def _tokens(model, ids, stops, most, sampler):
+    """Yield the ids of an answer one by one; what was read before is kept, not read again."""
+    ids = torch.tensor([ids], device=model.get_input_embeddings().weight.device)  # (1, T)
+    unread, cache = ids, None
+    for _ in range(most):
+        out = model(input_ids=unread, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = out.past_key_values
+        unread = sampler(ids, out.logits[:, -1]).argmax(-1, keepdim=True)  # (1, 1)
+        if unread.item() in stops:
+            return
+        yield unread.item()
+        ids = torch.cat([ids, unread], -1)
+
+
+def text_of(ids, tokenizer):
+    """Tokens, one by one, as text: yields str of whole characters, without special tokens and space at the start.
+
+    ids     iterable of int
+    Example: the three byte tokens of 먹 yield "먹" once, at the third.
+    """
+    spelled = tokenization.token_bytes(tokenizer)
+    decoder, begun = codecs.getincrementaldecoder("utf-8")(errors="ignore"), False
+    for i in ids:
+        text = decoder.decode(spelled[i]) if i < len(spelled) else ""  # a padding row stands for nothing
+        text = text if begun else text.lstrip()
+        if text:
+            begun = True
+            yield text

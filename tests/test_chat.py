@@ -1,0 +1,86 @@
+"""Streaming: whole characters only, and the same text that decoding all at once gives."""
+
+import itertools
+
+import pytest
+import torch
+
+from blossom import generation, instructions, models, tokenization
+from blossom.generation import chat
+
+SENTENCE = "햄버거를 먹는 공룡, 그리고 🦖 too"
+ASKED = [{"role": "user", "content": "왜 하늘은 파란가요?"}]
+GREEDY = {"template": "chatml", "new_tokens": 24, "temperature": 0.0}
+
+
+@pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])
+def tiny(request):
+    return models.load(request.param, torch.float32)
+
+
+def test_a_syllable_of_several_tokens_comes_out_once_and_whole(tiny):
+    tokenizer = tiny[1]
+    ids = tokenizer(SENTENCE, add_special_tokens=False).input_ids
+    assert all(len(tokenizer(c, add_special_tokens=False).input_ids) >= 3 for c in "햄먹")
+    assert any("\ufffd" in tokenizer.decode([i]) for i in ids), "one token alone is no character"
+    pieces = list(chat.text_of(ids, tokenizer))
+    assert "".join(pieces) == SENTENCE
+    assert not any("\ufffd" in piece or piece == "" for piece in pieces)
+    assert len(pieces) > 12, "it is written as it comes, not at the end"
+
+
+def test_what_never_becomes_a_character_is_left_out(tiny):
+    tokenizer = tiny[1]
+    ids = tokenizer("먹", add_special_tokens=False).input_ids
+    spelled = [i for i in ids if not tokenization.is_whole(tokenization.token_bytes(tokenizer)[i])]
+    assert "".join(chat.text_of(spelled[:-1], tokenizer)) == ""
+    after = tokenizer("a", add_special_tokens=False).input_ids
+    assert "".join(chat.text_of([*spelled[:-1], *after], tokenizer)).strip() == "a"
+
+
+def test_special_tokens_and_padding_rows_are_not_written(tiny):
+    tokenizer = tiny[1]
+    ids = tokenizer("now", add_special_tokens=False).input_ids
+    assert "".join(chat.text_of([tokenizer.bos_token_id, *ids, tokenizer.eos_token_id, 10_000], tokenizer)) == "now"
+
+
+def said(tiny, messages, **settings):
+    return "".join(chat.stream(*tiny, messages, **GREEDY | settings))
+
+
+def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, monkeypatch):
+    model, tokenizer = tiny
+    seen = []
+    monkeypatch.setattr(chat, "text_of", lambda ids, tokenizer: seen.extend(ids) or iter(()))
+    for question in ("Recommend a book.", "왜 하늘은 파란가요?", "Hi"):
+        messages = [{"role": "user", "content": question}]
+        seen.clear()
+        chat.stream(model, tokenizer, messages, **GREEDY)
+        ids, _ = instructions.encode("chatml", messages, tokenizer)
+        stops = generation.stop_ids(model, tokenizer)
+        out = model.generate(
+            torch.tensor([ids]), max_new_tokens=24, do_sample=False, repetition_penalty=1.1, eos_token_id=stops
+        )
+        assert seen == [i for i in out[0, len(ids) :].tolist() if i not in stops]
+
+
+def test_the_seed_decides_and_a_reader_may_stop(tiny):
+    first, again, other = (said(tiny, ASKED, temperature=2.0, top_k=0, top_p=1.0, seed=s) for s in (3, 3, 4))
+    assert first == again != other
+    pieces = chat.stream(*tiny, ASKED, **GREEDY | {"temperature": 2.0, "top_k": 0, "top_p": 1.0, "seed": 3})
+    assert first.startswith("".join(itertools.islice(pieces, 2)))
+
+
+def test_earlier_turns_are_read(tiny):
+    hot = {"temperature": 2.0, "top_k": 0, "top_p": 1.0}
+    turns = [*ASKED, {"role": "assistant", "content": "빛이 흩어져서요."}, {"role": "user", "content": "왜요?"}]
+    assert said(tiny, turns, **hot) != said(tiny, turns[2:], **hot)
+
+
+def test_what_cannot_be_answered_is_refused_before_the_first_word(tiny):
+    with pytest.raises(ValueError, match="expected a user's message last, found role 'assistant'"):
+        chat.stream(*tiny, [*ASKED, {"role": "assistant", "content": "네."}], **GREEDY)
+    with pytest.raises(ValueError, match="this tokenizer has no chat template"):
+        chat.stream(*tiny, ASKED)
+    with pytest.raises(ValueError, match="the model has room for 1024"):
+        chat.stream(*tiny, ASKED, template="chatml", new_tokens=1020)
