@@ -1,0 +1,233 @@
+"""A model as one GGUF file, which llama.cpp, Ollama and LM Studio read; loaded back and compared before it counts.
+
+Llama, Mistral and Qwen2 shapes, byte-level BPE or SentencePiece BPE. Other shapes: llama.cpp's own
+`convert_hf_to_gguf.py`, which is in its repository and in no package.
+"""
+
+import json
+from pathlib import Path
+
+import gguf
+import torch
+from gguf import GGMLQuantizationType, LlamaFileType, TokenType
+
+from blossom import corpus, models, paths, tokenization
+
+SHAPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # transformers' model_type -> GGUF's architecture
+PRECISIONS = {
+    "F32": (torch.float32, GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
+    "F16": (torch.float16, GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
+    "BF16": (torch.bfloat16, GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
+}
+_GPT2 = {"type": "ByteLevel", "use_regex": True}
+_DIGITS = {"type": "Digits", "individual_digits": True}
+
+
+def export(folder, target, precision="F16", name="", lines=None):
+    """Write the model in `folder` to one GGUF file, whole or not at all, after loading it back (`difference`).
+
+    folder     a saved model (`models.save`); adapters must be merged already, as notebooks 03 and 04 do
+    target     path ending in .gguf
+    precision  "F32", "F16" or "BF16": of the matrices; norms and biases stay float32, as llama.cpp wants them
+    name       what the file calls the model
+    lines      texts whose token ids are compared; None takes the project's general Korean and English
+    return     the largest difference of logits found
+
+    Raises ValueError: a shape or a tokenizer that this does not write; RuntimeError: the file says something else.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
+    if Path(target).suffix != ".gguf":
+        raise ValueError(f"target: expected a name ending in .gguf, found {str(target)!r}")
+    model, tokenizer = models.load(folder)
+    architecture = _architecture(model.config)
+    with paths.written(target) as temporary:
+        writer = gguf.GGUFWriter(temporary, architecture, use_temp_file=True)  # tensors wait on disk, not in memory
+        writer.add_name(name or Path(target).stem)
+        writer.add_file_type(PRECISIONS[precision][2])
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        _add_shape(writer, model.config)
+        _add_tokenizer(writer, tokenizer, model.get_input_embeddings().weight.shape[0])
+        _add_tensors(writer, model, architecture, PRECISIONS[precision][1])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return difference(model, tokenizer, temporary, precision, lines)
+
+
+def _architecture(config):
+    """GGUF's name for a model's shape; ValueError for what this module cannot write faithfully."""
+    rope = (config.rope_parameters or {}).get("rope_type", "default")
+    wrong = {
+        f"model_type '{config.model_type}' (expected {', '.join(SHAPES)})": config.model_type not in SHAPES,
+        f"rope_type '{rope}' (expected default)": rope != "default",
+        f"hidden_act '{config.hidden_act}' (expected silu)": config.hidden_act != "silu",
+        "a sliding window": getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None),
+    }
+    found = [what for what, is_so in wrong.items() if is_so]
+    if found:
+        raise ValueError(f"cannot be written as GGUF here: {'; '.join(found)}. Use llama.cpp's convert_hf_to_gguf.py")
+    return SHAPES[config.model_type]
+
+
+def _add_shape(writer, config):
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(width)
+    writer.add_value_length(width)
+    writer.add_rope_dimension_count(width)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+
+
+# ---------------------------------------------------------------------------------------------------------- the weights
+
+
+def _add_tensors(writer, model, architecture, kind):
+    config = model.config
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture.upper()], config.num_hidden_layers)
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    for name, weight in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue  # a file without output.weight reads token_embd.weight twice
+        written = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if written is None:
+            raise ValueError(f"{name}: GGUF's {architecture} has no such tensor. Use llama.cpp's convert_hf_to_gguf.py")
+        part = written.split(".")[-2]
+        if architecture == "llama" and part in heads:
+            weight = interleaved(weight, heads[part])
+        exact = GGMLQuantizationType.F32 if weight.ndim == 1 else kind
+        writer.add_tensor(written, gguf.quantize(weight.float().cpu().numpy(), exact), raw_dtype=exact)
+
+
+def interleaved(weight, heads):
+    """Query or key rows in llama.cpp's order: it turns neighbours (0, 1), transformers halves (0, n/2), of each head.
+
+    weight  (heads * width, ...) tensor, width even
+    Example: one head of four rows 0 1 2 3 -> 0 2 1 3
+    """
+    halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
+    return halves.transpose(1, 2).reshape(weight.shape)
+
+
+# -------------------------------------------------------------------------------------------------------- the tokenizer
+
+
+def _add_tokenizer(writer, tokenizer, rows):
+    """Tokens, their kinds, and merges (byte-level) or scores (SentencePiece); `rows` the embedding table's length."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["model"]["merges"]]
+    spelled = {i: token for token, i in tokenizer.get_vocab().items()}
+    tokens = [spelled.get(i, f"[PAD{i}]") for i in range(rows)]
+    byte_level = tokenization.is_byte_level(tokenizer)
+    writer.add_tokenizer_model("gpt2" if byte_level else "llama")
+    writer.add_tokenizer_pre(pre_tokenizer(state) if byte_level else "default")
+    writer.add_token_list(tokens)
+    if byte_level:
+        writer.add_token_merges(merges)
+    else:
+        writer.add_token_scores(_scores(tokens, merges))
+        writer.add_add_space_prefix("Prepend" in json.dumps(state["normalizer"]))
+    writer.add_token_types([_kind(tokenizer, i, token, i in spelled) for i, token in enumerate(tokens)])
+    for name in ("bos", "eos", "unk", "pad"):
+        if (i := getattr(tokenizer, f"{name}_token_id")) is not None:
+            getattr(writer, f"add_{name}_token_id")(i)
+    starts = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
+    writer.add_add_bos_token(starts)
+    writer.add_add_eos_token(False)
+    if isinstance(tokenizer.chat_template, str):
+        writer.add_chat_template(tokenizer.chat_template)
+
+
+def _kind(tokenizer, i, token, known):
+    added = tokenizer.added_tokens_decoder.get(i)
+    if not known:
+        return TokenType.UNUSED
+    if not tokenization.is_byte_level(tokenizer):
+        if i == tokenizer.unk_token_id:
+            return TokenType.UNKNOWN
+        if tokenization.BYTE_PIECE.fullmatch(token):
+            return TokenType.BYTE
+    return TokenType.NORMAL if added is None else TokenType.CONTROL if added.special else TokenType.USER_DEFINED
+
+
+def _scores(tokens, merges):
+    """SentencePiece's scores from ranked merges: minus the rank of the first merge that makes a token. A piece that no
+    merge makes (a character, a byte) is never compared; it gets the lowest."""
+    made = {}
+    for rank, merge in enumerate(merges):
+        made.setdefault(merge.replace(" ", ""), rank)
+    return [float(-made.get(token, len(merges))) for token in tokens]
+
+
+def pre_tokenizer(state):
+    """llama.cpp's name for how a byte-level tokenizer cuts text before merging.
+
+    state  a tokenizer.json as dict;  return  "gpt-2", "smollm", "llama-bpe" or "qwen2"
+
+    Raises ValueError for another way of cutting: the file would spell text in other tokens.
+    """
+    from transformers.integrations.gguf import gguf_tokenizer_mapping
+
+    outer = state["pre_tokenizer"] or {}
+    steps = outer.get("pretokenizers", [outer])
+    plain = [{k: v for k, v in step.items() if k in ("type", "use_regex", "individual_digits")} for step in steps]
+    if plain == [_GPT2]:
+        return "gpt-2"
+    if plain == [_DIGITS, _GPT2]:
+        return "smollm"
+    pattern = steps[0].get("pattern", {}).get("Regex") if len(steps) == 2 else None
+    for name in ("llama-bpe", "qwen2"):
+        if pattern == gguf_tokenizer_mapping.GGUF_PRE_TOKENIZER_SPLITS[name]:
+            return name
+    raise ValueError(
+        f"this tokenizer's pre-tokenizer has no name here: {json.dumps(outer)[:300]}. "
+        "Known: GPT-2's, SmolLM's, Llama-3's and Qwen2's. Use llama.cpp's convert_hf_to_gguf.py"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- loaded back
+
+
+def difference(model, tokenizer, file, precision, lines=None, tolerance=1e-3):
+    """The largest difference of logits between a model, its matrices rounded to `precision`, and a GGUF file of it.
+
+    The file is read by transformers' own loader. Raises RuntimeError: logits differ by more than `tolerance`, or a line
+    gets other token ids.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    file = Path(file)
+    lines = [*corpus.read("general-ko"), *corpus.read("general-en")] if lines is None else lines
+    told = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    read = AutoTokenizer.from_pretrained(**told)
+    for line in lines:
+        ours, theirs = (t(line, add_special_tokens=False).input_ids for t in (tokenizer, read))
+        if ours != theirs:
+            raise RuntimeError(f"GGUF: {line[:60]!r} is {ours[:20]} in the model's tokenizer and {theirs[:20]} in the file")
+    again = AutoModelForCausalLM.from_pretrained(
+        **told, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    ids = torch.tensor([tokenizer(" ".join(lines)[:500], add_special_tokens=False).input_ids[:64]])
+    expected = _rounded(model.to("cpu", torch.float32), PRECISIONS[precision][0])
+    with torch.no_grad():
+        found = (expected.eval()(ids).logits - again.eval()(ids).logits).abs().max().item()
+    if not found <= tolerance:
+        raise RuntimeError(f"GGUF: logits differ by {found:.2e} from the model's; expected at most {tolerance:.0e}")
+    return found
+
+
+def _rounded(model, dtype):
+    """The model, in place, with its matrices as the file holds them."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data = parameter.data.to(dtype).float()
+    return model
