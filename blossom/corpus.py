@@ -19,6 +19,12 @@ HANGUL = re.compile("[\uac00-\ud7a3]")
 # all of category Cc that is no white space, and of Cs: halves of characters, which no file could hold
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 SUFFIXES = (".txt", ".jsonl", ".tsv", ".json", ".zip")  # what is read in a folder
+ALIGNED = {  # one side of a TSV of pairs: (its asset, the column)
+    "aligned-ko": ("aligned-en-ko", 1),
+    "aligned-en": ("aligned-en-ko", 0),
+    "aligned-ja": ("aligned-en-ja", 1),
+    "aligned-ja-en": ("aligned-en-ja", 0),
+}
 
 
 class Lines(Sequence):
@@ -169,9 +175,9 @@ def read(source):
 
 
 def _raw(source):
-    if source in ("aligned-ko", "aligned-en"):
-        column = 1 if source == "aligned-ko" else 0
-        return (line.split("\t")[column] for line in _file_lines(assets.fetch("aligned-en-ko")))
+    if source in ALIGNED:
+        asset, column = ALIGNED[source]
+        return (line.split("\t")[column] for line in _file_lines(assets.fetch(asset)))
     if source.startswith("hub:"):
         return _hub_lines(source)
     if source in assets.REGISTRY:

@@ -33,6 +33,11 @@ LABELS = {
 }
 
 
+def speak_of(language):
+    """From here on labels say `language` (an English name) where they said Korean; the keys stay."""
+    LABELS.update({"korean": f"{language} (corpus)", "general_korean": f"{language} (general)"})
+
+
 def korean_font():
     """Register the shipped NanumGothic with matplotlib; returns its family name."""
     import koreanize_matplotlib  # noqa: F401  (importing it registers the font)

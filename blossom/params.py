@@ -49,7 +49,8 @@ class WithModel(Common):
 class Texts(Common):
     """What the notebooks that read the corpus share."""
 
-    korean_texts: list = _p(["aligned-ko"], "asset names, files, folders or hub:<id>[:config]")
+    language: str = _p("Korean", "the new language, in English: what figures and tables call it")
+    korean_texts: list = _p(["aligned-ko"], "texts of that language: assets, files, folders or hub:<id>[:config]")
     english_texts: list = _p(["aligned-en", "prose-en"], "likewise")
     heldout_lines: int = _p(250, "lines a language kept out of training and measured", 1)
     general_korean: str = _p("general-ko", "Korean outside the corpus, never trained on")
@@ -69,11 +70,12 @@ class TokenizationAnalysis(Texts):
 
 @dataclass(frozen=True)
 class VocabMerge(Texts, WithModel):
+    sentence: str = _p("햄버거를 먹는 공룡", "the sentence of table 1")
     donor: str = _p("trained", "'trained' makes Korean pieces from the corpus; else asset, hub id or file")
     added_pieces: int = _p(4000, "Korean pieces to add; 0 takes the whole donor vocabulary", 0, 200_000)
     scripts: list = _p(["Hangul"], "keep donor pieces written in these alone; empty keeps all (the paper)")
     unreachable: str = _p("add", "pieces no merge reaches", choices=("add", "drop", "keep"))
-    use_word_frequencies: bool = _p(True, "add wordfreq's Korean frequencies to a trained donor's text")
+    word_frequencies: str = _p("wordfreq-ko", "words by frequency, added to a trained donor's text; empty: none")
     row_init: str = _p("calibrated", "starting rows", choices=("random", "mean", "subword", "calibrated"))
     calibration_lines: int = _p(1000, "training lines whose contexts 'calibrated' rows are fitted to", 10)
     sentencepiece_base: str = _p("mistral-v1", "a SentencePiece base merged beside the model's; empty skips")

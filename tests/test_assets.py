@@ -123,12 +123,15 @@ def test_pairs_come_from_json_and_from_catalogues(tmp_path):
         "homeassistant-1-py3-none-any.whl",
         {
             "c/translations/en.json": '{"a": {"b": "Turn on", "c": "[%key:x]"}, "d": "only English"}',
+            "c/translations/ja.json": '{"a": {"b": "オンにする"}, "d": "x"}',
             "c/translations/ko.json": '{"a": {"b": "켜기", "c": "[%key:x] 열쇠"}}',
         },
     )
     other = wheel(tmp_path, "django-1-py3-none-any.whl", {"x/locale/ko/LC_MESSAGES/django.mo": stream.getvalue()})
     builders.aligned_pairs([home, other], tmp_path / "pairs.tsv")
     assert (tmp_path / "pairs.tsv").read_text(encoding="utf-8") == "Turn on\t켜기\nSave file\t파일 저장\n"
+    builders.aligned_pairs([home], tmp_path / "ja.tsv", "ja")
+    assert (tmp_path / "ja.tsv").read_text(encoding="utf-8") == "Turn on\tオンにする\n"
 
 
 def test_word_frequencies_are_unpacked_from_their_centibels(tmp_path):
@@ -144,7 +147,7 @@ def test_word_frequencies_are_unpacked_from_their_centibels(tmp_path):
     assert float(rows[0][1]) == pytest.approx(10**-0.01, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
+@pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece", "tiny-qwen"])
 def test_tiny_models_are_real_models_made_the_same_each_time(name, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -153,5 +156,5 @@ def test_tiny_models_are_real_models_made_the_same_each_time(name, tmp_path):
     assert paths.sha256(tmp_path / "a/model.safetensors") == paths.sha256(tmp_path / "b/model.safetensors")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "a")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")
-    assert model.config.vocab_size == len(tokenizer)
+    assert model.config.vocab_size == len(tokenizer) + (24 if name == "tiny-qwen" else 0)  # Qwen's table has padding rows
     assert tokenizer.decode(tokenizer("한글 too", add_special_tokens=False).input_ids) == "한글 too"

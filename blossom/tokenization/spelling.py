@@ -98,16 +98,25 @@ def statistics(tokenizer, lines):
     }
 
 
-def cost(korean, english, context):
-    """What the same content costs in Korean and in English.
+def unit(lines, longest=15):
+    """What the text is counted by: "word", or "character" where words are not parted by spaces (Japanese, Chinese, Thai).
+
+    lines    list of str;  longest  characters a word may have on average
+    """
+    characters, words = sum(map(len, lines)), sum(len(line.split()) for line in lines)
+    return "word" if characters <= longest * words else "character"
+
+
+def cost(korean, english, context, language="Korean"):
+    """What the same content costs in Korean (or another `language`, by name) and in English.
 
     korean, english  `statistics` of two texts that are translations of each other
     context          tokens that fit in a prompt
     return           dict; "premium" is Korean tokens over English tokens (Petrov et al. 2023, arXiv:2305.15425)
     """
     return {
-        "tokens for 1,000 Korean characters": korean["tokens_per_1000_chars"],
-        "Korean characters in the context": context * 1000 / korean["tokens_per_1000_chars"],
+        f"tokens for 1,000 {language} characters": korean["tokens_per_1000_chars"],
+        f"{language} characters in the context": context * 1000 / korean["tokens_per_1000_chars"],
         "English characters in the context": context * 1000 / english["tokens_per_1000_chars"],
         "premium": korean["tokens"] / english["tokens"],
     }
