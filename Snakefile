@@ -95,7 +95,8 @@ def asked(name):
     def resource(w):
         if name == "mem_mb" and LEDGER.assumptions(w.scale) is None:
             return PLAN.memory(run_name(w))
-        return LEDGER.resource(name, PLAN.effective(run_name(w)), w.stage)
+        run = run_name(w)
+        return LEDGER.resource(name, PLAN.effective(run), w.stage, linked=PLAN.twin(run) is not None)
 
     return resource
 

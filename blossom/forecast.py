@@ -58,6 +58,9 @@ class Forecast:
         }
 
 
+LINKED = Forecast(None, 0.0, 1 * GB, 0.0, 0, 0.2)  # nothing is computed: another run's files are linked
+
+
 def assumptions(scale, **overrides):
     """params.Forecast of a scale, or None when its file names no card: then nothing is forecast."""
     found = params.build(params.Forecast, params.read(params.scale_file(scale)) | overrides)
@@ -242,7 +245,7 @@ def table(runs, assumed):
     """
     lines = [f"{'recipe':22} {'stage':26} {'hours':>8} {'each card':>11} {'memory':>8} {'disk':>8}"]
     for (recipe, stage), f in runs.items():
-        hours = "" if f.hours is None else f"{f.hours:,.1f}"
+        hours = ("linked" if f is LINKED else "") if f.hours is None else f"{f.hours:,.1f}"
         card = f"{f.cards} x {f.card / GB:.0f} GB" if f.cards else ""
         lines.append(f"{recipe:22} {stage:26} {hours:>8} {card:>11} {f.memory / GB:>5.0f} GB {f.disk / GB:>5.0f} GB")
     hours, disk = sum(f.hours or 0 for f in runs.values()), sum(f.disk for f in runs.values())
@@ -252,7 +255,7 @@ def table(runs, assumed):
         "",
         f"Estimates; nothing is measured. Assumed: {assumed.devices} x {assumed.device_name}, {assumed.device_memory:g} GB,",
         f"{assumed.device_tflops:g} TFLOP/s each at utilisation {assumed.utilisation:g} (in the scale's file).",
-        f"{'; '.join(dict.fromkeys(f.sizes for f in runs.values()))}.",
+        f"{'; '.join(dict.fromkeys(f.sizes for f in runs.values() if f.sizes))}.",
         f"Beside these: {text:.1f} GB of text, {DOWNLOADED * text:.0f} GB on disk once fetched, and the base model's files.",
         "Scoring and answering are not estimated in hours; a cluster is asked for limit_hours.",
     ]
@@ -274,17 +277,17 @@ class Ledger:
     def assumptions(self, scale):
         return self.scales.setdefault(scale, (assumptions(scale, **self.overrides), {}))[0]
 
-    def resource(self, name, p, stage):
+    def resource(self, name, p, stage, linked=False):
         """One of `Forecast.resources` for a run; of SMALL where the scale's file names no card.
 
-        p  the run's parameters; its forecast is kept for `tables`
+        p  the run's parameters; its forecast is kept for `tables`;  linked  is it another run's result under a second name?
         """
         assumed = self.assumptions(p.scale)
         if assumed is None:
             return SMALL[name]
         runs = self.scales[p.scale][1]
         if (p.recipe, stage) not in runs:
-            runs[p.recipe, stage] = forecast(stage, p, assumed)
+            runs[p.recipe, stage] = LINKED if linked else forecast(stage, p, assumed)
         return runs[p.recipe, stage].resources()[name]
 
     def tables(self):

@@ -6,6 +6,7 @@ r"""Stage 04's training on several devices, from the notebook's own parameter fi
 Afterwards notebook 04, with the same parameters, finds the finished training, keeps its model, and shows it.
 """
 
+import os
 import sys
 
 import torch
@@ -23,6 +24,9 @@ def main(words=None):
     with state.main_process_first():  # downloads once; the others read what it left
         parent = params.model_folder(p, STAGE) or p.base_model
         rows, held = data(p, tokenization.load(parent))
+        shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
+        longest = max(len(row["input_ids"]) for row in rows)
+        training.estimate(p, parent, p.sft_batch_size, longest, timed=False, shards=shards).check()
         model, _ = models.load(parent)
     model = models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, STAGE)
