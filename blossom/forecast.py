@@ -103,12 +103,12 @@ def forecast(stage, p, assumed):
     stage    a key of params.STAGES;  p  its parameters (params.effective);  assumed  what `assumptions` gave
     Raises ValueError when the base's sizes cannot be known here.
     """
-    expanded, sizes = _expanded(p, stage), config(p.base_model)
+    if stage in ("01_tokenization_analysis", "07_report"):  # no model
+        return Forecast(None, 0.0, HOST_RESERVE, 0.1 * GB, 0, assumed.limit_hours)
+    expanded, sizes = _expanded(p), config(p.base_model)
     rows = assumed.new_rows if expanded else 0
     numbers = parameters(sizes, rows)
     stored = 2 * numbers["all"]  # bytes, in half precision
-    if stage in ("01_tokenization_analysis", "07_report"):
-        return Forecast(None, 0.0, HOST_RESERVE, 0.1 * GB, 0, assumed.limit_hours, sizes.origin)
     if stage not in ("03_bilingual_pretraining", "04_korean_lima_sft"):
         written = stored if stage == "02_vocab_merge" else 1 * GB
         return Forecast(None, stored + CARD_RESERVE, stored + HOST_RESERVE, written, 1, assumed.limit_hours, sizes.origin)
@@ -232,10 +232,9 @@ def example_tokens(p, assumed, expanded):
     return p.epochs * total
 
 
-def _expanded(p, stage):
-    """Has the recipe's line added a vocabulary by this stage?"""
-    line = () if stage == "07_report" else params.lineage(p.recipe)
-    return any("02_vocab_merge" in recipe.stages for recipe in line)
+def _expanded(p):
+    """Has the recipe's line a vocabulary added to the base's?"""
+    return any("02_vocab_merge" in recipe.stages for recipe in params.lineage(p.recipe))
 
 
 def table(runs, assumed):
