@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from blossom import params, paths
+from blossom import figures, params, paths
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ def load(p):
     Raises RuntimeError when a stage cannot be made, ValueError when a folder was edited after its run.
     """
     wanted = [(recipe, stage) for recipe in p.recipes for stage in params.recipe(recipe).stages]
-    return {(r, s): read(paths.require_stage(p.outputs, p.scale, r, s)) for r, s in wanted}
+    runs = {(r, s): read(paths.require_stage(p.outputs, p.scale, r, s)) for r, s in wanted}
+    figures.speak_of(next((run.params["language"] for run in runs.values() if "language" in run.params), "Korean"))
+    return runs
 
 
 def find(runs, stage, recipe=None):
