@@ -48,12 +48,12 @@ def ended(process):
 
 
 @row(RUNS, "a model that does not fit in memory", MemoryError,
-     "Training takes about … GB of memory (free: 0.5 GB). Lower batch_size or block_size, take `trainable: lora+new-rows`, "
-     "or set activation_checkpointing: true.", "As it says: nothing was loaded yet.")
+     "Training takes about … GB of memory (free: 0.5 GB). To make it fit: lower batch_size, block_size, lora_rank, take "
+     "`trainable: lora+new-rows`", "As it says: nothing was loaded yet.")
 def no_memory(smoke, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("blossom.training.estimate"), "_free", lambda: 0.5e9)
-    p = smoke("03_bilingual_pretraining", trainable="lora+embeddings")
-    training.estimate(p, "tiny-byte-level", 1000, 64).check()
+    monkeypatch.setattr(importlib.import_module("blossom.training.estimate"), "free_bytes", lambda: 0.5e9)
+    p = smoke("03_bilingual_pretraining", "base-ko", trainable="lora+embeddings")
+    training.estimate(p, "tiny-byte-level", 2, 64).check()
 
 
 @row(RUNS, "a full disk while a result is written", OSError,
