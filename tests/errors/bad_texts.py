@@ -90,7 +90,7 @@ def no_column(tmp_path):
 HUB = "downloads and the hub"
 
 
-@row(HUB, "a name that is no asset, path or hub id", ValueError, "'smollm' is no asset (aligned-en-ko, …",
+@row(HUB, "a name that is no asset, path or hub id", ValueError, "'smollm' is no asset (aligned-en-ja, …",
      "Take a name of the list, a path, or owner/name.")
 def no_asset():
     assets.fetch("smollm")
