@@ -182,7 +182,8 @@ REPORT = "report (07)"
 
 
 @row(REPORT, "a run's metrics edited by hand", ValueError,
-     "metrics.json was changed after its run (its sha256 is not the manifest's): put it back, or delete …manifest.json and run the stage again",
+     "metrics.json was changed after its run (its sha256 is not the manifest's): put it back, "
+     "or delete …manifest.json and run the stage again",
      "Delete the manifest, and run.")
 def edited_metrics(tmp_path, smoke, monkeypatch):
     p = smoke("07_report", "report", recipes=["only"])
