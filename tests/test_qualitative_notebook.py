@@ -38,8 +38,10 @@ def done(tmp_path_factory):
     for name, seed in (("good", p.seed), ("other", 9)):
         own = people.make_batch(answers, raters=p.raters, repeats=p.rater_repeats, seed=seed)
         paths.write_json(sent / f"{name}.json", exported(own, "가람", for_model(batch, "base")))
+    paths.write_text(folder / "figures" / "figure4_people.png", "of an earlier run")
     server = Server(lambda body, n: "A is significantly better")
     own = CHANGED | {"recipe": "base", "outputs": str(outputs), "rating_files": [str(sent)], "judge_url": server.url}
+    own["judge_examples"] = 3
     layers = ["-f", "params/scales/smoke.yaml", "-y", json.dumps(own, ensure_ascii=False)]
     command = ["papermill", "notebooks/06_qualitative_eval.ipynb", str(outputs / "out.ipynb"), "--cwd", ".", *layers]
     ran = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
@@ -53,6 +55,7 @@ def test_a_rater_and_a_judge_reach_the_figures_and_the_metrics(done):
     metrics = paths.read_json(folder / "metrics.json")
     assert metrics["figures"] == ["figure2", "figure3", "figure5_people", "figure5_judge"]
     assert all((folder / "figures" / f"{name}.png").stat().st_size > 5000 for name in metrics["figures"])
+    assert not (folder / "figures" / "figure4_people.png").exists()
     assert metrics["people"]["files"] == {"taken": 1, "refused": 1} and "of another batch" in book
     people_said = [row for row in metrics["preference"] if row["source"] == "people"]
     assert [(row["language"], row["win"]) for row in people_said] == [("ko", 1.0), ("en", 1.0)]
@@ -62,6 +65,9 @@ def test_a_rater_and_a_judge_reach_the_figures_and_the_metrics(done):
 def test_a_judge_that_always_says_a_decides_nothing(done):
     judge = paths.read_json(done[0] / "metrics.json")["judge"]
     assert judge["model"] == "m" and (judge["win"], judge["tie"], judge["loss"], judge["flips"]) == (0, 0, 0, 6)
+    assert judge["examples"] == 3 and "asked of m after 3 judged pairs" in done[1]
+    by_place = {row["source"]: row["first"] for row in paths.read_json(done[0] / "metrics.json")["position"]}
+    assert by_place["m"] == 1.0
     assert judge["obeyed"] == 0 and judge["probes"] == 2 and judge["sent"] <= 17
     assert "requests of at most 400 are to be sent, free of charge" in done[1]
 

@@ -58,7 +58,7 @@ def panels(verdicts, model, measured, seed=0):
                 continue
             shares = summary(chosen, seed=seed)
             labels = [_label(row, right, with_language=number == 4) for row in shares.itertuples()]
-            title = f"{topic}, verdicts of {who}\n{textwrap.fill(finding(shares, model), WIDTH)}"
+            title = f"{topic}, verdicts of {who}\n{textwrap.fill(finding(shares, model), WIDTH, break_on_hyphens=False)}"
             name = f"figure{number}" + ("" if number in (2, 3) else "_people" if people else "_judge")
             found.append(Panel(number, name, who, title, shares, labels))
     return sorted(found, key=lambda panel: panel.figure)
