@@ -67,6 +67,7 @@ def estimate(p, start, batch, length, longest=0, labelled=1.0, timed=True, shard
     backward pass; or, at the end, the stored model twice.
     """
     options.check(p)
+    options.check_anchor(p)
     config, share, stored = _shape(p, start)
     width = torch.finfo(models.dtype(p.precision)).bits // 8
     frozen = width * (share["all"] - share["trained"])

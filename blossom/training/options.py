@@ -19,6 +19,16 @@ def check(settings):
             raise ValueError(f"{parameter} needs {package}: `pip install {package}` (or `.[cuda]`), or set {instead}")
 
 
+def check_anchor(p):
+    """Raise ValueError when a stage's parameters ask for an English anchor beside base rows that move."""
+    anchor = getattr(p, "english_anchor", 0)  # stage 04 has none
+    if anchor and p.trainable != "lora+new-rows":
+        raise ValueError(
+            f"english_anchor: expected 0 with trainable: {p.trainable}, found {anchor}; it asks the base what to "
+            "expect, so the base's own rows must stay as they are (lora+new-rows)"
+        )
+
+
 def use_liger(model):
     """Put Liger's kernels into a model's layers, in place; the loss stays ours, which makes logits for labels alone."""
     from transformers.integrations.liger import apply_liger_kernel

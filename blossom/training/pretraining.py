@@ -3,6 +3,7 @@
 import torch
 
 from blossom import assets, models, packing, params, tokenization, vocab
+from blossom.training import options
 
 STAGE = "03_bilingual_pretraining"
 
@@ -32,11 +33,7 @@ def mixture(p, text, tokenizer):
     Raises ValueError: source_weights that name no source, or only some of a language's; an anchor that cannot hold.
     Source: §3.2 and table 3 of the paper, 7:3.
     """
-    if p.english_anchor and p.trainable != "lora+new-rows":
-        raise ValueError(
-            f"english_anchor: expected 0 with trainable: {p.trainable}, found {p.english_anchor}; it asks the base what to "
-            "expect, so the base's own rows must stay as they are (lora+new-rows)"
-        )
+    options.check_anchor(p)
     unknown = set(p.source_weights) - {source for sources in text.sources.values() for source in sources}
     if unknown:
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")

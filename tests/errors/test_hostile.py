@@ -64,7 +64,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     model, tokenizer = models.load(folder)
     assert type(model).__module__.startswith("transformers.models.llama")
     assert generation.answer(model, tokenizer, ["Hi"], "newline", new_tokens=2)
-    training.estimate(smoke("03_bilingual_pretraining", trainable="lora+embeddings"), folder, 100, 16)
+    training.estimate(smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="lora+embeddings"), folder, 2, 16)
     vocab.read_base(folder)
 
 
@@ -85,7 +85,7 @@ def test_an_architecture_of_its_own_is_refused_wherever_models_are_read(hostile,
 
 def test_an_estimate_refuses_it_too(hostile, smoke):
     with pytest.raises(ValueError, match="code that comes with a model is never run"):
-        training.estimate(smoke("03_bilingual_pretraining"), hostile("mine"), 100, 16)
+        training.estimate(smoke("03_bilingual_pretraining"), hostile("mine"), 2, 16)
 
 
 class Opens:
