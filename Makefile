@@ -58,6 +58,10 @@ reference: setup  ## keep metrics and figures of a finished `make ablation` in o
 check-reference: setup  ## compare the last `make ablation` with the one in outputs/reference
 	$(BIN)python -m blossom.report check --scale $(SCALE)
 
+.PHONY: book
+book: setup  ## publish the notebooks of a finished run as one HTML book: outputs/laptop/book/index.html
+	$(BIN)python -m blossom.book outputs/$(SCALE)
+
 .PHONY: test
 test: setup  ## run all tests and the style checks
 	$(BIN)ruff check .

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.ticker import StrMethodFormatter
 
 WIDE, SQUARE, TALL = (8.0, 3.6), (5.2, 4.6), (8.0, 5.6)  # inches
 
@@ -21,9 +22,13 @@ COLOURS = {
     "ours": "#009E73",
     "trained": "#CC3311",  # the papers' red: what learns
     "frozen": "#33659A",  # the papers' blue: what does not
+    "merged": "#9FD8C4",  # ours before it is trained: its colour, paler
+    "bytes": "#CC3311",  # tokens that hold only a part of a character
+    "whole": "#33659A",  # tokens that hold characters
     "paper": "#CC79A7",
     "ink": "#222222",
 }
+HELD = ["#CC3311", "#C6DBEF", "#6BAED6", "#2171B5"]  # part of a character, one, two, more: the longer, the darker
 CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#8C8C8C"]  # for tokenizers, models, methods
 LABELS = {
     "korean": "Korean (corpus)",
@@ -51,8 +56,8 @@ def style():
     family = korean_font()
     settings = {
         "font.family": family,
-        "font.size": 11,
-        "axes.titlesize": 12.5,
+        "font.size": 12,  # legible when the figure is shown at half its size
+        "axes.titlesize": 13,
         "axes.titlelocation": "left",
         "axes.titleweight": "bold",
         "axes.unicode_minus": False,
@@ -68,9 +73,83 @@ def style():
         yield
 
 
-def close(figure):
-    """Release a figure once it is saved and shown; notebooks that draw many would keep them all."""
-    plt.close(figure)
+def values_along(axis, which, thousands=False):
+    """Grid lines across the axis of values ("x" or "y") alone; `thousands` writes 15000 as 15,000."""
+    axis.grid(False, axis="y" if which == "x" else "x")
+    if thousands:
+        getattr(axis, f"{which}axis").set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def grouped_bars(axis, table, colours, fmt="%.2f"):
+    """Bars with their numbers above them: a group a row of `table`, a colour a column; the legend stands below.
+
+    table    DataFrame of numbers; index: what stands under a group; columns: what the legend says
+    colours  as many as columns
+    """
+    table.plot.bar(ax=axis, color=list(colours), width=0.84, rot=0)
+    for bars in axis.containers:
+        axis.bar_label(bars, fmt=fmt, fontsize=10 if table.size <= 12 else 8.5, padding=1)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(table.columns))
+    axis.set(xlabel="", ylim=(0, 1.1 * table.to_numpy().max()))
+    values_along(axis, "y")
+
+
+def direction(before, after):
+    """ "falls from 2.53 to 1.77", or "rises from ..." or "stays at ...": a title's words, true whatever was measured."""
+    a, b = f"{before:.2f}", f"{after:.2f}"
+    return f"stays at {a}" if a == b else f"{'falls' if after < before else 'rises'} from {a} to {b}"
+
+
+def score_table(axis, table, printed):
+    """Scores in percent as a heat map: `printed` rows of a paper, a line, then this run's; the title tells their averages."""
+    sns.heatmap(table, annot=True, fmt=".1f", cmap="crest", vmin=0, vmax=100, cbar=False, ax=axis)
+    axis.axhline(printed, color="white", linewidth=5)
+    reached = " · ".join(f"{model} {value:.1f}" for model, value in table["AVG"].iloc[printed:].dropna().items())
+    axis.set_title(f"Averages below the paper's 13B: {reached}", x=-0.28, fontsize=12)
+
+
+def score_steps(scored, titles, constant, stars):
+    """A small panel a task: its score from model to model, with standard errors, and what one constant answer scores.
+
+    scored    model -> task -> {"score", "stderr"}, shares of 1
+    titles    task -> what stands above its panel, in the order of the panels
+    constant  task -> score of one constant answer, a share of 1
+    stars     list of (task, step) that changed significantly; step 0 leads from the first model to the second
+    """
+    rows, models = -(-len(titles) // 5), list(scored)
+    figure, axes = plt.subplots(rows, 5, figsize=(10, 1.9 * rows + 1.3), sharex=True, sharey=True, squeeze=False)
+    for number, (axis, task) in enumerate(zip(axes.flat, titles, strict=False)):
+        values, errors = ([100 * scored[m][task][k] for m in models] for k in ("score", "stderr"))
+        axis.errorbar(models, values, errors, fmt="o-", color=COLOURS["ours"], capsize=3)
+        axis.axhline(100 * constant[task], color=COLOURS["ink"], linestyle="dashed", linewidth=1)
+        for step in [step for starred, step in stars if starred == task]:
+            axis.text(step + 0.5, 98, "*", ha="center", va="top", size=20, color=COLOURS["trained"])
+        axis.set_title(titles[task], fontsize=11)
+        axis.set(ylim=(0, 105), xlim=(-0.4, len(models) - 0.6))
+        values_along(axis, "y")
+        axis.tick_params(axis="x", labelbottom=number >= len(titles) - 5)
+        plt.setp(axis.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor", fontsize=10)
+    for axis in axes.flat[len(titles) :]:
+        axis.remove()
+    return figure
+
+
+def josa_bars(axis, tables):
+    """How often the right form of a josa is preferred, with 95 % intervals: a group a pair of forms, a colour a model.
+
+    tables  model -> DataFrame as `benchmark.josa_table` makes it (pair, items, right, low, high)
+    """
+    colours = [COLOURS["base"], *(c for c in CYCLE if c != COLOURS["base"])]
+    for n, (model, rows) in enumerate(tables.items()):
+        places = [i + (n - (len(tables) - 1) / 2) * 0.8 / len(tables) for i in range(len(rows))]
+        errors = [100 * (rows["right"] - rows["low"]), 100 * (rows["high"] - rows["right"])]
+        look = {"yerr": errors, "capsize": 3, "color": colours[n % len(colours)], "label": model}
+        axis.bar(places, 100 * rows["right"], 0.74 / len(tables), **look)
+    axis.axhline(50, color=COLOURS["ink"], linestyle="dashed")
+    axis.set_xticks(range(len(rows)), [f"{r['pair']}\n({r['items']} pairs)" for _, r in rows.iterrows()])
+    axis.set(ylabel="right form preferred (%)\nwith 95 % interval", ylim=(0, 102), yticks=range(0, 101, 25))
+    values_along(axis, "y")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
 
 
 def spelling(rows, title):
@@ -79,13 +158,13 @@ def spelling(rows, title):
     rows  name -> readable pieces ("▁먹", "<0xED>"), as `tokenization.spell` gives them
     """
     longest = max(map(len, rows.values()))
-    figure, axis = plt.subplots(figsize=(max(8.0, 0.5 * longest + 2.6), 0.62 * len(rows) + 0.9))
+    figure, axis = plt.subplots(figsize=(max(8.0, 0.42 * longest + 2.4), 0.56 * len(rows) + 0.9))
     for y, (_, pieces) in enumerate(rows.items()):
         for x, piece in enumerate(pieces):
-            colour = COLOURS["trained"] if "<0x" in piece else COLOURS["frozen"]
+            colour = COLOURS["bytes"] if "<0x" in piece else COLOURS["whole"]
             axis.add_patch(plt.Rectangle((x + 0.04, y - 0.36), 0.92, 0.72, facecolor=colour, alpha=0.16, edgecolor=colour))
             shown = piece.replace("<0x", "").replace(">", "").replace("▁", "_")  # the shipped font has no ▁
-            size = 11 if len(shown) <= 3 else 8.5 if len(shown) <= 5 else 6.5
+            size = 14 if len(shown) <= 2 else 11 if len(shown) == 3 else 9 if len(shown) <= 5 else 6.5
             axis.text(x + 0.5, y, shown, ha="center", va="center", size=size, color=COLOURS["ink"])
     axis.set(xlim=(0, longest), ylim=(len(rows) - 0.4, -0.6), xticks=[], title=title)
     axis.set_yticks(range(len(rows)), [f"{name} ({len(pieces)})" for name, pieces in rows.items()])

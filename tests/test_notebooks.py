@@ -12,8 +12,9 @@ import subprocess
 import nbformat
 import pytest
 import yaml
+from test_course import COURSE, check_book, run_solutions
 
-from blossom import params, paths
+from blossom import book, params, paths
 
 RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.recipe(r).stages] + [
     ("report", "07_report")
@@ -116,6 +117,20 @@ def test_07_sets_the_papers_beside_the_run(outputs):
     for words in ("39,478", "5.977", "58.6", "why they differ", "blossom-bi-biSFT", "No judge", "claims, one by one"):
         assert words.lower() in page.lower(), words
     assert "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize("stage", COURSE)
+def test_solutions_run_after_the_last_cell(outputs, stage):
+    recipe = {s: r for r, s in RUNS}[stage]
+    assert run_solutions(outputs, recipe, stage)
+
+
+def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
+    index = book.write(outputs / "smoke")
+    outside = check_book(index.parent)
+    print(*sorted(outside), sep="\n")
+    text = index.read_text(encoding="utf-8")
+    assert all(f"{stage}-{recipe}.html" in text for recipe, stage in RUNS) and "../report.html" in text
 
 
 def test_nothing_is_run_twice(outputs):

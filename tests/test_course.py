@@ -1,0 +1,186 @@
+"""The notebooks as a course: short cells, claims, equations, exercises whose solutions run; the book's links."""
+
+import ast
+import re
+import shlex
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+import yaml
+
+from blossom import assets, book, params, paths
+
+COURSE = [stage for stage in params.STAGES if stage != "07_report"]  # the report has no figures of its own making
+LONGEST = 15  # lines a cell
+EQUATIONS = {"02_vocab_merge": r"\quad (1)", "03_bilingual_pretraining": r"\quad (2)", "04_korean_lima_sft": "L_{SFT}"}
+
+
+def notebook(stage):
+    return nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4)
+
+
+def prose(stage):
+    return "\n\n".join(c.source for c in notebook(stage).cells if c.cell_type == "markdown")
+
+
+def solutions(stage, language):
+    """The code blocks of a notebook's folded solutions in one language."""
+    folded = re.findall(r"<details><summary>Solution</summary>\n\n(.*?)</details>", prose(stage), re.S)
+    return [block for text in folded for block in re.findall(rf"```{language}\n(.*?)```", text, re.S)]
+
+
+@pytest.mark.parametrize("stage", params.STAGES)
+def test_no_cell_is_a_wall_of_code(stage):
+    long = [
+        (number, len(c.source.splitlines()))
+        for number, c in enumerate(notebook(stage).cells)
+        if c.cell_type == "code" and not {"parameters", "lesson"} & set(c.metadata.get("tags", []))
+        if len(c.source.splitlines()) > LONGEST
+    ]
+    assert stage == "07_report" or not long
+
+
+@pytest.mark.parametrize("stage", params.STAGES)
+def test_a_notebook_is_read_in_under_twenty_minutes(stage):
+    assert 2 < book.reading_minutes(notebook(stage)) < 20
+
+
+@pytest.mark.parametrize("stage", COURSE)
+def test_a_notebook_tells_its_story_from_claim_to_exercises(stage):
+    text = prose(stage)
+    assert re.search(r"\*\*The paper's claims?\*\*", text)
+    assert "**Expect**" in text and re.search(r"\*\*(What it means|Read it so)\*\*", text)
+    assert text.index("## At 13B") < text.index("## Exercises")
+    exercises = re.findall(r"^\*\*\d\.\*\*", text, re.M)
+    assert 2 <= len(exercises) <= 4 and text.count("<details><summary>Solution</summary>") == len(exercises)
+    assert text.count("<details>") == text.count("</details>")
+    assert EQUATIONS.get(stage, "") in text
+
+
+@pytest.mark.parametrize("stage", COURSE)
+def test_commands_of_solutions_name_files_and_parameters_that_exist(stage):
+    found = [line for block in solutions(stage, "sh") for line in block.strip().splitlines()]
+    assert found
+    for line in found:
+        words = shlex.split(line)
+        assert words[0] == "papermill" and (paths.ROOT / words[1]).exists() and words[2].endswith(".ipynb"), line
+        values, layers = {}, []
+        for flag, *rest in (words[i : i + 3] for i in range(3, len(words))):
+            if flag == "-p":
+                values[rest[0]] = yaml.safe_load(rest[1])
+            elif flag == "-y":
+                values |= yaml.safe_load(rest[0])
+            elif flag == "-f":
+                layers.append(params.read(paths.ROOT / rest[0]))
+        ran = words[1].split("/")[1].removesuffix(".ipynb")
+        recipe = next((layer["recipe"] for layer in layers if "recipe" in layer), params.STAGES[ran]().recipe)
+        assert params.effective(ran, "laptop", recipe, **values) != params.STAGES[ran](), f"{line}: changes nothing"
+
+
+@pytest.mark.parametrize("stage", params.STAGES)
+def test_links_of_a_notebook_lead_to_files_beside_it(stage):
+    links = re.findall(r"\]\(([^)]+)\)", prose(stage))
+    assert stage == "07_report" or links
+    for link in links:
+        assert link.startswith("https://") or (paths.ROOT / "notebooks" / link).exists(), link
+
+
+def imports(stage):
+    """What a notebook imports, as source."""
+    trees = (ast.parse(c.source) for c in notebook(stage).cells if c.cell_type == "code")
+    return "\n".join(ast.unparse(n) for t in trees for n in t.body if isinstance(n, ast.Import | ast.ImportFrom))
+
+
+def run_solutions(outputs, recipe, stage):
+    """Run a notebook's solutions as cells after its last one: with its imports, its parameters, its finished run."""
+    p = params.effective(stage, "smoke", recipe, outputs=str(outputs))
+    names = {"p": p, "run": SimpleNamespace(folder=paths.stage_folder(p.outputs, p.scale, p.recipe, stage))}
+    exec(imports(stage), names)
+    blocks = solutions(stage, "python")
+    for n, block in enumerate(blocks, 1):
+        exec(compile(block, f"{stage}: Python block {n} of the solutions", "exec"), names)
+    return len(blocks)
+
+
+class Links(HTMLParser):
+    """Every address a page asks for, every place in it that can be jumped to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.asked, self.places = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.asked += [found[name] for name in ("href", "src") if found.get(name)]
+        self.places |= {found[name] for name in ("id", "name") if found.get(name)}
+
+
+def check_book(folder):
+    """Follow every link of a book; returns the addresses outside it."""
+    pages = {file.name: Links(file.read_text(encoding="utf-8")) for file in folder.glob("*.html")}
+    outside = set()
+    for name, page in pages.items():
+        for address in page.asked:
+            if address.startswith(("http://", "https://")):
+                outside.add(address)
+            elif not address.startswith("data:"):
+                file, _, place = address.partition("#")
+                file = unquote(file)
+                assert (folder / file).exists() if file else True, f"{name}: {address} is not there"
+                if place and (not file or file in pages):
+                    assert {place, unquote(place)} & pages[file or name].places, f"{name}: no place {place!r}"
+    return outside
+
+
+def made(folder, stage, recipe, source):
+    """An executed notebook of one markdown cell, where a run would leave it."""
+    path = folder / recipe / stage / "notebook.ipynb"
+    path.parent.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source)]), path)
+
+
+def test_a_book_leads_from_notebook_to_notebook(tmp_path):
+    made(tmp_path, "01_tokenization_analysis", "base", "# 01 · One\n**Question** What?\n\n[next](02_vocab_merge.ipynb)")
+    made(
+        tmp_path,
+        "02_vocab_merge",
+        "blossom-bi",
+        "# 02 · Two <b>\n**Question** Why?\n\n[next](03_bilingual_pretraining.ipynb)",
+    )
+    index = book.write(tmp_path)
+    assert all(address.startswith("https://cdn.jsdelivr.net") for address in check_book(index.parent))
+    first = (index.parent / "01_tokenization_analysis-base.html").read_text(encoding="utf-8")
+    assert '<a href="02_vocab_merge-blossom-bi.html">02 · Two &lt;b&gt; →</a>' in first
+    assert "What?" in index.read_text(encoding="utf-8") and "../report.html" not in index.read_text(encoding="utf-8")
+    second = (index.parent / "02_vocab_merge-blossom-bi.html").read_text(encoding="utf-8")
+    assert "03_bilingual" not in second, "a stage that has not run is not linked"
+
+
+def test_the_citation_names_the_software_and_both_papers():
+    """The fields that the Citation File Format 1.2.0 requires, in the software and in each reference."""
+    cited = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(cited) and cited["cff-version"] == "1.2.0"
+    assert cited["authors"] == [{"name": "The Blossom contributors"}]
+    assert [r["year"] for r in cited["references"]] == [2024, 2023]
+    for reference in cited["references"]:
+        assert {"type", "title", "authors"} <= set(reference)
+        assert all({"family-names", "given-names"} == set(author) for author in reference["authors"])
+
+
+def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():
+    text = (paths.ROOT / "data/README.md").read_text(encoding="utf-8")
+    folders = [f.name for f in (paths.ROOT / "data").iterdir() if f.is_dir()]
+    assert folders and all(f"`{folder}/" in text for folder in folders)
+    lines = text.splitlines()
+    missing = {name: asset.licence for name, asset in assets.REGISTRY.items() if asset.licence != assets.AUTHORED}
+    missing = {n: kind for n, kind in missing.items() if not any(f"`{n}`" in line and kind in line for line in lines)}
+    assert missing == {}, "data/README.md: a row for each, with the licence that blossom/assets gives"
+
+
+def test_a_book_of_nothing_says_what_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no executed notebook .* `make run` makes them"):
+        book.write(tmp_path)
