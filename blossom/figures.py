@@ -101,7 +101,7 @@ def direction(before, after):
 
 
 def score_table(axis, table, printed):
-    """Scores in percent as a heat map: `printed` rows of a paper, a line, then this run's; the title tells their averages."""
+    """Scores in percent as a heat map: `printed` rows of a paper, then this run's; the title has their averages."""
     sns.heatmap(table, annot=True, fmt=".1f", cmap="crest", vmin=0, vmax=100, cbar=False, ax=axis)
     axis.axhline(printed, color="white", linewidth=5)
     reached = " · ".join(f"{model} {value:.1f}" for model, value in table["AVG"].iloc[printed:].dropna().items())
