@@ -135,7 +135,10 @@ def check_run(folder):
     """The manifest of a finished run, if all it says it made is still as it was; ValueError names what was changed."""
     folder = Path(folder)
     manifest = read_json(folder / "manifest.json")
-    for name, digest in manifest["outputs"].items():
+    made = manifest.get("outputs") if isinstance(manifest, dict) else None
+    if not isinstance(made, dict):
+        raise ValueError(f"{folder / 'manifest.json'}: lists no outputs: delete it and run the stage again")
+    for name, digest in made.items():
         found = folder / name
         if not found.exists() or sha256(found) != digest:
             what = "was changed after its run (its sha256 is not the manifest's)" if found.exists() else "is gone"

@@ -582,7 +582,7 @@ def merged_stage(smoke):
     models.save(model, made.tokenizer, folder / "model")
     lines = [["문을 열다"] * 3, ["Open the door."] * 3]
     vocab.certificate.save(vocab.certify(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
-    paths.write_json(folder / "manifest.json", {})
+    paths.write_json(folder / "manifest.json", {"outputs": {}})
     return folder
 
 

@@ -116,7 +116,6 @@ def _adapted(p, model):
 def _step(p, config, batch, length, labelled):
     """Seconds of one step: medians of steps with one layer and with some, and as many more as the model has."""
     anchored = getattr(p, "english_anchor", 0.0) * (1 - getattr(p, "korean_share", 0.0))  # of the sequences
-    anchored *= p.trainable == "lora+new-rows"  # anything else `pretraining.mixture` refuses
     sizes = sorted({1, min(LAYERS, config.num_hidden_layers)})
     with torch.random.fork_rng():
         torch.manual_seed(0)

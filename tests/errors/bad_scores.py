@@ -196,6 +196,13 @@ def edited_metrics(tmp_path, smoke, monkeypatch):
     report.load(p)
 
 
+@row(REPORT, "a manifest that is none", ValueError,
+     "manifest.json: lists no outputs: delete it and run the stage again", "As it says.")
+def no_manifest(tmp_path):
+    (tmp_path / "manifest.json").write_text("[]")
+    paths.check_run(tmp_path)
+
+
 @row(REPORT, "a number that is not finite among the metrics", ValueError,
      "Out of range float values are not JSON compliant", "Look at the step that made it: nothing was written.")
 def not_finite(smoke):
