@@ -214,7 +214,8 @@ def _preference_row(add, judged):
     verdict = judged.metrics["judge"]
     ours = "No judge was configured: no verdicts"
     if verdict:
-        ours = f"{verdict['win']} won, {verdict['tie']} tied, {verdict['loss']} lost of {verdict['n']} ({verdict['model']})"
+        ours = f"{verdict['win']} won, {verdict['tie']} tied, {verdict['loss']} lost, {verdict['flips']} undecided (the two "
+        ours += f"orders disagree) of {verdict['n']}; judge {verdict['model']}"
     add(
         f"preference, {judged.recipe} against {judged.params['compare_with']}",
         "people and GPT-4, 300 prompts, six models (figures 2 and 3)",
