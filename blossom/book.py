@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 from jinja2 import DictLoader
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
 from blossom import params, paths
@@ -116,6 +117,7 @@ def write(folder):
     folder = Path(folder).resolve()
     found = chapters(folder)
     exporter = HTMLExporter(extra_loaders=[DictLoader({"page.html.j2": PAGE})], template_file="page.html.j2")
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # a log in one block, not a block a line
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     notebooks = {file: read(file) for files in found.values() for file in files}
     main = [(page_name(files[0]), heading(notebooks[files[0]])[0]) for files in found.values()]
