@@ -50,8 +50,8 @@ def test_the_fast_tokenizer_says_what_sentencepiece_says(pair, texts):
 def test_text_comes_back_from_its_tokens(name, text, tokenizers):
     tokenizer = tokenizers[name]
     (ids,) = tokenization.encode(tokenizer, [text])
-    clean = tokenizer.backend_tokenizer.normalizer  # SentencePiece: spaces joined, one before the first word
-    expected = clean.normalize_str(text).replace("▁", " ").removeprefix(" ") if clean else text
+    spaced = name == "tiny-sentencepiece"  # as transformers reads it: one space in front counts as the first word's own
+    expected = text.replace("▁", " ").removeprefix(" ") if spaced else text
     assert tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False) == expected
     assert tokenization.count_tokens(tokenizer, [text]) == len(ids)
 
