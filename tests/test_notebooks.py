@@ -68,6 +68,14 @@ def test_a_stage_draws_figures(outputs, recipe, stage):
     assert figures and all(f.stat().st_size > 5000 for f in figures)
 
 
+@pytest.mark.parametrize(("recipe", "stage"), RUNS)
+def test_a_stage_shows_the_figures_that_it_keeps(outputs, recipe, stage):
+    folder = outputs / "smoke" / recipe / stage
+    shown = [o for c in nbformat.read(folder / "notebook.ipynb", 4).cells for o in c.get("outputs", ())]
+    shown = [o for o in shown if "image/png" in o.get("data", {})]
+    assert len(shown) >= len(list((folder / "figures").glob("*.png")))
+
+
 def test_01_counts_how_korean_is_spelled(metrics):
     for name, row in metrics("base", "01_tokenization_analysis")["tokenizers"].items():
         assert row["korean"]["fertility"] > row["english"]["fertility"] > 0, name
