@@ -44,14 +44,16 @@ class Learner(nn.Module):
         input_ids, labels, segments  (B, T); labels[t] is predicted from the tokens before t; IGNORED is not predicted
         anchored  (B,) bool or None: sequences in which the base's own expectation is the target, not the token
         """
-        hidden = self.hidden(input_ids, segments)[:, :-1]
+        x, linked = self.table.embed_linked(input_ids)
+        hidden = self.hidden(x, segments)[:, :-1]
         targets = labels[:, 1:]
         learnt = targets != IGNORED
         soft = None
         if anchored is not None and anchored.any():
             states = self.base_states(input_ids[anchored], None if segments is None else segments[anchored])[:, :-1]
             soft = (learnt & anchored[:, None])[learnt], states[learnt[anchored]].to(self.dtype)
-        return self.head.loss(hidden[learnt].to(self.dtype), targets[learnt], soft) / items  # logits where there are labels
+        linked = linked if self.head is self.table else None
+        return self.head.loss(hidden[learnt].to(self.dtype), targets[learnt], soft, items, linked)  # logits where labels are
 
     @torch.no_grad()
     def base_states(self, input_ids, segments):
@@ -60,15 +62,15 @@ class Learner(nn.Module):
             quick = self._causal[0].get_decoder().forward
             quick.bare = True
             try:
-                return self.hidden(input_ids, segments)
+                return self.hidden(self.table.embed(input_ids), segments)
             finally:
                 quick.bare = False
         with self.model.disable_adapter():
-            return self.hidden(input_ids, segments)
+            return self.hidden(self.table.embed(input_ids), segments)
 
-    def hidden(self, input_ids, segments):
-        """The decoder's last hidden states (B, T, D)."""
-        inner, x = self._causal[0].get_decoder(), self.table.embed(input_ids)
+    def hidden(self, x, segments):
+        """The decoder's last hidden states (B, T, D) of embedded tokens x (B, T, D)."""
+        inner = self._causal[0].get_decoder()
         if self.quick:
             return inner(inputs_embeds=x, segments=segments).last_hidden_state
         more = {}

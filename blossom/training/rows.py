@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from blossom.training import kernels
+from blossom.training.memory import Memory
 
-TILE = {"cpu": (512, 8192), "cuda": (4096, 32768)}  # tokens by vocabulary; on CPU a tile of bfloat16 is 8 MB
+TILE = {"cpu": (1024, 4096), "cuda": (4096, 32768)}  # tokens by vocabulary; on CPU a tile of bfloat16 is 8 MB
 
 
 class Table:
@@ -22,8 +23,9 @@ class Table:
     Both are looked up where they are used: FSDP puts another tensor into their place for every pass.
     """
 
-    def __init__(self, module, dtype, sparse=False):
-        self.sparse, self.dtype, self.first = sparse, dtype, 0
+    def __init__(self, module, dtype):
+        self.dtype, self.first = dtype, 0
+        self.gradients, self.tiles = Memory(), Memory()  # kept apart, so that a tile never takes a whole table's block
         frozen = learnt = None  # (module or dict of parameters, name)
         if hasattr(module, "token_adapter"):  # PEFT: some rows
             adapter = module.token_adapter
@@ -52,15 +54,17 @@ class Table:
 
     def embed(self, ids):
         """ids (..) -> rows (.., D) in the working precision."""
+        return self.embed_linked(ids)[0]
+
+    def embed_linked(self, ids):
+        """(rows (.., D), the trained rows as `loss` should see them when it belongs to the same pass).
+
+        Handing on the second lets the two gradients of a tied table meet in one tensor: the head's, to which the few
+        rows that were read are added, instead of two tables' worth.
+        """
         if self.trained is None:
-            return F.embedding(ids, self.frozen)
-        if (
-            self.frozen is None
-        ):  # sparse when tied: the gradient of the rows seen, added to the head's dense one without a copy
-            return F.embedding(ids, self.trained, sparse=self.sparse).to(self.dtype)
-        new = F.embedding((ids - self.first).clamp(min=0), self.trained).to(self.dtype)
-        old = F.embedding(ids.clamp(max=self.first - 1), self.frozen)
-        return torch.where((ids >= self.first)[..., None], new, old)
+            return F.embedding(ids, self.frozen), None
+        return Embed.apply(self.trained, ids, self)
 
     def logits(self, hidden):
         """hidden (.., D) -> (.., V), for decoding and measuring."""
@@ -70,13 +74,15 @@ class Table:
             parts.append(hidden @ self.trained.to(self.dtype).t())
         return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
-    def loss(self, hidden, targets, soft=None):
-        """Sum of -ln p(target) over hidden (N, D), targets (N,); a float32 scalar.
+    def loss(self, hidden, targets, soft=None, items=1, linked=None):
+        """Sum of -ln p(target) over hidden (N, D), targets (N,), divided by `items`; a float32 scalar.
 
-        soft   (N,) bool and (n, D): tokens whose target is not one token but what the base expects there, given by the
-               base's last state; the sum has the cross-entropy between the two distributions for these
+        soft    (N,) bool and (n, D): tokens whose target is not one token but what the base expects there, given by the
+                base's last state; the sum has the cross-entropy between the two distributions for these
+        linked  what `embed_linked` gave beside the rows, if it was this table's
         """
-        return Loss.apply(hidden, targets, self.trained, self, torch.is_grad_enabled(), self._expected(soft))
+        trained = self.trained if linked is None else linked
+        return Loss.apply(hidden, targets, trained, self, torch.is_grad_enabled(), self._expected(soft), items)
 
     def _expected(self, soft):
         """(where (N,), the base's expected output row there (n, D)): the sum over its vocabulary of p times row.
@@ -91,59 +97,87 @@ class Table:
             padded = _padded(states)
             expected = torch.empty(padded.shape, dtype=torch.float32, device=states.device)
             for h, e in zip(padded.split(rows), expected.split(rows), strict=True):
-                s, gradient, _ = _exponentials(h, [(self.frozen, False)], columns)
+                s, gradient, _ = _exponentials(h, [(self.frozen, False)], columns, self)
                 e.copy_(gradient.div_(s))
         return where, expected[: len(states)]
+
+
+class Embed(torch.autograd.Function):
+    """Rows of a table by their ids. Its second output is the trained rows themselves, see `Table.embed_linked`."""
+
+    @staticmethod
+    def forward(ctx, trained, ids, table):
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(ids)
+        ctx.table, ctx.like = table, (trained.shape, trained.dtype, trained.device)
+        if table.frozen is None:
+            return F.embedding(ids, trained).to(table.dtype), trained.view_as(trained)
+        new = F.embedding((ids - table.first).clamp(min=0), trained).to(table.dtype)
+        old = F.embedding(ids.clamp(max=table.first - 1), table.frozen)
+        return torch.where((ids >= table.first)[..., None], new, old), trained.view_as(trained)
+
+    @staticmethod
+    def backward(ctx, drows, dtrained):
+        if dtrained is None:
+            dtrained = ctx.table.gradients.empty(*ctx.like).zero_()
+        if drows is not None:
+            (ids,) = ctx.saved_tensors
+            learnt = ids >= ctx.table.first
+            dtrained.index_add_(0, ids[learnt] - ctx.table.first, drows[learnt].to(dtrained.dtype))
+        return dtrained, None, None
 
 
 class Loss(torch.autograd.Function):
     """Cross-entropy by tiles: the gradient is made with the loss, so nothing of the size of the logits is kept."""
 
     @staticmethod
-    def forward(ctx, hidden, targets, trained, table, learn, expected=None):
-        dtrained = torch.zeros_like(trained) if learn and trained is not None and trained.requires_grad else None
-        weight = trained.detach().to(table.dtype) if trained is not None else None
-        parts = [
-            (part, learn) for part, learn in ((table.frozen, False), (weight, dtrained is not None)) if part is not None
-        ]
+    def forward(ctx, hidden, targets, trained, table, learn, expected, items):
+        learn = learn and trained is not None and ctx.needs_input_grad[2]
+        dtrained = table.gradients.empty(trained.shape, trained.dtype, trained.device) if learn else None
+        parts = [(part, own) for part, own in ((table.frozen, False), (trained, learn)) if part is not None]
         rows, columns = TILE[hidden.device.type]
-        chosen = _rows(parts, table.first, targets)
+        chosen = _rows(parts, table.first, targets).to(table.dtype)
         if expected is not None:
             chosen = chosen.float().index_put((expected[0],), expected[1])
             targets = targets.masked_fill(expected[0], -1)
         count, (hidden, targets, chosen) = len(hidden), (_padded(x) for x in (hidden, targets, chosen))
         dhidden, losses = torch.empty_like(hidden), hidden.new_empty(len(hidden), dtype=torch.float32)
-        for h, t, c, dh, loss in zip(*(x.split(rows) for x in (hidden, targets, chosen, dhidden, losses)), strict=True):
-            loss.copy_(_tile_row(h, t, c, dh, dtrained, parts, table.first, columns))
+        each = (x.split(rows) for x in (hidden, targets, chosen, dhidden, losses))
+        for n, (h, t, c, dh, loss) in enumerate(zip(*each, strict=True)):
+            loss.copy_(_tile_row(h, t, c, dh, dtrained, parts, table, columns, items, n == 0))
         ctx.save_for_backward(dhidden[:count], dtrained)
-        return losses[:count].sum()
+        return losses[:count].sum() / items
 
     @staticmethod
     def backward(ctx, scale):
         dhidden, dtrained = ctx.saved_tensors
-        return dhidden * scale.to(dhidden.dtype), None, None if dtrained is None else dtrained.mul_(scale), None, None, None
+        if scale.item() != 1:  # several devices; else nothing is left to be done
+            dhidden, dtrained = dhidden * scale.to(dhidden.dtype), None if dtrained is None else dtrained.mul_(scale)
+        return dhidden, None, dtrained, None, None, None, None
 
 
-def _tile_row(h, targets, chosen, dh, dtrained, parts, first, columns):
+def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, first):
     """Losses (n,) of some tokens h (n, D) whose targets have the rows `chosen` (n, D); writes their gradient into dh and
-    adds the trained rows' to dtrained.
+    the trained rows' into dtrained: over what it holds when these are the `first` tokens, else added to it.
 
     With e = exp(logits) and s = their sum: loss = ln s - h . chosen; dh = (e @ W) / s - chosen. Dividing after the
     product saves a pass over e. No maximum is subtracted, since logits within (-60, 60) cannot overflow; where they
-    lie outside, the work is done again with it.
+    lie outside, the work is done again with it. Gradients are divided by `items`.
     """
-    s, gradient, kept = _exponentials(h, parts, columns)
+    s, gradient, kept = _exponentials(h, parts, columns, table)
     shift = torch.zeros_like(s)
     if not bool(((s > 1e-26) & (s < 1e26)).all()):
-        shift = torch.stack([(h @ w.t()).amax(-1) for part, _ in parts for w in part.split(columns)]).amax(0)[:, None]
-        s, gradient, kept = _exponentials(h, parts, columns, shift)
-    dh.copy_(gradient.div_(s).sub_(chosen))
+        tiles = (w.to(h.dtype) for part, _ in parts for w in part.split(columns))
+        shift = torch.stack([(h @ w.t()).amax(-1) for w in tiles]).amax(0)[:, None]
+        s, gradient, kept = _exponentials(h, parts, columns, table, shift)
+    dh.copy_(gradient.div_(s).sub_(chosen).div_(items))
     if dtrained is not None:
-        scaled = (h / s).to(h.dtype)
+        scaled = (h / (s * items)).to(h.dtype)
         for e, d in zip(kept, dtrained.split(columns), strict=True):
-            d += e.t() @ scaled
-        learnt = targets >= first
-        dtrained.index_add_(0, targets[learnt] - first, h[learnt].to(dtrained.dtype), alpha=-1)
+            product = e.t() @ scaled
+            d.copy_(product) if first else d.add_(product)
+        learnt = targets >= table.first
+        dtrained.index_add_(0, targets[learnt] - table.first, h[learnt].to(dtrained.dtype) / -items)
     logit = (h.float() * chosen).sum(-1)
     return (s.log() + shift).squeeze(1) - logit
 
@@ -154,13 +188,14 @@ def _padded(x, multiple=64):
     return F.pad(x, (0, 0) * (x.dim() - 1) + (0, -len(x) % multiple))
 
 
-def _exponentials(h, parts, columns, shift=None):
+def _exponentials(h, parts, columns, table, shift=None):
     """Over the vocabulary, tile by tile: sum of e (n, 1), e @ W (n, D), both float32, and the e of the parts that learn."""
     ops = kernels.quickest(h.dtype, h.device)
     s, gradient, kept = h.new_zeros(len(h), 1, dtype=torch.float32), h.new_zeros(h.shape, dtype=torch.float32), []
     for part, learn in parts:
         for w in part.split(columns):
-            logits = h @ w.t()
+            w = w.to(h.dtype)  # a tile of trained rows is recast here, where it is used: the whole is never copied
+            logits = torch.mm(h, w.t(), out=table.tiles.empty((len(h), len(w)), h.dtype, h.device))
             e, total = ops.exponentials(logits if shift is None else logits.sub_(shift))
             s += total
             gradient += e @ w
