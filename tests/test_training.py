@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from blossom import models, packing, paths, training
-from blossom.training import checkpoints, decoder, health, kernels, options, passes, pretraining, rows
+from blossom.training import checkpoints, decoder, health, kernels, memory, options, passes, pretraining, rows
 from blossom.training.learner import Learner
 
 estimating = sys.modules["blossom.training.estimate"]  # `training.estimate` is its function
@@ -55,7 +55,8 @@ def gradients(model):
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("mode", MODES)
-def test_loss_and_gradients_are_the_library_s(base, mode):
+def test_loss_and_gradients_are_the_library_s(base, mode, monkeypatch):
+    monkeypatch.setattr(decoder, "BLOCK", 8)  # queries by blocks that do not divide the length
     ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
     labels, segments = ids.clone(), torch.ones_like(ids)
     labels[0, :12], segments[1, 11:], segments[0, 25:] = packing.IGNORED, 2, 0
@@ -150,13 +151,51 @@ def test_compiled_passes_are_torch_s(name):
         "swiglu": lambda ops: [ops.swiglu(torch.cat([y, -y], -1))],
         "swiglu_backward": lambda ops: [ops.swiglu_backward(y, torch.cat([y.flip(0), y], -1))],
         "heads": lambda ops: [*ops.split_heads(qkv, s), ops.join_heads(*ops.split_heads(qkv, s), s)],
-        "softmax": lambda ops: [p := ops.softmax(scores.clone(), s), ops.softmax_backward(scores.flip(0), p, s)],
+        "softmax": lambda ops: [p := ops.softmax(scores.clone(), s, 2), ops.softmax_backward(scores.flip(0), p, s, 2)],
         "exponentials": lambda ops: ops.exponentials(y.repeat(1, 8)),
     }[name]
-    qkv, scores = narrow(14, 12 * 8), wide(6, 14, 7)
+    qkv, scores = narrow(14, 12 * 8), wide(6, 4 * 2, 6)  # scores of the queries 2 to 5
     for ours, theirs in zip(given(compiled), given(passes), strict=True):
         assert ours.dtype == theirs.dtype
         assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
+
+
+@pytest.mark.parametrize("mode", ["lora+new-rows", "lora+embeddings"])
+def test_gradients_add_up_whenever_their_memory_is_used_again(mode):
+    model = adapted(mode=mode)
+    learner, batches = Learner(model, "float32"), [torch.arange(a, a + 20)[None] for a in (10, 200, 440)]
+
+    def gradient(*ids):
+        model.zero_grad()
+        for loss in [learner(i, i) for i in ids]:  # all forward passes before the first way back
+            loss.backward()
+        return gradients(model)
+
+    apart = [{name: g.clone() for name, g in gradient(i).items()} for i in batches]
+    model.zero_grad()
+    for i in batches:  # as with accumulation
+        learner(i, i).backward()
+    for together in (gradients(model), gradient(*batches)):
+        for name, g in together.items():
+            assert torch.allclose(g, sum(each[name] for each in apart), atol=1e-6 * g.abs().max()), name
+    blocks = [block.ctypes.data for block in learner.table.gradients.blocks]
+    gradient(batches[0])
+    assert learner.table.trained.grad.data_ptr() in blocks
+
+
+def test_memory_is_lent_again_when_nobody_holds_it():
+    lender = memory.Memory()
+    one = lender.empty((3, 4), torch.float32, "cpu")
+    view, place = one[1:], one.data_ptr()
+    del one
+    assert lender.empty((3, 4), torch.float32, "cpu").data_ptr() != place  # the view holds it
+    del view
+    assert {lender.empty((2, 5), torch.bfloat16, "cpu").data_ptr() for _ in range(3)} <= {
+        b.ctypes.data for b in lender.blocks
+    }
+    assert len(lender.blocks) == 2
+    lender.empty((100,), torch.float32, "cpu")
+    assert len(lender.blocks) == 1  # those that were outgrown are gone
 
 
 def test_frozen_rows_get_no_gradient_and_no_memory():
@@ -204,6 +243,7 @@ def test_the_tiled_loss_is_cross_entropy(scale, monkeypatch):
     monkeypatch.setitem(rows.TILE, "cpu", (7, 16))  # tiles that do not divide the sizes
     torch.manual_seed(0)
     table = object.__new__(rows.Table)
+    table.gradients = table.tiles = rows.Memory()
     parts = SimpleNamespace(frozen=torch.randn(30, 8), trained=torch.nn.Parameter(torch.randn(21, 8)))
     table.dtype, table.first, table._frozen, table._learnt = torch.float32, 30, (parts, "frozen"), (parts, "trained")
     hidden, targets = (torch.randn(20, 8) * scale / 8).requires_grad_(), torch.randint(0, 51, (20,))

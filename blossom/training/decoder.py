@@ -6,7 +6,8 @@ every head, float32 copies of norms. Written out, a layer is its matrix products
 
 Numbers agree with the library's to bfloat16 rounding (tests/test_training.py compares both passes in float32 exactly).
 Notation: B sequences, T tokens each, M = B*T, D hidden size, H query heads, K key heads, G = H/K, h head size,
-F feed-forward size, R rank of stacked adapters.
+F feed-forward size, R rank of stacked adapters. Queries lie as (B*K, T*G, h): the G queries of a token that read the same
+key head are neighbours, so that a run of tokens is a run of rows.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ GROUPS = {  # projections that read the same input share one matrix product
     "gate_up": ("gate_proj", "up_proj"),
     "down": ("down_proj",),
 }
+BLOCK = 128  # queries attended at a time; half the products of whole squares, and half of what is kept for backward
 LONGEST = 512  # beyond this many tokens the (T, T) scores outweigh flash attention's slow backward
 
 
@@ -51,12 +53,16 @@ class Shape:
     start: torch.Tensor  # (B, T) int32: the first key that a query may see; the last is itself
     dtype: torch.dtype  # the working precision
 
+    def blocks(self):
+        """(first query, query after the last = keys that they may see) of each block of queries."""
+        return [(first, min(first + BLOCK, self.tokens)) for first in range(0, self.tokens, BLOCK)]
+
     def mask(self):
-        """(B*K, G*T, T) float32: 0 where attention is allowed, -inf elsewhere; made once."""
+        """(B*K, T*G, T) float32: 0 where attention is allowed, -inf elsewhere; made once."""
         if not hasattr(self, "_mask"):
             keys, groups = torch.arange(self.tokens), self.heads // self.key_heads
             seen = (keys >= self.start[:, :, None]) & (keys <= keys[:, None])  # (B, T, T)
-            mask = torch.where(seen, 0.0, -torch.inf)[:, None, None].expand(-1, self.key_heads, groups, -1, -1)
+            mask = torch.where(seen, 0.0, -torch.inf)[:, None, :, None].expand(-1, self.key_heads, -1, groups, -1)
             self._mask = mask.reshape(self.batch * self.key_heads, -1, self.tokens)
         return self._mask
 
@@ -100,10 +106,36 @@ def exact(a, b):
 
 
 def swap_heads(x, s, back=False):
-    """(B*K, G*T, h) -> (M, H*h), or back."""
+    """(B*K, T*G, h) -> (M, H*h), or back."""
     if back:
-        return x.view(s.batch, s.tokens, -1, s.width).transpose(1, 2).reshape(s.batch * s.key_heads, -1, s.width)
-    return x.view(s.batch, -1, s.tokens, s.width).transpose(1, 2).reshape(s.batch * s.tokens, -1)
+        return x.view(s.batch, s.tokens, s.key_heads, -1).transpose(1, 2).reshape(s.batch * s.key_heads, -1, s.width)
+    return x.view(s.batch, s.key_heads, s.tokens, -1).transpose(1, 2).reshape(s.batch * s.tokens, -1)
+
+
+# ----------------------------------------------------------------------------------------------------------- attention
+
+
+def attend(q, k, v, s, ops):
+    """q (B*K, T*G, h), k and v (B*K, T, h) -> what the queries read (B*K, T*G, h), and each block's probabilities."""
+    heads, kept, g = torch.empty_like(q), [], s.heads // s.key_heads
+    for first, end in s.blocks():
+        own = slice(first * g, end * g)
+        p = ops.softmax(exact(q[:, own], k[:, :end]), s, first)  # (B*K, (end - first)*G, end)
+        heads[:, own] = p @ v[:, :end]
+        kept.append(p)
+    return heads, kept
+
+
+def attend_backward(dheads, q, k, v, kept, s, ops):
+    """Gradients of q, k and v, in their shapes. Every later block sees the first keys too: theirs add up."""
+    dq, dk, dv, g = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), s.heads // s.key_heads
+    for (first, end), p in zip(s.blocks(), kept, strict=True):
+        own = slice(first * g, end * g)
+        dscores = ops.softmax_backward(exact(dheads[:, own], v[:, :end]), p, s, first)
+        dq[:, own] = dscores @ k[:, :end]
+        dk[:, :end].baddbmm_(dscores.transpose(1, 2), q[:, own])
+        dv[:, :end].baddbmm_(p.transpose(1, 2), dheads[:, own])
+    return dq, dk, dv
 
 
 # ----------------------------------------------------------------------------------------------------------- a layer
@@ -122,8 +154,8 @@ class Layer(torch.autograd.Function):
         x1, y1, r1 = ops.add_rms(x, extra, frozen.norm1, frozen.eps)
         qkv, u_qkv = linear(y1, w["qkv"], b["qkv"], a["qkv"])
         q, k, v = ops.split_heads(qkv, s)
-        p = ops.softmax(exact(q, k), s)  # (B*K, G*T, T)
-        heads = swap_heads(p @ v, s)  # (M, H*h)
+        heads, kept = attend(q, k, v, s, ops)
+        heads = swap_heads(heads, s)  # (M, H*h)
         out, u_out = linear(heads, w["out"], b["out"], a["out"])
         x2, y2, r2 = ops.add_rms(x1, out, frozen.norm2, frozen.eps)
         gate_up, u_gate_up = linear(y2, w["gate_up"], b["gate_up"], a["gate_up"])
@@ -131,14 +163,14 @@ class Layer(torch.autograd.Function):
         down, u_down = linear(inner, w["down"], b["down"], a["down"])
         inputs = (t if a[g] else None for t, g in zip((y1, heads, y2, inner), GROUPS, strict=True))  # adapters need theirs
         ctx.frozen, ctx.s, ctx.ops, ctx.first = frozen, s, ops, extra is None
-        ctx.save_for_backward(x1, r1, q, k, v, p, x2, r2, gate_up, u_qkv, u_out, u_gate_up, u_down, *inputs, *adapters)
+        ctx.save_for_backward(x1, r1, q, k, v, x2, r2, gate_up, u_qkv, u_out, u_gate_up, u_down, *inputs, *adapters, *kept)
         return x2, down
 
     @staticmethod
     def backward(ctx, dx3, ddown):
         frozen, s, ops, w = ctx.frozen, ctx.s, ctx.ops, ctx.frozen.w
-        x1, r1, q, k, v, p, x2, r2, gate_up, u_qkv, u_out, u_gate_up, u_down, *rest = ctx.saved_tensors
-        y1, heads, y2, inner, *adapters = rest
+        x1, r1, q, k, v, x2, r2, gate_up, u_qkv, u_out, u_gate_up, u_down, *rest = ctx.saved_tensors
+        (y1, heads, y2, inner), adapters, kept = rest[:4], rest[4:12], rest[12:]
         a = _by_group(adapters)
         dinner, *d_down = linear_backward(ddown, inner, u_down, w["down"], a["down"])
         dgate_up = ops.swiglu_backward(dinner, gate_up)
@@ -146,8 +178,7 @@ class Layer(torch.autograd.Function):
         dx2, dout = ops.rms_backward(dy2, dx3, x2, r2, frozen.norm2)
         dheads, *d_out = linear_backward(dout, heads, u_out, w["out"], a["out"])
         dheads = swap_heads(dheads, s, back=True)
-        dscores = ops.softmax_backward(exact(dheads, v), p, s)
-        dqkv = ops.join_heads(dscores @ k, dscores.transpose(1, 2) @ q, p.transpose(1, 2) @ dheads, s)
+        dqkv = ops.join_heads(*attend_backward(dheads, q, k, v, kept, s, ops), s)
         dy1, *d_qkv = linear_backward(dqkv, y1, u_qkv, w["qkv"], a["qkv"])
         dx1, dextra = ops.rms_backward(dy1, dx2, x1, r1, frozen.norm1)
         return (dx1, None if ctx.first else dextra, None, None, None, *d_qkv, *d_out, *d_gate_up, *d_down)

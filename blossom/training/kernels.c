@@ -66,33 +66,34 @@ void swiglu_backward(const bf16 *dinner, const bf16 *gate_up, bf16 *dgate_up, si
     }
 }
 
-/* scores (batch*k, g*t, t) float -> p bf16: softmax over keys start[b][row] .. row, zero elsewhere */
-void softmax(const float *scores, const int32_t *start, bf16 *p, size batch, size k, size g, size t) {
+/* scores (batch*k, m*g, n) float of m queries from `first` on -> p bf16: softmax over keys start[b][q] .. q of the first n,
+   zero elsewhere */
+void softmax(const float *scores, const int32_t *start, bf16 *p, size batch, size k, size g, size t, size first, size m, size n) {
 #pragma omp parallel for schedule(static)
-    for (size row = 0; row < batch * k * g * t; row++) {
-        size q = row % t, b = row / (k * g * t), low = start[b * t + q]; const float *s = scores + row * t; bf16 *o = p + row * t;
-        float top = s[low], total = 0, e[t];
+    for (size row = 0; row < batch * k * m * g; row++) {
+        size q = first + row / g % m, b = row / (k * m * g), low = start[b * t + q]; const float *s = scores + row * n; bf16 *o = p + row * n;
+        float top = s[low], total = 0, e[n];
         for (size i = low; i <= q; i++) top = s[i] > top ? s[i] : top;
         for (size i = low; i <= q; i++) { e[i] = exponential(s[i] - top); total += e[i]; }
         total = 1.0f / total;
-        memset(o, 0, low * sizeof(bf16)); memset(o + q + 1, 0, (t - q - 1) * sizeof(bf16));
+        memset(o, 0, low * sizeof(bf16)); memset(o + q + 1, 0, (n - q - 1) * sizeof(bf16));
         for (size i = low; i <= q; i++) o[i] = down(e[i] * total);
     }
 }
 
 /* dscores = p * (dp - sum(p * dp)) */
-void softmax_backward(const float *dp, const bf16 *p, const int32_t *start, bf16 *dscores, size batch, size k, size g, size t) {
+void softmax_backward(const float *dp, const bf16 *p, const int32_t *start, bf16 *dscores, size batch, size k, size g, size t, size first, size m, size n) {
 #pragma omp parallel for schedule(static)
-    for (size row = 0; row < batch * k * g * t; row++) {
-        size q = row % t, b = row / (k * g * t), low = start[b * t + q]; const float *d = dp + row * t; const bf16 *a = p + row * t; bf16 *o = dscores + row * t;
+    for (size row = 0; row < batch * k * m * g; row++) {
+        size q = first + row / g % m, b = row / (k * m * g), low = start[b * t + q]; const float *d = dp + row * n; const bf16 *a = p + row * n; bf16 *o = dscores + row * n;
         float along = 0;
         for (size i = low; i <= q; i++) along += up(a[i]) * d[i];
-        memset(o, 0, low * sizeof(bf16)); memset(o + q + 1, 0, (t - q - 1) * sizeof(bf16));
+        memset(o, 0, low * sizeof(bf16)); memset(o + q + 1, 0, (n - q - 1) * sizeof(bf16));
         for (size i = low; i <= q; i++) o[i] = down(up(a[i]) * (d[i] - along));
     }
 }
 
-/* qkv (b, t, n, h) with n = heads + 2k -> q (b, heads, t, h) rotated and scaled, key (b, k, t, h) rotated, value (b, k, t, h);
+/* qkv (b, t, n, h) with n = heads + 2k -> q (b, k, t, heads/k, h) rotated and scaled, key (b, k, t, h) rotated, value (b, k, t, h);
    cos, sin (b or 1, t, h): `stride` is t * h or 0. backward: the way back, turning the other way. */
 static inline void turn(const bf16 *x, bf16 *o, const float *c, const float *s, size h, float scale, float sign) {
     size half = h / 2;
@@ -104,13 +105,13 @@ static inline void turn(const bf16 *x, bf16 *o, const float *c, const float *s, 
 }
 void heads(bf16 *qkv, bf16 *q, bf16 *key, bf16 *value, const float *cos, const float *sin, size stride, float scale,
            size batch, size t, size nq, size k, size h, size backward) {
-    size n = nq + 2 * k;
+    size n = nq + 2 * k, g = nq / k;
 #pragma omp parallel for schedule(static)
     for (size m = 0; m < batch * t; m++) {
         size b = m / t, p = m % t; const float *c = cos + b * stride + p * h, *s = sin + b * stride + p * h;
         for (size j = 0; j < n; j++) {
             bf16 *x = qkv + (m * n + j) * h;
-            bf16 *o = j < nq ? q + ((b * nq + j) * t + p) * h : j < nq + k ? key + ((b * k + j - nq) * t + p) * h : value + ((b * k + j - nq - k) * t + p) * h;
+            bf16 *o = j < nq ? q + (((b * k + j / g) * t + p) * g + j % g) * h : j < nq + k ? key + ((b * k + j - nq) * t + p) * h : value + ((b * k + j - nq - k) * t + p) * h;
             float by = j < nq ? scale : 1.0f;
             if (j >= nq + k) memcpy(backward ? x : o, backward ? o : x, h * sizeof(bf16));
             else if (backward) turn(o, x, c, s, h, by, -1.0f);

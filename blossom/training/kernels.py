@@ -101,7 +101,7 @@ def swiglu_backward(dinner, gate_up):
 
 
 def split_heads(qkv, s):
-    q = qkv.new_empty(s.batch * s.key_heads, s.heads // s.key_heads * s.tokens, s.width)
+    q = qkv.new_empty(s.batch * s.key_heads, s.tokens * s.heads // s.key_heads, s.width)
     key, value = (qkv.new_empty(s.batch * s.key_heads, s.tokens, s.width) for _ in range(2))
     _heads(qkv, q, key, value, s, 0)
     return q, key, value
@@ -119,16 +119,21 @@ def _heads(qkv, q, key, value, s, backward):
     _call("heads", qkv, q, key, value, s.cos, s.sin, stride, s.scale, *sizes, backward)
 
 
-def softmax(scores, s):
+def softmax(scores, s, first):
     p = torch.empty_like(scores, dtype=s.dtype)
-    _call("softmax", scores, s.start, p, s.batch, s.key_heads, s.heads // s.key_heads, s.tokens)
+    _call("softmax", scores, s.start, p, *_places(scores, s, first))
     return p
 
 
-def softmax_backward(dp, p, s):
+def softmax_backward(dp, p, s, first):
     dscores = torch.empty_like(p)
-    _call("softmax_backward", dp, p, s.start, dscores, s.batch, s.key_heads, s.heads // s.key_heads, s.tokens)
+    _call("softmax_backward", dp, p, s.start, dscores, *_places(dp, s, first))
     return dscores
+
+
+def _places(scores, s, first):
+    groups = s.heads // s.key_heads
+    return s.batch, s.key_heads, groups, s.tokens, first, scores.shape[1] // groups, scores.shape[2]
 
 
 def exponentials(logits):

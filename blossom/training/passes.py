@@ -44,18 +44,19 @@ def swiglu_backward(dinner, gate_up):
 
 
 def split_heads(qkv, s):
-    """qkv (M, (H+2K)*h) -> rotated, scaled q (B*K, G*T, h), rotated k and v (B*K, T, h): a key head's queries together."""
+    """qkv (M, (H+2K)*h) -> rotated, scaled q (B*K, T*G, h), rotated k and v (B*K, T, h): a key head's queries together."""
     heads = qkv.view(s.batch, s.tokens, -1, s.width).transpose(1, 2)  # (B, H+2K, T, h)
     turned, value = heads.split([s.heads + s.key_heads, s.key_heads], 1)
     turned = _turn(turned.float(), s.cos, s.sin)
-    q = (turned[:, : s.heads] * s.scale).to(qkv.dtype).reshape(s.batch * s.key_heads, -1, s.width)
+    q = (turned[:, : s.heads] * s.scale).to(qkv.dtype).unflatten(1, (s.key_heads, -1)).transpose(2, 3)
     shape = s.batch * s.key_heads, s.tokens, s.width
-    return q, turned[:, s.heads :].to(qkv.dtype).reshape(shape), value.reshape(shape)
+    return q.reshape(shape[0], -1, s.width), turned[:, s.heads :].to(qkv.dtype).reshape(shape), value.reshape(shape)
 
 
 def join_heads(dq, dk, dv, s):
     """The way back of `split_heads`, for gradients."""
-    dq, dk, dv = (d.view(s.batch, -1, s.tokens, s.width) for d in (dq, dk, dv))
+    dq = dq.view(s.batch, s.key_heads, s.tokens, -1, s.width).transpose(2, 3).flatten(1, 2)
+    dk, dv = (d.view(s.batch, -1, s.tokens, s.width) for d in (dk, dv))
     turned = _turn(torch.cat([dq.float() * s.scale, dk.float()], 1), s.cos, -s.sin)
     return torch.cat([turned.to(dv.dtype), dv], 1).transpose(1, 2).reshape(s.batch * s.tokens, -1)
 
@@ -66,12 +67,14 @@ def _turn(x, cos, sin):
     return x * cos[:, None] + torch.cat([-high, low], -1) * sin[:, None]
 
 
-def softmax(scores, s):
-    """scores (B*K, G*T, T) float32 -> probabilities of the keys that each query may see, in working precision."""
-    return scores.add_(s.mask()).softmax(-1).to(s.dtype)
+def softmax(scores, s, first):
+    """scores (B*K, t*G, n) float32 of t queries from `first` on -> probabilities of the first n keys, in working precision;
+    a query sees keys from its segment's start to itself."""
+    g = s.heads // s.key_heads
+    return scores.add_(s.mask()[:, first * g :][:, : scores.shape[1], : scores.shape[2]]).softmax(-1).to(s.dtype)
 
 
-def softmax_backward(dp, p, s):
+def softmax_backward(dp, p, s, first):
     """dp float32, p -> gradient of the scores, as p."""
     return torch.ops.aten._softmax_backward_data(dp, p.float(), -1, dp.dtype).to(p.dtype)
 
