@@ -10,12 +10,13 @@ F feed-forward size, R rank of stacked adapters. Queries lie as (B*K, T*G, h): t
 key head are neighbours, so that a run of tokens is a run of rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from blossom.training import kernels
+from blossom.training.memory import Memory
 
 GROUPS = {  # projections that read the same input share one matrix product
     "qkv": ("q_proj", "k_proj", "v_proj"),
@@ -52,6 +53,8 @@ class Shape:
     sin: torch.Tensor
     start: torch.Tensor  # (B, T) int32: the first key that a query may see; the last is itself
     dtype: torch.dtype  # the working precision
+    kept: Memory = field(default_factory=Memory)  # where that lies which is kept for the way back
+    passing: Memory = field(default_factory=Memory)  # and all else of size
 
     def blocks(self):
         """(first query, query after the last = keys that they may see) of each block of queries."""
@@ -70,37 +73,39 @@ class Shape:
 # ----------------------------------------------------------------------------------------------------------- products
 
 
-def linear(x, w, b, adapter):
+def linear(x, w, b, adapter, memory):
     """x (M, in) -> (M, out) and the adapter's inner activation (M, R); adapter is (A (R, in), B (out, R)) or None."""
-    y = x @ w.t() if b is None else torch.addmm(b, x, w.t())
+    y = memory.empty((len(x), len(w)), x.dtype, x.device)
+    y = torch.mm(x, w.t(), out=y) if b is None else torch.addmm(b, x, w.t(), out=y)
     if adapter is None:
         return y, None
     u = x @ adapter[0].t()
     return y.addmm_(u, adapter[1].t()), u
 
 
-def linear_backward(dy, x, u, w, adapter):
+def linear_backward(dy, x, u, w, adapter, memory):
     """Gradients of x, A and B; none of the frozen w."""
-    dx = dy @ w
+    dx = torch.mm(dy, w, out=memory.empty((len(dy), w.shape[1]), dy.dtype, dy.device))
     if adapter is None:
         return dx, None, None
     du = dy @ adapter[1]
     return dx.addmm_(du, adapter[0]), du.t() @ x, dy.t() @ u
 
 
-def exact(a, b):
+def exact(a, b, memory):
     """a (N, m, h), b (N, n, h) -> a @ b.T (N, m, n) in float32.
 
     Attention scores are large and differ by little: bfloat16 scores would move probabilities by a quarter. The processor's
     bfloat16 products sum in float32 by themselves, and this setting lets float32 matmul use them; the factors are
     bfloat16 values, so nothing is lost.
     """
+    out = memory.empty((len(a), a.shape[1], b.shape[1]), torch.float32, a.device)
     if a.dtype == torch.float32:
-        return a @ b.transpose(1, 2)
+        return torch.bmm(a, b.transpose(1, 2), out=out)
     setting = torch.backends.mkldnn.matmul
     before, setting.fp32_precision = setting.fp32_precision, "bf16"
     try:
-        return a.float() @ b.float().transpose(1, 2)
+        return torch.bmm(a.float(), b.float().transpose(1, 2), out=out)
     finally:
         setting.fp32_precision = before
 
@@ -120,7 +125,7 @@ def attend(q, k, v, s, ops):
     heads, kept, g = torch.empty_like(q), [], s.heads // s.key_heads
     for first, end in s.blocks():
         own = slice(first * g, end * g)
-        p = ops.softmax(exact(q[:, own], k[:, :end]), s, first)  # (B*K, (end - first)*G, end)
+        p = ops.softmax(exact(q[:, own], k[:, :end], s.passing), s, first)  # (B*K, (end - first)*G, end)
         heads[:, own] = p @ v[:, :end]
         kept.append(p)
     return heads, kept
@@ -131,7 +136,7 @@ def attend_backward(dheads, q, k, v, kept, s, ops):
     dq, dk, dv, g = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), s.heads // s.key_heads
     for (first, end), p in zip(s.blocks(), kept, strict=True):
         own = slice(first * g, end * g)
-        dscores = ops.softmax_backward(exact(dheads[:, own], v[:, :end]), p, s, first)
+        dscores = ops.softmax_backward(exact(dheads[:, own], v[:, :end], s.passing), p, s, first)
         dq[:, own] = dscores @ k[:, :end]
         dk[:, :end].baddbmm_(dscores.transpose(1, 2), q[:, own])
         dv[:, :end].baddbmm_(p.transpose(1, 2), dheads[:, own])
@@ -151,36 +156,39 @@ class Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, extra, frozen, s, ops, *adapters):
         a, w, b = _by_group(adapters), frozen.w, frozen.b
-        x1, y1, r1 = ops.add_rms(x, extra, frozen.norm1, frozen.eps)
-        qkv, u_qkv = linear(y1, w["qkv"], b["qkv"], a["qkv"])
+        x1, y1, *norm1 = ops.add_rms(x, extra, frozen.norm1, frozen.eps, s)
+        qkv, u_qkv = linear(y1, w["qkv"], b["qkv"], a["qkv"], s.passing)
         q, k, v = ops.split_heads(qkv, s)
         heads, kept = attend(q, k, v, s, ops)
         heads = swap_heads(heads, s)  # (M, H*h)
-        out, u_out = linear(heads, w["out"], b["out"], a["out"])
-        x2, y2, r2 = ops.add_rms(x1, out, frozen.norm2, frozen.eps)
-        gate_up, u_gate_up = linear(y2, w["gate_up"], b["gate_up"], a["gate_up"])
-        inner = ops.swiglu(gate_up)
-        down, u_down = linear(inner, w["down"], b["down"], a["down"])
-        inputs = (t if a[g] else None for t, g in zip((y1, heads, y2, inner), GROUPS, strict=True))  # adapters need theirs
+        out, u_out = linear(heads, w["out"], b["out"], a["out"], s.passing)
+        x2, y2, *norm2 = ops.add_rms(x1, out, frozen.norm2, frozen.eps, s)
+        gate_up, u_gate_up = linear(y2, w["gate_up"], b["gate_up"], a["gate_up"], s.kept)
+        down, u_down = linear(ops.swiglu(gate_up, s), w["down"], b["down"], a["down"], s.passing)
         ctx.frozen, ctx.s, ctx.ops, ctx.first = frozen, s, ops, extra is None
-        ctx.save_for_backward(x1, r1, q, k, v, x2, r2, gate_up, u_qkv, u_out, u_gate_up, u_down, *inputs, *adapters, *kept)
+        u = u_qkv, u_out, u_gate_up, u_down
+        ctx.save_for_backward(*norm1, *norm2, q, k, v, gate_up, heads if a["out"] else None, *u, *adapters, *kept)
         return x2, down
 
     @staticmethod
     def backward(ctx, dx3, ddown):
         frozen, s, ops, w = ctx.frozen, ctx.s, ctx.ops, ctx.frozen.w
-        x1, r1, q, k, v, x2, r2, gate_up, u_qkv, u_out, u_gate_up, u_down, *rest = ctx.saved_tensors
-        (y1, heads, y2, inner), adapters, kept = rest[:4], rest[4:12], rest[12:]
+        x1, r1, x2, r2, q, k, v, gate_up, heads, *rest = ctx.saved_tensors
+        (u_qkv, u_out, u_gate_up, u_down), adapters, kept = rest[:4], rest[4:12], rest[12:]
         a = _by_group(adapters)
-        dinner, *d_down = linear_backward(ddown, inner, u_down, w["down"], a["down"])
-        dgate_up = ops.swiglu_backward(dinner, gate_up)
-        dy2, *d_gate_up = linear_backward(dgate_up, y2, u_gate_up, w["gate_up"], a["gate_up"])
-        dx2, dout = ops.rms_backward(dy2, dx3, x2, r2, frozen.norm2)
-        dheads, *d_out = linear_backward(dout, heads, u_out, w["out"], a["out"])
+        # what an adapter read is made again rather than kept: a pass over memory, where it would be a third of it
+        y1 = ops.norm(x1, r1, frozen.norm1, s) if a["qkv"] else None
+        y2 = ops.norm(x2, r2, frozen.norm2, s) if a["gate_up"] else None
+        inner = ops.swiglu(gate_up, s) if a["down"] else None
+        dinner, *d_down = linear_backward(ddown, inner, u_down, w["down"], a["down"], s.passing)
+        dgate_up = ops.swiglu_backward(dinner, gate_up, s)
+        dy2, *d_gate_up = linear_backward(dgate_up, y2, u_gate_up, w["gate_up"], a["gate_up"], s.passing)
+        dx2, dout = ops.rms_backward(dy2, dx3, x2, r2, frozen.norm2, s)
+        dheads, *d_out = linear_backward(dout, heads, u_out, w["out"], a["out"], s.passing)
         dheads = swap_heads(dheads, s, back=True)
         dqkv = ops.join_heads(*attend_backward(dheads, q, k, v, kept, s, ops), s)
-        dy1, *d_qkv = linear_backward(dqkv, y1, u_qkv, w["qkv"], a["qkv"])
-        dx1, dextra = ops.rms_backward(dy1, dx2, x1, r1, frozen.norm1)
+        dy1, *d_qkv = linear_backward(dqkv, y1, u_qkv, w["qkv"], a["qkv"], s.passing)
+        dx1, dextra = ops.rms_backward(dy1, dx2, x1, r1, frozen.norm1, s)
         return (dx1, None if ctx.first else dextra, None, None, None, *d_qkv, *d_out, *d_gate_up, *d_down)
 
 
@@ -205,6 +213,7 @@ class Quick:
         self.config = decoder.config
         self.passes = kernels.quickest(dtype, decoder.norm.weight.device)
         self.layers = [(_freeze(layer, dtype), _adapters(layer)) for layer in decoder.layers]
+        self.memory = Memory(), Memory()
         self.bare = False  # True: as if there were no adapters
 
     def __call__(self, input_ids=None, inputs_embeds=None, segments=None, **other):
@@ -230,7 +239,8 @@ class Quick:
         tables = self.decoder.rotary_emb(torch.empty(0, device=place), within if position_ids is None else position_ids)
         start = (index - within).expand(b, t).to(torch.int32).contiguous()
         cos, sin = (table.contiguous() for table in tables)
-        return Shape(b, t, c.num_attention_heads, c.num_key_value_heads, width, width**-0.5, cos, sin, start, self.dtype)
+        sizes = b, t, c.num_attention_heads, c.num_key_value_heads, width, width**-0.5
+        return Shape(*sizes, cos, sin, start, self.dtype, *self.memory)
 
 
 def positions(segments):

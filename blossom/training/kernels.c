@@ -20,28 +20,37 @@ static inline float exponential(float x) {
     return p * scale;
 }
 
-/* sum = x + extra (extra may be null, sum may be x); y = sum / rms(sum) * weight; inverse[row] = 1 / rms */
-void add_rms(const float *x, const bf16 *extra, const bf16 *weight, float eps, float *sum, bf16 *y, float *inverse, size rows, size d) {
+/* sum = x + extra (extra may be null, sum may be x), also as bf16; y = sum / rms(sum) * weight; inverse[row] = 1 / rms */
+void add_rms(const float *x, const bf16 *extra, const bf16 *weight, float eps, float *sum, bf16 *y, bf16 *sum16, float *inverse, size rows, size d) {
 #pragma omp parallel for schedule(static)
     for (size m = 0; m < rows; m++) {
-        const float *a = x + m * d; float *s = sum + m * d; bf16 *o = y + m * d; float total = 0;
+        const float *a = x + m * d; float *s = sum + m * d; bf16 *o = y + m * d, *s16 = sum16 + m * d; float total = 0;
         if (extra) { const bf16 *e = extra + m * d; for (size i = 0; i < d; i++) { float v = a[i] + up(e[i]); s[i] = v; total += v * v; } }
         else for (size i = 0; i < d; i++) { float v = a[i]; s[i] = v; total += v * v; }
         float r = 1.0f / sqrtf(total / d + eps); inverse[m] = r;
-        for (size i = 0; i < d; i++) o[i] = down(s[i] * r * up(weight[i]));
+        for (size i = 0; i < d; i++) { s16[i] = down(s[i]); o[i] = down(s[i] * r * up(weight[i])); }
+    }
+}
+
+/* y = x * inverse * weight */
+void norm(const bf16 *x, const float *inverse, const bf16 *weight, bf16 *y, size rows, size d) {
+#pragma omp parallel for schedule(static)
+    for (size m = 0; m < rows; m++) {
+        const bf16 *a = x + m * d; bf16 *o = y + m * d; float r = inverse[m];
+        for (size i = 0; i < d; i++) o[i] = down(up(a[i]) * r * up(weight[i]));
     }
 }
 
 /* dx = residual + the norm's own gradient; also as bf16 for the next product */
-void rms_backward(const bf16 *dy, const float *residual, const float *x, const float *inverse, const bf16 *weight,
+void rms_backward(const bf16 *dy, const float *residual, const bf16 *x, const float *inverse, const bf16 *weight,
                   float *dx, bf16 *dx16, size rows, size d) {
 #pragma omp parallel for schedule(static)
     for (size m = 0; m < rows; m++) {
-        const bf16 *g = dy + m * d; const float *a = x + m * d, *res = residual + m * d; float *o = dx + m * d; bf16 *o16 = dx16 + m * d;
+        const bf16 *g = dy + m * d, *a = x + m * d; const float *res = residual + m * d; float *o = dx + m * d; bf16 *o16 = dx16 + m * d;
         float r = inverse[m], along = 0;
-        for (size i = 0; i < d; i++) along += up(g[i]) * up(weight[i]) * a[i];
+        for (size i = 0; i < d; i++) along += up(g[i]) * up(weight[i]) * up(a[i]);
         along *= r * r / d;
-        for (size i = 0; i < d; i++) { float v = res[i] + r * (up(g[i]) * up(weight[i]) - a[i] * along); o[i] = v; o16[i] = down(v); }
+        for (size i = 0; i < d; i++) { float v = res[i] + r * (up(g[i]) * up(weight[i]) - up(a[i]) * along); o[i] = v; o16[i] = down(v); }
     }
 }
 

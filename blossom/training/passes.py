@@ -1,25 +1,31 @@
 """The passes between the matrix products of a decoder layer, in torch: works everywhere, and is what kernels.py must equal.
 
-Notation as in decoder.py. "Working precision" is bfloat16 or float32; the residual stream, norms and attention scores are
-float32 in either, since small differences of large numbers count there.
+Notation as in decoder.py; `s` is a decoder.Shape. "Working precision" is bfloat16 or float32; the residual stream, norms
+and attention scores are float32 in either, since small differences of large numbers count there.
 """
 
 import torch
 import torch.nn.functional as F
 
 
-def add_rms(x, extra, weight, eps):
+def add_rms(x, extra, weight, eps, s):
     """The residual stream and its norm.
 
     x (M, D) float32; extra (M, D) in working precision to add, or None; weight (D,)
-    return  x + extra (M, D) float32; its norm times weight, in working precision; 1/rms (M, 1)
+    return  x + extra (M, D) float32; its norm times weight, in working precision; and what `rms_backward` and `norm` need:
+            x + extra in working precision, 1/rms (M, 1)
     """
     x = x if extra is None else x + extra
     r = torch.rsqrt(x.square().mean(-1, keepdim=True).add_(eps))
-    return x, (x * r).mul_(weight).to(weight.dtype), r
+    return x, (x * r).mul_(weight).to(weight.dtype), x.to(weight.dtype), r
 
 
-def rms_backward(dy, residual, x, r, weight):
+def norm(x, r, weight, s):
+    """The norm again, from what `add_rms` kept: x (M, D) in working precision, r (M, 1)."""
+    return (x * r).mul_(weight).to(weight.dtype)
+
+
+def rms_backward(dy, residual, x, r, weight, s):
     """Gradient of the residual stream before the norm: the norm's own, plus what comes past it; float32, and as dy."""
     unit, dunit = x * r, dy.float().mul_(weight)
     along = (dunit * unit).mean(-1, keepdim=True)
@@ -27,13 +33,13 @@ def rms_backward(dy, residual, x, r, weight):
     return dx, dx.to(dy.dtype)
 
 
-def swiglu(gate_up):
+def swiglu(gate_up, s):
     """gate_up (M, 2F) -> silu(gate) * up (M, F)."""
     gate, up = gate_up.chunk(2, -1)
     return F.silu(gate).mul_(up)
 
 
-def swiglu_backward(dinner, gate_up):
+def swiglu_backward(dinner, gate_up, s):
     """(M, F) -> (M, 2F)"""
     gate, up = gate_up.chunk(2, -1)
     dgate_up = torch.empty_like(gate_up)
