@@ -16,7 +16,7 @@ import torch
 
 from blossom import assets, models
 from blossom.packing import IGNORED
-from blossom.training import options
+from blossom.training import decoder, options, rows
 from blossom.training.learner import Learner
 
 LIBRARIES = 0.85e9  # bytes that Python, torch and transformers hold by themselves
@@ -71,7 +71,8 @@ def estimate(p, start, batch, length, longest=0, labelled=1.0, timed=True, shard
     config, share, stored = _shape(p, start)
     width = torch.finfo(models.dtype(p.precision)).bits // 8
     frozen = width * (share["all"] - share["trained"])
-    training = (frozen + 16 * share["trained"]) / shards + _activations(p, config, width, batch * max(length, longest))
+    kept = _activations(p, config, width, batch, max(length, longest), labelled, share["trained"])
+    training = (frozen + 16 * share["trained"]) / shards + kept
     merging = models.device().type == "cpu" and shards == 1  # it is done in the machine's memory, never on a card
     apart = 2.0 * stored + frozen if merging else stored  # the latter: loading
     memory, free = LIBRARIES + max(training, apart), free_bytes()
@@ -79,11 +80,19 @@ def estimate(p, start, batch, length, longest=0, labelled=1.0, timed=True, shard
     return Estimate(memory, free, _lower(p), speed)
 
 
-def _activations(p, config, width, tokens):
-    """Bytes that the layers keep of some tokens for their backward passes."""
-    key_values = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
-    layer = 6 * config.hidden_size + 4 * key_values + 6 * config.intermediate_size
-    return 1.3 * width * tokens * layer * (2 if p.activation_checkpointing else config.num_hidden_layers)
+def _activations(p, config, width, batch, length, labelled, trained):
+    """Bytes that the layers and the loss keep of a batch for their backward passes."""
+    tokens, heads = batch * length, config.num_attention_heads
+    hidden, inner = config.hidden_size, config.intermediate_size
+    key_values = config.num_key_value_heads * hidden // heads
+    if models.device().type != "cpu" or p.activation_checkpointing or p.trainable == "full" or length > decoder.LONGEST:
+        layer = 6 * hidden + 4 * key_values + 6 * inner
+        return 1.3 * width * tokens * layer * (2 if p.activation_checkpointing else config.num_hidden_layers)
+    keys = (length + min(decoder.BLOCK, length)) / 2  # that a query sees, on the average
+    layer = 3 * hidden + 2 * key_values + 2 * inner + heads * keys + (hidden if "o_proj" in p.lora_targets else 0)
+    predicted = min(tokens * labelled, rows.TILE["cpu"][0])
+    tiles = predicted * min(trained / hidden, config.vocab_size)  # exponentials of the rows that learn
+    return 1.05 * width * (tokens * layer * config.num_hidden_layers + tiles)
 
 
 def _lower(p):
