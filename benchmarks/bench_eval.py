@@ -243,6 +243,8 @@ def equality_parts(tasks, found, arguments):
                 "CPU seconds of all threads in one run each: other work on the machine changes them less than a clock's. "
             )
             equal = "the same text" if name == KINDS[2] else f"no choice's log-likelihood more than {TOLERANCE} nats apart"
+            if name == KINDS[2]:
+                remark += f"Tasks with written answers use {arguments.written_items} items, the others {arguments.items}. "
             parts.append((f"Equality ({arguments.precision}): {name}", rows, remark + f"Equal means: {equal}."))
     return parts
 
