@@ -127,7 +127,11 @@ def fitting_tokens(model, share=0.25, most=8192):
     return max(64, min(most, fitting))
 
 
-def _logsumexp_and_argmax(logits, chunk=256):
-    """(N,) float32 log-sum-exp and (N,) argmax of rows, a chunk at a time: float32 copies of all rows would not fit."""
-    pieces = [(c.float().logsumexp(-1), c.argmax(-1)) for c in logits.split(chunk)]
+def _logsumexp_and_argmax(logits):
+    """(N,) float32 log-sum-exp and (N,) argmax of rows, a chunk at a time: float32 copies of all rows would not fit.
+
+    On a processor a chunk stays in its cache from one pass over it to the next.
+    """
+    chunks = logits.split(256 if logits.is_cuda else 8)
+    pieces = [(c.float().logsumexp(-1), c.argmax(-1)) for c in chunks]
     return torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
