@@ -28,7 +28,7 @@ SCRIPTS = {
     "litgpt": "run_litgpt.py",
 }
 SHOWN = {OURS: "ours", "transformers": "transformers Trainer (run_clm)", "trl": "TRL 1.16 SFTTrainer"}
-SHOWN |= {"llama-factory": "LLaMA-Factory 0.9.5", "litgpt": "litgpt 0.5.13 (compiled)"}
+SHOWN |= {"llama-factory": "LLaMA-Factory 0.9.5", "litgpt": "litgpt 0.5.13 (not compiled)"}
 LONGEST = 512  # tokens of a sequence
 EVERYONE, PEFT_USERS = list(SCRIPTS), [OURS, "transformers", "trl"]
 
