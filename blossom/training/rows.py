@@ -33,8 +33,8 @@ class Table:
             self.first, rows = adapter.token_indices["default"][0], len(frozen[0].weight)
             if list(adapter.token_indices["default"]) != list(range(self.first, rows)):
                 raise ValueError("trained rows must be the last rows of the table")
-        elif hasattr(module, "modules_to_save"):  # PEFT: the whole table, its original kept aside
-            module.original_module.weight.data = module.original_module.weight.data.to(dtype)
+        elif hasattr(module, "modules_to_save"):  # PEFT: the whole table; the original it keeps aside is not read again
+            module.original_module.weight.data = torch.empty(0, module.original_module.weight.shape[1], dtype=dtype)
             learnt = module.modules_to_save["default"], "weight"
         elif module.weight.requires_grad:
             learnt = module, "weight"
