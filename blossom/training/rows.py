@@ -34,7 +34,8 @@ class Table:
             if list(adapter.token_indices["default"]) != list(range(self.first, rows)):
                 raise ValueError("trained rows must be the last rows of the table")
         elif hasattr(module, "modules_to_save"):  # PEFT: the whole table; the original it keeps aside is not read again
-            module.original_module.weight.data = torch.empty(0, module.original_module.weight.shape[1], dtype=dtype)
+            original = module.original_module.weight
+            original.data = original.data.new_empty(0, original.shape[1], dtype=dtype)
             learnt = module.modules_to_save["default"], "weight"
         elif module.weight.requires_grad:
             learnt = module, "weight"
