@@ -15,16 +15,16 @@ from dataclasses import asdict
 from blossom import forecast, params, plan
 
 OUTPUTS = config.get("outputs", "outputs")
-RECIPES = config.get("recipes", "base,blossom-bi,blossom-bi-biSFT")
-RECIPES = RECIPES if isinstance(RECIPES, list) else str(RECIPES).split(",")
 REPORT = config.get("report", "report")
 
 DEFINITIONS = config.get("sweeps", "params/sweeps")
 try:
     # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it
     OVERRIDES = params.given(config.get("set", {}), "--config set")
-    PLAN = plan.Plan(OUTPUTS, RECIPES, OVERRIDES, DEFINITIONS)
-    plan.check_recipes(RECIPES)
+    if rows := config.get("recipes"):  # the report's, in place of the scale's own
+        OVERRIDES["recipes"] = rows if isinstance(rows, list) else str(rows).split(",")
+    PLAN = plan.Plan(OUTPUTS, OVERRIDES, DEFINITIONS)
+    plan.check_recipes(OVERRIDES.get("recipes", []))
     SWEEPS = list(PLAN.sweeps)
 except ValueError as error:  # said in one line, before anything is planned
     sys.exit(str(error))
@@ -80,9 +80,8 @@ def earlier(w):
 
 def own(w):
     """The parameters that are this call's own, in no file."""
-    given = {"recipe": w.recipe, "outputs": w.root} | ({"recipes": RECIPES} if w.stage == "07_report" else {})
     effective = asdict(PLAN.effective(run_name(w)))
-    return given | {name: value for name, value in PLAN.settings(w.root).items() if name in effective}
+    return {"recipe": w.recipe, "outputs": w.root} | {name: value for name, value in PLAN.settings(w.root).items() if name in effective}
 
 
 LEDGER = forecast.Ledger(**OVERRIDES)

@@ -40,11 +40,10 @@ class Plan:
     """All runs below an outputs folder.
 
     outputs    the folder;  overrides  name: value, above every scale and recipe
-    recipes    rows of the report;  definitions  the folder of the sweeps' files
+    definitions  the folder of the sweeps' files
     """
 
     outputs: str
-    recipes: list = field(default_factory=list)
     overrides: dict = field(default_factory=dict)
     definitions: str = str(paths.ROOT / "params" / "sweeps")
     _read: dict = field(default_factory=dict)
@@ -71,9 +70,9 @@ class Plan:
 
     def needs(self, run):
         """The runs that a run reads, by its recipe's line and its parameters: list of RunName."""
-        if run.stage == "07_report":
-            return [run._replace(recipe=r, stage=s) for r in self.recipes for s in params.recipe(r).stages]
         p = self.effective(run)
+        if run.stage == "07_report":
+            return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.recipe(r).stages]
         found = [params.starting_stage(run.recipe, run.stage)]
         if run.stage == "03_bilingual_pretraining" and p.same_text_as:
             found.append(params.starting_stage(p.same_text_as, run.stage))
@@ -152,12 +151,14 @@ def share(made, folder):
     paths.write_text(folder / "manifest.json", (made / "manifest.json").read_text(encoding="utf-8"))
 
 
-def check_recipes(names):
-    """Raise ValueError for what would fail in the middle of a long run: missing or looping parents, one folder for two."""
-    for name in names:
+def check_recipes(names=()):
+    """Raise ValueError for what would fail in the middle of a long run: missing or looping parents, one folder for two.
+
+    names  recipes that are asked for; the files of all others are checked too
+    """
+    files = sorted(params.recipe_file("any").parent.glob("*.yaml"))
+    for name in [*names, *(file.stem for file in files)]:
         params.lineage(name)
-    for file in sorted(params.recipe_file("any").parent.glob("*.yaml")):
-        params.recipe(file.stem)
 
 
 # -------------------------------------------------------------------------------------------------------------- sweeps

@@ -181,11 +181,21 @@ def test_models_that_others_are_scored_beside_are_scored_before_them():
     assert [(n.recipe, n.stage[:2]) for n in needs] == [("blossom-bi-biSFT", "04"), ("blossom-bi", "05"), ("base", "05")]
 
 
+def test_a_report_needs_the_runs_of_its_scales_recipes_unless_others_are_asked_for():
+    def needed(scale, **asked):
+        found = plan.Plan("outputs", asked).needs(plan.RunName("outputs", scale, "report", "07_report"))
+        return {run.recipe for run in found}
+
+    assert needed("laptop") == {"base", "blossom-bi", "blossom-bi-biSFT"}
+    assert needed("laptop-ja") == {"base", "blossom-bi"}
+    assert needed("laptop-ja", recipes=["base-ko"]) == {"base-ko"}
+
+
 def test_a_recipe_file_must_say_its_own_name(tmp_path, monkeypatch):
     monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
     (tmp_path / "mine.yaml").write_text("recipe: blossom-bi\nstages: []\n")
     with pytest.raises(ValueError, match="mine.yaml: recipe: expected the file's own name, found 'blossom-bi'; two recipes"):
-        plan.check_recipes(["mine"])
+        plan.check_recipes()
 
 
 # -------------------------------------------------------------------------------------------------------------- sweeps
