@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
-from blossom import params, paths
+from blossom import params, paths, shell
 
 MATH = """<script>MathJax = {tex: {inlineMath: [["$", "$"]]}}</script>
 <script async src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"></script>"""
@@ -143,7 +143,4 @@ def write(folder):
 
 
 if __name__ == "__main__":
-    try:
-        print(write(sys.argv[1] if len(sys.argv) > 1 else paths.ROOT / "outputs/laptop"))
-    except FileNotFoundError as error:
-        sys.exit(str(error))
+    shell.run(lambda: print(write(sys.argv[1] if len(sys.argv) > 1 else paths.ROOT / "outputs/laptop")))

@@ -10,7 +10,7 @@ import pytest
 from blossom import params, paths
 
 ORDER = (
-    "paths params plan assets forecast corpus tokenization vocab embeddings packing models training "
+    "paths shell params plan assets forecast corpus tokenization vocab embeddings packing models training "
     "instructions generation benchmark preference figures report publishing book"
 ).split()
 FILES = sorted((paths.ROOT / "blossom").rglob("*.py"))

@@ -292,8 +292,8 @@ def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
     assert (tuned / "model_card.md").read_text(encoding="utf-8") == publishing.write_card(tuned, "someone/tiny-ko").content
     assert command.main([str(tuned), "--to", "someone/tiny-ko", "--dry-run", "--licence", "smoke-en=proprietary"]) == 1
     assert "refused: 'smoke-en' forbids it: proprietary" in capsys.readouterr().out
-    assert command.main([str(tuned / "figures"), "--to", "someone/tiny-ko"]) == 1
-    assert "no finished run there" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="no finished run there"):
+        command.main([str(tuned / "figures"), "--to", "someone/tiny-ko"])
 
 
 def test_nobody_signed_in_is_told_what_to_do(tuned, monkeypatch):

@@ -18,11 +18,10 @@ them (AI-Hub's number in brackets); a file of another shape is refused with the 
 import argparse
 import json
 import random
-import sys
 import zipfile
 from pathlib import Path
 
-from blossom import paths
+from blossom import paths, shell
 
 SHAPES = "SJML.text, named_entity, documents, data[].paragraphs, data[].ko and en, or a list with text"
 
@@ -152,7 +151,4 @@ def main(words=None):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(str(error))
+    shell.run(main)

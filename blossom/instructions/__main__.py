@@ -7,12 +7,11 @@ Afterwards notebook 04, with the same parameters, finds the finished training, k
 """
 
 import os
-import sys
 
 import torch
 from accelerate import PartialState
 
-from blossom import corpus, instructions, models, params, paths, tokenization, training
+from blossom import corpus, instructions, models, params, paths, shell, tokenization, training
 from blossom.training.__main__ import asked_for
 
 STAGE = "04_korean_lima_sft"
@@ -56,7 +55,4 @@ def data(p, tokenizer):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError, MemoryError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    shell.run(main)

@@ -4,17 +4,17 @@ python -m blossom.publishing outputs/laptop/blossom-bi-biSFT/04_korean_lima_sft 
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from blossom import paths
+from blossom import paths, shell
 from blossom.publishing import hub
 
 
 def main(words=None):
     """Read the command line (`words`; None: the process's own), list the plan, push unless --dry-run.
 
-    return  the exit code: 0, or 1 when it may not be pushed
+    return  the exit code: 0, or 1 when the dry run found a reason against a push
+    Raises ValueError or RuntimeError: no such run, or it may not be pushed.
     """
     parser = argparse.ArgumentParser("python -m blossom.publishing", description=__doc__.splitlines()[0])
     parser.add_argument("run", help="folder of a run that made a model: outputs/<scale>/<recipe>/<stage>")
@@ -29,19 +29,15 @@ def main(words=None):
     pairs = [pair.split("=", 1) for pair in given.licence]
     if any(len(pair) != 2 or not pair[1] for pair in pairs):
         parser.error("--licence: expected NAME=LICENCE, for example 'data/novels=CC BY 4.0'")
-    try:
-        made = hub.plan(given.run, given.to, dict(pairs), given.gguf)
-        print(made)
-        if given.dry_run:
-            paths.write_text(Path(given.run) / "model_card.md", made.files["README.md"].decode())
-            print(f"the card: {Path(given.run) / 'model_card.md'}")
-            return 1 if made.refusals else 0
-        print(hub.push(made, given.public))
-    except (ValueError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    made = hub.plan(given.run, given.to, dict(pairs), given.gguf)
+    print(made)
+    if given.dry_run:
+        paths.write_text(Path(given.run) / "model_card.md", made.files["README.md"].decode())
+        print(f"the card: {Path(given.run) / 'model_card.md'}")
+        return 1 if made.refusals else 0
+    print(hub.push(made, given.public))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    shell.run(main)

@@ -1,18 +1,15 @@
 """`python -m blossom.report compare|sweep|reference|check`: see --help."""
 
 import argparse
-import sys
 
-import pandas as pd
-
-from blossom import params, paths
+from blossom import params, paths, shell
 from blossom.report import reference, runs, sweeps
 
 ABLATION = paths.ROOT / "params" / "ablation.yaml"
 
 
 def main(words=None):
-    """The exit code: 0 when all is well, 1 when a run is out of tolerance or something is missing."""
+    """The exit code: 0 when all is well, 1 when a run is out of tolerance. Raises ValueError when something is missing."""
     parser = argparse.ArgumentParser(prog="python -m blossom.report", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     two = commands.add_parser("compare", help="two runs side by side, from their folders alone")
@@ -29,11 +26,7 @@ def main(words=None):
         command.add_argument("--scale", default="laptop")
         command.add_argument("--outputs", default="outputs")
     given = parser.parse_args(words)
-    try:
-        return {"compare": _compare, "sweep": _sweep, "reference": _keep, "check": _check}[given.command](given)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
+    return {"compare": _compare, "sweep": _sweep, "reference": _keep, "check": _check}[given.command](given)
 
 
 def _compare(given):
@@ -69,5 +62,4 @@ def _print(title, table):
 
 
 if __name__ == "__main__":
-    pd.set_option("display.width", 200)
-    sys.exit(main())
+    shell.run(main)
