@@ -43,6 +43,11 @@ def speak_of(language):
     LABELS.update({"korean": f"{language} (corpus)", "general_korean": f"{language} (general)"})
 
 
+def language():
+    """What labels call the new language."""
+    return LABELS["korean"].removesuffix(" (corpus)")
+
+
 def korean_font():
     """Register the shipped NanumGothic with matplotlib; returns its family name."""
     import koreanize_matplotlib  # noqa: F401  (importing it registers the font)

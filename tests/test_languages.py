@@ -23,8 +23,7 @@ def ran(folder, scale, *runs):
 
 @pytest.fixture(scope="module")
 def japanese(tmp_path_factory):
-    stages = [("base", "01_tokenization_analysis"), ("blossom-bi", "05_benchmark_eval")]  # 02 and 03 come before 05
-    return ran(tmp_path_factory.mktemp("ja"), "smoke-ja", *stages)
+    return ran(tmp_path_factory.mktemp("ja"), "smoke-ja", ("report", "07_report"))  # and all that its recipes have before
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +56,16 @@ def test_the_notebooks_call_the_language_by_its_name(japanese):
     run = japanese[0] / "blossom-bi/03_bilingual_pretraining/notebook.ipynb"
     shown = json.dumps([c.get("outputs") for c in json.loads(run.read_text(encoding="utf-8"))["cells"]], ensure_ascii=False)
     assert "Japanese (corpus)" in shown and "Korean (corpus)" not in shown
+
+
+def test_its_report_has_the_scales_recipes_and_speaks_of_japanese(japanese):
+    folder, metrics = japanese
+    assert metrics("report", "07_report")["recipes"] == ["base", "blossom-bi"]
+    page = (folder / "report/07_report/report.html").read_text(encoding="utf-8")
+    assert all(
+        said in page for said in ("Japanese text", "tokens for the same Japanese", "% Japanese", "Japanese (general)")
+    )
+    assert not any(said in page for said in ("Korean text", "same Korean", "% Korean", "Korean (general)"))
 
 
 def test_only_the_english_tasks_are_scored(japanese):

@@ -65,9 +65,9 @@ def test_whole_recipes_are_compared_stage_by_stage(tmp_path, capsys):
     assert "1 metrics differ" in told and "01_tokenization_analysis" in told
 
 
-def test_folders_that_hold_no_run_are_named(tmp_path, capsys):
-    assert main(["compare", str(tmp_path), str(tmp_path)]) == 1
-    assert f"{tmp_path}: no finished run there" in capsys.readouterr().err
+def test_folders_that_hold_no_run_are_named(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path}: no finished run there"):
+        main(["compare", str(tmp_path), str(tmp_path)])
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "params.yaml"])
@@ -88,6 +88,32 @@ def test_a_later_stage_refuses_what_was_edited_or_taken_away(tmp_path):
     (folder / "items.jsonl").unlink()
     with pytest.raises(ValueError, match="items.jsonl is gone"):
         paths.require_stage(str(tmp_path), "smoke", "base", STAGE)
+
+
+def bits_of(**models):
+    """Metrics of a training: model -> bits/byte, as much for every text."""
+    texts = ("korean", "english", "general_korean", "general_english")
+    return {"bits_per_byte": {model: dict.fromkeys(texts, value) for model, value in models.items()}}
+
+
+def test_the_base_stands_beside_what_was_trained_from_it(tmp_path):
+    tuned = [("base-koSFT", "04_korean_lima_sft"), ("cross-lingual-direct", "04_korean_lima_sft")]
+    runs = {key: report.read(made(tmp_path, *key, bits_of(before=3.0, after=2.5))) for key in tuned}
+    assert report.bits(dict(list(runs.items())[:1])).index.tolist() == ["base", "base-koSFT"]
+    expanded = dict(list(runs.items())[1:])
+    assert report.bits(expanded).index.tolist() == ["cross-lingual-direct"], "what it was tuned from is no base"
+    plt.close(report.plot_bits(expanded))
+    plt.close(figure := report.plot_bits(runs))
+    assert "3.00 → 2.50 bits/byte at best (base-koSFT);\ngeneral English: 3.00 → 2.50 (" in figure.get_suptitle()
+
+
+def test_a_report_without_a_trained_recipe_or_without_any_says_so(tmp_path):
+    runs = {("base", STAGE): report.read(scored(tmp_path, "base", [1, 0]))}
+    assert report.bits(runs).empty
+    with pytest.raises(ValueError, match="recipes: none of them was trained"):
+        report.plot_bits(runs)
+    with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
+        report.load(params.Report(recipes=[]))
 
 
 # -------------------------------------------------------------------------------------------------------------- claims
@@ -321,11 +347,11 @@ def test_a_metric_that_is_gone_is_out_of_tolerance(kept):
     assert table[~table.within].metric.tolist() == ["tasks.klue_nli.score"]
 
 
-def test_without_a_reference_or_a_run_it_says_what_to_do(kept, tmp_path, capsys):
-    assert main(["check", "--scale", "smoke", "--outputs", str(tmp_path / "nothing")]) == 1
-    assert "run `make ablation`" in capsys.readouterr().err
-    assert main(["check", "--scale", "laptop", "--outputs", str(kept[1])]) == 1
-    assert "`make reference` keeps one" in capsys.readouterr().err
+def test_without_a_reference_or_a_run_it_says_what_to_do(kept, tmp_path):
+    with pytest.raises(ValueError, match="run `make ablation`"):
+        main(["check", "--scale", "smoke", "--outputs", str(tmp_path / "nothing")])
+    with pytest.raises(ValueError, match="`make reference` keeps one"):
+        main(["check", "--scale", "laptop", "--outputs", str(kept[1])])
 
 
 def test_a_reference_too_large_for_git_is_refused(kept, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from blossom import benchmark
+from blossom import benchmark, figures
 from blossom.report.runs import find
 
 STAGE = "05_benchmark_eval"
@@ -22,7 +22,6 @@ EXPLAINED = (
     "Undecided: it holds both, so this run at its scale says nothing either way. Differences are in points, 100 is "
     "everything right, on the items that both models answered; two scores are the same within {margin:g} points."
 )
-VERDICTS = ("supported", "not supported", "undecided", "not tested")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Claim:
 
     paper  which paper and where;  says  its claim;  theirs  its own number
     shows  this run, in words;  value, low, high  difference and 95 % interval in points, None where nothing was compared
-    verdict  one of VERDICTS;  why  what the verdict rests on, or why there is none
+    verdict  supported, not supported, undecided or not tested;  why  what the verdict rests on, or why there is none
     """
 
     paper: str
@@ -202,7 +201,7 @@ def _shorter(runs):
         return [Claim(**about, shows="–", verdict="not tested", why="this report has no expanded vocabulary")]
     before, after = merged.metrics["korean_tokens_before"], merged.metrics["korean_tokens_after"]
     verdict = "supported" if after < before else "not supported"
-    why = "counted on the run's Korean text, not on one sentence"
+    why = f"counted on the run's {figures.language()} text, not on one sentence"
     return [Claim(**about, shows=f"{before:,} → {after:,} tokens ({after / before - 1:+.0%})", verdict=verdict, why=why)]
 
 

@@ -10,6 +10,7 @@ from blossom.report.tables import TEXTS, answers, bits, costs, text_read
 
 GREY = figures.COLOURS["base"]
 VERDICT_COLOURS = {"supported": figures.COLOURS["ours"], "not supported": figures.COLOURS["trained"], "undecided": GREY}
+TITLE = {"fontsize": 12, "fontweight": "bold", "ha": "left", "x": 0.01}
 
 
 def rows_figure(count, columns=1, width=9.0, **options):
@@ -21,12 +22,18 @@ def rows_figure(count, columns=1, width=9.0, **options):
 
 
 def plot_bits(runs):
-    """Bits/byte of the four held-out texts: a row a recipe, a panel a text, dotted where the base is."""
+    """Bits/byte of the four held-out texts: a row a recipe, a panel a text, dotted where the base is.
+
+    Raises ValueError when no recipe was trained (`tables.bits` is empty then).
+    """
     table = bits(runs)
+    if not len(table):
+        raise ValueError("recipes: none of them was trained (stages 03, 04), so there are no bits/byte to draw")
     figure, axes = rows_figure(len(table), len(TEXTS))
     for axis, name in zip(axes, TEXTS, strict=True):
         values = table[figures.LABELS[name]]
-        axis.axvline(values.iloc[0], color=GREY, ls=":", lw=1.2)
+        if "base" in values:
+            axis.axvline(values["base"], color=GREY, ls=":", lw=1.2)
         axis.plot(values, range(len(values)), "o", color=figures.COLOURS[name])
         for row, value in enumerate(values):
             axis.annotate(f"{value:.2f}", (value, row), (0, 5), textcoords="offset points", ha="center", fontsize=8)
@@ -35,14 +42,20 @@ def plot_bits(runs):
         axis.title.set_fontsize(10.5)
         axis.locator_params(axis="x", nbins=3)
     axes[0].set_yticks(range(len(table)), table.index)
-    korean, english = (table[figures.LABELS[k]] for k in ("korean", "general_english"))
-    figure.suptitle(
-        f"Korean of the corpus: {korean.iloc[0]:.2f} → {korean.min():.2f} bits/byte at best ({korean.idxmin()});\n"
-        f"general English: {english.iloc[0]:.2f} → {english.iloc[1:].min():.2f} to {english.iloc[1:].max():.2f}"
-        " (lower is better; dotted: the base)",
-        **{"fontsize": 12, "fontweight": "bold", "ha": "left", "x": 0.01},
-    )
+    figure.suptitle(_bits_title(table), **TITLE)
     return figure
+
+
+def _bits_title(table):
+    if "base" not in table.index:  # a recipe that is tuned right after its merge has no row of the base
+        return "Bits/byte of held-out text (lower is better)"
+    new, english = (table[figures.LABELS[k]] for k in ("korean", "general_english"))
+    ends = dict.fromkeys(f"{x:.2f}" for x in (english.iloc[1:].min(), english.iloc[1:].max()))
+    return (
+        f"{figures.language()} of the corpus: {new['base']:.2f} → {new.min():.2f} bits/byte at best"
+        f" ({new.idxmin()});\n"
+        f"general English: {english['base']:.2f} → {' to '.join(ends)} (lower is better; dotted: the base)"
+    )
 
 
 def plot_scores(runs):
@@ -77,7 +90,7 @@ def plot_scores(runs):
     above = [r for r, half in zip(scored, error, strict=False) if average[r] - half > average.iloc[-1]]
     figure.suptitle(
         f"{len(above)} of {len(scored)} averages lie clearly above one constant answer (dashed)",
-        **{"fontsize": 12, "fontweight": "bold", "ha": "left", "x": 0.01},
+        **TITLE,
     )
     return figure
 
@@ -112,15 +125,13 @@ def plot_claims(found):
     figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     axis.set(xlabel="difference (points), 95 % interval over the items")
     counts = [f"{sum(c.verdict == v for c in tested)} {v}" for v in VERDICT_COLOURS]
-    figure.suptitle(
-        f"Of {len(tested)} tested claims: {', '.join(counts)}", fontsize=12, fontweight="bold", ha="left", x=0.01
-    )
+    figure.suptitle(f"Of {len(tested)} tested claims: {', '.join(counts)}", **TITLE)
     return figure
 
 
 def plot_equal(runs):
-    """Expansion at equal tokens and at equal text: Korean bits/byte along training, over tokens read and over text read."""
-    stage = "03_bilingual_pretraining"
+    """Expansion at equal tokens and at equal text: bits/byte of the new language along training, over both."""
+    stage, language = "03_bilingual_pretraining", figures.language()
     chosen = {r: runs[r, stage] for r in ("base-ko", "blossom-ko", "blossom-ko-text") if (r, stage) in runs}
     figure, axes = plt.subplots(1, 2, figsize=figures.WIDE, sharey=True)
     for (recipe, run), colour in zip(chosen.items(), (GREY, figures.COLOURS["ours"], figures.CYCLE[0]), strict=False):
@@ -136,7 +147,7 @@ def plot_equal(runs):
                 fontsize=9,
                 color=colour,
             )
-    axes[0].set(xlabel="thousand tokens read (compute)", ylabel="Korean bits/byte")
+    axes[0].set(xlabel="thousand tokens read (compute)", ylabel=f"{language} bits/byte")
     axes[1].set(xlabel="KB of text read")
     axes[0].legend(fontsize=9)
     last = {r: run.metrics["bits_per_byte"]["after"]["korean"] for r, run in chosen.items()}
@@ -146,8 +157,8 @@ def plot_equal(runs):
         if {r, "base-ko"} <= set(last)
     )
     figure.suptitle(
-        f"Expansion against none, Korean bits/byte: {told}",
-        **{"fontsize": 12, "fontweight": "bold", "ha": "left", "x": 0.01},
+        f"Expansion against none, {language} bits/byte: {told}",
+        **TITLE,
     )
     return figure
 

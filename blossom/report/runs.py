@@ -39,8 +39,10 @@ def load(p):
     """(recipe, stage) -> Stage, for every stage of the report's recipes, in the order they ran.
 
     p  params.Report
-    Raises RuntimeError when a stage cannot be made, ValueError when a folder was edited after its run.
+    Raises RuntimeError when a stage cannot be made, ValueError when there is no recipe or a folder was edited after its run.
     """
+    if not p.recipes:
+        raise ValueError("recipes: expected at least one recipe for the report, found none")
     wanted = [(recipe, stage) for recipe in p.recipes for stage in params.recipe(recipe).stages]
     runs = {(r, s): read(paths.require_stage(p.outputs, p.scale, r, s)) for r, s in wanted}
     figures.speak_of(next((run.params["language"] for run in runs.values() if "language" in run.params), "Korean"))

@@ -25,14 +25,15 @@ def costs(runs):
 
 
 def bits(runs):
-    """Bits/byte of the four held-out texts, one row a model: the base, then each recipe that trained one."""
-    rows = {}
-    pretrained = find(runs, "03_bilingual_pretraining")
-    if pretrained:
-        rows["base"] = pretrained.metrics["bits_per_byte"]["base"]
-    for (recipe, stage), run in runs.items():
-        if stage in ("03_bilingual_pretraining", "04_korean_lima_sft"):
-            rows[recipe] = run.metrics["bits_per_byte"]["after"]
+    """Bits/byte of the four held-out texts, one row a model: the base, then each recipe that trained one.
+
+    Empty when none did; without the base's row when no run measured it.
+    """
+    trainers = ("03_bilingual_pretraining", "04_korean_lima_sft")
+    trained = {key: run.metrics["bits_per_byte"] for key, run in runs.items() if key[1] in trainers}
+    base = [m["base"] for m in trained.values() if "base" in m]
+    base += [m["before"] for key, m in trained.items() if not params.starting_stage(*key)]
+    rows = ({"base": base[0]} if base else {}) | {recipe: m["after"] for (recipe, _), m in trained.items()}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(TEXTS))
     return table.rename(columns=figures.LABELS).rename_axis("recipe")
 
@@ -79,7 +80,7 @@ def recipes(runs):
         merged, trained, tuned = (of_line(runs, stage, recipe) for stage in params.MODEL_STAGES)
         row = {"recipe": recipe, "the paper's model": benchmark.paper_model(recipe) or "–"}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
-        row |= _read_text(trained) if trained else dict.fromkeys(READ, "–")
+        row |= _read_text(trained)
         examples = tuned.metrics["examples"].items() if tuned else ()
         row["instructions"] = " + ".join(f"{n:,} {k}" for k, n in examples if n) or "–"
         own = [run.manifest["wall_seconds"] for (r, s), run in runs.items() if r == recipe and s in params.MODEL_STAGES]
@@ -87,14 +88,14 @@ def recipes(runs):
     return pd.DataFrame(rows)
 
 
-READ = ("pretraining tokens", "Korean text", "English text")
-
-
 def _read_text(trained):
-    """Tokens and text of a pretraining, as table 4 shows them."""
+    """Tokens and text of a pretraining (None: "–"), as table 4 shows them."""
+    names = ("pretraining tokens", f"{figures.language()} text", "English text")
+    if trained is None:
+        return dict.fromkeys(names, "–")
     size = text_read(trained)
     told = [f"{1000 * size[k]:.0f} KB" if size[k] < 1000 else f"{size[k] / 1000:.1f} GB" for k in ("korean", "english")]
-    return dict(zip(READ, [f"{sum(trained.metrics['tokens'].values()):,}", *told], strict=True))
+    return dict(zip(names, [f"{sum(trained.metrics['tokens'].values()):,}", *told], strict=True))
 
 
 def text_read(trained):
@@ -125,14 +126,14 @@ def comparison(runs):
     def add(what, paper, ours, why):
         rows.append({"what": what, "the paper": paper, "this run": ours, "why they differ": why})
 
-    last = [r for r, _ in runs if r == MAIN] or list(runs)[-1]
-    merged, trained, tuned = (of_line(runs, stage, last[0]) or find(runs, stage) for stage in params.MODEL_STAGES)
-    judged = find(runs, "06_qualitative_eval", last[0])
+    last = MAIN if any(recipe == MAIN for recipe, _ in runs) else list(runs)[-1][0]
+    merged, trained, tuned = (of_line(runs, stage, last) or find(runs, stage) for stage in params.MODEL_STAGES)
+    judged = find(runs, "06_qualitative_eval", last)
     if merged:
         _vocabulary_rows(add, merged)
     if trained:
         _pretraining_rows(add, trained)
-    if tuned and tuned.name == "04_korean_lima_sft":
+    if tuned:
         count = sum(tuned.metrics["examples"].values())
         add(
             "instruction examples",
@@ -150,6 +151,7 @@ def comparison(runs):
 
 def _vocabulary_rows(add, merged):
     m, p = merged.metrics, merged.params
+    counted = (m.get("paper_merge") or {}).get("the paper's")  # where the run had the paper's own files
     add(
         "vocabulary",
         "32,000 + 7,478 = 39,478 (Llama2 + KoBERT)",
@@ -158,13 +160,13 @@ def _vocabulary_rows(add, merged):
     )
     add(
         "added pieces that can never be produced",
-        "1,131 of 7,478 (counted on the real files; not in the paper)",
+        f"{counted['unreachable']:,} of {counted['new']:,} (02's count on its files)" if counted else "not in the paper",
         f"{m['unreachable']:,} of {m['added']:,}",
         f"unreachable pieces: '{p['unreachable']}'",
     )
     fewer = 1 - m["korean_tokens_after"] / m["korean_tokens_before"]
     add(
-        "tokens for the same Korean",
+        f"tokens for the same {figures.language()}",
         "21 pieces become 9 (table 1's sentence)",
         f"{m['korean_tokens_before']:,} become {m['korean_tokens_after']:,} ({fewer:.0%} fewer)",
         "held-out lines of the corpus, instead of one sentence",
@@ -177,7 +179,7 @@ def _pretraining_rows(add, trained):
     add(
         "pretraining text",
         "33.09 GB, ko:en 7:3, one epoch",
-        f"{total:,} tokens, {m['korean_share_realised']:.1%} Korean",
+        f"{total:,} tokens, {m['korean_share_realised']:.1%} {figures.language()}",
         f"scale {p['scale']}: {m['seconds']:.0f} s at {m['tokens_per_second']:.0f} tokens/s",
     )
     add(
