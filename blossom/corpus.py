@@ -177,7 +177,7 @@ def read(source):
 def _raw(source):
     if source in ALIGNED:
         asset, column = ALIGNED[source]
-        return (line.split("\t")[column] for line in _file_lines(assets.fetch(asset)))
+        return (line.split("\t")[column] for line in file_lines(assets.fetch(asset)))
     if source.startswith("hub:"):
         return _hub_lines(source)
     if source in assets.REGISTRY:
@@ -196,7 +196,7 @@ def _documents(file):
     if file.suffix in (".json", ".zip"):
         yield from aihub.documents(file)
         return
-    for number, line in enumerate(_file_lines(file), 1):
+    for number, line in enumerate(file_lines(file), 1):
         if file.suffix == ".jsonl":
             line = _text(line, f"{file}, line {number}")
         yield line.split("\t")[0] if file.suffix == ".tsv" else line
@@ -212,8 +212,8 @@ def _text(line, where):
     return text
 
 
-def _file_lines(file):
-    """The lines of a UTF-8 file, without their ends; ValueError names the line that is not UTF-8."""
+def file_lines(file):
+    """The lines of a UTF-8 file as str, without their ends or a BOM; ValueError names the line that is not UTF-8."""
     with open(file, "rb") as stream:
         for number, line in enumerate(stream, 1):
             try:

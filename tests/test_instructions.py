@@ -391,7 +391,6 @@ def test_the_table_counts_reasons_and_languages():
     size = sorted(len(instructions.encode("newline", e.messages, form[1])[0]) for e in examples[:2])
     assert (row["tokens, median"], row["tokens, longest"], row["tokens allowed"]) == (sum(size) // 2, size[-1], 500)
     assert (row["output in en"], row["output in ko"], row["output in other"]) == (1, 1, 0)
-    assert [e.id for e in instructions.strangers(examples)] == ["a"]
     assert instructions.language_of("これは日本語です") == instructions.language_of("123") == "other"
     assert instructions.language_of("Windows 11에서 Python 설치하기") == "ko"
 
@@ -464,7 +463,8 @@ def test_the_authored_set_is_clean_in_form(authored):
         10**6,
     )
     assert [(reason, e.id, other) for reason, e, other in removed] == []
-    assert [e.id for e in instructions.strangers(kept) if e.category not in ("code", "translation")] == []
+    prose = [e for e in kept if e.category not in ("code", "translation")]
+    assert [e.id for e in prose if instructions.language_of(e.output) != e.task] == []
 
 
 def test_an_unresolved_source_is_named(authored):

@@ -4,7 +4,7 @@ import csv
 import json
 from pathlib import Path
 
-from blossom import paths
+from blossom import corpus, paths
 from blossom.benchmark.probes import PROBES
 from blossom.benchmark.records import BadRecord
 from blossom.benchmark.sources import SOURCES as PAPERS
@@ -76,7 +76,7 @@ def _find(task, folder, patterns, training):
 
 def _records(file, source):
     """(place, record) of each record in a .json, .jsonl or tab-separated file."""
-    text = _utf8(file)
+    text = "\n".join(corpus.file_lines(file))
     if file.suffix == ".json":
         try:
             records = json.loads(text)
@@ -105,18 +105,6 @@ def _tab_separated(file, text, source):
             raise ValueError(f"{file}, line {lines.line_num}: expected {len(header)} columns, found {len(values)}")
         if values:
             yield f"line {lines.line_num}", dict(zip(header, values, strict=True))
-
-
-def _utf8(file):
-    data = file.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{file}, line {line}: not UTF-8 ({error.reason} at byte {error.start}). "
-            "Korean files are often CP949: convert with `iconv -f cp949 -t utf-8`."
-        ) from None
 
 
 def _hub(name, config, split):

@@ -18,7 +18,7 @@ from blossom.instructions.dataset import (
     load,
     tokens,
 )
-from blossom.instructions.hygiene import clean, evaluation_texts, language_of, strangers, table
+from blossom.instructions.hygiene import clean, evaluation_texts, language_of, table
 from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read, read_all, translations
 from blossom.instructions.templates import MASKED, OWN, TEMPLATES, chat_template, check_messages, encode, names, render
 
@@ -46,7 +46,6 @@ __all__ = [
     "read",
     "read_all",
     "render",
-    "strangers",
     "table",
     "tokens",
     "translations",

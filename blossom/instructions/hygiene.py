@@ -71,11 +71,6 @@ def table(examples, kept, removed, template, tokenizer, sequence_length):
     return result
 
 
-def strangers(examples):
-    """Examples whose answer is in another language than their task's: to be looked at, not removed (code, translation)."""
-    return [e for e in examples if language_of(e.output) != {"en": "en"}.get(e.task, "ko")]
-
-
 def language_of(text):
     """Korean when a quarter of the letters are Hangul (Korean text keeps Latin names), English when four fifths are ASCII.
 

@@ -90,7 +90,7 @@ def translations(sources, avoid=()):
     avoid, examples = {corpus.skeleton(line) for line in avoid}, []
     for source in sources:
         path = assets.fetch(source)
-        for n, line in enumerate(_lines(path), 1):
+        for n, line in enumerate(corpus.file_lines(path), 1):
             columns = line.split("\t")
             if len(columns) != 2 or not all(c.strip() for c in columns):
                 raise ValueError(f"{path}, line {n}: expected English TAB Korean, found {line[:60]!r}")
@@ -110,27 +110,19 @@ def rows(source):
         return
     path = assets.fetch(source)
     if path.suffix == ".json":
-        listed = _json("\n".join(_lines(path)), str(path))
+        listed = _json("\n".join(corpus.file_lines(path)), str(path))
         if not isinstance(listed, list):
             raise ValueError(f"{path}: expected a JSON list of rows, found {type(listed).__name__}")
         found = ((f"{path}, row {n}", row) for n, row in enumerate(listed, 1))
     elif path.suffix == ".jsonl":
-        found = ((f"{path}, line {n}", _json(t, f"{path}, line {n}")) for n, t in enumerate(_lines(path), 1) if t.strip())
+        lines = ((f"{path}, line {n}", line) for n, line in enumerate(corpus.file_lines(path), 1) if line.strip())
+        found = ((where, _json(line, where)) for where, line in lines)
     else:
         raise ValueError(f"{path}: expected a .json or .jsonl file of instructions")
     for where, row in found:
         if not isinstance(row, dict):
             raise ValueError(f"{where}: expected an object with fields, found {str(row)[:60]!r}")
         yield where, row
-
-
-def _lines(path):
-    with open(path, "rb") as stream:
-        for n, line in enumerate(stream, 1):
-            try:
-                yield line.decode("utf-8-sig" if n == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}, line {n}: not UTF-8 ({error.reason}); Korean files are often CP949") from None
 
 
 def _json(text, where):

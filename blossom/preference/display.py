@@ -8,7 +8,6 @@ from blossom.preference import measures
 from blossom.preference.verdicts import PAIR
 
 LONGEST = 1500  # characters of an answer that are shown
-TOLD = {"ko": "Korean", "en": "English", "mixed": "both languages", "other": "another language", "none": "no words"}
 STYLE = (
     "<style>.blossom-pairs{border-collapse:collapse;width:100%;table-layout:fixed;"
     "font-family:'Noto Sans KR','NanumGothic','Apple SD Gothic Neo','Malgun Gothic',sans-serif}"
