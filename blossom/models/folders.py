@@ -1,0 +1,149 @@
+"""Models in and out: load and check, resize, save.
+
+A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus `blossom.json`, a small record of the
+tokenizer the weights belong to. `load` refuses a folder whose tokenizer is another one.
+"""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import torch
+
+from blossom import assets, paths, tokenization
+
+RECORD = "blossom.json"
+
+
+def device():
+    """The device that work runs on: the CUDA card when there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype(precision="auto"):
+    """The torch dtype of a precision's name; "auto" is bfloat16 where the processor multiplies it faster than float32."""
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if device().type == "cuda" else _cpu_multiplies_bfloat16()
+        return torch.bfloat16 if fast else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def _cpu_multiplies_bfloat16():
+    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return any(check() for check in checks if check)
+
+
+def load(name, dtype=None, place=None):
+    """A causal language model and its tokenizer, in eval mode.
+
+    name    asset name, folder or hub id
+    dtype   torch dtype of the weights; None keeps the stored one
+    place   device that the weights go to; None takes `device()`
+    return  (model, tokenizer)
+
+    Raises ValueError when tokenizer and weights do not belong together, naming both sizes, or the folder is not what
+    `assets.check_model` asks, or lacks weights; RuntimeError or ValueError of `assets.fetch` when there is no such model.
+    """
+    folder = assets.fetch(str(name))
+    assets.check_model(folder, name)
+    tokenizer = tokenization.load(name)
+    model = _read(folder, name, dtype or "auto")
+    check(model, tokenizer, folder)
+    return model.eval().to(place or device()), tokenizer
+
+
+@contextlib.contextmanager
+def aside(model):
+    """Hold `model` in the machine's memory meanwhile: two large ones do not fit on one card. Without a card, nothing."""
+    place = next(model.parameters()).device
+    if place.type == "cuda":
+        model.to("cpu")
+        torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        model.to(place)
+
+
+def _read(folder, name, dtype):
+    from transformers import AutoModelForCausalLM
+
+    safe = {"use_safetensors": True, "trust_remote_code": False}  # left unsaid, transformers asks the user at the keyboard
+    try:
+        model, told = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **safe)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{name}: its files do not load ({type(error).__name__}: {reason}); copy them again") from None
+    if absent := sorted(told["missing_keys"]):  # transformers would start these at random
+        raise ValueError(f"{name}: its files lack {len(absent)} weights that its config.json asks for, first {absent[0]}")
+    return model
+
+
+def check(model, tokenizer, folder=None):
+    """Raise ValueError unless `tokenizer` fits `model` (and, with a folder, is the one the folder's record names)."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"{folder or 'model'}: the tokenizer has {len(tokenizer)} tokens and the model {rows} embedding rows; "
+            "take the model that was saved with this tokenizer, or run notebook 02, which resizes"
+        )
+    record = Path(folder or "") / RECORD
+    if folder and record.exists():
+        expected, found = paths.read_json(record), describe(model, tokenizer)
+        wrong = [key for key in ("vocabulary", "rows", "tokenizer_sha256", "tied") if expected[key] != found[key]]
+        if wrong:
+            told = "; ".join(f"{key}: saved with {expected[key]}, found {found[key]}" for key in wrong)
+            raise ValueError(f"{folder}: its files do not belong together ({told})")
+
+
+def describe(model, tokenizer):
+    """What a saved model's record says: sizes, padding, which rows are new, and the tokenizer's digest."""
+    return {
+        "vocabulary": len(tokenizer),
+        "rows": model.get_input_embeddings().weight.shape[0],
+        "first_new_row": first_new_row(model),
+        "tied": bool(model.config.tie_word_embeddings),
+        "pad_id": tokenizer.pad_token_id,
+        "eos_id": tokenizer.eos_token_id,
+        "tokenizer_sha256": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+    }
+
+
+def first_new_row(model):
+    """The id of the first token that the base model did not have; None when no rows were added."""
+    return getattr(model.config, "first_new_row", None)
+
+
+def save(model, tokenizer, folder):
+    """Write weights (safetensors), tokenizer and record to `folder`, whole or not at all.
+
+    Raises ValueError when a weight is not a finite number, naming it.
+    """
+    check(model, tokenizer)
+    broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
+    if broken:
+        raise ValueError(f"not saved: {len(broken)} weights are not finite, first {broken[0]}")
+    with paths.written(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        paths.write_json(temporary / RECORD, describe(model, tokenizer))
+
+
+def resize(model, first, rows, head_rows=None):
+    """Give the model new rows for the tokens from id `first` on; remembers `first` for `lora+new-rows`.
+
+    model      changed in place; rows of the base beyond `first` (padding) are dropped
+    rows       (N, D) input embeddings of the new tokens
+    head_rows  (N, D) their output embeddings; None takes `rows` (and must be None when the two tables are tied)
+    """
+    tied = model.config.tie_word_embeddings
+    if tied and head_rows is not None:
+        raise ValueError("head_rows: this base ties its input and output embeddings, so one set of rows serves both")
+    tables = [model.get_input_embeddings().weight.data[:first].clone()]
+    if not tied:
+        tables.append(model.get_output_embeddings().weight.data[:first].clone())
+    model.resize_token_embeddings(first + len(rows), mean_resizing=False)
+    targets = [model.get_input_embeddings(), model.get_output_embeddings()]
+    for target, old, new in zip(targets, tables, [rows, rows if head_rows is None else head_rows], strict=False):
+        target.weight.data.copy_(torch.cat([old, new.to(old)]))
+    model.config.first_new_row = first
