@@ -43,6 +43,22 @@ class Texts(Common):
 
 
 @dataclass(frozen=True)
+class Training(Texts, WithModel):
+    """What the notebooks that train share."""
+
+    trainable: str = _p("lora+new-rows", "what learns", choices=("lora+embeddings", "lora+new-rows", "full"))
+    lora_rank: int = _p(16, "rank of the adapters", 1, 4096)
+    lora_alpha: int = _p(32, "scale of the adapters, over the rank", 1)
+    lora_targets: list = _p(["q_proj", "k_proj", "v_proj"], "the paper's: query, key, value")
+    precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
+    activation_checkpointing: bool = _p(False, "less memory, a third slower")
+    liger: bool = _p(False, "Liger's fused kernels; CUDA, liger-kernel")
+    optimizer: str = _p(
+        "adamw", "adamw_8bit: moments in 8 bits; CUDA, package bitsandbytes", choices=("adamw", "adamw_8bit")
+    )
+
+
+@dataclass(frozen=True)
 class TokenizationAnalysis(Texts):
     recipe: str = _p("base", "01 depends on the scale alone")
     tokenizers: list = _p(["smollm2-135m-instruct", "mistral-v1"], "tokenizers to compare")
@@ -72,7 +88,7 @@ class VocabMerge(Texts, WithModel):
 
 
 @dataclass(frozen=True)
-class BilingualPretraining(Texts, WithModel):
+class BilingualPretraining(Training):
     korean_share: float = _p(0.7, "share of Korean tokens; the paper's 7:3", 0.0, 1.0)
     source_weights: dict = _p({}, "source: weight within its language; empty: as much of each as there is")
     english_anchor: float = _p(0.5, "share of English blocks that teach the base's own expectation, not the text", 0.0, 1.0)
@@ -81,10 +97,6 @@ class BilingualPretraining(Texts, WithModel):
     block_size: int = _p(256, "tokens a block", 8, 1 << 20)
     batch_size: int = _p(2, "blocks a step on one device", 1)
     accumulation: int = _p(1, "batches an update", 1)
-    trainable: str = _p("lora+new-rows", "what learns", choices=("lora+embeddings", "lora+new-rows", "full"))
-    lora_rank: int = _p(16, "rank of the adapters", 1, 4096)
-    lora_alpha: int = _p(32, "scale of the adapters, over the rank", 1)
-    lora_targets: list = _p(["q_proj", "k_proj", "v_proj"], "the paper's: query, key, value")
     learning_rate: float = _p(6.0e-4, "of the adapters, or of everything when full", 0.0, 1.0)
     row_learning_rate: float = _p(1.5e-3, "of the embedding rows", 0.0, 1.0)
     row_epsilon: float = _p(5.0e-5, "Adam's, of the rows: those with gradients far below it, never read, stay", 0.0, 1.0)
@@ -94,16 +106,10 @@ class BilingualPretraining(Texts, WithModel):
     forgetting_budget: float = _p(0.0, "stop when English bits/byte rises by this share; 0 never stops", 0.0)
     checkpoints: int = _p(2, "times the state is saved during training", 0)
     isolate_documents: bool = _p(True, "no attention across documents of one block")
-    precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
-    activation_checkpointing: bool = _p(False, "less memory, a third slower")
-    liger: bool = _p(False, "Liger's fused kernels; CUDA, liger-kernel")
-    optimizer: str = _p(
-        "adamw", "adamw_8bit: moments in 8 bits; CUDA, package bitsandbytes", choices=("adamw", "adamw_8bit")
-    )
 
 
 @dataclass(frozen=True)
-class KoreanLimaSFT(Texts, WithModel):
+class KoreanLimaSFT(Training):
     recipe: str = _p("blossom-bi-biSFT", "a recipe with instruction tuning")
     korean_instructions: list = _p(["authored-ko"], "asset names, files or hub:<id>")
     english_instructions: list = _p(["authored-en"], "likewise")
@@ -121,10 +127,6 @@ class KoreanLimaSFT(Texts, WithModel):
     sequence_length: int = _p(1024, "longest example, tokens; longer ones are left out whole", 16)
     sft_batch_size: int = _p(2, "examples a step", 1)
     sft_accumulation: int = _p(1, "batches an update", 1)
-    trainable: str = _p("lora+new-rows", "what learns", choices=("lora+embeddings", "lora+new-rows", "full"))
-    lora_rank: int = _p(16, "rank of the adapters", 1, 4096)
-    lora_alpha: int = _p(32, "scale of the adapters, over the rank", 1)
-    lora_targets: list = _p(["q_proj", "k_proj", "v_proj"], "the paper's: query, key, value")
     sft_learning_rate: float = _p(1.0e-3, "of the adapters, or of everything when full", 0.0, 1.0)
     sft_row_learning_rate: float = _p(1.0e-3, "of the embedding rows", 0.0, 1.0)
     sft_warmup: float = _p(0.05, "share of the steps", 0.0, 1.0)
@@ -133,12 +135,6 @@ class KoreanLimaSFT(Texts, WithModel):
     heldout_examples: int = _p(12, "examples a language kept for evaluation", 1)
     shown_answers: int = _p(2, "held-out prompts a language answered before and after", 0)
     new_tokens: int = _p(48, "longest answer", 1)
-    precision: str = _p("auto", "auto takes bf16 where the processor has it", choices=("auto", "float32", "bfloat16"))
-    activation_checkpointing: bool = _p(False, "less memory, a third slower")
-    liger: bool = _p(False, "Liger's fused kernels; CUDA, liger-kernel")
-    optimizer: str = _p(
-        "adamw", "adamw_8bit: moments in 8 bits; CUDA, package bitsandbytes", choices=("adamw", "adamw_8bit")
-    )
 
 
 @dataclass(frozen=True)

@@ -211,16 +211,16 @@ def _source(text):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def write_pages(batch, folder, language="ko"):
+def write_pages(batch, folder):
     """Write `rate-<rater>.html` for every rater; returns their paths."""
     written = []
     for rater in batch.raters:
         written.append(Path(folder) / f"rate-{_file_name(rater)}.html")
-        paths.write_text(written[-1], page(batch, rater, language))
+        paths.write_text(written[-1], page(batch, rater))
     return written
 
 
-def publish(batch, folder, language="ko"):
+def publish(batch, folder):
     """Write the key and every rater's page into a folder named after the batch, so that no batch overwrites another.
 
     return  (the batch with all its raters, earlier ones too; the paths of the pages)
@@ -230,7 +230,7 @@ def publish(batch, folder, language="ko"):
     if key.exists():  # raters of an earlier run stay, in their order: their shares of the pairs depend on it
         batch = replace(batch, raters=_checked_raters(dict.fromkeys([*load(key).raters, *batch.raters])))
     save(batch, key)
-    return batch, write_pages(batch, own, language)
+    return batch, write_pages(batch, own)
 
 
 def _file_name(rater):

@@ -38,7 +38,7 @@ def bits(runs):
     return table.rename(columns=figures.LABELS).rename_axis("recipe")
 
 
-def scores(runs, with_paper=True):
+def scores(runs):
     """Table 6: a row a model, score ± standard error a task, with the paper's rows and chance beside.
 
     Scores in percent. Chance is the share of the commonest label of the items that were scored.
@@ -53,7 +53,7 @@ def scores(runs, with_paper=True):
             chance[task] = f"{100 * result['majority_share']:.1f}"
         rows.append(row | {"average": f"{100 * measured['average']:.1f}"})
         name = benchmark.paper_model(recipe)
-        if with_paper and name:
+        if name:
             rows.append({"model": f"{name} (13B)", "source": "the paper"} | {k: f"{v:.1f}" for k, v in paper[name].items()})
     rows.append({"model": "commonest label", "source": "this run's items"} | chance)
     labels = benchmark.papers()["bllossom"]["table6"]["labels"] | {"average": "AVG"}

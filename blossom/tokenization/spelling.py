@@ -98,13 +98,13 @@ def statistics(tokenizer, lines):
     }
 
 
-def unit(lines, longest=15):
+def unit(lines):
     """What the text is counted by: "word", or "character" where words are not parted by spaces (Japanese, Chinese, Thai).
 
-    lines    list of str;  longest  characters a word may have on average
+    lines  list of str; a word of theirs may have 15 characters on average
     """
     characters, words = sum(map(len, lines)), sum(len(line.split()) for line in lines)
-    return "word" if characters <= longest * words else "character"
+    return "word" if characters <= 15 * words else "character"
 
 
 def cost(korean, english, context, language="Korean"):
