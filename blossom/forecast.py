@@ -126,7 +126,10 @@ def forecast(stage, p, assumed):
 
 
 def config(name):
-    """A base's sizes, named as in config.json, and `origin`: its folder, the hub's cache, or PUBLISHED."""
+    """A base's sizes, named as in config.json, and `origin`: its folder, the hub's cache, or PUBLISHED.
+
+    Raises ValueError when none of them knows the base.
+    """
     folder = Path(name).expanduser()
     found = folder / "config.json" if folder.is_dir() else _cached(name)
     if found and found.exists():
@@ -165,7 +168,7 @@ def parameters(sizes, rows=0):
 
 
 def trainable(p, sizes, rows):
-    """How many numbers learn, as `models.adapt` chooses them."""
+    """How many numbers learn, as `models.adapt` chooses them; ValueError for `lora_targets` other than q, k, v."""
     if p.trainable == "full":
         return parameters(sizes, rows)["all"]
     out = {"q_proj": sizes.query_width, "k_proj": sizes.key_width, "v_proj": sizes.key_width}
@@ -274,6 +277,7 @@ class Ledger:
         self.overrides, self.scales = overrides, {}  # scale -> (assumptions or None, {(recipe, stage): Forecast})
 
     def assumptions(self, scale):
+        """`assumptions` of a scale, read once."""
         return self.scales.setdefault(scale, (assumptions(scale, **self.overrides), {}))[0]
 
     def resource(self, name, p, stage, linked=False):

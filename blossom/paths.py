@@ -31,6 +31,7 @@ def written(target):
     """Yield a temporary path beside `target` (file or folder); rename it into place only if the block succeeds.
 
     Nothing is ever half-written: a failure or a full disk removes the temporary path and leaves an earlier `target` alone.
+    Raises OSError naming `target` when the disk is full, whichever library noticed it.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ class RunName(NamedTuple):
 
     @property
     def folder(self):
+        """Its Path."""
         return paths.stage_folder(*self)
 
 

@@ -139,6 +139,7 @@ def write_pairs(source, target, rows=0, heldout=0, seed=0):
 
 
 def main(words=None):
+    """`write_pairs` from a command line (`words`; None: the process's own); prints the files written."""
     parser = argparse.ArgumentParser(prog="python -m blossom.assets.aihub", description="AI-Hub's translations as TSV.")
     parser.add_argument("source", help="folder or file of the export")
     parser.add_argument("target", help="TSV file to write")

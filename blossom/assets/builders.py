@@ -55,7 +55,10 @@ def tokenizer_from_mistral_wheel(files, target):
 
 
 def aligned_pairs(files, target, language="ko"):
-    """A TSV of unique pairs, English TAB `language`, from JSON translations and compiled gettext catalogues in wheels."""
+    """A TSV of unique pairs, English TAB `language`, from JSON translations and compiled gettext catalogues in wheels.
+
+    Raises RuntimeError when the wheels hold no pair.
+    """
     pairs = {}
     for wheel in files:
         read = _json_pairs if "homeassistant" in wheel.name else _catalogue_pairs
@@ -102,7 +105,10 @@ def _catalogue_pairs(archive, language):
 
 
 def docstring_prose(files, target):
-    """A text file, a paragraph a line: the running prose of the docstrings in wheels (no signatures, lists or examples)."""
+    """A text file, a paragraph a line: the running prose of the docstrings in wheels (no signatures, lists or examples).
+
+    Raises RuntimeError when there is none.
+    """
     paragraphs = {}
     for wheel in files:
         with zipfile.ZipFile(wheel) as archive:
@@ -129,7 +135,8 @@ def _docstrings(source):
 def word_frequencies(files, target, language="ko"):
     """A TSV: word of `language`, frequency (share of all words), most frequent first.
 
-    wordfreq's cBpack format: a header, then for each centibel below 1 the words that are so frequent.
+    wordfreq's cBpack format: a header, then for each centibel below 1 the words that are so frequent. Raises RuntimeError
+    for another format.
     """
     import msgpack
 

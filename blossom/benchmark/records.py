@@ -39,7 +39,7 @@ def value(record, *names):
 
 
 def text(record, *names):
-    """The first of some columns that a record has, which must hold text."""
+    """The first of some columns that a record has, which must hold text; BadRecord when it does not."""
     found = value(record, *names)
     if not isinstance(found, str) or not found.strip():
         raise BadRecord(f"{names[0]}: expected text, found {found!r}")
@@ -47,7 +47,7 @@ def text(record, *names):
 
 
 def label(record, names, labels):
-    """The number of a record's label; `labels` maps each spelling (lower case) to it."""
+    """The number of a record's label; `labels` maps each spelling (lower case) to it. BadRecord for another spelling."""
     found = value(record, *names)
     spelled = str(int(found)) if isinstance(found, (bool, float)) and found == int(found) else str(found)
     if spelled.strip().lower() not in labels:

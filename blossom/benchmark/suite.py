@@ -41,6 +41,7 @@ class Prepared:
 
     @property
     def settings(self):
+        """The task file's own `metadata`: dict."""
         return self.task.config.metadata
 
     @property

@@ -18,6 +18,7 @@ STAGE = "04_korean_lima_sft"
 
 
 def main(words=None):
+    """Train as the command line (`words`; None: the process's own) says. Raises as `training.fit`, `models.load` do."""
     p = asked_for(words, "blossom.instructions", params.KoreanLimaSFT, "sft_checkpoints")
     state = PartialState(cpu=not torch.cuda.is_available())
     with state.main_process_first():  # downloads once; the others read what it left

@@ -46,7 +46,7 @@ def hold_out(examples, n):
     """(training, held-out) examples: `n` of each task, those whose group has the smallest hash.
 
     A Korean row and the English one it was adapted from share a group and go together, or training would read the
-    translation of what is measured.
+    translation of what is measured. Raises ValueError when a task has no more than `n` examples.
     """
     held = {}
     for task in TASKS:

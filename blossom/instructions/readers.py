@@ -104,7 +104,10 @@ def translations(sources, avoid=()):
 
 
 def rows(source):
-    """(place, row) of every row of a set: place is "file, line n" or the like, row a dict."""
+    """(place, row) of every row of a set: place is "file, line n" or the like, row a dict.
+
+    Raises ValueError: no .json or .jsonl, not UTF-8, not valid JSON, a row that is no object; with its place.
+    """
     if source.startswith("hub:"):
         yield from ((f"{source}, row {n}", row) for n, row in enumerate(_hub(source), 1))
         return

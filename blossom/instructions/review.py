@@ -64,6 +64,8 @@ def page(drafts, path, title="한국어 LIMA 검토", assigned=None):
     title     shown on top; also tells pages apart in the browser's tabs
     assigned  dict reviewer -> ids (see `assign`), or None when everyone sees every row as theirs
     return    the digest that the page and its exported files carry
+
+    Raises ValueError when `assigned` has an id that no draft has.
     """
     unknown = {i for ids in (assigned or {}).values() for i in ids} - {d.id for d in drafts}
     if unknown:
@@ -87,7 +89,10 @@ def adjudication_page(merged, path, title="의견이 다른 행"):
 
 
 def assign(drafts, reviewers, overlap=0.1):
-    """Who reviews what: dict reviewer -> list of ids; rows go round, and a share `overlap` of them to two people."""
+    """Who reviews what: dict reviewer -> list of ids; rows go round, and a share `overlap` of them to two people.
+
+    Raises ValueError when two reviewers have one name, or one has none.
+    """
     if len(set(reviewers)) != len(reviewers) or not all(reviewers):
         raise ValueError(f"reviewers: expected different names, found {reviewers!r}")
     shared = round(overlap * len(drafts)) if len(reviewers) > 1 else 0

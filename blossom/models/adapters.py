@@ -68,7 +68,10 @@ def save_adapter(model, folder):
 
 
 def save_checked(model, tokenizer, target, tolerance=1e-3):
-    """Save a model that was trained whole, reload it, and compare logits; returns their largest difference (see `merge`)."""
+    """Save a model that was trained whole, reload it, and compare logits; returns their largest difference.
+
+    Raises RuntimeError, and leaves no folder, when they differ by more than `tolerance` (see `merge`).
+    """
     probe = _probe(tokenizer, device())
     with torch.no_grad(), paths.written(target) as temporary:
         before = model.eval()(probe).logits.float()

@@ -14,6 +14,7 @@ def start_token(tokenizer):
 
     BOS where the tokenizer puts one before text by itself; else `<|endoftext|>` where there is one (SmolLM2, Qwen: BOS
     and EOS of their chat models mark turns, not documents); else BOS; else EOS. Packing and `bits_per_byte` share it.
+    Raises ValueError when there is none of these.
     """
     bos, separator = tokenizer.bos_token_id, tokenizer.get_vocab().get("<|endoftext|>")
     if bos is not None and tokenizer("a").input_ids[:1] == [bos]:
@@ -42,6 +43,8 @@ def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
     lines         non-empty list of str; a line of more tokens than the model has positions goes in pieces
     batch_tokens  most tokens (with padding) of a forward pass
     return        float; log-softmax in float32 whatever the model's dtype
+
+    Raises ValueError when there are no lines.
     """
     if not lines:
         raise ValueError("bits_per_byte: no lines to measure")

@@ -134,7 +134,9 @@ def resize(model, first, rows, head_rows=None):
 
     model      changed in place; rows of the base beyond `first` (padding) are dropped
     rows       (N, D) input embeddings of the new tokens
-    head_rows  (N, D) their output embeddings; None takes `rows` (and must be None when the two tables are tied)
+    head_rows  (N, D) their output embeddings; None takes `rows`
+
+    Raises ValueError when the two tables are tied and `head_rows` is given.
     """
     tied = model.config.tie_word_embeddings
     if tied and head_rows is not None:

@@ -60,6 +60,8 @@ class Training(Texts, WithModel):
 
 @dataclass(frozen=True)
 class TokenizationAnalysis(Texts):
+    """01: how tokenizers spell the two languages."""
+
     recipe: str = _p("base", "01 depends on the scale alone")
     tokenizers: list = _p(["smollm2-135m-instruct", "mistral-v1"], "tokenizers to compare")
     sentence: str = _p("햄버거를 먹는 공룡", "the sentence of table 1")
@@ -71,6 +73,8 @@ class TokenizationAnalysis(Texts):
 
 @dataclass(frozen=True)
 class VocabMerge(Texts, WithModel):
+    """02: which pieces are added, and how their rows start."""
+
     sentence: str = _p("햄버거를 먹는 공룡", "the sentence of table 1")
     donor: str = _p("trained", "'trained' makes Korean pieces from the corpus; else asset, hub id or file")
     added_pieces: int = _p(4000, "Korean pieces to add; 0 takes the whole donor vocabulary", 0, 200_000)
@@ -89,6 +93,8 @@ class VocabMerge(Texts, WithModel):
 
 @dataclass(frozen=True)
 class BilingualPretraining(Training):
+    """03: what is read, in which shares, and how it is learnt."""
+
     korean_share: float = _p(0.7, "share of Korean tokens; the paper's 7:3", 0.0, 1.0)
     source_weights: dict = _p({}, "source: weight within its language; empty: as much of each as there is")
     english_anchor: float = _p(0.5, "share of English blocks that teach the base's own expectation, not the text", 0.0, 1.0)
@@ -110,6 +116,8 @@ class BilingualPretraining(Training):
 
 @dataclass(frozen=True)
 class KoreanLimaSFT(Training):
+    """04: instructions: made, chosen, learnt."""
+
     recipe: str = _p("blossom-bi-biSFT", "a recipe with instruction tuning")
     korean_instructions: list = _p(["authored-ko"], "asset names, files or hub:<id>")
     english_instructions: list = _p(["authored-en"], "likewise")
@@ -139,6 +147,8 @@ class KoreanLimaSFT(Training):
 
 @dataclass(frozen=True)
 class BenchmarkEval(Texts, WithModel):
+    """05: which tasks, and which models beside."""
+
     recipe: str = _p("blossom-bi-biSFT", "the recipe whose model is scored")
     beside: list = _p(
         ["parents"], "scored too: parents (what it comes from), recipes, names of comparators.yaml, ids, folders"
@@ -156,6 +166,8 @@ class BenchmarkEval(Texts, WithModel):
 
 @dataclass(frozen=True)
 class QualitativeEval(WithModel):
+    """06: whose answers are compared, how they are written, and who judges."""
+
     recipe: str = _p("blossom-bi-biSFT", "model A")
     compare_with: str = _p("base", "model B: a recipe, asset name, folder or hub id")
     more_models: list = _p([], "further models to compare with, likewise; blossom-bi-koSFT gives figure 4")
@@ -189,6 +201,8 @@ class QualitativeEval(WithModel):
 
 @dataclass(frozen=True)
 class Report(Common):
+    """07: which runs stand in the report."""
+
     recipe: str = _p("report", "the folder the report is written in")
     recipes: list = _p(["base", "blossom-bi", "blossom-bi-biSFT"], "rows of the report")
     sweeps: list = _p([], "sweeps of params/sweeps whose comparison is shown")

@@ -209,6 +209,8 @@ def won_both(verdicts, model, others=None):
     others  the opponents (default: all it was compared with); a prompt counts in n when all of them were compared on it.
             Of several people's verdicts on a prompt the balance counts: more wins than losses is a win.
     return  one row a source, language and kind of prompt, and one for kind "all": n, won_both, lost_both
+
+    Raises ValueError for an opponent that `model` was not compared with.
     """
     own = seen_from(first_looks(verdicts), model)
     others = list(dict.fromkeys(own.model_b)) if others is None else list(others)

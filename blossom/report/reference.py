@@ -82,7 +82,10 @@ def machine():
 
 
 def tolerances(file=TOLERANCES):
-    """The rules of params/reference.yaml: a list of dicts metric, relative, absolute, why; the first that fits counts."""
+    """The rules of params/reference.yaml: a list of dicts metric, relative, absolute, why; the first that fits counts.
+
+    Raises ValueError for a rule with other names.
+    """
     rules = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     for rule in rules:
         if set(rule) - {"metric", "relative", "absolute", "skip", "why"} or not {"metric", "why"} <= set(rule):

@@ -84,7 +84,10 @@ def _row_name(row, number):
 
 
 def tree(folder):
-    """{stage name or "recipe/stage": Stage} of a folder: of one run, of a recipe, or of all recipes of a scale."""
+    """{stage name or "recipe/stage": Stage} of a folder: of one run, of a recipe, or of all recipes of a scale.
+
+    Raises ValueError when it holds no finished run, or one that was edited.
+    """
     folder = Path(folder)
     if (folder / "manifest.json").exists():
         run = read(folder)

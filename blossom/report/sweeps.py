@@ -110,6 +110,7 @@ def write(outputs, name, scale, definitions):
     """Make the comparison of a finished sweep: comparison.json, .csv, .png and .html; returns their folder.
 
     definitions  the folder of the sweeps' files
+    Raises ValueError: no such sweep, or a run of it that is not there or lacks a measure.
     """
     p = plan.Plan(outputs, definitions=definitions)
     if name not in p.sweeps:

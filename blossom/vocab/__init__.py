@@ -60,6 +60,7 @@ class Merged:
 
     @cached_property
     def tokenizer(self):
+        """The merged tokenizer."""
         return self.base.build(self.pieces)
 
     def base_ids(self):
