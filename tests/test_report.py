@@ -112,6 +112,8 @@ def test_a_report_without_a_trained_recipe_or_without_any_says_so(tmp_path):
     assert report.bits(runs).empty
     with pytest.raises(ValueError, match="recipes: none of them was trained"):
         report.plot_bits(runs)
+    with pytest.raises(ValueError, match="recipes: none of them was scored"):
+        report.plot_scores({})
     with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
         report.load(params.Report(recipes=[]))
 

@@ -59,8 +59,13 @@ def _bits_title(table):
 
 
 def plot_scores(runs):
-    """Table 6: on the left averages with 95 % intervals beside the paper's, on the right every task's score."""
+    """Table 6: on the left averages with 95 % intervals beside the paper's, on the right every task's score.
+
+    Raises ValueError when no recipe was scored.
+    """
     scored = {r: run.metrics for (r, s), run in runs.items() if s == "05_benchmark_eval"}
+    if not scored:
+        raise ValueError("recipes: none of them was scored (stage 05), so there is no table 6 to draw")
     tasks = list(next(iter(scored.values()))["tasks"])
     labels = benchmark.papers()["bllossom"]["table6"]["labels"]
     scores = pd.DataFrame({r: {t: 100 * m["tasks"][t]["score"] for t in tasks} for r, m in scored.items()}).T
