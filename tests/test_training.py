@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from blossom import models, packing, paths, training
-from blossom.training import checkpoints, decoder, health, kernels, memory, options, passes, pretraining, rows
+from blossom.training import attention, checkpoints, decoder, health, kernels, memory, options, passes, pretraining, rows
 from blossom.training.learner import Learner
 
 estimating = sys.modules["blossom.training.estimate"]  # `training.estimate` is its function
@@ -56,7 +56,7 @@ def gradients(model):
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("mode", MODES)
 def test_loss_and_gradients_are_the_library_s(base, mode, monkeypatch):
-    monkeypatch.setattr(decoder, "BLOCK", 8)  # queries by blocks that do not divide the length
+    monkeypatch.setattr(attention, "BLOCK", 8)  # queries by blocks that do not divide the length
     ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
     labels, segments = ids.clone(), torch.ones_like(ids)
     labels[0, :12], segments[1, 11:], segments[0, 25:] = packing.IGNORED, 2, 0

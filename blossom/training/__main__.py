@@ -9,12 +9,11 @@ Afterwards the notebook, with the same parameters, finds the finished training, 
 
 import argparse
 import os
-import sys
 
 import torch
 from accelerate import PartialState
 
-from blossom import corpus, models, params, paths, training
+from blossom import corpus, models, params, paths, shell, training
 from blossom.training import pretraining
 
 
@@ -68,7 +67,4 @@ def parameters(files, overrides, cls=params.BilingualPretraining, checkpoints="c
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError, MemoryError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    shell.run(main)

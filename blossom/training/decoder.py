@@ -6,8 +6,7 @@ every head, float32 copies of norms. Written out, a layer is its matrix products
 
 Numbers agree with the library's to bfloat16 rounding (tests/test_training.py compares both passes in float32 exactly).
 Notation: B sequences, T tokens each, M = B*T, D hidden size, H query heads, K key heads, G = H/K, h head size,
-F feed-forward size, R rank of stacked adapters. Queries lie as (B*K, T*G, h): the G queries of a token that read the same
-key head are neighbours, so that a run of tokens is a run of rows.
+F feed-forward size, R rank of stacked adapters.
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from blossom.training import kernels
+from blossom.training.attention import attend, attend_backward, swap_heads
 from blossom.training.memory import Memory
 
 GROUPS = {  # projections that read the same input share one matrix product
@@ -24,7 +24,6 @@ GROUPS = {  # projections that read the same input share one matrix product
     "gate_up": ("gate_proj", "up_proj"),
     "down": ("down_proj",),
 }
-BLOCK = 128  # queries attended at a time; half the products of whole squares, and half of what is kept for backward
 LONGEST = 512  # beyond this many tokens the (T, T) scores outweigh flash attention's slow backward
 
 
@@ -56,10 +55,6 @@ class Shape:
     kept: Memory = field(default_factory=Memory)  # where that lies which is kept for the way back
     passing: Memory = field(default_factory=Memory)  # and all else of size
 
-    def blocks(self):
-        """(first query, query after the last = keys that they may see) of each block of queries."""
-        return [(first, min(first + BLOCK, self.tokens)) for first in range(0, self.tokens, BLOCK)]
-
     def mask(self):
         """(B*K, T*G, T) float32: 0 where attention is allowed, -inf elsewhere; made once."""
         if not hasattr(self, "_mask"):
@@ -90,57 +85,6 @@ def linear_backward(dy, x, u, w, adapter, memory):
         return dx, None, None
     du = dy @ adapter[1]
     return dx.addmm_(du, adapter[0]), du.t() @ x, dy.t() @ u
-
-
-def exact(a, b, memory):
-    """a (N, m, h), b (N, n, h) -> a @ b.T (N, m, n) in float32.
-
-    Attention scores are large and differ by little: bfloat16 scores would move probabilities by a quarter. The processor's
-    bfloat16 products sum in float32 by themselves, and this setting lets float32 matmul use them; the factors are
-    bfloat16 values, so nothing is lost.
-    """
-    out = memory.empty((len(a), a.shape[1], b.shape[1]), torch.float32, a.device)
-    if a.dtype == torch.float32:
-        return torch.bmm(a, b.transpose(1, 2), out=out)
-    setting = torch.backends.mkldnn.matmul
-    before, setting.fp32_precision = setting.fp32_precision, "bf16"
-    try:
-        return torch.bmm(a.float(), b.float().transpose(1, 2), out=out)
-    finally:
-        setting.fp32_precision = before
-
-
-def swap_heads(x, s, back=False):
-    """(B*K, T*G, h) -> (M, H*h), or back."""
-    if back:
-        return x.view(s.batch, s.tokens, s.key_heads, -1).transpose(1, 2).reshape(s.batch * s.key_heads, -1, s.width)
-    return x.view(s.batch, s.key_heads, s.tokens, -1).transpose(1, 2).reshape(s.batch * s.tokens, -1)
-
-
-# ----------------------------------------------------------------------------------------------------------- attention
-
-
-def attend(q, k, v, s, ops):
-    """q (B*K, T*G, h), k and v (B*K, T, h) -> what the queries read (B*K, T*G, h), and each block's probabilities."""
-    heads, kept, g = torch.empty_like(q), [], s.heads // s.key_heads
-    for first, end in s.blocks():
-        own = slice(first * g, end * g)
-        p = ops.softmax(exact(q[:, own], k[:, :end], s.passing), s, first)  # (B*K, (end - first)*G, end)
-        heads[:, own] = p @ v[:, :end]
-        kept.append(p)
-    return heads, kept
-
-
-def attend_backward(dheads, q, k, v, kept, s, ops):
-    """Gradients of q, k and v, in their shapes. Every later block sees the first keys too: theirs add up."""
-    dq, dk, dv, g = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), s.heads // s.key_heads
-    for (first, end), p in zip(s.blocks(), kept, strict=True):
-        own = slice(first * g, end * g)
-        dscores = ops.softmax_backward(exact(dheads[:, own], v[:, :end], s.passing), p, s, first)
-        dq[:, own] = dscores @ k[:, :end]
-        dk[:, :end].baddbmm_(dscores.transpose(1, 2), q[:, own])
-        dv[:, :end].baddbmm_(p.transpose(1, 2), dheads[:, own])
-    return dq, dk, dv
 
 
 # ----------------------------------------------------------------------------------------------------------- a layer
@@ -263,7 +207,7 @@ def allowed(segments, dtype):
     return torch.where(seen, 0.0, -torch.inf).to(dtype)
 
 
-def fits(decoder, trainable="lora"):
+def fits(decoder):
     """Can `Quick` stand in for this decoder? (Llama, Mistral with a window beyond LONGEST, Qwen2, SmolLM2; frozen base.)"""
     layer = decoder.layers[0] if hasattr(decoder, "layers") else None
     names = [name for name, _ in layer.named_modules()] if layer is not None else []

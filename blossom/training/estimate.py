@@ -16,7 +16,7 @@ import torch
 
 from blossom import assets, models
 from blossom.packing import IGNORED
-from blossom.training import decoder, options, rows
+from blossom.training import attention, decoder, options, rows
 from blossom.training.learner import Learner
 
 LIBRARIES = 0.85e9  # bytes that Python, torch and transformers hold by themselves
@@ -88,7 +88,7 @@ def _activations(p, config, width, batch, length, labelled, trained):
     if models.device().type != "cpu" or p.activation_checkpointing or p.trainable == "full" or length > decoder.LONGEST:
         layer = 6 * hidden + 4 * key_values + 6 * inner
         return 1.3 * width * tokens * layer * (2 if p.activation_checkpointing else config.num_hidden_layers)
-    keys = (length + min(decoder.BLOCK, length)) / 2  # that a query sees, on the average
+    keys = (length + min(attention.BLOCK, length)) / 2  # that a query sees, on the average
     layer = 3 * hidden + 2 * key_values + 2 * inner + heads * keys + (hidden if "o_proj" in p.lora_targets else 0)
     predicted = min(tokens * labelled, rows.TILE["cpu"][0])
     tiles = predicted * min(trained / hidden, config.vocab_size)  # exponentials of the rows that learn
