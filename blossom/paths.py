@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -111,10 +112,10 @@ def stage_folder(outputs, scale, recipe, stage):
     return outputs_root(outputs) / scale / recipe / stage
 
 
-def require_stage(outputs, scale, recipe, stage):
+def require_stage(outputs, scale, recipe, stage, settings=None):
     """The folder of a finished earlier run; makes it first, with Snakemake, if it is missing.
 
-    So a notebook opened alone in Jupyter works on a fresh clone.
+    So a notebook opened alone in Jupyter works on a fresh clone. `settings` (parameter -> value) are above all files then.
     Raises RuntimeError with the command to run by hand if the earlier stage cannot be made, ValueError when its folder
     was edited after the run.
     """
@@ -123,12 +124,12 @@ def require_stage(outputs, scale, recipe, stage):
     if manifest.exists():
         check_run(folder)
         return folder
-    command = snakemake_command(manifest, outputs)
-    print(f"{stage} of {recipe} has not run yet at scale {scale}: running it now\n  {' '.join(command)}", flush=True)
+    command = snakemake_command(manifest, outputs, settings)
+    print(f"{stage} of {recipe} has not run yet at scale {scale}: running it now\n  {shlex.join(command)}", flush=True)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0 or not manifest.exists():
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
-        raise RuntimeError(f"{stage} of {recipe} could not be made. Run by hand:\n  {' '.join(command)}\n{tail}")
+        raise RuntimeError(f"{stage} of {recipe} could not be made. Run by hand:\n  {shlex.join(command)}\n{tail}")
     return folder
 
 
@@ -147,10 +148,11 @@ def check_run(folder):
     return manifest
 
 
-def snakemake_command(target, outputs):
-    """The Snakemake call (list of words) that makes `target`, a file below the outputs folder."""
+def snakemake_command(target, outputs, settings=None):
+    """The Snakemake call (list of words) that makes `target`, a file below the outputs folder, with some parameters set."""
+    config = [f"outputs={outputs}", *([f"set={json.dumps(settings, ensure_ascii=False)}"] if settings else [])]
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT)]
-    return [*snakemake, "--cores", "2", "--nolock", "--config", f"outputs={outputs}", "--", _from_root(target, outputs)]
+    return [*snakemake, "--cores", "2", "--nolock", "--config", *config, "--", _from_root(target, outputs)]
 
 
 def _from_root(target, outputs):
@@ -179,7 +181,7 @@ class Run:
         return figure
 
     def finish(self, metrics, inputs=(), outputs=()):
-        """Write metrics.json and manifest.json.
+        """Write metrics.json and manifest.json, and print where.
 
         metrics  JSON-able dict of what this run measured
         inputs   files or folders read (recorded with their sha256)
@@ -201,6 +203,7 @@ class Run:
             "peak_bytes": peak_bytes(),
         }
         write_json(self.folder / "manifest.json", manifest)
+        print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {_tidy(self.folder)}")
         return manifest
 
     def _existing(self, name):

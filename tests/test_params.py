@@ -1,4 +1,5 @@
 from dataclasses import fields
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -105,3 +106,53 @@ def test_weights_keep_their_names():
     assert params.build(params.BilingualPretraining, {"source_weights": {"aligned-ko": 2}}).source_weights == {
         "aligned-ko": 2.0
     }
+
+
+def test_a_scale_typed_into_a_notebook_says_what_it_does_not_take(capsys, monkeypatch):
+    monkeypatch.delenv("BLOSSOM_BATCH", raising=False)
+    typed = {"scale": "smoke", "recipe": "blossom-ko", "block_size": 128}
+    params.collect(params.BilingualPretraining, typed)
+    told = capsys.readouterr().out
+    assert "other values for" in told and "base_model" in told and "korean_share" in told
+    assert "block_size" not in told, "what was typed is meant"
+    p = params.collect(params.BilingualPretraining, typed | params.layers("smoke", "blossom-ko"))
+    assert p == params.effective("03_bilingual_pretraining", "smoke", "blossom-ko")
+    assert not capsys.readouterr().out, "what the files say is taken"
+    params.collect(params.VocabMerge, {"scale": "lapotp"})
+    assert "lapotp.yaml: no such parameter file; there are: laptop" in capsys.readouterr().out
+
+
+def finished(p, recipe, stage, **changed):
+    """The folder of a finished earlier run, with its parameters and nothing else."""
+    folder = paths.stage_folder(p.outputs, p.scale, recipe, stage)
+    made = params.as_dict(params.effective(stage, p.scale, recipe)) | changed
+    paths.write_json(folder / "params.yaml", made)  # JSON is YAML
+    paths.write_json(folder / "manifest.json", {"outputs": {"params.yaml": paths.sha256(folder / "params.yaml")}})
+    return folder
+
+
+def test_an_earlier_run_of_another_base_is_refused_and_of_other_texts_told(smoke, capsys):
+    stage = "03_bilingual_pretraining"
+    p = smoke(stage, base_model="my/model")
+    folder = finished(p, "blossom-bi", "02_vocab_merge")
+    with pytest.raises(params.Refused, match=r"base_model: .*02_vocab_merge was made with 'tiny-.*here it is 'my/model'"):
+        params.model_folder(p, stage)
+    assert params.model_folder(smoke(stage), stage) == folder / "model"
+    assert not capsys.readouterr().out
+    params.model_folder(smoke(stage, korean_texts=["my.txt"]), stage)
+    assert "note: korean_texts: blossom-bi/02_vocab_merge was made with ['smoke-ko'], here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", ["03_bilingual_pretraining", "06_qualitative_eval"])
+def test_a_missing_earlier_run_is_made_with_the_notebooks_base(smoke, monkeypatch, stage):
+    calls = []
+    monkeypatch.setattr(paths.subprocess, "run", lambda command, **_: calls.append(command) or finished_now(command))
+
+    def finished_now(command):
+        start = params.starting_stage("blossom-bi", stage)
+        finished(p, *start, base_model="my/model")
+        return SimpleNamespace(returncode=0)
+
+    p = smoke(stage, base_model="my/model")
+    assert params.model_folder(p, stage).name == "model"
+    assert 'set={"base_model": "my/model"}' in calls[0], "only what differs from the files is set"

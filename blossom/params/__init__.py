@@ -7,6 +7,7 @@ Names are flat, so one scale file serves every notebook; each notebook takes the
 
 import difflib
 import math
+import os
 import reprlib
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -31,6 +32,7 @@ from blossom.params.stages import (  # noqa: F401 (what `params.` offers)
     WithModel,
 )
 
+SHARED = [f.name for cls in (WithModel, Texts) for f in fields(cls) if f.name not in Common.__dataclass_fields__]
 RECIPE_KEYS = ("parent", "stages")  # read from a recipe's file, never by a notebook
 
 KNOWN = {f.name for cls in (*STAGES.values(), Forecast) for f in fields(cls)} | set(RECIPE_KEYS)
@@ -59,9 +61,34 @@ def collect(cls, namespace):
     given = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in _JUPYTER and isinstance(v, plain)}
     try:
         check_names(given)
-        return build(cls, given)
+        p = build(cls, given)
     except ValueError as error:
         raise Refused(str(error)) from None
+    if (note := _not_taken(p)) and "BLOSSOM_BATCH" not in os.environ:
+        print(note)
+    return p
+
+
+def _not_taken(p):
+    """A note for who types another scale or recipe into a notebook: what their files say and this run does not do."""
+    usual = type(p)()
+    if (p.scale, p.recipe) == (usual.scale, usual.recipe):
+        return ""
+    try:
+        files = layers(p.scale, p.recipe)
+    except ValueError as error:
+        return f"note: {error}"
+    mine, usual = as_dict(p), as_dict(usual)
+    left = [n for n, v in files.items() if n in mine and n not in ("scale", "recipe") and mine[n] == usual[n] != v]
+    return (
+        ""
+        if not left
+        else (
+            f"note: in a notebook, scale and recipe only name the run. Their files have other values for {', '.join(left)}. "
+            "To take these, add below the parameters:\n"
+            "  from blossom import params; globals().update(params.layers(scale, recipe))"
+        )
+    )
 
 
 def check_names(names, where="parameters"):
@@ -221,6 +248,11 @@ def recipe_file(recipe):
     return paths.ROOT / "params" / "recipes" / f"{recipe}.yaml"
 
 
+def layers(scale, recipe):
+    """What the files of a scale and a recipe say, as a dict; "report" is a recipe without a file."""
+    return read(scale_file(scale)) | ({} if recipe == "report" else read(recipe_file(recipe)))
+
+
 def effective(stage, scale, recipe, **overrides):
     """The parameters a stage runs with: defaults, then the scale, the recipe, the overrides.
 
@@ -228,7 +260,7 @@ def effective(stage, scale, recipe, **overrides):
     return  an instance of the stage's dataclass
     """
     cls = STAGES[stage]
-    layered = read(scale_file(scale)) | ({} if stage == "07_report" else read(recipe_file(recipe)))
+    layered = layers(scale, "report" if stage == "07_report" else recipe)
     check_names(overrides, where="overrides")
     layered |= {"scale": scale, "recipe": recipe} | overrides
     return build(cls, layered)
@@ -285,7 +317,29 @@ def starting_stage(name, stage):
 def model_folder(p, stage):
     """The model that a stage starts from: the folder of an earlier run (made if missing), or None for the base.
 
-    p  the stage's parameters; raises RuntimeError when the earlier stage cannot be made
+    p  the stage's parameters; raises RuntimeError when the earlier stage cannot be made, Refused when it has another base
     """
     start = starting_stage(p.recipe, stage)
-    return start and paths.require_stage(p.outputs, p.scale, *start) / "model"
+    if not start:
+        return None
+    finished = (paths.stage_folder(p.outputs, p.scale, *start) / "manifest.json").exists()
+    folder = paths.require_stage(p.outputs, p.scale, *start, None if finished else _unusual(p, *start))
+    _compare(p, load_yaml(folder / "params.yaml"), folder)
+    return folder / "model"
+
+
+def _unusual(p, recipe, stage):
+    """Where the base or the texts of `p` are not those of its scale and recipe: an earlier run is made with the same."""
+    mine, usual = as_dict(p), as_dict(effective(stage, p.scale, recipe))
+    return {name: mine[name] for name in SHARED if name in mine and mine[name] != usual[name]}
+
+
+def _compare(p, made, folder):
+    """Is an earlier run of the same base? Refused when not; other texts are told."""
+    for name, here in as_dict(p).items():
+        there = made.get(name, here) if name in SHARED else here
+        told = f"{name}: {folder.parent.name}/{folder.name} was made with {_short(there)}, here it is {_short(here)}"
+        if there != here and name == "base_model":
+            raise Refused(f"{told}; run {folder.name} with it first, or choose another folder of `outputs`")
+        if there != here:
+            print(f"note: {told}")
