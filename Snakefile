@@ -108,10 +108,11 @@ def command(w):
         return f"{shlex.quote(sys.executable)} -m blossom.plan {os.path.dirname(manifest(twin))} {folder}"
     recipe = f"-f params/recipes/{w.recipe}.yaml" if w.stage != "07_report" else ""
     launch = forecast.launch(w.stage, PLAN.effective(run), LEDGER.assumptions(w.scale), own(w))
+    values = asdict(PLAN.effective(run)) | own(w)  # all of them: a notebook may have been edited and saved in Jupyter
     return (
         f"mkdir -p {folder} && find {folder} -maxdepth 1 -type l -delete"
         f" && {launch}papermill notebooks/{w.stage}.ipynb {folder}/notebook.ipynb -f params/scales/{w.scale}.yaml {recipe}"
-        f" -y {shlex.quote(json.dumps(own(w), ensure_ascii=False))}"
+        f" -y {shlex.quote(json.dumps(values, ensure_ascii=False))}"
         " --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
     )
 
