@@ -70,8 +70,8 @@ test: setup  ## run all tests and the style checks
 	$(BIN)python -m pytest -q
 
 .PHONY: lab
-lab: setup  ## open JupyterLab on the notebooks
-	$(BIN)jupyter lab notebooks
+lab: setup  ## open JupyterLab here: notebooks/, and outputs/ as it fills
+	$(BIN)jupyter lab
 
 .PHONY: bench bench-vocab bench-train bench-eval
 bench: bench-vocab bench-train bench-eval  ## measure against peers, side by side (makes their environments: 7 GB)
