@@ -3,8 +3,8 @@
 The pages need no server and no network but for MathJax, which typesets the equations; without it they show as LaTeX.
 """
 
+import argparse
 import re
-import sys
 from html import escape
 from pathlib import Path
 
@@ -143,4 +143,6 @@ def write(folder):
 
 
 if __name__ == "__main__":
-    shell.run(lambda: print(write(sys.argv[1] if len(sys.argv) > 1 else paths.ROOT / "outputs/laptop")))
+    parser = argparse.ArgumentParser(prog="python -m blossom.book", description="One HTML book from executed notebooks.")
+    parser.add_argument("folder", nargs="?", default=paths.ROOT / "outputs/laptop", help="outputs/<scale>, after `make run`")
+    shell.run(lambda: print(write(parser.parse_args().folder)))
