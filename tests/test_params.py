@@ -156,3 +156,28 @@ def test_a_missing_earlier_run_is_made_with_the_notebooks_base(smoke, monkeypatc
     p = smoke(stage, base_model="my/model")
     assert params.model_folder(p, stage).name == "model"
     assert 'set={"base_model": "my/model"}' in calls[0], "only what differs from the files is set"
+
+
+def test_run_all_a_second_time_meets_the_first_ones_variables(monkeypatch):
+    """A kernel keeps what earlier cells defined; only what the parameter cell, as last run, assigns is a parameter."""
+    cell, call = "scale: str = 'laptop'\nadded_pieces: int = 4000", "p = params.collect(params.VocabMerge, globals())"
+    wrong, body = cell.replace("added", "aded"), "size = 3\ntold = {}"
+    kept = {"scale": "laptop", "added_pieces": 9, "aded_pieces": 9, "size": 3, "told": {}}
+    later = kept | {"In": ["", wrong, call, cell, call, body, "%broken", cell, "korean_share = 0.5", call]}
+    assert params.collect(params.VocabMerge, later).added_pieces == 9
+    for slip in ([cell, call, wrong, call], [cell, "# Parameters\naded_pieces = 9", call], [cell, call, wrong, body, call]):
+        with pytest.raises(params.Refused, match="no parameter is called 'aded_pieces'; did you mean 'added_pieces'"):
+            params.collect(params.VocabMerge, kept | {"In": ["", *slip]})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("added_pieces", (2, 0), r"expected int, found tuple \(2, 0\)"),  # added_pieces: int = 2,000
+        ("added_pieces", "2000", r"found str '2000' \(a number in quotation marks is text: leave them out\)"),
+        ("korean_texts", "my.txt", r"expected list, found str 'my.txt' \(write \['my.txt'\]\)"),
+    ],
+)
+def test_slips_of_the_parameter_cell_are_told_with_their_cure(name, value, message):
+    with pytest.raises(params.Refused, match=f"{name}: .*{message}"):
+        params.collect(params.VocabMerge, {name: value})

@@ -139,7 +139,7 @@ def _from_hub(repo, download):
     except (LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0][:200]
         raise RuntimeError(
-            f"{repo} could not be fetched from the hub ({reason}).\n"
+            f"{repo} could not be fetched from the hub ({reason}), and there is no such folder here.\n"
             "Check the network; or copy the files here and give the folder's path instead of the id."
         ) from None
 

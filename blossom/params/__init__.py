@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import yaml
 
 from blossom import paths
+from blossom.params import cell
 from blossom.params.stages import (  # noqa: F401 (what `params.` offers)
     MODEL_STAGES,
     STAGES,
@@ -38,7 +39,6 @@ RECIPE_KEYS = ("parent", "stages")  # read from a recipe's file, never by a note
 KNOWN = {f.name for cls in (*STAGES.values(), Forecast) for f in fields(cls)} | set(RECIPE_KEYS)
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
-_JUPYTER = {"In", "Out"}  # IPython's own histories, a list and a dict
 
 
 class Refused(ValueError):
@@ -52,13 +52,13 @@ def collect(cls, namespace):
     """The notebook's parameters, checked: `p = params.collect(params.VocabMerge, globals())`.
 
     cls        a dataclass of this module
-    namespace  dict of names; plain values that no notebook knows are refused
+    namespace  dict of names; plain values that no notebook knows are refused, in IPython those of the parameter cell
     return     an instance of `cls`
 
     Raises Refused, a ValueError: an unknown name (with the nearest known one), a wrong type, a value out of range.
     """
-    plain = (bool, int, float, str, list, dict, type(None))
-    given = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in _JUPYTER and isinstance(v, plain)}
+    cell.plain_tracebacks()
+    given = cell.parameters(namespace, {f.name for f in fields(cls)})
     try:
         check_names(given)
         p = build(cls, given)
@@ -114,6 +114,9 @@ def _checked(f, value):
         hint = ""
         if isinstance(value, str) and f.type in (int, float) and _is_number(value):
             hint = f" (YAML reads {value} as text: write {float(value):.1e} or a plain number)"
+            hint = hint if f.type is float else " (a number in quotation marks is text: leave them out)"
+        if f.type is list and isinstance(value, str):
+            hint = f" (write [{shown}])"
         raise ValueError(f"{f.name}: expected {f.type.__name__}, found {type(value).__name__} {shown}{hint}")
     if f.type is float and not math.isfinite(value):
         raise ValueError(f"{f.name}: expected a finite number, found {shown}")
