@@ -116,7 +116,8 @@ def _split(name, sources, heldout, never, removed):
     new, kept_out = _unique(sources, heldout)
     count, unique = sum(map(len, new.values())), sum(int(found.sum()) for found in new.values())
     if unique < 2 * heldout:
-        raise ValueError(f"{name}: {sources} hold {unique} different lines; holding out {heldout} needs {2 * heldout}")
+        told = f"{name}: {sources} hold {unique} different lines; holding out {heldout} needs {2 * heldout}"
+        raise ValueError(f"{told}: give more text, or lower heldout_lines")
     guarded = never | {skeleton(line) for line in kept_out}
     for source, keep in new.items():
         for i, line in enumerate(read(source)):

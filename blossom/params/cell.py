@@ -21,7 +21,7 @@ def parameters(namespace, known):
 
 
 def _typed(cells):
-    """Names that the last run of the parameter cell and the cells up to `collect` assign; None where there is no such cell."""
+    """Names that the last parameter cell and the cells from there to `collect` assign; None where there is no such cell."""
     names, reading = None, False
     for cell in cells or ():
         if cell.startswith("scale"):  # the parameter cell's first line
