@@ -35,6 +35,24 @@ def exponent(tmp_path):
     read(tmp_path, "learning_rate: 2e-4\n")
 
 
+@row(FILES, "a comma within a number, in a notebook", ValueError, "added_pieces: expected int, found tuple (2, 0)",
+     "Write 2000 or 2_000.")
+def comma(tmp_path):
+    params.collect(params.VocabMerge, {"added_pieces": (2, 0)})
+
+
+@row(FILES, "another base than the earlier stage's", ValueError,
+     "base_model: blossom-bi/02_vocab_merge was made with 'tiny-byte-level', here it is 'my/model'; run 02_vocab_merge",
+     "As it says.")
+def other_base(tmp_path):
+    settings = {"outputs": str(tmp_path), "base_model": "my/model"}
+    p = params.effective("03_bilingual_pretraining", "smoke", "blossom-bi", **settings)
+    folder = paths.stage_folder(p.outputs, p.scale, p.recipe, "02_vocab_merge")
+    paths.write_text(folder / "params.yaml", "base_model: tiny-byte-level\n")
+    paths.write_json(folder / "manifest.json", {"outputs": {}})
+    params.model_folder(p, "03_bilingual_pretraining")
+
+
 @row(FILES, "a value out of range", ValueError, "batch_size: expected at least 1, found -1", "Take a value of the range.")
 def out_of_range(tmp_path):
     read(tmp_path, "batch_size: -1\n")
