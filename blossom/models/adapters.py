@@ -1,5 +1,6 @@
 """What of a model learns, and how what was learnt is kept: adapters, their merge, and its proof on a reloaded model."""
 
+import contextlib
 import warnings
 
 import torch
@@ -35,9 +36,16 @@ def adapt(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_p
             raise ValueError("trainable: 'lora+new-rows' needs a model with added rows; this one has none (run 02 first)")
         rows = {"trainable_token_indices": {name: list(range(first, size)) for name in (names[:1] if tied else names)}}
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), task_type="CAUSAL_LM", **rows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for a property by its old name
+    with _no_warning():
         return get_peft_model(model, config)
+
+
+@contextlib.contextmanager
+def _no_warning():
+    """PEFT asks transformers for a property by its old name; no reader can do anything about it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _embedding_names(model):
@@ -105,7 +113,8 @@ def merge(base, adapter, target, tokenizer=None, tolerance=1e-3):
 
     model, own = load(base, place="cpu")
     tokenizer = tokenizer or own
-    adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu").eval()
+    with _no_warning():
+        adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu").eval()
     probe = _probe(tokenizer, "cpu")
     with torch.no_grad():
         before = adapted(probe).logits.float()
