@@ -5,13 +5,13 @@ earlier run changed. Runs that are the same (one vocabulary merge for several re
 """
 
 import atexit
-import json
 import os
 import re
 import shlex
 import sys
 from dataclasses import asdict
 
+import yaml
 from blossom import forecast, params, plan
 
 OUTPUTS = config.get("outputs", "outputs")
@@ -112,7 +112,7 @@ def command(w):
     return (
         f"mkdir -p {folder} && find {folder} -maxdepth 1 -type l -delete"
         f" && {launch}papermill notebooks/{w.stage}.ipynb {folder}/notebook.ipynb -f params/scales/{w.scale}.yaml {recipe}"
-        f" -y {shlex.quote(json.dumps(values, ensure_ascii=False))}"
+        f" -y {shlex.quote(yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=1 << 20).strip())}"
         " --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
     )
 
