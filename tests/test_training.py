@@ -623,10 +623,12 @@ def merged_stage(smoke):
     model, _ = models.load("tiny-byte-level")
     rows = embeddings.subword_rows(model.get_input_embeddings().weight.data, made.base_ids())
     models.resize(model, base.size, rows)
-    folder = paths.stage_folder(smoke("03_bilingual_pretraining").outputs, "smoke", "blossom-bi", "02_vocab_merge")
+    p = smoke("03_bilingual_pretraining")
+    folder = paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge")
     models.save(model, made.tokenizer, folder / "model")
     lines = [["문을 열다"] * 3, ["Open the door."] * 3]
     vocab.certificate.save(vocab.certify(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
+    paths.write_text(folder / "params.yaml", f"base_model: {p.base_model}\n")
     paths.write_json(folder / "manifest.json", {"outputs": {}})
     return folder
 
