@@ -101,17 +101,16 @@ def asked(name):
 
 
 def command(w):
-    """How a run is made: linked, or by papermill with the layers, then this call's own (later ones win)."""
+    """How a run is made: linked, or by papermill with all of its parameters."""
     run = run_name(w)
     folder = os.path.dirname(manifest(run))
     if twin := PLAN.twin(run):
         return f"{shlex.quote(sys.executable)} -m blossom.plan {os.path.dirname(manifest(twin))} {folder}"
-    recipe = f"-f params/recipes/{w.recipe}.yaml" if w.stage != "07_report" else ""
     launch = forecast.launch(w.stage, PLAN.effective(run), LEDGER.assumptions(w.scale), own(w))
-    values = asdict(PLAN.effective(run)) | own(w)  # all of them: a notebook may have been edited and saved in Jupyter
+    values = asdict(PLAN.effective(run))  # all of them: a notebook may have been edited and saved in Jupyter
     return (
         f"mkdir -p {folder} && find {folder} -maxdepth 1 -type l -delete"
-        f" && {launch}papermill notebooks/{w.stage}.ipynb {folder}/notebook.ipynb -f params/scales/{w.scale}.yaml {recipe}"
+        f" && {launch}papermill notebooks/{w.stage}.ipynb {folder}/notebook.ipynb"
         f" -y {shlex.quote(yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=1 << 20).strip())}"
         " --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
     )
