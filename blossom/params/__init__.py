@@ -80,14 +80,12 @@ def _not_taken(p):
         return f"note: {error}"
     mine, usual = as_dict(p), as_dict(usual)
     left = [n for n, v in files.items() if n in mine and n not in ("scale", "recipe") and mine[n] == usual[n] != v]
+    if not left:
+        return ""
     return (
-        ""
-        if not left
-        else (
-            f"note: in a notebook, scale and recipe only name the run. Their files have other values for {', '.join(left)}. "
-            "To take these, add below the parameters:\n"
-            "  from blossom import params; globals().update(params.layers(scale, recipe))"
-        )
+        f"note: in a notebook, scale and recipe only name the run. Their files have other values for {', '.join(left)}. "
+        "To take these, add below the parameters:\n"
+        "  from blossom import params; globals().update(params.layers(scale, recipe))"
     )
 
 
@@ -340,9 +338,10 @@ def _unusual(p, recipe, stage):
 def _compare(p, made, folder):
     """Is an earlier run of the same base? Refused when not; other texts are told."""
     for name, here in as_dict(p).items():
-        there = made.get(name, here) if name in SHARED else here
+        there = made.get(name, here)
+        if name not in SHARED or there == here:
+            continue
         told = f"{name}: {folder.parent.name}/{folder.name} was made with {_short(there)}, here it is {_short(here)}"
-        if there != here and name == "base_model":
+        if name == "base_model":
             raise Refused(f"{told}; run {folder.name} with it first, or choose another folder of `outputs`")
-        if there != here:
-            print(f"note: {told}")
+        print(f"note: {told}")
