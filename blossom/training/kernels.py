@@ -75,56 +75,46 @@ def _call(name, *arguments):
     getattr(_call.library, name)(*passed)
 
 
-def _kept(s, *shape):
-    """Memory for what a layer keeps for its way back."""
-    return s.kept.empty(shape, s.dtype, "cpu")
-
-
-def _passing(s, like, dtype=None):
-    """Memory for what is soon used up."""
-    return s.passing.empty(like.shape, dtype or like.dtype, "cpu")
-
-
 def add_rms(x, extra, weight, eps, s):
-    total = x if extra is None else _passing(s, x)
-    y, short, r = _passing(s, x, s.dtype), _kept(s, *x.shape), x.new_empty(len(x), 1)
+    total = x if extra is None else s.passing.empty(x.shape, x.dtype)
+    y, short, r = s.passing.empty(x.shape, s.dtype), s.kept.empty(x.shape, s.dtype), x.new_empty(len(x), 1)
     _call("add_rms", x, extra, weight, eps, total, y, short, r, *x.shape)
     return total, y, short, r
 
 
 def norm(x, r, weight, s):
-    y = _passing(s, x)
+    y = s.passing.empty(x.shape, x.dtype)
     _call("norm", x, r, weight, y, *x.shape)
     return y
 
 
 def rms_backward(dy, residual, x, r, weight, s):
-    dx, short = _passing(s, residual), _passing(s, dy)
+    dx, short = s.passing.empty(residual.shape, residual.dtype), s.passing.empty(dy.shape, dy.dtype)
     _call("rms_backward", dy, residual.contiguous(), x, r, weight, dx, short, *x.shape)
     return dx, short
 
 
 def swiglu(gate_up, s):
-    inner = _passing(s, gate_up[:, ::2])
+    inner = s.passing.empty((len(gate_up), gate_up.shape[1] // 2), s.dtype)
     _call("swiglu", gate_up, inner, *inner.shape)
     return inner
 
 
 def swiglu_backward(dinner, gate_up, s):
-    dgate_up = _passing(s, gate_up)
+    dgate_up = s.passing.empty(gate_up.shape, gate_up.dtype)
     _call("swiglu_backward", dinner, gate_up, dgate_up, *dinner.shape)
     return dgate_up
 
 
 def split_heads(qkv, s):
-    q = _kept(s, s.batch * s.key_heads, s.tokens * s.heads // s.key_heads, s.width)
-    key, value = (_kept(s, s.batch * s.key_heads, s.tokens, s.width) for _ in range(2))
+    q = s.kept.empty((s.batch * s.key_heads, s.tokens * s.heads // s.key_heads, s.width), s.dtype)
+    key, value = (s.kept.empty((s.batch * s.key_heads, s.tokens, s.width), s.dtype) for _ in range(2))
     _heads(qkv, q, key, value, s, 0)
     return q, key, value
 
 
 def join_heads(dq, dk, dv, s):
-    dqkv = s.passing.empty((s.batch * s.tokens, (s.heads + 2 * s.key_heads) * s.width), s.dtype, "cpu")
+    dqkv = s.passing.empty((s.batch * s.tokens, (s.heads + 2 * s.key_heads) * s.width), s.dtype)
     _heads(dqkv, dq, dk, dv, s, 1)
     return dqkv
 
@@ -136,13 +126,13 @@ def _heads(qkv, q, key, value, s, backward):
 
 
 def softmax(scores, s, first):
-    p = _kept(s, *scores.shape)
+    p = s.kept.empty(scores.shape, s.dtype)
     _call("softmax", scores, s.start, p, *_places(scores, s, first))
     return p
 
 
 def softmax_backward(dp, p, s, first):
-    dscores = _passing(s, p)
+    dscores = s.passing.empty(p.shape, p.dtype)
     _call("softmax_backward", dp, p, s.start, dscores, *_places(dp, s, first))
     return dscores
 

@@ -23,7 +23,7 @@ class Memory:
     def __init__(self):
         self.blocks = []
 
-    def empty(self, shape, dtype, device):
+    def empty(self, shape, dtype, device="cpu"):
         """A tensor of this shape (a sequence of ints), its values undefined."""
         if torch.device(device).type != "cpu":
             return torch.empty(shape, dtype=dtype, device=device)

@@ -63,9 +63,20 @@ class Table:
         Handing on the second lets the two gradients of a tied table meet in one tensor: the head's, to which the few
         rows that were read are added, instead of two tables' worth.
         """
-        if self.trained is None:
-            return F.embedding(ids, self.frozen), None
-        return Embed.apply(self.trained, ids, self)
+        return (self.look_up(ids), None) if self.trained is None else Embed.apply(self.trained, ids, self)
+
+    def look_up(self, ids):
+        """ids (..) -> rows (.., D) in the working precision, from whichever part holds them; without gradients."""
+        frozen, trained = self.frozen, self.trained
+        if frozen is None or trained is None:
+            return F.embedding(ids, trained if frozen is None else frozen).to(self.dtype)
+        new = F.embedding((ids - self.first).clamp(min=0), trained).to(self.dtype)
+        return torch.where((ids >= self.first)[..., None], new, F.embedding(ids.clamp(max=self.first - 1), frozen))
+
+    def add_rows(self, gradient, ids, rows):
+        """Add rows (N, D) to a gradient of the trained rows, where ids (N,) are trained."""
+        learnt = ids >= self.first
+        gradient.index_add_(0, ids[learnt] - self.first, rows[learnt].to(gradient.dtype))
 
     def logits(self, hidden):
         """hidden (.., D) -> (.., V), for decoding and measuring."""
@@ -111,11 +122,7 @@ class Embed(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(ids)
         ctx.table, ctx.like = table, (trained.shape, trained.dtype, trained.device)
-        if table.frozen is None:
-            return F.embedding(ids, trained).to(table.dtype), trained.view_as(trained)
-        new = F.embedding((ids - table.first).clamp(min=0), trained).to(table.dtype)
-        old = F.embedding(ids.clamp(max=table.first - 1), table.frozen)
-        return torch.where((ids >= table.first)[..., None], new, old), trained.view_as(trained)
+        return table.look_up(ids), trained.view_as(trained)
 
     @staticmethod
     def backward(ctx, drows, dtrained):
@@ -123,8 +130,7 @@ class Embed(torch.autograd.Function):
             dtrained = ctx.table.gradients.empty(*ctx.like).zero_()
         if drows is not None:
             (ids,) = ctx.saved_tensors
-            learnt = ids >= ctx.table.first
-            dtrained.index_add_(0, ids[learnt] - ctx.table.first, drows[learnt].to(dtrained.dtype))
+            ctx.table.add_rows(dtrained, ids.flatten(), drows.flatten(0, -2))
         return dtrained, None, None
 
 
@@ -137,7 +143,7 @@ class Loss(torch.autograd.Function):
         dtrained = table.gradients.empty(trained.shape, trained.dtype, trained.device) if learn else None
         parts = [(part, own) for part, own in ((table.frozen, False), (trained, learn)) if part is not None]
         rows, columns = TILE[hidden.device.type]
-        chosen = _rows(parts, table.first, targets).to(table.dtype)
+        chosen = table.look_up(targets)
         if expected is not None:
             chosen = chosen.float().index_put((expected[0],), expected[1])
             targets = targets.masked_fill(expected[0], -1)
@@ -177,8 +183,7 @@ def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, fi
         for e, d in zip(kept, dtrained.split(columns), strict=True):
             product = e.t() @ scaled
             d.copy_(product) if first else d.add_(product)
-        learnt = targets >= table.first
-        dtrained.index_add_(0, targets[learnt] - table.first, h[learnt].to(dtrained.dtype) / -items)
+        table.add_rows(dtrained, targets, h.to(dtrained.dtype) / -items)
     logit = (h.float() * chosen).sum(-1)
     return (s.log() + shift).squeeze(1) - logit
 
@@ -202,12 +207,3 @@ def _exponentials(h, parts, columns, table, shift=None):
             gradient += e @ w
             kept += [e] if learn else []
     return s, gradient, kept
-
-
-def _rows(parts, first, ids):
-    """The embedding rows of some ids (n, D), from whichever part holds them."""
-    if len(parts) == 1:
-        return parts[0][0][ids]
-    (frozen, _), (trained, _) = parts
-    new = trained[(ids - first).clamp(min=0)]
-    return torch.where((ids >= first)[:, None], new, frozen[ids.clamp(max=first - 1)])
