@@ -12,7 +12,8 @@ import sys
 from dataclasses import asdict
 
 import yaml
-from blossom import forecast, params, plan
+from blossom.batch import forecast, plan
+from blossom.common import params
 
 OUTPUTS = config.get("outputs", "outputs")
 REPORT = config.get("report", "report")
@@ -105,7 +106,7 @@ def command(w):
     run = run_name(w)
     folder = os.path.dirname(manifest(run))
     if twin := PLAN.twin(run):
-        return f"{shlex.quote(sys.executable)} -m blossom.plan {os.path.dirname(manifest(twin))} {folder}"
+        return f"{shlex.quote(sys.executable)} -m blossom.batch.plan {os.path.dirname(manifest(twin))} {folder}"
     launch = forecast.launch(w.stage, PLAN.effective(run), LEDGER.assumptions(w.scale), own(w))
     values = asdict(PLAN.effective(run))  # all of them: a notebook may have been edited and saved in Jupyter
     return (

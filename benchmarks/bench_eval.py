@@ -21,8 +21,10 @@ import numpy as np
 import torch
 from common import HERE, OURS, Failed, measure, median
 
-from blossom import assets, benchmark, models, paths, tokenization
+from blossom import assets, benchmark, models
 from blossom.benchmark import several
+from blossom.common import paths
+from blossom.vocabulary import tokenization
 
 sys.path.append(str(HERE / "inside"))
 import evaluated

@@ -18,7 +18,10 @@ import common
 import torch
 from common import OURS, Failed, measure, median
 
-from blossom import corpus, models, params, paths, tokenization
+from blossom import models
+from blossom.common import params, paths
+from blossom.text import corpus
+from blossom.vocabulary import tokenization
 
 SCRIPTS = {
     OURS: "run_blossom.py",

@@ -19,7 +19,10 @@ from pathlib import Path
 import common
 from common import OURS, Failed, measure, median
 
-from blossom import assets, corpus, params, paths, tokenization
+from blossom import assets
+from blossom.common import params, paths
+from blossom.text import corpus
+from blossom.vocabulary import tokenization
 
 RECIPE = "chinese-llama-alpaca"
 MERGES = {  # shown name -> peer, script, settings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import peers
 
-from blossom import paths
+from blossom.common import paths
 
 HERE = Path(__file__).resolve().parent
 OURS = "blossom"

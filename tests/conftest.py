@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blossom import params
+from blossom.common import params
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a hub
 

@@ -5,8 +5,9 @@ import zipfile
 
 import pytest
 
-from blossom import assets, corpus, instructions
+from blossom import assets, instructions
 from blossom.assets import aihub
+from blossom.text import corpus
 
 WEB = {
     "SJML": {

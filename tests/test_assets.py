@@ -3,9 +3,10 @@ import zipfile
 
 import pytest
 
-from blossom import assets, paths
+from blossom import assets
 from blossom.assets import builders
 from blossom.assets.sources import InRepository, Wheel
+from blossom.common import paths
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom import assets, benchmark, corpus, models, paths
+from blossom import assets, benchmark, models
 from blossom.benchmark import data, statistics
+from blossom.common import paths
+from blossom.text import corpus
 
 PROMPTS = {  # shared/PAPERS.md, with the columns' names where the texts go
     "klue_nli": ("{premise}\n질문: {hypothesis}. 참, 거짓, 중립 중 무엇인가요?\n정답:", [" 참", " 중립", " 거짓"]),

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from blossom import assets, benchmark, corpus, models, params, paths
+from blossom import assets, benchmark, models
 from blossom.benchmark import comparing, josa, several, statistics
-from blossom.tasks import utils
+from blossom.benchmark.tasks import utils
+from blossom.common import params, paths
+from blossom.text import corpus
 
 
 @pytest.fixture(scope="module", autouse=True)

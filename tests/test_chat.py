@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
-from blossom import generation, instructions, models, tokenization
+from blossom import generation, instructions, models
 from blossom.generation import chat
+from blossom.vocabulary import tokenization
 
 SENTENCE = "햄버거를 먹는 공룡, 그리고 🦖 too"
 ASKED = [{"role": "user", "content": "왜 하늘은 파란가요?"}]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blossom import corpus
+from blossom.text import corpus
 
 
 @pytest.fixture

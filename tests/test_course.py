@@ -14,7 +14,9 @@ import nbformat
 import pytest
 import yaml
 
-from blossom import assets, book, params, paths
+from blossom import assets
+from blossom.common import params, paths
+from blossom.report import book
 
 COURSE = list(params.STAGES)
 LONGEST = 15  # lines a cell

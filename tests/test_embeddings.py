@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from blossom import embeddings, models
+from blossom import models
+from blossom.vocabulary import embeddings
 
 OLD = torch.tensor([[2.0, 4.0], [4.0, 8.0], [0.0, 1.0]])
 

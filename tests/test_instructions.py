@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blossom import instructions, params, tokenization, vocab
+from blossom import instructions
+from blossom.common import params
 from blossom.instructions import hygiene
-from blossom.vocab import bases
+from blossom.vocabulary import bases, tokenization, vocab
 
 NEW_PIECES = ["안", "녕", "하", "세", "요", " 안", "안녕", " 안녕", "하세", "하세요"]
 TINY = ("tiny-byte-level", "tiny-sentencepiece", "tiny-byte-level merged", "tiny-sentencepiece merged")

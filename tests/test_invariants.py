@@ -13,11 +13,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from blossom import assets, corpus, instructions, packing, tokenization
+from blossom import assets, instructions
 from blossom.benchmark import comparing
 from blossom.benchmark import statistics as scores
 from blossom.instructions import merging, review
 from blossom.preference import people, ratings, statistics, verdicts
+from blossom.text import corpus
+from blossom.training import packing
+from blossom.vocabulary import tokenization
 
 SOME = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 whole = st.characters(exclude_categories=["Cs"])  # any character but halves of one

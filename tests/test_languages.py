@@ -6,7 +6,10 @@ import subprocess
 
 import pytest
 
-from blossom import assets, corpus, figures, models, params, paths, tokenization, vocab
+from blossom import assets, models
+from blossom.common import figures, params, paths
+from blossom.text import corpus
+from blossom.vocabulary import tokenization, vocab
 
 JAPANESE = "ハンバーガーを食べる象"
 

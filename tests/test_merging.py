@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blossom import instructions, paths
+from blossom import instructions
+from blossom.common import paths
 from blossom.instructions import changes, checks, drafts, merging, review
 
 

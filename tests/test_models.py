@@ -4,7 +4,9 @@ import shutil
 import pytest
 import torch
 
-from blossom import assets, models, packing, paths
+from blossom import assets, models
+from blossom.common import paths
+from blossom.training import packing
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
 MODES = [(base, mode) for base in ("tiny-byte-level", "tiny-sentencepiece") for mode in ("lora+new-rows", "lora+embeddings")]

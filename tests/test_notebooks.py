@@ -14,7 +14,8 @@ import pytest
 import yaml
 from test_course import COURSE, check_book, run_solutions
 
-from blossom import book, params, paths
+from blossom.common import params, paths
+from blossom.report import book
 
 RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.recipe(r).stages] + [
     ("report", "07_report")
@@ -173,7 +174,7 @@ def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
         for stage in params.recipe(recipe).stages:
             assert f"{tmp_path}/laptop/{recipe}/{stage}/manifest.json" in plan.stdout
     assert plan.stdout.count("papermill notebooks/02_vocab_merge.ipynb") == 1
-    assert plan.stdout.count("-m blossom.plan") == 2, "blossom-ko and blossom-ko-text take blossom-bi's"
+    assert plan.stdout.count("-m blossom.batch.plan") == 2, "blossom-ko and blossom-ko-text take blossom-bi's"
 
 
 def test_a_recipe_that_cannot_run_stops_before_anything_starts(tmp_path):

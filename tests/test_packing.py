@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom import assets, packing
+from blossom import assets
+from blossom.training import packing
 
 
 @pytest.fixture(scope="session")

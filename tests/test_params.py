@@ -6,7 +6,7 @@ import pytest
 from papermill.inspection import _infer_parameters
 from papermill.iorw import load_notebook_node
 
-from blossom import params, paths
+from blossom.common import params, paths
 
 SCALES = sorted(f.stem for f in (paths.ROOT / "params/scales").glob("*.yaml"))
 RECIPES = sorted(f.stem for f in (paths.ROOT / "params/recipes").glob("*.yaml"))

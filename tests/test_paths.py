@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from blossom import paths
+from blossom.common import paths
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_no_rest(tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from blossom import figures
+from blossom.common import figures
 from blossom.preference import agreement, statistics, verdicts
 
 WINNERS = np.array(["a", "tie", "b"])

@@ -10,9 +10,12 @@ import torch
 import yaml
 from huggingface_hub import errors
 
-from blossom import assets, corpus, embeddings, models, params, paths, publishing, vocab
+from blossom import assets, models, publishing
+from blossom.common import params, paths
 from blossom.publishing import __main__ as command
 from blossom.publishing import gguf_file, history, licences
+from blossom.text import corpus
+from blossom.vocabulary import embeddings, vocab
 
 BASES = ["tiny-byte-level", "tiny-sentencepiece", "tiny-qwen"]  # tied; untied; untied with biases and padding rows
 LINES = ["햄버거를 먹는 공룡", "아직 샤워를 하고 있는데 주전자가 울었다.", "The kettle, at 10:45, isn't on.", "ハンバーガー"]

@@ -7,7 +7,8 @@ import pytest
 from test_judges import Server
 from test_people import exported, for_model
 
-from blossom import generation, models, params, paths
+from blossom import generation, models
+from blossom.common import params, paths
 from blossom.preference import people
 from blossom.preference import prompts as prompt_sets
 

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from blossom import params, paths, plan, report
+from blossom import report
+from blossom.batch import plan
+from blossom.common import params, paths
 from blossom.report import claims, reference, sweeps
 from blossom.report.__main__ import main
 from blossom.training import pretraining
@@ -169,7 +171,8 @@ def test_every_claim_stands_beside_the_papers_own_figure():
 
 def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
     """The base's tokenizer on both sides: then as many bytes are as many tokens; half the bytes are half the tokens."""
-    from blossom import corpus, tokenization
+    from blossom.text import corpus
+    from blossom.vocabulary import tokenization
 
     p = smoke("03_bilingual_pretraining", "base-ko", training_tokens=2048)
     text, tokenizer = corpus.load(p), tokenization.load(pretraining.starting_model(p))

@@ -11,9 +11,13 @@ import pytest
 import torch
 import yaml
 
-from blossom import assets, corpus, embeddings, forecast, instructions, models, params, paths, training
+from blossom import assets, instructions, models, training
+from blossom.batch import forecast
+from blossom.common import params, paths
+from blossom.text import corpus
 from blossom.training import pretraining
 from blossom.training.learner import Learner
+from blossom.vocabulary import embeddings
 
 SIZES = {"llama2-7b": forecast.LLAMA2_7B, "llama2-13b": forecast.LLAMA2_13B}
 RUNS = [("llama2-13b", "blossom-bi"), ("llama2-7b", "cross-lingual-direct")]

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from blossom import shell
+from blossom.common import shell
 
 
 def ended(body, script="{}"):
     """A process whose `main` has this body: (exit code, what it said on standard error)."""
-    program = f"from blossom import shell\ndef main():\n    {body}\nshell.run(main)"
+    program = f"from blossom.common import shell\ndef main():\n    {body}\nshell.run(main)"
     command = f"{sys.executable} -c '{program}'"
     done = subprocess.run(["bash", "-c", script.format(command)], capture_output=True, text=True)
     return done.returncode, done.stderr

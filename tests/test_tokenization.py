@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers
 
-from blossom import tokenization
-from blossom.tokenization import encoding, morphemes
+from blossom.vocabulary import encoding, morphemes, tokenization
 
 KOREAN = ["햄버거를 먹는 공룡", "온도를 설정합니다.", "GPU를 3개 씁니다"]
 

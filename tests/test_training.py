@@ -10,8 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from blossom import models, packing, paths, training
-from blossom.training import attention, checkpoints, decoder, health, kernels, memory, options, passes, pretraining, rows
+from blossom import models, training
+from blossom.common import paths
+from blossom.training import (
+    attention,
+    checkpoints,
+    decoder,
+    health,
+    kernels,
+    memory,
+    options,
+    packing,
+    passes,
+    pretraining,
+    rows,
+)
 from blossom.training.learner import Learner
 
 estimating = sys.modules["blossom.training.estimate"]  # `training.estimate` is its function
@@ -501,7 +514,8 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(tm
 
 def as_the_notebook(outputs):
     """Model, blocks and settings as notebook 03 has them after the two-process run."""
-    from blossom import corpus, params
+    from blossom.common import params
+    from blossom.text import corpus
 
     p = params.effective(pretraining.STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
     model, tokenizer = pretraining.learner(p, pretraining.starting_model(p))
@@ -586,7 +600,7 @@ def test_a_container_s_limit_counts(tmp_path):
 
 
 def mixed(smoke, **given):
-    from blossom import corpus
+    from blossom.text import corpus
 
     p = smoke(pretraining.STAGE, **given)
     return pretraining.mixture(p, corpus.load(p), models.load("tiny-byte-level")[1])
@@ -616,7 +630,7 @@ def test_a_mixture_that_cannot_be_says_why(smoke, given, message):
 @pytest.fixture
 def merged_stage(smoke):
     """Stage 02's folder as it leaves it: a model with more rows, its certificate, its manifest."""
-    from blossom import embeddings, vocab
+    from blossom.vocabulary import embeddings, vocab
 
     base = vocab.read_base("tiny-byte-level")
     made = vocab.merge(base, [base.piece(piece) for piece in ("문을", "열다")], "add")
@@ -627,7 +641,7 @@ def merged_stage(smoke):
     folder = paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge")
     models.save(model, made.tokenizer, folder / "model")
     lines = [["문을 열다"] * 3, ["Open the door."] * 3]
-    vocab.certificate.save(vocab.certify(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
+    certificates.save(vocab.certify(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
     paths.write_text(folder / "params.yaml", f"base_model: {p.base_model}\n")
     paths.write_json(folder / "manifest.json", {"outputs": {}})
     return folder

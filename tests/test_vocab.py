@@ -13,8 +13,10 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE, WordPiece
 from transformers import PreTrainedTokenizerFast
 
-from blossom import assets, embeddings, models, paths, tokenization, vocab
-from blossom.vocab import closure, donors, pieces
+from blossom import assets, models
+from blossom.common import paths
+from blossom.vocabulary import certificate as certificates
+from blossom.vocabulary import closure, donors, embeddings, pieces, tokenization, vocab
 
 HANGUL = vocab.run_pattern(["Hangul"])
 SENTENCE = "햄버거를 먹는 공룡"
@@ -74,7 +76,7 @@ def test_old_ids_stay_and_new_ones_follow(merged):
 
 def test_every_added_piece_can_be_made(merged):
     made, _ = merged
-    assert made.unreachable == [] and vocab.certificate.not_made(made.base, made.tokenizer, made.pieces) == []
+    assert made.unreachable == [] and certificates.not_made(made.base, made.tokenizer, made.pieces) == []
 
 
 def test_english_ids_survive_a_hangul_only_merge(merged):
@@ -95,7 +97,7 @@ def test_text_without_hangul_keeps_its_ids(merged, text):
 def test_any_text_comes_back(merged, text):
     made, _ = merged
     (ids,) = tokenization.encode(made.tokenizer, [text])
-    (expected,) = vocab.certificate._clean(made.base, [text])
+    (expected,) = certificates._clean(made.base, [text])
     assert made.tokenizer.backend_tokenizer.decode(ids) == expected
 
 
@@ -282,7 +284,7 @@ def test_japanese_is_three_scripts_and_a_long_vowel_mark():
     assert tokenization.spell(made.tokenizer, "コーヒー") == ["コーヒー"]
     assert tokenization.statistics(made.tokenizer, lines)["byte_fallback_share"] == 0
     assert tokenization.encode(made.tokenizer, ENGLISH) == tokenization.encode(base.tokenizer, ENGLISH)
-    assert vocab.certificate.not_made(base, made.tokenizer, made.pieces) == []
+    assert certificates.not_made(base, made.tokenizer, made.pieces) == []
 
 
 # ------------------------------------------------------------------------------------------------------ certificate
@@ -299,7 +301,7 @@ def certified(tmp_path):
     certificate = vocab.certify(
         made, tmp_path / "model", KOREAN, ENGLISH, ["Hangul"], "add", made_of, [assets.fetch("smoke-ko")]
     )
-    vocab.certificate.save(certificate, tmp_path)
+    certificates.save(certificate, tmp_path)
     return tmp_path, certificate
 
 
@@ -438,7 +440,7 @@ def test_kobert_goes_into_a_byte_level_base_too(kobert):
     base = vocab.read_base("tiny-byte-level")
     made = vocab.merge(base, vocab.clean(base, kobert, HANGUL)[0])
     assert tokenization.spell(made.tokenizer, SENTENCE) == "햄 버 거 를 ▁먹 는 ▁공 룡".split()
-    assert vocab.certificate.not_made(base, made.tokenizer, made.pieces) == []
+    assert certificates.not_made(base, made.tokenizer, made.pieces) == []
 
 
 def test_units_of_a_byte_level_base_are_whole_characters():

@@ -7,7 +7,8 @@ asked, timer = clock.spec(), clock.Clock()
 import json  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from blossom import models, packing, training  # noqa: E402
+from blossom import models, training  # noqa: E402
+from blossom.training import packing  # noqa: E402
 
 model, tokenizer = models.load(asked["model"])
 model = models.adapt(model, asked["trainable"], asked["rank"], asked["alpha"], asked["targets"])

@@ -13,7 +13,7 @@ lines = json.loads(Path(asked["lines"]).read_text(encoding="utf-8"))
 size = sum(len(line.encode()) for line in lines)
 
 if asked["way"] in ("ours", "hf"):
-    from blossom import tokenization
+    from blossom.vocabulary import tokenization
 
     tokenizer = tokenization.load(asked["out"])
     itself = asked["way"] == "hf"

@@ -9,7 +9,7 @@ started = time.perf_counter()
 
 import transformers  # noqa: E402, F401
 
-from blossom import vocab  # noqa: E402
+from blossom.vocabulary import vocab  # noqa: E402
 
 asked = json.loads(Path(sys.argv[1]).read_text())
 imported = time.perf_counter()

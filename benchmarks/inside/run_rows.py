@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from blossom import embeddings, models, tokenization, vocab
+from blossom import models
+from blossom.vocabulary import embeddings, tokenization, vocab
 
 asked = json.loads(Path(sys.argv[1]).read_text())
 base = vocab.read_base(asked["base"])

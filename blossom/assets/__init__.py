@@ -18,11 +18,11 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from blossom import paths
 from blossom.assets import builders
 from blossom.assets.safety import check_config, check_model
 from blossom.assets.sources import HubFile, InFolder, InRepository, Wheel, fetch_snapshot
 from blossom.assets.sources import why_no_dataset as why_no_dataset
+from blossom.common import paths
 
 __all__ = ["REGISTRY", "Asset", "cache_folder", "check_config", "check_model", "fetch"]
 

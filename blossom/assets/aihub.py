@@ -21,7 +21,7 @@ import random
 import zipfile
 from pathlib import Path
 
-from blossom import paths, shell
+from blossom.common import paths, shell
 
 SHAPES = "SJML.text, named_entity, documents, data[].paragraphs, data[].ko and en, or a list with text"
 

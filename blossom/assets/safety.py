@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from blossom import paths
+from blossom.common import paths
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 

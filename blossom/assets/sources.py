@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from blossom import paths
+from blossom.common import paths
 
 SAFE_FILES = ["*.safetensors", "*.json", "tokenizer.model", "*.txt"]  # never pickles, never code
 

@@ -4,10 +4,11 @@ import csv
 import json
 from pathlib import Path
 
-from blossom import corpus, paths
 from blossom.benchmark.probes import PROBES
 from blossom.benchmark.records import BadRecord
 from blossom.benchmark.sources import SOURCES as PAPERS
+from blossom.common import paths
+from blossom.text import corpus
 
 SOURCES = PAPERS | PROBES
 AUTHORED = paths.ROOT / "data" / "benchmarks"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-FILE = Path(__file__).resolve().parent.parent / "papers.yaml"
+FILE = Path(__file__).with_name("papers.yaml")
 
 
 @cache

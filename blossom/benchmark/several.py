@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from blossom import assets, models, params, paths
+from blossom import assets, models
 from blossom.benchmark.evaluation import describe, evaluate, plan
+from blossom.common import params, paths
 
 COMPARATORS = paths.ROOT / "params" / "comparators.yaml"
 VERSION = f"1, lm-eval {metadata.version('lm-eval')}"  # of what is kept: another one is scored anew

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from blossom import paths
 from blossom.benchmark import data, josa
 from blossom.benchmark.data import SOURCES
+from blossom.common import paths
 
-FOLDER = Path(__file__).resolve().parent.parent / "tasks"
+FOLDER = Path(__file__).parent / "tasks"
 PAPER = ["klue_nli", "klue_sts", "kosbi", "klue_ynat", "kobest_boolq", "kobest_hellaswag", "kobest_sentineg", "kobest_copa"]
 GROUPS = {
     "table6": PAPER,

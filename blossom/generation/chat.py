@@ -4,8 +4,9 @@ import codecs
 
 import torch
 
-from blossom import instructions, tokenization
+from blossom import instructions
 from blossom.generation.local import Sampler, stop_ids
+from blossom.vocabulary import tokenization
 
 
 def stream(

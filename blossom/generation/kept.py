@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from blossom import paths
+from blossom.common import paths
 
 
 class Kept:

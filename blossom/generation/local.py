@@ -7,7 +7,8 @@ import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
-from blossom import assets, instructions, models, paths
+from blossom import assets, instructions, models
+from blossom.common import paths
 
 
 def answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **settings):

@@ -11,8 +11,11 @@ import os
 import torch
 from accelerate import PartialState
 
-from blossom import corpus, instructions, models, params, paths, shell, tokenization, training
+from blossom import instructions, models, training
+from blossom.common import params, paths, shell
+from blossom.text import corpus
 from blossom.training.__main__ import asked_for
+from blossom.vocabulary import tokenization
 
 STAGE = "04_korean_lima_sft"
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from blossom import corpus
+from blossom.text import corpus
 
 # kind -> (Korean, English) label, in the order a reviewer meets them
 KINDS = {

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from blossom import paths
+from blossom.common import paths
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ from collections import defaultdict
 
 import numpy as np
 
-from blossom import assets, corpus, paths
+from blossom import assets
+from blossom.common import paths
 from blossom.instructions import readers
 from blossom.instructions.templates import encode
+from blossom.text import corpus
 
 RUN = {"ko": 16, "en": 48}  # letters in a row that two texts share only by copying (16 syllables are 48 bytes too)
 PERMUTATIONS, BANDS = 64, 16  # MinHash: pairs of similarity 0.8 meet in some band with probability 0.9998

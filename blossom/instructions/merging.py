@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blossom import paths
+from blossom.common import paths
 from blossom.instructions.drafts import row
 from blossom.instructions.readers import ADAPTATIONS
 from blossom.instructions.review import FORMAT, digest

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jinja2
 
-from blossom import paths
+from blossom.common import paths
 from blossom.instructions import checks
 
 FORMAT = "blossom-review/1"

@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from blossom import paths
+from blossom.common import paths
 from blossom.models.folders import device, first_new_row, load, save
 
 

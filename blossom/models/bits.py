@@ -6,7 +6,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from blossom import corpus
+from blossom.text import corpus
 
 
 def start_token(tokenizer):

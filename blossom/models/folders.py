@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-from blossom import assets, paths, tokenization
+from blossom import assets
+from blossom.common import paths
+from blossom.vocabulary import tokenization
 
 RECORD = "blossom.json"
 

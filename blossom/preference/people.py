@@ -19,7 +19,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from blossom import paths
+from blossom.common import paths
 
 FORMAT = "blossom-ratings/1"
 PAGES = Path(__file__).resolve().parent.parent / "pages"

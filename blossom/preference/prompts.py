@@ -1,7 +1,7 @@
 """The prompts that models answer: authored ones, LIMA's test set, any JSONL."""
 
-from blossom import corpus
 from blossom.instructions import readers
+from blossom.text import corpus
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
 

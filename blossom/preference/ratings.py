@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from blossom import paths
+from blossom.common import paths
 from blossom.preference import people, verdicts
 
 CHOICES = ("A", "B", "neither")

@@ -6,7 +6,7 @@ python -m blossom.publishing outputs/laptop/blossom-bi-biSFT/04_korean_lima_sft 
 import argparse
 from pathlib import Path
 
-from blossom import paths, shell
+from blossom.common import paths, shell
 from blossom.publishing import hub
 
 

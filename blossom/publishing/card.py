@@ -4,10 +4,11 @@ from pathlib import Path
 
 import huggingface_hub as hub
 
-from blossom import assets, paths
+from blossom import assets
+from blossom.common import paths
 from blossom.publishing import history, licences
 
-TEMPLATE = Path(__file__).parent.parent / "pages" / "model_card.md"
+TEMPLATE = Path(__file__).with_name("model_card.md")
 TEXTS = {
     "korean": "{language}, of the corpus' kind",
     "english": "English, of the corpus' kind",

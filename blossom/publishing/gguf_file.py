@@ -11,7 +11,10 @@ import gguf
 import torch
 from gguf import GGMLQuantizationType, LlamaFileType, TokenType
 
-from blossom import corpus, models, paths, tokenization
+from blossom import models
+from blossom.common import paths
+from blossom.text import corpus
+from blossom.vocabulary import tokenization
 
 SHAPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # transformers' model_type -> GGUF's architecture
 PRECISIONS = {

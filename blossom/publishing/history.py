@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from blossom import params, paths
+from blossom.common import params, paths
 
 
 @dataclass(frozen=True)

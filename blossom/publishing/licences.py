@@ -6,7 +6,8 @@ person who publishes says it; an unknown licence stops the publication. This rea
 
 from dataclasses import dataclass
 
-from blossom import assets, corpus
+from blossom import assets
+from blossom.text import corpus
 
 HUB = {  # as their hub pages state them
     "meta-llama/Llama-2-7b-hf": "Llama 2 community licence",

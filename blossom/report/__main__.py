@@ -2,7 +2,7 @@
 
 import argparse
 
-from blossom import params, paths, shell
+from blossom.common import params, paths, shell
 from blossom.report import reference, runs, sweeps
 
 ABLATION = paths.ROOT / "params" / "ablation.yaml"

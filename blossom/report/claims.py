@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from blossom import benchmark, figures
+from blossom import benchmark
+from blossom.common import figures
 from blossom.report.runs import find
 
 STAGE = "05_benchmark_eval"

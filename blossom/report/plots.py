@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from blossom import benchmark, figures
+from blossom import benchmark
+from blossom.common import figures
 from blossom.report.tables import TEXTS, answers, bits, costs, text_read
 
 GREY = figures.COLOURS["base"]

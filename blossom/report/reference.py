@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from blossom import params, paths
+from blossom.common import params, paths
 from blossom.report.runs import flat, read
 
 TOLERANCES = paths.ROOT / "params" / "reference.yaml"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from blossom import figures, params, paths
+from blossom.common import figures, params, paths
 
 
 @dataclass(frozen=True)

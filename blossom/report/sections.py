@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-PAGES = Path(__file__).resolve().parent.parent / "pages"
+PAGES = Path(__file__).parent
 
 
 @dataclass

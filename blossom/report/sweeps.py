@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from blossom import figures, paths, plan
+from blossom.batch import plan
+from blossom.common import figures, paths
 from blossom.report.runs import read
 from blossom.report.sections import Section, html_table, page, picture
 

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from blossom import benchmark, figures, params
+from blossom import benchmark
+from blossom.common import figures, params
 from blossom.report.runs import find, of_line
 
 MAIN = "blossom-bi-biSFT"  # the model that the paper ends with

@@ -13,7 +13,9 @@ import os
 import torch
 from accelerate import PartialState
 
-from blossom import corpus, models, params, paths, shell, training
+from blossom import models, training
+from blossom.common import params, paths, shell
+from blossom.text import corpus
 from blossom.training import pretraining
 
 

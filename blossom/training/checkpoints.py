@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from blossom import paths
+from blossom.common import paths
 
 
 def find(folder, fingerprint, report=print):

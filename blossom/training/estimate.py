@@ -15,9 +15,9 @@ import psutil
 import torch
 
 from blossom import assets, models
-from blossom.packing import IGNORED
 from blossom.training import attention, decoder, options, rows
 from blossom.training.learner import Learner
+from blossom.training.packing import IGNORED
 
 LIBRARIES = 0.85e9  # bytes that Python, torch and transformers hold by themselves
 LAYERS = 8  # of the larger of the two models that are timed; the smaller has one

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from torch.utils.data import Dataset
 
-from blossom.packing import IGNORED
+from blossom.training.packing import IGNORED
 
 
 class Rows(Dataset):

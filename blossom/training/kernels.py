@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from blossom import assets, paths
+from blossom import assets
+from blossom.common import paths
 from blossom.training import passes
 
 SOURCE = Path(__file__).with_name("kernels.c")

@@ -7,8 +7,8 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from blossom import models
-from blossom.packing import IGNORED
 from blossom.training import decoder
+from blossom.training.packing import IGNORED
 from blossom.training.rows import Table
 
 

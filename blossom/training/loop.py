@@ -12,11 +12,12 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from blossom import models, paths
-from blossom.packing import IGNORED
+from blossom import models
+from blossom.common import paths
 from blossom.training import checkpoints, options
 from blossom.training.feed import Rows, check
 from blossom.training.learner import Learner, collate, precision_of
+from blossom.training.packing import IGNORED
 from blossom.training.watch import Watch
 
 

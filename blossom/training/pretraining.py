@@ -2,8 +2,10 @@
 
 import torch
 
-from blossom import assets, models, packing, params, tokenization, vocab
-from blossom.training import options
+from blossom import assets, models
+from blossom.common import params
+from blossom.training import options, packing
+from blossom.vocabulary import tokenization, vocab
 
 STAGE = "03_bilingual_pretraining"
 

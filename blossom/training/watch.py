@@ -8,8 +8,9 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from blossom import models, paths
-from blossom.packing import IGNORED
+from blossom import models
+from blossom.common import paths
+from blossom.training.packing import IGNORED
 
 
 class Watch(TrainerCallback):

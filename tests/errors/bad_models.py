@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from blossom import assets, corpus, embeddings, generation, instructions, models, packing, tokenization, training, vocab
-from blossom.training import pretraining
+from blossom import assets, generation, instructions, models, training
+from blossom.text import corpus
+from blossom.training import packing, pretraining
+from blossom.vocabulary import embeddings, tokenization, vocab
 from tests.errors.table import row
 
 VOCAB = "tokenizers and vocabulary (01, 02)"

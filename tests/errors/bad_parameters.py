@@ -6,7 +6,7 @@ import sys
 
 import yaml
 
-from blossom import params, paths
+from blossom.common import params, paths
 from tests.errors.table import row
 
 FILES = "parameters"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from blossom import models, paths, training
+from blossom import models, training
+from blossom.common import paths
 from blossom.instructions import translating
 from blossom.training import checkpoints
 from tests.errors.bad_models import adapted, rows
@@ -109,7 +110,8 @@ def full_checkpoint(tmp_path, monkeypatch):
 def killed_writing(tmp_path):
     file = tmp_path / "metrics.json"
     paths.write_json(file, {"loss": 1.0})
-    code = "import sys\nfrom blossom import paths\nwith_it = paths.written(sys.argv[1])\nwith_it.__enter__().write_text('{')"
+    code = "import sys\nfrom blossom.common import paths\nwith_it = paths.written(sys.argv[1])\n"
+    code += "with_it.__enter__().write_text('{')"
     ended(held(code, file))
     whole = paths.read_json(file) == {"loss": 1.0}
     return f"nothing of it: {file.name} is the earlier one, {'whole' if whole else 'broken'}"
@@ -121,7 +123,7 @@ def killed_stage(tmp_path, smoke):
     p = smoke("07_report", "report")
     run = paths.Run(p, "07_report")
     run.finish({"rows": 1})
-    code = ("import sys\nfrom blossom import params, paths\n"
+    code = ("import sys\nfrom blossom.common import params, paths\n"
             "paths.Run(params.build(params.Report, {'scale': 'smoke', 'outputs': sys.argv[1]}), '07_report')")
     ended(held(code, p.outputs))
     assert (run.folder / "metrics.json").exists()

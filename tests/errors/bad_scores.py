@@ -3,7 +3,8 @@
 # fmt: off
 import json
 
-from blossom import benchmark, generation, params, paths, report
+from blossom import benchmark, generation, report
+from blossom.common import params, paths
 from blossom.preference import judges, people, prompts, ratings, statistics, verdicts
 from tests.errors.table import row
 

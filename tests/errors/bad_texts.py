@@ -5,8 +5,9 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from blossom import assets, corpus
+from blossom import assets
 from blossom.assets.sources import HubFile, Wheel, fetch_snapshot
+from blossom.text import corpus
 from tests.errors.table import row
 
 TEXTS = "texts"

@@ -1,6 +1,6 @@
 """docs/errors.md from the table: `python -m tests.errors.page` writes it."""
 
-from blossom import paths
+from blossom.common import paths
 from tests.errors import (  # noqa: F401
     bad_instructions,
     bad_models,

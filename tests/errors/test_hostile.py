@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from blossom import assets, benchmark, corpus, generation, instructions, models, tokenization, training, vocab
+from blossom import assets, benchmark, generation, instructions, models, training
 from blossom.assets import builders
 from blossom.instructions import readers, translators
+from blossom.text import corpus
+from blossom.vocabulary import tokenization, vocab
 
 
 @pytest.fixture

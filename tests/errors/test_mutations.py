@@ -12,8 +12,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from blossom import benchmark, instructions, params, paths
+from blossom import benchmark, instructions
 from blossom.benchmark import data as data_files
+from blossom.common import params, paths
 from blossom.instructions import merging, review
 from blossom.preference import people, prompts, ratings
 

@@ -1,4 +1,4 @@
-"""One HTML book from the executed notebooks of a scale: `python -m blossom.book outputs/laptop` makes outputs/laptop/book.
+"""One HTML book from the executed notebooks of a scale: `python -m blossom.report.book outputs/laptop`.
 
 The pages need no server and no network but for MathJax, which typesets the equations; without it they show as LaTeX.
 """
@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
-from blossom import params, paths, shell
+from blossom.common import params, paths, shell
 
 MATH = """<script>MathJax = {tex: {inlineMath: [["$", "$"]]}}</script>
 <script async src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"></script>"""
@@ -143,6 +143,8 @@ def write(folder):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m blossom.book", description="One HTML book from executed notebooks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m blossom.report.book", description="One HTML book from executed notebooks."
+    )
     parser.add_argument("folder", nargs="?", default=paths.ROOT / "outputs/laptop", help="outputs/<scale>, after `make run`")
     shell.run(lambda: print(write(parser.parse_args().folder)))

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 
 from blossom import assets
-from blossom.tokenization.encoding import encode
+from blossom.vocabulary.encoding import encode
 
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 PAPERS_TABLE_1 = {  # as printed; "_" and "▁" are a space

@@ -6,8 +6,8 @@
 import importlib.util
 import itertools
 
-from blossom.tokenization.encoding import encode
-from blossom.tokenization.spelling import token_bytes
+from blossom.vocabulary.encoding import encode
+from blossom.vocabulary.spelling import token_bytes
 
 
 def available():

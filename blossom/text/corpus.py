@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from blossom import assets, paths
+from blossom import assets
 from blossom.assets import aihub
+from blossom.common import paths
 
 HANGUL = re.compile("[\uac00-\ud7a3]")
 # all of category Cc that is no white space, and of Cs: halves of characters, which no file could hold

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from blossom import paths, tokenization
-from blossom.vocab import pieces
+from blossom.common import paths
+from blossom.vocabulary import pieces, tokenization
 
 FILE = "certificate.json"
 WHEN = ("before", "after")
-PAGES = paths.ROOT / "blossom" / "pages"
+PAGES = Path(__file__).parent
 
 
 def certify(merged, folder, korean, english, scripts, policy, details, inputs=()):

@@ -5,7 +5,8 @@ from collections import Counter
 import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from blossom import assets, tokenization
+from blossom import assets
+from blossom.vocabulary import tokenization
 
 MOST_RUNS = 300_000  # different runs that are counted: the commonest; a large corpus has millions of others, each rare
 MOST_WORDS = 5_000_000  # running words that pieces are learned from; above it, counts are scaled down

@@ -15,9 +15,8 @@ from types import SimpleNamespace
 
 import yaml
 
-from blossom import paths
-from blossom.params import cell
-from blossom.params.stages import (  # noqa: F401 (what `params.` offers)
+from blossom.common import cell, paths
+from blossom.common.stages import (  # noqa: F401 (what `params.` offers)
     MODEL_STAGES,
     STAGES,
     BenchmarkEval,
@@ -85,7 +84,7 @@ def _not_taken(p):
     return (
         f"note: in a notebook, scale and recipe only name the run. Their files have other values for {', '.join(left)}. "
         "To take these, add below the parameters:\n"
-        "  from blossom import params; globals().update(params.layers(scale, recipe))"
+        "  from blossom.common import params; globals().update(params.layers(scale, recipe))"
     )
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from blossom import params, paths, shell
+from blossom.common import params, paths, shell
 
 SWEEP_KEYS = {"question", "recipes", "stages", "grid", "repeats", "set", "compare", "measures"}
 MEMORY_MB = 4000  # what a stage is given before one like it has run: more than any takes at scale laptop

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from blossom import assets, params
+from blossom import assets
+from blossom.common import params
 
 GB = 1e9
 CARD_RESERVE = 2 * GB  # CUDA's context, workspaces, tiles of the output head: an assumption

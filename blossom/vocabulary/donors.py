@@ -6,7 +6,8 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from blossom import assets, tokenization
+from blossom import assets
+from blossom.vocabulary import tokenization
 
 SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0], <s>, </s>, <|endoftext|>
 

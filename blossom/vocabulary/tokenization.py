@@ -6,8 +6,8 @@ Everything is counted in bytes, characters and words, never in tokens of another
 from pathlib import Path
 
 from blossom import assets
-from blossom.tokenization.encoding import count_tokens, encode, engine, strange_lines
-from blossom.tokenization.spelling import (
+from blossom.vocabulary.encoding import count_tokens, encode, engine, strange_lines
+from blossom.vocabulary.spelling import (
     BYTE_PIECE,
     PAPERS_TABLE_1,
     byte_alphabet,
@@ -26,7 +26,7 @@ from blossom.tokenization.spelling import (
     unit,
     weighted_fertility,
 )
-from blossom.tokenization.spm import (
+from blossom.vocabulary.spm import (
     BPE,
     CONTROL,
     NORMAL,

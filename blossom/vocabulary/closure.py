@@ -7,7 +7,7 @@ never looked up and never trained.
 import heapq
 from collections import Counter
 
-from blossom.vocab import pieces as _pieces
+from blossom.vocabulary import pieces as _pieces
 
 
 def spell(units, rank):

@@ -14,7 +14,8 @@ import json
 
 import numpy as np
 
-from blossom import assets, paths
+from blossom import assets
+from blossom.common import paths
 
 VERSION = 3  # part of every key: raise it when the same text would be packed differently
 IGNORED = -100  # a label that says: nothing to learn here

@@ -8,14 +8,14 @@ merged = vocab.merge(base, asked, "add")
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from blossom import paths, tokenization
-from blossom.vocab import closure
-from blossom.vocab.bases import read as read_base
-from blossom.vocab.certificate import certify, require
-from blossom.vocab.closure import shrink
-from blossom.vocab.donors import clean
-from blossom.vocab.donors import read as read_donor
-from blossom.vocab.pieces import add_word_frequencies, count_runs, run_pattern, train
+from blossom.common import paths
+from blossom.vocabulary import closure, tokenization
+from blossom.vocabulary.bases import read as read_base
+from blossom.vocabulary.certificate import certify, require
+from blossom.vocabulary.closure import shrink
+from blossom.vocabulary.donors import clean
+from blossom.vocabulary.donors import read as read_donor
+from blossom.vocabulary.pieces import add_word_frequencies, count_runs, run_pattern, train
 
 __all__ = [
     "Merged",

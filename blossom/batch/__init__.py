@@ -1,0 +1,1 @@
+"""What Snakemake asks: which runs there are, and what they take."""
