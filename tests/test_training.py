@@ -630,6 +630,7 @@ def test_a_mixture_that_cannot_be_says_why(smoke, given, message):
 @pytest.fixture
 def merged_stage(smoke):
     """Stage 02's folder as it leaves it: a model with more rows, its certificate, its manifest."""
+    from blossom.vocabulary import certificate as certificates
     from blossom.vocabulary import embeddings, vocab
 
     base = vocab.read_base("tiny-byte-level")
