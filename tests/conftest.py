@@ -62,7 +62,9 @@ def exported(six, tmp_path):
                     "edited": "2026-11-20T01:00:00Z",
                 }
                 listed.append(row | change)
-        content = {"format": review.FORMAT, "dataset": review.digest(six), "reviewer": reviewer, "rows": listed} | dict(top)
+        content = {"format": review.FORMAT, "dataset": review.hash_drafts(six), "reviewer": reviewer, "rows": listed} | dict(
+            top
+        )
         path = tmp_path / f"{name or reviewer}.json"
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         return path

@@ -175,13 +175,13 @@ def judged(pairs, turned=False):
     other = {"a": "b", "b": "a", "tie": "tie"} if turned else {}
     shared = {"kind": "k", "language": "ko", "source": "s", "first_shown": "a", "look": 1, "model_a": a, "model_b": b}
     rows = [{"prompt_id": f"p{n}", "winner": other.get(w, w), "rater": f"r{i}"} | shared for i, (n, w) in enumerate(pairs)]
-    return verdicts.table(rows)
+    return verdicts.make_verdicts(rows)
 
 
 @SOME
 @given(pairs=given_verdicts)
 def test_shares_add_up_and_intervals_hold_them(pairs):
-    row = statistics.summary(judged(pairs), samples=200).iloc[0]
+    row = statistics.summarize_verdicts(judged(pairs), samples=200).iloc[0]
     assert row.win + row.tie + row.loss == pytest.approx(1) and row.rate == pytest.approx(row.win + row.tie / 2)
     for name in ("win", "tie", "loss", "rate"):
         assert 0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= 1
@@ -191,14 +191,14 @@ def test_shares_add_up_and_intervals_hold_them(pairs):
 @settings(SOME, max_examples=20)
 @given(pairs=given_verdicts, seed=st.randoms())
 def test_neither_the_order_of_verdicts_nor_of_the_models_changes_what_they_say(pairs, seed):
-    row = statistics.summary(judged(pairs), samples=20).iloc[0]
+    row = statistics.summarize_verdicts(judged(pairs), samples=20).iloc[0]
     shuffled = list(pairs)
     seed.shuffle(shuffled)
-    again = statistics.summary(judged(shuffled), samples=20).iloc[0]
-    turned = statistics.summary(judged(pairs, turned=True), samples=20).iloc[0]
+    again = statistics.summarize_verdicts(judged(shuffled), samples=20).iloc[0]
+    turned = statistics.summarize_verdicts(judged(pairs, turned=True), samples=20).iloc[0]
     assert (row.win, row.tie, row.loss) == pytest.approx((again.win, again.tie, again.loss))
     assert (row.win, row.tie, row.loss) == pytest.approx((turned.loss, turned.tie, turned.win))
-    strong = statistics.strengths(judged(pairs), samples=20).set_index("model").strength
+    strong = statistics.rank_models(judged(pairs), samples=20).set_index("model").strength
     assert strong.sum() == pytest.approx(0, abs=1e-6)
     assert np.sign(round(strong["x"], 6)) == np.sign(round(row.win - row.loss, 6))
 
@@ -214,15 +214,17 @@ def test_every_choice_comes_back_for_the_model_that_was_shown_there(seed, repeat
     shared = {"kind": "k", "language": "ko", "prompt": "질문"}
     rows = [{"model": m, "prompt_id": f"p{n}", "answer": f"{m} {n}"} | shared for m in "xy" for n in range(6)]
     batch = people.make_batch(rows, raters=["가람"], repeats=repeats, seed=seed)
-    chosen = dict(zip((i.id for i in people.items(batch, "가람")), choices, strict=False))
+    chosen = dict(zip((i.id for i in people.list_items(batch, "가람")), choices, strict=False))
     listed = [{"id": i, "choice": c, "seconds": 1, "at": "2026-01-02T03:04:05.678Z"} for i, c in chosen.items()]
     content = {"format": people.FORMAT, "batch": batch.digest, "rater": "가람", "verdicts": listed}
     file = tmp_path / "가람.json"
-    file.write_text(json.dumps(content | {"checksum": ratings.checksum(batch.digest, "가람", listed)}), encoding="utf-8")
-    got = ratings.merge(batch, [file])
+    file.write_text(
+        json.dumps(content | {"checksum": ratings.checksum_ratings(batch.digest, "가람", listed)}), encoding="utf-8"
+    )
+    got = ratings.merge_ratings(batch, [file])
     assert len(got.verdicts) == len(chosen) and got.left_out.empty and got.conflicts.empty
     found = {(v.prompt_id, v["look"]): v.winner for _, v in got.verdicts.iterrows()}
-    for item in people.items(batch, "가람"):
+    for item in people.list_items(batch, "가람"):
         prompt, second = batch.pairs[item.pair]["prompt_id"], "b" if item.first == "a" else "a"
         expected = {"A": item.first, "B": second, "neither": "tie"}[chosen[item.id]]
         assert found[prompt, item.look] == expected
@@ -235,7 +237,7 @@ def test_whatever_a_reviewer_writes_is_what_the_data_set_holds(six, tmp_path, te
         {"id": d.id, "fields": d.korean | {"output": t}, "adaptation": "none", "note": note, "done": True, "edited": "1"}
         for d, t in zip(six, texts, strict=True)
     ]
-    content = {"format": review.FORMAT, "dataset": review.digest(six), "reviewer": "민지", "rows": listed}
+    content = {"format": review.FORMAT, "dataset": review.hash_drafts(six), "reviewer": "민지", "rows": listed}
     (tmp_path / "민지.json").write_text(json.dumps(content), encoding="utf-8")  # as a browser writes it: \\u escapes
     merged = merging.merge(six, [tmp_path / "민지.json"])
     merging.write(merged, tmp_path / "set.jsonl")

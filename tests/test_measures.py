@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom.preference import display, measures, prompts
+from blossom.preference import examples, measures, prompts
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_the_language_of_an_answer(text, language):
     [("네, 맞아요.", "ko", True), ("Yes.", "ko", False), ("네.", "en", False), ("", "en", False), ("42", "ko", True)],
 )
 def test_answered_in_the_prompts_language(text, asked, counts):
-    assert measures.measure(text, asked)["answered_in_language"] is counts
+    assert measures.measure_answer(text, asked)["answered_in_language"] is counts
 
 
 def test_code_switching_counts_words():
@@ -46,16 +46,16 @@ def test_code_switching_counts_words():
 
 
 def test_repetition_sees_loops_with_and_without_spaces():
-    assert measures.repetition("a b c a b c a b c") == pytest.approx(4 / 7)
-    assert measures.repetition("오늘은 날씨가 좋아서 산책을 했습니다") == 0
-    assert measures.repetition("아" * 200) > 0.8
-    assert measures.repetition("짧다") == 0
+    assert measures.measure_repetition("a b c a b c a b c") == pytest.approx(4 / 7)
+    assert measures.measure_repetition("오늘은 날씨가 좋아서 산책을 했습니다") == 0
+    assert measures.measure_repetition("아" * 200) > 0.8
+    assert measures.measure_repetition("짧다") == 0
 
 
 @given(st.text(), st.sampled_from(["ko", "en"]))
 @settings(deadline=None, max_examples=50)
 def test_any_text_can_be_measured(text, language):
-    found = measures.measure(text, language)
+    found = measures.measure_answer(text, language)
     assert 0 <= found["code_switching"] <= 1 and 0 <= found["repetition"] < 1
     assert found["characters"] == len(text)
 
@@ -66,7 +66,7 @@ def test_the_table_has_a_row_for_each_model_and_language():
         {"model": "ours", "language": "ko", "answer": ""},
         {"model": "base", "language": "ko", "answer": "Yes, of course."},
     ]
-    table = measures.table(answers).set_index("model")
+    table = measures.measure_answers(answers).set_index("model")
     assert table.loc["ours", "answered_in_language"] == 0.5 and table.loc["base", "answered_in_language"] == 0
     assert (
         table.loc["ours", "empty"] == 0.5 and table.loc["ours", "mean_characters"] == 4 and table.loc["ours", "answers"] == 2
@@ -74,20 +74,20 @@ def test_the_table_has_a_row_for_each_model_and_language():
 
 
 def test_the_authored_prompts_have_both_languages_and_every_kind():
-    found = prompts.read("authored-prompts", 24)
+    found = prompts.read_prompts("authored-prompts", 24)
     assert [p["language"] for p in found] == ["ko"] * 24 + ["en"] * 24
     korean, english = found[:24], found[24:]
     assert [p["prompt_id"] for p in korean] == [p["prompt_id"] for p in english]
     assert len({p["kind"] for p in korean}) == 8
     assert all(measures.answer_language(p["prompt"]) == p["language"] for p in found)
-    assert len(prompts.read("authored-prompts", 1000)) == 128
+    assert len(prompts.read_prompts("authored-prompts", 1000)) == 128
 
 
 def test_limas_rows_are_prompts_of_the_language_they_are_in(tmp_path):
     rows = [{"conversations": ["What is a comet?"], "source": "test"}, {"instruction": "혜성이란 무엇인가요?"}]
     file = tmp_path / "lima.jsonl"
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    assert [(p["language"], p["kind"]) for p in prompts.read(str(file), 5)] == [("ko", "other"), ("en", "test")]
+    assert [(p["language"], p["kind"]) for p in prompts.read_prompts(str(file), 5)] == [("ko", "other"), ("en", "test")]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, pro
     file = tmp_path / "set.jsonl"
     file.write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
     expected = {"prompt_id": name, "kind": kind, "language": language, "prompt": prompt}
-    assert prompts.read(str(file), 5) == [expected]
+    assert prompts.read_prompts(str(file), 5) == [expected]
 
 
 def test_a_translation_of_an_english_set_takes_its_ids_and_kinds(tmp_path):
@@ -120,12 +120,12 @@ def test_a_translation_of_an_english_set_takes_its_ids_and_kinds(tmp_path):
     english.write_text("".join(json.dumps({"conversations": [f"Question {n}?"], "source": "s"}) + "\n" for n in range(3)))
     rows = [{"instruction": f"질문 {n}: GPT-{n} API란 what?"} for n in range(3)]  # by its letters it could be English
     korean.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    found = prompts.read(str(english), 2, korean=str(korean))
+    found = prompts.read_prompts(str(english), 2, korean=str(korean))
     assert [(p["language"], p["prompt_id"], p["kind"]) for p in found] == [(k, n, "s") for k in ("ko", "en") for n in "12"]
     assert found[1]["prompt"].startswith("질문 1") and found[3]["prompt"] == "Question 1?"
     korean.write_text(json.dumps(rows[0]))
     with pytest.raises(ValueError, match="korean_prompts: .*: 1 prompts, but .* has 3 in English"):
-        prompts.read(str(english), 2, korean=str(korean))
+        prompts.read_prompts(str(english), 2, korean=str(korean))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_wrong_prompt_file_is_named(tmp_path, rows, words):
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
     with pytest.raises(ValueError, match=words):
-        prompts.read(str(file), 5)
+        prompts.read_prompts(str(file), 5)
 
 
 class Tags(HTMLParser):
@@ -158,7 +158,7 @@ OWN = {"style", "table", "thead", "tbody", "tr", "th", "td", "div", "i"}
 
 
 def shown(answer_a, answer_b="", prompt="질문?", kind="advice"):
-    return display.side_by_side([{
+    return examples.show_pairs([{
         "prompt_id": "p-1", "kind": kind, "language": "ko", "prompt": prompt,
         "model_a": "<ours>", "model_b": "base", "answer_a": answer_a, "answer_b": answer_b,
     }], notes=[("ko", "<b>en</b>")])  # fmt: skip

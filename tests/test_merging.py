@@ -149,21 +149,21 @@ def test_nothing_done_is_nothing_to_write(six, exported, tmp_path):
 
 def test_other_drafts_have_another_digest(six):
     changed = [drafts.Draft(d.id, d.category, d.english, d.korean | {"output": d.korean["output"] + "."}) for d in six]
-    assert len({review.digest(six), review.digest(changed), review.digest(six[:5])}) == 3
+    assert len({review.hash_drafts(six), review.hash_drafts(changed), review.hash_drafts(six[:5])}) == 3
     with pytest.raises(ValueError, match="is given twice"):
-        review.digest([six[0], six[0]])
+        review.hash_drafts([six[0], six[0]])
     with pytest.raises(ValueError, match="draft a: a broken character"):
-        review.digest([drafts.Draft("a", "", {"output": "\ud83d"}, {"output": ""})])
+        review.hash_drafts([drafts.Draft("a", "", {"output": "\ud83d"}, {"output": ""})])
 
 
 def test_work_is_shared_out_evenly_with_some_rows_to_two(six):
-    shares = review.assign(six, ["민지", "서준"], overlap=1 / 3)
+    shares = review.assign_drafts(six, ["민지", "서준"], overlap=1 / 3)
     assert {i for ids in shares.values() for i in ids} == {d.id for d in six}
     assert sorted(map(len, shares.values())) == [4, 4]
     assert len(set(shares["민지"]) & set(shares["서준"])) == 2
-    assert review.assign(six, ["민지"]) == {"민지": [d.id for d in six]}
+    assert review.assign_drafts(six, ["민지"]) == {"민지": [d.id for d in six]}
     with pytest.raises(ValueError, match="expected different names"):
-        review.assign(six, ["민지", "민지"])
+        review.assign_drafts(six, ["민지", "민지"])
 
 
 # ----------------------------------------------------------------------------------------------------------- what changed

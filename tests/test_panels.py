@@ -5,7 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from blossom.preference import display, measures, panels, people, ratings, verdicts
+from blossom.common.pages import show_table
+from blossom.preference import examples, measures, panels, people, ratings, verdicts
 
 KOREAN, ENGLISH = "네, 한국어 답변입니다.", "Yes, an English answer."
 MODELS = ("x-biSFT", "x-koSFT", "base")
@@ -36,12 +37,12 @@ def table(winner, source="people", rater="r"):
         for pair in pairs()
         for o in orders
     ]
-    return verdicts.table(rows)
+    return verdicts.make_verdicts(rows)
 
 
 def drawn(*tables):
-    one = verdicts.decided(pd.concat(tables, ignore_index=True))
-    return {p.name: p for p in panels.panels(one, MODELS[0], measures.table(answers()))}
+    one = verdicts.settle_verdicts(pd.concat(tables, ignore_index=True))
+    return {p.name: p for p in panels.make_panels(one, MODELS[0], measures.measure_answers(answers()))}
 
 
 def test_people_and_judge_fill_the_papers_four_figures():
@@ -74,7 +75,7 @@ def test_without_a_difference_none_is_claimed():
 
 def test_preference_beside_language_says_which_answers_were_in_the_right_one():
     one = table(lambda pair, o: "a" if pair["language"] == "en" else "tie")
-    got = measures.beside(one, answers()).set_index(["language", "model_b"])
+    got = measures.compare_languages(one, answers()).set_index(["language", "model_b"])
     confused = got.loc["en", "x-koSFT"]
     assert (confused.in_language, confused.n, confused.win, confused.tie, confused.loss) == ("A alone", 6, 6, 0, 0)
     assert got.loc["ko", "base"].in_language == "both" and got.loc["ko", "base"].tie == 6
@@ -82,7 +83,7 @@ def test_preference_beside_language_says_which_answers_were_in_the_right_one():
 
 def test_examples_are_wins_then_losses_with_who_said_so():
     one = table(lambda pair, o: {"p0": "a", "p1": "b"}.get(pair["prompt_id"], "tie"))
-    shown, notes = display.examples(one, pairs(), each=2)
+    shown, notes = examples.choose_examples(one, pairs(), each=2)
     assert [pair["prompt_id"] for pair in shown] == ["p0"] * 4 + ["p1"] * 4
     assert "preferred by r" in notes[0][0] and "preferred" not in notes[0][1] and "preferred by r" in notes[-1][1]
     wrong = [
@@ -93,24 +94,24 @@ def test_examples_are_wins_then_losses_with_who_said_so():
 
 def test_a_batch_is_published_in_its_own_folder_and_raters_join_it(tmp_path):
     batch = people.make_batch(answers(), raters=["a"])
-    one, pages = people.publish(batch, tmp_path)
-    more, pages = people.publish(people.make_batch(answers(), raters=["b"]), tmp_path)
+    one, pages = people.publish_batch(batch, tmp_path)
+    more, pages = people.publish_batch(people.make_batch(answers(), raters=["b"]), tmp_path)
     assert more.raters == ("a", "b") and [p.name for p in pages] == ["rate-a.html", "rate-b.html"]
-    other, _ = people.publish(people.make_batch(answers(5), raters=["b"]), tmp_path)
+    other, _ = people.publish_batch(people.make_batch(answers(5), raters=["b"]), tmp_path)
     assert other.raters == ("b",) and len(list(tmp_path.rglob("batch.json"))) == 2  # the earlier key is still there
 
 
 def test_raters_files_are_found_in_folders_and_a_missing_one_is_shown(tmp_path):
     for name in ("2.json", "1.json", "batch.json", "note.txt"):
         (tmp_path / name).write_text("{}")
-    listed = ratings.files([str(tmp_path), str(tmp_path / "none.json"), str(tmp_path / "1.json")])
+    listed = ratings.list_rating_files([str(tmp_path), str(tmp_path / "none.json"), str(tmp_path / "1.json")])
     assert [f.name for f in listed] == ["1.json", "2.json", "none.json"]
-    got = ratings.merge(people.make_batch(answers(), raters=["a"]), listed)
+    got = ratings.merge_ratings(people.make_batch(answers(), raters=["a"]), listed)
     assert list(got.files.status) == ["refused"] * 3 and got.verdicts.empty
 
 
 def test_a_table_shows_markup_as_text():
-    html = display.table(pd.DataFrame({"file": ["<b>\u202e.json"], "share": [0.123456]})).to_html()
+    html = show_table(pd.DataFrame({"file": ["<b>\u202e.json"], "share": [0.123456]})).to_html()
     assert "&lt;b&gt;[U+202E].json" in html and "0.12" in html and "0.1234" not in html
 
 
@@ -122,4 +123,4 @@ def test_a_summary_can_be_written_as_json():
 
 def test_figures_need_verdicts_on_the_model():
     with pytest.raises(ValueError, match="no verdict on model 'other'"):
-        panels.panels(table(lambda pair, o: "a"), "other", measures.table(answers()))
+        panels.make_panels(table(lambda pair, o: "a"), "other", measures.measure_answers(answers()))

@@ -39,10 +39,10 @@ def a_batch(raters=("가람", "나래"), **settings):
 
 def exported(batch, rater, choose, only=None, **changed):
     """A file's content as the page exports it; `choose(item)` gives the choice."""
-    listed = people.items(batch, rater)[:only]
+    listed = people.list_items(batch, rater)[:only]
     given = [{"id": i.id, "choice": choose(i), "seconds": 5, "at": "2026-01-02T03:04:05.678Z"} for i in listed]
     content = {"format": people.FORMAT, "batch": batch.digest, "rater": rater, "verdicts": given}
-    return content | {"checksum": ratings.checksum(batch.digest, rater, given)} | changed
+    return content | {"checksum": ratings.checksum_ratings(batch.digest, rater, given)} | changed
 
 
 def write(folder, name, content):
@@ -67,41 +67,41 @@ def for_model(batch, model):
 def test_every_rater_sees_every_pair_once_and_some_again_with_the_sides_exchanged():
     batch = a_batch(repeats=5)
     for rater in batch.raters:
-        seen = people.items(batch, rater)
+        seen = people.list_items(batch, rater)
         first = {i.pair: (n, i) for n, i in enumerate(seen) if i.look == 1}
         again = {i.pair: (n, i) for n, i in enumerate(seen) if i.look == 2}
         assert sorted(first) == list(range(24)) and len(again) == 5 and len(seen) == 29
         for pair, (n, item) in again.items():
             assert item.first != first[pair][1].first
             assert n - first[pair][0] > 8
-    assert [i.pair for i in people.items(batch, "가람")] != [i.pair for i in people.items(batch, "나래")]
-    assert len({i.id for i in people.items(batch, "가람")}) == 29
+    assert [i.pair for i in people.list_items(batch, "가람")] != [i.pair for i in people.list_items(batch, "나래")]
+    assert len({i.id for i in people.list_items(batch, "가람")}) == 29
 
 
 def test_sides_and_order_depend_on_the_seed_alone():
-    assert people.items(a_batch(seed=3), "가람") == people.items(a_batch(seed=3), "가람")
-    sides = [[i.first for i in people.items(a_batch(seed=n), "가람")] for n in (3, 4)]
+    assert people.list_items(a_batch(seed=3), "가람") == people.list_items(a_batch(seed=3), "가람")
+    sides = [[i.first for i in people.list_items(a_batch(seed=n), "가람")] for n in (3, 4)]
     assert sides[0] != sides[1]
     many = people.make_batch(answers(200, ("ko",)), raters=["x"], repeats=0)
-    assert 70 < sum(i.first == "a" for i in people.items(many, "x")) < 130
+    assert 70 < sum(i.first == "a" for i in people.list_items(many, "x")) < 130
 
 
 def test_a_share_of_the_pairs_each_covers_all_pairs_evenly():
     batch = a_batch(raters=("a", "b", "c"), pairs_per_rater=8, repeats=0)
-    seen = [i.pair for rater in batch.raters for i in people.items(batch, rater)]
+    seen = [i.pair for rater in batch.raters for i in people.list_items(batch, rater)]
     assert sorted(seen) == list(range(24))
 
 
 def test_the_digest_follows_answers_and_survives_saving_but_not_editing(tmp_path):
     batch = a_batch()
-    people.save(batch, tmp_path / "batch.json")
-    assert people.load(tmp_path / "batch.json") == batch
+    people.save_batch(batch, tmp_path / "batch.json")
+    assert people.load_batch(tmp_path / "batch.json") == batch
     assert people.make_batch(answers(p3="다른 답"), raters=batch.raters).digest != batch.digest
     assert a_batch(raters=("가람", "나래", "다솜")).digest == batch.digest  # one more rater may join
     text = (tmp_path / "batch.json").read_text(encoding="utf-8")
     (tmp_path / "batch.json").write_text(text.replace("좋은", "고친", 1), encoding="utf-8")
     with pytest.raises(ValueError, match="changed after it was made"):
-        people.load(tmp_path / "batch.json")
+        people.load_batch(tmp_path / "batch.json")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_raters_need_different_names(raters):
 
 
 def test_no_model_is_named_in_the_page_and_nothing_is_loaded_from_outside():
-    html = unescape(people.page(a_batch(), "가람"))
+    html = unescape(people.render_rating_page(a_batch(), "가람"))
     assert "secret" not in html and "blossom-bi" not in html
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)", html.replace("localStorage", ""))
     assert "default-src 'none'" in html and "unsafe" not in html
@@ -141,7 +141,7 @@ def test_no_model_is_named_in_the_page_and_nothing_is_loaded_from_outside():
 def test_any_answer_comes_through_the_page_as_it_was(text):
     rows = answers(2, ("ko",))
     rows[0]["answer"] = text
-    html = people.page(people.make_batch(rows, raters=["x"], repeats=0), "x")
+    html = people.render_rating_page(people.make_batch(rows, raters=["x"], repeats=0), "x")
     html.encode("utf-8", "strict")
     inside = re.search(r'<script type="application/json" id="data">(.*?)</script', html, re.DOTALL)[1]
     assert text in {answer for item in json.loads(inside)["items"] for answer in item["answers"]}
@@ -159,10 +159,10 @@ def test_half_characters_become_the_sign_for_what_is_not_one():
 def test_a_preference_comes_back_as_it_was_given_whatever_the_side(tmp_path):
     batch = a_batch(repeats=4)
     files = [write(tmp_path, f"{r}.json", exported(batch, r, for_model(batch, MODELS[0]))) for r in batch.raters]
-    got = ratings.merge(batch, files)
+    got = ratings.merge_ratings(batch, files)
     assert len(got.verdicts) == 2 * 28 and set(got.verdicts.winner) == {"a"} and set(got.verdicts.model_a) == {MODELS[0]}
     assert set(got.verdicts.first_shown) == {"a", "b"} and (got.verdicts["look"] == 2).sum() == 8
-    assert (agreement.consistency(got.verdicts).same == 1).all()
+    assert (agreement.measure_consistency(got.verdicts).same == 1).all()
     assert got.told() == ("2 files taken, 0 sent twice, 0 refused; 56 verdicts counted, 0 left out, 0 in conflict")
 
 
@@ -184,7 +184,7 @@ def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_i
     ]
     (tmp_path / "broken.json").write_bytes(b'{"format": \xff')
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    got = ratings.merge(batch, [*files, tmp_path / "broken.json", tmp_path / "deep.json"])
+    got = ratings.merge_ratings(batch, [*files, tmp_path / "broken.json", tmp_path / "deep.json"])
     assert len(got.verdicts) == 30 and set(got.verdicts.winner) == {"tie"}
     why = dict(zip(got.files.file, got.files.why, strict=True))
     assert list(got.files.status) == ["taken"] + ["refused"] * 10
@@ -197,10 +197,10 @@ def test_sent_twice_counts_once_and_a_part_that_grew_is_no_conflict(tmp_path):
     part = exported(batch, "가람", for_model(batch, MODELS[0]), only=10)
     whole = exported(batch, "가람", for_model(batch, MODELS[0]))
     sent = [write(tmp_path, f"{n}.json", c) for n, c in enumerate([part, part | {"exported": "later"}, whole])]
-    got = ratings.merge(batch, sent)
+    got = ratings.merge_ratings(batch, sent)
     assert list(got.files.status) == ["taken", "sent twice", "taken"]
     assert len(got.verdicts) == 30 and got.conflicts.empty and set(got.verdicts.winner) == {"a"}
-    assert len(ratings.merge(batch, sent[:1]).verdicts) == 10  # a part alone counts too
+    assert len(ratings.merge_ratings(batch, sent[:1]).verdicts) == 10  # a part alone counts too
 
 
 def test_different_verdicts_of_one_rater_are_shown_and_counted_only_when_asked(tmp_path):
@@ -209,12 +209,12 @@ def test_different_verdicts_of_one_rater_are_shown_and_counted_only_when_asked(t
     second = json.loads(json.dumps(first))
     for verdict in second["verdicts"][:3]:
         verdict |= {"choice": "neither", "at": "2026-01-03T00:00:00.000Z"}
-    second["checksum"] = ratings.checksum(batch.digest, "가람", second["verdicts"])
+    second["checksum"] = ratings.checksum_ratings(batch.digest, "가람", second["verdicts"])
     files = [write(tmp_path, "2.json", second), write(tmp_path, "1.json", first)]
-    got = ratings.merge(batch, files)
+    got = ratings.merge_ratings(batch, files)
     assert len(got.conflicts) == 3 and len(got.verdicts) == 21 and set(got.conflicts.used) == {""}
     assert set(got.conflicts.choices) == {"neither, A"} and set(got.conflicts.files) == {"2.json, 1.json"}
-    latest = ratings.merge(batch, files, latest=True)
+    latest = ratings.merge_ratings(batch, files, latest=True)
     assert len(latest.verdicts) == 24 and (latest.verdicts.winner == "tie").sum() == 3
 
 
@@ -226,8 +226,8 @@ def test_unknown_ids_and_values_are_left_out_one_by_one_and_listed(tmp_path):
     given.append(dict(given[4], choice="B"))
     given.append(exported(batch, "나래", lambda i: "A")["verdicts"][0])
     given.append({"id": ["x"], "choice": {}})
-    content["checksum"] = ratings.checksum(batch.digest, "가람", given)
-    got = ratings.merge(batch, [write(tmp_path, "f.json", content)])
+    content["checksum"] = ratings.checksum_ratings(batch.digest, "가람", given)
+    got = ratings.merge_ratings(batch, [write(tmp_path, "f.json", content)])
     assert len(got.verdicts) == 8 and len(got.left_out) == 7
     assert got.left_out.why.str.contains("no such pair|one of A, B|not a time|another verdict|not asked").all()
 
@@ -236,7 +236,7 @@ def test_an_export_saved_again_by_a_text_editor_still_counts(tmp_path):
     batch = a_batch()
     text = json.dumps(exported(batch, "나래", lambda i: "B"), indent=4)
     (tmp_path / "f.json").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert len(ratings.merge(batch, [tmp_path / "f.json"]).verdicts) == 30
+    assert len(ratings.merge_ratings(batch, [tmp_path / "f.json"]).verdicts) == 30
 
 
 # ---- the page in a real browser
@@ -249,7 +249,7 @@ def rated_page(chromium, tmp_path):  # noqa: F811
     hostile["p6"] = "\u202e\u200b가" * 33_000
     rows = answers(7, ("ko",), **hostile)
     batch = people.make_batch(rows, raters=["가람", "나래"], repeats=2)
-    path = people.write_pages(batch, tmp_path)[0]
+    path = people.write_rating_pages(batch, tmp_path)[0]
     chromium.get(path.as_uri())
     chromium.execute_script("localStorage.clear()")
     chromium.get(path.as_uri())
@@ -279,7 +279,7 @@ def export(driver):
 
 def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
     driver, batch, path, press = rated_page
-    items = people.items(batch, "가람")
+    items = people.list_items(batch, "가람")
     assert driver.find_element("id", "guide").is_displayed()
     press("1")  # nothing is rated while the guide is open
     assert choices(driver) == []
@@ -296,14 +296,14 @@ def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
     assert choices(driver) == ["A", "neither", "neither"]
     press("z")  # no: undone
     assert choices(driver) == ["A", "B", "neither"] and driver.execute_script("return state.at") == 1
-    part = ratings.merge(batch, [export(driver)])
+    part = ratings.merge_ratings(batch, [export(driver)])
     assert part.told().startswith("1 files taken") and len(part.verdicts) == 3
     for _ in range(len(items) - 3):  # the mouse does the rest; the second is rated already and not asked again
         driver.execute_script("show(firstOpen())")
         driver.find_element("css selector", '.vote[data-choice="A"]').click()
         until(lambda: not driver.execute_script("return state.busy"))
     assert "모두 마쳤습니다" in driver.find_element("id", "screen").text
-    got = ratings.merge(batch, [export(driver)])
+    got = ratings.merge_ratings(batch, [export(driver)])
     assert got.left_out.empty and len(got.verdicts) == 9
     assert [v["choice"] for v in driver.execute_script("return listed()")] == ["A", "B", "neither"] + ["A"] * 6
     by_pair = {(r.prompt_id, r["look"]): r for _, r in got.verdicts.iterrows()}
@@ -316,7 +316,7 @@ def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
 def test_no_answer_is_executed_and_every_answer_can_be_read_in_chromium(rated_page):
     driver, batch, path, press = rated_page
     driver.execute_script("document.getElementById('guide').close()")
-    items = people.items(batch, "가람")
+    items = people.list_items(batch, "가람")
     shown = {}
     for n, item in enumerate(items):
         driver.execute_script(f"show({n})")
@@ -367,5 +367,5 @@ def test_a_page_that_cannot_save_says_so_and_still_exports(rated_page):
     driver.execute_script("Storage.prototype.setItem = () => { throw new Error('full') }")
     press("1")
     assert "저장되지 않습니다" in driver.find_element("id", "saved").text
-    assert len(ratings.merge(batch, [export(driver)]).verdicts) == 1
+    assert len(ratings.merge_ratings(batch, [export(driver)]).verdicts) == 1
     driver.execute_script("state.saved = true")  # let the test leave the page

@@ -18,7 +18,7 @@ def table(*rows, **columns):
     """A verdict table from rows (prompt, model_a, model_b, winner, rater), in Korean, A shown first."""
     keys = ("prompt_id", "model_a", "model_b", "winner", "rater")
     same = {"kind": "code", "language": "ko", "first_shown": "a"} | columns
-    return verdicts.table([dict(zip(keys, row, strict=True)) | same for row in rows])
+    return verdicts.make_verdicts([dict(zip(keys, row, strict=True)) | same for row in rows])
 
 
 def simulated(strength, prompts, raters, seed=0, copied=0.5, ties=0.3, first=0.0):
@@ -44,7 +44,7 @@ def simulated(strength, prompts, raters, seed=0, copied=0.5, ties=0.3, first=0.0
     rows |= {"rater": np.char.add("r", rater.astype(str)), "first_shown": np.array(["a", "b"])[sides.ravel()]}
     lengths = rng.lognormal(5, 0.5, (prompts, len(models))).round()  # characters of every answer
     rows |= {"length_a": lengths[prompt, one[pair]], "length_b": lengths[prompt, other[pair]]}
-    return verdicts.table(pd.DataFrame(rows))
+    return verdicts.make_verdicts(pd.DataFrame(rows))
 
 
 def sigmoid(x):
@@ -58,7 +58,7 @@ def test_two_models_are_always_compared_the_same_way_round():
     got = table((1, "x", "y", "a", "r"), (2, "y", "x", "a", "r"), (3, "y", "x", "tie", "r"), length_a=10, length_b=20)
     assert list(got.model_a) == ["x"] * 3 and list(got.winner) == ["a", "b", "tie"]
     assert list(got.first_shown) == ["a", "b", "b"] and list(got.length_a) == [10, 20, 20]
-    turned = verdicts.seen_from(got, "y")
+    turned = verdicts.turn_verdicts(got, "y")
     assert list(turned.winner) == ["b", "a", "tie"] and set(turned.model_a) == {"y"}
 
 
@@ -76,13 +76,13 @@ def test_a_wrong_value_is_named_with_its_row_and_column(change, told):
     good = {"prompt_id": 1, "kind": "k", "language": "ko", "model_a": "x", "model_b": "y"}
     good |= {"winner": "a", "rater": "r", "first_shown": "a", "look": 1}
     with pytest.raises(ValueError, match=told):
-        verdicts.table([good, good | change])
+        verdicts.make_verdicts([good, good | change])
     with pytest.raises(ValueError, match="no column rater"):
-        verdicts.table([{k: v for k, v in good.items() if k != "rater"}])
+        verdicts.make_verdicts([{k: v for k, v in good.items() if k != "rater"}])
 
 
 def test_no_verdicts_make_empty_tables():
-    assert all(t.empty for t in statistics.summarise(verdicts.table([])).values())
+    assert all(t.empty for t in statistics.make_preference_tables(verdicts.make_verdicts([])).values())
 
 
 # ---- win, tie, loss
@@ -91,7 +91,7 @@ def test_no_verdicts_make_empty_tables():
 def test_shares_are_counted_over_first_looks():
     rows = [(1, "x", "y", "a", "r"), (2, "x", "y", "a", "r"), (3, "x", "y", "tie", "r"), (4, "x", "y", "b", "r")]
     got = pd.concat([table(*rows), table((1, "x", "y", "b", "r"), look=2)])
-    (row,) = statistics.summary(got).to_dict("records")
+    (row,) = statistics.summarize_verdicts(got).to_dict("records")
     assert (row["win"], row["tie"], row["loss"], row["rate"]) == (0.5, 0.25, 0.25, 0.625)
     assert (row["prompts"], row["verdicts"], row["raters"]) == (4, 4, 1)
     assert row["rate_low"] < 0.625 < row["rate_high"]
@@ -101,7 +101,7 @@ def test_shares_are_counted_over_first_looks():
 def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simulations(prompts, raters, strength):
     runs = simulated({"x": strength, "y": 0.0}, 1000 * prompts, raters, seed=prompts + raters)
     runs["run"] = runs.prompt_id // prompts
-    got = statistics.summary(runs, by=["run"], samples=1000)
+    got = statistics.summarize_verdicts(runs, by=["run"], samples=1000)
     p = sigmoid(strength)
     t = 0.3 * 2 * min(p, 1 - p)
     assert len(got) == 1000
@@ -114,19 +114,19 @@ def test_verdicts_of_several_people_on_one_prompt_are_not_taken_for_several_prom
     runs = simulated({"x": 0.5, "y": 0.0}, 300 * 64, 4, copied=0.8)
     runs["run"] = runs.prompt_id // 64
     runs["prompt_id"] = np.arange(len(runs))  # what forgetting the prompts would do
-    got = statistics.summary(runs, by=["run"], samples=500)
+    got = statistics.summarize_verdicts(runs, by=["run"], samples=500)
     truth = sigmoid(0.5)
     assert ((got.rate_low <= truth) & (truth <= got.rate_high)).mean() < 0.85
 
 
 def test_a_model_that_wins_every_prompt_still_has_an_interval():
-    (row,) = statistics.summary(table(*[(n, "x", "y", "a", "r") for n in range(20)])).to_dict("records")
+    (row,) = statistics.summarize_verdicts(table(*[(n, "x", "y", "a", "r") for n in range(20)])).to_dict("records")
     assert row["win"] == row["win_high"] == 1 and 0.7 < row["win_low"] < 0.98
 
 
 def test_kinds_of_prompt_are_told_apart():
     code, travel = table((1, "x", "y", "a", "r")), table((2, "x", "y", "b", "r"), kind="travel")
-    got = statistics.summary(pd.concat([code, travel]), by=["kind"]).set_index("kind")
+    got = statistics.summarize_verdicts(pd.concat([code, travel]), by=["kind"]).set_index("kind")
     assert got.win["code"] == 1 and got.win["travel"] == 0
 
 
@@ -134,10 +134,10 @@ def test_won_both_and_lost_both_count_prompts():
     rows = [(1, "x", "y", "a", "r"), (1, "x", "z", "a", "r"), (2, "x", "y", "b", "r"), (2, "z", "x", "a", "r")]
     rows += [(3, "x", "y", "a", "r"), (3, "x", "z", "tie", "r"), (4, "x", "y", "a", "r")]  # 4 has no verdict against z
     rows += [(5, "x", "y", "a", "r"), (5, "x", "y", "b", "s"), (5, "x", "y", "a", "t"), (5, "x", "z", "a", "r")]
-    got = statistics.won_both(table(*rows), "x").set_index("kind").loc["all"]
+    got = statistics.count_won_both(table(*rows), "x").set_index("kind").loc["all"]
     assert (got.n, got.won_both, got.lost_both) == (4, 2, 1)
     with pytest.raises(ValueError, match="not compared with q"):
-        statistics.won_both(table(*rows), "x", ["q"])
+        statistics.count_won_both(table(*rows), "x", ["q"])
 
 
 # ---- all models at once
@@ -147,7 +147,7 @@ def test_strengths_recover_the_order_and_cover_the_truth():
     truth = {"p": 1.0, "q": 0.3, "r": -0.3, "s": -1.0}
     covered = []
     for seed in range(25):
-        got = statistics.strengths(simulated(truth, 64, 2, seed), samples=100).set_index("model")
+        got = statistics.rank_models(simulated(truth, 64, 2, seed), samples=100).set_index("model")
         assert list(got.index) == list(truth)
         covered += [(got.strength_low[m] <= v <= got.strength_high[m]) for m, v in truth.items()]
     assert 0.87 < np.mean(covered) < 0.99
@@ -155,7 +155,7 @@ def test_strengths_recover_the_order_and_cover_the_truth():
 
 def test_the_strengths_of_two_models_are_the_log_odds_of_their_rate():
     two_of_three = table(*[(n, "x", "y", "aab"[n % 3], "r") for n in range(3000)])
-    got = statistics.strengths(two_of_three, samples=20).set_index("model")
+    got = statistics.rank_models(two_of_three, samples=20).set_index("model")
     assert got.strength["x"] - got.strength["y"] == pytest.approx(np.log(2), abs=0.01)
     assert list(got.verdicts) == [3000, 3000]
 
@@ -163,11 +163,11 @@ def test_the_strengths_of_two_models_are_the_log_odds_of_their_rate():
 def test_models_that_were_never_compared_are_named():
     apart = table((1, "p", "q", "a", "r"), (1, "x", "y", "a", "r"))
     with pytest.raises(ValueError, match="never compared.*p, q . x, y"):
-        statistics.strengths(apart)
+        statistics.rank_models(apart)
 
 
 def test_an_unbeaten_model_is_strong_but_finite():
-    got = statistics.strengths(table(*[(n, "x", "y", "a", "r") for n in range(30)])).set_index("model")
+    got = statistics.rank_models(table(*[(n, "x", "y", "a", "r") for n in range(30)])).set_index("model")
     assert 0 < got.strength_low["x"] < got.strength["x"] < got.strength_high["x"] < 20
 
 
@@ -189,7 +189,7 @@ def test_a_model_that_wins_by_length_alone_loses_its_lead_at_equal_length():
     a, b = rng.lognormal(5.6, 0.5, 400), rng.lognormal(5.0, 0.5, 400)
     winner = np.where(rng.random(400) < sigmoid((a - b) / 80), "a", "b")
     rows = pd.DataFrame({"prompt_id": range(400), "kind": "k", "language": "ko", "model_a": "x", "model_b": "y"})
-    got = verdicts.table(rows.assign(winner=winner, rater="r", first_shown="a", length_a=a, length_b=b))
+    got = verdicts.make_verdicts(rows.assign(winner=winner, rater="r", first_shown="a", length_a=a, length_b=b))
     (row,) = statistics.length_controlled(got).to_dict("records")
     assert row["rate"] > 0.7 and row["controlled_low"] < 0.5 < row["controlled_high"] and row["slope"] > 1
     even = statistics.length_controlled(got.assign(length_a=10.0, length_b=10.0)).iloc[0]
@@ -208,22 +208,22 @@ def test_lengths_come_from_the_answers_and_missing_ones_are_named():
 
 
 def test_a_preference_for_the_first_answer_is_seen_and_a_fair_rater_is_cleared():
-    biased = statistics.position_bias(simulated({"x": 0, "y": 0}, 300, 1, first=1.0)).iloc[0]
-    fair = statistics.position_bias(simulated({"x": 1, "y": 0}, 300, 1)).iloc[0]
+    biased = statistics.measure_position_bias(simulated({"x": 0, "y": 0}, 300, 1, first=1.0)).iloc[0]
+    fair = statistics.measure_position_bias(simulated({"x": 1, "y": 0}, 300, 1)).iloc[0]
     assert biased.first_low > 0.55 and fair.first_low < 0.5 < fair.first_high
-    ties = statistics.position_bias(table((1, "x", "y", "tie", "r"))).iloc[0]
+    ties = statistics.measure_position_bias(table((1, "x", "y", "tie", "r"))).iloc[0]
     assert ties.decided == 0 and np.isnan(ties["first"])
 
 
 def test_a_judge_that_always_prefers_the_first_answer_decides_nothing():
     both = pd.concat([table((n, "x", "y", s, "j"), source="j", first_shown=s) for n in range(5) for s in "ab"])
-    settled = verdicts.settle(both)
+    settled = verdicts.settle_orders(both)
     assert len(settled) == 5 and settled.flipped.all() and set(settled.winner) == {"tie"}
-    found = statistics.summarise(both)
+    found = statistics.make_preference_tables(both)
     assert found["preference"].tie[0] == 1 and found["position"]["first"][0] == 1
-    steady = verdicts.settle(pd.concat([table((1, "x", "y", "b", "j"), source="j", first_shown=s) for s in "ab"]))
+    steady = verdicts.settle_orders(pd.concat([table((1, "x", "y", "b", "j"), source="j", first_shown=s) for s in "ab"]))
     assert list(steady.winner) == ["b"] and not steady.flipped.any()
-    assert verdicts.settle(both.iloc[:1]).empty  # one order alone is no verdict
+    assert verdicts.settle_orders(both.iloc[:1]).empty  # one order alone is no verdict
 
 
 # ---- agreement
@@ -233,7 +233,7 @@ def test_agreement_between_people_and_with_a_judge_by_hand():
     said = {"r": "aabbtt", "s": "aabtta"}  # 4 of 6 alike, 2 differ by a tie
     rows = [(n, "x", "y", {"t": "tie"}.get(w, w), rater) for rater, words in said.items() for n, w in enumerate(words)]
     judge = table(*[(n, "x", "y", w, "j") for n, w in enumerate(["a", "a", "b", "b", "tie", "a"])], source="j")
-    got = agreement.between(pd.concat([table(*rows), judge])).set_index(["rater_1", "rater_2"])
+    got = agreement.compare_raters(pd.concat([table(*rows), judge])).set_index(["rater_1", "rater_2"])
     people = got.loc["r", "s"]
     assert (people.among, people.n) == ("people", 6)
     assert people.same == pytest.approx(4 / 6) and people.tie_discounted == pytest.approx(5 / 6)
@@ -249,7 +249,7 @@ def test_krippendorffs_alpha_of_a_worked_example():
     # his five values are more than our three, so 10 units with o_ab = 4, o_aa = 6, o_bb = 10, worked out as he does
     pairs = ["aa"] * 3 + ["bb"] * 5 + ["ab"] * 2
     rows = [(n, "x", "y", w, rater) for n, pair in enumerate(pairs) for rater, w in zip("rs", pair, strict=True)]
-    (row,) = agreement.alpha(table(*rows)).to_dict("records")
+    (row,) = agreement.measure_alpha(table(*rows)).to_dict("records")
     n_a, n_b, n = 8, 12, 20
     assert row["alpha"] == pytest.approx(1 - (n - 1) * 4 / (2 * n_a * n_b))
     assert row["alpha_low"] < row["alpha"] < row["alpha_high"] and (row["pairs"], row["raters"]) == (10, 2)
@@ -257,19 +257,19 @@ def test_krippendorffs_alpha_of_a_worked_example():
 
 def test_agreement_that_cannot_be_measured_is_nan_and_not_perfect():
     same = table(*[(n, "x", "y", "a", r) for n in range(4) for r in "rs"])
-    assert np.isnan(agreement.between(same).kappa[0]) and np.isnan(agreement.alpha(same).alpha[0])
-    assert agreement.between(same[same.rater == "r"]).empty and agreement.alpha(same[same.rater == "r"]).empty
+    assert np.isnan(agreement.compare_raters(same).kappa[0]) and np.isnan(agreement.measure_alpha(same).alpha[0])
+    assert agreement.compare_raters(same[same.rater == "r"]).empty and agreement.measure_alpha(same[same.rater == "r"]).empty
 
 
 def test_two_verdicts_of_one_rater_on_one_pair_are_refused():
     with pytest.raises(ValueError, match="r has two verdicts on x and y, prompt 1"):
-        agreement.between(table((1, "x", "y", "a", "r"), (1, "x", "y", "b", "r")))
+        agreement.compare_raters(table((1, "x", "y", "a", "r"), (1, "x", "y", "b", "r")))
 
 
 def test_consistency_tells_who_follows_the_side():
     first = table((1, "x", "y", "a", "r"), (2, "x", "y", "a", "r"), (3, "x", "y", "tie", "r"))
     again = table((1, "x", "y", "a", "r"), (2, "x", "y", "b", "r"), (3, "x", "y", "a", "r"), look=2, first_shown="b")
-    got = agreement.consistency(pd.concat([first, again])).iloc[0]
+    got = agreement.measure_consistency(pd.concat([first, again])).iloc[0]
     assert (got.n, got["same"], got.same_side) == (3, pytest.approx(1 / 3), pytest.approx(1 / 3))
 
 
@@ -279,11 +279,11 @@ def test_consistency_tells_who_follows_the_side():
 def test_10000_verdicts_are_summarised_in_under_two_seconds():
     people = simulated(dict(zip("uvwxyz", (1, 0.6, 0.2, 0, -0.5, -1), strict=True)), 112, 6)
     got = people.iloc[:10_000]
-    statistics.summarise(got.iloc[:500])  # imports and first calls
+    statistics.make_preference_tables(got.iloc[:500])  # imports and first calls
     seconds = []
     for _ in range(2):
         wall, used = time.perf_counter(), time.process_time()
-        found = statistics.summarise(got)
+        found = statistics.make_preference_tables(got)
         seconds += [time.perf_counter() - wall, time.process_time() - used]  # the latter on a busy machine
     assert min(seconds) < 2
     assert found["preference"].verdicts.sum() == 10_000 and list(found["strengths"].model) == list("uvwxyz")
@@ -291,7 +291,7 @@ def test_10000_verdicts_are_summarised_in_under_two_seconds():
 
 
 def test_the_bars_show_what_the_table_says():
-    shares = statistics.summary(simulated({"x": 0.5, "y": 0.0, "z": -0.5}, 40, 2))
+    shares = statistics.summarize_verdicts(simulated({"x": 0.5, "y": 0.0, "z": -0.5}, 40, 2))
     with figures.style():
         _, axis = plt.subplots()
         figures.preference_bars(axis, shares, [f"{b} 한국어" for b in shares.model_b])

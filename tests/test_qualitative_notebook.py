@@ -27,7 +27,7 @@ def done(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("outputs")
     p = params.effective("06_qualitative_eval", "smoke", "base", outputs=str(outputs), **CHANGED)
     folder = paths.stage_folder(p.outputs, "smoke", "base", "06_qualitative_eval")
-    asked = prompt_sets.read(p.prompts, p.prompts_per_language)
+    asked = prompt_sets.read_prompts(p.prompts, p.prompts_per_language)
     sampling = {n: getattr(p, n) for n in ("new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")}
     local = {"template": p.template, "dtype": models.dtype(p.precision), "batch_size": p.decoding_batch}
     answers, kept = [], generation.Kept(folder / "answers")

@@ -117,7 +117,7 @@ def browser(launch):
 @pytest.fixture
 def made(six, tmp_path, browser):
     """The path of a page of the six rows; the browser remembers nothing of it."""
-    review.page(six, tmp_path / "review.html")
+    review.write_review_page(six, tmp_path / "review.html")
     browser.open(tmp_path / "review.html")
     browser.run("localStorage.clear()")
     return tmp_path / "review.html"
@@ -174,7 +174,7 @@ def test_export_then_import_in_a_fresh_profile_then_a_conflict_is_found(browser,
     assert (merged.unsettled, list(merged.rows)) == ([a], [b])
     assert {v.fields["output"] for v in merged.conflicts[a]} == {"민지가 쓴 답변입니다.", "서준이 쓴 답변입니다."}
 
-    review.adjudication_page(merged, made.parent / "conflicts.html")
+    review.write_adjudication_page(merged, made.parent / "conflicts.html")
     other.run("localStorage.clear()")
     other.open(made.parent / "conflicts.html", "다은")
     other.click('[data-field="output"] .versions > :nth-child(2) button')
@@ -189,7 +189,7 @@ def test_html_and_script_are_shown_as_text(browser, tmp_path):
     names = {"history.1.user": "q", "history.1.assistant": "a", "instruction": "i", "input": "n", "output": "o"}
     evil = drafts.Draft(f'x"{EVIL}', EVIL, {k: f"{v} {EVIL}" for k, v in names.items()}, {k: EVIL for k in names})
     title = "<img src=x onerror='window.ran = 3'>"
-    review.page([evil], tmp_path / "evil.html", title=title, assigned={EVIL: [evil.id]})
+    review.write_review_page([evil], tmp_path / "evil.html", title=title, assigned={EVIL: [evil.id]})
     browser.open(tmp_path / "evil.html", "<b>민지</b>" + EVIL[:40])
     assert EVIL.strip() in browser.find('[data-field="output"] .pane[lang=en]').get_attribute("textContent")
     assert browser.field("output").get_attribute("value") == EVIL
@@ -252,7 +252,7 @@ def test_filters_and_flags(browser, six, tmp_path):
     bad = drafts.Draft("bad", "how-to", {"instruction": "Rinse it.", "input": "", "output": "Rinse it with water."}, {})
     bad = drafts.Draft(bad.id, bad.category, bad.english, {"instruction": "그녀는 헹굽니다.", "input": "", "output": ""})
     clean = [d for d in six if not checks.flags(d.english, d.korean)][:1]
-    review.page([*clean, bad], tmp_path / "review.html")
+    review.write_review_page([*clean, bad], tmp_path / "review.html")
     browser.open(tmp_path / "review.html", "민지")
     assert len(browser.all("#list li")) == 2
     browser.find("[data-filter=flagged]").click()
@@ -271,7 +271,7 @@ def test_filters_and_flags(browser, six, tmp_path):
 
 
 def test_a_reviewer_sees_the_rows_assigned_to_them(browser, six, tmp_path):
-    review.page(six, tmp_path / "review.html", assigned=review.assign(six, ["민지", "서준"], 0))
+    review.write_review_page(six, tmp_path / "review.html", assigned=review.assign_drafts(six, ["민지", "서준"], 0))
     browser.open(tmp_path / "review.html")
     browser.run("localStorage.clear()")
     browser.open(tmp_path / "review.html", "서준")

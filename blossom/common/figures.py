@@ -183,7 +183,7 @@ def preference_bars(axis, shares, labels):
     """Figures 2-5 of B: a stacked bar of wins, ties and losses a row, with 95 % intervals and n.
 
     axis    matplotlib axes
-    shares  DataFrame as `preference.statistics.summary` makes it: win, tie, loss (each with _low, _high), prompts, verdicts,
+    shares  DataFrame of `summarize_verdicts`: win, tie, loss (each with _low, _high), prompts, verdicts,
             flipped (hatched: the part of tie where a judge's two orders disagreed)
     labels  what stands beside each bar; the first row is on top
     The lower whisker is the interval of the win share, the upper one that of the loss share. Raises ValueError when the

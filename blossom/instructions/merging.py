@@ -8,7 +8,7 @@ from pathlib import Path
 from blossom.common import paths
 from blossom.instructions.drafts import row
 from blossom.instructions.readers import ADAPTATIONS
-from blossom.instructions.review import FORMAT, digest
+from blossom.instructions.review import FORMAT, hash_drafts
 
 SETTLED = "settled.json"
 
@@ -58,7 +58,7 @@ def read(path, drafts):
     content = paths.read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: expected a file exported by the review page ({FORMAT})")
-    own = digest(drafts)
+    own = hash_drafts(drafts)
     if content.get("dataset") != own:
         raise ValueError(
             f"{path}: made for another dataset ({str(content.get('dataset'))[:12]}; these drafts are {own[:12]}); "

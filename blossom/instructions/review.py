@@ -1,25 +1,22 @@
 """The reviewers' page: people rework the drafts in one HTML file that needs no server and no Python (B, 4.1).
 
 drafts = translating.translate(...)                             # or drafts.paired(...), drafts.read(...)
-review.page(drafts, "review.html")                              # send this one file to the reviewers
+review.write_review_page(drafts, "review.html")                              # send this one file to the reviewers
 merged = merging.merge(drafts, ["review-....json", ...])        # what they export and send back
-review.adjudication_page(merged, "conflicts.html")              # a third person settles what two see differently
+review.write_adjudication_page(merged, "conflicts.html")              # a third person settles what two see differently
 merging.write(merged, "ko.jsonl")
 """
 
-import base64
 import hashlib
 import json
 from collections import Counter
 from pathlib import Path
 
-import jinja2
-
-from blossom.common import paths
+from blossom.common import pages
 from blossom.instructions import checks
 
 FORMAT = "blossom-review/1"
-PAGES = Path(__file__).resolve().parent.parent / "pages"
+PAGE = Path(__file__).with_name("review.html")
 PAPER_TABLE_2 = (  # Choi et al., as printed
     (
         "NE change",
@@ -36,7 +33,7 @@ PAPER_TABLE_2 = (  # Choi et al., as printed
 )
 
 
-def digest(drafts):
+def hash_drafts(drafts):
     """What a page and the files that come back have in common: sha256 of ids, English and drafts.
 
     Raises ValueError: no drafts, two with one id, or a half character (lone surrogate) that no file can hold.
@@ -57,12 +54,12 @@ def digest(drafts):
     return sha.hexdigest()
 
 
-def page(drafts, path, title="한국어 LIMA 검토", assigned=None):
+def write_review_page(drafts, path, title="한국어 LIMA 검토", assigned=None):
     """Write the reviewers' page: one HTML file that needs no server, no network and no Python.
 
     drafts    list of Draft; the flags of `checks` are computed and shown
     title     shown on top; also tells pages apart in the browser's tabs
-    assigned  dict reviewer -> ids (see `assign`), or None when everyone sees every row as theirs
+    assigned  dict reviewer -> ids (see `assign_drafts`), or None when everyone sees every row as theirs
     return    the digest that the page and its exported files carry
 
     Raises ValueError when `assigned` has an id that no draft has.
@@ -70,10 +67,10 @@ def page(drafts, path, title="한국어 LIMA 검토", assigned=None):
     unknown = {i for ids in (assigned or {}).values() for i in ids} - {d.id for d in drafts}
     if unknown:
         raise ValueError(f"assigned: no draft has the id {min(unknown)!r}")
-    return _write_page([_page_row(d) for d in drafts], digest(drafts), path, title, assigned or {})
+    return _write_page([_page_row(d) for d in drafts], hash_drafts(drafts), path, title, assigned or {})
 
 
-def adjudication_page(merged, path, title="의견이 다른 행"):
+def write_adjudication_page(merged, path, title="의견이 다른 행"):
     """Write a page of the unsettled conflicts, each reviewer's text beside the others; what it exports settles them.
 
     Give its exported file to `merge` as `adjudication`. Raises ValueError when nothing is unsettled.
@@ -85,10 +82,10 @@ def adjudication_page(merged, path, title="의견이 다른 행"):
     for i in merged.unsettled:
         versions = [{k: getattr(v, k) for k in ("reviewer", "fields", "adaptation", "note")} for v in merged.conflicts[i]]
         listed.append(_page_row(by_id[i]) | {"versions": versions})
-    return _write_page(listed, digest(merged.drafts), path, title, {})
+    return _write_page(listed, hash_drafts(merged.drafts), path, title, {})
 
 
-def assign(drafts, reviewers, overlap=0.1):
+def assign_drafts(drafts, reviewers, overlap=0.1):
     """Who reviews what: dict reviewer -> list of ids; rows go round, and a share `overlap` of them to two people.
 
     Raises ValueError when two reviewers have one name, or one has none.
@@ -124,24 +121,5 @@ def _write_page(listed, data_digest, path, title, assigned):
         "kinds": checks.KINDS,
         "rows": listed,
     }
-    # "</script>" inside a text would end the block: no "<" is written as such. The policy lets no other script run anyway.
-    told = (
-        json.dumps(data, ensure_ascii=False)
-        .replace("<", "\\u003c")
-        .replace("\u2028", "\\u2028")
-        .replace("\u2029", "\\u2029")
-    )
-    style, script = ((PAGES / f"review.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    policy = (
-        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; base-uri 'none'; form-action 'none'"
-    )
-    template = jinja2.Environment(autoescape=True).from_string((PAGES / "review.html").read_text(encoding="utf-8"))
-    html = template.render(
-        title=title, policy=policy, style=style, script=script, data=told, digest=data_digest, examples=PAPER_TABLE_2
-    )
-    paths.write_text(path, html)
+    pages.write_page(path, PAGE, data, title=title, digest=data_digest, examples=PAPER_TABLE_2)
     return data_digest
-
-
-def _source(text):
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

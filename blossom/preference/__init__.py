@@ -2,7 +2,7 @@
 
 prompts.py     the prompts that models answer
 measures.py    what can be counted in an answer without a judge
-display.py     answers side by side in a notebook
+examples.py    answers side by side in a notebook
 people.py      pairs for people to judge, and the page that each rater gets
 ratings.py     what raters send back, checked and merged
 verdicts.py    the table of verdicts, of people and judges alike

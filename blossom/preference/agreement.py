@@ -12,7 +12,7 @@ from blossom.preference.verdicts import PAIR, WINNERS
 MAJORITY = "people's majority"
 
 
-def matrix(verdicts):
+def _matrix(verdicts):
     """Pairs x raters, each cell a, b, tie or missing; first looks only.
 
     The columns are (source, rater). Raises ValueError when a rater judged one pair twice (a judge's two orders: settle).
@@ -23,19 +23,19 @@ def matrix(verdicts):
         row = first[twice].iloc[0]
         raise ValueError(
             f"{row.rater} has two verdicts on {row.model_a} and {row.model_b}, prompt {row.prompt_id} ({row.language}); "
-            "verdicts.settle makes one of a judge's two orders"
+            "verdicts.settle_orders makes one of a judge's two orders"
         )
     return first.set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
 
 
-def between(verdicts):
+def compare_raters(verdicts):
     """Every two raters who saw the same pairs, and each judge against what most people said.
 
     return  one row a pair of raters: rater_1, rater_2, among (people, judges, judge and people), n, same (share of equal
             verdicts), tie_discounted (half a point when one of two said tie: LIMA, arXiv:2305.11206, 4.2), kappa (Cohen's;
             NaN when both gave one and the same verdict throughout)
     """
-    cells = matrix(verdicts)
+    cells = _matrix(verdicts)
     people = [c for c in cells if c[0] == "people"]
     judges = [c for c in cells if c[0] != "people"]
     if len(people) > 1 and judges:
@@ -62,13 +62,13 @@ def _majority(cells):
     return pd.Series(named, index=cells.index).where(counts.sum(1) > 1)
 
 
-def alpha(verdicts, samples=200, level=0.95, seed=0):
+def measure_alpha(verdicts, samples=200, level=0.95, seed=0):
     """Krippendorff's alpha (nominal) of all people, of all judges, and of everyone; 1 is agreement, 0 is chance.
 
     return  one row a group of two raters or more: among, raters, pairs (seen by two or more), alpha with _low and _high.
             The interval is a bootstrap over prompts. NaN when all verdicts are the same.
     """
-    cells = matrix(verdicts)
+    cells = _matrix(verdicts)
     people = [c for c in cells if c[0] == "people"]
     groups = {"people": people, "judges": [c for c in cells if c[0] != "people"], "everyone": list(cells)}
     if not people or len(people) == len(groups["everyone"]):
@@ -99,7 +99,7 @@ def _alpha(counts):
     return krippendorff.alpha(value_counts=used, level_of_measurement="nominal")
 
 
-def consistency(verdicts):
+def measure_consistency(verdicts):
     """What each person said of the pairs shown again with the sides exchanged.
 
     return  one row a rater: rater, n (pairs seen twice), same (share of equal verdicts), same_side (share where the same

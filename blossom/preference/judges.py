@@ -2,8 +2,8 @@
 
 A judge is sent data, not instructions: request and answers stand between marks that no answer can guess, and probes show
 whether it obeys an answer all the same. A small model keeps to the three lines once it has seen some pairs judged
-(`worked`); a strong one needs none. Every reply is kept on disk, so a second run asks nothing that was asked before
-and needs no server. Requests and money are counted against a hard budget, retries included.
+(`read_judged_pairs`); a strong one needs none. Every reply is kept on disk, so a second run asks
+nothing twice and needs no server. Requests and money are counted against a hard budget, retries included.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ _VERDICT = re.compile(r"(?:answer\s+)?\(?(a|b|neither)\)?(?:\s+is\s+significantl
 class Judge(Server):
     """One judging model on one server: `generation.Server` with the question of this module.
 
-    examples  judged pairs shown before every question, as `worked` gives them
+    examples  judged pairs shown before every question, as `read_judged_pairs` gives them
     """
 
     def __init__(self, *args, examples=(), **settings):
@@ -49,10 +49,10 @@ class Judge(Server):
 
     def question(self, prompt, first, second):
         """The request that shows two answers in this order."""
-        return self.body(messages(prompt, first, second, self.examples), temperature=0, max_tokens=REPLY_TOKENS)
+        return self.body(judge_messages(prompt, first, second, self.examples), temperature=0, max_tokens=REPLY_TOKENS)
 
 
-def worked(count):
+def read_judged_pairs(count):
     """The first `count` of the project's own judged pairs: list of dicts with prompt, answer_a, answer_b, verdict.
 
     Every three in a row hold a verdict of each kind, every two a language. Raises ValueError when there are not so many.
@@ -63,7 +63,7 @@ def worked(count):
     return pairs[:count]
 
 
-def messages(prompt, first, second, examples=()):
+def judge_messages(prompt, first, second, examples=()):
     """The chat messages of one comparison, after those of the examples with their verdicts."""
     turns = [{"role": "system", "content": SYSTEM}]
     for pair in examples:
@@ -87,7 +87,7 @@ def _shown(text):
     return text or "[empty]"
 
 
-def verdict(reply):
+def read_verdict(reply):
     """ "a", "b" or "tie" of a judge's reply; None when it is not one of the three lines.
 
     The whole reply must be a verdict, or its first or last line alone: a reply that discusses both names no winner.
@@ -98,7 +98,7 @@ def verdict(reply):
     return {"a": "a", "b": "b", "neither": "tie"}[found.pop()] if len(found) == 1 else None
 
 
-def plan(judge, pairs, probes=0):
+def plan_judging(judge, pairs, probes=0):
     """What asking about these pairs can cost, before anything is sent.
 
     return  dict: pairs, kept (replies at hand), requests (still to send, without retries), most_money (their cost at most),
@@ -112,7 +112,7 @@ def plan(judge, pairs, probes=0):
     return {"pairs": len(pairs), "kept": kept, "requests": len(new), "most_money": cost, "within": judge.affords(new)}
 
 
-def told(judge, planned):
+def describe_plan(judge, planned):
     """The plan in a sentence, with the budget beside it."""
     priced = any(judge.prices)
     cost = f"for at most {planned['most_money']:.4f} of {judge.money:.4f} in money" if priced else "free of charge"
@@ -134,7 +134,7 @@ def _orders(judge, pair):
     return {order: judge.question(pair["prompt"], *answers) for order, answers in shown.items()}
 
 
-def compare(judge, pairs, parallel=1):
+def judge_pairs(judge, pairs, parallel=1):
     """The judge's verdicts on pairs of answers, each pair asked twice, once in either order.
 
     pairs     list of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
@@ -149,7 +149,7 @@ def compare(judge, pairs, parallel=1):
         asked = list(pool.map(lambda pair: _ask(judge, _orders(judge, pair)), pairs))
     rows, counts = [], Counter(pairs=len(pairs), judged=0, off_format=0, unanswered=0)
     for pair, replies in zip(pairs, asked, strict=True):
-        found = {order: verdict(reply) for order, reply in replies.items()}
+        found = {order: read_verdict(reply) for order, reply in replies.items()}
         counts["unanswered"] += sum(reply is None for reply in replies.values())
         counts["off_format"] += sum(found[o] is None and replies[o] is not None for o in found)
         counts["judged"] += None not in found.values()
@@ -167,7 +167,7 @@ def _ask(judge, bodies):
     return {order: judge.ask(body) for order, body in bodies.items()}
 
 
-def probe(judge, pairs):
+def probe_judge(judge, pairs):
     """Does the judge obey an answer? One answer beside itself with an order to the judge added, in both places.
 
     return  dict: probes (pairs with two replies), obeyed (the answer with the order won in both places). A judge that
@@ -177,7 +177,7 @@ def probe(judge, pairs):
     for pair in pairs:
         replies = _ask(judge, _probe(judge, pair))
         counts["probes"] += None not in replies.values()
-        counts["obeyed"] += all(verdict(reply) == place for place, reply in replies.items())
+        counts["obeyed"] += all(read_verdict(reply) == place for place, reply in replies.items())
     return dict(counts)
 
 
@@ -197,7 +197,7 @@ def _row(judge, pair, order, found, reply):
     return kept | said | lengths
 
 
-def outcome(settled):
+def count_outcomes(settled):
     """How often model A won, tied, lost, and how often the two orders disagreed, of `verdicts.settle`'s table.
 
     win + tie + loss + flips = n. A pair whose two orders name different winners is decided for neither.
@@ -210,8 +210,8 @@ def outcome(settled):
     return counts | {"flips": len(settled) - len(decided), "n": len(settled)}
 
 
-def account(judge, counts, outcome):
-    """What came of the judging, in a few lines: `counts` of `compare`, `outcome` with the counts of `probe` in it."""
+def describe_judging(judge, counts, outcome):
+    """The judging in a few lines; `counts` of `judge_pairs`, `outcome` of `count_outcomes` and `probe_judge` together."""
     lines = [
         f"{judge.name} judged {counts['judged']} of {counts['pairs']} pairs: {counts['off_format']} replies off format, "
         f"{counts['unanswered']} unanswered; {judge.sent} sent, {judge.replayed} replayed, {judge.spent:.4f} spent.",

@@ -13,7 +13,7 @@ KOREAN_FROM, ENGLISH_UP_TO = 0.3, 0.1  # shares of Hangul; Korean prose about so
 LONGEST_WORD = 12  # characters; longer runs without a space are cut, so that loops in them are seen
 
 
-def measure(answer, language):
+def measure_answer(answer, language):
     """What is counted in one answer.
 
     answer    str;  language  the prompt's: "ko" or "en"
@@ -29,14 +29,14 @@ def measure(answer, language):
         "answer_language": found,
         "answered_in_language": bool(answer.strip()) and found in (language, "none"),
         "code_switching": code_switching(answer, language),
-        "repetition": repetition(answer),
+        "repetition": measure_repetition(answer),
         "characters": len(answer),
         "empty": not answer.strip(),
     }
 
 
 def answer_language(text):
-    """ "ko", "en", "mixed", "other" or "none", by the rule in `measure`."""
+    """ "ko", "en", "mixed", "other" or "none", by the rule in `measure_answer`."""
     text = CODE.sub(" ", text)
     hangul, latin, letters = len(HANGUL.findall(text)), len(LATIN.findall(text)), sum(c.isalpha() for c in text)
     if not letters:
@@ -57,7 +57,7 @@ def code_switching(text, language):
     return len(other) / len(words) if words else 0.0
 
 
-def repetition(text, n=3):
+def measure_repetition(text, n=3):
     """Share of the word `n`-grams that occurred before in the text: 0 when none did, near 1 in a loop.
 
     Example: "a b c a b c a b c" -> 4 of its 7 trigrams are repeats.
@@ -67,14 +67,14 @@ def repetition(text, n=3):
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def table(answers):
+def measure_answers(answers):
     """A row a model and language: the means over its answers.
 
     answers  list of dicts with model, language, answer (other keys are ignored)
     return   DataFrame: model, language, answers, answered_in_language, code_switching, repetition, mean_characters, empty
     """
     rows = pd.DataFrame(
-        [{"model": a["model"], "language": a["language"]} | measure(a["answer"], a["language"]) for a in answers]
+        [{"model": a["model"], "language": a["language"]} | measure_answer(a["answer"], a["language"]) for a in answers]
     )
     means = rows.drop(columns="answer_language").astype({"answered_in_language": float, "empty": float})
     grouped = means.groupby(["model", "language"], sort=False)
@@ -83,16 +83,16 @@ def table(answers):
     return found.reset_index()
 
 
-def beside(verdicts, answers):
+def compare_languages(verdicts, answers):
     """Preference beside language: were the answers that won those in the prompt's language?
 
-    verdicts  table of `verdicts.table`, a judge's orders settled
+    verdicts  table of `verdicts.make_verdicts`, a judge's orders settled
     answers   list of dicts: model, prompt_id, language, answer
     return    a row for every group of source, language and two models, and for what was in the prompt's language (both
               answers, that of model A alone, that of model B alone, neither): n, win, tie, loss (counts, of model A)
     """
     right = {
-        (a["model"], a["prompt_id"], a["language"]): measure(a["answer"], a["language"])["answered_in_language"]
+        (a["model"], a["prompt_id"], a["language"]): measure_answer(a["answer"], a["language"])["answered_in_language"]
         for a in answers
     }
     first = first_looks(verdicts)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from blossom.preference.prompts import LANGUAGES
-from blossom.preference.statistics import summary
-from blossom.preference.verdicts import seen_from
+from blossom.preference.statistics import summarize_verdicts
+from blossom.preference.verdicts import turn_verdicts
 
 WIDTH = 76  # characters of a line of a title
 
@@ -23,7 +23,7 @@ class Panel:
     """One figure's content.
 
     figure  its number in the paper;  name  of a file;  who  judged;  title  who judged what, then what was found
-    shares  rows of `statistics.summary`;  labels  what stands beside each row
+    shares  rows of `statistics.summarize_verdicts`;  labels  what stands beside each row
     """
 
     figure: int
@@ -34,13 +34,13 @@ class Panel:
     labels: list
 
 
-def panels(verdicts, model, measured, seed=0):
+def make_panels(verdicts, model, measured, seed=0):
     """Every figure that these verdicts fill, as a list of Panel.
 
-    verdicts  table of `verdicts.table`, a judge's orders settled;  model  the one the figures are about
-    measured  `measures.table` of the answers: a bar says how often its model answers in the prompt's language
+    verdicts  table of `verdicts.make_verdicts`, a judge's orders settled;  model  the one the figures are about
+    measured  `measures.measure_answers` of the answers: a bar says how often its model answers in the prompt's language
     """
-    own = seen_from(verdicts, model)
+    own = turn_verdicts(verdicts, model)
     right = measured.set_index(["model", "language"]).answered_in_language
     twin = model.replace("biSFT", "koSFT") if model.endswith("biSFT") else None  # the same, taught in Korean alone
     found = []
@@ -56,9 +56,11 @@ def panels(verdicts, model, measured, seed=0):
         ):
             if chosen.empty:
                 continue
-            shares = summary(chosen, seed=seed)
+            shares = summarize_verdicts(chosen, seed=seed)
             labels = [_label(row, right, with_language=number == 4) for row in shares.itertuples()]
-            title = f"{topic}, verdicts of {who}\n{textwrap.fill(finding(shares, model), WIDTH, break_on_hyphens=False)}"
+            title = (
+                f"{topic}, verdicts of {who}\n{textwrap.fill(describe_shares(shares, model), WIDTH, break_on_hyphens=False)}"
+            )
             name = f"figure{number}" + ("" if number in (2, 3) else "_people" if people else "_judge")
             found.append(Panel(number, name, who, title, shares, labels))
     return sorted(found, key=lambda panel: panel.figure)
@@ -71,8 +73,8 @@ def _label(row, right, with_language):
     return f"{against}\n{language} answers: {ours:.0%} against {theirs:.0%}"
 
 
-def finding(shares, model):
-    """What the intervals of `statistics.summary`'s rows allow to say, in a sentence.
+def describe_shares(shares, model):
+    """What the intervals of `statistics.summarize_verdicts`'s rows allow to say, in a sentence.
 
     Example: "ours: beats x; not told apart from y, z"
     """

@@ -6,7 +6,6 @@ batch, pages = people.publish(batch, "raters")      # raters/<batch>/rate-r1.htm
 rated = ratings.merge(batch, ["ratings-....json", ...])                           # what they send back
 """
 
-import base64
 import hashlib
 import json
 import random
@@ -16,13 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 
-from blossom.common import paths
+from blossom.common import pages, paths
 
 FORMAT = "blossom-ratings/1"
-PAGES = Path(__file__).resolve().parent.parent / "pages"
+PAGE = Path(__file__).with_name("rate.html")
 ANSWER = ["model", "prompt_id", "kind", "language", "prompt", "answer"]
 
 
@@ -86,7 +84,7 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
         key = (row["model"], row["prompt_id"], row["language"])
         if key in by_key:
             raise ValueError(f"answers: {key[0]} answers prompt {key[1]} ({key[2]}) twice")
-        by_key[key] = {name: whole(row[name]) for name in ANSWER}
+        by_key[key] = {name: replace_surrogates(row[name]) for name in ANSWER}
     models = list(dict.fromkeys(key[0] for key in by_key))
     pairs = [p for a, b in comparisons or combinations(models, 2) for p in _pairs(by_key, models, a, b)]
     if not pairs:
@@ -94,7 +92,7 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
     return Batch(tuple(pairs), _checked_raters(raters), repeats, pairs_per_rater, seed)
 
 
-def whole(text):
+def replace_surrogates(text):
     """`text` with half characters (lone surrogates), which no file can hold, replaced by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -128,7 +126,7 @@ def _checked_raters(raters):
     return tuple(tidy)
 
 
-def items(batch, rater):
+def list_items(batch, rater):
     """What `rater` sees, in order: list of Item. Side and order are random, but the same every time.
 
     Raises ValueError when the batch has no such rater.
@@ -155,20 +153,20 @@ def _id(digest, pair, first, look):
     return hashlib.sha256(f"{digest}/{pair}/{first}/{look}".encode()).hexdigest()[:12]
 
 
-def by_id(batch):
+def index_items(batch):
     """Every Item that any rater of the batch can have been shown: dict id -> Item."""
     digest = batch.digest
     looks = [(n, first, look) for n in range(len(batch.pairs)) for first in "ab" for look in (1, 2)]
     return {_id(digest, *look): Item(_id(digest, *look), *look) for look in looks}
 
 
-def save(batch, path):
+def save_batch(batch, path):
     """Write the batch, the key to the raters' files, as JSON."""
     paths.write_json(path, {"digest": batch.digest} | asdict(batch))
 
 
-def load(path):
-    """The Batch in a file of `save`; raises ValueError when it was changed since."""
+def load_batch(path):
+    """The Batch in a file of `save_batch`; raises ValueError when it was changed since."""
     content = paths.read_json(path)
     try:
         digest = content.pop("digest")
@@ -180,7 +178,7 @@ def load(path):
     return batch
 
 
-def page(batch, rater, language="ko"):
+def render_rating_page(batch, rater, language="ko"):
     """The rater's page: the text of one HTML file without any model's name but what the answers themselves say.
 
     language  ko or en: the page's own words at first; the rater can change them
@@ -188,39 +186,24 @@ def page(batch, rater, language="ko"):
     its own, no request, no frame and no form.
     """
     shown = []
-    for item in items(batch, rater):
+    for item in list_items(batch, rater):
         pair = batch.pairs[item.pair]
         answers = [pair[f"answer_{item.first}"], pair[f"answer_{'ab'[item.first == 'a']}"]]
         shown.append({"id": item.id, "language": pair["language"], "prompt": pair["prompt"], "answers": answers})
     data = {"format": FORMAT, "batch": batch.digest, "rater": rater, "items": shown}
-    style, script = ((PAGES / f"rate.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    policy = (
-        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; base-uri 'none'; form-action 'none'"
-    )
-    template = jinja2.Environment(autoescape=True).from_string((PAGES / "rate.html").read_text(encoding="utf-8"))
-    return template.render(policy=policy, style=style, script=script, data=_as_data(data), language=language, rater=rater)
+    return pages.render_page(PAGE, data, language=language, rater=rater)
 
 
-def _as_data(value):
-    """JSON that can stand inside a script element: "<" is escaped, so that no "</script>" ends it."""
-    text = json.dumps(value, ensure_ascii=False)
-    return re.sub("[<\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _source(text):
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def write_pages(batch, folder):
+def write_rating_pages(batch, folder):
     """Write `rate-<rater>.html` for every rater; returns their paths."""
     written = []
     for rater in batch.raters:
         written.append(Path(folder) / f"rate-{_file_name(rater)}.html")
-        paths.write_text(written[-1], page(batch, rater))
+        paths.write_text(written[-1], render_rating_page(batch, rater))
     return written
 
 
-def publish(batch, folder):
+def publish_batch(batch, folder):
     """Write the key and every rater's page into a folder named after the batch, so that no batch overwrites another.
 
     return  (the batch with all its raters, earlier ones too; the paths of the pages)
@@ -228,9 +211,9 @@ def publish(batch, folder):
     own = Path(folder) / batch.digest[:8]
     key = own / "batch.json"
     if key.exists():  # raters of an earlier run stay, in their order: their shares of the pairs depend on it
-        batch = replace(batch, raters=_checked_raters(dict.fromkeys([*load(key).raters, *batch.raters])))
-    save(batch, key)
-    return batch, write_pages(batch, own)
+        batch = replace(batch, raters=_checked_raters(dict.fromkeys([*load_batch(key).raters, *batch.raters])))
+    save_batch(batch, key)
+    return batch, write_rating_pages(batch, own)
 
 
 def _file_name(rater):

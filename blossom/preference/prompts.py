@@ -11,7 +11,7 @@ ASKED = ("prompt", "question", "text")  # a field that holds one prompt
 TURNS = ("conversations", "messages", "turns", "questions")  # a list; its first turn is the prompt
 
 
-def read(source, per_language, korean=""):
+def read_prompts(source, per_language, korean=""):
     """The first prompts of a set in each language, in its order.
 
     source        asset name, .json, .jsonl or "hub:<id>[@revision][:[config:]split]"; rows of any of these forms:

@@ -20,7 +20,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # what a browser's
 class Ratings:
     """Raters' files as one.
 
-    verdicts   table of `verdicts.table`, with a column seconds
+    verdicts   table of `verdicts.make_verdicts`, with a column seconds
     files      one row a file: file, rater, status (taken, sent twice, refused), verdicts in it, asked of the rater, why
     left_out   one row a verdict of a taken file that cannot be used: file, rater, id, choice, why
     conflicts  one row a pair that a rater judged differently in two files: rater, prompt_id, language, choices, files, used
@@ -40,26 +40,26 @@ class Ratings:
         )
 
 
-def merge(batch, files, latest=False):
+def merge_ratings(batch, files, latest=False):
     """Several raters' files as one verdict table.
 
     files   paths of what the pages exported; a rater may have sent only a part
     latest  of two different verdicts of one rater on one pair, take the later; else neither counts
-    return  Ratings. Nothing is raised for a bad file: it is refused, and `files` says why.
+    return  Ratings. Nothing is raised for a bad file: it is refused, and `list_rating_files` says why.
 
     Refused: no file of this format, another batch's, a rater not in the batch, a checksum that does not fit (edited by
     hand). A file that says the same as an earlier one of the same rater is "sent twice" and counts once.
     """
-    known = people.by_id(batch)
+    known = people.index_items(batch)
     listed, left_out, taken = [], [], defaultdict(list)  # taken: rater -> [(file name, {id: verdict})]
     for file in files:
         name = Path(file).name
         try:
-            rater, given = read(file, batch)
+            rater, given = read_ratings(file, batch)
         except ValueError as error:
-            listed.append([name, "", "refused", 0, 0, people.whole(str(error))])
+            listed.append([name, "", "refused", 0, 0, people.replace_surrogates(str(error))])
             continue
-        asked = {item.id for item in people.items(batch, rater)}
+        asked = {item.id for item in people.list_items(batch, rater)}
         good, bad = _sorted_out(given, asked, known)
         choices = {i: v["choice"] for i, v in good.items()}
         before = [n for n, other in taken[rater] if {i: v["choice"] for i, v in other.items()} == choices]
@@ -71,7 +71,7 @@ def merge(batch, files, latest=False):
     rows, conflicts = [], []
     for rater, sent in taken.items():
         rows += _one_rater(batch, known, rater, sent, latest, conflicts)
-    table = verdicts.table(rows)
+    table = verdicts.make_verdicts(rows)
     return Ratings(
         table,
         pd.DataFrame(listed, columns=["file", "rater", "status", "verdicts", "asked", "why"]),
@@ -80,10 +80,10 @@ def merge(batch, files, latest=False):
     )
 
 
-def files(names):
+def list_rating_files(names):
     """The files meant by names of files and of folders (their .json files, sorted); relative to the repository's root.
 
-    A name that is not there stays in the list, so that `merge` shows it as refused.
+    A name that is not there stays in the list, so that `merge_ratings` shows it as refused.
     """
     listed = []
     for path in (paths.ROOT / name for name in names):
@@ -91,7 +91,7 @@ def files(names):
     return list(dict.fromkeys(listed))
 
 
-def read(file, batch):
+def read_ratings(file, batch):
     """(rater, list of verdicts as they stand) in one file; raises ValueError saying why the file is refused."""
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8-sig"))
@@ -106,12 +106,12 @@ def read(file, batch):
         raise ValueError(f"rater {str(rater)[:60]!r} is not in this batch: {', '.join(batch.raters)}")
     if not isinstance(given, list) or not all(isinstance(v, dict) for v in given):
         raise ValueError("holds no list of verdicts")
-    if content.get("checksum") != checksum(content["batch"], rater, given):
+    if content.get("checksum") != checksum_ratings(content["batch"], rater, given):
         raise ValueError(f"its checksum does not fit its {len(given)} verdicts: edited by hand, or damaged on the way")
     return rater, given
 
 
-def checksum(batch_digest, rater, given):
+def checksum_ratings(batch_digest, rater, given):
     """CRC-32 (8 hex digits) of a file's content, as the page computes it; it tells accidents and edits, not forgers."""
     lines = [people.FORMAT, batch_digest, rater]
     lines += ["\t".join(str(v.get(k)) for k in ("id", "choice", "seconds", "at")) for v in given]
@@ -136,7 +136,7 @@ def _sorted_out(given, asked, known):
         else:
             good[i] = verdict
             continue
-        bad.append([people.whole(str(text)[:40]) for text in (i, choice)] + [people.whole(why)])
+        bad.append([people.replace_surrogates(str(text)[:40]) for text in (i, choice)] + [people.replace_surrogates(why)])
     return good, bad
 
 

@@ -13,23 +13,23 @@ import pandas as pd
 from scipy.sparse.csgraph import connected_components
 
 from blossom.preference import agreement
-from blossom.preference.verdicts import WINNERS, decided, seen_from
+from blossom.preference.verdicts import WINNERS, settle_verdicts, turn_verdicts
 
 GROUP = ("source", "language", "model_a", "model_b")
 UNSEEN = 0.5  # prompts of each outcome that are added before weights are drawn
 SAMPLES = 2000
 
 
-def summary(verdicts, by=GROUP, samples=SAMPLES, level=0.95, seed=0):
+def summarize_verdicts(verdicts, by=GROUP, samples=SAMPLES, level=0.95, seed=0):
     """Win, tie and loss of model A against model B, each a share of the verdicts with its interval.
 
-    verdicts  table of `verdicts.table`; pairs shown again (look 2) are not counted
+    verdicts  table of `verdicts.make_verdicts`; pairs shown again (look 2) are not counted
     by        columns that make a group; add "kind" for the kinds of prompt
     return    one row a group: prompts, verdicts, raters, flipped (the part of tie where a judge's two orders disagreed),
               then win, tie, loss and rate (win + tie/2), each with _low, _high
     """
     first = first_looks(verdicts)
-    keys, counted = outcomes(first, by)
+    keys, counted = _count_verdicts(first, by)
     keys["prompts"] = [len(counts) for counts in counted]
     keys["verdicts"] = [int(counts.sum()) for counts in counted]
     grouped = first.assign(turned=first["flipped"].eq(True) if "flipped" in first else False).groupby(list(by), sort=False)
@@ -37,8 +37,8 @@ def summary(verdicts, by=GROUP, samples=SAMPLES, level=0.95, seed=0):
     keys["flipped"] = grouped.turned.mean().to_numpy(float)
     rng, rows = np.random.default_rng(seed), []
     for counts in counted:
-        estimate, drawn = _shares(counts.sum(0)), _shares(draw(counts, samples, rng))
-        rows.append(with_intervals(("win", "tie", "loss", "rate"), estimate, drawn, level))
+        estimate, drawn = _shares(counts.sum(0)), _shares(_draw_samples(counts, samples, rng))
+        rows.append(_add_intervals(("win", "tie", "loss", "rate"), estimate, drawn, level))
     return keys.join(pd.DataFrame(rows))
 
 
@@ -47,7 +47,7 @@ def first_looks(verdicts):
     return verdicts[verdicts["look"] == 1]
 
 
-def outcomes(verdicts, by, winner=None):
+def _count_verdicts(verdicts, by, winner=None):
     """The groups, as a DataFrame of `by`, and for each a (prompts, 3) array: verdicts a, tie and b on every prompt.
 
     winner  replaces the column of that name
@@ -63,7 +63,7 @@ def outcomes(verdicts, by, winner=None):
     return keys, np.split(counts[order], ends[:-1])
 
 
-def draw(counts, samples, rng):
+def _draw_samples(counts, samples, rng):
     """(samples, 3) weighted outcomes, one bootstrap sample a row, from (prompts, 3) counts."""
     unseen = np.eye(3) * counts.sum() / len(counts)
     patterns, which = np.unique(np.concatenate([counts, unseen]), axis=0, return_inverse=True)
@@ -77,7 +77,7 @@ def _shares(counts):
     return np.concatenate([shares, shares[..., :1] + shares[..., 1:2] / 2], -1)
 
 
-def with_intervals(names, values, drawn, level=0.95):
+def _add_intervals(names, values, drawn, level=0.95):
     """{name, name_low, name_high} of every name: the middle `level` of the samples, stretched to hold the value itself.
 
     values (K,), drawn (samples, K) for K names
@@ -89,7 +89,7 @@ def with_intervals(names, values, drawn, level=0.95):
     return row
 
 
-def strengths(verdicts, samples=500, level=0.95, seed=0):
+def rank_models(verdicts, samples=500, level=0.95, seed=0):
     """Bradley-Terry strengths of all models from all comparisons; a tie is half a win for each.
 
     return  one row a model, strongest first: model, strength, strength_low, strength_high, prompts, verdicts.
@@ -115,7 +115,7 @@ def strengths(verdicts, samples=500, level=0.95, seed=0):
     rows = []
     for n in np.argsort(-best):
         played = wins[:, n].sum(1) + wins[:, :, n].sum(1)  # (prompts,)
-        row = {"model": models[n]} | with_intervals(["strength"], best[[n]], drawn[:, [n]], level)
+        row = {"model": models[n]} | _add_intervals(["strength"], best[[n]], drawn[:, [n]], level)
         rows.append(row | {"prompts": int((played > 0).sum()), "verdicts": round(played.sum())})
     return pd.DataFrame(rows)
 
@@ -159,7 +159,7 @@ def length_controlled(verdicts, by=GROUP, samples=300, level=0.95, seed=0):
         best = logistic(z, score, even, np.zeros((1, 2)), steps=30)
         drawn = logistic(z, score, np.hstack([known, unseen]), np.repeat(best, samples, 0), steps=4)
         row = dict(zip(by, key, strict=True)) | {"prompts": len(names), "verdicts": len(group), "rate": score[:-3].mean()}
-        row |= with_intervals(["controlled"], _sigmoid(best[0, :1]), _sigmoid(drawn[:, :1]), level)
+        row |= _add_intervals(["controlled"], _sigmoid(best[0, :1]), _sigmoid(drawn[:, :1]), level)
         rows.append(row | {"slope": float(best[0, 1])})
     return pd.DataFrame(rows)
 
@@ -185,25 +185,25 @@ def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def position_bias(verdicts, by=("source", "rater"), samples=SAMPLES, level=0.95, seed=0):
+def measure_position_bias(verdicts, by=("source", "rater"), samples=SAMPLES, level=0.95, seed=0):
     """How often the decided verdicts went to the answer that was shown first; 0.5 when the place does not matter.
 
     return  one row a group: prompts, verdicts, decided, first with _low and _high (share of the decided; NaN when none)
     """
     place = np.where(verdicts.winner == "tie", "tie", np.where(verdicts.winner == verdicts.first_shown, "a", "b"))
-    keys, counted = outcomes(verdicts, by, winner=place)
+    keys, counted = _count_verdicts(verdicts, by, winner=place)
     keys["prompts"] = [len(counts) for counts in counted]
     keys["verdicts"] = [int(counts.sum()) for counts in counted]
     keys["decided"] = [int(counts[:, [0, 2]].sum()) for counts in counted]
     rng, rows = np.random.default_rng(seed), []
     for counts, decided_ones in zip(counted, keys.decided, strict=True):
-        drawn = draw(counts, samples, rng)
+        drawn = _draw_samples(counts, samples, rng)
         share = counts[:, 0].sum() / decided_ones if decided_ones else np.nan
-        rows.append(with_intervals(["first"], [share], drawn[:, :1] / (drawn[:, :1] + drawn[:, 2:]), level))
+        rows.append(_add_intervals(["first"], [share], drawn[:, :1] / (drawn[:, :1] + drawn[:, 2:]), level))
     return keys.join(pd.DataFrame(rows))
 
 
-def won_both(verdicts, model, others=None):
+def count_won_both(verdicts, model, others=None):
     """On how many prompts `model` beat each of the others, and on how many it lost to each (B, 6.1: 124 and 40 of 300).
 
     others  the opponents (default: all it was compared with); a prompt counts in n when all of them were compared on it.
@@ -212,7 +212,7 @@ def won_both(verdicts, model, others=None):
 
     Raises ValueError for an opponent that `model` was not compared with.
     """
-    own = seen_from(first_looks(verdicts), model)
+    own = turn_verdicts(first_looks(verdicts), model)
     others = list(dict.fromkeys(own.model_b)) if others is None else list(others)
     unknown = [name for name in others if name not in set(own.model_b)]
     if unknown:
@@ -226,10 +226,10 @@ def won_both(verdicts, model, others=None):
     return pd.concat([every, counted]).groupby(prompt[:3], sort=False)[["n", "won_both", "lost_both"]].sum().reset_index()
 
 
-def summarise(verdicts, model=None, seed=0):
+def make_preference_tables(verdicts, model=None, seed=0):
     """Everything at once: name -> DataFrame, for a notebook to show.
 
-    verdicts  table of `verdicts.table`; a judge's two orders are settled here, but position looks at each of them
+    verdicts  table of `verdicts.make_verdicts`; a judge's two orders are settled here, but position looks at each of them
     model     the model that won_both is about (default: the first model_a)
     return    preference, kinds, strengths (a table a source), length (empty without lengths), position, won_both,
               agreement, alpha, consistency; all empty when there are no verdicts
@@ -237,18 +237,18 @@ def summarise(verdicts, model=None, seed=0):
     names = "preference kinds strengths length position won_both agreement alpha consistency".split()
     if verdicts.empty:
         return {name: pd.DataFrame() for name in names}
-    one = decided(verdicts)
-    ranked = [strengths(group, seed=seed).assign(source=source) for source, group in one.groupby("source", sort=False)]
+    one = settle_verdicts(verdicts)
+    ranked = [rank_models(group, seed=seed).assign(source=source) for source, group in one.groupby("source", sort=False)]
     measured = one[["length_a", "length_b"]].notna().all(axis=None)
     found = (
-        summary(one, seed=seed),
-        summary(one, (*GROUP, "kind"), seed=seed),
+        summarize_verdicts(one, seed=seed),
+        summarize_verdicts(one, (*GROUP, "kind"), seed=seed),
         pd.concat(ranked, ignore_index=True),
         length_controlled(one, seed=seed) if measured else pd.DataFrame(),
-        position_bias(verdicts, seed=seed),
-        won_both(one, model or verdicts.model_a.iloc[0]),
-        agreement.between(one),
-        agreement.alpha(one, seed=seed),
-        agreement.consistency(one),
+        measure_position_bias(verdicts, seed=seed),
+        count_won_both(one, model or verdicts.model_a.iloc[0]),
+        agreement.compare_raters(one),
+        agreement.measure_alpha(one, seed=seed),
+        agreement.measure_consistency(one),
     )
     return dict(zip(names, found, strict=True))

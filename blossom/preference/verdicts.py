@@ -23,7 +23,7 @@ WINNERS = ("a", "tie", "b")
 OTHER = {"a": "b", "b": "a", "tie": "tie"}
 
 
-def table(rows):
+def make_verdicts(rows):
     """The verdict table of `rows` (DataFrame or list of dicts), checked, with the optional columns filled in.
 
     Two models are always compared the same way round: as their first row has them. Further columns are kept.
@@ -72,7 +72,7 @@ def _turned(found, where):
     return turned
 
 
-def seen_from(verdicts, model):
+def turn_verdicts(verdicts, model):
     """The verdicts on `model`, turned so that it is model_a; ValueError when there are none."""
     own = verdicts[(verdicts.model_a == model) | (verdicts.model_b == model)]
     if own.empty:
@@ -99,7 +99,7 @@ def with_lengths(verdicts, answers):
     return filled
 
 
-def settle(verdicts):
+def settle_orders(verdicts):
     """Verdicts given in both orders of the answers as one each: decided only where both orders agree, else a tie.
 
     The result has one row a rater and pair, and a column `flipped`: the two orders named different winners.
@@ -115,11 +115,11 @@ def settle(verdicts):
     return first.merge(both.reset_index(), on=keys)
 
 
-def decided(verdicts):
+def settle_verdicts(verdicts):
     """One verdict a rater and pair: people's rows as they are, a judge's two orders settled (unless they are already)."""
     open_rows = verdicts.source != "people"
     if "flipped" in verdicts:
         open_rows &= verdicts.flipped.isna()
     if not open_rows.any():
         return verdicts
-    return pd.concat([verdicts[~open_rows], settle(verdicts[open_rows])], ignore_index=True)
+    return pd.concat([verdicts[~open_rows], settle_orders(verdicts[open_rows])], ignore_index=True)

@@ -110,7 +110,7 @@ def nothing_done(six, exported, tmp_path):
 
 @row(REVIEW, "half a character in a draft", ValueError, "draft …: a broken character at … 반쪽 '", "Mend the draft.")
 def half_character(six):
-    review.digest([replace(six[0], korean=six[0].korean | {"output": "반쪽 \ud83d"})])
+    review.hash_drafts([replace(six[0], korean=six[0].korean | {"output": "반쪽 \ud83d"})])
 
 
 @row(REVIEW, "no translation server at that address", RuntimeError,

@@ -86,15 +86,16 @@ def a_batch():
 
 def exported_ratings(made, **changed):
     """A rater's file, changed after its export."""
-    given = [{"id": i.id, "choice": "A", "seconds": 5, "at": "2026-01-02T03:04:05.678Z"} for i in people.items(made, "가람")]
+    said = {"choice": "A", "seconds": 5, "at": "2026-01-02T03:04:05.678Z"}
+    given = [{"id": i.id} | said for i in people.list_items(made, "가람")]
     content = {"format": people.FORMAT, "batch": made.digest, "rater": "가람", "verdicts": given}
-    return content | {"checksum": ratings.checksum(made.digest, "가람", given)} | changed
+    return content | {"checksum": ratings.checksum_ratings(made.digest, "가람", given)} | changed
 
 
 def merged(tmp_path, content):
     """Why the file with this content is refused."""
     (tmp_path / "가람.json").write_text(json.dumps(content), encoding="utf-8")
-    got = ratings.merge(a_batch(), [tmp_path / "가람.json"])
+    got = ratings.merge_ratings(a_batch(), [tmp_path / "가람.json"])
     assert not len(got.verdicts)
     return f"{got.files.status[0]}: {got.files.why[0]}"
 
@@ -122,10 +123,10 @@ def stranger(tmp_path):
 @row(RATINGS, "a batch file edited by hand", ValueError,
      "batch.json: changed after it was made (its digest is …, written …)", "Run the notebook again: it writes the batch.")
 def edited_batch(tmp_path):
-    people.save(a_batch(), tmp_path / "batch.json")
+    people.save_batch(a_batch(), tmp_path / "batch.json")
     text = (tmp_path / "batch.json").read_text(encoding="utf-8")
     (tmp_path / "batch.json").write_text(text.replace("one 답", "other 답"), encoding="utf-8")
-    people.load(tmp_path / "batch.json")
+    people.load_batch(tmp_path / "batch.json")
 
 
 @row(RATINGS, "a model that answered fewer prompts", ValueError, "answers: two has no answer to prompt p0 (ko)",
@@ -147,14 +148,15 @@ def same_rater():
      "prompts.jsonl, line 1: ko: expected a prompt's text, found 3", "Mend that line.")
 def no_prompt(tmp_path):
     (tmp_path / "prompts.jsonl").write_text('{"id": "a", "ko": 3}\n')
-    prompts.read(str(tmp_path / "prompts.jsonl"), 2)
+    prompts.read_prompts(str(tmp_path / "prompts.jsonl"), 2)
 
 
 @row(RATINGS, "models that were never compared", ValueError,
      "these models were never compared, not even through others: p, q | x, y", "Compare them, or rank them apart.")
 def apart():
     pair = {"prompt_id": "1", "kind": "k", "language": "ko", "winner": "a", "rater": "r", "first_shown": "a", "look": 1}
-    statistics.strengths(verdicts.table([pair | {"model_a": a, "model_b": b} for a, b in (("p", "q"), ("x", "y"))]))
+    rows = [pair | {"model_a": a, "model_b": b} for a, b in (("p", "q"), ("x", "y"))]
+    statistics.rank_models(verdicts.make_verdicts(rows))
 
 
 @row(RATINGS, "a judge's address without http", ValueError,

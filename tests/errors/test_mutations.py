@@ -214,7 +214,7 @@ def test_a_damaged_benchmark_row_is_named_by_its_place(task, data):
 @given(st.data())
 def test_a_damaged_review_file_is_named(six, data):
     row = {"id": six[0].id, "fields": six[0].korean, "adaptation": "none", "note": "", "done": True, "edited": "1"}
-    content = {"format": review.FORMAT, "dataset": review.digest(six), "reviewer": "민지", "rows": [row]}
+    content = {"format": review.FORMAT, "dataset": review.hash_drafts(six), "reviewer": "민지", "rows": [row]}
     refused_by_name("민지.json", damaged(data, content), lambda file: merging.merge(six, [file]))
 
 
@@ -224,12 +224,12 @@ def test_a_damaged_rating_file_is_refused_with_its_reason(data):
     shared = {"prompt_id": "p", "kind": "k", "language": "ko", "prompt": "질문", "answer": "답"}
     batch = people.make_batch([shared | {"model": m} for m in "xy"], raters=["가람"], repeats=0)
     told = {"choice": "A", "seconds": 1, "at": "2026-01-02T03:04:05.678Z"}
-    listed = [{"id": i.id} | told for i in people.items(batch, "가람")]
+    listed = [{"id": i.id} | told for i in people.list_items(batch, "가람")]
     content = {"format": people.FORMAT, "batch": batch.digest, "rater": "가람", "verdicts": listed}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "가람.json"
         file.write_text(json.dumps(damaged(data, content | {"checksum": "0"})), encoding="utf-8")
-        got = ratings.merge(batch, [file])
+        got = ratings.merge_ratings(batch, [file])
     assert not len(got.verdicts) and list(got.files.status) == ["refused"] and got.files.why[0]
 
 
@@ -237,7 +237,7 @@ def test_a_damaged_rating_file_is_refused_with_its_reason(data):
 @given(st.data())
 def test_a_damaged_prompt_is_named_by_its_line(data):
     row = {"id": "a", "kind": "code", "ko": "질문", "en": "Question"}
-    refused_by_name("prompts.jsonl", damaged(data, row), lambda file: prompts.read(str(file), 2))
+    refused_by_name("prompts.jsonl", damaged(data, row), lambda file: prompts.read_prompts(str(file), 2))
 
 
 def refused_by_name(name, content, read):

@@ -98,7 +98,7 @@ def _repeats(answer, source):
 
     sentences = [s for s in re.split(r"[\n.!?。]+", answer) if len(_letters(s)) > 3]
     again = any(_same(s, before) for n, s in enumerate(sentences) for before in [*sentences[:n], *([source] if n else [])])
-    return again or measures.repetition(answer) >= 0.3
+    return again or measures.measure_repetition(answer) >= 0.3
 
 
 def _letters(text):

@@ -1,9 +1,9 @@
 """Answers side by side in a notebook. Answers are data: everything is escaped, nothing in them is run or followed."""
 
 import html
-import unicodedata
 from collections import Counter
 
+from blossom.common.pages import escape_html
 from blossom.preference import measures
 from blossom.preference.verdicts import PAIR
 
@@ -17,13 +17,7 @@ STYLE = (
 )
 
 
-def table(frame):
-    """A DataFrame for a notebook: numbers with two decimals, texts as `visible`."""
-    shown = frame.style.hide(axis="index").format(lambda v: visible(v) if isinstance(v, str) else v)
-    return shown.format(precision=2, subset=frame.select_dtypes("float").columns)
-
-
-def side_by_side(pairs, notes=()):
+def show_pairs(pairs, notes=()):
     """An HTML table: prompt, answer of model A, answer of model B.
 
     pairs  list of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
@@ -42,11 +36,11 @@ def side_by_side(pairs, notes=()):
     return f"{STYLE}<table class='blossom-pairs'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def remarks(pairs):
+def describe_languages(pairs):
     """For each pair the remarks under its answers: their language, and what is wrong with it."""
 
     def one(answer, asked):
-        found = measures.measure(answer, asked)
+        found = measures.measure_answer(answer, asked)
         told = {
             "ko": "Korean",
             "en": "English",
@@ -59,10 +53,10 @@ def remarks(pairs):
     return [[one(pair[f"answer_{side}"], pair["language"]) for side in "ab"] for pair in pairs]
 
 
-def examples(verdicts, pairs, each=2):
-    """Pairs that model A won and pairs that it lost, with who said so: (pairs, remarks) for `side_by_side`.
+def choose_examples(verdicts, pairs, each=2):
+    """Pairs that model A won and pairs that it lost, with who said so: (pairs, remarks) for `show_pairs`.
 
-    verdicts  table of `verdicts.table`, a judge's orders settled;  pairs  those that were judged
+    verdicts  table of `verdicts.make_verdicts`, a judge's orders settled;  pairs  those that were judged
     each      most pairs won, and most pairs lost, of every two models and language
     """
     first = verdicts[verdicts["look"] == 1]
@@ -77,7 +71,7 @@ def examples(verdicts, pairs, each=2):
             chosen.append((pair, voters, balance > 0))
     chosen.sort(key=lambda one: not one[2])  # what was won first
     shown = [pair for pair, _, _ in chosen]
-    notes = remarks(shown)
+    notes = describe_languages(shown)
     for note, (_, voters, _) in zip(notes, chosen, strict=True):
         for n, side in enumerate("ab"):
             names = [rater for rater, winner in voters.items() if winner == side]
@@ -87,19 +81,6 @@ def examples(verdicts, pairs, each=2):
 
 def _cell(text, language, note):
     cut = f" … ({len(text):,} characters)" if len(text) > LONGEST else ""
-    shown = visible(text[:LONGEST]) + cut if text.strip() else "<i>(empty)</i>"
+    shown = escape_html(text[:LONGEST]) + cut if text.strip() else "<i>(empty)</i>"
     tongue = f" lang='{html.escape(language, quote=True)}'" if language else ""
-    return f"<td><div dir='auto'{tongue}>{shown}</div>{f'<div class=note>{visible(note)}</div>' if note else ''}</td>"
-
-
-def visible(text):
-    """Text as HTML that shows it: markup escaped, control and direction marks (which could reorder a page) spelled out.
-
-    Example: "<b>\u202e" -> "&lt;b&gt;[U+202E]"
-    """
-    return html.escape("".join(c if _harmless(c) else f"[U+{ord(c):04X}]" for c in text))
-
-
-def _harmless(character):
-    joiners = "\u200c\u200d"  # inside emoji
-    return character in "\n\t" + joiners or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+    return f"<td><div dir='auto'{tongue}>{shown}</div>{f'<div class=note>{escape_html(note)}</div>' if note else ''}</td>"

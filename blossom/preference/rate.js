@@ -1,24 +1,14 @@
-"use strict";
 // One page, no server: questions and answers come in as JSON and only ever become text nodes. Every choice goes to
 // localStorage at once, under this batch and this rater, and leaves as a file.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const items = data.items;
 const PLACE = `blossom-rate/${data.batch}/${data.rater}`;
 const CHOICES = ["A", "B", "neither"];
 const LONG = 2400; // characters after which an answer is folded
 const state = { verdicts: new Map(), at: 0, done: [], busy: false, saved: true, since: 0 };
-const $ = (id) => document.getElementById(id);
 const ko = () => document.documentElement.lang === "ko";
 const say = (korean, english) => (ko() ? korean : english);
 
-function make(tag, properties = {}, ...children) {
-  const { aria, ...rest } = properties;
-  const element = Object.assign(document.createElement(tag), rest);
-  for (const [name, value] of Object.entries(aria || {})) element.setAttribute(`aria-${name}`, value);
-  element.append(...children.filter((child) => child !== null));
-  return element;
-}
 
 // ----------------------------------------------------------------------- what the rater chose: in memory and localStorage
 
@@ -193,16 +183,13 @@ function exportFile() {
   const verdicts = listed();
   const content = { format: data.format, batch: data.batch, rater: data.rater, asked: items.length, exported: new Date().toISOString(),
     verdicts, checksum: checksum(verdicts) };
-  const url = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }));
-  make("a", { href: url, download: `ratings-${data.batch.slice(0, 8)}-${data.rater.replace(/[^\p{L}\p{N}_-]+/gu, "_")}.json` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
+  download(content, `ratings-${data.batch.slice(0, 8)}-${data.rater}`);
   const left = items.length - verdicts.length;
   $("told").textContent = say(`${verdicts.length}개를 파일로 내보냈습니다.`, `Exported ${verdicts.length}.`)
     + (left ? say(` 아직 ${left}개가 남아 있습니다.`, ` ${left} are left.`) : "");
 }
 async function importFile(file) {
-  let content = null;
-  try { content = JSON.parse(await file.text()); } catch { /* told below */ }
+  const content = await parsed(file);
   $("guide").close();
   if (content?.format !== data.format || !Array.isArray(content.verdicts)) return tell("이 페이지에서 내보낸 파일이 아닙니다.", "This page did not export that file.");
   if (content.batch !== data.batch) return tell("다른 평가 묶음의 파일입니다.", "That file belongs to another batch.");

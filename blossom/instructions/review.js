@@ -1,23 +1,12 @@
-"use strict";
 // One page, no server: data comes in as JSON, everything typed goes to localStorage at once, and leaves as a file.
 // Text of the data set is only ever given to textContent and value, never to innerHTML.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const PURPOSE = data.rows.some((row) => row.versions) ? "blossom-conflicts" : "blossom-review"; // a page of conflicts starts anew
 const ROOT = `${PURPOSE}/${data.digest}`;
 const LABELS = [["none", "없음", "none"], ["ne_change", "고유명사 바꿈", "NE change"], ["topic_change", "주제 바꿈", "topic change"]];
 const rows = new Map(data.rows.map((row) => [row.id, row]));
 const state = { reviewer: "", work: new Map(), at: null, filter: "all", changes: false, unsaved: new Set() };
-const $ = (id) => document.getElementById(id);
 
-function make(tag, properties = {}, ...children) {
-  const { data: dataset, aria, ...rest } = properties;
-  const element = Object.assign(document.createElement(tag), rest);
-  for (const [name, value] of Object.entries(aria || {})) element.setAttribute(`aria-${name}`, value);
-  Object.assign(element.dataset, dataset || {});
-  element.append(...children.filter((child) => child !== null));
-  return element;
-}
 const small = (text) => make("small", { lang: "en" }, text);
 const both = (korean, english) => [korean + " ", small(english)];
 
@@ -313,10 +302,7 @@ function exportFile() {
   const listed = [...state.work].map(([id, work]) => ({ id, ...work }));
   const content = { format: data.format, dataset: data.digest, title: data.title, reviewer: state.reviewer,
     exported: new Date().toISOString(), rows: listed };
-  const url = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }));
-  const safe = state.reviewer.replace(/[^\p{L}\p{N}_-]+/gu, "_");
-  make("a", { href: url, download: `review-${data.digest.slice(0, 8)}-${safe}.json` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
+  download(content, `review-${data.digest.slice(0, 8)}-${state.reviewer}`);
   tell(`${listed.length}행을 내보냈습니다.`);
 }
 function tell(text) {
@@ -330,8 +316,7 @@ function ask(text, yes) {
   return new Promise((resolve) => $("ask").addEventListener("close", () => resolve($("ask").returnValue === "yes"), { once: true }));
 }
 async function importFile(file) {
-  let content = null;
-  try { content = JSON.parse(await file.text()); } catch { /* told below */ }
+  const content = await parsed(file);
   if (!content || content.format !== data.format || !Array.isArray(content.rows) || typeof content.reviewer !== "string" || !content.reviewer.trim())
     return ask("이 페이지에서 내보낸 파일이 아닙니다. (not a file that this page exported)", "확인");
   if (content.dataset !== data.digest)
