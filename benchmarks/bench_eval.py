@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from common import HERE, OURS, Failed, measure, median
 
-from blossom import assets, benchmark, models
+from blossom import assets, benchmark
 from blossom.benchmark import several
 from blossom.common import paths
+from blossom.models.bits import start_token
+from blossom.models.loading import pick_device
 from blossom.vocabulary import tokenization
 
 sys.path.append(str(HERE / "inside"))
@@ -72,7 +74,7 @@ def lm_eval_runs(tasks, arguments):
     """lm-eval's runs of (prepared task, batch size) pairs, all in one process."""
     runs = [{"task": p.name, "folder": str(arguments.folder / p.name), "batch": batch} for p, batch in tasks]
     asked = {"model": arguments.model, "precision": arguments.precision, "runs": runs}
-    asked |= {"start": arguments.start, "device": models.device().type}
+    asked |= {"start": arguments.start, "device": pick_device().type}
     return measure(OURS, "run_lm_eval.py", asked, arguments.prefix)
 
 
@@ -209,7 +211,7 @@ def main():
         )
     arguments.model = str(assets.fetch(arguments.model))
     arguments.weights = paths.sha256(Path(arguments.model))[:16]
-    arguments.start = models.start_token(tokenization.load(arguments.model))
+    arguments.start = start_token(tokenization.load(arguments.model))
     with tempfile.TemporaryDirectory() as name:
         run(arguments, Path(name))
 

@@ -18,8 +18,8 @@ import common
 import torch
 from common import OURS, Failed, measure, median
 
-from blossom import models
 from blossom.common import params, paths
+from blossom.models.loading import pick_dtype
 from blossom.text import corpus
 from blossom.vocabulary import tokenization
 
@@ -72,7 +72,7 @@ def prepare(model, folder, seed=0):
         "tied": config["tie_word_embeddings"],
         "first_new_row": config.get("first_new_row"),
         "eos_id": tokenizer.eos_token_id,
-        "bf16": models.dtype() == torch.bfloat16,
+        "bf16": pick_dtype() == torch.bfloat16,
         **{"rank": p.lora_rank, "alpha": p.lora_alpha, "targets": p.lora_targets},
     }
 

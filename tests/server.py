@@ -10,14 +10,15 @@ import urllib.request
 
 import torch
 
-from blossom import instructions, models
+from blossom import instructions
+from blossom.models.loading import load_model, save_model
 
 
 def save_tiny_model(folder):
     """A tiny random chat model in `folder`."""
-    model, tokenizer = models.load("tiny-byte-level", torch.float32)
+    model, tokenizer = load_model("tiny-byte-level", torch.float32)
     tokenizer.chat_template = instructions.TEMPLATES["chatml"]
-    models.save(model, tokenizer, folder)
+    save_model(model, tokenizer, folder)
 
 
 def free_port():

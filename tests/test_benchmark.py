@@ -11,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom import assets, benchmark, models
+from blossom import assets, benchmark
 from blossom.benchmark import data, statistics
 from blossom.common import paths
+from blossom.models.bits import start_token
+from blossom.models.loading import load_model
 from blossom.text import corpus
 
 PROMPTS = {  # shared/PAPERS.md, with the columns' names where the texts go
@@ -69,7 +71,7 @@ def few(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tiny():
-    return models.load("tiny-byte-level", torch.float32)
+    return load_model("tiny-byte-level", torch.float32)
 
 
 # ------------------------------------------------------------------------------------------------------------- prompts
@@ -330,7 +332,7 @@ def plainly(model, tokenizer, p):
     """[(log-likelihood, greedy?)] of every choice of every item, by lm-eval's own HFLM."""
     from lm_eval.models.huggingface import HFLM
 
-    start = models.start_token(tokenizer)  # what a choice without a context follows
+    start = start_token(tokenizer)  # what a choice without a context follows
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, prefix_token_id=start)
     return lm, requests_of(lm, p)
 
@@ -344,7 +346,7 @@ def requests_of(lm, p):
 def test_shared_prefixes_change_no_likelihood(few, name):
     from blossom.benchmark.scoring import SharedPrefixLM
 
-    model, tokenizer = models.load(name, torch.float32)
+    model, tokenizer = load_model(name, torch.float32)
     lm = SharedPrefixLM(model, tokenizer, tokens=300)
     assert lm.shares
     for p in few:
@@ -377,7 +379,7 @@ def test_a_model_that_ignores_positions_is_scored_plainly(few):
         def forward(self, input_ids, position_ids=None, attention_mask=None, logits_to_keep=0, use_cache=None):
             return super().forward(input_ids, logits_to_keep=logits_to_keep, use_cache=use_cache)
 
-    _, tokenizer = models.load("tiny-byte-level", torch.float32)
+    _, tokenizer = load_model("tiny-byte-level", torch.float32)
     model = Forgetful.from_pretrained(assets.fetch("tiny-byte-level")).eval()
     lm, p = SharedPrefixLM(model, tokenizer), next(p for p in few if p.name == "klue_sts")
     assert not lm.shares
@@ -387,7 +389,7 @@ def test_a_model_that_ignores_positions_is_scored_plainly(few):
 def test_a_model_whose_attention_has_a_window_is_scored_plainly_beyond_it(few):
     from blossom.benchmark.scoring import SharedPrefixLM
 
-    model, tokenizer = models.load("tiny-byte-level", torch.float32)
+    model, tokenizer = load_model("tiny-byte-level", torch.float32)
     lm = SharedPrefixLM(model, tokenizer)
     model.config.sliding_window = 30
     assert lm._shares([[1] * 30]) and not lm._shares([[1] * 31, [1]])

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from blossom import assets, benchmark, models
+from blossom import assets, benchmark
 from blossom.benchmark import comparing, josa, several, statistics
 from blossom.benchmark.tasks import utils
 from blossom.common import params, paths
+from blossom.models.loading import describe_model, load_model
 from blossom.text import corpus
 
 
@@ -105,7 +106,7 @@ def test_both_languages_draw_the_same_items(prepared):
 def test_a_second_report_costs_nothing(folders, prepared, tmp_path, monkeypatch):
     english = {"english": ["The kettle is on.", "It rains."]}
     first = benchmark.score(folders, prepared, tmp_path, "float32", texts=english, show=lambda line: None)
-    monkeypatch.setattr(models, "load", lambda *a: pytest.fail("a model was loaded again"))
+    monkeypatch.setattr("blossom.benchmark.several.load_model", lambda *a: pytest.fail("a model was loaded again"))
     lines = []
     assert benchmark.score(folders, prepared, tmp_path, "float32", texts=english, show=lines.append) == first
     assert len(lines) == len(folders) * len(prepared) and all(line.endswith("kept") for line in lines)
@@ -153,11 +154,11 @@ def test_a_spoilt_record_is_made_again(folders, prepared, tmp_path):
 
 
 def test_a_model_and_a_tokenizer_that_disagree_are_refused(folders, prepared, tmp_path):
-    model, _ = models.load("tiny-byte-level")
-    _, other = models.load("tiny-sentencepiece")
+    model, _ = load_model("tiny-byte-level")
+    _, other = load_model("tiny-sentencepiece")
     model.save_pretrained(tmp_path / "mixed")
     other.save_pretrained(tmp_path / "mixed")
-    paths.write_json(tmp_path / "mixed" / "blossom.json", models.describe(*models.load("tiny-byte-level")))
+    paths.write_json(tmp_path / "mixed" / "blossom.json", describe_model(*load_model("tiny-byte-level")))
     with pytest.raises(ValueError, match="mixed.*(its files do not belong together|embedding rows)"):
         benchmark.score({"mixed": tmp_path / "mixed"}, prepared[:1], None, "float32", show=lambda line: None)
 
@@ -379,7 +380,7 @@ def test_items_score_as_lm_evals_own_command_line_scores_them(real_files, tmp_pa
         pytest.skip("needs SmolLM2 in the cache: run any stage at scale laptop once")
     folder, tasks = assets.fetch("smollm2-135m-instruct"), ["klue_sts", "kobest_sentineg", "kobest_copa_shipped", "copa_en"]
     prepared = benchmark.prepare(tasks, tmp_path / "tasks", real_files / "benchmarks", items=4)
-    scores, items = benchmark.evaluate(*models.load(folder, torch.float32), prepared, show=lambda line: None)
+    scores, items = benchmark.evaluate(*load_model(folder, torch.float32), prepared, show=lambda line: None)
     command = [
         "-m",
         "lm_eval",

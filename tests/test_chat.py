@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
-from blossom import generation, instructions, models
+from blossom import generation, instructions
 from blossom.generation import chat
+from blossom.models.loading import load_model
 from blossom.vocabulary import tokenization
 
 SENTENCE = "햄버거를 먹는 공룡, 그리고 🦖 too"
@@ -16,7 +17,7 @@ GREEDY = {"template": "chatml", "new_tokens": 24, "temperature": 0.0}
 
 @pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])
 def tiny(request):
-    return models.load(request.param, torch.float32)
+    return load_model(request.param, torch.float32)
 
 
 def test_a_syllable_of_several_tokens_comes_out_once_and_whole(tiny):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from blossom import models
+from blossom.models.loading import load_model
 from blossom.vocabulary import embeddings
 
 OLD = torch.tensor([[2.0, 4.0], [4.0, 8.0], [0.0, 1.0]])
@@ -57,7 +57,7 @@ def test_calibrated_rows_expect_tokens_as_often_as_they_come():
 
 
 def test_contexts_pair_each_token_with_what_stood_before_it():
-    model, tokenizer = models.load("tiny-byte-level")
+    model, tokenizer = load_model("tiny-byte-level")
     documents = [[0, 5, 6], [0, 7]]
     hidden, targets = embeddings.contexts(model, documents)
     assert hidden.shape == (3, model.config.hidden_size) and sorted(targets.tolist()) == [5, 6, 7]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from blossom import generation, instructions, models
+from blossom import generation, instructions
 from blossom.generation import local
+from blossom.models.loading import load_model
 
 PROMPTS = [
     "Recommend a book.",
@@ -21,7 +22,7 @@ PROMPTS = [
 
 @pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])
 def tiny(request):
-    return models.load(request.param, torch.float32)
+    return load_model(request.param, torch.float32)
 
 
 def ask(tiny, prompts=PROMPTS, **settings):
@@ -106,8 +107,8 @@ def test_kept_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}
     first = generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
     assert first == generation.answers("tiny-byte-level", PROMPTS, **settings)
-    loads, load = [], models.load
-    monkeypatch.setattr(models, "load", lambda *words: loads.append(words) or load(*words))
+    loads, load = [], load_model
+    monkeypatch.setattr("blossom.generation.local.load_model", lambda *words: loads.append(words) or load(*words))
     assert generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings) == first and loads == []
     generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings | {"seed": 2})
     generation.answers("tiny-sentencepiece", PROMPTS, kept=kept, **settings)

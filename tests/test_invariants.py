@@ -19,7 +19,7 @@ from blossom.benchmark import statistics as scores
 from blossom.instructions import merging, review
 from blossom.preference import people, ratings, statistics, verdicts
 from blossom.text import corpus
-from blossom.training import packing
+from blossom.training.packing import Blocks, TokenStream
 from blossom.vocabulary import tokenization
 
 SOME = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
@@ -101,9 +101,9 @@ def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one(lines, held
 @given(lengths=st.lists(st.integers(1, 30), min_size=3, max_size=20), block=st.integers(1, 9), share=st.floats(0.1, 0.9))
 def test_a_mixture_uses_no_token_twice_within_an_epoch_and_is_seekable(lengths, block, share):
     assume(sum(lengths) >= block)
-    first = packing.Stream(np.arange(10, 10 + sum(lengths), dtype=np.uint32), np.cumsum([0, *lengths]), utf8_bytes=1)
-    second = packing.Stream(first.tokens + np.uint32(10_000), first.offsets, utf8_bytes=1)
-    blocks = packing.Blocks({"ko": first, "en": second}, {"ko": share, "en": 1 - share}, block)
+    first = TokenStream(np.arange(10, 10 + sum(lengths), dtype=np.uint32), np.cumsum([0, *lengths]), utf8_bytes=1)
+    second = TokenStream(first.tokens + np.uint32(10_000), first.offsets, utf8_bytes=1)
+    blocks = Blocks({"ko": first, "en": second}, {"ko": share, "en": 1 - share}, block)
     rows = [blocks[i]["input_ids"].tolist() for i in range(len(blocks))]
     seen = [t for row in rows for t in row if t]
     assert len(seen) == len(set(seen)) and set(seen) <= {*first.tokens.tolist(), *second.tokens.tolist()}

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
-from blossom import assets, models
+from blossom import assets
 from blossom.common import figures, params, paths
+from blossom.models.loading import load_model
 from blossom.text import corpus
 from blossom.vocabulary import tokenization, vocab
 
@@ -82,8 +83,8 @@ def test_a_qwen_base_is_merged_without_its_padding_rows(qwen):
     folder, metrics = qwen
     m = metrics("blossom-bi", "02_vocab_merge")
     assert m["vocabulary"] == m["base_vocabulary"] + m["added"] and m["certificate_holds"]
-    model, tokenizer = models.load(folder / "blossom-bi/02_vocab_merge/model")
-    base, _ = models.load("tiny-qwen")
+    model, tokenizer = load_model(folder / "blossom-bi/02_vocab_merge/model")
+    base, _ = load_model("tiny-qwen")
     assert base.get_input_embeddings().weight.shape[0] > m["base_vocabulary"], "the base has padding rows"
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
     assert (model.config.model_type, model.config.tie_word_embeddings) == ("qwen2", False)
@@ -94,7 +95,7 @@ def test_a_qwen_base_keeps_its_biases_and_learns(qwen):
     bits = metrics("blossom-bi", "03_bilingual_pretraining")["bits_per_byte"]
     assert bits["after"]["korean"] < bits["before"]["korean"]
     bias = "model.layers.0.self_attn.q_proj.bias"
-    trained, base = (dict(models.load(name)[0].named_parameters())[bias] for name in (folder / TUNED, "tiny-qwen"))
+    trained, base = (dict(load_model(name)[0].named_parameters())[bias] for name in (folder / TUNED, "tiny-qwen"))
     assert base.abs().max() > 0 and (trained == base).all()
 
 

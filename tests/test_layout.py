@@ -79,7 +79,7 @@ def code_of(stage):
 
 
 def is_read(name, code):
-    """Is the parameter looked up: p.name, "name" among those taken together, or a field of training.Settings?"""
+    """Is the parameter looked up: p.name, "name" among those taken together, or a field of TrainingSettings?"""
     own = rf"\bp\.{name}\b|\"{name}\"|^    {name.removeprefix('sft_')}: \w+ = "
     return any(re.search(own, text, re.M) for text in code)
 

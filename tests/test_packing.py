@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from blossom import assets
 from blossom.training import packing
+from blossom.training.packing import IGNORED, Blocks, TokenStream, pack_examples, tokenize_documents
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,7 @@ def tokenizer():
 def stream(lengths, first=10):
     """Documents of given lengths whose tokens are all different, so that a lost or repeated one shows."""
     total = sum(lengths)
-    return packing.Stream(
+    return TokenStream(
         np.arange(first, first + total, dtype=np.uint32), np.cumsum([0, *lengths], dtype=np.int64), utf8_bytes=total
     )
 
@@ -31,7 +32,7 @@ sizes = st.lists(st.integers(1, 40), min_size=1, max_size=30).filter(lambda s: s
 @given(sizes, st.integers(1, 8), st.integers(0, 3), st.booleans())
 def test_an_epoch_holds_every_token_once(lengths, block_size, seed, isolate):
     source = stream(lengths)
-    blocks = packing.Blocks({"ko": source}, {"ko": 1}, block_size, seed=seed, isolate=isolate)
+    blocks = Blocks({"ko": source}, {"ko": 1}, block_size, seed=seed, isolate=isolate)
     seen = Counter(int(t) for i in range(len(blocks)) for t in blocks[i]["input_ids"] if t)
     assert seen == Counter(source.tokens.tolist())
 
@@ -40,14 +41,14 @@ def test_an_epoch_holds_every_token_once(lengths, block_size, seed, isolate):
 @given(sizes, sizes, st.floats(0.05, 0.95), st.integers(1, 8))
 def test_the_realised_share_is_never_a_block_away(korean, english, share, block_size):
     streams = {"ko": stream(korean), "en": stream(english, 10_000)}
-    blocks = packing.Blocks(streams, {"ko": share, "en": 1 - share}, block_size, tokens=400 * block_size)
+    blocks = Blocks(streams, {"ko": share, "en": 1 - share}, block_size, tokens=400 * block_size)
     counts = np.cumsum(blocks.source == 0)
     assert np.all(np.abs(counts - share * np.arange(1, len(blocks) + 1)) <= 1)
 
 
 def test_seven_to_three_within_half_a_point_from_the_first_thousand_blocks_on():
     streams = {"ko": stream([97] * 5000), "en": stream([61] * 5000, 10_000_000)}
-    blocks = packing.Blocks(streams, {"ko": 0.7, "en": 0.3}, 64, tokens=64 * 6000)
+    blocks = Blocks(streams, {"ko": 0.7, "en": 0.3}, 64, tokens=64 * 6000)
     for upto in range(1000, 6001, 250):
         realised = blocks.realised(upto)
         assert abs(realised["ko"] / sum(realised.values()) - 0.7) < 0.005
@@ -55,47 +56,47 @@ def test_seven_to_three_within_half_a_point_from_the_first_thousand_blocks_on():
 
 def test_blocks_are_seekable_and_the_same_each_time():
     streams = {"ko": stream([5, 9, 30, 2, 14]), "en": stream([20, 20], 900)}
-    first, second = (packing.Blocks(streams, {"ko": 0.7, "en": 0.3}, 8, tokens=400, seed=3) for _ in range(2))
+    first, second = (Blocks(streams, {"ko": 0.7, "en": 0.3}, 8, tokens=400, seed=3) for _ in range(2))
     backwards = [second[i]["input_ids"].tolist() for i in reversed(range(len(second)))][::-1]
     assert [first[i]["input_ids"].tolist() for i in range(len(first))] == backwards
 
 
 def test_a_second_epoch_has_another_order_and_the_same_tokens():
-    blocks = packing.Blocks({"ko": stream([4] * 20)}, {"ko": 1}, 8, tokens=160)
+    blocks = Blocks({"ko": stream([4] * 20)}, {"ko": 1}, 8, tokens=160)
     rows = [blocks[i]["input_ids"].tolist() for i in range(20)]
     assert rows[:10] != rows[10:]
     assert sorted(sum(rows[:10], [])) == sorted(sum(rows[10:], []))
 
 
 def test_padding_and_short_blocks_are_counted_as_they_are():
-    blocks = packing.Blocks({"ko": stream([5, 6])}, {"ko": 1}, 4, tokens=24)
+    blocks = Blocks({"ko": stream([5, 6])}, {"ko": 1}, 4, tokens=24)
     for i, length in enumerate(blocks.lengths()):
-        assert (blocks[i]["labels"] != packing.IGNORED).sum() == (blocks[i]["input_ids"] != 0).sum() == length
+        assert (blocks[i]["labels"] != IGNORED).sum() == (blocks[i]["input_ids"] != 0).sum() == length
     assert blocks.realised() == {"ko": 22}
 
 
 def test_an_isolated_document_is_its_own_segment_and_its_first_token_no_target():
-    blocks = packing.Blocks({"ko": stream([3, 3, 3])}, {"ko": 1}, 9, isolate=True)
+    blocks = Blocks({"ko": stream([3, 3, 3])}, {"ko": 1}, 9, isolate=True)
     row = blocks[0]
     assert row["segments"].tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
-    assert (row["labels"] == packing.IGNORED).tolist() == [True, False, False] * 3
+    assert (row["labels"] == IGNORED).tolist() == [True, False, False] * 3
 
 
 def test_tokenizing_happens_once_for_the_same_content(tokenizer, tmp_path, monkeypatch):
     documents = ["하나 둘", "셋"]
-    first = packing.tokenize(documents, tokenizer, 0, folder=tmp_path)
+    first = tokenize_documents(documents, tokenizer, 0, folder=tmp_path)
     monkeypatch.setattr(packing, "_write_stream", None)
-    again = packing.tokenize(list(documents), tokenizer, 0, folder=tmp_path)
+    again = tokenize_documents(list(documents), tokenizer, 0, folder=tmp_path)
     assert again.tokens.tolist() == first.tokens.tolist()
     assert first.utf8_bytes == sum(len(d.encode()) for d in documents)
     with pytest.raises(TypeError):
-        packing.tokenize(["하나", "둘셋"], tokenizer, 0, folder=tmp_path)
+        tokenize_documents(["하나", "둘셋"], tokenizer, 0, folder=tmp_path)
 
 
 @pytest.mark.parametrize("end", [None, 2])
 def test_every_document_is_there_between_its_start_and_its_end(tokenizer, tmp_path, end):
     documents = ["Open the door.", "문을 열어라.", "x"]
-    made = packing.tokenize(documents, tokenizer, 1, end, folder=tmp_path)
+    made = tokenize_documents(documents, tokenizer, 1, end, folder=tmp_path)
     parts = [made.tokens[a:b].tolist() for a, b in zip(made.offsets, made.offsets[1:], strict=False)]
     assert [p[0] for p in parts] == [1] * 3
     assert end is None or [p[-1] for p in parts] == [end] * 3
@@ -112,12 +113,12 @@ def test_every_document_is_there_between_its_start_and_its_end(tokenizer, tmp_pa
 )
 def test_what_cannot_be_mixed_is_refused(weights, block, message):
     with pytest.raises(ValueError, match=message):
-        packing.Blocks({"ko": stream([8])}, weights, block)
+        Blocks({"ko": stream([8])}, weights, block)
 
 
 def test_no_documents_are_refused_and_leave_nothing(tokenizer, tmp_path):
     with pytest.raises(ValueError, match="no documents"):
-        packing.tokenize([], tokenizer, 0, folder=tmp_path)
+        tokenize_documents([], tokenizer, 0, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -125,27 +126,27 @@ def test_no_documents_are_refused_and_leave_nothing(tokenizer, tmp_path):
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=40))
 def test_packing_keeps_every_example_whole(lengths):
     examples = [{"input_ids": [n + 1] * size, "labels": [n + 1] * size} for n, size in enumerate(lengths)]
-    rows = packing.pack_examples(examples, 16)
+    rows = pack_examples(examples, 16)
     assert all(len(row["input_ids"]) <= 16 for row in rows)
     found = []
     for row in rows:
         for segment in range(1, row["segments"].max() + 1):
             ids = row["input_ids"][row["segments"] == segment].tolist()
-            assert row["labels"][row["segments"] == segment].tolist() == [packing.IGNORED, *ids[1:]]
+            assert row["labels"][row["segments"] == segment].tolist() == [IGNORED, *ids[1:]]
             found.append(ids)
     assert sorted(found) == sorted(e["input_ids"] for e in examples)
 
 
 def test_an_example_that_does_not_fit_is_named():
     with pytest.raises(ValueError, match="example 1: 9 tokens do not fit in a row of 8"):
-        packing.pack_examples([{"input_ids": [1], "labels": [1]}, {"input_ids": [1] * 9, "labels": [1] * 9}], 8)
+        pack_examples([{"input_ids": [1], "labels": [1]}, {"input_ids": [1] * 9, "labels": [1] * 9}], 8)
 
 
 def test_the_asked_share_of_a_stream_s_blocks_is_anchored_spread_evenly():
     streams = {"korean": stream([16] * 4), "english": stream([16] * 4, 900)}
-    blocks = packing.Blocks(streams, {"korean": 0.5, "english": 0.5}, 4, anchored={"english": 0.25})
+    blocks = Blocks(streams, {"korean": 0.5, "english": 0.5}, 4, anchored={"english": 0.25})
     said = {
         name: [blocks[i]["anchored"] for i in range(len(blocks)) if blocks.source[i] == n] for n, name in enumerate(streams)
     }
     assert not any(said["korean"]) and said["english"] == [False, False, False, True] * 4
-    assert "anchored" not in packing.Blocks(streams, {"korean": 1.0}, 4)[0]
+    assert "anchored" not in Blocks(streams, {"korean": 1.0}, 4)[0]

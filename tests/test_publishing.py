@@ -10,8 +10,9 @@ import torch
 import yaml
 from huggingface_hub import errors
 
-from blossom import assets, models, publishing
+from blossom import assets, publishing
 from blossom.common import params, paths
+from blossom.models.loading import load_model, resize_model, save_model
 from blossom.publishing import __main__ as command
 from blossom.publishing import gguf_file, history, licences
 from blossom.text import corpus
@@ -26,17 +27,17 @@ def expanded(name, folder):
     base = vocab.read_base(name)
     counts = vocab.count_runs(base, list(corpus.read("smoke-ko")), vocab.run_pattern(["Hangul"]))
     merged = vocab.merge(base, vocab.train(base, counts, 100))
-    model, _ = models.load(name, torch.float32)
+    model, _ = load_model(name, torch.float32)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn_like(weight))
     tables = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
     rows = [embeddings.subword_rows(t.detach()[: base.size], merged.base_ids()) for t in tables]
-    models.resize(model, base.size, *(rows[:1] if model.config.tie_word_embeddings else rows))
+    resize_model(model, base.size, *(rows[:1] if model.config.tie_word_embeddings else rows))
     tokenizer = merged.tokenizer
     tokenizer.chat_template = "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
-    models.save(model, tokenizer, folder)
+    save_model(model, tokenizer, folder)
     return folder
 
 
@@ -56,7 +57,7 @@ def test_a_gguf_file_gives_the_same_logits_and_the_same_ids(saved, tmp_path, nam
     tied = paths.read_json(saved(name) / "config.json")["tie_word_embeddings"]
     assert tied == (name == "tiny-byte-level")
     assert any(t.name == "output.weight" for t in reader.tensors) != tied
-    rows = models.load(saved(name))[0].get_input_embeddings().weight.shape[0]
+    rows = load_model(saved(name))[0].get_input_embeddings().weight.shape[0]
     assert len(reader.fields["tokenizer.ggml.tokens"].data) == rows
     assert "m.content" in reader.fields["tokenizer.chat_template"].contents()
 
@@ -89,7 +90,7 @@ def test_a_file_that_says_something_else_is_not_kept(saved, tmp_path, monkeypatc
 
 
 def test_what_cannot_be_written_is_refused_by_name(saved, tmp_path):
-    config = models.load("tiny-byte-level")[0].config
+    config = load_model("tiny-byte-level")[0].config
     config.rope_parameters = {"rope_type": "llama3", "rope_theta": 1e4}
     with pytest.raises(ValueError, match="rope_type 'llama3' .expected default.*convert_hf_to_gguf"):
         gguf_file._architecture(config)

@@ -7,8 +7,9 @@ import pytest
 from test_judges import Server
 from test_people import exported, for_model
 
-from blossom import generation, models
+from blossom import generation
 from blossom.common import params, paths
+from blossom.models.loading import pick_dtype
 from blossom.preference import people
 from blossom.preference import prompts as prompt_sets
 
@@ -29,7 +30,7 @@ def done(tmp_path_factory):
     folder = paths.stage_folder(p.outputs, "smoke", "base", "06_qualitative_eval")
     asked = prompt_sets.read_prompts(p.prompts, p.prompts_per_language)
     sampling = {n: getattr(p, n) for n in ("new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")}
-    local = {"template": p.template, "dtype": models.dtype(p.precision), "batch_size": p.decoding_batch}
+    local = {"template": p.template, "dtype": pick_dtype(p.precision), "batch_size": p.decoding_batch}
     answers, kept = [], generation.Kept(folder / "answers")
     for name, source in (("base", p.base_model), (p.compare_with, p.compare_with)):
         texts = generation.answers(source, [a["prompt"] for a in asked], kept=kept, **local, **sampling)

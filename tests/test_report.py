@@ -15,6 +15,7 @@ from blossom.common import params, paths
 from blossom.report import claims, reference, sweeps
 from blossom.report.__main__ import main
 from blossom.training import pretraining
+from blossom.training.pretraining import find_start, mix_corpus
 
 STAGE = "05_benchmark_eval"
 
@@ -175,9 +176,9 @@ def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
     from blossom.vocabulary import tokenization
 
     p = smoke("03_bilingual_pretraining", "base-ko", training_tokens=2048)
-    text, tokenizer = corpus.load(p), tokenization.load(pretraining.starting_model(p))
-    alone = pretraining.mixture(p, text, tokenizer)
-    other = pretraining.mixture(replace(p, recipe="mine", same_text_as="base-ko"), text, tokenizer)
+    text, tokenizer = corpus.load(p), tokenization.load(find_start(p))
+    alone = mix_corpus(p, text, tokenizer)
+    other = mix_corpus(replace(p, recipe="mine", same_text_as="base-ko"), text, tokenizer)
     assert len(other) == len(alone)
     streams, weights, _ = pretraining._tokenized(p, text, tokenizer)
     size = pretraining._bytes_of(replace(p, same_text_as="base-ko"), text)

@@ -11,12 +11,18 @@ import pytest
 import torch
 import yaml
 
-from blossom import assets, instructions, models, training
+from blossom import assets, instructions
 from blossom.batch import forecast
 from blossom.common import params, paths
+from blossom.models.adapters import adapt_model, trainable_share
+from blossom.models.loading import load_model, resize_model, save_model
 from blossom.text import corpus
-from blossom.training import pretraining
+from blossom.training.estimate import estimate
+from blossom.training.keep import keep_model
 from blossom.training.learner import Learner
+from blossom.training.loop import train_model
+from blossom.training.pretraining import load_adapted, mix_corpus
+from blossom.training.settings import TrainingSettings
 from blossom.vocabulary import embeddings
 
 SIZES = {"llama2-7b": forecast.LLAMA2_7B, "llama2-13b": forecast.LLAMA2_13B}
@@ -40,7 +46,7 @@ def adapted(scale, recipe):
     """(parameters, what is assumed, the built model with what learns)"""
     p, assumed = params.effective(STAGE[recipe], scale, recipe), forecast.assumptions(scale)
     model = built(scale, assumed.new_rows)
-    return p, assumed, models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+    return p, assumed, adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
 
 
 def test_llama_2_7b_is_what_transformers_takes_by_default():
@@ -62,7 +68,7 @@ def test_the_published_sizes_make_the_published_models(scale, billions):
 @pytest.mark.parametrize(("scale", "recipe"), RUNS)
 def test_as_many_numbers_learn_in_the_built_model_as_are_forecast(scale, recipe):
     p, assumed, model = adapted(scale, recipe)
-    share = models.trainable_share(model)
+    share = trainable_share(model)
     sizes = forecast.config(p.base_model)
     every = forecast.parameters(sizes, assumed.new_rows)
     assert share["trained"] == forecast.trainable(p, sizes, assumed.new_rows)
@@ -82,7 +88,7 @@ def test_the_forecast_memory_is_that_of_the_built_model(scale, recipe):
 
 def test_no_ordinary_rank_gives_the_papers_share():
     p, assumed, model = adapted("llama2-13b", "blossom-bi")
-    sizes, built_share = forecast.config(p.base_model), models.trainable_share(model)["share"]
+    sizes, built_share = forecast.config(p.base_model), trainable_share(model)["share"]
     every, tables = (forecast.parameters(sizes, assumed.new_rows)[k] for k in ("all", "tables"))
     each = (forecast.trainable(p, sizes, assumed.new_rows) - tables) / p.lora_rank  # of one rank
     shares = {rank: (tables + rank * each) / (every + rank * each) for rank in (8, 16, 32, 64, 128, 256, 512)}
@@ -110,16 +116,16 @@ def test_the_check_before_a_run_passes_on_the_papers_card_and_names_parameters_o
     sizes = forecast.config(p.base_model)
     with open(tmp_path / "model.safetensors", "wb") as weights:
         weights.truncate(2 * forecast.parameters(sizes, assumed.new_rows)["all"])
-    monkeypatch.setattr(models, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(estimating, "pick_device", lambda: torch.device("cuda"))
     monkeypatch.setattr(estimating, "free_bytes", lambda: 47.5e9)
-    told = training.estimate(p, tmp_path, p.batch_size, p.block_size, timed=False).check()
+    told = estimate(p, tmp_path, p.batch_size, p.block_size, timed=False).check()
     expected = forecast.forecast("03_bilingual_pretraining", p, assumed).card
     assert told.memory == pytest.approx(expected, rel=0.1)
     monkeypatch.setattr(estimating, "free_bytes", lambda: 24e9)
     with pytest.raises(
         MemoryError, match=r"free: 24.0 GB.*lower batch_size, block_size, lora_rank, take `trainable: lora\+new-rows`"
     ):
-        training.estimate(p, tmp_path, p.batch_size, p.block_size, timed=False).check()
+        estimate(p, tmp_path, p.batch_size, p.block_size, timed=False).check()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +139,7 @@ def test_the_papers_batches_come_out_of_batch_accumulation_and_cards(scale, reci
 
 def test_paper_x_trains_with_its_table_2():
     p = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct")
-    settings = training.Settings.of(p, "sft_")
+    settings = TrainingSettings.of(p, "sft_")
     assert (p.epochs, settings.learning_rate, settings.warmup, p.trainable, p.template) == (
         3.0,
         2e-5,
@@ -170,7 +176,7 @@ def test_a_base_whose_sizes_are_not_known_is_named():
 def test_the_sizes_of_a_folder_are_its_own():
     folder = assets.fetch("tiny-sentencepiece")
     sizes = forecast.config(str(folder))
-    model, _ = models.load(str(folder))
+    model, _ = load_model(str(folder))
     assert forecast.parameters(sizes)["all"] == sum(w.numel() for w in model.parameters())
 
 
@@ -213,30 +219,30 @@ def tiny(scale, recipe, tmp_path, **more):
         "heldout_lines": 20,
     }
     p = params.effective(STAGE[recipe], scale, recipe, outputs=str(tmp_path), **own, **more)
-    model, tokenizer = models.load("tiny-sentencepiece")
+    model, tokenizer = load_model("tiny-sentencepiece")
     tokenizer.add_tokens([f"새{n}" for n in range(8)])
     rows = [
         embeddings.random_rows(t.weight.detach(), 8, 0)
         for t in (model.get_input_embeddings(), model.get_output_embeddings())
     ]
-    models.resize(model, 500, *rows)
+    resize_model(model, 500, *rows)
     model.config.max_position_embeddings = 4096  # as Llama-2's
-    models.save(model, tokenizer, tmp_path / "start")
+    save_model(model, tokenizer, tmp_path / "start")
     return p, tmp_path / "start"
 
 
 def test_the_13b_settings_train_a_tiny_llama(tmp_path):
     p, start = tiny("llama2-13b", "blossom-bi", tmp_path, training_tokens=2 * 8 * 2048)
-    model, tokenizer = pretraining.learner(p, start)
+    model, tokenizer = load_adapted(p, start)
     before = {name: w.detach().clone() for name, w in model.named_parameters()}
-    blocks = pretraining.mixture(p, corpus.load(p), tokenizer)
-    result = training.fit(model, blocks, training.Settings.of(p), tmp_path / "run", report=lambda line: None)
+    blocks = mix_corpus(p, corpus.load(p), tokenizer)
+    result = train_model(model, blocks, TrainingSettings.of(p), tmp_path / "run", report=lambda line: None)
     assert result["steps"] == 2 and result["tokens"] == pytest.approx(2 * 8 * 2048, rel=0.1)
     kept = {name: w for name, w in model.named_parameters() if ".original_module." not in name}  # those are let go
     moved = {name for name, w in kept.items() if not torch.equal(w.float(), before[name].float().to(w.dtype).float())}
     assert moved and all(re.search("lora_|modules_to_save", name) for name in moved)
     assert any("embed_tokens" in name for name in moved) and any("lm_head" in name for name in moved)
-    assert training.keep(model, tokenizer, start, tmp_path / "run") < 1e-3
+    assert keep_model(model, tokenizer, start, tmp_path / "run") < 1e-3
 
 
 def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
@@ -247,13 +253,13 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
     }
     (tmp_path / "t.tsv").write_text("".join(f"Sentence {n}.\t{n}번째 문장.\n" for n in range(60)), encoding="utf-8")
     p, start = tiny("llama2-7b", "cross-lingual-direct", tmp_path, **local)
-    model, tokenizer = models.load(start)
-    model = models.adapt(model, p.trainable)
+    model, tokenizer = load_model(start)
+    model = adapt_model(model, p.trainable)
     chosen, _ = instructions.hold_out(instructions.load(p), p.heldout_examples)
     rows = instructions.tokens(chosen, p.template, tokenizer)
     rows = [row for row in rows if len(row["input_ids"]) <= 512][:40]  # short ones: seconds
-    settings = training.Settings.of(p, "sft_")
-    result = training.fit(model, rows, settings, tmp_path / "run", report=lambda line: None)
+    settings = TrainingSettings.of(p, "sft_")
+    result = train_model(model, rows, settings, tmp_path / "run", report=lambda line: None)
     assert result["steps"] == round(len(rows) * 3 / 16) and result["loss"][-1]["loss"] > 0
     assert {e.task for e in chosen} == {"ko", "en", "translation"}
 
@@ -275,11 +281,11 @@ def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, cap
     p = params.effective(
         launched.STAGE, "smoke", "base-koSFT", outputs=f"{tmp_path}/o", sft_checkpoints=1, epochs=0.5, sft_evaluations=0
     )
-    model, tokenizer = models.load(p.base_model)
-    model = models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+    model, tokenizer = load_model(p.base_model)
+    model = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
     rows, _ = launched.data(p, tokenizer)
     folder, said = paths.stage_folder(p.outputs, p.scale, p.recipe, launched.STAGE), []
-    result = training.fit(model, rows, training.Settings.of(p, "sft_"), folder, report=said.append)
+    result = train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
     assert said == [f"going on from step-{result['steps']:06d}"]
 
 
@@ -337,8 +343,8 @@ def test_the_real_shapes_take_the_memory_that_is_forecast(scale, recipe):
     if torch.cuda.mem_get_info()[0] < forecast.training_bytes(p, sizes, assumed.new_rows, p.block_size):
         pytest.skip("the card is smaller than the paper's")
     model = built(scale, assumed.new_rows, device="cuda", dtype=torch.bfloat16)
-    learner = Learner(models.adapt(model, p.trainable, p.lora_rank), p.precision, p.activation_checkpointing).train()
-    optimizer = torch.optim.AdamW(learner.groups(training.Settings.of(p)), fused=True)
+    learner = Learner(adapt_model(model, p.trainable, p.lora_rank), p.precision, p.activation_checkpointing).train()
+    optimizer = torch.optim.AdamW(learner.groups(TrainingSettings.of(p)), fused=True)
     ids = torch.randint(32000, (p.batch_size, p.block_size), device="cuda")
     for _ in range(3):
         loss = learner(ids, ids, items=ids.numel())

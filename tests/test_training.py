@@ -1,4 +1,5 @@
 import functools
+import importlib.util
 import json
 import os
 import signal
@@ -10,35 +11,32 @@ import numpy as np
 import pytest
 import torch
 
-from blossom import models, training
 from blossom.common import paths
-from blossom.training import (
-    attention,
-    checkpoints,
-    decoder,
-    health,
-    kernels,
-    memory,
-    options,
-    packing,
-    passes,
-    pretraining,
-    rows,
-)
-from blossom.training.learner import Learner
+from blossom.models.adapters import adapt_model, trainable_share
+from blossom.models.loading import first_new_row, load_model, resize_model, save_model
+from blossom.training import checkpoints, tables
+from blossom.training.cpu import attention, decoder, kernels, memory, passes
+from blossom.training.estimate import estimate
+from blossom.training.keep import keep_model
+from blossom.training.learner import Learner, mean_loss
+from blossom.training.loop import train_model
+from blossom.training.new_rows import nearest_rows, summarize_rows
+from blossom.training.packing import IGNORED, Blocks, pack_examples, tokenize_documents
+from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
+from blossom.training.settings import TrainingSettings, check_options
 
-estimating = sys.modules["blossom.training.estimate"]  # `training.estimate` is its function
+estimating = sys.modules["blossom.training.estimate"]  # `estimate` is its function
 MODES = ("lora+new-rows", "lora+embeddings", "full")
 BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
-EXACT = training.Settings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
+EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
 
 
 def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj")):
     """A tiny model with 40 new rows, ready to train; the same at every call."""
-    model, tokenizer = models.load(base)
+    model, tokenizer = load_model(base)
     torch.manual_seed(0)
-    models.resize(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
-    model = models.adapt(model, mode, rank=4, targets=targets)
+    resize_model(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
+    model = adapt_model(model, mode, rank=4, targets=targets)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first, which would hide a wrong gradient of A
             parameter.data.normal_(0, 0.1)
@@ -72,7 +70,7 @@ def test_loss_and_gradients_are_the_library_s(base, mode, monkeypatch):
     monkeypatch.setattr(attention, "BLOCK", 8)  # queries by blocks that do not divide the length
     ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
     labels, segments = ids.clone(), torch.ones_like(ids)
-    labels[0, :12], segments[1, 11:], segments[0, 25:] = packing.IGNORED, 2, 0
+    labels[0, :12], segments[1, 11:], segments[0, 25:] = IGNORED, 2, 0
     reference = adapted(base, mode).train()
     expected = library_loss(reference, ids, labels, segments)
     expected.backward()
@@ -227,11 +225,11 @@ def test_frozen_rows_get_no_gradient_and_no_memory():
 def test_an_anchored_sequence_learns_what_the_base_expects(base, checkpointing):
     ids = torch.randint(10, 480, (2, 20), generator=torch.Generator().manual_seed(5))
     labels, anchored = ids.clone(), torch.tensor([False, True])
-    labels[:, :4] = packing.IGNORED
+    labels[:, :4] = IGNORED
     model = adapted(base)
     with torch.no_grad(), model.disable_adapter():
         states = model.get_base_model().get_decoder()(input_ids=ids[1:]).last_hidden_state
-        old = model.get_output_embeddings().weight[: models.first_new_row(model)]
+        old = model.get_output_embeddings().weight[: first_new_row(model)]
         expected = torch.softmax(states @ old.T, -1)[0, 3:-1]
     logits = model(input_ids=ids).logits[:, 3:-1].log_softmax(-1)
     plain = -logits[0].gather(-1, labels[0, 4:, None]).sum()
@@ -250,7 +248,7 @@ def test_segments_are_as_good_as_separate_sequences():
     model = adapted()
     learner = Learner(model, "float32")
     a, b = torch.arange(20, 31), torch.arange(60, 67)
-    packed = packing.pack_examples([{"input_ids": x, "labels": x} for x in (a, b)], 18)[0]
+    packed = pack_examples([{"input_ids": x, "labels": x} for x in (a, b)], 18)[0]
     together = learner(*(torch.as_tensor(packed[k])[None] for k in ("input_ids", "labels", "segments")))
     apart = learner(a[None], a[None]) + learner(b[None], b[None])
     assert together.item() == pytest.approx(apart.item(), rel=1e-5)
@@ -258,10 +256,10 @@ def test_segments_are_as_good_as_separate_sequences():
 
 @pytest.mark.parametrize("scale", [1.0, 60.0, 400.0], ids=["usual", "large", "overflowing"])
 def test_the_tiled_loss_is_cross_entropy(scale, monkeypatch):
-    monkeypatch.setitem(rows.TILE, "cpu", (7, 16))  # tiles that do not divide the sizes
+    monkeypatch.setitem(tables.TILE, "cpu", (7, 16))  # tiles that do not divide the sizes
     torch.manual_seed(0)
-    table = object.__new__(rows.Table)
-    table.gradients = table.tiles = rows.Memory()
+    table = object.__new__(tables.Table)
+    table.gradients = table.tiles = tables.Memory()
     parts = SimpleNamespace(frozen=torch.randn(30, 8), trained=torch.nn.Parameter(torch.randn(21, 8)))
     table.dtype, table.first, table._frozen, table._learnt = torch.float32, 30, (parts, "frozen"), (parts, "trained")
     hidden, targets = (torch.randn(20, 8) * scale / 8).requires_grad_(), torch.randint(0, 51, (20,))
@@ -281,10 +279,10 @@ def test_the_tiled_loss_is_cross_entropy(scale, monkeypatch):
 def test_fit_learns_and_says_what_it_did(tmp_path):
     model, data = adapted(), some_rows(20)
     seen = []
-    settings = training.Settings(
+    settings = TrainingSettings(
         batch_size=4, epochs=2.5, evaluations=2, precision="float32", learning_rate=3e-3, row_learning_rate=1e-2
     )
-    result = training.fit(model, data, settings, tmp_path, lambda m: {"english": training.mean_loss(m, data)}, seen.append)
+    result = train_model(model, data, settings, tmp_path, lambda m: {"english": mean_loss(m, data)}, seen.append)
     during = [d["english"] for d in result["during"]]
     assert result["steps"] == 13 and result["rows"] == 50 and result["tokens"] == 50 * 24
     assert result["labelled_tokens"] == 50 * 23
@@ -298,8 +296,8 @@ def test_fit_learns_and_says_what_it_did(tmp_path):
 def test_rows_have_a_rate_of_their_own(tmp_path):
     model = adapted()
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    settings = training.Settings(precision="float32", learning_rate=0.0, row_learning_rate=1e-2)
-    training.fit(model, some_rows(), settings, tmp_path, report=lambda line: None)
+    settings = TrainingSettings(precision="float32", learning_rate=0.0, row_learning_rate=1e-2)
+    train_model(model, some_rows(), settings, tmp_path, report=lambda line: None)
     moved = {n for n, p in model.named_parameters() if n in before and not torch.equal(p, before[n])}
     assert moved == {n for n in before if "trainable_tokens" in n}
 
@@ -308,24 +306,24 @@ def test_accumulation_gives_the_same_updates(tmp_path):
     final = []
     for n, (batch, accumulation) in enumerate([(4, 1), (1, 4)]):
         model = adapted()
-        settings = training.Settings(batch_size=batch, accumulation=accumulation, precision="float32")
-        training.fit(model, some_rows(8), settings, tmp_path / str(n), report=lambda line: None)
+        settings = TrainingSettings(batch_size=batch, accumulation=accumulation, precision="float32")
+        train_model(model, some_rows(8), settings, tmp_path / str(n), report=lambda line: None)
         final.append([p.detach() for p in model.parameters() if p.requires_grad])
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*final, strict=True))
 
 
 def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
     values = iter([2.0, 2.01, 2.2, 2.3])
-    settings = training.Settings(evaluations=3, forgetting_budget=0.02, precision="float32")
-    result = training.fit(
+    settings = TrainingSettings(evaluations=3, forgetting_budget=0.02, precision="float32")
+    result = train_model(
         adapted(), some_rows(16), settings, tmp_path, lambda m: {"english": next(values)}, lambda line: None
     )
     assert result["steps"] == 4 and "2.000 to 2.200" in result["stopped"]
 
 
 def test_curves_reach_tensorboard(tmp_path):
-    settings = training.Settings(precision="float32", report_to="tensorboard")
-    training.fit(adapted(), some_rows(), settings, tmp_path, lambda m: {"english": 1.5}, lambda line: None)
+    settings = TrainingSettings(precision="float32", report_to="tensorboard")
+    train_model(adapted(), some_rows(), settings, tmp_path, lambda m: {"english": 1.5}, lambda line: None)
     (file,) = (tmp_path / "tensorboard").iterdir()
     content = file.read_bytes()
     assert b"train/loss" in content and b"heldout/english" in content
@@ -347,7 +345,7 @@ CHILD = """
 import os, signal, sys
 import safetensors.torch, torch
 sys.path.insert(0, {tests!r})
-from test_training import adapted, some_rows, EXACT, training, checkpoints
+from test_training import adapted, some_rows, EXACT, train_model, checkpoints
 line = 0
 def report(text):
     global line
@@ -361,14 +359,14 @@ def half(tensors, path):
     safetensors.torch.save_file(tensors, path)
 if {mode!r} == "during":
     checkpoints.save_file = half
-training.fit(adapted(), some_rows(), EXACT, {folder!r}, lambda m: {{"english": 1.0}}, report)
+train_model(adapted(), some_rows(), EXACT, {folder!r}, lambda m: {{"english": 1.0}}, report)
 """
 
 
 @pytest.mark.parametrize("mode", ["between", "during"])
 def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
     whole = adapted()
-    expected = training.fit(whole, some_rows(), EXACT, tmp_path / "whole", lambda m: {"english": 1.0}, lambda line: None)
+    expected = train_model(whole, some_rows(), EXACT, tmp_path / "whole", lambda m: {"english": 1.0}, lambda line: None)
     folder = tmp_path / "killed"
     child = CHILD.format(tests=str(paths.ROOT / "tests"), mode=mode, folder=str(folder))
     killed = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, cwd=paths.ROOT)
@@ -376,7 +374,7 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
     saved = sorted(f.name for f in (folder / "checkpoints").glob("step-*"))
     assert saved == ["step-000004" if mode == "between" else "step-000003"]
     again, lines = adapted(), []
-    result = training.fit(again, some_rows(), EXACT, folder, lambda m: {"english": 1.0}, lines.append)
+    result = train_model(again, some_rows(), EXACT, folder, lambda m: {"english": 1.0}, lines.append)
     assert lines[0] == f"going on from {saved[-1]}"
     for (name, a), (_, b) in zip(whole.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(a, b), name
@@ -396,29 +394,29 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, monke
 
     monkeypatch.setattr(checkpoints, "save_file", second_fails)
     with pytest.raises(RuntimeError, match="no space left for a checkpoint; the one of step-000002 is intact"):
-        training.fit(adapted(), some_rows(), EXACT, tmp_path, report=lambda line: None)
+        train_model(adapted(), some_rows(), EXACT, tmp_path, report=lambda line: None)
     assert [f.name for f in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
 
 
 def test_a_checkpoint_of_another_run_is_set_aside(tmp_path):
-    training.fit(adapted(), some_rows(), EXACT, tmp_path, report=lambda line: None)
+    train_model(adapted(), some_rows(), EXACT, tmp_path, report=lambda line: None)
     lines = []
-    result = training.fit(adapted(), some_rows(seed=1), EXACT, tmp_path, report=lines.append)
+    result = train_model(adapted(), some_rows(seed=1), EXACT, tmp_path, report=lines.append)
     assert "is of another run (text): set aside as checkpoints.old" in lines[0]
     assert result["steps"] == 6 and (tmp_path / "checkpoints.old" / "step-000006").exists()
 
 
 def test_a_checkpoint_of_another_tokenizer_is_set_aside_and_none_is_lost(tmp_path):
     """The same text and settings, another tokenizer: its ids mean other tokens, so nothing of the run can be taken over."""
-    _, tokenizer = models.load("tiny-byte-level")
-    other = models.load("tiny-byte-level")[1]
+    _, tokenizer = load_model("tiny-byte-level")
+    other = load_model("tiny-byte-level")[1]
     other.add_tokens(["문을"])
     lines = [f"Open door {n} and the window." for n in range(40)]
 
     def train(tokenizer):
-        said, stream = [], packing.tokenize(lines, tokenizer, 0, folder=tmp_path / "packed")
-        blocks = packing.Blocks({"english": stream}, {"english": 1}, 24)
-        training.fit(adapted(), blocks, EXACT, tmp_path, report=said.append)
+        said, stream = [], tokenize_documents(lines, tokenizer, 0, folder=tmp_path / "packed")
+        blocks = Blocks({"english": stream}, {"english": 1}, 24)
+        train_model(adapted(), blocks, EXACT, tmp_path, report=said.append)
         return said[0]
 
     assert "loss" in train(tokenizer)
@@ -457,7 +455,7 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(tmp_pa
     for name in (n for n in states[0] if n.startswith("parameter/")):
         assert torch.allclose(states[0][name], states[1][name], atol=1e-5), name
     lines, (model, blocks, settings) = [], as_the_notebook(tmp_path / "two")
-    assert training.fit(model, blocks, settings, folders[1], report=lines.append) == two
+    assert train_model(model, blocks, settings, folders[1], report=lines.append) == two
     assert lines == ["going on from step-000008"]  # nothing is trained again
     trained = {f"parameter/model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     assert trained and all(torch.equal(states[1][name], p) for name, p in trained.items())
@@ -483,7 +481,7 @@ def test_accelerate_reads_the_shipped_configurations(name, processes, monkeypatc
         for variable, value in environment.items():
             monkeypatch.setenv(variable, value)
         plugin = FullyShardedDataParallelPlugin()
-        plugin.set_auto_wrap_policy(models.load("tiny-sentencepiece")[0])
+        plugin.set_auto_wrap_policy(load_model("tiny-sentencepiece")[0])
         assert plugin.fsdp_version == 2 and plugin.reshard_after_forward is True
         assert plugin.transformer_cls_names_to_wrap == ["LlamaDecoderLayer"] and plugin.auto_wrap_policy is not None
 
@@ -517,9 +515,9 @@ def as_the_notebook(outputs):
     from blossom.common import params
     from blossom.text import corpus
 
-    p = params.effective(pretraining.STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
-    model, tokenizer = pretraining.learner(p, pretraining.starting_model(p))
-    return model, pretraining.mixture(p, corpus.load(p), tokenizer), training.Settings.of(p)
+    p = params.effective(STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
+    model, tokenizer = load_adapted(p, find_start(p))
+    return model, mix_corpus(p, corpus.load(p), tokenizer), TrainingSettings.of(p)
 
 
 # ---------------------------------------------------------------------------------------------------------- beforehand
@@ -545,7 +543,7 @@ def cells_until(notebook, p, error, match):
 )
 def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recipe, lower, smoke, monkeypatch):
     monkeypatch.setattr(estimating, "free_bytes", lambda: 0.8e9)
-    monkeypatch.setattr(models, "load", lambda *a, **b: pytest.fail("loaded"))
+    monkeypatch.setattr("blossom.models.loading.load_model", lambda *a, **b: pytest.fail("loaded"))
     message = rf"Training takes about 0\.9 GB of memory \(free: 0\.8 GB\)\. To make it fit: {lower}"
     cells_until(f"{stage}.ipynb", smoke(stage, recipe), MemoryError, message)
 
@@ -553,36 +551,34 @@ def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recip
 def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
     from blossom.training.__main__ import main
 
-    monkeypatch.setattr(models, "load", lambda *a, **b: pytest.fail("loaded"))
+    monkeypatch.setattr("blossom.training.pretraining.load_model", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
         main([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
 
 
 def test_an_estimate_s_speed_is_that_of_the_machine(smoke):
-    p = smoke(pretraining.STAGE, "base-ko")
-    found = training.estimate(p, "tiny-byte-level", 4, 64)
+    p = smoke(STAGE, "base-ko")
+    found = estimate(p, "tiny-byte-level", 4, 64)
     assert found.fits and found.check() is found and "tokens/s" in str(found)
     assert found.seconds(1000) == pytest.approx(1000 / found.tokens_per_second)
     start = torch.get_rng_state()
-    training.estimate(p, "tiny-byte-level", 4, 64, labelled=0.25)
+    estimate(p, "tiny-byte-level", 4, 64, labelled=0.25)
     assert torch.equal(start, torch.get_rng_state())  # it draws nothing from the run's generator
 
 
 def test_the_share_of_large_models_is_the_share_of_small_ones():
     from blossom.training import share
 
-    config = models.load("tiny-sentencepiece")[0].config
-    for rank, targets, tables in ((4, share.WIDE[:3], 2), (2, share.WIDE, 2)):
-        found = models.trainable_share(
-            models.adapt(models.load("tiny-sentencepiece")[0], "lora+embeddings", rank, 8, targets)
-        )
-        assert share.share(config, rank, targets, tables) == pytest.approx(found["share"], rel=1e-9)
+    config = load_model("tiny-sentencepiece")[0].config
+    for rank, targets, count in ((4, share.WIDE[:3], 2), (2, share.WIDE, 2)):
+        found = trainable_share(adapt_model(load_model("tiny-sentencepiece")[0], "lora+embeddings", rank, 8, targets))
+        assert share.share(config, rank, targets, count) == pytest.approx(found["share"], rel=1e-9)
 
 
 def test_memory_grows_with_what_learns_and_shrinks_with_shards(smoke):
     def memory(trainable, batch=64, shards=1):
         p = smoke("03_bilingual_pretraining", english_anchor=0.0, trainable=trainable)
-        return training.estimate(p, "tiny-sentencepiece", batch, 64, timed=False, shards=shards).memory
+        return estimate(p, "tiny-sentencepiece", batch, 64, timed=False, shards=shards).memory
 
     assert memory("full") > memory("lora+embeddings") > memory("lora+embeddings", shards=2)
     assert memory("full", batch=128) > memory("full")
@@ -602,8 +598,8 @@ def test_a_container_s_limit_counts(tmp_path):
 def mixed(smoke, **given):
     from blossom.text import corpus
 
-    p = smoke(pretraining.STAGE, **given)
-    return pretraining.mixture(p, corpus.load(p), models.load("tiny-byte-level")[1])
+    p = smoke(STAGE, **given)
+    return mix_corpus(p, corpus.load(p), load_model("tiny-byte-level")[1])
 
 
 def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
@@ -635,12 +631,12 @@ def merged_stage(smoke):
 
     base = vocab.read_base("tiny-byte-level")
     made = vocab.merge(base, [base.piece(piece) for piece in ("문을", "열다")], "add")
-    model, _ = models.load("tiny-byte-level")
+    model, _ = load_model("tiny-byte-level")
     rows = embeddings.subword_rows(model.get_input_embeddings().weight.data, made.base_ids())
-    models.resize(model, base.size, rows)
+    resize_model(model, base.size, rows)
     p = smoke("03_bilingual_pretraining")
     folder = paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge")
-    models.save(model, made.tokenizer, folder / "model")
+    save_model(model, made.tokenizer, folder / "model")
     lines = [["문을 열다"] * 3, ["Open the door."] * 3]
     certificates.save(vocab.certify(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
     paths.write_text(folder / "params.yaml", f"base_model: {p.base_model}\n")
@@ -649,13 +645,13 @@ def merged_stage(smoke):
 
 
 def test_reading_starts_from_a_vocabulary_whose_certificate_holds(merged_stage, smoke):
-    p = smoke(pretraining.STAGE)
-    assert pretraining.starting_model(p) == merged_stage / "model"
+    p = smoke(STAGE)
+    assert find_start(p) == merged_stage / "model"
     certificate = paths.read_json(merged_stage / "certificate.json")
     certificate["checks"]["round trip failures"]["found"] = 3
     paths.write_json(merged_stage / "certificate.json", certificate | {"holds": False})
     with pytest.raises(ValueError, match=r"certificate.json: the vocabulary fails its checks \(round trip failures: 3\)"):
-        pretraining.starting_model(p)
+        find_start(p)
 
 
 def test_reading_refuses_a_tokenizer_that_was_not_certified(merged_stage, smoke):
@@ -664,7 +660,7 @@ def test_reading_refuses_a_tokenizer_that_was_not_certified(merged_stage, smoke)
     edited["model"]["merges"].reverse()
     paths.write_json(file, edited)
     with pytest.raises(ValueError, match="tokenizer.json is not the one that .*certificate.json certifies"):
-        pretraining.starting_model(smoke(pretraining.STAGE))
+        find_start(smoke(STAGE))
 
 
 # --------------------------------------------------------------------------------------------------------- the new rows
@@ -675,10 +671,10 @@ def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
     after = before.clone()
     after[4] *= 2
     blocks = [{"input_ids": np.array([4, 4, 1])}, {"input_ids": np.array([5])}]
-    found = health.new_rows(blocks, 1, before, after, 4)
+    found = summarize_rows(blocks, 1, before, after, 4)
     assert found["read"].to_dict() == {4: 2, 5: 0} and np.allclose(found["moved"], [1, 0])
     table = torch.tensor([[1.0, 0.1], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.2]])
-    assert health.neighbours(table, [0, 3], 1).tolist() == [[1], [2]]
+    assert nearest_rows(table, [0, 3], 1).tolist() == [[1], [2]]
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input
@@ -694,13 +690,13 @@ def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
 def test_options_that_this_machine_lacks_are_refused(asked, parameter, package, tmp_path, smoke, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=f"{parameter} needs a CUDA card, and there is none here"):
-        training.fit(adapted(), some_rows(), training.Settings(**asked), tmp_path)
+        train_model(adapted(), some_rows(), TrainingSettings(**asked), tmp_path)
     with pytest.raises(ValueError, match=f"{parameter} needs a CUDA card"):  # the notebooks' first look
-        training.estimate(smoke(pretraining.STAGE, "base-ko", **asked), "tiny-byte-level", 1, 64)
+        estimate(smoke(STAGE, "base-ko", **asked), "tiny-byte-level", 1, 64)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"{parameter} needs {package}: `pip install {package}`"):
-        options.check(training.Settings(**asked))
+        check_options(TrainingSettings(**asked))
 
 
 # --------------------------------------------------------------------------------------------------------------- keeping
@@ -708,13 +704,13 @@ def test_options_that_this_machine_lacks_are_refused(asked, parameter, package, 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_kept_is_what_was_trained(mode, tmp_path):
-    model, tokenizer = models.load("tiny-byte-level")
-    models.resize(model, len(tokenizer) - 40, torch.zeros(40, 64))
-    models.save(model, tokenizer, tmp_path / "base")
-    model = models.adapt(model, mode, rank=4)
-    training.fit(model, some_rows(), EXACT, tmp_path / "run", report=lambda line: None)
-    assert training.keep(model, tokenizer, tmp_path / "base", tmp_path / "run") < 1e-4
-    kept, _ = models.load(tmp_path / "run" / "model")
+    model, tokenizer = load_model("tiny-byte-level")
+    resize_model(model, len(tokenizer) - 40, torch.zeros(40, 64))
+    save_model(model, tokenizer, tmp_path / "base")
+    model = adapt_model(model, mode, rank=4)
+    train_model(model, some_rows(), EXACT, tmp_path / "run", report=lambda line: None)
+    assert keep_model(model, tokenizer, tmp_path / "base", tmp_path / "run") < 1e-4
+    kept, _ = load_model(tmp_path / "run" / "model")
     ids = torch.arange(10, 40)[None]
     assert torch.allclose(kept(ids).logits, model.eval()(ids).logits, atol=1e-4)
     assert (tmp_path / "run" / "adapter").exists() == (mode != "full")

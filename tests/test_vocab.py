@@ -13,8 +13,9 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE, WordPiece
 from transformers import PreTrainedTokenizerFast
 
-from blossom import assets, models
+from blossom import assets
 from blossom.common import paths
+from blossom.models.loading import load_model, resize_model, save_model
 from blossom.vocabulary import certificate as certificates
 from blossom.vocabulary import closure, donors, embeddings, pieces, tokenization, vocab
 
@@ -294,9 +295,9 @@ def test_japanese_is_three_scripts_and_a_long_vowel_mark():
 def certified(tmp_path):
     """A stage's folder with a model and the certificate that its tokenizer was given."""
     made, _ = trained("tiny-byte-level", 30)
-    model, _ = models.load("tiny-byte-level")
-    models.resize(model, made.base.size, embeddings.subword_rows(model.get_input_embeddings().weight.data, made.base_ids()))
-    models.save(model, made.tokenizer, tmp_path / "model")
+    model, _ = load_model("tiny-byte-level")
+    resize_model(model, made.base.size, embeddings.subword_rows(model.get_input_embeddings().weight.data, made.base_ids()))
+    save_model(model, made.tokenizer, tmp_path / "model")
     made_of = {"donor": "trained", "removed": {"in another script": 3}}
     certificate = vocab.certify(
         made, tmp_path / "model", KOREAN, ENGLISH, ["Hangul"], "add", made_of, [assets.fetch("smoke-ko")]

@@ -7,11 +7,12 @@ from pathlib import Path
 import evaluated
 from answering import Clock
 
-from blossom import benchmark, models
+from blossom import benchmark
 from blossom.benchmark import scoring
+from blossom.models.loading import load_model, pick_dtype
 
 asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-model, tokenizer = models.load(asked["model"], models.dtype(asked["precision"]))
+model, tokenizer = load_model(asked["model"], pick_dtype(asked["precision"]))
 clock, result = Clock(scoring.SharedPrefixLM), []
 for run in asked["runs"]:
     task = evaluated.prepare(run["task"], Path(asked["folder"]) / run["task"], run["items"])

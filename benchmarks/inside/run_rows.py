@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from blossom import models
+from blossom.models.bits import start_token
+from blossom.models.loading import load_model, pick_dtype, resize_model
 from blossom.vocabulary import embeddings, tokenization, vocab
 
 asked = json.loads(Path(sys.argv[1]).read_text())
@@ -17,7 +18,7 @@ tokenizer = tokenization.load(asked["merged"])
 new = [tokenizer.convert_ids_to_tokens(i) for i in range(base.size, len(tokenizer))]
 ids = vocab.Merged(base, new, tokenizer).base_ids()
 started = time.perf_counter()
-model, _ = models.load(asked["base"])
+model, _ = load_model(asked["base"])
 old = model.get_input_embeddings().weight.detach()[: base.size].clone()
 method = asked["method"]
 if method == "random":
@@ -27,10 +28,10 @@ elif method == "mean":
 else:
     rows = embeddings.subword_rows(old, ids)
 if method == "calibrated":
-    quick = model.to(models.dtype("auto"))
-    models.resize(quick, base.size, rows)
+    quick = model.to(pick_dtype("auto"))
+    resize_model(quick, base.size, rows)
     lines = json.loads(Path(asked["text"]).read_text(encoding="utf-8"))[: asked["calibration_lines"]]
-    start = models.start_token(tokenizer)
+    start = start_token(tokenizer)
     hidden, targets = embeddings.contexts(quick, [[start, *line] for line in tokenization.encode(tokenizer, lines)])
     rows = embeddings.calibrated_rows(old, rows, hidden, targets)
 save_file({"rows": torch.cat([old, rows])}, asked["rows"])

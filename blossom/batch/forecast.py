@@ -1,7 +1,7 @@
 """What a scale's runs will take, before model, texts and card are here: hours, memory and disk, for `snakemake -n`.
 
 Arithmetic alone: the model's sizes, the scale's own assumptions (params.Forecast), and the constants below. Everything it
-says is an estimate. `training.estimate` measures on the machine itself once a run starts; the two agree on numbers of
+says is an estimate. `estimate` measures on the machine itself once a run starts; the two agree on numbers of
 parameters, which tests hold against models that are really built (tests/test_scales.py).
 """
 
@@ -169,7 +169,7 @@ def parameters(sizes, rows=0):
 
 
 def trainable(p, sizes, rows):
-    """How many numbers learn, as `models.adapt` chooses them; ValueError for `lora_targets` other than q, k, v."""
+    """How many numbers learn, as `adapt_model` chooses them; ValueError for `lora_targets` other than q, k, v."""
     if p.trainable == "full":
         return parameters(sizes, rows)["all"]
     out = {"q_proj": sizes.query_width, "k_proj": sizes.key_width, "v_proj": sizes.key_width}

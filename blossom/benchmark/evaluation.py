@@ -57,7 +57,7 @@ def average(scores):
 def evaluate(model, tokenizer, prepared, tokens=0, show=print, done=lambda p, score, items: None):
     """A model's scores on prepared tasks.
 
-    model, tokenizer  as `models.load` gives them
+    model, tokenizer  as `load_model` gives them
     tokens            most tokens of one forward pass; 0 fits them to the memory
     show              called with a line for each finished task
     done              called with each task as soon as it is scored, so that what is finished can be kept

@@ -12,8 +12,8 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from blossom import models
 from blossom.benchmark.trees import forests, node_paths, pair_cost, takes_trees, tree_logits, trees
+from blossom.models.bits import start_token
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -33,7 +33,7 @@ class SharedPrefixLM(HFLM):
 
     def __init__(self, model, tokenizer, tokens=0):
         tokens = tokens or fitting_tokens(model)
-        start = models.start_token(tokenizer)  # what a choice without a context is read after
+        start = start_token(tokenizer)  # what a choice without a context is read after
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=max(1, tokens // 64), prefix_token_id=start)
         self.tokens, self.truncated = tokens, set()
         self.read = self.lm_evals = 0

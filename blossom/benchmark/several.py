@@ -14,9 +14,11 @@ from pathlib import Path
 import torch
 import yaml
 
-from blossom import assets, models
+from blossom import assets
 from blossom.benchmark.evaluation import describe, evaluate, plan
 from blossom.common import params, paths
+from blossom.models.bits import bits_per_byte
+from blossom.models.loading import load_model, pick_dtype
 
 COMPARATORS = paths.ROOT / "params" / "comparators.yaml"
 VERSION = f"1, lm-eval {metadata.version('lm-eval')}"  # of what is kept: another one is scored anew
@@ -65,7 +67,7 @@ def score(folders, prepared, kept, precision="auto", tokens=0, texts=None, show=
 
 
 def _score(name, folder, prepared, kept, precision, tokens, texts, show):
-    dtype = models.dtype(precision)
+    dtype = pick_dtype(precision)
     place = Path(kept) / f"{paths.sha256(folder)[:16]}-{str(dtype).removeprefix('torch.')}" if kept else None
     keys = {p.name: f"{p.name}-{p.digest}" for p in prepared} | {
         t: f"bits-{t}-{_digest(lines)}" for t, lines in texts.items()
@@ -75,7 +77,7 @@ def _score(name, folder, prepared, kept, precision, tokens, texts, show):
     for p in (p for p in prepared if p.name in known):
         show(f"{name}: {p.name:18s} {describe(known[p.name]['score'])}  kept")
     if len(known) < len(keys):
-        model, tokenizer = models.load(folder, dtype)
+        model, tokenizer = load_model(folder, dtype)
         _announce(name, model, tokenizer, missing, tokens, show)
 
         def done(key, value):
@@ -90,7 +92,7 @@ def _score(name, folder, prepared, kept, precision, tokens, texts, show):
         )
         for text, lines in texts.items():
             if text not in known:
-                done(text, {"bits_per_byte": models.bits_per_byte(model, tokenizer, lines)})
+                done(text, {"bits_per_byte": bits_per_byte(model, tokenizer, lines)})
         del model
         gc.collect()
         torch.cuda.empty_cache()

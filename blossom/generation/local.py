@@ -7,8 +7,9 @@ import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
-from blossom import assets, instructions, models
+from blossom import assets, instructions
 from blossom.common import paths
+from blossom.models.loading import load_model
 
 
 def answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **settings):
@@ -26,7 +27,7 @@ def answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **set
     if None not in found:
         by_place = {i: text for batch in found for i, text in zip(batch["places"], batch["reply"], strict=True)}
         return [by_place[i] for i in range(len(prompts))]
-    model, tokenizer = models.load(folder, dtype)
+    model, tokenizer = load_model(folder, dtype)
     return answer(model, tokenizer, prompts, template, batch_size=batch_size, keep=keep, **settings)
 
 

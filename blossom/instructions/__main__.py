@@ -11,17 +11,23 @@ import os
 import torch
 from accelerate import PartialState
 
-from blossom import instructions, models, training
+from blossom import instructions
 from blossom.common import params, paths, shell
+from blossom.models.adapters import adapt_model
+from blossom.models.loading import load_model
 from blossom.text import corpus
 from blossom.training.__main__ import asked_for
+from blossom.training.estimate import estimate
+from blossom.training.learner import mean_loss
+from blossom.training.loop import train_model
+from blossom.training.settings import TrainingSettings
 from blossom.vocabulary import tokenization
 
 STAGE = "04_korean_lima_sft"
 
 
 def main(words=None):
-    """Train as the command line (`words`; None: the process's own) says. Raises as `training.fit`, `models.load` do."""
+    """Train as the command line (`words`; None: the process's own) says. Raises as `train_model`, `load_model` do."""
     p = asked_for(words, "blossom.instructions", params.KoreanLimaSFT, "sft_checkpoints")
     state = PartialState(cpu=not torch.cuda.is_available())
     with state.main_process_first():  # downloads once; the others read what it left
@@ -29,15 +35,15 @@ def main(words=None):
         rows, held = data(p, tokenization.load(parent))
         shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
         longest = max(len(row["input_ids"]) for row in rows)
-        training.estimate(p, parent, p.sft_batch_size, longest, timed=False, shards=shards).check()
-        model, _ = models.load(parent)
-    model = models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+        estimate(p, parent, p.sft_batch_size, longest, timed=False, shards=shards).check()
+        model, _ = load_model(parent)
+    model = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, STAGE)
 
     def losses(m):
-        return {task: training.mean_loss(m, found) for task, found in held.items()}
+        return {task: mean_loss(m, found) for task, found in held.items()}
 
-    result = training.fit(model, rows, training.Settings.of(p, "sft_"), folder, losses)
+    result = train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, losses)
     if state.is_main_process:
         print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
         print(f"finish: run notebooks/{STAGE}.ipynb with the same parameters")

@@ -1,31 +1,6 @@
-"""Models: load and check, resize, adapt, measure in bits per byte, merge, save.
+"""Load, check, resize, adapt, merge and save models; measure them in bits per byte.
 
-folders.py   the device, loading, checking, resizing and saving
-bits.py      bits per byte, and the tokens that documents begin and end with
-adapters.py  what learns; merging adapters, checked on what was saved
+loading.py   device and precision, loading, resizing, saving
+adapters.py  choose the trained parameters; merge adapters into the weights and compare after reloading
+bits.py      bits per byte; the tokens a document starts and ends with
 """
-
-from blossom.models.adapters import adapt, merge, save_adapter, save_checked, trainable_share
-from blossom.models.bits import bits_per_byte, end_token, measure, start_token
-from blossom.models.folders import RECORD, aside, describe, device, dtype, first_new_row, load, resize, save
-
-__all__ = [
-    "RECORD",
-    "adapt",
-    "aside",
-    "bits_per_byte",
-    "describe",
-    "device",
-    "dtype",
-    "end_token",
-    "first_new_row",
-    "load",
-    "measure",
-    "merge",
-    "resize",
-    "save",
-    "save_adapter",
-    "save_checked",
-    "start_token",
-    "trainable_share",
-]

@@ -6,10 +6,10 @@ import warnings
 import torch
 
 from blossom.common import paths
-from blossom.models.folders import device, first_new_row, load, save
+from blossom.models.loading import first_new_row, load_model, pick_device, save_model
 
 
-def adapt(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj")):
+def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj")):
     """Choose what learns. Figure 1 of the paper: LoRA on query, key and value plus the word embeddings.
 
     trainable  "lora+embeddings" (the paper), "lora+new-rows" (of the embeddings only the added rows) or "full"
@@ -78,13 +78,13 @@ def save_adapter(model, folder):
 def save_checked(model, tokenizer, target, tolerance=1e-3):
     """Save a model that was trained whole, reload it, and compare logits; returns their largest difference.
 
-    Raises RuntimeError, and leaves no folder, when they differ by more than `tolerance` (see `merge`).
+    Raises RuntimeError, and leaves no folder, when they differ by more than `tolerance` (see `merge_adapter`).
     """
-    probe = _probe(tokenizer, device())
+    probe = _probe(tokenizer, pick_device())
     with torch.no_grad(), paths.written(target) as temporary:
         before = model.eval()(probe).logits.float()
-        save(model, tokenizer, temporary)
-        difference = (load(temporary)[0](probe).logits.float() - before).abs().max().item()
+        save_model(model, tokenizer, temporary)
+        difference = (load_model(temporary)[0](probe).logits.float() - before).abs().max().item()
         if not difference <= tolerance:
             raise RuntimeError(f"{target}: logits changed by {difference:.2e} at saving; expected at most {tolerance:.0e}")
     return difference
@@ -95,7 +95,7 @@ def _probe(tokenizer, place):
     return torch.arange(min(64, len(tokenizer)), device=place)[None] * max(1, len(tokenizer) // 64)
 
 
-def merge(base, adapter, target, tokenizer=None, tolerance=1e-3):
+def merge_adapter(base, adapter, target, tokenizer=None, tolerance=1e-3):
     """Add a saved adapter to its base, save, reload from disk, and make sure that nothing was lost.
 
     All of it in the machine's memory, which has room where the card, with the model just trained on it, has none.
@@ -111,7 +111,7 @@ def merge(base, adapter, target, tokenizer=None, tolerance=1e-3):
     """
     from peft import PeftModel
 
-    model, own = load(base, place="cpu")
+    model, own = load_model(base, place="cpu")
     tokenizer = tokenizer or own
     with _no_warning():
         adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu").eval()
@@ -120,9 +120,9 @@ def merge(base, adapter, target, tokenizer=None, tolerance=1e-3):
         before = adapted(probe).logits.float()
     merged = adapted.merge_and_unload()
     with paths.written(target) as temporary:
-        save(merged, tokenizer, temporary)
+        save_model(merged, tokenizer, temporary)
         del model, adapted, merged
-        again, _ = load(temporary, place="cpu")
+        again, _ = load_model(temporary, place="cpu")
         with torch.no_grad():
             difference = (again(probe).logits.float() - before).abs().max().item()
         ties = again.get_input_embeddings().weight.data_ptr() == again.get_output_embeddings().weight.data_ptr()

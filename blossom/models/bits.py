@@ -59,7 +59,7 @@ def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
     return nats / math.log(2) / corpus.utf8_bytes(lines)
 
 
-def measure(model, tokenizer, texts):
+def measure_bits(model, tokenizer, texts):
     """Bits per byte of several texts: dict name -> lines becomes dict name -> float."""
     return {name: bits_per_byte(model, tokenizer, lines) for name, lines in texts.items()}
 

@@ -11,8 +11,8 @@ import gguf
 import torch
 from gguf import GGMLQuantizationType, LlamaFileType, TokenType
 
-from blossom import models
 from blossom.common import paths
+from blossom.models.loading import load_model
 from blossom.text import corpus
 from blossom.vocabulary import tokenization
 
@@ -29,7 +29,7 @@ _DIGITS = {"type": "Digits", "individual_digits": True}
 def export(folder, target, precision="F16", name="", lines=None):
     """Write the model in `folder` to one GGUF file, whole or not at all, after loading it back (`difference`).
 
-    folder     a saved model (`models.save`); adapters must be merged already, as notebooks 03 and 04 do
+    folder     a saved model (`save_model`); adapters must be merged already, as notebooks 03 and 04 do
     target     path ending in .gguf
     precision  "F32", "F16" or "BF16": of the matrices; norms and biases stay float32, as llama.cpp wants them
     name       what the file calls the model
@@ -42,7 +42,7 @@ def export(folder, target, precision="F16", name="", lines=None):
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
     if Path(target).suffix != ".gguf":
         raise ValueError(f"target: expected a name ending in .gguf, found {str(target)!r}")
-    model, tokenizer = models.load(folder)
+    model, tokenizer = load_model(folder)
     architecture = _architecture(model.config)
     with paths.written(target) as temporary:
         writer = gguf.GGUFWriter(temporary, architecture, use_temp_file=True)  # tensors wait on disk, not in memory

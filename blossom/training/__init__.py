@@ -1,15 +1,15 @@
-"""One loop for continued pretraining and instruction tuning, on transformers' Trainer.
+"""Train a model on token sequences with labels: continued pretraining and instruction tuning alike.
 
-    model = models.adapt(model, "lora+embeddings")
-    result = training.fit(model, dataset, settings, folder, evaluate)
-    training.keep(model, tokenizer, base, folder)            # adapter/ and model/, merged, reloaded, compared
-
-Both kinds of data take the same path: a dataset gives sequences of `input_ids` with `labels`, -100 where nothing is
-to be learnt, and optionally `segments`, the number of the document or example that each token belongs to.
+settings.py     the settings of a training, checked
+pretraining.py  what stage 03 trains, and on what
+packing.py      tokenized text as blocks of equal length, mixed by tokens
+data.py         the order of the rows; batches
+learner.py      the model as the loop sees it: a batch in, the loss out
+tables.py       embedding tables of which some rows are trained; cross-entropy in tiles
+loop.py         the training loop
+watch.py        evaluation, checkpoints and progress during training
+checkpoints.py  the state of a training on disk
+keep.py         save what was trained
+new_rows.py     what training did to new embedding rows
+cpu/            fast forward and backward passes on CPU
 """
-
-from blossom.training.estimate import estimate
-from blossom.training.keep import keep
-from blossom.training.loop import Settings, fit, mean_loss
-
-__all__ = ["Settings", "estimate", "fit", "keep", "mean_loss"]

@@ -13,10 +13,13 @@ import os
 import torch
 from accelerate import PartialState
 
-from blossom import models, training
 from blossom.common import params, paths, shell
+from blossom.models.bits import measure_bits
 from blossom.text import corpus
 from blossom.training import pretraining
+from blossom.training.estimate import estimate
+from blossom.training.loop import train_model
+from blossom.training.settings import TrainingSettings
 
 
 def main(words=None):
@@ -24,15 +27,15 @@ def main(words=None):
     state = PartialState(cpu=not torch.cuda.is_available())  # takes this process's place among the others, and its card
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, pretraining.STAGE)
     with state.main_process_first():  # downloads and tokenizes once; the others read what it left
-        start = pretraining.starting_model(p)
+        start = pretraining.find_start(p)
         shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
-        training.estimate(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
+        estimate(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
         text = corpus.load(p)
-        model, tokenizer = pretraining.learner(p, start)
-        blocks = pretraining.mixture(p, text, tokenizer)
+        model, tokenizer = pretraining.load_adapted(p, start)
+        blocks = pretraining.mix_corpus(p, text, tokenizer)
     heldout = text.heldout()
-    settings = training.Settings.of(p)
-    result = training.fit(model, blocks, settings, folder, lambda m: models.measure(m, tokenizer, heldout))
+    settings = TrainingSettings.of(p)
+    result = train_model(model, blocks, settings, folder, lambda m: measure_bits(m, tokenizer, heldout))
     if state.is_main_process:
         print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
         print(f"finish: run notebooks/{pretraining.STAGE}.ipynb with the same parameters")

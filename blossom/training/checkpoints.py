@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from blossom.common import paths
 
 
-def find(folder, fingerprint, report=print):
+def find_checkpoint(folder, fingerprint, report=print):
     """The newest complete checkpoint of the run with this fingerprint below `folder`, or None.
 
     Removes what a killed run left half-written; sets another run's checkpoints aside as <folder>.old, and says so.
@@ -48,8 +48,8 @@ def _newest(folder):
     return max(folder.glob("step-*"), default=None)
 
 
-def write(folder, step, tensors, files):
-    """Save the whole state (of `state`) as `folder`/step-<step>, then remove older ones.
+def write_checkpoint(folder, step, tensors, files):
+    """Save the whole state (of `collect_state`) as `folder`/step-<step>, then remove older ones.
 
     Raises RuntimeError when the disk is full; the checkpoint before is still there then.
     """
@@ -70,19 +70,19 @@ def write(folder, step, tensors, files):
         shutil.rmtree(old)
 
 
-def finish(folder, step, result):
-    """Mark the checkpoint of `step`, if there is one, as the end of its training, with what `fit` returned."""
+def mark_finished(folder, step, result):
+    """Mark the checkpoint of `step`, if there is one, as the end of its training, with what `train_model` returned."""
     file = folder / f"step-{step:06d}" / "progress.json"
     if file.exists():
         paths.write_json(file, paths.read_json(file) | {"result": result})
 
 
-def finished(path):
-    """What `fit` returned when this checkpoint ended its training, or None when there is more to do."""
+def read_result(path):
+    """What `train_model` returned when this checkpoint ended its training, or None when there is more to do."""
     return paths.read_json(path / "progress.json").get("result")
 
 
-def read(path, learner, optimizer=None):
+def read_checkpoint(path, learner, optimizer=None):
     """Put a checkpoint's state back into `learner` and `optimizer` (if given); returns its progress (dict)."""
     progress = paths.read_json(path / "progress.json")
     tensors = load_file(path / "state.safetensors")
@@ -113,7 +113,7 @@ def _is_shard(tensor):
     return isinstance(tensor, DTensor)
 
 
-def read_generators(path):
+def restore_generators(path):
     """Put the random generators back where a checkpoint left them."""
     tensors = load_file(path / "state.safetensors")
     torch.set_rng_state(tensors["generator/cpu"])
@@ -125,7 +125,7 @@ def _trained(learner):
     return [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
 
 
-def state(learner, optimizer):
+def collect_state(learner, optimizer):
     """All that a checkpoint holds, name -> tensor; every process must call it, since shards are gathered here."""
     tensors = {"generator/cpu": torch.get_rng_state()}
     if torch.cuda.is_available():

@@ -14,10 +14,14 @@ from pathlib import Path
 import psutil
 import torch
 
-from blossom import assets, models
-from blossom.training import attention, decoder, options, rows
+from blossom import assets
+from blossom.models.adapters import adapt_model, trainable_share
+from blossom.models.loading import pick_device, pick_dtype
+from blossom.training import tables
+from blossom.training.cpu import attention, decoder
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
+from blossom.training.settings import check_anchor, check_options
 
 LIBRARIES = 0.85e9  # bytes that Python, torch and transformers hold by themselves
 LAYERS = 8  # of the larger of the two models that are timed; the smaller has one
@@ -66,14 +70,14 @@ def estimate(p, start, batch, length, longest=0, labelled=1.0, timed=True, shard
     Memory: weights, 16 bytes for each number that learns (itself, its gradient, two moments), what a layer keeps for its
     backward pass; or, at the end, the stored model twice.
     """
-    options.check(p)
-    options.check_anchor(p)
+    check_options(p)
+    check_anchor(p)
     config, share, stored = _shape(p, start)
-    width = torch.finfo(models.dtype(p.precision)).bits // 8
+    width = torch.finfo(pick_dtype(p.precision)).bits // 8
     frozen = width * (share["all"] - share["trained"])
     kept = _activations(p, config, width, batch, max(length, longest), labelled, share["trained"])
     training = (frozen + 16 * share["trained"]) / shards + kept
-    merging = models.device().type == "cpu" and shards == 1  # it is done in the machine's memory, never on a card
+    merging = pick_device().type == "cpu" and shards == 1  # it is done in the machine's memory, never on a card
     apart = 2.0 * stored + frozen if merging else stored  # the latter: loading
     memory, free = LIBRARIES + max(training, apart), free_bytes()
     speed = batch * length / _step(p, config, batch, length, labelled) if timed and memory <= free else 0.0
@@ -85,12 +89,12 @@ def _activations(p, config, width, batch, length, labelled, trained):
     tokens, heads = batch * length, config.num_attention_heads
     hidden, inner = config.hidden_size, config.intermediate_size
     key_values = config.num_key_value_heads * hidden // heads
-    if models.device().type != "cpu" or p.activation_checkpointing or p.trainable == "full" or length > decoder.LONGEST:
+    if pick_device().type != "cpu" or p.activation_checkpointing or p.trainable == "full" or length > decoder.LONGEST:
         layer = 6 * hidden + 4 * key_values + 6 * inner
         return 1.3 * width * tokens * layer * (2 if p.activation_checkpointing else config.num_hidden_layers)
     keys = (length + min(attention.BLOCK, length)) / 2  # that a query sees, on the average
     layer = 3 * hidden + 2 * key_values + 2 * inner + heads * keys + (hidden if "o_proj" in p.lora_targets else 0)
-    predicted = min(tokens * labelled, rows.TILE["cpu"][0])
+    predicted = min(tokens * labelled, tables.TILE["cpu"][0])
     tiles = predicted * min(trained / hidden, config.vocab_size)  # exponentials of the rows that learn
     return 1.05 * width * (tokens * layer * config.num_hidden_layers + tiles)
 
@@ -112,14 +116,14 @@ def _shape(p, start):
     assets.check_config(folder, start)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with torch.device("meta"):
-        share = models.trainable_share(_adapted(p, AutoModelForCausalLM.from_config(config)))
+        share = trainable_share(_adapted(p, AutoModelForCausalLM.from_config(config)))
     return config, share, sum(f.stat().st_size for f in folder.glob("*.safetensors"))
 
 
 def _adapted(p, model):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+        return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
 
 
 def _step(p, config, batch, length, labelled):
@@ -147,12 +151,12 @@ def _stepper(p, config, layers, batch, length, labelled):
     """A function that takes a training step with a model of so many layers (anchored or not) and says its seconds."""
     from transformers import AutoModelForCausalLM
 
-    config, place = copy.deepcopy(config), models.device()
+    config, place = copy.deepcopy(config), pick_device()
     config.num_hidden_layers = layers
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:layers]
     with place:
-        model = AutoModelForCausalLM.from_config(config, dtype=models.dtype(p.precision))
+        model = AutoModelForCausalLM.from_config(config, dtype=pick_dtype(p.precision))
         ids = torch.randint(config.vocab_size, (batch, length))
     learner = Learner(_adapted(p, model), p.precision, p.activation_checkpointing).to(place).train()
     labels = ids.masked_fill(torch.arange(length, device=place) >= max(2, round(length * labelled)), IGNORED)

@@ -3,13 +3,13 @@
 import shutil
 from pathlib import Path
 
-from blossom import models
+from blossom.models.adapters import merge_adapter, save_adapter, save_checked
 
 
-def keep(model, tokenizer, base, folder):
+def keep_model(model, tokenizer, base, folder):
     """Write `folder`/model (merged weights, tokenizer) and, where adapters were trained, `folder`/adapter.
 
-    model   the model that `fit` trained; base  what it was loaded from (folder, asset or hub id)
+    model   the model that `train_model` trained; base  what it was loaded from (folder, asset or hub id)
     return  the largest difference of logits found after reloading
 
     The base is read again at its stored precision for merging, so nothing is lost to the working precision of training.
@@ -17,9 +17,9 @@ def keep(model, tokenizer, base, folder):
     """
     folder = Path(folder)
     if hasattr(model, "get_base_model"):
-        models.save_adapter(model, folder / "adapter")
-        difference = models.merge(base, folder / "adapter", folder / "model", tokenizer)
+        save_adapter(model, folder / "adapter")
+        difference = merge_adapter(base, folder / "adapter", folder / "model", tokenizer)
     else:
-        difference = models.save_checked(model, tokenizer, folder / "model")
+        difference = save_checked(model, tokenizer, folder / "model")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return difference

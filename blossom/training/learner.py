@@ -6,23 +6,23 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-from blossom import models
-from blossom.training import decoder
+from blossom.models.loading import pick_device, pick_dtype
+from blossom.training.cpu import decoder
 from blossom.training.packing import IGNORED
-from blossom.training.rows import Table
+from blossom.training.tables import Table
 
 
 class Learner(nn.Module):
-    """Wraps what `models.adapt` returned; forward gives the loss, so DDP and FSDP see one module.
+    """Wraps what `adapt_model` returned; forward gives the loss, so DDP and FSDP see one module.
 
-    After this the wrapped model itself is quicker too (`models.bits_per_byte`, generation): frozen weights lie in the
+    After this the wrapped model itself is quicker too (`bits_per_byte`, generation): frozen weights lie in the
     working precision, embeddings and head skip PEFT's copies, and on CPU `decoder.Quick` stands in for the layers.
     """
 
     def __init__(self, model, precision="auto", activation_checkpointing=False):
         super().__init__()
         self.model = model
-        self.dtype = models.dtype(precision)
+        self.dtype = pick_dtype(precision)
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         for parameter in model.parameters():  # masters of what learns in float32, the rest in the working precision
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else self.dtype)
@@ -32,7 +32,7 @@ class Learner(nn.Module):
         self.head = self.table if causal.config.tie_word_embeddings else Table(head, self.dtype)
         embedding.forward, head.forward = self.table.embed, self.head.logits
         inner = causal.get_decoder()
-        self.quick = models.device().type == "cpu" and not activation_checkpointing and decoder.fits(inner)
+        self.quick = pick_device().type == "cpu" and not activation_checkpointing and decoder.fits(inner)
         if self.quick:
             inner.forward = decoder.Quick(inner, self.dtype)
         elif activation_checkpointing:
@@ -90,7 +90,7 @@ class Learner(nn.Module):
             yield
             return
         with torch.no_grad():
-            ids = torch.zeros(1, 2, dtype=torch.int64, device=models.device())
+            ids = torch.zeros(1, 2, dtype=torch.int64, device=pick_device())
             self(ids, ids)  # the first pass must be through this module, since it is the root
         self.unshard()
         yield
@@ -138,3 +138,20 @@ def collate(items):
     if "anchored" in items[0]:
         batch["anchored"] = torch.tensor([item["anchored"] for item in items])
     return batch | {"row": torch.tensor([item["row"] for item in items])}
+
+
+def mean_loss(model, dataset, batch_size=4):
+    """Nats a labelled token of a dataset (what `train_model` minimises); model as `train_model` or `load_model` left it."""
+    total = count = 0.0
+    training, _ = model.training, model.eval()
+    learner = Learner(model, precision_of(model) or "auto")
+    with torch.no_grad():
+        for start in range(0, len(dataset), batch_size):
+            items = [dict(dataset[i]) | {"row": i} for i in range(start, min(start + batch_size, len(dataset)))]
+            batch = {k: v.to(pick_device()) for k, v in collate(items).items() if k not in ("row", "tokens")}
+            total += learner(**batch).item()
+            count += (batch["labels"][:, 1:] != IGNORED).sum().item()
+    model.train(training)
+    if not count:
+        raise ValueError("mean_loss: no labelled token in the dataset")
+    return total / count

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import filelock
@@ -12,48 +12,19 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from blossom import models
 from blossom.common import paths
-from blossom.training import checkpoints, options
-from blossom.training.feed import Rows, check
-from blossom.training.learner import Learner, collate, precision_of
+from blossom.training import checkpoints
+from blossom.training.data import Rows, check_rows
+from blossom.training.learner import Learner, collate
 from blossom.training.packing import IGNORED
+from blossom.training.settings import OPTIMIZERS, check_options, use_liger
 from blossom.training.watch import Watch
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to train; a step is an optimizer update."""
-
-    learning_rate: float = 1e-3  # of the adapters, or of everything when full
-    row_learning_rate: float = 1e-3  # of trained embedding rows
-    row_epsilon: float = 1e-8  # Adam's for the rows: a gradient far below it moves a row hardly at all
-    batch_size: int = 2  # sequences a forward pass
-    accumulation: int = 1  # forward passes an update
-    epochs: float = 1.0  # times each sequence is seen; parts of an epoch are allowed
-    warmup: float = 0.05  # share of the steps with a rising rate; then it falls along a cosine
-    evaluations: int = 0  # times `evaluate` is called between the start and the end
-    checkpoints: int = 0  # times the whole state is saved between the start and the end
-    precision: str = "auto"  # see models.dtype
-    activation_checkpointing: bool = False
-    liger: bool = False  # Liger's fused kernels for norms, rotations and the feed-forward part; CUDA
-    optimizer: str = "adamw"  # "adamw_8bit" keeps the moments in 8 bits; CUDA
-    report_to: str = ""  # "tensorboard" writes curves to the run's folder too
-    forgetting_budget: float = 0.0  # stop when evaluate()["english"] has risen by this share; 0 never
-    seed: int = 0
-
-    @classmethod
-    def of(cls, p, prefix=""):
-        """The settings in a notebook's parameters; `prefix` ("sft_") goes before the names that have such a twin."""
-        names = [f.name for f in fields(cls)]
-        given = {name: getattr(p, prefix + name, getattr(p, name, None)) for name in names}
-        return cls(**{name: value for name, value in given.items() if value is not None})
-
-
-def fit(model, dataset, settings, folder, evaluate=None, report=print):
+def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     """Train `model` in place; goes on by itself from `folder`/checkpoints when an earlier call was killed.
 
-    model      what `models.adapt` returned (frozen weights are recast to the working precision in place)
+    model      what `adapt_model` returned (frozen weights are recast to the working precision in place)
     dataset    len() and [i] -> dict of 1-D integer arrays of one length T <= sequence length:
                    "input_ids"  (T,) token ids
                    "labels"     (T,) the same ids where the model is to learn them, -100 elsewhere; NOT shifted: the
@@ -62,7 +33,7 @@ def fit(model, dataset, settings, folder, evaluate=None, report=print):
                                 0 marks padding
                rows of unequal length are padded to the longest of their batch. `dataset.ordered = True` keeps its order
                (packing.Blocks are mixed already), others are shuffled by the seed, each epoch anew.
-    settings   Settings
+    settings   TrainingSettings
     folder     the run's folder; checkpoints/ below it is the loop's. A training that is finished there already, by this
                process or by several (`python -m blossom.training`), is loaded, not repeated
     evaluate   None, or function(model) -> dict name -> float, called before the first step, `settings.evaluations`
@@ -82,12 +53,12 @@ def fit(model, dataset, settings, folder, evaluate=None, report=print):
     Source: eq. (2) and eq. (3) of the paper are the same sum, over all tokens or over the output's.
     """
     folder = Path(folder)
-    options.check(settings)
+    check_options(settings)
     rows = Rows(dataset, settings)
-    check(rows, model)
+    check_rows(rows, model)
     learner = Learner(model, settings.precision, settings.activation_checkpointing)
     if settings.liger:
-        options.use_liger(model)
+        use_liger(model)
     folder.mkdir(parents=True, exist_ok=True)
     state = PartialState(cpu=not torch.cuda.is_available())
     with _alone(folder) if state.is_main_process else contextlib.nullcontext():
@@ -124,15 +95,15 @@ def _fit(learner, rows, settings, folder, evaluate, report):
     trainer.fingerprint = rows.fingerprint() | asdict(replace(settings, report_to="")) | {"trained": learner.shapes()}
     trainer.fingerprint["processes"] = arguments.world_size
     with trainer.accelerator.main_process_first():
-        found = checkpoints.find(folder / "checkpoints", trainer.fingerprint, report)
-    if found and (result := checkpoints.finished(found)):
-        checkpoints.read(found, learner)
+        found = checkpoints.find_checkpoint(folder / "checkpoints", trainer.fingerprint, report)
+    if found and (result := checkpoints.read_result(found)):
+        checkpoints.read_checkpoint(found, learner)
     else:
         trainer.train(resume_from_checkpoint=str(found) if found else None)
         result = watch.result(trainer.state.global_step)
         result["rows"] = min(result["steps"] * at_once * settings.accumulation, rows.real)
         if arguments.should_save and settings.checkpoints:
-            checkpoints.finish(folder / "checkpoints", result["steps"], result)
+            checkpoints.mark_finished(folder / "checkpoints", result["steps"], result)
     if arguments.should_save:
         paths.write_json(folder / "history.json", result)
     return result
@@ -157,7 +128,7 @@ def _arguments(settings, folder):
         lr_scheduler_type="cosine",
         max_grad_norm=1.0,
         ddp_find_unused_parameters=False,  # all that learns is used in every step
-        optim=options.OPTIMIZERS[settings.optimizer],
+        optim=OPTIMIZERS[settings.optimizer],
         adam_beta2=0.95,
         logging_nan_inf_filter=False,
         save_strategy="no",  # the Watch asks for checkpoints
@@ -166,23 +137,6 @@ def _arguments(settings, folder):
         remove_unused_columns=False,
         seed=settings.seed,
     )
-
-
-def mean_loss(model, dataset, batch_size=4):
-    """Nats a labelled token of a dataset (what `fit` minimises); model as `fit` or `models.load` left it."""
-    total = count = 0.0
-    training, _ = model.training, model.eval()
-    learner = Learner(model, precision_of(model) or "auto")
-    with torch.no_grad():
-        for start in range(0, len(dataset), batch_size):
-            items = [dict(dataset[i]) | {"row": i} for i in range(start, min(start + batch_size, len(dataset)))]
-            batch = {k: v.to(models.device()) for k, v in collate(items).items() if k not in ("row", "tokens")}
-            total += learner(**batch).item()
-            count += (batch["labels"][:, 1:] != IGNORED).sum().item()
-    model.train(training)
-    if not count:
-        raise ValueError("mean_loss: no labelled token in the dataset")
-    return total / count
 
 
 class Loop(Trainer):
@@ -225,10 +179,10 @@ class Loop(Trainer):
             "schedule": self.lr_scheduler.state_dict(),
             "rates": [group["lr"] for group in self.optimizer.param_groups],
         }
-        tensors = checkpoints.state(self.watch.learner, self.optimizer)
+        tensors = checkpoints.collect_state(self.watch.learner, self.optimizer)
         if self.args.should_save:
             files = {"progress.json": progress, "trainer_state.json": asdict(self.state)}  # the second is Trainer's own
-            checkpoints.write(Path(self.args.output_dir), self.state.global_step, tensors, files)
+            checkpoints.write_checkpoint(Path(self.args.output_dir), self.state.global_step, tensors, files)
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
@@ -237,7 +191,7 @@ class Loop(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint):
         if checkpoint is None:
             return
-        progress = checkpoints.read(Path(checkpoint), self.watch.learner, self.optimizer)
+        progress = checkpoints.read_checkpoint(Path(checkpoint), self.watch.learner, self.optimizer)
         self.watch.seen = progress["seen"]
         self.lr_scheduler.load_state_dict(progress["schedule"])
         for group, rate in zip(self.optimizer.param_groups, progress["rates"], strict=True):
@@ -245,4 +199,4 @@ class Loop(Trainer):
 
     def _load_rng_state(self, checkpoint):
         if checkpoint is not None:
-            checkpoints.read_generators(Path(checkpoint))
+            checkpoints.restore_generators(Path(checkpoint))

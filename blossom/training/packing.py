@@ -1,7 +1,7 @@
 """Text as training blocks: tokenized once, kept on disk by content, mixed by tokens.
 
-    streams = {"korean": packing.tokenize(lines, tokenizer, start), ...}      # memory-mapped streams of documents
-    blocks = packing.Blocks(streams, {"korean": 0.7, "english": 0.3}, block_size=256)
+    streams = {"korean": tokenize_documents(lines, tokenizer, start), ...}      # memory-mapped streams of documents
+    blocks = Blocks(streams, {"korean": 0.7, "english": 0.3}, block_size=256)
     blocks[1234]                                                              # any block, in constant time
 
 The paper mixes Korean and English 7:3 (section 3.2). Shares here are of *tokens*: a sampler that mixes documents gives
@@ -25,7 +25,7 @@ CHUNK = 1 << 11  # documents tokenized together, in parallel
 # ------------------------------------------------------------------------------------------------------------- streams
 
 
-class Stream:
+class TokenStream:
     """A text as one stream of token ids.
 
     tokens      (N,) unsigned integers, memory-mapped when on disk
@@ -39,7 +39,7 @@ class Stream:
 
     @classmethod
     def open(cls, folder):
-        """The stream that `tokenize` left in a folder."""
+        """The stream that `tokenize_documents` left in a folder."""
         about = paths.read_json(folder / "about.json")
         tokens = np.memmap(folder / "tokens.bin", dtype=about["dtype"], mode="r")
         offsets = np.memmap(folder / "offsets.bin", dtype=np.int64, mode="r")
@@ -49,11 +49,11 @@ class Stream:
         return len(self.tokens)
 
 
-def tokenize(documents, tokenizer, start, end=None, folder=None):
-    """A Stream of documents `start ids [end]`; the same text with the same tokenizer is found on disk, not made again.
+def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
+    """A TokenStream of documents `start ids [end]`; the same text with the same tokenizer is found on disk, not made again.
 
     documents  re-iterable of str (read twice: for its key, then for its tokens; never all in memory)
-    start      id before every document (models.start_token), what `bits_per_byte` begins with too
+    start      id before every document (start_token), what `bits_per_byte` begins with too
     end        id after every document; None where the next document's start says it
     folder     where streams are kept; None takes the cache folder's
 
@@ -68,7 +68,7 @@ def tokenize(documents, tokenizer, start, end=None, folder=None):
             temporary.mkdir()
             about = _write_stream(temporary, documents, tokenizer, start, end)
             paths.write_json(temporary / "about.json", about | {"key": key, "utf8_bytes": size})
-    return Stream.open(target)
+    return TokenStream.open(target)
 
 
 def _key(documents, tokenizer, start, end):
@@ -101,13 +101,13 @@ def _write_stream(folder, documents, tokenizer, start, end):
 
 
 class Blocks:
-    """Blocks of several streams in shares of tokens: a dataset for `training.fit`, seekable, the same at every call.
+    """Blocks of several streams in shares of tokens: a dataset for `train_model`, seekable, the same at every call.
 
-    streams     name -> Stream;  weights  name -> share of the tokens (0 leaves a stream out)
+    streams     name -> TokenStream;  weights  name -> share of the tokens (0 leaves a stream out)
     block_size  tokens a block; the last block of a stream is shorter, never dropped
     tokens      how many to give; 0 gives one epoch: until the first stream is used up at these shares
     isolate     rows have `segments`: no token attends to another document, and a document's first token is no target
-    anchored    name -> share of that stream's blocks whose rows say `anchored`: True (see training.fit)
+    anchored    name -> share of that stream's blocks whose rows say `anchored`: True (see train_model)
 
     [i] -> {"input_ids", "labels"[, "segments"][, "anchored"]}, int64 arrays of one length.
     Block i comes from the stream that is furthest behind its share, so no share is ever a block off. A stream gives all
@@ -116,7 +116,7 @@ class Blocks:
     Raises ValueError: weights that name no stream or sum to 0, a stream shorter than one block.
     """
 
-    ordered = True  # for training.fit: mixed already, do not shuffle
+    ordered = True  # for train_model: mixed already, do not shuffle
 
     def __init__(self, streams, weights, block_size, tokens=0, seed=0, isolate=False, anchored=None):
         if set(weights) - set(streams) or not sum(weights.values()) > 0:

@@ -2,15 +2,19 @@
 
 import torch
 
-from blossom import assets, models
+from blossom import assets
 from blossom.common import params
-from blossom.training import options, packing
+from blossom.models.adapters import adapt_model
+from blossom.models.bits import end_token, start_token
+from blossom.models.loading import load_model
+from blossom.training.packing import Blocks, tokenize_documents
+from blossom.training.settings import check_anchor
 from blossom.vocabulary import tokenization, vocab
 
 STAGE = "03_bilingual_pretraining"
 
 
-def starting_model(p):
+def find_start(p):
     """The folder (or asset) whose model stage 03 starts from: 02's where the recipe has one, else the base.
 
     Raises ValueError when it is 02's and its certificate fails, or is not its tokenizer's.
@@ -24,33 +28,33 @@ def starting_model(p):
     return folder
 
 
-def mixture(p, text, tokenizer):
+def mix_corpus(p, text, tokenizer):
     """The blocks to read, Korean and English in shares of tokens.
 
     p     parameters with korean_share, source_weights, english_anchor, block_size, training_tokens, same_text_as, seed,
           isolate_documents, trainable
     text  corpus.Corpus
-    return  packing.Blocks; a stream is a language, or a source of it where source_weights names them
+    return  Blocks; a stream is a language, or a source of it where source_weights names them
 
     Raises ValueError: source_weights that name no source, or only some of a language's; an anchor that cannot hold.
     Source: §3.2 and table 3 of the paper, 7:3.
     """
-    options.check_anchor(p)
+    check_anchor(p)
     unknown = set(p.source_weights) - {source for sources in text.sources.values() for source in sources}
     if unknown:
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")
     streams, weights, anchored = _tokenized(p, text, tokenizer)
     tokens = _tokens_of(_bytes_of(p, text), streams, weights) if p.same_text_as else p.training_tokens
-    return packing.Blocks(streams, weights, p.block_size, tokens, p.seed, p.isolate_documents, anchored)
+    return Blocks(streams, weights, p.block_size, tokens, p.seed, p.isolate_documents, anchored)
 
 
 def _tokenized(p, text, tokenizer):
     """(streams, share of each in the tokens, share of each that is anchored), by the streams' names."""
-    marks = models.start_token(tokenizer), models.end_token(tokenizer)
+    marks = start_token(tokenizer), end_token(tokenizer)
     streams, weights, anchored = {}, {}, {}
     for language, share in (("korean", p.korean_share), ("english", 1 - p.korean_share)):
         for name, part, lines in _streams(language, text, p.source_weights):
-            streams[name] = packing.tokenize(lines, tokenizer, *marks)
+            streams[name] = tokenize_documents(lines, tokenizer, *marks)
             weights[name] = share * part
             anchored[name] = p.english_anchor if language == "english" else 0.0
     return streams, weights, anchored
@@ -61,7 +65,7 @@ def _bytes_of(p, text):
     recipe = p.same_text_as
     layered = params.as_dict(p) | params.read(params.recipe_file(recipe)) | {"recipe": recipe, "same_text_as": ""}
     other = params.build(type(p), layered)
-    blocks = mixture(other, text, tokenization.load(starting_model(other)))
+    blocks = mix_corpus(other, text, tokenization.load(find_start(other)))
     return sum(1e6 * row["megabytes"] * row["epochs"] for row in blocks.table())
 
 
@@ -84,8 +88,8 @@ def _streams(language, text, weights):
         yield f"{language}: {source}", weight / sum(asked.values()), sources[source]
 
 
-def learner(p, start):
+def load_adapted(p, start):
     """(model, tokenizer) from `start`, the model with what learns made trainable; the same at every call."""
-    model, tokenizer = models.load(start)
+    model, tokenizer = load_model(start)
     torch.manual_seed(p.seed)
-    return models.adapt(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets), tokenizer
+    return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets), tokenizer

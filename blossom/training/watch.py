@@ -8,8 +8,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from blossom import models
 from blossom.common import paths
+from blossom.models.loading import pick_device
 from blossom.training.packing import IGNORED
 
 
@@ -96,7 +96,7 @@ class Watch(TrainerCallback):
             "steps": step,
             "tokens_per_second": rate,
             "peak_bytes": paths.peak_bytes(),
-            "device": models.device().type,
+            "device": pick_device().type,
         }
 
 

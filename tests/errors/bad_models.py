@@ -8,9 +8,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from blossom import assets, generation, instructions, models, training
+from blossom import assets, generation, instructions
+from blossom.models.adapters import adapt_model
+from blossom.models.loading import load_model, resize_model, save_model
 from blossom.text import corpus
-from blossom.training import packing, pretraining
+from blossom.training.loop import train_model
+from blossom.training.packing import IGNORED, pack_examples
+from blossom.training.pretraining import STAGE, mix_corpus
+from blossom.training.settings import TrainingSettings
 from blossom.vocabulary import embeddings, tokenization, vocab
 from tests.errors.table import row
 
@@ -126,7 +131,7 @@ def config(**changes):
 
 @row(MODELS, "a folder without a model", ValueError, "no model there (…mine has no config.json)", "Give the model's folder.")
 def no_config(broken):
-    models.load(broken("config.json", lambda old: None))
+    load_model(broken("config.json", lambda old: None))
 
 
 @row(MODELS, "weights as a pickle", ValueError,
@@ -135,7 +140,7 @@ def no_config(broken):
 def pickled(broken):
     folder = broken("model.safetensors", lambda old: None)
     torch.save({}, folder / "pytorch_model.bin")
-    models.load(folder)
+    load_model(folder)
 
 
 @row(MODELS, "a model that brings its own code (auto_map)", ValueError,
@@ -144,7 +149,7 @@ def pickled(broken):
      "Take a model of a known architecture, or a newer transformers.")
 def own_code(broken):
     names = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
-    models.load(broken("config.json", config(model_type="mine", auto_map=names)))
+    load_model(broken("config.json", config(model_type="mine", auto_map=names)))
 
 
 @row(MODELS, "an adapter instead of a model", ValueError,
@@ -152,32 +157,32 @@ def own_code(broken):
 def an_adapter(broken):
     folder = broken()
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "somebody/else"}')
-    models.load(folder)
+    load_model(folder)
 
 
 @row(MODELS, "weights cut off in the middle", ValueError,
      "its files do not load (SafetensorError: … incomplete metadata, file not fully covered); copy them again",
      "Download or copy it again.")
 def half_weights(broken):
-    models.load(broken("model.safetensors", lambda old: old[:5000]))
+    load_model(broken("model.safetensors", lambda old: old[:5000]))
 
 
 @row(MODELS, "a Git LFS pointer instead of weights", ValueError,
      "its files do not load (SafetensorError: …); copy them again", "Run git lfs pull, or download again.")
 def lfs(broken):
-    models.load(broken("model.safetensors", lambda old: b"version https://git-lfs.github.com/spec/v1\nsize 3\n"))
+    load_model(broken("model.safetensors", lambda old: b"version https://git-lfs.github.com/spec/v1\nsize 3\n"))
 
 
 @row(MODELS, "a web page instead of config.json", ValueError, "config.json: not valid JSON (", "Download it again.")
 def page_as_config(broken):
-    models.load(broken("config.json", lambda old: b"<html>"))
+    load_model(broken("config.json", lambda old: b"<html>"))
 
 
 @row(MODELS, "a config.json that asks for more layers than there are", ValueError,
      "its files lack 63 weights that its config.json asks for, first model.layers.2.input_layernorm.weight",
      "Copy config.json and weights from one place.")
 def more_layers(broken):
-    models.load(broken("config.json", config(num_hidden_layers=9)))
+    load_model(broken("config.json", config(num_hidden_layers=9)))
 
 
 @row(MODELS, "an index of weights that points outside the folder", ValueError,
@@ -187,7 +192,7 @@ def traversal(broken):
     folder = broken()
     index = {"metadata": {}, "weight_map": {"model.embed_tokens.weight": "../../etc/passwd"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    models.load(folder)
+    load_model(folder)
 
 
 @row(MODELS, "a tokenizer larger than the model", ValueError,
@@ -197,14 +202,14 @@ def small_table(broken):
     folder = broken("config.json", config(vocab_size=64))
     tensors = {k: v[:64].clone() if "embed" in k else v for k, v in load_file(folder / "model.safetensors").items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    models.load(folder)
+    load_model(folder)
 
 
 @row(MODELS, "a saved model with another model's tokenizer", ValueError,
      "its files do not belong together (tokenizer_sha256: saved with …, found …)", "Copy the whole folder again.")
 def other_tokenizer(tmp_path):
-    model, tokenizer = models.load("tiny-byte-level")
-    models.save(model, tokenizer, tmp_path / "m")
+    model, tokenizer = load_model("tiny-byte-level")
+    save_model(model, tokenizer, tmp_path / "m")
     tokenizer.add_tokens(["먹"], special_tokens=True)
     vocabulary = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary["added_tokens"][-1]["content"] = "다"
@@ -212,15 +217,15 @@ def other_tokenizer(tmp_path):
     mine = json.loads(file.read_text(encoding="utf-8"))
     mine["normalizer"] = {"type": "NFC"}
     file.write_text(json.dumps(mine), encoding="utf-8")
-    models.load(tmp_path / "m")
+    load_model(tmp_path / "m")
 
 
 @row(MODELS, "weights that are not numbers, to be saved", ValueError,
      "not saved: 1 weights are not finite, first model.norm.weight", "Lower the learning rate.")
 def nan_weights(tmp_path):
-    model, tokenizer = models.load("tiny-byte-level")
+    model, tokenizer = load_model("tiny-byte-level")
     model.model.norm.weight.data[0] = float("nan")
-    models.save(model, tokenizer, tmp_path / "m")
+    save_model(model, tokenizer, tmp_path / "m")
 
 
 @row(MODELS, "a chat template that reaches for Python's insides", ValueError,
@@ -243,22 +248,22 @@ def deaf_template():
 @row(MODELS, "a prompt longer than the model's context", ValueError,
      "prompt 1: … tokens and 12 new ones; the model has room for", "Shorten it, or lower new_tokens.")
 def long_prompt():
-    model, tokenizer = models.load("tiny-byte-level")
+    model, tokenizer = load_model("tiny-byte-level")
     generation.answer(model, tokenizer, ["Hi", "word " * 3000], "newline", new_tokens=12)
 
 
 # ----------------------------------------------------------------------------------------------------------- training
 
 TRAIN = "training (03)"
-STEPS = training.Settings(batch_size=2, precision="float32")
+STEPS = TrainingSettings(batch_size=2, precision="float32")
 
 
 def adapted(targets=("q_proj",), mode="lora+new-rows", new=8):
     """A tiny model whose last rows are new, ready to train."""
-    model, tokenizer = models.load("tiny-byte-level")
+    model, tokenizer = load_model("tiny-byte-level")
     if new:
-        models.resize(model, len(tokenizer) - new, torch.zeros(new, model.config.hidden_size))
-    return models.adapt(model, mode, rank=2, targets=targets)
+        resize_model(model, len(tokenizer) - new, torch.zeros(new, model.config.hidden_size))
+    return adapt_model(model, mode, rank=2, targets=targets)
 
 
 def rows(ids=range(20, 32), labels=None, count=2):
@@ -269,32 +274,32 @@ def rows(ids=range(20, 32), labels=None, count=2):
 @row(TRAIN, "a corpus smaller than one block", ValueError,
      "english: … tokens are less than one block of 4096; give more text or lower block_size", "As it says.")
 def small_corpus(smoke):
-    p = smoke(pretraining.STAGE, block_size=4096)
-    pretraining.mixture(p, corpus.load(p), models.load("tiny-byte-level")[1])
+    p = smoke(STAGE, block_size=4096)
+    mix_corpus(p, corpus.load(p), load_model("tiny-byte-level")[1])
 
 
 @row(TRAIN, "nothing to train on", ValueError, "the dataset is empty (is the text shorter than one block?)",
      "Give more text, or lower block_size.")
 def no_data(tmp_path):
-    training.fit(adapted(), [], STEPS, tmp_path)
+    train_model(adapted(), [], STEPS, tmp_path)
 
 
 @row(TRAIN, "an example with no label (the first token has none before it)", ValueError,
      "row 0: no token of it is labelled, so nothing can be learnt from it; leave it out", "As it says.")
 def no_label(tmp_path):
-    training.fit(adapted(), rows(labels=[20] + [packing.IGNORED] * 11), STEPS, tmp_path)
+    train_model(adapted(), rows(labels=[20] + [IGNORED] * 11), STEPS, tmp_path)
 
 
 @row(TRAIN, "tokens of another tokenizer", ValueError,
      "row 0: token ids must lie in 0..599, the model's rows; is it another tokenizer's?", "Tokenize with this model's.")
 def other_ids(tmp_path):
-    training.fit(adapted(), rows(ids=range(590, 602)), STEPS, tmp_path)
+    train_model(adapted(), rows(ids=range(590, 602)), STEPS, tmp_path)
 
 
 @row(TRAIN, "an example longer than a row", ValueError,
      "example 0: 12 tokens do not fit in a row of 8; shorten it or lengthen the row", "Raise sequence_length.")
 def long_example():
-    packing.pack_examples(rows(), 8)
+    pack_examples(rows(), 8)
 
 
 @row(TRAIN, "a loss that is not a number", RuntimeError,
@@ -303,7 +308,7 @@ def long_example():
 def nan_loss(tmp_path):
     model = adapted()
     model.get_base_model().model.layers[0].mlp.down_proj.weight.data[0, 0] = float("nan")
-    training.fit(model, OneOrder(rows()), STEPS, tmp_path, report=lambda line: None)
+    train_model(model, OneOrder(rows()), STEPS, tmp_path, report=lambda line: None)
 
 
 class OneOrder(list):
@@ -329,23 +334,23 @@ def no_new_rows():
 @row(TRAIN, "weights for a source that is not there", ValueError,
      "source_weights: ['smoke-fr'] are not in korean_texts or english_texts", "Use the sources' names.")
 def no_source(smoke):
-    p = smoke(pretraining.STAGE, source_weights={"smoke-fr": 1.0})
-    pretraining.mixture(p, corpus.load(p), models.load("tiny-byte-level")[1])
+    p = smoke(STAGE, source_weights={"smoke-fr": 1.0})
+    mix_corpus(p, corpus.load(p), load_model("tiny-byte-level")[1])
 
 
 @row(TRAIN, "an English anchor beside rows that move", ValueError,
      "english_anchor: expected 0 with trainable: full, found 0.5; it asks the base what to expect",
      "Set english_anchor to 0, or train new rows alone.")
 def anchor(smoke):
-    p = smoke(pretraining.STAGE, english_anchor=0.5, trainable="full")
-    pretraining.mixture(p, corpus.load(p), models.load("tiny-byte-level")[1])
+    p = smoke(STAGE, english_anchor=0.5, trainable="full")
+    mix_corpus(p, corpus.load(p), load_model("tiny-byte-level")[1])
 
 
 @row(TRAIN, "a checkpoint of another run in the folder", "printed",
      "step-000001 is of another run (text): set aside as checkpoints.old, starting anew",
      "Nothing: it is kept, and not used.")
 def other_run(tmp_path):
-    told, settings = [], training.Settings(batch_size=2, precision="float32", checkpoints=1)
+    told, settings = [], TrainingSettings(batch_size=2, precision="float32", checkpoints=1)
     for ids in (range(20, 32), range(40, 52)):
-        training.fit(adapted(), rows(ids=ids), settings, tmp_path, report=told.append)
+        train_model(adapted(), rows(ids=ids), settings, tmp_path, report=told.append)
     return "\n".join(told)

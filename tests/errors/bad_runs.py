@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from blossom import models, training
 from blossom.common import paths
 from blossom.instructions import translating
+from blossom.models.loading import load_model, save_model
 from blossom.training import checkpoints
+from blossom.training.estimate import estimate
+from blossom.training.loop import train_model
+from blossom.training.settings import TrainingSettings
 from tests.errors.bad_models import adapted, rows
 from tests.errors.table import row
 
@@ -54,7 +57,7 @@ def ended(process):
 def no_memory(smoke, monkeypatch):
     monkeypatch.setattr(importlib.import_module("blossom.training.estimate"), "free_bytes", lambda: 0.5e9)
     p = smoke("03_bilingual_pretraining", "base-ko", trainable="lora+embeddings")
-    training.estimate(p, "tiny-byte-level", 2, 64).check()
+    estimate(p, "tiny-byte-level", 2, 64).check()
 
 
 @row(RUNS, "a full disk while a result is written", OSError,
@@ -82,10 +85,10 @@ def no_space(tmp_path):
 @row(RUNS, "a full disk while a model is saved", OSError,
      "no space left to write it; free some, then run again: '…model'", "Free some space: nothing half-written stays.")
 def full_model(tmp_path):
-    model, tokenizer = models.load("tiny-byte-level")
+    model, tokenizer = load_model("tiny-byte-level")
     try:
         with full_disk(20_000):
-            models.save(model, tokenizer, tmp_path / "model")
+            save_model(model, tokenizer, tmp_path / "model")
     finally:
         assert not list(tmp_path.iterdir())
 
@@ -94,15 +97,15 @@ def full_model(tmp_path):
      "checkpoints: no space left for a checkpoint; the one of step-000001 is intact. Free some, then run again.",
      "As it says: the next call goes on from that checkpoint.")
 def full_checkpoint(tmp_path, monkeypatch):
-    settings, write = training.Settings(batch_size=2, precision="float32", checkpoints=2), checkpoints.write
+    settings, write = TrainingSettings(batch_size=2, precision="float32", checkpoints=2), checkpoints.write_checkpoint
     with contextlib.ExitStack() as stack:
 
         def write_then_fill(*words):
             write(*words)
             stack.enter_context(full_disk(5000))
 
-        monkeypatch.setattr(checkpoints, "write", write_then_fill)
-        training.fit(adapted(), rows(count=4), settings, tmp_path, report=lambda line: None)
+        monkeypatch.setattr(checkpoints, "write_checkpoint", write_then_fill)
+        train_model(adapted(), rows(count=4), settings, tmp_path, report=lambda line: None)
 
 
 @row(RUNS, "a run killed while it writes", "left",
@@ -137,7 +140,7 @@ def two_trainings(tmp_path):
     code = "import sys, filelock\nlock = filelock.FileLock(sys.argv[1])\nlock.acquire()"
     other = held(code, tmp_path / ".training.lock")
     try:
-        training.fit(adapted(), rows(), training.Settings(precision="float32"), tmp_path)
+        train_model(adapted(), rows(), TrainingSettings(precision="float32"), tmp_path)
     finally:
         ended(other)
 

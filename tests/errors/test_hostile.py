@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from blossom import assets, benchmark, generation, instructions, models, training
+from blossom import assets, benchmark, generation, instructions
 from blossom.assets import builders
 from blossom.instructions import readers, translators
+from blossom.models.loading import load_model
 from blossom.text import corpus
+from blossom.training.estimate import estimate
 from blossom.vocabulary import tokenization, vocab
 
 
@@ -63,17 +65,17 @@ def hostile(broken, marker):
 
 def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke):
     folder = hostile("llama")
-    model, tokenizer = models.load(folder)
+    model, tokenizer = load_model(folder)
     assert type(model).__module__.startswith("transformers.models.llama")
     assert generation.answer(model, tokenizer, ["Hi"], "newline", new_tokens=2)
-    training.estimate(smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="lora+embeddings"), folder, 2, 16)
+    estimate(smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="lora+embeddings"), folder, 2, 16)
     vocab.read_base(folder)
 
 
 @pytest.mark.parametrize(
     "read",
     [
-        models.load,
+        load_model,
         lambda folder: translators.Local(str(folder)),
         lambda folder: benchmark.score({"m": folder}, [SimpleNamespace(name="a", digest="b")], None, "float32", show=print),
         lambda folder: generation.answers(str(folder), ["Hi"], "newline"),
@@ -87,7 +89,7 @@ def test_an_architecture_of_its_own_is_refused_wherever_models_are_read(hostile,
 
 def test_an_estimate_refuses_it_too(hostile, smoke):
     with pytest.raises(ValueError, match="code that comes with a model is never run"):
-        training.estimate(smoke("03_bilingual_pretraining"), hostile("mine"), 2, 16)
+        estimate(smoke("03_bilingual_pretraining"), hostile("mine"), 2, 16)
 
 
 class Opens:
@@ -105,7 +107,7 @@ def test_pickled_weights_are_not_opened_under_any_name(broken, marker, name):
     folder = broken("model.safetensors", lambda old: None)
     torch.save({"model.norm.weight": Opens(marker)}, folder / name)
     with pytest.raises(ValueError, match="pickle|do not load|no weights there"):
-        models.load(folder)
+        load_model(folder)
 
 
 def test_an_index_cannot_lead_to_a_pickle(broken, marker):
@@ -115,7 +117,7 @@ def test_an_index_cannot_lead_to_a_pickle(broken, marker):
     index = {"metadata": {}, "weight_map": {"model.norm.weight": "weights.bin"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ValueError, match="names 'weights.bin', which is no .safetensors file beside it"):
-        models.load(folder)
+        load_model(folder)
 
 
 def test_a_tokenizer_s_class_and_a_pickled_vocabulary_are_passed_over(broken, marker):

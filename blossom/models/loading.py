@@ -1,7 +1,7 @@
 """Models in and out: load and check, resize, save.
 
 A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus `blossom.json`, a small record of the
-tokenizer the weights belong to. `load` refuses a folder whose tokenizer is another one.
+tokenizer the weights belong to. `load_model` refuses a folder whose tokenizer is another one.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from blossom.vocabulary import tokenization
 RECORD = "blossom.json"
 
 
-def device():
+def pick_device():
     """The device that work runs on: the CUDA card when there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def dtype(precision="auto"):
+def pick_dtype(precision="auto"):
     """The torch dtype of a precision's name; "auto" is bfloat16 where the processor multiplies it faster than float32."""
     if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device().type == "cuda" else _cpu_multiplies_bfloat16()
+        fast = torch.cuda.is_bf16_supported() if pick_device().type == "cuda" else _cpu_multiplies_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
@@ -35,12 +35,12 @@ def _cpu_multiplies_bfloat16():
     return any(check() for check in checks if check)
 
 
-def load(name, dtype=None, place=None):
+def load_model(name, dtype=None, place=None):
     """A causal language model and its tokenizer, in eval mode.
 
     name    asset name, folder or hub id
     dtype   torch dtype of the weights; None keeps the stored one
-    place   device that the weights go to; None takes `device()`
+    place   device that the weights go to; None takes `pick_device()`
     return  (model, tokenizer)
 
     Raises ValueError when tokenizer and weights do not belong together, naming both sizes, or the folder is not what
@@ -50,12 +50,12 @@ def load(name, dtype=None, place=None):
     assets.check_model(folder, name)
     tokenizer = tokenization.load(name)
     model = _read(folder, name, dtype or "auto")
-    check(model, tokenizer, folder)
-    return model.eval().to(place or device()), tokenizer
+    check_tokenizer(model, tokenizer, folder)
+    return model.eval().to(place or pick_device()), tokenizer
 
 
 @contextlib.contextmanager
-def aside(model):
+def offload_model(model):
     """Hold `model` in the machine's memory meanwhile: two large ones do not fit on one card. Without a card, nothing."""
     place = next(model.parameters()).device
     if place.type == "cuda":
@@ -81,7 +81,7 @@ def _read(folder, name, dtype):
     return model
 
 
-def check(model, tokenizer, folder=None):
+def check_tokenizer(model, tokenizer, folder=None):
     """Raise ValueError unless `tokenizer` fits `model` (and, with a folder, is the one the folder's record names)."""
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
@@ -91,14 +91,14 @@ def check(model, tokenizer, folder=None):
         )
     record = Path(folder or "") / RECORD
     if folder and record.exists():
-        expected, found = paths.read_json(record), describe(model, tokenizer)
+        expected, found = paths.read_json(record), describe_model(model, tokenizer)
         wrong = [key for key in ("vocabulary", "rows", "tokenizer_sha256", "tied") if expected[key] != found[key]]
         if wrong:
             told = "; ".join(f"{key}: saved with {expected[key]}, found {found[key]}" for key in wrong)
             raise ValueError(f"{folder}: its files do not belong together ({told})")
 
 
-def describe(model, tokenizer):
+def describe_model(model, tokenizer):
     """What a saved model's record says: sizes, padding, which rows are new, and the tokenizer's digest."""
     return {
         "vocabulary": len(tokenizer),
@@ -116,22 +116,22 @@ def first_new_row(model):
     return getattr(model.config, "first_new_row", None)
 
 
-def save(model, tokenizer, folder):
+def save_model(model, tokenizer, folder):
     """Write weights (safetensors), tokenizer and record to `folder`, whole or not at all.
 
     Raises ValueError when a weight is not a finite number, naming it.
     """
-    check(model, tokenizer)
+    check_tokenizer(model, tokenizer)
     broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
         raise ValueError(f"not saved: {len(broken)} weights are not finite, first {broken[0]}")
     with paths.written(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        paths.write_json(temporary / RECORD, describe(model, tokenizer))
+        paths.write_json(temporary / RECORD, describe_model(model, tokenizer))
 
 
-def resize(model, first, rows, head_rows=None):
+def resize_model(model, first, rows, head_rows=None):
     """Give the model new rows for the tokens from id `first` on; remembers `first` for `lora+new-rows`.
 
     model      changed in place; rows of the base beyond `first` (padding) are dropped

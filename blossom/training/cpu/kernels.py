@@ -18,7 +18,7 @@ import torch
 
 from blossom import assets
 from blossom.common import paths
-from blossom.training import passes
+from blossom.training.cpu import passes
 
 SOURCE = Path(__file__).with_name("kernels.c")
 # not -ffast-math: linking with it would change how the whole process rounds small numbers

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from blossom.training import kernels
-from blossom.training.attention import attend, attend_backward, swap_heads
-from blossom.training.memory import Memory
+from blossom.training.cpu import kernels
+from blossom.training.cpu.attention import attend, attend_backward, swap_heads
+from blossom.training.cpu.memory import Memory
 
 GROUPS = {  # projections that read the same input share one matrix product
     "qkv": ("q_proj", "k_proj", "v_proj"),

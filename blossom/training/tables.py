@@ -8,8 +8,8 @@ no (tokens, vocabulary) matrix ever exists, and no gradient of a frozen row is e
 import torch
 import torch.nn.functional as F
 
-from blossom.training import kernels
-from blossom.training.memory import Memory
+from blossom.training.cpu import kernels
+from blossom.training.cpu.memory import Memory
 
 TILE = {"cpu": (1024, 4096), "cuda": (4096, 32768)}  # tokens by vocabulary; on CPU a tile of bfloat16 is 8 MB
 

@@ -5,10 +5,10 @@ import pandas as pd
 import torch
 
 
-def new_rows(blocks, count, before, after, first):
+def summarize_rows(blocks, count, before, after, first):
     """What happened to every new row: a table indexed by token id, columns `read` and `moved`.
 
-    blocks         what was trained on;  count  of its rows that were read (`rows` of what `fit` returns)
+    blocks         what was trained on;  count  of its rows that were read (`rows` of what `train_model` returns)
     before, after  (V, D) embedding tables;  first  id of the first new row
     read           times the token was read;  moved  norm of the row's change over its norm before
 
@@ -22,7 +22,7 @@ def new_rows(blocks, count, before, after, first):
     return pd.DataFrame({"read": read[first:], "moved": moved.numpy()}, index=pd.RangeIndex(first, len(after), name="token"))
 
 
-def neighbours(table, ids, count=5):
+def nearest_rows(table, ids, count=5):
     """The rows most like each of some rows: (len(ids), count) ids, by cosine, nearest first; a row is not its own.
 
     table  (V, D), of which the mean is taken away first: rows share a direction that says nothing about meaning

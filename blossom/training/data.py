@@ -42,7 +42,7 @@ class Rows(Dataset):
         return {"rows": self.real, "text": str(getattr(self.dataset, "key", first[:64].tolist()))}
 
 
-def check(rows, model):
+def check_rows(rows, model):
     """Refuse data that would train nothing or index outside the table, before any step."""
     vocabulary, longest = model.get_input_embeddings().weight.shape[0], model.config.max_position_embeddings
     for i in range(len(rows.dataset)) if not hasattr(rows.dataset, "key") else (0, len(rows.dataset) - 1):
