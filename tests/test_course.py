@@ -250,7 +250,7 @@ def test_a_book_leads_from_notebook_to_notebook(tmp_path):
         "blossom-bi",
         "# 02 · Two <b>\n**Question** Why?\n\n[next](03_bilingual_pretraining.ipynb)",
     )
-    index = book.write(tmp_path)
+    index = book.write_book(tmp_path)
     assert all(address.startswith("https://cdn.jsdelivr.net") for address in check_book(index.parent))
     first = (index.parent / "01_tokenization_analysis-base.html").read_text(encoding="utf-8")
     assert '<a href="02_vocab_merge-blossom-bi.html">02 · Two &lt;b&gt; →</a>' in first
@@ -270,7 +270,7 @@ def test_a_log_is_one_block_of_its_page_without_warnings_and_bars(tmp_path):
     ]
     ran.cells.append(nbformat.v4.new_code_cell("train()", outputs=outputs))
     nbformat.write(ran, path)
-    page = (book.write(tmp_path).parent / "03_bilingual_pretraining-base.html").read_text(encoding="utf-8")
+    page = (book.write_book(tmp_path).parent / "03_bilingual_pretraining-base.html").read_text(encoding="utf-8")
     assert "step 1\nstep 2" in page and "a warning" not in page
 
 
@@ -297,4 +297,4 @@ def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():
 
 def test_a_book_of_nothing_says_what_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="no executed notebook .* `make run` makes them"):
-        book.write(tmp_path)
+        book.write_book(tmp_path)

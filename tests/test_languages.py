@@ -136,5 +136,5 @@ def test_counting_is_by_characters_where_words_are_not_parted():
 
 def test_figures_speak_of_the_language(monkeypatch):
     monkeypatch.setattr(figures, "LABELS", dict(figures.LABELS))
-    figures.speak_of("Japanese")
+    figures.set_language("Japanese")
     assert figures.LABELS["korean"] == "Japanese (corpus)" and figures.LABELS["english"] == "English (corpus)"

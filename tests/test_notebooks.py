@@ -135,7 +135,7 @@ def test_solutions_run_after_the_last_cell(outputs, stage):
 
 
 def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
-    index = book.write(outputs / "smoke")
+    index = book.write_book(outputs / "smoke")
     outside = check_book(index.parent)
     print(*sorted(outside), sep="\n")
     text = index.read_text(encoding="utf-8")

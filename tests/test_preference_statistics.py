@@ -292,12 +292,12 @@ def test_10000_verdicts_are_summarised_in_under_two_seconds():
 
 def test_the_bars_show_what_the_table_says():
     shares = statistics.summarize_verdicts(simulated({"x": 0.5, "y": 0.0, "z": -0.5}, 40, 2))
-    with figures.style():
+    with figures.house_style():
         _, axis = plt.subplots()
-        figures.preference_bars(axis, shares, [f"{b} 한국어" for b in shares.model_b])
+        figures.plot_preference(axis, shares, [f"{b} 한국어" for b in shares.model_b])
     widths = np.array([bar.get_width() for bar in axis.patches]).reshape(4, -1)  # win, tie, flipped, loss x rows
     assert widths.sum(0) == pytest.approx(100) and widths[0] == pytest.approx(100 * shares.win)
     assert sum("40 prompts" in t.get_text() for t in axis.texts) == len(shares)
     with pytest.raises(ValueError, match="labels: expected 3"):
-        figures.preference_bars(axis, shares, ["one"])
+        figures.plot_preference(axis, shares, ["one"])
     plt.close("all")

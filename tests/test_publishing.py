@@ -10,11 +10,12 @@ import torch
 import yaml
 from huggingface_hub import errors
 
-from blossom import assets, publishing
+from blossom import assets
 from blossom.common import params, paths
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.publishing import __main__ as command
-from blossom.publishing import gguf_file, history, licences
+from blossom.publishing import card, gguf_file, history, licences
+from blossom.publishing import hub as push
 from blossom.text import corpus
 from blossom.vocabulary import embeddings, vocab
 
@@ -52,7 +53,7 @@ def saved(tmp_path_factory):
 
 @pytest.mark.parametrize("name", BASES)
 def test_a_gguf_file_gives_the_same_logits_and_the_same_ids(saved, tmp_path, name):
-    assert publishing.export_gguf(saved(name), tmp_path / "m.gguf", "F32", lines=LINES) < 1e-4
+    assert gguf_file.export_gguf(saved(name), tmp_path / "m.gguf", "F32", lines=LINES) < 1e-4
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     tied = paths.read_json(saved(name) / "config.json")["tie_word_embeddings"]
     assert tied == (name == "tiny-byte-level")
@@ -65,7 +66,7 @@ def test_a_gguf_file_gives_the_same_logits_and_the_same_ids(saved, tmp_path, nam
 @pytest.mark.parametrize("precision", ["F16", "BF16"])
 def test_half_precision_is_half_the_size(saved, tmp_path, precision):
     for kind in ("F32", precision):
-        publishing.export_gguf(saved("tiny-byte-level"), tmp_path / f"{kind}.gguf", kind, lines=LINES)
+        gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / f"{kind}.gguf", kind, lines=LINES)
     stored = {t.name: t.tensor_type.name for t in gguf.GGUFReader(tmp_path / f"{precision}.gguf").tensors}
     assert stored["token_embd.weight"] == precision and stored["blk.0.attn_norm.weight"] == "F32"
     assert (tmp_path / f"{precision}.gguf").stat().st_size < 0.62 * (tmp_path / "F32.gguf").stat().st_size
@@ -73,19 +74,19 @@ def test_half_precision_is_half_the_size(saved, tmp_path, precision):
 
 def test_rows_change_places_as_llama_cpp_wants_them():
     rows = torch.arange(8)[:, None]
-    assert gguf_file.interleaved(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    assert gguf_file.interleaved(rows[:, 0], 1).tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
+    assert gguf_file.interleave_heads(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert gguf_file.interleave_heads(rows[:, 0], 1).tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
 
 
 def test_a_file_that_says_something_else_is_not_kept(saved, tmp_path, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(gguf_file, "interleaved", lambda weight, heads: weight)
         with pytest.raises(RuntimeError, match="logits differ by"):
-            publishing.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "F32", lines=LINES)
+            gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "F32", lines=LINES)
     merges = gguf.GGUFWriter.add_token_merges
     monkeypatch.setattr(gguf.GGUFWriter, "add_token_merges", lambda self, pairs: merges(self, pairs[:10]))
     with pytest.raises(RuntimeError, match="in the model's tokenizer and .* in the file"):
-        publishing.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "F32", lines=LINES)
+        gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "F32", lines=LINES)
     assert not list(tmp_path.iterdir())
 
 
@@ -95,11 +96,11 @@ def test_what_cannot_be_written_is_refused_by_name(saved, tmp_path):
     with pytest.raises(ValueError, match="rope_type 'llama3' .expected default.*convert_hf_to_gguf"):
         gguf_file._architecture(config)
     with pytest.raises(ValueError, match="pre-tokenizer has no name here.*Whitespace"):
-        gguf_file.pre_tokenizer({"pre_tokenizer": {"type": "Whitespace"}})
+        gguf_file.name_pretokenizer({"pre_tokenizer": {"type": "Whitespace"}})
     with pytest.raises(ValueError, match="precision: expected one of F32, F16, BF16, found 'Q4'"):
-        publishing.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "Q4")
+        gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "Q4")
     with pytest.raises(ValueError, match=r"expected a name ending in .gguf, found .*/m'"):
-        publishing.export_gguf(saved("tiny-byte-level"), tmp_path / "m")
+        gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / "m")
 
 
 # --------------------------------------------------------------------------------------------- runs, cards and pushes
@@ -152,8 +153,8 @@ def tuned(template_run, tmp_path):
 
 
 def test_the_card_holds_what_was_measured_and_nothing_else(tuned):
-    card = publishing.write_card(tuned, "someone/tiny-ko")
-    data = card.data
+    written = card.write_card(tuned, "someone/tiny-ko")
+    data = written.data
     assert (data.language, data.license, data.base_model) == (["ko", "en"], "cc-by-4.0", "tiny-byte-level")
     assert {r.dataset_name.split()[0]: r.metric_value for r in data.eval_results} == {"klue_nli": 52.0, "kobest_copa": 75.0}
     assert all("authored for this project" in r.dataset_name for r in data.eval_results)
@@ -169,22 +170,22 @@ def test_the_card_holds_what_was_measured_and_nothing_else(tuned):
         "| 03_bilingual_pretraining | blossom-bi |",
         paths.read_json(tuned / "manifest.json")["outputs"]["model"],
     ):
-        assert words in card.content, words
-    assert yaml.safe_load(card.content.split("---")[1])["model-index"][0]["name"] == "tiny-ko"
+        assert words in written.content, words
+    assert yaml.safe_load(written.content.split("---")[1])["model-index"][0]["name"] == "tiny-ko"
 
 
 def test_scores_of_another_model_are_left_out(tuned):
     manifest = paths.read_json(tuned.parent / "05_benchmark_eval/manifest.json")
     paths.write_json(tuned.parent / "05_benchmark_eval/manifest.json", manifest | {"inputs": {"model": "0" * 64}})
-    card = publishing.write_card(tuned, "someone/tiny-ko")
-    assert card.data.eval_results is None and "No benchmark has been run on it." in card.content
+    written = card.write_card(tuned, "someone/tiny-ko")
+    assert written.data.eval_results is None and "No benchmark has been run on it." in written.content
 
 
 def test_a_folder_edited_by_hand_is_named(tuned):
     config = tuned / "model/config.json"
     config.write_text(config.read_text() + " ")
     with pytest.raises(RuntimeError, match="04_korean_lima_sft: its manifest no longer holds: model was changed"):
-        publishing.plan(tuned, "someone/tiny-ko")
+        push.plan_push(tuned, "someone/tiny-ko")
 
 
 @pytest.mark.parametrize("how", ["changed", "gone"])
@@ -192,7 +193,7 @@ def test_so_is_a_parents(tuned, how):
     file = tuned.parents[1] / "blossom-bi/03_bilingual_pretraining/metrics.json"
     file.write_text("{}") if how == "changed" else file.unlink()
     with pytest.raises(RuntimeError, match=f"its manifest no longer holds: metrics.json (was|is) {how}"):
-        publishing.plan(tuned, "someone/tiny-ko")
+        push.plan_push(tuned, "someone/tiny-ko")
 
 
 def test_a_parent_made_again_after_its_child_is_told(tuned):
@@ -201,20 +202,20 @@ def test_a_parent_made_again_after_its_child_is_told(tuned):
     told["outputs"]["model"] = "0" * 64
     paths.write_json(manifest, told)
     with pytest.raises(RuntimeError, match="was not made from the model that is now in .*03_bilingual_pretraining"):
-        publishing.plan(tuned, "someone/tiny-ko")
+        push.plan_push(tuned, "someone/tiny-ko")
 
 
 def test_only_a_finished_run_with_a_model_can_be_given_away(tuned, tmp_path):
     with pytest.raises(ValueError, match="no finished run there"):
-        publishing.plan(tmp_path, "someone/tiny-ko")
+        push.plan_push(tmp_path, "someone/tiny-ko")
     with pytest.raises(ValueError, match="stage 05_benchmark_eval makes no model; expected one of 02_vocab_merge"):
-        publishing.plan(tuned.parent / "05_benchmark_eval", "someone/tiny-ko")
+        push.plan_push(tuned.parent / "05_benchmark_eval", "someone/tiny-ko")
 
 
 @pytest.mark.parametrize("name", ["tiny-ko", "a/b/c", "some one/x", "/x"])
 def test_a_name_the_hub_does_not_take_is_refused(tuned, name):
     with pytest.raises(ValueError, match="^to: "):
-        publishing.plan(tuned, name)
+        push.plan_push(tuned, name)
 
 
 def ingredient(licence, part="text"):
@@ -223,23 +224,23 @@ def ingredient(licence, part="text"):
 
 def test_licences_decide():
     base = ingredient("Apache-2.0", "base model")
-    assert licences.of_model([base, ingredient("CC BY 4.0")]) == ("apache-2.0", [])
-    name, asks = licences.of_model([base, ingredient("CC BY-NC-SA 4.0")])
+    assert licences.model_licence([base, ingredient("CC BY 4.0")]) == ("apache-2.0", [])
+    name, asks = licences.model_licence([base, ingredient("CC BY-NC-SA 4.0")])
     assert name == "cc-by-nc-sa-4.0" and "Not for commercial use: text-CC BY-NC-SA 4.0." in asks
     llama = ingredient("Llama 2 community licence", "base model")
-    assert licences.of_model([llama])[0] == "llama2" and "notice" in licences.of_model([llama])[1][0]
-    assert licences.of_model([llama, ingredient("CC BY-NC 4.0")])[0] == "other"
-    assert licences.refusals([base, ingredient("")]) == [
+    assert licences.model_licence([llama])[0] == "llama2" and "notice" in licences.model_licence([llama])[1][0]
+    assert licences.model_licence([llama, ingredient("CC BY-NC 4.0")])[0] == "other"
+    assert licences.licence_refusals([base, ingredient("")]) == [
         "the licence of 'text-' is not known: say it with --licence 'text-=...'"
     ]
-    assert "forbids it" in licences.refusals([base, ingredient("AI-Hub terms: no redistribution")])[0]
+    assert "forbids it" in licences.licence_refusals([base, ingredient("AI-Hub terms: no redistribution")])[0]
 
 
 def test_licences_are_known_by_asset_and_by_hub_id():
-    assert licences.licence("aligned-ko", {}) == assets.REGISTRY["aligned-en-ko"].licence
-    assert licences.licence("hub:GAIR/lima@refs/convert/parquet:test", {}) == "CC BY-NC-SA 4.0"
-    assert licences.licence("data/novels", {}) == ""
-    assert licences.licence("data/novels", {"data/novels": "CC0"}) == "CC0"
+    assert licences.find_licence("aligned-ko", {}) == assets.REGISTRY["aligned-en-ko"].licence
+    assert licences.find_licence("hub:GAIR/lima@refs/convert/parquet:test", {}) == "CC BY-NC-SA 4.0"
+    assert licences.find_licence("data/novels", {}) == ""
+    assert licences.find_licence("data/novels", {"data/novels": "CC0"}) == "CC0"
 
 
 def test_what_the_shipped_scales_use_is_known_or_has_to_be_said():
@@ -249,7 +250,7 @@ def test_what_the_shipped_scales_use_is_known_or_has_to_be_said():
         for stage in params.MODEL_STAGES:
             p = params.as_dict(params.effective(stage, scale, "cross-lingual" if stage[1] == "4" else "blossom-bi"))
             made = history.Made(None, stage, "", p, {}, {})
-            unknown |= {i.name for i in licences.ingredients([made]) if not i.licence}
+            unknown |= {i.name for i in licences.list_ingredients([made]) if not i.licence}
     own = {"data/aihub", "data/korean_lima.jsonl", "data/aihub_en_ko.tsv"}
     assert unknown <= own | {"hub:Bingsu/ko_alpaca_data", "beomi/llama-2-ko-7b"}
 
@@ -269,8 +270,8 @@ class Hub:
 
 
 def test_a_push_is_one_commit_to_a_private_repository(tuned):
-    plan, api = publishing.plan(tuned, "someone/tiny-ko", precision="F16"), Hub()
-    assert publishing.push(plan, api=api).endswith("/commit/1")
+    plan, api = push.plan_push(tuned, "someone/tiny-ko", precision="F16"), Hub()
+    assert push.push_model(plan, api=api).endswith("/commit/1")
     (repo, settings), (_, sent) = api.asked
     assert repo == "someone/tiny-ko" and settings["private"] is True
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tiny-ko-F16.gguf"} <= set(sent)
@@ -282,22 +283,27 @@ def test_what_is_refused_never_reaches_the_hub(tuned):
     manifest = paths.read_json(tuned / "manifest.json")
     manifest["outputs"]["model"] = paths.sha256(tuned / "model")
     paths.write_json(tuned / "manifest.json", manifest)
-    plan, api = publishing.plan(tuned, "someone/tiny-ko", {"smoke-ko": "no redistribution"}), Hub()
+    plan, api = push.plan_push(tuned, "someone/tiny-ko", {"smoke-ko": "no redistribution"}), Hub()
     with pytest.raises(ValueError, match="(?s)not pushed:.*'smoke-ko' forbids it.*weights.bin is no file of a safe model"):
-        publishing.push(plan, api=api)
+        push.push_model(plan, api=api)
     assert api.asked == []
 
 
 def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
     monkeypatch.setattr(hub, "HfApi", lambda *a, **k: pytest.fail("a dry run asked the hub"))
-    assert command.main([str(tuned), "--to", "someone/tiny-ko", "--dry-run"]) == 0
+    assert command.run_publish_command([str(tuned), "--to", "someone/tiny-ko", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "to https://huggingface.co/someone/tiny-ko" in out and "MB  model.safetensors" in out and "MB  README.md" in out
-    assert (tuned / "model_card.md").read_text(encoding="utf-8") == publishing.write_card(tuned, "someone/tiny-ko").content
-    assert command.main([str(tuned), "--to", "someone/tiny-ko", "--dry-run", "--licence", "smoke-en=proprietary"]) == 1
+    assert (tuned / "model_card.md").read_text(encoding="utf-8") == card.write_card(tuned, "someone/tiny-ko").content
+    assert (
+        command.run_publish_command(
+            [str(tuned), "--to", "someone/tiny-ko", "--dry-run", "--licence", "smoke-en=proprietary"]
+        )
+        == 1
+    )
     assert "refused: 'smoke-en' forbids it: proprietary" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no finished run there"):
-        command.main([str(tuned / "figures"), "--to", "someone/tiny-ko"])
+        command.run_publish_command([str(tuned / "figures"), "--to", "someone/tiny-ko"])
 
 
 def test_nobody_signed_in_is_told_what_to_do(tuned, monkeypatch):
@@ -308,4 +314,4 @@ def test_nobody_signed_in_is_told_what_to_do(tuned, monkeypatch):
             raise errors.LocalTokenNotFoundError("no token")
 
     with pytest.raises(RuntimeError, match="hf auth login"):
-        publishing.push(publishing.plan(tuned, "someone/tiny-ko"), api=Nobody())
+        push.push_model(push.plan_push(tuned, "someone/tiny-ko"), api=Nobody())

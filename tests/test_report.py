@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from blossom import report
 from blossom.batch import plan
 from blossom.common import params, paths
-from blossom.report import claims, reference, sweeps
-from blossom.report.__main__ import main
+from blossom.report import claims, plots, reference, runs, sweeps, tables
+from blossom.report.__main__ import run_report_command
 from blossom.training import pretraining
 from blossom.training.pretraining import find_start, mix_corpus
 
@@ -53,7 +52,7 @@ def scored(root, recipe, right, beside=()):
 def test_two_runs_side_by_side_from_their_folders_alone(tmp_path):
     a = made(tmp_path / "a", "base", STAGE, {"average": 0.5, "josa": [{"pair": "을/를", "right": 0.5}], "same": 1})
     b = made(tmp_path / "b", "base", STAGE, {"average": 0.6, "josa": [{"pair": "을/를", "right": 0.7}], "same": 1}, seed=3)
-    parameters, metrics = report.compare(a, b)
+    parameters, metrics = runs.compare(a, b)
     assert set(parameters.name) == {"seed", "outputs"}
     assert list(metrics.name) == ["average", "josa.을/를.right"]
     assert metrics.relative.tolist() == pytest.approx([0.2, 0.4])
@@ -63,14 +62,14 @@ def test_whole_recipes_are_compared_stage_by_stage(tmp_path, capsys):
     for side, value in (("a", 1.0), ("b", 2.0)):
         made(tmp_path / side, "base", "01_tokenization_analysis", {"x": value})
         made(tmp_path / side, "base", STAGE, {"y": 1})
-    assert main(["compare", str(tmp_path / "a/smoke/base"), str(tmp_path / "b/smoke/base")]) == 0
+    assert run_report_command(["compare", str(tmp_path / "a/smoke/base"), str(tmp_path / "b/smoke/base")]) == 0
     told = capsys.readouterr().out
     assert "1 metrics differ" in told and "01_tokenization_analysis" in told
 
 
 def test_folders_that_hold_no_run_are_named(tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path}: no finished run there"):
-        main(["compare", str(tmp_path), str(tmp_path)])
+        run_report_command(["compare", str(tmp_path), str(tmp_path)])
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "params.yaml"])
@@ -78,7 +77,7 @@ def test_a_run_edited_by_hand_is_found_by_the_report(tmp_path, name):
     folder = made(tmp_path, "base", STAGE, {"average": 0.5})
     (folder / name).write_text((folder / name).read_text() + "\n")
     with pytest.raises(ValueError, match=rf"{name} was changed after its run"):
-        report.read(folder)
+        runs.read(folder)
 
 
 def test_a_later_stage_refuses_what_was_edited_or_taken_away(tmp_path):
@@ -101,24 +100,24 @@ def bits_of(**models):
 
 def test_the_base_stands_beside_what_was_trained_from_it(tmp_path):
     tuned = [("base-koSFT", "04_korean_lima_sft"), ("cross-lingual-direct", "04_korean_lima_sft")]
-    runs = {key: report.read(made(tmp_path, *key, bits_of(before=3.0, after=2.5))) for key in tuned}
-    assert report.bits(dict(list(runs.items())[:1])).index.tolist() == ["base", "base-koSFT"]
-    expanded = dict(list(runs.items())[1:])
-    assert report.bits(expanded).index.tolist() == ["cross-lingual-direct"], "what it was tuned from is no base"
-    plt.close(report.plot_bits(expanded))
-    plt.close(figure := report.plot_bits(runs))
+    found = {key: runs.read(made(tmp_path, *key, bits_of(before=3.0, after=2.5))) for key in tuned}
+    assert tables.tabulate_bits(dict(list(found.items())[:1])).index.tolist() == ["base", "base-koSFT"]
+    expanded = dict(list(found.items())[1:])
+    assert tables.tabulate_bits(expanded).index.tolist() == ["cross-lingual-direct"], "what it was tuned from is no base"
+    plt.close(plots.plot_bits(expanded))
+    plt.close(figure := plots.plot_bits(found))
     assert "3.00 → 2.50 bits/byte at best (base-koSFT);\ngeneral English: 3.00 → 2.50 (" in figure.get_suptitle()
 
 
 def test_a_report_without_a_trained_recipe_or_without_any_says_so(tmp_path):
-    runs = {("base", STAGE): report.read(scored(tmp_path, "base", [1, 0]))}
-    assert report.bits(runs).empty
+    found = {("base", STAGE): runs.read(scored(tmp_path, "base", [1, 0]))}
+    assert tables.tabulate_bits(found).empty
     with pytest.raises(ValueError, match="recipes: none of them was trained"):
-        report.plot_bits(runs)
+        plots.plot_bits(found)
     with pytest.raises(ValueError, match="recipes: none of them was scored"):
-        report.plot_scores({})
+        plots.plot_scores({})
     with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
-        report.load(params.Report(recipes=[]))
+        runs.load(params.Report(recipes=[]))
 
 
 # -------------------------------------------------------------------------------------------------------------- claims
@@ -142,26 +141,26 @@ def test_a_report_without_a_trained_recipe_or_without_any_says_so(tmp_path):
     ],
 )
 def test_a_verdict_needs_the_whole_interval(kind, low, high, verdict):
-    assert claims.judge(kind, low, high, 1.8)[0] == verdict
+    assert claims.judge_interval(kind, low, high, 1.8)[0] == verdict
 
 
 def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
     weak, strong = [n % 4 == 0 for n in range(40)], [n % 4 > 0 for n in range(40)]
     scored(tmp_path, "base-ko", weak)
     folder = scored(tmp_path, "blossom-ko", strong)
-    runs = {(r, STAGE): report.read(folder.parents[1] / r / STAGE) for r in ("base-ko", "blossom-ko")}
-    before, after, value, low, high = claims.difference(runs, "base-ko", "blossom-ko", ("klue_nli",))
+    found = {(r, STAGE): runs.read(folder.parents[1] / r / STAGE) for r in ("base-ko", "blossom-ko")}
+    before, after, value, low, high = claims.score_difference(found, "base-ko", "blossom-ko", ("klue_nli",))
     assert (before, after, value) == pytest.approx((0.25, 0.75, 0.5))
     assert 0 < low < 0.5 < high < 1
-    pair = claims.Pair("paper", "it is better", "base-ko", "blossom-ko", "more", 1.8, ("klue_nli",))
-    claim = claims._compared(pair, runs, 1.8, 500)
+    pair = claims.ScoreClaim("paper", "it is better", "base-ko", "blossom-ko", "more", 1.8, ("klue_nli",))
+    claim = claims._compared(pair, found, 1.8, 500)
     assert claim.verdict == "supported" and claim.shows.startswith("base-ko 25.0 → blossom-ko 75.0: +50.0")
-    missing = claims._compared(replace(pair, after="blossom-ko-text"), runs, 1.8, 500)
+    missing = claims._compared(replace(pair, after="blossom-ko-text"), found, 1.8, 500)
     assert (missing.verdict, missing.why) == ("not tested", "this report has no blossom-ko-text")
 
 
 def test_every_claim_stands_beside_the_papers_own_figure():
-    listed = claims.tested({})
+    listed = claims.check_claims({})
     assert {c.verdict for c in listed} == {"not tested"}
     assert all(c.theirs and c.paper for c in listed)
     expansion = next(p for p in claims.bllossom_pairs() if (p.before, p.after) == ("base-ko", "blossom-ko"))
@@ -284,9 +283,9 @@ def test_intervals_are_students_and_differences_are_paired():
     assert np.isnan(sweeps.mean_interval([1.0])[1])
     rows = [("p", arm, f"seed={s}", "m", value + s) for s in range(3) for arm, value in (("a", 0.0), ("b", 0.5 + s / 100))]
     table = pd.DataFrame(rows, columns=["point", "arm", "repeat", "measure", "value"])
-    row = sweeps.differences(table, {"b over a": ["a", "b"]}).iloc[0]
+    row = sweeps.compare_arms(table, {"b over a": ["a", "b"]}).iloc[0]
     assert row.difference == pytest.approx(0.51) and row.verdict == "differs", "seeds move both arms alike: they cancel"
-    assert sweeps.arms(table).iloc[0].low < 0 < sweeps.arms(table).iloc[0].high
+    assert sweeps.summarise_arms(table).iloc[0].low < 0 < sweeps.summarise_arms(table).iloc[0].high
 
 
 def test_a_finished_sweep_is_compared(tmp_path):
@@ -296,8 +295,11 @@ def test_a_finished_sweep_is_compared(tmp_path):
         settings = params.as_dict(p.effective(run))
         own = {k: settings[k] for k in ("seed", "analysed_lines")}
         made(run.root, run.recipe, run.stage, {"fertility": {"korean": [3.0, 3.1, 2.0, 2.1][n]}}, **own)
-    assert main(["sweep", "lines", "--scale", "smoke", "--outputs", p.outputs, "--definitions", p.definitions]) == 0
-    folder = sweeps.folder(p.outputs, "lines", "smoke")
+    assert (
+        run_report_command(["sweep", "lines", "--scale", "smoke", "--outputs", p.outputs, "--definitions", p.definitions])
+        == 0
+    )
+    folder = sweeps.comparison_folder(p.outputs, "lines", "smoke")
     found = paths.read_json(folder / "comparison.json")
     assert found["differences"][0]["difference"] == pytest.approx(-1.0)
     assert [a["runs"] for a in found["arms"]] == [2, 2]
@@ -305,7 +307,7 @@ def test_a_finished_sweep_is_compared(tmp_path):
 
 
 def test_a_measure_that_a_stage_does_not_make_is_named(tmp_path):
-    run = report.read(made(tmp_path, "base", STAGE, {"average": 0.5}))
+    run = runs.read(made(tmp_path, "base", STAGE, {"average": 0.5}))
     with pytest.raises(ValueError, match="no 'averages.base' .a measure of the sweep.; it has average"):
         sweeps._value(run, "averages.base")
 
@@ -321,7 +323,7 @@ def kept(tmp_path, monkeypatch):
         made(tmp_path / root, "base", "01_tokenization_analysis", {"tokens": 100})
         made(tmp_path / root, "base", STAGE, {"tasks": {"klue_nli": {"score": 0.50, "seconds": 1}}, "average": 0.5})
         made(tmp_path / root, "ablation", "07_report", {"stages": 2})
-    folder = reference.keep(tmp_path / "old", "smoke", ["base"])
+    folder = reference.keep_reference(tmp_path / "old", "smoke", ["base"])
     return folder, tmp_path / "new"
 
 
@@ -334,14 +336,14 @@ def test_a_reference_says_where_it_comes_from_and_has_figures(kept):
 
 
 def test_a_run_like_the_reference_passes(kept, capsys):
-    assert main(["check", "--scale", "smoke", "--outputs", str(kept[1])]) == 0
+    assert run_report_command(["check", "--scale", "smoke", "--outputs", str(kept[1])]) == 0
     assert "0 out of tolerance" in capsys.readouterr().out
 
 
 def test_a_run_out_of_tolerance_fails_and_says_which_metric(kept, capsys):
     made(kept[1], "base", "01_tokenization_analysis", {"tokens": 101})
     made(kept[1], "base", STAGE, {"tasks": {"klue_nli": {"score": 0.52, "seconds": 99}}, "average": 0.9})
-    assert main(["check", "--scale", "smoke", "--outputs", str(kept[1])]) == 1
+    assert run_report_command(["check", "--scale", "smoke", "--outputs", str(kept[1])]) == 1
     told = capsys.readouterr().out
     assert "2 out of tolerance" in told and "tokens" in told and "average" in told
     assert "seconds" not in told and "klue_nli" not in told
@@ -349,19 +351,19 @@ def test_a_run_out_of_tolerance_fails_and_says_which_metric(kept, capsys):
 
 def test_a_metric_that_is_gone_is_out_of_tolerance(kept):
     made(kept[1], "base", STAGE, {"tasks": {}, "average": 0.5})
-    table = reference.check(kept[1], "smoke", reference.tolerances())
+    table = reference.check_reference(kept[1], "smoke", reference.read_tolerances())
     assert table[~table.within].metric.tolist() == ["tasks.klue_nli.score"]
 
 
 def test_without_a_reference_or_a_run_it_says_what_to_do(kept, tmp_path):
     with pytest.raises(ValueError, match="run `make ablation`"):
-        main(["check", "--scale", "smoke", "--outputs", str(tmp_path / "nothing")])
+        run_report_command(["check", "--scale", "smoke", "--outputs", str(tmp_path / "nothing")])
     with pytest.raises(ValueError, match="`make reference` keeps one"):
-        main(["check", "--scale", "laptop", "--outputs", str(kept[1])])
+        run_report_command(["check", "--scale", "laptop", "--outputs", str(kept[1])])
 
 
 def test_a_reference_too_large_for_git_is_refused(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "LIMIT", 1000)
     with pytest.raises(ValueError, match="expected at most 1,000, since it lies in git"):
-        reference.keep(tmp_path / "old", "smoke", ["base"], target=tmp_path / "second")
+        reference.keep_reference(tmp_path / "old", "smoke", ["base"], target=tmp_path / "second")
     assert not (tmp_path / "second").exists()

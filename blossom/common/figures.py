@@ -1,6 +1,6 @@
 """The house style of plots: one palette, Korean that renders, titles that state what was found.
 
-with figures.style():
+with figures.house_style():
     figure, axis = plt.subplots(figsize=figures.WIDE)
 """
 
@@ -28,7 +28,7 @@ COLOURS = {
     "paper": "#CC79A7",
     "ink": "#222222",
 }
-HELD = ["#CC3311", "#C6DBEF", "#6BAED6", "#2171B5"]  # part of a character, one, two, more: the longer, the darker
+PIECE_COLOURS = ["#CC3311", "#C6DBEF", "#6BAED6", "#2171B5"]  # part of a character, one, two, more: the longer, the darker
 CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#8C8C8C"]  # for tokenizers, models, methods
 LABELS = {
     "korean": "Korean (corpus)",
@@ -38,17 +38,17 @@ LABELS = {
 }
 
 
-def speak_of(language):
+def set_language(language):
     """From here on labels say `language` (an English name) where they said Korean; the keys stay."""
     LABELS.update({"korean": f"{language} (corpus)", "general_korean": f"{language} (general)"})
 
 
-def language():
+def language_name():
     """What labels call the new language."""
     return LABELS["korean"].removesuffix(" (corpus)")
 
 
-def korean_font():
+def _register_font():
     """Register the shipped NanumGothic with matplotlib; returns its family name."""
     import koreanize_matplotlib  # noqa: F401  (importing it registers the font)
 
@@ -56,9 +56,9 @@ def korean_font():
 
 
 @contextmanager
-def style():
+def house_style():
     """Everything drawn inside has the house style, and only that."""
-    family = korean_font()
+    family = _register_font()
     settings = {
         "font.family": family,
         "font.size": 12,  # legible when the figure is shown at half its size
@@ -78,14 +78,14 @@ def style():
         yield
 
 
-def values_along(axis, which, thousands=False):
+def grid_along(axis, which, thousands=False):
     """Grid lines across the axis of values ("x" or "y") alone; `thousands` writes 15000 as 15,000."""
     axis.grid(False, axis="y" if which == "x" else "x")
     if thousands:
         getattr(axis, f"{which}axis").set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def grouped_bars(axis, table, colours, fmt="%.2f"):
+def plot_grouped_bars(axis, table, colours, fmt="%.2f"):
     """Bars with their numbers above them: a group a row of `table`, a colour a column; the legend stands below.
 
     table    DataFrame of numbers; index: what stands under a group; columns: what the legend says
@@ -96,16 +96,16 @@ def grouped_bars(axis, table, colours, fmt="%.2f"):
         axis.bar_label(bars, fmt=fmt, fontsize=10 if table.size <= 12 else 8.5, padding=1)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(table.columns))
     axis.set(xlabel="", ylim=(0, 1.1 * table.to_numpy().max()))
-    values_along(axis, "y")
+    grid_along(axis, "y")
 
 
-def direction(before, after):
+def describe_change(before, after):
     """ "falls from 2.53 to 1.77", or "rises from ..." or "stays at ...": a title's words, true whatever was measured."""
     a, b = f"{before:.2f}", f"{after:.2f}"
     return f"stays at {a}" if a == b else f"{'falls' if after < before else 'rises'} from {a} to {b}"
 
 
-def score_table(axis, table, printed):
+def plot_score_table(axis, table, printed):
     """Scores in percent as a heat map: `printed` rows of a paper, then this run's; the title has their averages."""
     sns.heatmap(table, annot=True, fmt=".1f", cmap="crest", vmin=0, vmax=100, cbar=False, ax=axis)
     axis.axhline(printed, color="white", linewidth=5)
@@ -113,7 +113,7 @@ def score_table(axis, table, printed):
     axis.set_title(f"Averages below the paper's 13B: {reached}", x=-0.28, fontsize=12)
 
 
-def score_steps(scored, titles, constant, stars):
+def plot_score_steps(scored, titles, constant, stars):
     """A small panel a task: its score from model to model, with standard errors, and what one constant answer scores.
 
     scored    model -> task -> {"score", "stderr"}, shares of 1
@@ -131,7 +131,7 @@ def score_steps(scored, titles, constant, stars):
             axis.text(step + 0.5, 98, "*", ha="center", va="top", size=20, color=COLOURS["trained"])
         axis.set_title(titles[task], fontsize=11)
         axis.set(ylim=(0, 105), xlim=(-0.4, len(models) - 0.6))
-        values_along(axis, "y")
+        grid_along(axis, "y")
         axis.tick_params(axis="x", labelbottom=number >= len(titles) - 5)
         plt.setp(axis.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor", fontsize=10)
     for axis in axes.flat[len(titles) :]:
@@ -139,7 +139,7 @@ def score_steps(scored, titles, constant, stars):
     return figure
 
 
-def josa_bars(axis, tables):
+def plot_josa(axis, tables):
     """How often the right form of a josa is preferred, with 95 % intervals: a group a pair of forms, a colour a model.
 
     tables  model -> DataFrame as `benchmark.josa_table` makes it (pair, items, right, low, high)
@@ -153,11 +153,11 @@ def josa_bars(axis, tables):
     axis.axhline(50, color=COLOURS["ink"], linestyle="dashed")
     axis.set_xticks(range(len(rows)), [f"{r['pair']}\n({r['items']} pairs)" for _, r in rows.iterrows()])
     axis.set(ylabel="right form preferred (%)\nwith 95 % interval", ylim=(0, 102), yticks=range(0, 101, 25))
-    values_along(axis, "y")
+    grid_along(axis, "y")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
 
 
-def spelling(rows, title):
+def plot_spelling(rows, title):
     """A figure of how tokenizers spell a sentence: one row of boxes each, bytes and parts of characters in red.
 
     rows  name -> readable pieces ("▁먹", "<0xED>"), as `tokenization.spell` gives them
@@ -179,7 +179,7 @@ def spelling(rows, title):
     return figure
 
 
-def preference_bars(axis, shares, labels):
+def plot_preference(axis, shares, labels):
     """Figures 2-5 of B: a stacked bar of wins, ties and losses a row, with 95 % intervals and n.
 
     axis    matplotlib axes

@@ -10,7 +10,7 @@ from blossom.common import paths, shell
 from blossom.publishing import hub
 
 
-def main(words=None):
+def run_publish_command(words=None):
     """Read the command line (`words`; None: the process's own), list the plan, push unless --dry-run.
 
     return  the exit code: 0, or 1 when the dry run found a reason against a push
@@ -29,15 +29,15 @@ def main(words=None):
     pairs = [pair.split("=", 1) for pair in given.licence]
     if any(len(pair) != 2 or not pair[1] for pair in pairs):
         parser.error("--licence: expected NAME=LICENCE, for example 'data/novels=CC BY 4.0'")
-    made = hub.plan(given.run, given.to, dict(pairs), given.gguf)
+    made = hub.plan_push(given.run, given.to, dict(pairs), given.gguf)
     print(made)
     if given.dry_run:
         paths.write_text(Path(given.run) / "model_card.md", made.files["README.md"].decode())
         print(f"the card: {Path(given.run) / 'model_card.md'}")
         return 1 if made.refusals else 0
-    print(hub.push(made, given.public))
+    print(hub.push_model(made, given.public))
     return 0
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    shell.run(run_publish_command)

@@ -17,7 +17,7 @@ TEXTS = {
 }
 
 
-def write(folder, name, told=None):
+def write_card(folder, name, told=None):
     """The card of the model that a run made, as a `huggingface_hub.ModelCard` (`.content` is its text).
 
     folder  the run's folder;  name  what the model is called, as owner/name
@@ -27,8 +27,8 @@ def write(folder, name, told=None):
     """
     line = history.read(folder)
     made = line[-1]
-    found = licences.ingredients(line, told)
-    licence, asks = licences.of_model(found)
+    found = licences.list_ingredients(line, told)
+    licence, asks = licences.model_licence(found)
     language = made.params.get("language", "Korean")
     scored = _scored(made)
     data = hub.ModelCardData(
@@ -54,7 +54,7 @@ def write(folder, name, told=None):
         asks=asks,
         bits=_bits(line, language),
         scored=scored,
-        limits=limits(line, scored, language),
+        limits=list_limits(line, scored, language),
         chat="template" in made.metrics,
     )
 
@@ -102,7 +102,7 @@ def _bits(line, language):
     return [(label.format(language=language), base.get(text), last.get(text)) for text, label in TEXTS.items()]
 
 
-def limits(line, scored, language):
+def list_limits(line, scored, language):
     """What the model is known to be bad at, or is not known to be good at: sentences, from what was measured."""
     made, said = line[-1], []
     trained = [m for m in line if m.stage == "03_bilingual_pretraining"]

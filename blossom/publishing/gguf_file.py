@@ -26,7 +26,7 @@ _GPT2 = {"type": "ByteLevel", "use_regex": True}
 _DIGITS = {"type": "Digits", "individual_digits": True}
 
 
-def export(folder, target, precision="F16", name="", lines=None):
+def export_gguf(folder, target, precision="F16", name="", lines=None):
     """Write the model in `folder` to one GGUF file, whole or not at all, after loading it back (`difference`).
 
     folder     a saved model (`save_model`); adapters must be merged already, as notebooks 03 and 04 do
@@ -56,7 +56,7 @@ def export(folder, target, precision="F16", name="", lines=None):
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        return difference(model, tokenizer, temporary, precision, lines)
+        return compare_gguf(model, tokenizer, temporary, precision, lines)
 
 
 def _architecture(config):
@@ -106,12 +106,12 @@ def _add_tensors(writer, model, architecture, kind):
             raise ValueError(f"{name}: GGUF's {architecture} has no such tensor. Use llama.cpp's convert_hf_to_gguf.py")
         part = written.split(".")[-2]
         if architecture == "llama" and part in heads:
-            weight = interleaved(weight, heads[part])
+            weight = interleave_heads(weight, heads[part])
         exact = GGMLQuantizationType.F32 if weight.ndim == 1 else kind
         writer.add_tensor(written, gguf.quantize(weight.float().cpu().numpy(), exact), raw_dtype=exact)
 
 
-def interleaved(weight, heads):
+def interleave_heads(weight, heads):
     """Query or key rows in llama.cpp's order: it turns neighbours (0, 1), transformers halves (0, n/2), of each head.
 
     weight  (heads * width, ...) tensor, width even
@@ -132,7 +132,7 @@ def _add_tokenizer(writer, tokenizer, rows):
     tokens = [spelled.get(i, f"[PAD{i}]") for i in range(rows)]
     byte_level = tokenization.is_byte_level(tokenizer)
     writer.add_tokenizer_model("gpt2" if byte_level else "llama")
-    writer.add_tokenizer_pre(pre_tokenizer(state) if byte_level else "default")
+    writer.add_tokenizer_pre(name_pretokenizer(state) if byte_level else "default")
     writer.add_token_list(tokens)
     if byte_level:
         writer.add_token_merges(merges)
@@ -171,7 +171,7 @@ def _scores(tokens, merges):
     return [float(-made.get(token, len(merges))) for token in tokens]
 
 
-def pre_tokenizer(state):
+def name_pretokenizer(state):
     """llama.cpp's name for how a byte-level tokenizer cuts text before merging.
 
     state  a tokenizer.json as dict;  return  "gpt-2", "smollm", "llama-bpe" or "qwen2"
@@ -200,7 +200,7 @@ def pre_tokenizer(state):
 # ---------------------------------------------------------------------------------------------------------- loaded back
 
 
-def difference(model, tokenizer, file, precision, lines=None, tolerance=1e-3):
+def compare_gguf(model, tokenizer, file, precision, lines=None, tolerance=1e-3):
     """The largest difference of logits between a model, its matrices rounded to `precision`, and a GGUF file of it.
 
     The file is read by transformers' own loader. Raises RuntimeError: logits differ by more than `tolerance`, or a line

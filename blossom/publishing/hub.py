@@ -13,7 +13,7 @@ WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tok
 
 
 @dataclass
-class Plan:
+class PushPlan:
     """What a push would do.
 
     files     name in the repository -> Path, or bytes for what is made for it (the card)
@@ -31,7 +31,7 @@ class Plan:
         return "\n".join([*lines, *(f"refused: {reason}" for reason in self.refusals)])
 
 
-def plan(folder, repo, told=None, precision=""):
+def plan_push(folder, repo, told=None, precision=""):
     """The Plan of giving away the model that a run made.
 
     folder     the run's folder, `outputs/<scale>/<recipe>/<stage>`
@@ -39,7 +39,7 @@ def plan(folder, repo, told=None, precision=""):
     told       ingredient -> licence, for those this project does not know
     precision  "F32", "F16" or "BF16" makes a GGUF file too (below the run's folder); empty makes none
 
-    Raises ValueError: a name the hub does not take; errors of `history.read` and `gguf_file.export`.
+    Raises ValueError: a name the hub does not take; errors of `history.read` and `gguf_file.export_gguf`.
     """
     try:
         utils.validate_repo_id(repo)
@@ -49,18 +49,18 @@ def plan(folder, repo, told=None, precision=""):
         raise ValueError(f"to: expected owner/name, found {repo!r}")
     line = history.read(folder)
     model = line[-1].folder / "model"
-    refusals = licences.refusals(licences.ingredients(line, told))
+    refusals = licences.licence_refusals(licences.list_ingredients(line, told))
     files = {str(f.relative_to(model)): f for f in sorted(model.rglob("*")) if f.is_file()}
     strange = [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)]
     refusals += [f"model/{name} is no file of a safe model (expected {', '.join(WANTED)})" for name in strange]
     if precision:
         file = line[-1].folder / "gguf" / f"{repo.split('/')[1]}-{precision}.gguf"
-        gguf_file.export(model, file, precision, repo.split("/")[1])
+        gguf_file.export_gguf(model, file, precision, repo.split("/")[1])
         files[file.name] = file
-    return Plan(repo, {"README.md": card.write(folder, repo, told).content.encode()} | files, refusals)
+    return PushPlan(repo, {"README.md": card.write_card(folder, repo, told).content.encode()} | files, refusals)
 
 
-def push(made, public=False, api=None):
+def push_model(made, public=False, api=None):
     """Push what a Plan lists in one commit to a private repository (or a public one); returns the commit's address.
 
     api  a `huggingface_hub.HfApi`; None takes the one that `hf auth login` signed in

@@ -31,7 +31,7 @@ class Ingredient:
     licence: str
 
 
-def ingredients(line, told=None):
+def list_ingredients(line, told=None):
     """The base, vocabulary, texts and instructions of a model, each once.
 
     line  of `history.read`;  told  name -> licence, from the person who publishes (goes before what is known here)
@@ -40,7 +40,7 @@ def ingredients(line, told=None):
     for made in line:
         for name, part in _used(made):
             found.setdefault(name, part)
-    return [Ingredient(name, part, licence(name, told or {})) for name, part in found.items()]
+    return [Ingredient(name, part, find_licence(name, told or {})) for name, part in found.items()]
 
 
 def _used(made):
@@ -55,10 +55,10 @@ def _used(made):
         yield from ((name, "instructions") for task in p["sft_tasks"] for name in p[lists[task]])
 
 
-def licence(name, told):
+def find_licence(name, told):
     """The licence of an asset, a hub id ("hub:owner/name:config" too) or anything in `told`; "" when unknown.
 
-    Example: licence("hub:GAIR/lima@main:train", {}) -> "CC BY-NC-SA 4.0"
+    Example: find_licence("hub:GAIR/lima@main:train", {}) -> "CC BY-NC-SA 4.0"
     """
     if name in told:
         return told[name]
@@ -66,7 +66,7 @@ def licence(name, told):
     return asset.licence if asset else HUB.get(name.removeprefix("hub:").split(":")[0].split("@")[0], "")
 
 
-def refusals(found):
+def licence_refusals(found):
     """Why a model made of these ingredients may not be given away: list of str, empty when it may."""
     unknown = [i.name for i in found if not i.licence]
     reasons = [f"the licence of '{name}' is not known: say it with --licence '{name}=...'" for name in unknown]
@@ -74,7 +74,7 @@ def refusals(found):
     return reasons + [f"'{i.name}' forbids it: {i.licence}" for i in forbidden]
 
 
-def of_model(found):
+def model_licence(found):
     """The licence that a model made of these must carry: (the hub's name for it, what it asks: list of str)."""
     base = found[0].licence
     llama = [i.licence for i in found if "llama" in i.licence.lower()]

@@ -8,7 +8,7 @@ from blossom.report import reference, runs, sweeps
 ABLATION = paths.ROOT / "params" / "ablation.yaml"
 
 
-def main(words=None):
+def run_report_command(words=None):
     """The exit code: 0 when all is well, 1 when a run is out of tolerance. Raises ValueError when something is missing."""
     parser = argparse.ArgumentParser(prog="python -m blossom.report", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -37,20 +37,20 @@ def _compare(given):
 
 
 def _sweep(given):
-    print(sweeps.write(given.outputs, given.name, given.scale, given.definitions))
+    print(sweeps.write_comparison(given.outputs, given.name, given.scale, given.definitions))
     return 0
 
 
 def _keep(given):
     wanted = params.load_yaml(ABLATION)
-    print(reference.keep(given.outputs, given.scale, wanted["recipes"], wanted["report"]))
+    print(reference.keep_reference(given.outputs, given.scale, wanted["recipes"], wanted["report"]))
     return 0
 
 
 def _check(given):
-    table = reference.check(given.outputs, given.scale, reference.tolerances())
+    table = reference.check_reference(given.outputs, given.scale, reference.read_tolerances())
     out = table[~table.within]
-    print(f"{len(table)} metrics of {table.run.nunique()} runs compared with {reference.folder(given.scale)}")
+    print(f"{len(table)} metrics of {table.run.nunique()} runs compared with {reference.reference_folder(given.scale)}")
     _print(f"{len(out)} out of tolerance", out.drop(columns="within"))
     return 1 if len(out) else 0
 
@@ -62,4 +62,4 @@ def _print(title, table):
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    shell.run(run_report_command)

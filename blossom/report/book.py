@@ -48,7 +48,7 @@ def reading_minutes(notebook):
     return words / 240 + lines / 12
 
 
-def chapters(folder):
+def find_chapters(folder):
     """Paths of the executed notebooks below `outputs/<scale>`: of each stage the run of the longest line of recipes first.
 
     return  stage -> list of paths, in the order of the stages
@@ -66,12 +66,12 @@ def chapters(folder):
     return found
 
 
-def page_name(file):
+def _page_name(file):
     """File of a notebook's page: `05_benchmark_eval-base.html`."""
     return f"{file.parent.name}-{file.parents[1].name}.html"
 
 
-def read(file):
+def read_executed(file):
     """The executed notebook without progress bars and warnings, which mean nothing once the run is over."""
     notebook = nbformat.read(file, 4)
     for cell in notebook.cells:
@@ -81,7 +81,7 @@ def read(file):
     return notebook
 
 
-def heading(notebook):
+def notebook_heading(notebook):
     """(title, question) of a notebook, from its first cell."""
     first = notebook.cells[0].source
     question = re.search(r"\*\*Question\*\*\s*(.+?)\n\n|\*\*Question\*\*\s*(.+?)\n", first + "\n\n", re.S)
@@ -89,14 +89,14 @@ def heading(notebook):
     return first.splitlines()[0].lstrip("# "), " ".join(question.split())
 
 
-def navigation(before, after, end=False):
+def _navigation(before, after, end=False):
     """The bar above and below a page: earlier page, index, next page, each (file, title) or None."""
     left = f'<a href="{before[0]}">← {escape(before[1])}</a>' if before else "<span></span>"
     right = f'<a href="{after[0]}">{escape(after[1])} →</a>' if after else "<span></span>"
     return f'<nav{" class=end" * end}>{left}<a href="index.html">Index</a>{right}</nav>'
 
 
-def document(title, body, head=""):
+def render_page(title, body, head=""):
     """A whole HTML page."""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -105,32 +105,34 @@ def document(title, body, head=""):
     )
 
 
-def linked(html, names):
+def _link_pages(html, names):
     """Links from notebook to notebook, turned into links from page to page; `names` stage -> page."""
     for stage, name in names.items():
         html = html.replace(f'href="{stage}.ipynb"', f'href="{name}"')
     return re.sub(r'<a href="(\w+)\.ipynb"[^>]*>(.*?)</a>', r"\2", html)  # of a stage that has not run: the words alone
 
 
-def write(folder):
+def write_book(folder):
     """Make `folder`/book from the notebooks below `folder` (outputs/<scale>); returns the path of its index."""
     folder = Path(folder).resolve()
-    found = chapters(folder)
+    found = find_chapters(folder)
     exporter = HTMLExporter(extra_loaders=[DictLoader({"page.html.j2": PAGE})], template_file="page.html.j2")
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # a log in one block, not a block a line
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
-    notebooks = {file: read(file) for files in found.values() for file in files}
-    main = [(page_name(files[0]), heading(notebooks[files[0]])[0]) for files in found.values()]
-    names = {stage: page_name(files[0]) for stage, files in found.items()}
+    notebooks = {file: read_executed(file) for files in found.values() for file in files}
+    main = [(_page_name(files[0]), notebook_heading(notebooks[files[0]])[0]) for files in found.values()]
+    names = {stage: _page_name(files[0]) for stage, files in found.items()}
     entries = []
     for n, (stage, files) in enumerate(found.items()):
         around = (main[n - 1] if n else None, main[n + 1] if n + 1 < len(main) else None)
         for file in files:
-            title, question = heading(notebooks[file])
-            body = linked(exporter.from_notebook_node(notebooks[file])[0], names)
-            page = f"{navigation(*around)}<p>Recipe {escape(file.parents[1].name)}</p>{body}{navigation(*around, end=True)}"
-            paths.write_text(folder / "book" / page_name(file), document(title, page, MATH))
-        links = ", ".join(f'<a href="{page_name(f)}">{escape(f.parents[1].name)}</a>' for f in files)
+            title, question = notebook_heading(notebooks[file])
+            body = _link_pages(exporter.from_notebook_node(notebooks[file])[0], names)
+            page = (
+                f"{_navigation(*around)}<p>Recipe {escape(file.parents[1].name)}</p>{body}{_navigation(*around, end=True)}"
+            )
+            paths.write_text(folder / "book" / _page_name(file), render_page(title, page, MATH))
+        links = ", ".join(f'<a href="{_page_name(f)}">{escape(f.parents[1].name)}</a>' for f in files)
         minutes = max(1, round(reading_minutes(notebooks[files[0]])))
         entry = f'<li><a href="{names[stage]}"><b>{escape(title)}</b></a><br>{escape(question)}'
         entries.append(f"{entry}<br><small>{minutes} minutes to read · run for {links}</small></li>")
@@ -138,7 +140,7 @@ def write(folder):
     title = f"<h1>Blossom at scale {escape(folder.name)}</h1><p>The notebooks as they ran.</p>"
     index = f"{title}<ul>{''.join(entries)}</ul>{report}"
     paths.write_text(folder / "book" / "style.css", STYLE + HtmlFormatter(style="default").get_style_defs(".highlight"))
-    paths.write_text(folder / "book" / "index.html", document("Blossom", index))
+    paths.write_text(folder / "book" / "index.html", render_page("Blossom", index))
     return folder / "book" / "index.html"
 
 
@@ -147,4 +149,4 @@ if __name__ == "__main__":
         prog="python -m blossom.report.book", description="One HTML book from executed notebooks."
     )
     parser.add_argument("folder", nargs="?", default=paths.ROOT / "outputs/laptop", help="outputs/<scale>, after `make run`")
-    shell.run(lambda: print(write(parser.parse_args().folder)))
+    shell.run(lambda: print(write_book(parser.parse_args().folder)))

@@ -48,7 +48,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ScoreClaim:
     """A claim about two models: on `tasks` the second scores "more", "less", the "same" or "not more" than the first."""
 
     paper: str
@@ -71,7 +71,7 @@ def _table6(before, after, *tasks):
 def bllossom_pairs():
     """The Bllossom paper's claims about scores, in its order."""
     section, nli_sts = "Bllossom, section 5.2", ("klue_nli", "klue_sts")
-    yield Pair(section, "Korean pretraining raises the average", "base", "base-ko", "more", _table6("base", "base-ko"))
+    yield ScoreClaim(section, "Korean pretraining raises the average", "base", "base-ko", "more", _table6("base", "base-ko"))
     for recipe, how in (("blossom-ko", "as many tokens"), ("blossom-ko-text", "as much text")):
         arms = "base-ko", recipe
         for says, kind, tasks, what in (
@@ -80,18 +80,18 @@ def bllossom_pairs():
             ("Expansion lowers SBI", "less", ("kosbi",), "SBI"),
         ):
             expected = _table6("base-ko", "blossom-ko", *(() if tasks == TABLE6 else tasks))
-            yield Pair(section, f"{says} ({how})", *arms, kind, expected, tasks, what)
+            yield ScoreClaim(section, f"{says} ({how})", *arms, kind, expected, tasks, what)
     both = "blossom-ko", "blossom-bi"
-    yield Pair(section, "Bilingual pretraining costs nothing on average", *both, "same", _table6(*both))
+    yield ScoreClaim(section, "Bilingual pretraining costs nothing on average", *both, "same", _table6(*both))
     for says, kind, task, what in (
         ("Bilingual pretraining raises SBI", "more", "kosbi", "SBI"),
         ("Bilingual pretraining lowers STS", "less", "klue_sts", "STS"),
         ("Bilingual pretraining lowers HellaSwag", "less", "kobest_hellaswag", "HellaSwag"),
     ):
-        yield Pair(section, says, *both, kind, _table6(*both, task), (task,), what)
+        yield ScoreClaim(section, says, *both, kind, _table6(*both, task), (task,), what)
     for before, after in (("base", "base-koSFT"), ("blossom-bi", "blossom-bi-koSFT"), ("blossom-bi", "blossom-bi-biSFT")):
         says = f"Instruction tuning does not raise the average ({after})"
-        yield Pair(section, says, before, after, "not more", _table6(before, after))
+        yield ScoreClaim(section, says, before, after, "not more", _table6(before, after))
 
 
 def cross_lingual_pairs():
@@ -103,13 +103,15 @@ def cross_lingual_pairs():
         ("They teach translation from Korean to English", "ko_en", "BLEU ko → en"),
     ):
         gain = 100 * (x["Ours"][task] - x["LLaMA2(beomi)"][task])
-        yield Pair("Paper X", says, "blossom-bi", "cross-lingual", "more", gain, (task,), what)
+        yield ScoreClaim("Paper X", says, "blossom-bi", "cross-lingual", "more", gain, (task,), what)
     for task, what in (("hellaswag_en", "HellaSwag, English"), ("copa_en", "COPA, English")):
         kept = 100 * (x["Ours"][task] - x["LLaMA2"][task])
-        yield Pair("Paper X", f"English is kept: {what.split(',')[0]}", "base", "cross-lingual", "same", kept, (task,), what)
+        yield ScoreClaim(
+            "Paper X", f"English is kept: {what.split(',')[0]}", "base", "cross-lingual", "same", kept, (task,), what
+        )
 
 
-def tested(runs, margin=1.8, times=2000):
+def check_claims(runs, margin=1.8, times=2000):
     """Every claim of the papers beside this run, as a list of Claim.
 
     runs    (recipe, stage) -> Stage, as `load` gives them
@@ -119,7 +121,7 @@ def tested(runs, margin=1.8, times=2000):
     return [*_shorter(runs), *first, *_korean_answers(runs, times), *_preferences(runs), *last]
 
 
-def difference(runs, before, after, tasks, times=2000):
+def score_difference(runs, before, after, tasks, times=2000):
     """(before, after, difference, low, high) of two recipes' scores, 0 to 1, on the same items; None without them."""
     items = _items(runs, before, after)
     if items is None or not all(any(i["task"] == t for i in own) for own in items for t in tasks):
@@ -152,23 +154,23 @@ def _read(run):
 
 def _compared(pair, runs, margin, times):
     about = {"paper": pair.paper, "says": pair.says, "theirs": f"{pair.expected:+.3g} points", "what": pair.what}
-    found = difference(runs, pair.before, pair.after, pair.tasks, times)
+    found = score_difference(runs, pair.before, pair.after, pair.tasks, times)
     if found is None:
         missing = " and ".join(r for r in (pair.before, pair.after) if (r, STAGE) not in runs) or "the task's scores"
         return Claim(**about, shows="–", verdict="not tested", why=f"this report has no {missing}")
     before, after, *interval = (100 * x for x in found)
     value, low, high = interval
-    verdict, why = judge(pair.kind, low, high, margin)
+    verdict, why = judge_interval(pair.kind, low, high, margin)
     shows = f"{pair.before} {before:.1f} → {pair.after} {after:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
     return Claim(**about, shows=shows, verdict=verdict, why=why, value=value, low=low, high=high, expected=pair.expected)
 
 
-def judge(kind, low, high, margin):
+def judge_interval(kind, low, high, margin):
     """(verdict, reason) of a claim from the interval of the difference, in points.
 
     kind  "more": the second is better; "less": it is worse; "same": no difference beyond the margin; "not more": not better
     An interval without width, of models that answered every item alike, decides nothing.
-    Example: judge("more", 0.5, 3.0, 1.8) -> ("supported", "the interval lies above 0")
+    Example: judge_interval("more", 0.5, 3.0, 1.8) -> ("supported", "the interval lies above 0")
     """
     if low == high:
         return "undecided", "both answered every item alike"
@@ -202,7 +204,7 @@ def _shorter(runs):
         return [Claim(**about, shows="–", verdict="not tested", why="this report has no expanded vocabulary")]
     before, after = merged.metrics["korean_tokens_before"], merged.metrics["korean_tokens_after"]
     verdict = "supported" if after < before else "not supported"
-    why = f"counted on the run's {figures.language()} text, not on one sentence"
+    why = f"counted on the run's {figures.language_name()} text, not on one sentence"
     return [Claim(**about, shows=f"{before:,} → {after:,} tokens ({after / before - 1:+.0%})", verdict=verdict, why=why)]
 
 
@@ -222,7 +224,7 @@ def _korean_answers(runs, times):
     two, one = (np.array(values) for values in own)
     draws = np.random.default_rng(0).integers(0, len(one), (times, len(one)))
     low, high = (100 * np.quantile((one - two)[draws].mean(1), q) for q in (0.025, 0.975))
-    verdict, why = judge("more", low, high, 0)
+    verdict, why = judge_interval("more", low, high, 0)
     shows = f"blossom-bi {two.mean():.0%}, blossom-ko {one.mean():.0%} of {len(one)} questions: "
     shows += f"{100 * (one - two).mean():+.0f} [{low:+.0f}, {high:+.0f}]"
     return [Claim(**about, shows=shows, verdict=verdict, why=f"{why}; before instruction tuning, {len(one)} questions")]
@@ -271,7 +273,7 @@ def _preferred(run, paper, says, theirs, kind, language, twin):
     rows = [r for r in run.metrics.get("preference", []) if r["model_b"] == other and r["language"] == language]
     if rows:
         row = rows[0]
-        verdict, why = judge(kind, row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)
+        verdict, why = judge_interval(kind, row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)
         shows = f"{run.recipe} against {other}: win rate {row['rate']:.0%} [{row['rate_low']:.0%}, {row['rate_high']:.0%}]"
         return Claim(**about, shows=shows, verdict=verdict, why=f"{why.replace(' 0', ' 50 %')}; verdicts of {row['source']}")
     answered = run.metrics["models"]
@@ -282,7 +284,7 @@ def _preferred(run, paper, says, theirs, kind, language, twin):
     return Claim(**about, shows=shows, verdict="not tested", why="nobody judged; languages are counted, not preferences")
 
 
-def table(found):
+def list_claims(found):
     """Claims as the page's table (DataFrame of text)."""
     rows = [asdict(c) for c in found]
     columns = {

@@ -7,14 +7,14 @@ import seaborn as sns
 
 from blossom import benchmark
 from blossom.common import figures
-from blossom.report.tables import TEXTS, answers, bits, costs, text_read
+from blossom.report.tables import TEXTS, tabulate_answers, tabulate_bits, tabulate_costs, text_megabytes
 
 GREY = figures.COLOURS["base"]
 VERDICT_COLOURS = {"supported": figures.COLOURS["ours"], "not supported": figures.COLOURS["trained"], "undecided": GREY}
 TITLE = {"fontsize": 12, "fontweight": "bold", "ha": "left", "x": 0.01}
 
 
-def rows_figure(count, columns=1, width=9.0, **options):
+def _rows_figure(count, columns=1, width=9.0, **options):
     """A figure for `count` rows of one thing each, first row on top; returns (figure, axes)."""
     figure, axes = plt.subplots(1, columns, figsize=(width, 0.36 * count + 1.5), sharey=True, **options)
     for axis in np.atleast_1d(axes):
@@ -25,12 +25,12 @@ def rows_figure(count, columns=1, width=9.0, **options):
 def plot_bits(runs):
     """Bits/byte of the four held-out texts: a row a recipe, a panel a text, dotted where the base is.
 
-    Raises ValueError when no recipe was trained (`tables.bits` is empty then).
+    Raises ValueError when no recipe was trained (`tables.tabulate_bits` is empty then).
     """
-    table = bits(runs)
+    table = tabulate_bits(runs)
     if not len(table):
         raise ValueError("recipes: none of them was trained (stages 03, 04), so there are no bits/byte to draw")
-    figure, axes = rows_figure(len(table), len(TEXTS))
+    figure, axes = _rows_figure(len(table), len(TEXTS))
     for axis, name in zip(axes, TEXTS, strict=True):
         values = table[figures.LABELS[name]]
         if "base" in values:
@@ -53,7 +53,7 @@ def _bits_title(table):
     new, english = (table[figures.LABELS[k]] for k in ("korean", "general_english"))
     ends = dict.fromkeys(f"{x:.2f}" for x in (english.iloc[1:].min(), english.iloc[1:].max()))
     return (
-        f"{figures.language()} of the corpus: {new['base']:.2f} → {new.min():.2f} bits/byte at best"
+        f"{figures.language_name()} of the corpus: {new['base']:.2f} → {new.min():.2f} bits/byte at best"
         f" ({new.idxmin()});\n"
         f"general English: {english['base']:.2f} → {' to '.join(ends)} (lower is better; dotted: the base)"
     )
@@ -72,7 +72,7 @@ def plot_scores(runs):
     scores = pd.DataFrame({r: {t: 100 * m["tasks"][t]["score"] for t in tasks} for r, m in scored.items()}).T
     constant = {t: 100 * _constant(next(iter(scored.values()))["tasks"][t]) for t in tasks}
     scores.loc["one constant answer"] = constant
-    figure, (left, right) = rows_figure(len(scores), 2, 10.0, width_ratios=[1, 1.9])
+    figure, (left, right) = _rows_figure(len(scores), 2, 10.0, width_ratios=[1, 1.9])
     average, places = scores.mean(axis=1), range(len(scores))
     error = [_half_width(scored[r]["tasks"]) if r in scored else 0 for r in scores.index]
     left.errorbar(average, places, xerr=error, fmt="o", color=figures.COLOURS["ours"], capsize=3, label="this run, 95 %")
@@ -117,7 +117,7 @@ def _half_width(tasks):
 def plot_claims(found):
     """Every claim that was tested: the difference with its 95 % interval, and the paper's own as a diamond."""
     tested = [c for c in found if c.value is not None]
-    figure, axis = rows_figure(max(1, len(tested)), width=9.0)
+    figure, axis = _rows_figure(max(1, len(tested)), width=9.0)
     for row, claim in enumerate(tested):
         colour = VERDICT_COLOURS[claim.verdict]
         axis.plot([claim.low, claim.high], [row, row], "|-", color=colour, lw=2)
@@ -135,14 +135,14 @@ def plot_claims(found):
     return figure
 
 
-def plot_equal(runs):
+def plot_expansion(runs):
     """Expansion at equal tokens and at equal text: bits/byte of the new language along training, over both."""
-    stage, language = "03_bilingual_pretraining", figures.language()
+    stage, language = "03_bilingual_pretraining", figures.language_name()
     chosen = {r: runs[r, stage] for r in ("base-ko", "blossom-ko", "blossom-ko-text") if (r, stage) in runs}
     figure, axes = plt.subplots(1, 2, figsize=figures.WIDE, sharey=True)
     for (recipe, run), colour in zip(chosen.items(), (GREY, figures.COLOURS["ours"], figures.CYCLE[0]), strict=False):
         during = pd.DataFrame(run.metrics["bits_per_byte"]["during"])
-        size = 1000 * sum(text_read(run).values()) / sum(run.metrics["tokens"].values())  # KB a token
+        size = 1000 * sum(text_megabytes(run).values()) / sum(run.metrics["tokens"].values())  # KB a token
         for axis, scale in zip(axes, (1e-3, size), strict=True):
             axis.plot(scale * during["tokens"], during["korean"], "o-", color=colour, label=recipe)
             axis.annotate(
@@ -171,9 +171,9 @@ def plot_equal(runs):
 
 def plot_answers(runs):
     """How often models answer in the language of the question, with 95 % intervals: what figures 2 to 5 rest on at least."""
-    table = answers(runs)
+    table = tabulate_answers(runs)
     models = list(dict.fromkeys(table["model"]))
-    figure, axes = rows_figure(len(models), 2, 8.0)
+    figure, axes = _rows_figure(len(models), 2, 8.0)
     for axis, (language, label) in zip(axes, (("ko", "Korean"), ("en", "English")), strict=True):
         own = table[table["language"] == language].set_index("model").loc[models]
         share, count = own["answered in language"].to_numpy(float), own["answers"].to_numpy(float)
@@ -193,7 +193,7 @@ def _colour(language):
 
 def plot_costs(runs):
     """Wall time of every stage that ran, with its peak memory written beside."""
-    table = costs(runs)
+    table = tabulate_costs(runs)
     table["run"] = table["recipe"] + " · " + table["stage"].str[:2] + " " + table["stage"].str[3:].str.replace("_", " ")
     figure, axis = plt.subplots(figsize=(8, 0.3 * len(table) + 1.2))
     sns.barplot(table, y="run", x="wall time (s)", color=figures.COLOURS["ours"], ax=axis)

@@ -20,20 +20,20 @@ LIMIT = 3_000_000  # bytes of the whole folder: it lies in git
 WIDTH = 700  # pixels of a kept figure
 
 
-def folder(scale):
+def reference_folder(scale):
     """`outputs/reference/<scale>` of the repository"""
     return paths.ROOT / "outputs" / "reference" / scale
 
 
-def keep(outputs, scale, recipes, report="ablation", target=None):
+def keep_reference(outputs, scale, recipes, report="ablation", target=None):
     """Copy params.yaml, metrics.json and figures (made smaller) of every stage and of the report to the reference folder.
 
-    target  None takes `folder(scale)`
+    target  None takes `reference_folder(scale)`
     return  the folder, whose about.json says commit, machine, date, versions and each stage's seconds and memory
 
     Raises ValueError: a stage that has not run, or was edited; too many bytes.
     """
-    target = Path(target or folder(scale))
+    target = Path(target or reference_folder(scale))
     wanted = [(recipe, stage) for recipe in recipes for stage in params.recipe(recipe).stages] + [(report, "07_report")]
     runs = {f"{r}/{s}": read(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
     commits = sorted({run.manifest["git_commit"] for run in runs.values()})
@@ -44,12 +44,12 @@ def keep(outputs, scale, recipes, report="ablation", target=None):
                 shutil.copyfile(run.folder / file, temporary / name / file)
             own = run.manifest["recipe"] == run.recipe  # a linked run's figures lie with the run that it is the same as
             for figure in sorted((run.folder / "figures").glob("*.png")) if own else ():
-                shrink(figure, temporary / name / "figures" / figure.name)
+                shrink_figure(figure, temporary / name / "figures" / figure.name)
         about = {
             "scale": scale,
             "commits": commits,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": machine(),
+            "machine": describe_machine(),
             "versions": next(iter(runs.values())).manifest["versions"],
             "runs": {n: {k: r.manifest[k] for k in ("wall_seconds", "peak_bytes")} for n, r in runs.items()},
         }
@@ -60,7 +60,7 @@ def keep(outputs, scale, recipes, report="ablation", target=None):
     return target
 
 
-def shrink(source, target):
+def shrink_figure(source, target):
     """A PNG at most WIDTH pixels wide, in 48 colours."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as image:
@@ -70,7 +70,7 @@ def shrink(source, target):
         image.quantize(48, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
-def machine():
+def describe_machine():
     """The processor, its cores, the memory and the system, in words; no name of the machine."""
     try:
         told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def machine():
     return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}"
 
 
-def tolerances(file=TOLERANCES):
+def read_tolerances(file=TOLERANCES):
     """The rules of params/reference.yaml: a list of dicts metric, relative, absolute, why; the first that fits counts.
 
     Raises ValueError for a rule with other names.
@@ -93,14 +93,14 @@ def tolerances(file=TOLERANCES):
     return rules
 
 
-def check(outputs, scale, rules, reference=None):
+def check_reference(outputs, scale, rules, reference=None):
     """A new run against the reference: DataFrame of every compared metric, with `within` False where it is out.
 
-    reference  folder; None takes `folder(scale)`
+    reference  folder; None takes `reference_folder(scale)`
     Columns: run, metric, reference, found, allowed, within, why. Recipes that the new run does not have are left out;
     ValueError when it has none of them, when there is no reference, or when a run was edited.
     """
-    reference = Path(reference or folder(scale))
+    reference = Path(reference or reference_folder(scale))
     kept = sorted(reference.glob("*/*/metrics.json"))
     if not kept:
         raise ValueError(f"{reference}: no reference run there; `make reference` keeps one")

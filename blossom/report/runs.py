@@ -45,7 +45,7 @@ def load(p):
         raise ValueError("recipes: expected at least one recipe for the report, found none")
     wanted = [(recipe, stage) for recipe in p.recipes for stage in params.recipe(recipe).stages]
     runs = {(r, s): read(paths.require_stage(p.outputs, p.scale, r, s)) for r, s in wanted}
-    figures.speak_of(next((run.params["language"] for run in runs.values() if "language" in run.params), "Korean"))
+    figures.set_language(next((run.params["language"] for run in runs.values() if "language" in run.params), "Korean"))
     return runs
 
 

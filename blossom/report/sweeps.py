@@ -13,12 +13,12 @@ from blossom.report.runs import read
 from blossom.report.sections import Section, html_table, page, picture
 
 
-def folder(outputs, name, scale):
+def comparison_folder(outputs, name, scale):
     """`outputs/sweeps/<name>/comparison-<scale>`"""
     return paths.outputs_root(outputs) / "sweeps" / name / f"comparison-{scale}"
 
 
-def measured(p, name, scale):
+def measure_sweep(p, name, scale):
     """Every measure at every point: DataFrame with point, arm, repeat (the repeated values), measure, value.
 
     p  plan.Plan
@@ -60,7 +60,7 @@ def mean_interval(values, level=0.95):
     return mean, mean - half, mean + half
 
 
-def arms(table):
+def summarise_arms(table):
     """Mean and 95 % interval of every measure in every arm: measure, arm, runs, mean, low, high."""
     grouped = [
         g for _, own in table.groupby("measure", sort=False) for g in own.groupby(["measure", "arm"], sort=False).value
@@ -69,7 +69,7 @@ def arms(table):
     return pd.DataFrame(rows, columns=["measure", "arm", "runs", "mean", "low", "high"])
 
 
-def differences(table, compare):
+def compare_arms(table, compare):
     """The second arm less the first, paired by repetition: measure, what, runs, difference, low, high, verdict.
 
     compare  what -> [arm, arm]
@@ -85,10 +85,10 @@ def differences(table, compare):
     return pd.DataFrame(rows, columns=["measure", "what", "runs", "difference", "low", "high", "verdict"])
 
 
-def plot(table, compared):
+def plot_arms(table, compared):
     """A panel a measure: the runs as dots, each arm's mean with its interval; what is told apart stands in the title."""
     measures = list(dict.fromkeys(table["measure"]))
-    summary, names = arms(table), list(dict.fromkeys(table["arm"]))
+    summary, names = summarise_arms(table), list(dict.fromkeys(table["arm"]))
     columns = min(3, len(measures))
     lines = -(-len(measures) // columns)
     size = (3.4 * columns + 1, lines * (0.45 * len(names) + 1.3) + 0.3)
@@ -107,7 +107,7 @@ def plot(table, compared):
     return figure
 
 
-def write(outputs, name, scale, definitions):
+def write_comparison(outputs, name, scale, definitions):
     """Make the comparison of a finished sweep: comparison.json, .csv, .png and .html; returns their folder.
 
     definitions  the folder of the sweeps' files
@@ -116,12 +116,12 @@ def write(outputs, name, scale, definitions):
     p = plan.Plan(outputs, definitions=definitions)
     if name not in p.sweeps:
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
-    sweep, target = p.sweeps[name], folder(outputs, name, scale)
-    table = measured(p, name, scale)
-    summary, compared = arms(table), differences(table, sweep.compare)
+    sweep, target = p.sweeps[name], comparison_folder(outputs, name, scale)
+    table = measure_sweep(p, name, scale)
+    summary, compared = summarise_arms(table), compare_arms(table, sweep.compare)
     target.mkdir(parents=True, exist_ok=True)
-    with figures.style(), paths.written(target / "comparison.png") as temporary:
-        plot(table, compared).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+    with figures.house_style(), paths.written(target / "comparison.png") as temporary:
+        plot_arms(table, compared).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     paths.write_text(target / "comparison.csv", table.to_csv(index=False))
     about = {
         "question": sweep.question,
@@ -141,7 +141,7 @@ def write(outputs, name, scale, definitions):
 
 def sweep_section(outputs, name, scale):
     """The part of a report that shows a finished sweep; FileNotFoundError when it has no comparison yet."""
-    target = folder(outputs, name, scale)
+    target = comparison_folder(outputs, name, scale)
     return _section(paths.read_json(target / "comparison.json"), target)
 
 

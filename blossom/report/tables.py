@@ -10,7 +10,7 @@ MAIN = "blossom-bi-biSFT"  # the model that the paper ends with
 TEXTS = ("korean", "english", "general_korean", "general_english")
 
 
-def costs(runs):
+def tabulate_costs(runs):
     """What each stage took: seconds of wall time, peak memory (GB). One row a run; linked ones took no time of their own."""
     rows = [
         {
@@ -25,7 +25,7 @@ def costs(runs):
     return pd.DataFrame(rows)
 
 
-def bits(runs):
+def tabulate_bits(runs):
     """Bits/byte of the four held-out texts, one row a model: the base, then each recipe that trained one.
 
     Empty when none did; without the base's row when no run measured it.
@@ -39,7 +39,7 @@ def bits(runs):
     return table.rename(columns=figures.LABELS).rename_axis("recipe")
 
 
-def scores(runs):
+def tabulate_scores(runs):
     """Table 6: a row a model, score ± standard error a task, with the paper's rows and chance beside.
 
     Scores in percent. Chance is the share of the commonest label of the items that were scored.
@@ -61,7 +61,7 @@ def scores(runs):
     return pd.DataFrame(rows).fillna("").rename(columns=labels)
 
 
-def answers(runs):
+def tabulate_answers(runs):
     """Stage 06 in a table: a row a model and language. Empty when no recipe has the stage."""
     models = {}
     for (_, stage), run in runs.items():
@@ -74,7 +74,7 @@ def answers(runs):
     return pd.DataFrame(rows)
 
 
-def recipes(runs):
+def tabulate_recipes(runs):
     """Table 4: what each recipe is made of, in this run's amounts; a row a recipe, with the paper's model it stands for."""
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
@@ -91,15 +91,15 @@ def recipes(runs):
 
 def _read_text(trained):
     """Tokens and text of a pretraining (None: "–"), as table 4 shows them."""
-    names = ("pretraining tokens", f"{figures.language()} text", "English text")
+    names = ("pretraining tokens", f"{figures.language_name()} text", "English text")
     if trained is None:
         return dict.fromkeys(names, "–")
-    size = text_read(trained)
+    size = text_megabytes(trained)
     told = [f"{1000 * size[k]:.0f} KB" if size[k] < 1000 else f"{size[k] / 1000:.1f} GB" for k in ("korean", "english")]
     return dict(zip(names, [f"{sum(trained.metrics['tokens'].values()):,}", *told], strict=True))
 
 
-def text_read(trained):
+def text_megabytes(trained):
     """Megabytes of text that a pretraining read, by language."""
     size = {"korean": 0.0, "english": 0.0}
     for row in trained.metrics["table3"]:
@@ -107,7 +107,7 @@ def text_read(trained):
     return size
 
 
-def equal(runs):
+def tabulate_expansion(runs):
     """Vocabulary expansion at equal tokens and at equal text: a row a recipe; empty unless both kinds are there."""
     rows = []
     for recipe in ("base-ko", "blossom-ko", "blossom-ko-text"):
@@ -120,7 +120,7 @@ def equal(runs):
     return pd.DataFrame(rows) if len(rows) > 1 else pd.DataFrame()
 
 
-def comparison(runs):
+def compare_with_paper(runs):
     """The report's first table: what | paper value | this run | why they differ. A row for each thing measured here."""
     rows = []
 
@@ -167,7 +167,7 @@ def _vocabulary_rows(add, merged):
     )
     fewer = 1 - m["korean_tokens_after"] / m["korean_tokens_before"]
     add(
-        f"tokens for the same {figures.language()}",
+        f"tokens for the same {figures.language_name()}",
         "21 pieces become 9 (table 1's sentence)",
         f"{m['korean_tokens_before']:,} become {m['korean_tokens_after']:,} ({fewer:.0%} fewer)",
         "held-out lines of the corpus, instead of one sentence",
@@ -180,7 +180,7 @@ def _pretraining_rows(add, trained):
     add(
         "pretraining text",
         "33.09 GB, ko:en 7:3, one epoch",
-        f"{total:,} tokens, {m['korean_share_realised']:.1%} {figures.language()}",
+        f"{total:,} tokens, {m['korean_share_realised']:.1%} {figures.language_name()}",
         f"scale {p['scale']}: {m['seconds']:.0f} s at {m['tokens_per_second']:.0f} tokens/s",
     )
     add(

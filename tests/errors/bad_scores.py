@@ -3,9 +3,10 @@
 # fmt: off
 import json
 
-from blossom import benchmark, generation, report
+from blossom import benchmark, generation
 from blossom.common import params, paths
 from blossom.preference import judges, people, prompts, ratings, statistics, verdicts
+from blossom.report import runs
 from tests.errors.table import row
 
 TASKS = "benchmarks (05)"
@@ -196,7 +197,7 @@ def edited_metrics(tmp_path, smoke, monkeypatch):
                     "05_benchmark_eval")
     run.finish({"average": 0.5})
     (run.folder / "metrics.json").write_text('{"average": 0.9}')
-    report.load(p)
+    runs.load(p)
 
 
 @row(REPORT, "a manifest that is none", ValueError,
