@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from common import HERE, OURS, Failed, measure, median
 
-from blossom import assets, benchmark
+from blossom import benchmark
+from blossom.assets.registry import fetch_asset
 from blossom.benchmark import several
 from blossom.common import paths
 from blossom.models.bits import start_token
@@ -209,7 +210,7 @@ def main():
         sys.exit(
             "the items come from real files: set BLOSSOM_ASSETS to the folder that has benchmarks/, parallel/ and text/"
         )
-    arguments.model = str(assets.fetch(arguments.model))
+    arguments.model = str(fetch_asset(arguments.model))
     arguments.weights = paths.sha256(Path(arguments.model))[:16]
     arguments.start = start_token(tokenization.load(arguments.model))
     with tempfile.TemporaryDirectory() as name:

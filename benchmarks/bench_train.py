@@ -20,7 +20,7 @@ from common import OURS, Failed, measure, median
 
 from blossom.common import params, paths
 from blossom.models.loading import pick_dtype
-from blossom.text import corpus
+from blossom.text.corpus import read_corpus
 from blossom.vocabulary import tokenization
 
 SCRIPTS = {
@@ -53,7 +53,7 @@ def cases():
 def prepare(model, folder, seed=0):
     """The texts of all cases, written to `folder`: pretraining.jsonl, tuning.jsonl. Returns what every run is asked."""
     p = params.effective("03_bilingual_pretraining", "laptop", "blossom-bi")
-    text, tokenizer = corpus.load(p), tokenization.load(model)
+    text, tokenizer = read_corpus(p), tokenization.load(model)
     mixed = [{"text": line} for ko, en in zip(text.korean, text.english, strict=False) for line in (ko, en)]
     draw, english = random.Random(seed), iter(text.english)
     tuning = []

@@ -19,9 +19,9 @@ from pathlib import Path
 import common
 from common import OURS, Failed, measure, median
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.common import params, paths
-from blossom.text import corpus
+from blossom.text.corpus import read_corpus, read_documents
 from blossom.vocabulary import tokenization
 
 RECIPE = "chinese-llama-alpaca"
@@ -46,17 +46,17 @@ ROWS = {
 def files(folder):
     """(base, donor, what they are): SentencePiece `.model` files to merge."""
     try:
-        return str(assets.fetch("llama2-tokenizer")), str(assets.fetch("kobert")), "Llama-2 (32,000) + KoBERT (8,002)"
+        return str(fetch_asset("llama2-tokenizer")), str(fetch_asset("kobert")), "Llama-2 (32,000) + KoBERT (8,002)"
     except RuntimeError:
         import sentencepiece
 
-        lines = list(corpus.read("aligned-ko"))
+        lines = list(read_documents("aligned-ko"))
         with open(folder / "donor.model", "wb") as stream:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(lines), model_writer=stream, vocab_size=8000, model_type="unigram", minloglevel=2
             )
         return (
-            str(assets.fetch("mistral-v1")),
+            str(fetch_asset("mistral-v1")),
             str(folder / "donor.model"),
             "Mistral-v1 (32,000) + 8,000 trained (stand-ins)",
         )
@@ -66,7 +66,9 @@ def all_lines():
     """Every line of text that is at hand: all of BLOSSOM_ASSETS when it is set, else the corpus and the general texts."""
     root = os.environ.get("BLOSSOM_ASSETS")
     if not root:
-        return [line for source in ("aligned-ko", "aligned-en", "general-ko", "general-en") for line in corpus.read(source)]
+        return [
+            line for source in ("aligned-ko", "aligned-en", "general-ko", "general-en") for line in read_documents(source)
+        ]
     found = []
     for file in sorted(Path(root).rglob("*")):
         if file.suffix in (".txt", ".tsv"):
@@ -145,8 +147,8 @@ def _speed(runs, loop):
 def bench_rows(folder, arguments):
     p = params.effective("02_vocab_merge", "laptop", "blossom-bi")
     model = arguments.model or paths.require_stage("outputs", "laptop", "blossom-bi", "02_vocab_merge") / "model"
-    base = arguments.base or assets.fetch(p.base_model)
-    text = corpus.load(p)
+    base = arguments.base or fetch_asset(p.base_model)
+    text = read_corpus(p)
     (folder / "korean.json").write_text(json.dumps(list(text.korean)), encoding="utf-8")
     (folder / "korean.jsonl").write_text(
         "".join(json.dumps({"text": line}) + "\n" for line in text.korean), encoding="utf-8"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import peers
 
+from blossom.assets.registry import cache_folder
 from blossom.common import paths
 
 HERE = Path(__file__).resolve().parent
@@ -65,9 +66,8 @@ def environment(folder):
 
 
 def _cache():
-    from blossom import assets
 
-    return assets.cache_folder()
+    return cache_folder()
 
 
 def median(values):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from blossom.common import params
+from blossom.instructions.readers import ADAPTATIONS, read_instructions
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a hub
 
@@ -33,11 +34,10 @@ def real_files():
 @pytest.fixture(scope="session")
 def six():
     """Drafts of six authored rows, two of each kind of adaptation, one of several turns."""
-    from blossom import instructions
     from blossom.instructions import drafts
 
-    english, korean = instructions.read("authored-en", "en"), instructions.read("authored-ko", "ko")
-    chosen = [[k for k in korean if k.adaptation == a and len(k.messages) == 2][:2] for a in instructions.ADAPTATIONS]
+    english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
+    chosen = [[k for k in korean if k.adaptation == a and len(k.messages) == 2][:2] for a in ADAPTATIONS]
     several = next(k for k in korean if len(k.messages) > 2)
     return drafts.paired(english, [*chosen[0][:1], several, *chosen[1], *chosen[2]])
 

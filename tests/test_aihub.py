@@ -5,9 +5,10 @@ import zipfile
 
 import pytest
 
-from blossom import assets, instructions
 from blossom.assets import aihub
-from blossom.text import corpus
+from blossom.assets.registry import fetch_asset
+from blossom.instructions.readers import read_instructions, read_translations
+from blossom.text.corpus import read_corpus, read_documents
 
 WEB = {
     "SJML": {
@@ -45,7 +46,7 @@ def export(tmp_path):
 
 
 def test_every_shape_is_read_as_documents_title_first(export):
-    found = list(corpus.read(str(export)))
+    found = list(read_documents(str(export)))
     assert set(found) == {
         "날씨 오늘은 맑다. 바람이 분다.",
         "비가 온다.",
@@ -53,13 +54,15 @@ def test_every_shape_is_read_as_documents_title_first(export):
         "회의 회의를 했다. 끝났다.",
         "서울 서울은 수도다.",
     }
-    assert found == list(corpus.read(str(export)))
+    assert found == list(read_documents(str(export)))
 
 
 def test_a_corpus_mixes_exports_with_other_files(export, smoke):
     p = smoke("03_bilingual_pretraining", korean_texts=["smoke-ko", str(export)])
-    loaded = corpus.load(p)
-    assert len(loaded.sources["korean"][str(export)]) + len(set(loaded.heldout_korean) & set(corpus.read(str(export)))) == 5
+    loaded = read_corpus(p)
+    assert (
+        len(loaded.sources["korean"][str(export)]) + len(set(loaded.heldout_korean) & set(read_documents(str(export)))) == 5
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,14 +77,14 @@ def test_a_corpus_mixes_exports_with_other_files(export, smoke):
 def test_what_is_no_export_is_named(content, message, tmp_path):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        list(corpus.read(str(tmp_path)))
+        list(read_documents(str(tmp_path)))
 
 
 def test_a_download_that_was_not_joined_is_explained(export):
     whole = next(export.rglob("TS1.zip"))
     whole.write_bytes(whole.read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"TS1.zip: not a whole zip file .*join the downloaded parts"):
-        list(corpus.read(str(export)))
+        list(read_documents(str(export)))
 
 
 def test_a_folder_without_exports_is_refused(tmp_path):
@@ -99,7 +102,7 @@ def test_translations_become_the_pairs_that_paper_x_trains_on_and_others_that_it
     )
     assert (len(trained), len(tested)) == (30, 10) and not set(trained) & set(tested)
     assert str(target) in capsys.readouterr().out
-    examples = instructions.readers.translations([str(target)])
+    examples = read_translations([str(target)])
     assert len(examples) == 30 and examples[0].task == "translation"
     assert ("It rains.", "비가 온다.") in set(aihub.pairs(tmp_path / "71265.json"))
     with pytest.raises(ValueError, match="52 different pairs, fewer than rows 60 and heldout 10"):
@@ -133,7 +136,7 @@ def test_a_wikipedia_dump_is_read_as_datasets_serves_it_without_being_held_in_me
         )
 
     monkeypatch.setattr(datasets, "load_dataset", serve)
-    found = corpus.read("hub:wikimedia/wikipedia:20231101.ko")
+    found = read_documents("hub:wikimedia/wikipedia:20231101.ko")
     assert next(found) == "문서 0 둘째 문단" and len(list(found)) == 29
     assert asked == [("wikimedia/wikipedia", "20231101.ko", "train")]
 
@@ -145,9 +148,9 @@ def test_a_corpus_is_never_held_whole_in_memory(tmp_path, smoke):
     names = [f"{chr(0xAC00 + n)}{chr(0xD7A3 - n)}" for n in range(1000)]
     file.write_text("".join(f"{name} " + "긴 문장이다 " * 100 + "\n" for name in names), encoding="utf-8")
     p = smoke("03_bilingual_pretraining", korean_texts=[str(file)])
-    corpus.load(p)  # imports
+    read_corpus(p)  # imports
     tracemalloc.start()
-    characters = sum(map(len, corpus.load(p).korean))
+    characters = sum(map(len, read_corpus(p).korean))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert characters > 6e5 and file.stat().st_size > 1.6e6
@@ -170,10 +173,10 @@ def test_a_gated_model_says_how_to_ask_for_it(monkeypatch):
         r"meta-llama/Llama-2-13b-chat-hf is gated: ask for access on https://huggingface.co/meta-llama/.*`hf auth login`"
     )
     with pytest.raises(RuntimeError, match=message):
-        assets.fetch("meta-llama/Llama-2-13b-chat-hf")
+        fetch_asset("meta-llama/Llama-2-13b-chat-hf")
 
 
-@pytest.mark.parametrize("read", [corpus.read, lambda source: instructions.read(source, "en")])
+@pytest.mark.parametrize("read", [read_documents, lambda source: read_instructions(source, "en")])
 def test_a_gated_data_set_says_how_to_ask_for_it(read, monkeypatch):
     import datasets
 

@@ -3,8 +3,8 @@ import zipfile
 
 import pytest
 
-from blossom import assets
 from blossom.assets import builders
+from blossom.assets.registry import REGISTRY, Asset, fetch_asset
 from blossom.assets.sources import InRepository, Wheel
 from blossom.common import paths
 
@@ -52,30 +52,30 @@ def read_text_member(files, target):
 
 
 def register(monkeypatch, source):
-    asset = assets.Asset((source,), "CC0", 1, "for this test", read_text_member, ".txt")
-    monkeypatch.setitem(assets.REGISTRY, "for-test", asset)
+    asset = Asset((source,), "CC0", 1, "for this test", read_text_member, ".txt")
+    monkeypatch.setitem(REGISTRY, "for-test", asset)
 
 
 def test_a_wheel_is_fetched_once_checked_and_unpacked(cache, index, monkeypatch):
     register(monkeypatch, Wheel("pairs", "1.0", paths.sha256(index)))
-    first = assets.fetch("for-test")
+    first = fetch_asset("for-test")
     assert first.read_text(encoding="utf-8") == "안녕"
     index.unlink()
-    assert assets.fetch("for-test") == first, "the second time needs no index"
+    assert fetch_asset("for-test") == first, "the second time needs no index"
     assert not list((cache / "downloads").iterdir()), "the wheel itself is not kept"
 
 
 def test_a_wrong_checksum_leaves_nothing_and_says_so(cache, index, monkeypatch):
     register(monkeypatch, Wheel("pairs", "1.0", "0" * 64))
     with pytest.raises(RuntimeError, match="its sha256 is [0-9a-f]{64}, expected 0{64}"):
-        assets.fetch("for-test")
+        fetch_asset("for-test")
     assert not [f for f in cache.rglob("*") if f.is_file() and f.suffix != ".lock"]
 
 
 def test_no_network_says_what_to_do(cache, index, monkeypatch):
     register(monkeypatch, Wheel("not-there", "9.9", "0" * 64))
     with pytest.raises(RuntimeError, match="not-there==9.9 could not be downloaded.*\n.*by hand"):
-        assets.fetch("for-test")
+        fetch_asset("for-test")
 
 
 def test_a_missing_member_is_named(cache, index, monkeypatch):
@@ -87,21 +87,21 @@ def test_a_missing_member_is_named(cache, index, monkeypatch):
 def test_a_hub_id_without_network_says_what_to_do(cache, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(RuntimeError, match="meta-llama/Llama-2-7b-hf could not be fetched"):
-        assets.fetch("meta-llama/Llama-2-7b-hf")
+        fetch_asset("meta-llama/Llama-2-7b-hf")
 
 
 def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path):
-    assert assets.fetch(str(tmp_path)) == tmp_path
+    assert fetch_asset(str(tmp_path)) == tmp_path
 
 
 def test_what_the_repository_ships_is_there():
-    shipped = [a for a in assets.REGISTRY.values() if a.sources and isinstance(a.sources[0], InRepository)]
+    shipped = [a for a in REGISTRY.values() if a.sources and isinstance(a.sources[0], InRepository)]
     assert len(shipped) >= 7
     assert all(a.sources[0].find().stat().st_size > 1000 for a in shipped)
 
 
 def test_every_asset_names_its_licence_and_every_wheel_is_pinned():
-    for name, asset in assets.REGISTRY.items():
+    for name, asset in REGISTRY.items():
         assert asset.licence and asset.about, name
         for source in asset.sources:
             if isinstance(source, Wheel):
@@ -153,7 +153,7 @@ def test_tiny_models_are_real_models_made_the_same_each_time(name, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     for folder in ("a", "b"):
-        assets.REGISTRY[name].build([], tmp_path / folder)
+        REGISTRY[name].build([], tmp_path / folder)
     assert paths.sha256(tmp_path / "a/model.safetensors") == paths.sha256(tmp_path / "b/model.safetensors")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "a")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")

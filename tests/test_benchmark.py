@@ -11,12 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom import assets, benchmark
+from blossom import benchmark
+from blossom.assets.registry import fetch_asset
 from blossom.benchmark import data, statistics
 from blossom.common import paths
 from blossom.models.bits import start_token
 from blossom.models.loading import load_model
-from blossom.text import corpus
+from blossom.text.corpus import read_documents
 
 PROMPTS = {  # shared/PAPERS.md, with the columns' names where the texts go
     "klue_nli": ("{premise}\n질문: {hypothesis}. 참, 거짓, 중립 중 무엇인가요?\n정답:", [" 참", " 중립", " 거짓"]),
@@ -59,7 +60,7 @@ def prepared(tmp_path_factory):
 
 def unseen():
     """The texts of a run that has nothing to train on: general Korean alone."""
-    return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(corpus.read("general-ko")))
+    return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(read_documents("general-ko")))
 
 
 @pytest.fixture(scope="module")
@@ -380,7 +381,7 @@ def test_a_model_that_ignores_positions_is_scored_plainly(few):
             return super().forward(input_ids, logits_to_keep=logits_to_keep, use_cache=use_cache)
 
     _, tokenizer = load_model("tiny-byte-level", torch.float32)
-    model = Forgetful.from_pretrained(assets.fetch("tiny-byte-level")).eval()
+    model = Forgetful.from_pretrained(fetch_asset("tiny-byte-level")).eval()
     lm, p = SharedPrefixLM(model, tokenizer), next(p for p in few if p.name == "klue_sts")
     assert not lm.shares
     assert np.allclose([a for a, _ in requests_of(lm, p)], [a for a, _ in plainly(model, tokenizer, p)[1]], atol=1e-3)
@@ -410,7 +411,7 @@ def test_scores_are_lm_evals_own(prepared, tiny, tmp_path):
         warnings.simplefilter("ignore")
         theirs = lm_eval.simple_evaluate(
             model="hf",
-            model_args={"pretrained": str(assets.fetch("tiny-byte-level")), "dtype": "float32"},
+            model_args={"pretrained": str(fetch_asset("tiny-byte-level")), "dtype": "float32"},
             tasks=tasks,
             task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
             batch_size=3,

@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
-from blossom import assets, benchmark
+from blossom import benchmark
+from blossom.assets.registry import cache_folder, fetch_asset
 from blossom.benchmark import comparing, josa, several, statistics
 from blossom.benchmark.tasks import utils
 from blossom.common import params, paths
 from blossom.models.loading import describe_model, load_model
-from blossom.text import corpus
+from blossom.text.corpus import read_documents
+from blossom.text.leaks import measure_overlap
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +30,7 @@ def quiet():
 @pytest.fixture(scope="module")
 def texts():
     """The texts of a run that has nothing to train on: general Korean alone."""
-    return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(corpus.read("general-ko")))
+    return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(read_documents("general-ko")))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def prepared(tmp_path_factory, texts):
 
 @pytest.fixture(scope="module")
 def folders():
-    return {name: assets.fetch(name) for name in ("tiny-byte-level", "tiny-sentencepiece")}
+    return {name: fetch_asset(name) for name in ("tiny-byte-level", "tiny-sentencepiece")}
 
 
 # ---------------------------------------------------------------------------------------------------------------- josa
@@ -166,7 +168,7 @@ def test_a_model_and_a_tokenizer_that_disagree_are_refused(folders, prepared, tm
 def test_models_are_found_before_anything_is_scored(smoke, tmp_path, monkeypatch):
     p = smoke("05_benchmark_eval", "base")
     assert list(benchmark.resolve(p, ["parents"])) == ["base"]
-    folder = assets.fetch("tiny-sentencepiece")
+    folder = fetch_asset("tiny-sentencepiece")
     assert list(benchmark.resolve(p, [str(folder), "base"])) == [str(folder), "base"]
     with pytest.raises(ValueError, match="'nowhere' is no asset"):
         benchmark.resolve(p, ["nowhere"])
@@ -340,17 +342,17 @@ def test_parallel_files_without_a_header_are_read(real_files, tmp_path):
 
 def test_items_of_the_training_text_are_found(prepared):
     sts = next(p for p in prepared if p.name == "klue_sts")
-    clean = benchmark.overlap([sts], ["이 문장은 어디에도 없는 아주 새로운 문장으로 쓰여 있습니다."])
+    clean = measure_overlap([sts], ["이 문장은 어디에도 없는 아주 새로운 문장으로 쓰여 있습니다."])
     assert clean.overlapping.item() == 0 and clean.checked.item() > 0
     copied = next(r for r in sts.rows if len(r["sentence1"].split()) >= 4)["sentence1"]
-    found = benchmark.overlap([sts], [f"앞의 말. {copied.replace(' ', '  ')} 뒤의 말!"]).iloc[0]
+    found = measure_overlap([sts], [f"앞의 말. {copied.replace(' ', '  ')} 뒤의 말!"]).iloc[0]
     assert found.overlapping == 1 and found.share == 1 / found.checked and found.example in copied.replace(",", "").lower()
 
 
 def test_three_words_in_common_are_no_overlap(prepared):
     sts = next(p for p in prepared if p.name == "klue_sts")
     words = sts.rows[0]["sentence1"].split()
-    assert benchmark.overlap([sts], [" ".join(words[:3])]).overlapping.item() == 0
+    assert measure_overlap([sts], [" ".join(words[:3])]).overlapping.item() == 0
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
@@ -376,9 +378,9 @@ def test_josa_is_told_by_pair(prepared):
 
 def test_items_score_as_lm_evals_own_command_line_scores_them(real_files, tmp_path):
     """The public rows, SmolLM2 when it is there: log-likelihoods item by item, and the shipped task on the same rows."""
-    if not (assets.cache_folder() / "smollm2-135m-instruct-1").exists():
+    if not (cache_folder() / "smollm2-135m-instruct-1").exists():
         pytest.skip("needs SmolLM2 in the cache: run any stage at scale laptop once")
-    folder, tasks = assets.fetch("smollm2-135m-instruct"), ["klue_sts", "kobest_sentineg", "kobest_copa_shipped", "copa_en"]
+    folder, tasks = fetch_asset("smollm2-135m-instruct"), ["klue_sts", "kobest_sentineg", "kobest_copa_shipped", "copa_en"]
     prepared = benchmark.prepare(tasks, tmp_path / "tasks", real_files / "benchmarks", items=4)
     scores, items = benchmark.evaluate(*load_model(folder, torch.float32), prepared, show=lambda line: None)
     command = [

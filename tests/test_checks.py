@@ -1,7 +1,7 @@
 import pytest
 
-from blossom import instructions
 from blossom.instructions import checks, drafts
+from blossom.instructions.readers import read_instructions
 
 LONG = "Blot the stain with a clean cloth, rinse it under cold water, and wash the shirt as usual after an hour. " * 2
 
@@ -9,7 +9,7 @@ LONG = "Blot the stain with a clean cloth, rinse it under cold water, and wash t
 @pytest.fixture(scope="module")
 def authored():
     """(Draft, adaptation) of every authored row: what native speakers accepted."""
-    english, korean = instructions.read("authored-en", "en"), instructions.read("authored-ko", "ko")
+    english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
     return list(zip(drafts.paired(english, korean), (k.adaptation for k in korean), strict=True))
 
 

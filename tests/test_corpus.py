@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blossom.text import corpus
+from blossom.text.corpus import normalise_text, read_corpus, read_documents
+from blossom.text.language import hangul_share
+from blossom.text.leaks import fold_letters
 
 
 @pytest.fixture
@@ -20,24 +22,24 @@ def texts(tmp_path, smoke):
 
 
 def test_held_out_lines_are_the_same_each_time_and_never_trained_on(smoke):
-    first, second = (corpus.load(smoke("03_bilingual_pretraining")) for _ in range(2))
+    first, second = (read_corpus(smoke("03_bilingual_pretraining")) for _ in range(2))
     assert first == second
     for training, heldout in ((first.korean, first.heldout_korean), (first.english, first.heldout_english)):
         assert len(heldout) == 20
-        assert not {corpus.skeleton(line) for line in heldout} & {corpus.skeleton(line) for line in training}
+        assert not {fold_letters(line) for line in heldout} & {fold_letters(line) for line in training}
 
 
 def test_more_text_moves_few_held_out_lines(texts):
     lines = [f"문장 {chr(0xAC00 + i)}{chr(0xB098 + i)} 입니다" for i in range(400)]
-    few = corpus.load(texts("\n".join(lines[:360]), heldout_lines=40)).heldout_korean
-    many = corpus.load(texts("\n".join(lines), heldout_lines=40)).heldout_korean
+    few = read_corpus(texts("\n".join(lines[:360]), heldout_lines=40)).heldout_korean
+    many = read_corpus(texts("\n".join(lines), heldout_lines=40)).heldout_korean
     assert len(set(few) & set(many)) >= 30
 
 
 def test_duplicates_and_near_copies_of_held_out_lines_are_counted_and_removed(texts):
     lines = [f"날씨가 {w}" for w in "맑다 흐리다 춥다 덥다 좋다 나쁘다".split()]
     copies = [line + "!" for line in lines]
-    loaded = corpus.load(texts("\n".join(lines + copies + lines), heldout_lines=3))
+    loaded = read_corpus(texts("\n".join(lines + copies + lines), heldout_lines=3))
     assert loaded.removed["korean_texts: duplicate"] == 6
     assert loaded.removed["korean_texts: like a held-out line"] == 3
     assert len(loaded.korean) == 6
@@ -45,11 +47,11 @@ def test_duplicates_and_near_copies_of_held_out_lines_are_counted_and_removed(te
 
 def test_training_lines_are_a_sequence_read_anew_from_their_sources(texts, smoke):
     p = texts("\n".join(f"{c} 문장" for c in "가나다라마바사아자차"), heldout_lines=2)
-    loaded = corpus.load(p)
+    loaded = read_corpus(p)
     lines = list(loaded.korean)
     assert len(loaded.korean) == len(lines) == 8 and list(loaded.korean) == lines
     assert loaded.korean[2:7:2] == lines[2:7:2] and loaded.korean[-1] == lines[-1]
-    assert lines == [line for line in corpus.read(p.korean_texts[0]) if line not in loaded.heldout_korean]
+    assert lines == [line for line in read_documents(p.korean_texts[0]) if line not in loaded.heldout_korean]
     with pytest.raises(IndexError):
         loaded.korean[8]
 
@@ -58,53 +60,53 @@ def test_a_line_of_two_sources_belongs_to_the_first(texts, smoke, tmp_path):
     (tmp_path / "more.txt").write_text("가 문장\n카 문장\n", encoding="utf-8")
     p = texts("\n".join(f"{c} 문장" for c in "가나다라마바사아자차"), heldout_lines=1)
     p = smoke("03_bilingual_pretraining", korean_texts=[*p.korean_texts, str(tmp_path / "more.txt")], heldout_lines=1)
-    own, more = corpus.load(p).sources["korean"].values()
-    assert "가 문장" not in list(more) and set(own) | set(more) | set(corpus.load(p).heldout_korean) >= {
+    own, more = read_corpus(p).sources["korean"].values()
+    assert "가 문장" not in list(more) and set(own) | set(more) | set(read_corpus(p).heldout_korean) >= {
         "가 문장",
         "카 문장",
     }
 
 
 def test_general_text_is_never_trained_on(texts, smoke):
-    general = list(corpus.read("general-ko"))
+    general = list(read_documents("general-ko"))
     own = [f"{c}로 시작하는 줄" for c in "가나다라마바사아자차카타파하"]
-    loaded = corpus.load(texts("\n".join(general + own), heldout_lines=4))
+    loaded = read_corpus(texts("\n".join(general + own), heldout_lines=4))
     assert not set(loaded.korean) & set(general)
 
 
 @given(st.text())
 def test_normalising_twice_changes_nothing(text):
-    once = corpus.normalise(text)
-    assert corpus.normalise(once) == once
+    once = normalise_text(text)
+    assert normalise_text(once) == once
     assert unicodedata.is_normalized("NFC", once)
     assert not any(unicodedata.category(c) == "Cc" for c in once)
 
 
 def test_decomposed_hangul_becomes_syllables():
-    assert corpus.normalise(unicodedata.normalize("NFD", "햄버거를\t먹는 \x00공룡")) == "햄버거를 먹는 공룡"
+    assert normalise_text(unicodedata.normalize("NFD", "햄버거를\t먹는 \x00공룡")) == "햄버거를 먹는 공룡"
 
 
 def test_text_that_is_not_utf8_names_file_line_and_cure(texts):
     p = texts("첫 줄\n".encode() + "둘째 줄\n".encode("cp949"))
     with pytest.raises(ValueError, match=r"ko.txt, line 2: not UTF-8 .*iconv -f cp949"):
-        corpus.load(p)
+        read_corpus(p)
 
 
 def test_jsonl_and_tsv_and_folders_are_read(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "하나"}\n', encoding="utf-8")
     (tmp_path / "b.tsv").write_text("둘\ttwo\n", encoding="utf-8")
     (tmp_path / "c.md").write_text("not read", encoding="utf-8")
-    assert list(corpus.read(str(tmp_path))) == ["하나", "둘"]
+    assert list(read_documents(str(tmp_path))) == ["하나", "둘"]
     (tmp_path / "a.jsonl").write_text('{"txt": "하나"}\n', encoding="utf-8")
     with pytest.raises(ValueError, match=r"a.jsonl, line 1: expected"):
-        list(corpus.read(str(tmp_path / "a.jsonl")))
+        list(read_documents(str(tmp_path / "a.jsonl")))
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes("\ufeff하나\r\n둘\r\n".encode())
-    assert list(corpus.read(str(tmp_path / "a.txt"))) == ["하나", "둘"]
+    assert list(read_documents(str(tmp_path / "a.txt"))) == ["하나", "둘"]
 
 
 def test_hangul_share_counts_letters_only():
-    assert corpus.hangul_share("한글 ab 12!") == pytest.approx(0.5)
-    assert corpus.hangul_share("12!") == 0.0
+    assert hangul_share("한글 ab 12!") == pytest.approx(0.5)
+    assert hangul_share("12!") == 0.0

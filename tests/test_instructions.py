@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from blossom import instructions
 from blossom.common import params
-from blossom.instructions import hygiene
+from blossom.instructions.hygiene import clean_examples, hygiene_table
+from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read_instructions, read_translations
+from blossom.text.language import language_of
+from blossom.text.leaks import _shingles, near_duplicates, read_evaluation_texts
 from blossom.vocabulary import bases, tokenization, vocab
 
 NEW_PIECES = ["안", "녕", "하", "세", "요", " 안", "안녕", " 안녕", "하세", "하세요"]
@@ -84,8 +87,8 @@ def test_labels_are_exactly_the_answers_whatever_is_written(name, turns, templat
 @pytest.mark.parametrize("template", sorted(instructions.TEMPLATES))
 def test_labels_of_real_rows_over_real_tokenizers(template, real_files):
     drawn, sets = random.Random(0), ["lima_en.json", "koalpaca_ko_4000.json", "alpaca_en_999.json"]
-    rows = [e for file in sets for e in drawn.sample(instructions.read(str(real_files / "instructions" / file), "en"), 20)]
-    several = [e for e in instructions.read(str(real_files / "instructions" / "lima_en.json"), "en") if len(e.messages) > 2]
+    rows = [e for file in sets for e in drawn.sample(read_instructions(str(real_files / "instructions" / file), "en"), 20)]
+    several = [e for e in read_instructions(str(real_files / "instructions" / "lima_en.json"), "en") if len(e.messages) > 2]
     for name in ("llama2-tokenizer", "llama2-tokenizer merged", "mistral-v1", "smollm2-135m-instruct"):
         for example in rows + several[:5]:
             check_labels(template, example.messages, tokenizer(name))
@@ -128,9 +131,9 @@ def test_a_second_turn_reads_as_llama_2_was_trained():
 
 
 def test_paper_x_joins_its_fields_by_newlines():
-    asked = {"role": "user", "content": instructions.TRANSLATE, "input": "Good morning"}
+    asked = {"role": "user", "content": TRANSLATE, "input": "Good morning"}
     pieces = instructions.render("newline", [asked, TELL], tokenizer("tiny-byte-level"))
-    assert "".join(text for text, _ in pieces[:-1]) == f"{instructions.TRANSLATE}\nGood morning\n안녕하세요"
+    assert "".join(text for text, _ in pieces[:-1]) == f"{TRANSLATE}\nGood morning\n안녕하세요"
 
 
 def test_alpaca_has_two_openings():
@@ -198,7 +201,7 @@ def test_all_forms_of_rows_give_the_same_messages(tmp_path, name):
             ]
         },
     ]
-    examples = instructions.read(written(tmp_path, forms, name), "en")
+    examples = read_instructions(written(tmp_path, forms, name), "en")
     spoken = [[(m["role"], m["content"]) for m in e.messages] for e in examples]
     assert spoken == [[("user", "A?"), ("assistant", "a"), ("user", "B?"), ("assistant", "b")]] * 4
     assert examples[1].id == f"{name}:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
@@ -206,12 +209,12 @@ def test_all_forms_of_rows_give_the_same_messages(tmp_path, name):
 
 def test_a_reviewers_note_is_read_under_both_names(tmp_path):
     rows = [{"instruction": "a", "output": "b", name: "이름을 바꿈"} for name in ("note", "adaptation_note")]
-    assert [e.note for e in instructions.read(written(tmp_path, rows), "ko")] == ["이름을 바꿈"] * 2
+    assert [e.note for e in read_instructions(written(tmp_path, rows), "ko")] == ["이름을 바꿈"] * 2
 
 
 def test_text_is_composed_and_inner_lines_stay(tmp_path):
     row = {"instruction": "\u1112\u1161\u11ab", "input": "x\r\ny", "output": " 1. a\n\n2. b\n"}
-    (example,) = instructions.read(written(tmp_path, [row]), "ko")
+    (example,) = read_instructions(written(tmp_path, [row]), "ko")
     assert example.messages[0] == {"role": "user", "content": "한", "input": "x\ny"}
     assert example.output == "1. a\n\n2. b"
 
@@ -238,7 +241,7 @@ def test_text_is_composed_and_inner_lines_stay(tmp_path):
 def test_a_broken_row_is_named_by_file_and_line(tmp_path, row, message):
     file = written(tmp_path, [{"instruction": "good", "output": "fine"}, row])
     with pytest.raises(ValueError, match=f"{re.escape(file)}, line 2: .*{message}|{re.escape(file)}, line 2.*{message}"):
-        instructions.read(file, "en")
+        read_instructions(file, "en")
 
 
 def test_files_that_are_no_instructions_are_refused(tmp_path):
@@ -251,21 +254,21 @@ def test_files_that_are_no_instructions_are_refused(tmp_path):
     cases |= {"d.jsonl": "holds no examples", "e.csv": "expected a .json or .jsonl file", "f.jsonl": "no asset"}
     for name, message in cases.items():
         with pytest.raises(ValueError, match=message):
-            instructions.read(str(tmp_path / name), "en")
+            read_instructions(str(tmp_path / name), "en")
     twice = written(tmp_path, [{"id": "x", "instruction": "a", "output": "b"}] * 2)
     with pytest.raises(ValueError, match="line 2: id 'x' is also that of .*line 1"):
-        instructions.read_all([twice], "en")
+        read_instructions([twice], "en")
 
 
 def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path):
     file = tmp_path / "pairs.tsv"
     file.write_text("Turn on\t켜기\nTurn off\t끄기\n", encoding="utf-8")
-    (example,) = instructions.translations([str(file)], avoid=["turn ON!"])
+    (example,) = read_translations([str(file)], avoid=["turn ON!"])
     assert [m["content"] for m in example.messages] == ["Translate the following sentences from English to Korean", "끄기"]
     assert example.messages[0]["input"] == "Turn off"
     file.write_text("Turn on\n")
     with pytest.raises(ValueError, match=r"pairs.tsv, line 1: expected English TAB Korean, found 'Turn on'"):
-        instructions.translations([str(file)])
+        read_translations([str(file)])
 
 
 def test_hub_sets_are_asked_for_by_revision_configuration_and_split(monkeypatch):
@@ -276,22 +279,22 @@ def test_hub_sets_are_asked_for_by_revision_configuration_and_split(monkeypatch)
         return [{"conversations": ["Q?", "A."], "source": "stackexchange"}]
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    (example,) = instructions.read("hub:GAIR/lima@refs/convert/parquet", "en")
+    (example,) = read_instructions("hub:GAIR/lima:plain_text:train", "en")
     assert example.output == "A."
-    assert instructions.evaluation_texts(["hub:klue/klue:nli:validation"])
+    assert read_evaluation_texts(["hub:klue/klue:nli:validation"])
     assert asked == [
-        (("GAIR/lima",), {"split": "train", "revision": "refs/convert/parquet"}),
+        (("GAIR/lima", "plain_text"), {"split": "train", "revision": None}),
         (("klue/klue", "nli"), {"split": "validation", "revision": None}),
     ]
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: 1 / 0)
     with pytest.raises(ValueError, match=r"hub:a/b: the hub does not give it \(ZeroDivisionError"):
-        instructions.read("hub:a/b", "en")
+        read_instructions("hub:a/b", "en")
 
 
 def test_the_public_sets_read_whole(real_files):
     sizes = {"lima_en.json": 1029, "koalpaca_ko_4000.json": 4000, "alpaca_en_999.json": 999}
     for name, size in sizes.items():
-        assert len(instructions.read_all([str(real_files / "instructions" / name)], "en")) == size
+        assert len(read_instructions([str(real_files / "instructions" / name)], "en")) == size
 
 
 # ------------------------------------------------------------------------------------------------------------ hygiene
@@ -300,11 +303,11 @@ def test_the_public_sets_read_whole(real_files):
 def example(asked, told, task="en", name=None, **more):
     name = name or asked
     messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
-    return instructions.Example(task, messages, name, "here", **({"group": name} | more))
+    return Example(task, messages, name, "here", **({"group": name} | more))
 
 
 def clean(examples, evaluation=None, length=500):
-    kept, removed = instructions.clean(examples, evaluation or {}, "newline", tokenizer("tiny-byte-level"), length)
+    kept, removed = clean_examples(examples, evaluation or {}, "newline", tokenizer("tiny-byte-level"), length)
     return [e.id for e in kept], [(reason, e.id, other) for reason, e, other in removed]
 
 
@@ -328,12 +331,12 @@ def test_minhash_finds_what_comparing_all_pairs_finds():
     texts += [t.replace("rice", "barley", 1) for t in texts]
     first = {}
     for n, text in enumerate(texts):
-        sets = [hygiene._shingles(t) for t in texts[:n]]
-        own = hygiene._shingles(text)
+        sets = [_shingles(t) for t in texts[:n]]
+        own = _shingles(text)
         twins = [m for m, s in enumerate(sets) if m not in first and len(own & s) >= 0.8 * len(own | s)]
         if twins:
             first[n] = twins[0]
-    assert hygiene.near_duplicates(texts, 0.8) == first and first
+    assert near_duplicates(texts, 0.8) == first and first
 
 
 def test_examples_that_hold_evaluation_text_are_removed_and_named():
@@ -366,7 +369,7 @@ def test_evaluation_texts_come_from_every_format(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"premise": "A long enough premise", "id": "x"}]))
     (tmp_path / "b.tsv").write_text("another long premise\t0\n")
     written(tmp_path, [{"inner": {"texts": ["a third long premise"]}}], "c.jsonl")
-    found = instructions.evaluation_texts([str(tmp_path)])
+    found = read_evaluation_texts([str(tmp_path)])
     assert found == {
         "a.json": ["A long enough premise"],
         "b.tsv": ["another long premise"],
@@ -386,14 +389,14 @@ def test_the_table_counts_reasons_and_languages():
         example("Hi?", "print(1)", "en", "c"),
     ]
     form = ("newline", tokenizer("tiny-byte-level"), 500)
-    kept, removed = instructions.clean(examples, {}, *form)
-    row = instructions.table(examples, kept, removed, *form)["ko"]
+    kept, removed = clean_examples(examples, {}, *form)
+    row = hygiene_table(examples, kept, removed, *form)["ko"]
     assert (row["examples"], row["kept"], row["instruction in ko"]) == (2, 2, 2)
     size = sorted(len(instructions.encode("newline", e.messages, form[1])[0]) for e in examples[:2])
     assert (row["tokens, median"], row["tokens, longest"], row["tokens allowed"]) == (sum(size) // 2, size[-1], 500)
     assert (row["output in en"], row["output in ko"], row["output in other"]) == (1, 1, 0)
-    assert instructions.language_of("これは日本語です") == instructions.language_of("123") == "other"
-    assert instructions.language_of("Windows 11에서 Python 설치하기") == "ko"
+    assert language_of("これは日本語です") == language_of("123") == "other"
+    assert language_of("Windows 11에서 Python 설치하기") == "ko"
 
 
 # -------------------------------------------------------------------------------------------- holding out, the authored set
@@ -441,7 +444,7 @@ def test_one_example_in_red_and_blue_escapes_what_it_shows():
 
 @pytest.fixture(scope="module")
 def authored():
-    return instructions.read_all(["authored-en"], "en") + instructions.read_all(["authored-ko"], "ko")
+    return read_instructions(["authored-en"], "en") + read_instructions(["authored-ko"], "ko")
 
 
 def test_the_authored_set_is_what_it_says(authored):
@@ -449,23 +452,23 @@ def test_the_authored_set_is_what_it_says(authored):
     korean = [e for e in authored if e.task == "ko"]
     assert len(korean) >= 200 and len(authored) - len(korean) >= 200
     assert counts["ne_change"] >= 30 and counts["topic_change"] >= 20 and sum(counts.values()) == len(korean)
-    assert sum(len(instructions.adapted_pairs(authored, name)) for name in instructions.ADAPTATIONS) == len(korean)
+    assert sum(len(instructions.adapted_pairs(authored, name)) for name in ADAPTATIONS) == len(korean)
     assert all(e.note for e in korean if e.adaptation != "none")
     assert sum(len(e.messages) > 2 for e in authored) >= 10
     assert len({e.category for e in authored}) >= 7
 
 
 def test_the_authored_set_is_clean_in_form(authored):
-    kept, removed = instructions.clean(
+    kept, removed = clean_examples(
         authored,
-        instructions.evaluation_texts(params.KoreanLimaSFT().evaluation_texts),
+        read_evaluation_texts(params.KoreanLimaSFT().evaluation_texts),
         "chatml",
         tokenizer("tiny-byte-level"),
         10**6,
     )
     assert [(reason, e.id, other) for reason, e, other in removed] == []
     prose = [e for e in kept if e.category not in ("code", "translation")]
-    assert [e.id for e in prose if instructions.language_of(e.output) != e.task] == []
+    assert [e.id for e in prose if language_of(e.output) != e.task] == []
 
 
 def test_an_unresolved_source_is_named(authored):

@@ -13,12 +13,15 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from blossom import assets, instructions
+from blossom import instructions
+from blossom.assets.registry import fetch_asset
 from blossom.benchmark import comparing
 from blossom.benchmark import statistics as scores
 from blossom.instructions import merging, review
+from blossom.instructions.readers import read_instructions
 from blossom.preference import people, ratings, statistics, verdicts
-from blossom.text import corpus
+from blossom.text.corpus import normalise_text, read_corpus
+from blossom.text.leaks import fold_letters
 from blossom.training.packing import Blocks, TokenStream
 from blossom.vocabulary import tokenization
 
@@ -36,7 +39,7 @@ def pair():
     """A SentencePiece model and our fast tokenizer made of it."""
     import sentencepiece
 
-    file = assets.fetch("tiny-sentencepiece") / "tokenizer.model"
+    file = fetch_asset("tiny-sentencepiece") / "tokenizer.model"
     return sentencepiece.SentencePieceProcessor(model_file=str(file)), tokenization.load(file)
 
 
@@ -85,14 +88,14 @@ def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one(lines, held
     texts = {"general_korean": "general-ko", "general_english": "general-en", "heldout_lines": heldout}
     p = SimpleNamespace(korean_texts=[str(file)], english_texts=["smoke-en"], **texts)
     try:
-        found = corpus.load(p)
+        found = read_corpus(p)
     except ValueError as error:
         assume("ko.txt" in str(error) and ("hold" in str(error) or "nothing is left" in str(error)))
         return
-    read = [corpus.normalise(line) for line in file.read_text(encoding="utf-8").split("\n")]
+    read = [normalise_text(line) for line in file.read_text(encoding="utf-8").split("\n")]
     assert {*found.korean, *found.heldout_korean} <= {*read} and len(found.heldout_korean) == heldout
-    guarded = {corpus.skeleton(line) for line in found.heldout_korean + found.general_korean}
-    assert not guarded & {corpus.skeleton(line) for line in found.korean}
+    guarded = {fold_letters(line) for line in found.heldout_korean + found.general_korean}
+    assert not guarded & {fold_letters(line) for line in found.korean}
     removed = sum(n for reason, n in found.removed.items() if reason.startswith("korean"))
     assert len(found.korean) + heldout + removed == sum(map(bool, read))
 
@@ -241,6 +244,6 @@ def test_whatever_a_reviewer_writes_is_what_the_data_set_holds(six, tmp_path, te
     (tmp_path / "민지.json").write_text(json.dumps(content), encoding="utf-8")  # as a browser writes it: \\u escapes
     merged = merging.merge(six, [tmp_path / "민지.json"])
     merging.write(merged, tmp_path / "set.jsonl")
-    read = instructions.read(str(tmp_path / "set.jsonl"), "ko")
+    read = read_instructions(str(tmp_path / "set.jsonl"), "ko")
     expected = [unicodedata.normalize("NFC", t.replace("\r\n", "\n")).strip() for t in texts]
     assert [e.messages[-1]["content"] for e in read] == expected

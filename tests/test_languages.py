@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from blossom import assets
+from blossom.assets.registry import REGISTRY
 from blossom.common import figures, params, paths
 from blossom.models.loading import load_model
-from blossom.text import corpus
+from blossom.text.corpus import ALIGNED, read_documents
 from blossom.vocabulary import tokenization, vocab
 
 JAPANESE = "ハンバーガーを食べる象"
@@ -122,16 +122,16 @@ def test_their_scales_differ_from_laptop_where_they_say(scale):
 
 
 def test_japanese_texts_are_there_and_aligned():
-    assert len(list(corpus.read("general-ja"))) == len(list(corpus.read("general-en")))
+    assert len(list(read_documents("general-ja"))) == len(list(read_documents("general-en")))
     p = params.effective("03_bilingual_pretraining", "laptop-ja", "blossom-bi")
     for source in (*p.korean_texts, *p.english_texts):
-        asset = assets.REGISTRY[corpus.ALIGNED.get(source, (source,))[0]]
+        asset = REGISTRY[ALIGNED.get(source, (source,))[0]]
         assert asset.licence and asset.sources
 
 
 def test_counting_is_by_characters_where_words_are_not_parted():
-    assert tokenization.unit(list(corpus.read("general-ja"))) == "character"
-    assert tokenization.unit(list(corpus.read("general-ko"))) == tokenization.unit(list(corpus.read("general-en"))) == "word"
+    assert tokenization.unit(list(read_documents("general-ja"))) == "character"
+    assert {tokenization.unit(list(read_documents(name))) for name in ("general-ko", "general-en")} == {"word"}
 
 
 def test_figures_speak_of_the_language(monkeypatch):

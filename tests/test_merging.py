@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blossom import instructions
 from blossom.common import paths
 from blossom.instructions import changes, checks, drafts, merging, review
+from blossom.instructions.readers import read_instructions
 
 
 def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path):
@@ -23,7 +23,7 @@ def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path)
     assert (rows[0]["output"], rows[0]["adaptation"], rows[0]["note"]) == ("새 답변입니다.", "ne_change", "이름을 바꿈")
     assert (rows[1]["reviewer"], rows[1]["note"]) == ("민지, 서준", "서준: 좋음")
     assert len(rows[1]["history"]) >= 1
-    read = instructions.read(str(tmp_path / "ko.jsonl"), "ko")
+    read = read_instructions(str(tmp_path / "ko.jsonl"), "ko")
     assert [e.note for e in read] == ["이름을 바꿈", "서준: 좋음", ""]
     assert [(e.source_id, e.adaptation) for e in read] == [(a, "ne_change"), (b, "none"), (c, "topic_change")]
     assert [drafts.fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
@@ -79,13 +79,13 @@ def test_a_folder_of_files_is_merged_with_what_settles_it(six, exported, tmp_pat
 def test_the_review_that_ships_shows_each_step():
     folder = paths.ROOT / "data" / "review"
     pairs = drafts.read(folder / "drafts.jsonl")
-    english = {e.id: drafts.fields(e) for e in instructions.read("authored-en", "en")}
+    english = {e.id: drafts.fields(e) for e in read_instructions("authored-en", "en")}
     assert all(d.english == english[d.id] for d in pairs)
     found = checks.counts([checks.flags(d.english, d.korean, d.cut) for d in pairs])
     assert all(found[k] for k in ("left_in_english", "cut_off", "broken_format", "translationese", "foreign_life"))
     merged = merging.merge_folder(pairs, folder)
     assert len(merged.rows) == len(pairs) == 8 and list(merged.conflicts) == ["en-b-042"] and merged.doubled == 2
-    authored = {k.source_id: drafts.fields(k) for k in instructions.read("authored-ko", "ko")}
+    authored = {k.source_id: drafts.fields(k) for k in read_instructions("authored-ko", "ko")}
     assert all(v.fields == authored[i] for i, v in merged.rows.items())
     assert {r["category"] for r in changes.table2(merged)} == {"NE change", "topic change"}
 

@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.models.adapters import adapt_model, merge_adapter, save_adapter, trainable_share
 from blossom.models.bits import bits_per_byte, end_token, start_token
@@ -92,7 +92,7 @@ def test_another_tokenizer_is_refused_at_loading(tmp_path):
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path, tiny):
-    folder = shutil.copytree(assets.fetch("tiny-sentencepiece"), tmp_path / "model")
+    folder = shutil.copytree(fetch_asset("tiny-sentencepiece"), tmp_path / "model")
     tiny[1].save_pretrained(folder)  # 600 tokens for 500 rows
     with pytest.raises(ValueError, match="600 tokens and the model 500 embedding rows"):
         load_model(folder)

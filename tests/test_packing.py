@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.training import packing
 from blossom.training.packing import IGNORED, Blocks, TokenStream, pack_examples, tokenize_documents
 
@@ -14,7 +14,7 @@ from blossom.training.packing import IGNORED, Blocks, TokenStream, pack_examples
 def tokenizer():
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(assets.fetch("tiny-byte-level"))
+    return AutoTokenizer.from_pretrained(fetch_asset("tiny-byte-level"))
 
 
 def stream(lengths, first=10):

@@ -10,13 +10,13 @@ import torch
 import yaml
 from huggingface_hub import errors
 
-from blossom import assets
+from blossom.assets.registry import REGISTRY, fetch_asset
 from blossom.common import params, paths
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.publishing import __main__ as command
 from blossom.publishing import card, gguf_file, history, licences
 from blossom.publishing import hub as push
-from blossom.text import corpus
+from blossom.text.corpus import read_documents
 from blossom.vocabulary import embeddings, vocab
 
 BASES = ["tiny-byte-level", "tiny-sentencepiece", "tiny-qwen"]  # tied; untied; untied with biases and padding rows
@@ -26,7 +26,7 @@ LINES = ["햄버거를 먹는 공룡", "아직 샤워를 하고 있는데 주전
 def expanded(name, folder):
     """A tiny base with Korean pieces, its weights large enough that every mistake shows; saved in `folder`."""
     base = vocab.read_base(name)
-    counts = vocab.count_runs(base, list(corpus.read("smoke-ko")), vocab.run_pattern(["Hangul"]))
+    counts = vocab.count_runs(base, list(read_documents("smoke-ko")), vocab.run_pattern(["Hangul"]))
     merged = vocab.merge(base, vocab.train(base, counts, 100))
     model, _ = load_model(name, torch.float32)
     with torch.random.fork_rng(), torch.no_grad():
@@ -128,7 +128,7 @@ def template_run(saved, tmp_path_factory):
         },
         "04_korean_lima_sft": {"bits_per_byte": {"before": BITS, "after": WORSE}, "template": "chatml"},
     }
-    before = assets.fetch("tiny-byte-level")
+    before = fetch_asset("tiny-byte-level")
     for n, (stage, measured) in enumerate(metrics.items()):
         run = paths.Run(
             params.effective(stage, "smoke", recipes.get(stage, "blossom-bi-biSFT"), outputs=str(outputs)), stage
@@ -237,8 +237,8 @@ def test_licences_decide():
 
 
 def test_licences_are_known_by_asset_and_by_hub_id():
-    assert licences.find_licence("aligned-ko", {}) == assets.REGISTRY["aligned-en-ko"].licence
-    assert licences.find_licence("hub:GAIR/lima@refs/convert/parquet:test", {}) == "CC BY-NC-SA 4.0"
+    assert licences.find_licence("aligned-ko", {}) == REGISTRY["aligned-en-ko"].licence
+    assert licences.find_licence("hub:GAIR/lima@refs/convert/parquet:plain_text:test", {}) == "CC BY-NC-SA 4.0"
     assert licences.find_licence("data/novels", {}) == ""
     assert licences.find_licence("data/novels", {"data/novels": "CC0"}) == "CC0"
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 import yaml
 
-from blossom import assets, instructions
+from blossom import instructions
+from blossom.assets.registry import fetch_asset
 from blossom.batch import forecast
 from blossom.common import params, paths
 from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import load_model, resize_model, save_model
-from blossom.text import corpus
+from blossom.text.corpus import read_corpus
 from blossom.training.estimate import estimate
 from blossom.training.keep import keep_model
 from blossom.training.learner import Learner
@@ -174,7 +175,7 @@ def test_a_base_whose_sizes_are_not_known_is_named():
 
 
 def test_the_sizes_of_a_folder_are_its_own():
-    folder = assets.fetch("tiny-sentencepiece")
+    folder = fetch_asset("tiny-sentencepiece")
     sizes = forecast.config(str(folder))
     model, _ = load_model(str(folder))
     assert forecast.parameters(sizes)["all"] == sum(w.numel() for w in model.parameters())
@@ -235,7 +236,7 @@ def test_the_13b_settings_train_a_tiny_llama(tmp_path):
     p, start = tiny("llama2-13b", "blossom-bi", tmp_path, training_tokens=2 * 8 * 2048)
     model, tokenizer = load_adapted(p, start)
     before = {name: w.detach().clone() for name, w in model.named_parameters()}
-    blocks = mix_corpus(p, corpus.load(p), tokenizer)
+    blocks = mix_corpus(p, read_corpus(p), tokenizer)
     result = train_model(model, blocks, TrainingSettings.of(p), tmp_path / "run", report=lambda line: None)
     assert result["steps"] == 2 and result["tokens"] == pytest.approx(2 * 8 * 2048, rel=0.1)
     kept = {name: w for name, w in model.named_parameters() if ".original_module." not in name}  # those are let go

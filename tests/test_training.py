@@ -14,6 +14,7 @@ import torch
 from blossom.common import paths
 from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import first_new_row, load_model, resize_model, save_model
+from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints, tables
 from blossom.training.cpu import attention, decoder, kernels, memory, passes
 from blossom.training.estimate import estimate
@@ -513,11 +514,10 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(tm
 def as_the_notebook(outputs):
     """Model, blocks and settings as notebook 03 has them after the two-process run."""
     from blossom.common import params
-    from blossom.text import corpus
 
     p = params.effective(STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
     model, tokenizer = load_adapted(p, find_start(p))
-    return model, mix_corpus(p, corpus.load(p), tokenizer), TrainingSettings.of(p)
+    return model, mix_corpus(p, read_corpus(p), tokenizer), TrainingSettings.of(p)
 
 
 # ---------------------------------------------------------------------------------------------------------- beforehand
@@ -596,10 +596,9 @@ def test_a_container_s_limit_counts(tmp_path):
 
 
 def mixed(smoke, **given):
-    from blossom.text import corpus
 
     p = smoke(STAGE, **given)
-    return mix_corpus(p, corpus.load(p), load_model("tiny-byte-level")[1])
+    return mix_corpus(p, read_corpus(p), load_model("tiny-byte-level")[1])
 
 
 def test_a_language_s_sources_are_mixed_by_their_weights(smoke):

@@ -4,8 +4,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from blossom import instructions
 from blossom.instructions import drafts, translating, translators
+from blossom.instructions.readers import read_instructions
 from tests.server import free_port, save_tiny_model, served
 
 
@@ -70,7 +70,7 @@ def examples(tmp_path):
     rows = [{"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}."} for n in range(5)]
     rows.append({"conversations": ["Hi.", "Hello.", "Bye?", "Bye."]})
     file.write_text(json.dumps(rows), encoding="utf-8")
-    return instructions.read(str(file), "en")
+    return read_instructions(str(file), "en")
 
 
 def test_every_field_is_translated_in_its_place(service, server, examples, tmp_path, capsys):
@@ -246,7 +246,7 @@ def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):
     turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
     file.write_text(json.dumps({"messages": turns}), encoding="utf-8")
     with pytest.raises(ValueError, match="s.jsonl, line 1: opens with a system message"):
-        drafts.fields(instructions.read(str(file), "en")[0])
+        drafts.fields(read_instructions(str(file), "en")[0])
 
 
 @pytest.mark.parametrize("text", ["", "A b. C!  d\n\n- e? f\n```\nx. y\n```\n 2) g", "~~~\nnever closed. code\n"])
@@ -307,7 +307,7 @@ def test_a_local_model_translates_prose_and_leaves_format_alone(translation_mode
     row = {"instruction": "Boil the water.", "output": f"Steps:\n\n1. Boil the water. Add salt.\n- Stir it well.\n\n{code}"}
     file.write_text(json.dumps([row]), encoding="utf-8")
     store = tmp_path / "replies.jsonl"
-    (told,) = translating.translate(instructions.read(str(file), "en"), translator, store, requests=9)
+    (told,) = translating.translate(read_instructions(str(file), "en"), translator, store, requests=9)
     assert told.korean["instruction"] == "물을 끓이세요."
     assert told.korean["output"] == f"순서:\n\n1. 물을 끓이세요. 소금을 넣으세요.\n- 잘 저으세요.\n\n{code}"
     assert not told.cut

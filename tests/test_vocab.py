@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE, WordPiece
 from transformers import PreTrainedTokenizerFast
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.vocabulary import certificate as certificates
@@ -24,7 +24,7 @@ SENTENCE = "햄버거를 먹는 공룡"
 
 
 def lines_of(name):
-    return assets.fetch(name).read_text(encoding="utf-8").splitlines()
+    return fetch_asset(name).read_text(encoding="utf-8").splitlines()
 
 
 KOREAN, ENGLISH = lines_of("smoke-ko"), lines_of("smoke-en")
@@ -124,7 +124,7 @@ def test_saving_and_reloading_changes_nothing(merged, tmp_path):
 
 
 def test_the_chat_template_is_kept(tmp_path):
-    shutil.copytree(assets.fetch("tiny-byte-level"), tmp_path / "base")
+    shutil.copytree(fetch_asset("tiny-byte-level"), tmp_path / "base")
     (tmp_path / "base" / "chat_template.jinja").write_text("{{ messages[0].content }}")
     base = vocab.read_base(tmp_path / "base")
     made = vocab.merge(base, vocab.train(base, vocab.count_runs(base, KOREAN, HANGUL), 20))
@@ -134,7 +134,7 @@ def test_the_chat_template_is_kept(tmp_path):
 
 
 def test_tokens_added_behind_a_sentencepiece_model_keep_their_ids(tmp_path):
-    shutil.copytree(assets.fetch("tiny-sentencepiece"), tmp_path / "base")
+    shutil.copytree(fetch_asset("tiny-sentencepiece"), tmp_path / "base")
     tokenizer = tokenization.load(tmp_path / "base")
     tokenizer.add_special_tokens({"pad_token": "<pad>"})
     tokenizer.save_pretrained(tmp_path / "base")
@@ -233,7 +233,7 @@ def sentencepiece_model(folder, **settings):
     """A SentencePiece model of another kind, trained on the smoke text: the path of its file."""
     writer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        input=str(assets.fetch("smoke-en")), model_writer=writer, vocab_size=300, minloglevel=2, **settings
+        input=str(fetch_asset("smoke-en")), model_writer=writer, vocab_size=300, minloglevel=2, **settings
     )
     (folder / "other.model").write_bytes(writer.getvalue())
     return folder / "other.model"
@@ -300,7 +300,7 @@ def certified(tmp_path):
     save_model(model, made.tokenizer, tmp_path / "model")
     made_of = {"donor": "trained", "removed": {"in another script": 3}}
     certificate = vocab.certify(
-        made, tmp_path / "model", KOREAN, ENGLISH, ["Hangul"], "add", made_of, [assets.fetch("smoke-ko")]
+        made, tmp_path / "model", KOREAN, ENGLISH, ["Hangul"], "add", made_of, [fetch_asset("smoke-ko")]
     )
     certificates.save(certificate, tmp_path)
     return tmp_path, certificate
@@ -320,7 +320,7 @@ def test_a_certificate_holds_and_is_found(certified):
 def test_a_model_without_its_certificate_is_refused(certified, tmp_path):
     folder, certificate = certified
     with pytest.raises(ValueError, match=r"no certificate\.json"):
-        vocab.require(assets.fetch("tiny-byte-level"))
+        vocab.require(fetch_asset("tiny-byte-level"))
     tokenization.load("tiny-byte-level").save_pretrained(folder / "model")
     with pytest.raises(ValueError, match="not the one that .* certifies"):
         vocab.require(folder / "model")
@@ -463,7 +463,7 @@ def gemma_style(folder):
     """A SentencePiece BPE as Gemma's: no space before a text, runs of spaces and markers as symbols of their own."""
     writer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        input=str(assets.fetch("smoke-en")),
+        input=str(fetch_asset("smoke-en")),
         model_writer=writer,
         vocab_size=600,
         model_type="bpe",
@@ -496,7 +496,7 @@ def llama3_style(folder):
     made.decoder = decoders.ByteLevel()
     made.normalizer = normalizers.NFC()
     made.train(
-        [str(assets.fetch("smoke-en"))],
+        [str(fetch_asset("smoke-en"))],
         trainers.BpeTrainer(vocab_size=600, initial_alphabet=list(tokenization.byte_alphabet())),
     )
     made.add_special_tokens(["<|end_of_text|>", "<|eot_id|>"])

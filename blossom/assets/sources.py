@@ -142,11 +142,3 @@ def _from_hub(repo, download):
             f"{repo} could not be fetched from the hub ({reason}), and there is no such folder here.\n"
             "Check the network; or copy the files here and give the folder's path instead of the id."
         ) from None
-
-
-def why_no_dataset(name, error):
-    """Why `datasets` did not load a hub data set, and what to do when it is gated (GAIR/lima, some corpora)."""
-    reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-    if "gated" in str(error):
-        reason += f". It is gated: ask for access on https://huggingface.co/datasets/{name}, then `hf auth login`"
-    return reason

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from blossom import assets
+from blossom.assets.registry import REGISTRY
 from blossom.common import params
 
 GB = 1e9
@@ -141,7 +141,7 @@ def config(name):
 
 
 def _cached(name):
-    if name in assets.REGISTRY:
+    if name in REGISTRY:
         return None
     from huggingface_hub import try_to_load_from_cache
 

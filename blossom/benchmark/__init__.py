@@ -1,7 +1,6 @@
 """Benchmarks: table 6's eight tasks, paper X's, and further measurements, as lm-eval tasks on authored or public data."""
 
 from blossom.benchmark.comparing import consistency, differences
-from blossom.benchmark.contamination import overlap
 from blossom.benchmark.data import SOURCES, read
 from blossom.benchmark.evaluation import average, describe, evaluate, plan
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, papers
@@ -23,7 +22,6 @@ __all__ = [
     "josa_table",
     "members",
     "names",
-    "overlap",
     "paper_model",
     "paper_table6",
     "paper_x_tables",

@@ -8,7 +8,7 @@ from blossom.benchmark.probes import PROBES
 from blossom.benchmark.records import BadRecord
 from blossom.benchmark.sources import SOURCES as PAPERS
 from blossom.common import paths
-from blossom.text import corpus
+from blossom.text.rows import read_lines
 
 SOURCES = PAPERS | PROBES
 AUTHORED = paths.ROOT / "data" / "benchmarks"
@@ -77,7 +77,7 @@ def _find(task, folder, patterns, training):
 
 def _records(file, source):
     """(place, record) of each record in a .json, .jsonl or tab-separated file."""
-    text = "\n".join(corpus.file_lines(file))
+    text = "\n".join(read_lines(file))
     if file.suffix == ".json":
         try:
             records = json.loads(text)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.benchmark.evaluation import describe, evaluate, plan
 from blossom.common import params, paths
 from blossom.models.bits import bits_per_byte
@@ -43,12 +43,12 @@ def resolve(p, names):
     wanted = [n for name in names for n in (ancestors if name == "parents" else [name])]
     for name in dict.fromkeys([*(n for n in wanted if n != p.recipe), p.recipe]):
         if name in known:
-            found[name] = assets.fetch(known[name]["hub"])
+            found[name] = fetch_asset(known[name]["hub"])
         elif params.recipe_file(name).exists():
             folder = params.model_folder(replace(p, recipe=name), "05_benchmark_eval")
-            found[name] = folder or assets.fetch(p.base_model)
+            found[name] = folder or fetch_asset(p.base_model)
         else:
-            found[name] = assets.fetch(name)
+            found[name] = fetch_asset(name)
     return {name: Path(folder) for name, folder in found.items()}
 
 

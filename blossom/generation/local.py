@@ -7,7 +7,8 @@ import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
-from blossom import assets, instructions
+from blossom import instructions
+from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.models.loading import load_model
 
@@ -19,7 +20,7 @@ def answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **set
     dtype     torch dtype of the weights;  kept  a `Kept`, or None
     settings  of `answer`;  return  list of str, as `answer`
     """
-    folder = assets.fetch(str(name))
+    folder = fetch_asset(str(name))
     request = {"model": paths.sha256(folder), "dtype": str(dtype), "template": template, "batch_size": batch_size}
     keep = (kept, request | settings | {"prompts": list(prompts)}) if kept else None
     every = range(math.ceil(len(prompts) / batch_size))

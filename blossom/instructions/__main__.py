@@ -13,9 +13,11 @@ from accelerate import PartialState
 
 from blossom import instructions
 from blossom.common import params, paths, shell
+from blossom.instructions.hygiene import clean_examples
 from blossom.models.adapters import adapt_model
 from blossom.models.loading import load_model
-from blossom.text import corpus
+from blossom.text.corpus import read_corpus
+from blossom.text.leaks import read_evaluation_texts
 from blossom.training.__main__ import asked_for
 from blossom.training.estimate import estimate
 from blossom.training.learner import mean_loss
@@ -51,10 +53,10 @@ def main(words=None):
 
 def data(p, tokenizer):
     """(rows to train on, task -> held-out rows), as notebook 04 makes them step by step."""
-    texts = corpus.load(p)
+    texts = read_corpus(p)
     examples = instructions.load(p, avoid=texts.heldout_korean + texts.heldout_english)
-    scored = instructions.evaluation_texts(p.evaluation_texts)
-    kept, _ = instructions.clean(examples, scored, p.template, tokenizer, p.sequence_length, p.near_duplicate)
+    scored = read_evaluation_texts(p.evaluation_texts)
+    kept, _ = clean_examples(examples, scored, p.template, tokenizer, p.sequence_length, p.near_duplicate)
     chosen, heldout = instructions.hold_out(kept, p.heldout_examples)
     rows = instructions.tokens([e for e in chosen if e.task in p.sft_tasks], p.template, tokenizer)
     held = {}

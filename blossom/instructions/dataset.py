@@ -4,7 +4,7 @@ import hashlib
 import random
 from html import escape
 
-from blossom.instructions import readers
+from blossom.instructions.readers import ADAPTATIONS, read_instructions, read_translations
 from blossom.instructions.templates import MASKED, encode, render
 
 TASKS = ("ko", "en", "translation")
@@ -22,9 +22,9 @@ def load(p, avoid=()):
     wrong = [t for t in p.sft_tasks if t not in TASKS]
     if wrong or not p.sft_tasks:
         raise ValueError(f"sft_tasks: expected some of {', '.join(TASKS)}, found {p.sft_tasks!r}")
-    sets = {"ko": readers.read_all(p.korean_instructions, "ko"), "en": readers.read_all(p.english_instructions, "en")}
+    sets = {"ko": read_instructions(p.korean_instructions, "ko"), "en": read_instructions(p.english_instructions, "en")}
     if "translation" in p.sft_tasks:
-        sets["translation"] = readers.translations(p.translations, avoid)
+        sets["translation"] = read_translations(p.translations, avoid)
     for task, examples in sets.items():
         if len(examples) <= p.heldout_examples:
             raise ValueError(f"{task}: {len(examples)} examples; holding out {p.heldout_examples} leaves none to train on")
@@ -76,7 +76,7 @@ def labelled(row):
 def adaptations(examples):
     """How many Korean examples came to be how: {"none", "ne_change", "topic_change"} -> count (table 2's categories)."""
     korean = [e.adaptation for e in examples if e.task == "ko"]
-    return {name: korean.count(name) for name in readers.ADAPTATIONS}
+    return {name: korean.count(name) for name in ADAPTATIONS}
 
 
 def adapted_pairs(examples, adaptation):

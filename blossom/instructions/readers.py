@@ -1,13 +1,13 @@
 """Instruction sets in: LIMA, Alpaca and KoAlpaca rows, chat logs, and aligned text as translation exercises."""
 
-import json
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from blossom import assets
 from blossom.instructions.templates import check_messages
-from blossom.text import corpus
+from blossom.text.corpus import normalise_text
+from blossom.text.leaks import fold_letters
+from blossom.text.rows import find_source, read_lines, read_rows
 
 TRANSLATE = "Translate the following sentences from English to Korean"  # paper X, 3.1
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
@@ -51,102 +51,55 @@ class Example:
         return [m for m in self.messages if m["role"] == role]
 
 
-def read(source, task):
-    """The examples of an instruction set, in order.
+def read_instructions(sources, task):
+    """The examples of instruction sets, in order.
 
-    source  asset name, .json (a list), .jsonl, or "hub:<id>[@revision][:[config:]split]"; rows in any of these forms:
-              Alpaca, KoAlpaca, LIMA   {"instruction", "input", "output", "history": [[user, assistant], ...]};
-                                       input and history may be missing
-              GAIR/lima, ShareGPT      {"conversations": ["question", "answer", ...] or [{"from": "human", "value"}, ...]}
-              OpenAI                   {"messages": [{"role", "content"}, ...]}
-    task    "ko" or "en"
+    sources  one or several of: asset name, .json (a list), .jsonl, "hub:..." (see blossom.text.hub); rows in any form of:
+               Alpaca, KoAlpaca, LIMA   {"instruction", "input", "output", "history": [[user, assistant], ...]};
+                                        input and history may be missing
+               GAIR/lima, ShareGPT      {"conversations": ["question", "answer", ...] or [{"from": "human", "value"}, ...]}
+               OpenAI                   {"messages": [{"role", "content"}, ...]}
+    task     "ko" or "en"
 
     Text is NFC, without white space at its ends; inner lines and spaces stay.
-    Raises ValueError with file and line: a missing field, an empty output, roles out of order, an unknown adaptation.
+    Raises ValueError with file and line: a missing field, an empty output, roles out of order, an unknown adaptation, an id
+    that two rows share.
     """
-    examples = [_example(row, where, task) for where, row in rows(source)]
-    if not examples:
-        raise ValueError(f"{source}: holds no examples")
-    return examples
-
-
-def read_all(sources, task):
-    """The examples of several sources; ValueError when two rows share an id."""
     examples, seen = [], {}
-    for example in (e for source in sources for e in read(source, task)):
-        if example.id in seen:
-            raise ValueError(f"{example.where}: id {example.id!r} is also that of {seen[example.id]}")
-        seen[example.id] = example.where
-        examples.append(example)
+    for source in [sources] if isinstance(sources, str) else sources:
+        before = len(examples)
+        for place, row in read_rows(source):
+            example = _example(row, place, task)
+            if example.id in seen:
+                raise ValueError(f"{place}: id {example.id!r} is also that of {seen[example.id]}")
+            seen[example.id] = place
+            examples.append(example)
+        if len(examples) == before:
+            raise ValueError(f"{source}: holds no examples")
     return examples
 
 
-def translations(sources, avoid=()):
+def read_translations(sources, avoid=()):
     """Aligned text as exercises, the way paper X did: its instruction sentence, the English, then the Korean.
 
     sources  asset names or .tsv files, English TAB Korean
     avoid    lines (either language) that must not be trained on: held-out text
     Raises ValueError with file and line when a line has no two columns.
     """
-    avoid, examples = {corpus.skeleton(line) for line in avoid}, []
+    avoid, examples = {fold_letters(line) for line in avoid}, []
     for source in sources:
-        path = assets.fetch(source)
-        for n, line in enumerate(corpus.file_lines(path), 1):
+        path = find_source(source)
+        for n, line in enumerate(read_lines(path), 1):
             columns = line.split("\t")
             if len(columns) != 2 or not all(c.strip() for c in columns):
                 raise ValueError(f"{path}, line {n}: expected English TAB Korean, found {line[:60]!r}")
-            english, korean = (corpus.normalise(c) for c in columns)
-            if avoid.isdisjoint((corpus.skeleton(english), corpus.skeleton(korean))):
+            english, korean = (normalise_text(c) for c in columns)
+            if avoid.isdisjoint((fold_letters(english), fold_letters(korean))):
                 asked = {"role": "user", "content": TRANSLATE, "input": english}
                 told = {"role": "assistant", "content": korean}
                 place = f"{path.name}:{n}"
                 examples.append(Example("translation", [asked, told], place, f"{path}, line {n}", place, "translation"))
     return examples
-
-
-def rows(source):
-    """(place, row) of every row of a set: place is "file, line n" or the like, row a dict.
-
-    Raises ValueError: no .json or .jsonl, not UTF-8, not valid JSON, a row that is no object; with its place.
-    """
-    if source.startswith("hub:"):
-        yield from ((f"{source}, row {n}", row) for n, row in enumerate(_hub(source), 1))
-        return
-    path = assets.fetch(source)
-    if path.suffix == ".json":
-        listed = _json("\n".join(corpus.file_lines(path)), str(path))
-        if not isinstance(listed, list):
-            raise ValueError(f"{path}: expected a JSON list of rows, found {type(listed).__name__}")
-        found = ((f"{path}, row {n}", row) for n, row in enumerate(listed, 1))
-    elif path.suffix == ".jsonl":
-        lines = ((f"{path}, line {n}", line) for n, line in enumerate(corpus.file_lines(path), 1) if line.strip())
-        found = ((where, _json(line, where)) for where, line in lines)
-    else:
-        raise ValueError(f"{path}: expected a .json or .jsonl file of instructions")
-    for where, row in found:
-        if not isinstance(row, dict):
-            raise ValueError(f"{where}: expected an object with fields, found {str(row)[:60]!r}")
-        yield where, row
-
-
-def _json(text, where):
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where}: not valid JSON ({error})") from None
-
-
-def _hub(source):
-    """The rows of "hub:<id>[@revision][:[config:]split]"; a set that has a loading script needs @refs/convert/parquet."""
-    from datasets import load_dataset
-
-    _, name, *rest = source.split(":")
-    name, _, revision = name.partition("@")
-    *config, split = rest or ["train"]
-    try:
-        return load_dataset(name, *config, split=split, revision=revision or None)
-    except Exception as error:
-        raise ValueError(f"{source}: the hub does not give it ({assets.why_no_dataset(name, error)})") from None
 
 
 def _example(row, where, task):

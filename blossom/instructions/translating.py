@@ -111,7 +111,7 @@ def _plan(examples, jobs, found):
 def translate(examples, translator, store, requests):
     """Drafts of English examples: what `store` has is used, the rest is asked for, at most `requests` times.
 
-    examples    list of readers.Example
+    examples    list of Example
     translator  a translators.Server or Local
     store       .jsonl file of replies, made when missing; a reply belongs to a text, its context and the settings
     requests    most requests to send in this call; 0 sends none and shows what is there

@@ -8,7 +8,8 @@ on which its replies depend.
 import os
 import re
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
+from blossom.assets.safety import check_model
 
 ASKED = """You translate a set of instructions and answers from English to Korean, for training a Korean assistant.
 Translate what stands between <text> and </text> into Korean as a native speaker would write it.
@@ -102,8 +103,8 @@ class Local:
     def __init__(self, name, batch=16, new_tokens=256):
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-        folder = assets.fetch(name)
-        assets.check_model(folder, name)
+        folder = fetch_asset(name)
+        check_model(folder, name)
         self.name, self._batch, self._new_tokens = str(name), batch, new_tokens
         self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         safe = {"use_safetensors": True, "trust_remote_code": False}

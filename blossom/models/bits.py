@@ -6,7 +6,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from blossom.text import corpus
+from blossom.text.corpus import utf8_bytes
 
 
 def start_token(tokenizer):
@@ -56,7 +56,7 @@ def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
     documents.sort(key=len)
     nats = sum(_nats(causal, *batch) for batch in _batches(documents, batch_tokens))
     model.train(was_training)
-    return nats / math.log(2) / corpus.utf8_bytes(lines)
+    return nats / math.log(2) / utf8_bytes(lines)
 
 
 def measure_bits(model, tokenizer, texts):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
+from blossom.assets.safety import check_model
 from blossom.common import paths
 from blossom.vocabulary import tokenization
 
@@ -44,10 +45,10 @@ def load_model(name, dtype=None, place=None):
     return  (model, tokenizer)
 
     Raises ValueError when tokenizer and weights do not belong together, naming both sizes, or the folder is not what
-    `assets.check_model` asks, or lacks weights; RuntimeError or ValueError of `assets.fetch` when there is no such model.
+    `check_model` asks, or lacks weights; RuntimeError or ValueError of `fetch_asset` when there is no such model.
     """
-    folder = assets.fetch(str(name))
-    assets.check_model(folder, name)
+    folder = fetch_asset(str(name))
+    check_model(folder, name)
     tokenizer = tokenization.load(name)
     model = _read(folder, name, dtype or "auto")
     check_tokenizer(model, tokenizer, folder)

@@ -12,7 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from blossom.generation import Server
-from blossom.instructions import readers
+from blossom.text.rows import read_rows
 
 # The question and its three verdicts: Zhou et al., 2023 (LIMA, arXiv:2305.11206), appendix D; the rest is ours.
 SYSTEM = (
@@ -57,7 +57,7 @@ def read_judged_pairs(count):
 
     Every three in a row hold a verdict of each kind, every two a language. Raises ValueError when there are not so many.
     """
-    pairs = [row for _, row in readers.rows(WORKED)]
+    pairs = [row for _, row in read_rows(WORKED)]
     if count > len(pairs):
         raise ValueError(f"judge_examples: expected at most {len(pairs)}, all that {WORKED} has; found {count}")
     return pairs[:count]

@@ -1,7 +1,7 @@
 """The prompts that models answer: authored ones, LIMA's test set, any JSONL."""
 
-from blossom.instructions import readers
-from blossom.text import corpus
+from blossom.text.language import hangul_share
+from blossom.text.rows import read_rows
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
 
@@ -29,7 +29,7 @@ def read_prompts(source, per_language, korean=""):
     fewer prompts than there are.
     """
     found = {language: {} for language in LANGUAGES}
-    for n, (where, row) in enumerate(readers.rows(source), 1):
+    for n, (where, row) in enumerate(read_rows(source), 1):
         for language, text in _texts(row, where).items():
             _add(found[language], row, n, language, text, where)
     if not any(found.values()):
@@ -51,7 +51,7 @@ def _add(prompts, row, number, language, text, where):
 def _translated(korean, source, english):
     """The Korean prompts of a translation, under the ids and kinds of the English ones."""
     translated = {}
-    for n, (where, row) in enumerate(readers.rows(korean), 1):
+    for n, (where, row) in enumerate(read_rows(korean), 1):
         text = row.get("ko") or next(iter(_texts(row, where).values()))
         _add(translated, row, n, "ko", text, where)
     if len(translated) != len(english):
@@ -71,7 +71,7 @@ def _texts(row, where):
     texts = {language: row[language] for language in LANGUAGES if row.get(language)}
     if not texts:
         text = _prompt(row)
-        texts = {"ko" if isinstance(text, str) and corpus.hangul_share(text) >= 0.3 else "en": text}
+        texts = {"ko" if isinstance(text, str) and hangul_share(text) >= 0.3 else "en": text}
     for language, text in texts.items():
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{where}: {language}: expected a prompt's text, found {text!r:.60}")

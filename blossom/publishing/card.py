@@ -4,7 +4,7 @@ from pathlib import Path
 
 import huggingface_hub as hub
 
-from blossom import assets
+from blossom.assets.registry import REGISTRY
 from blossom.common import paths
 from blossom.publishing import history, licences
 
@@ -68,7 +68,7 @@ def _code(language):
 
 
 def _hub_id(name):
-    known = assets.REGISTRY.get(name)
+    known = REGISTRY.get(name)
     return known.hub_id or name if known else name.removeprefix("hub:").split(":")[0].split("@")[0]
 
 

@@ -13,7 +13,7 @@ from gguf import GGMLQuantizationType, LlamaFileType, TokenType
 
 from blossom.common import paths
 from blossom.models.loading import load_model
-from blossom.text import corpus
+from blossom.text.corpus import read_documents
 from blossom.vocabulary import tokenization
 
 SHAPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # transformers' model_type -> GGUF's architecture
@@ -209,7 +209,7 @@ def compare_gguf(model, tokenizer, file, precision, lines=None, tolerance=1e-3):
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     file = Path(file)
-    lines = [*corpus.read("general-ko"), *corpus.read("general-en")] if lines is None else lines
+    lines = [*read_documents("general-ko"), *read_documents("general-en")] if lines is None else lines
     told = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     read = AutoTokenizer.from_pretrained(**told)
     for line in lines:

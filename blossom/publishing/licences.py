@@ -6,8 +6,8 @@ person who publishes says it; an unknown licence stops the publication. This rea
 
 from dataclasses import dataclass
 
-from blossom import assets
-from blossom.text import corpus
+from blossom.assets.registry import REGISTRY
+from blossom.text.corpus import ALIGNED
 
 HUB = {  # as their hub pages state them
     "meta-llama/Llama-2-7b-hf": "Llama 2 community licence",
@@ -62,7 +62,7 @@ def find_licence(name, told):
     """
     if name in told:
         return told[name]
-    asset = assets.REGISTRY.get(corpus.ALIGNED.get(name, (name,))[0])
+    asset = REGISTRY.get(ALIGNED.get(name, (name,))[0])
     return asset.licence if asset else HUB.get(name.removeprefix("hub:").split(":")[0].split("@")[0], "")
 
 

@@ -3,20 +3,19 @@
 import hashlib
 import heapq
 import itertools
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from blossom import assets
 from blossom.assets import aihub
-from blossom.common import paths
+from blossom.assets.registry import fetch_asset
+from blossom.text.hub import load_hub_rows
+from blossom.text.leaks import fold_letters
+from blossom.text.rows import find_source, parse_json, read_lines
 
-HANGUL = re.compile("[\uac00-\ud7a3]")
 # all of category Cc that is no white space, and of Cs: halves of characters, which no file could hold
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 SUFFIXES = (".txt", ".jsonl", ".tsv", ".json", ".zip")  # what is read in a folder
@@ -39,7 +38,7 @@ class Lines(Sequence):
         self.parts = parts
 
     def __iter__(self):
-        return itertools.chain.from_iterable(itertools.compress(read(source), keep) for source, keep in self.parts)
+        return itertools.chain.from_iterable(itertools.compress(read_documents(source), keep) for source, keep in self.parts)
 
     def __len__(self):
         return sum(int(keep.sum()) for _, keep in self.parts)
@@ -94,7 +93,7 @@ class Corpus:
         }
 
 
-def load(p):
+def read_corpus(p):
     """The corpus of a run, the same for every stage that has the same parameters.
 
     p  parameters with korean_texts, english_texts, heldout_lines, general_korean, general_english
@@ -105,8 +104,8 @@ def load(p):
     Raises ValueError: a source that is missing, empty, not UTF-8, or smaller than the lines to hold out.
     """
     removed = {}
-    general_ko, general_en = list(read(p.general_korean)), list(read(p.general_english))
-    never = {skeleton(line) for line in general_ko + general_en}
+    general_ko, general_en = list(read_documents(p.general_korean)), list(read_documents(p.general_english))
+    never = {fold_letters(line) for line in general_ko + general_en}
     korean, heldout_ko = _split("korean_texts", p.korean_texts, p.heldout_lines, never, removed)
     english, heldout_en = _split("english_texts", p.english_texts, p.heldout_lines, never, removed)
     return Corpus({"korean": korean, "english": english}, heldout_ko, heldout_en, general_ko, general_en, removed)
@@ -119,10 +118,10 @@ def _split(name, sources, heldout, never, removed):
     if unique < 2 * heldout:
         told = f"{name}: {sources} hold {unique} different lines; holding out {heldout} needs {2 * heldout}"
         raise ValueError(f"{told}: give more text, or lower heldout_lines")
-    guarded = never | {skeleton(line) for line in kept_out}
+    guarded = never | {fold_letters(line) for line in kept_out}
     for source, keep in new.items():
-        for i, line in enumerate(read(source)):
-            keep[i] = keep[i] and skeleton(line) not in guarded
+        for i, line in enumerate(read_documents(source)):
+            keep[i] = keep[i] and fold_letters(line) not in guarded
     training = {source: Lines([(source, keep)]) for source, keep in new.items()}
     removed[f"{name}: duplicate"] = count - unique
     removed[f"{name}: like a held-out line"] = unique - heldout - sum(map(len, training.values()))
@@ -136,7 +135,7 @@ def _unique(sources, heldout):
     seen, new, smallest = set(), {}, []  # smallest: a heap of (-hash, -number, line), the largest hash on top
     for source in dict.fromkeys(sources):
         first = bytearray()
-        for line in read(source):
+        for line in read_documents(source):
             digest = hashlib.sha256(line.encode()).digest()
             first.append(digest[:8] not in seen)
             if first[-1]:
@@ -147,18 +146,12 @@ def _unique(sources, heldout):
     return new, [line for _, _, line in sorted(smallest, key=lambda entry: -entry[1])]
 
 
-def skeleton(line):
-    """What two near-equal lines share: letters alone, lower case. Example: "Set 5 °C!" -> "setc"."""
-    letters = "".join(c for c in line.casefold() if c.isalpha())
-    return letters or line
-
-
-def normalise(text):
+def normalise_text(text):
     """NFC (Hangul as whole syllables), runs of white space as one space, no control characters, no half characters."""
     return " ".join(CONTROL.sub("", unicodedata.normalize("NFC", text)).split())
 
 
-def read(source):
+def read_documents(source):
     """The lines (documents) of a source, normalised, empty ones skipped, in order.
 
     source  an asset ("aligned-ko"), a .txt, .jsonl (field `text`) or .tsv file (first column), a .json or .zip file of
@@ -169,7 +162,7 @@ def read(source):
     """
     found = False
     for line in _raw(source):
-        if line := normalise(line):
+        if line := normalise_text(line):
             found = True
             yield line
     if not found:
@@ -179,17 +172,12 @@ def read(source):
 def _raw(source):
     if source in ALIGNED:
         asset, column = ALIGNED[source]
-        return (line.split("\t")[column] for line in file_lines(assets.fetch(asset)))
+        return (line.split("\t")[column] for line in read_lines(fetch_asset(asset)))
     if source.startswith("hub:"):
         return _hub_lines(source)
-    if source in assets.REGISTRY:
-        return _documents(assets.fetch(source))
-    path = Path(source).expanduser()
-    path = path if path.is_absolute() else paths.ROOT / path
-    if not path.exists():
-        raise ValueError(f"{source}: no such asset, file or folder (looked for {path})")
+    path = find_source(source)
     if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES)
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
         return (line for file in files for line in _documents(file))
     return _documents(path)
 
@@ -198,7 +186,7 @@ def _documents(file):
     if file.suffix in (".json", ".zip"):
         yield from aihub.documents(file)
         return
-    for number, line in enumerate(file_lines(file), 1):
+    for number, line in enumerate(read_lines(file), 1):
         if file.suffix == ".jsonl":
             line = _text(line, f"{file}, line {number}")
         yield line.split("\t")[0] if file.suffix == ".tsv" else line
@@ -206,35 +194,16 @@ def _documents(file):
 
 def _text(line, where):
     try:
-        text = json.loads(line)["text"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        text = parse_json(line, where)["text"]
+    except (ValueError, LookupError, TypeError):
         text = None
     if not isinstance(text, str):
         raise ValueError(f'{where}: expected {{"text": "..."}}, found {line[:60]!r}')
     return text
 
 
-def file_lines(file):
-    """The lines of a UTF-8 file as str, without their ends or a BOM; ValueError names the line that is not UTF-8."""
-    with open(file, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{file}, line {number}: not UTF-8 ({error.reason} at byte {error.start}). "
-                    "Korean files are often CP949: convert with `iconv -f cp949 -t utf-8`."
-                ) from None
-
-
 def _hub_lines(source):
-    from datasets import load_dataset
-
-    _, name, *config = source.split(":")
-    try:
-        rows = load_dataset(name, *config, split="train")  # memory-mapped
-    except Exception as error:
-        raise ValueError(f"{source}: the hub does not give it ({assets.why_no_dataset(name, error)})") from None
+    rows = load_hub_rows(source)
     if "text" not in rows.column_names:
         raise ValueError(f"{source}: no column 'text'; it has {', '.join(rows.column_names)}")
     return (row["text"] for row in rows)
@@ -243,9 +212,3 @@ def _hub_lines(source):
 def utf8_bytes(lines):
     """Bytes of some lines in UTF-8, the unit that models with different tokenizers are compared in."""
     return sum(len(line.encode()) for line in lines)
-
-
-def hangul_share(text):
-    """Share of the letters of `text` that are Hangul syllables, 0 to 1; 0 when it has no letters."""
-    letters = sum(c.isalpha() for c in text)
-    return len(HANGUL.findall(text)) / letters if letters else 0.0

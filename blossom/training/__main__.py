@@ -15,7 +15,7 @@ from accelerate import PartialState
 
 from blossom.common import params, paths, shell
 from blossom.models.bits import measure_bits
-from blossom.text import corpus
+from blossom.text.corpus import read_corpus
 from blossom.training import pretraining
 from blossom.training.estimate import estimate
 from blossom.training.loop import train_model
@@ -30,7 +30,7 @@ def main(words=None):
         start = pretraining.find_start(p)
         shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
         estimate(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
-        text = corpus.load(p)
+        text = read_corpus(p)
         model, tokenizer = pretraining.load_adapted(p, start)
         blocks = pretraining.mix_corpus(p, text, tokenizer)
     heldout = text.heldout()

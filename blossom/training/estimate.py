@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
+from blossom.assets.safety import check_config
 from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import pick_device, pick_dtype
 from blossom.training import tables
@@ -112,8 +113,8 @@ def _shape(p, start):
     """(config, trained and all parameters, bytes on disk) of the model in a folder; its weights stay there."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    folder = Path(assets.fetch(str(start)))
-    assets.check_config(folder, start)
+    folder = Path(fetch_asset(str(start)))
+    check_config(folder, start)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with torch.device("meta"):
         share = trainable_share(_adapted(p, AutoModelForCausalLM.from_config(config)))

@@ -14,7 +14,7 @@ import json
 
 import numpy as np
 
-from blossom import assets
+from blossom.assets.registry import cache_folder
 from blossom.common import paths
 
 VERSION = 3  # part of every key: raise it when the same text would be packed differently
@@ -62,7 +62,7 @@ def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
     key, size = _key(documents, tokenizer, start, end)
     if not size:
         raise ValueError("no documents to tokenize: the text is empty")
-    target = (folder or assets.cache_folder() / "packed") / key[:32]
+    target = (folder or cache_folder() / "packed") / key[:32]
     if not (target / "about.json").exists():
         with paths.written(target) as temporary:
             temporary.mkdir()

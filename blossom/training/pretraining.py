@@ -2,7 +2,7 @@
 
 import torch
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.common import params
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import end_token, start_token
@@ -21,7 +21,7 @@ def find_start(p):
     """
     start = params.starting_stage(p.recipe, STAGE)
     if start is None:
-        return assets.fetch(p.base_model)
+        return fetch_asset(p.base_model)
     folder = params.model_folder(p, STAGE)
     if start[1] == "02_vocab_merge":
         vocab.require(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.vocabulary import tokenization
 
 SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and byte-level BPE (Llama-3, Qwen, SmolLM2)"
@@ -23,7 +23,7 @@ def read(source):
 
     Raises ValueError: no tokenizer, or one that is no BPE (unigram and WordPiece bases cannot take appended merges).
     """
-    path = Path(assets.fetch(str(source)))
+    path = Path(fetch_asset(str(source)))
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if model_file.is_file():
         proto = tokenization.read_sentencepiece(model_file)

@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.vocabulary import tokenization
 
 SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0], <s>, </s>, <|endoftext|>
@@ -20,7 +20,7 @@ def read(source):
 
     Raises ValueError when the source is no tokenizer.
     """
-    path = Path(assets.fetch(str(source)))
+    path = Path(fetch_asset(str(source)))
     if path.suffix == ".json":
         return _from_json(path)
     model_file = path / "tokenizer.model" if path.is_dir() else path

@@ -5,7 +5,7 @@ from collections import Counter
 import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.vocabulary import tokenization
 
 MOST_RUNS = 300_000  # different runs that are counted: the commonest; a large corpus has millions of others, each rare
@@ -59,7 +59,7 @@ def add_word_frequencies(base, counts, pattern, source="wordfreq-ko"):
     Each word is counted once inside a run and once with a space before it: the list is of morphemes (는, 을, 하),
     which Korean writes in both places.
     """
-    with open(assets.fetch(source), encoding="utf-8") as lines:
+    with open(fetch_asset(source), encoding="utf-8") as lines:
         shares = dict(line.rstrip("\n").split("\t") for line in lines)
     total, texts = counts.total(), Counter()
     for word, share in shares.items():

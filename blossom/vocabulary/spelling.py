@@ -4,7 +4,7 @@ import functools
 import re
 from collections import Counter
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.vocabulary.encoding import encode
 
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -180,7 +180,7 @@ def token_lengths(tokenizer, lines):
 def read_frequencies(source):
     """Word -> share of running text, from an asset or a TSV file (word TAB share); ValueError names a broken line."""
     frequencies = {}
-    with open(assets.fetch(source), encoding="utf-8") as lines:
+    with open(fetch_asset(source), encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             word, _, share = line.rstrip("\n").partition("\t")
             try:

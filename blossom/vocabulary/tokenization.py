@@ -5,7 +5,7 @@ Everything is counted in bytes, characters and words, never in tokens of another
 
 from pathlib import Path
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 from blossom.vocabulary.encoding import count_tokens, encode, engine, strange_lines
 from blossom.vocabulary.spelling import (
     BYTE_PIECE,
@@ -83,7 +83,7 @@ def load(source):
     """
     from transformers import PreTrainedTokenizerFast  # not AutoTokenizer: that imports every model, 10 s
 
-    path = Path(assets.fetch(str(source)))
+    path = Path(fetch_asset(str(source)))
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if (path / "tokenizer.json").is_file():
         try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from blossom import instructions
 from blossom.instructions import drafts, merging, review, translating, translators
+from blossom.instructions.readers import read_instructions, read_translations
 from tests.errors.table import row
 
 SETS = "instructions (04)"
@@ -16,7 +17,7 @@ def read_rows(tmp_path, *rows, name="set.jsonl"):
     """Read an instruction set of these rows."""
     text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
     (tmp_path / name).write_text(text, encoding="utf-8")
-    return instructions.read(str(tmp_path / name), "ko")
+    return read_instructions(str(tmp_path / name), "ko")
 
 
 @row(SETS, "a field is missing", ValueError,
@@ -47,20 +48,20 @@ def number_as_text(tmp_path):
 @row(SETS, "a line that is no JSON", ValueError, "set.jsonl, line 1: not valid JSON (", "Mend that line.")
 def no_json(tmp_path):
     (tmp_path / "set.jsonl").write_text("{oops\n")
-    instructions.read(str(tmp_path / "set.jsonl"), "ko")
+    read_instructions(str(tmp_path / "set.jsonl"), "ko")
 
 
 @row(SETS, "a spreadsheet instead of JSON", ValueError,
      "set.csv: expected a .json or .jsonl file of instructions", "Save it as .jsonl.")
 def csv_file(tmp_path):
     (tmp_path / "set.csv").write_text("instruction,output\n")
-    instructions.read(str(tmp_path / "set.csv"), "ko")
+    read_instructions(str(tmp_path / "set.csv"), "ko")
 
 
 @row(SETS, "two rows with one id", ValueError, "line 2: id 'x' is also that of …line 1", "Give each row its own.")
 def same_id(tmp_path):
     (tmp_path / "set.jsonl").write_text((json.dumps(GOOD | {"id": "x"}) + "\n") * 2)
-    instructions.read_all([str(tmp_path / "set.jsonl")], "ko")
+    read_instructions([str(tmp_path / "set.jsonl")], "ko")
 
 
 @row(SETS, "too few examples to hold some out", ValueError,
@@ -73,7 +74,7 @@ def too_few(tmp_path):
      "pairs.tsv, line 1: expected English TAB Korean, found 'Turn on'", "Mend that line.")
 def no_tab(tmp_path):
     (tmp_path / "pairs.tsv").write_text("Turn on\n")
-    instructions.translations([str(tmp_path / "pairs.tsv")])
+    read_translations([str(tmp_path / "pairs.tsv")])
 
 
 # ------------------------------------------------------------------------------------- translating and reviewing

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from blossom import assets, generation, instructions
+from blossom import generation, instructions
+from blossom.assets.registry import fetch_asset
 from blossom.models.adapters import adapt_model
 from blossom.models.loading import load_model, resize_model, save_model
-from blossom.text import corpus
+from blossom.text.corpus import read_corpus
 from blossom.training.loop import train_model
 from blossom.training.packing import IGNORED, pack_examples
 from blossom.training.pretraining import STAGE, mix_corpus
@@ -49,7 +50,7 @@ def unigram(tmp_path):
 
     made = io.BytesIO()
     settings = {"vocab_size": 300, "model_type": "unigram", "hard_vocab_limit": False, "minloglevel": 2}
-    sentencepiece.SentencePieceTrainer.train(input=str(assets.fetch("smoke-en")), model_writer=made, **settings)
+    sentencepiece.SentencePieceTrainer.train(input=str(fetch_asset("smoke-en")), model_writer=made, **settings)
     (tmp_path / "other.model").write_bytes(made.getvalue())
     vocab.read_base(tmp_path / "other.model")
 
@@ -275,7 +276,7 @@ def rows(ids=range(20, 32), labels=None, count=2):
      "english: … tokens are less than one block of 4096; give more text or lower block_size", "As it says.")
 def small_corpus(smoke):
     p = smoke(STAGE, block_size=4096)
-    mix_corpus(p, corpus.load(p), load_model("tiny-byte-level")[1])
+    mix_corpus(p, read_corpus(p), load_model("tiny-byte-level")[1])
 
 
 @row(TRAIN, "nothing to train on", ValueError, "the dataset is empty (is the text shorter than one block?)",
@@ -335,7 +336,7 @@ def no_new_rows():
      "source_weights: ['smoke-fr'] are not in korean_texts or english_texts", "Use the sources' names.")
 def no_source(smoke):
     p = smoke(STAGE, source_weights={"smoke-fr": 1.0})
-    mix_corpus(p, corpus.load(p), load_model("tiny-byte-level")[1])
+    mix_corpus(p, read_corpus(p), load_model("tiny-byte-level")[1])
 
 
 @row(TRAIN, "an English anchor beside rows that move", ValueError,
@@ -343,7 +344,7 @@ def no_source(smoke):
      "Set english_anchor to 0, or train new rows alone.")
 def anchor(smoke):
     p = smoke(STAGE, english_anchor=0.5, trainable="full")
-    mix_corpus(p, corpus.load(p), load_model("tiny-byte-level")[1])
+    mix_corpus(p, read_corpus(p), load_model("tiny-byte-level")[1])
 
 
 @row(TRAIN, "a checkpoint of another run in the folder", "printed",

@@ -5,9 +5,9 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from blossom import assets
-from blossom.assets.sources import HubFile, Wheel, fetch_snapshot
-from blossom.text import corpus
+from blossom.assets.registry import fetch_asset
+from blossom.assets.sources import HubFile, InRepository, Wheel, fetch_snapshot
+from blossom.text.corpus import read_corpus, read_documents
 from tests.errors.table import row
 
 TEXTS = "texts"
@@ -16,13 +16,13 @@ TEXTS = "texts"
 def lines_of(tmp_path, content, name="ko.txt"):
     """Read a text file with this content through to its end."""
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-    return list(corpus.read(str(tmp_path / name)))
+    return list(read_documents(str(tmp_path / name)))
 
 
 @row(TEXTS, "a file that is not there", ValueError, "novels/ko.txt: no such asset, file or folder (looked for …)",
      "Give its path from the repository's root, or the whole path.")
 def no_text():
-    list(corpus.read("novels/ko.txt"))
+    list(read_documents("novels/ko.txt"))
 
 
 @row(TEXTS, "a file in CP949", ValueError,
@@ -44,7 +44,7 @@ def no_lines(tmp_path):
 
 @row(TEXTS, "a folder without texts", ValueError, "holds no text", "It must hold .txt, .jsonl or .tsv files.")
 def no_files(tmp_path):
-    list(corpus.read(str(tmp_path)))
+    list(read_documents(str(tmp_path)))
 
 
 @row(TEXTS, "a JSON line without the field `text`", ValueError,
@@ -69,13 +69,13 @@ def deep_json(tmp_path):
      "korean_texts: ['…ko.txt'] hold 2 different lines; holding out 20 needs 40", "Give more text, or lower heldout_lines.")
 def too_small(tmp_path, smoke):
     (tmp_path / "ko.txt").write_text("하나\n둘\n", encoding="utf-8")
-    corpus.load(smoke("03_bilingual_pretraining", korean_texts=[str(tmp_path / "ko.txt")], heldout_lines=20))
+    read_corpus(smoke("03_bilingual_pretraining", korean_texts=[str(tmp_path / "ko.txt")], heldout_lines=20))
 
 
 @row(TEXTS, "a data set of the hub, without a network", ValueError,
      "hub:someone/texts: the hub does not give it (", "Check the network, or give a file instead.")
 def offline_texts():
-    list(corpus.read("hub:someone/texts"))
+    list(read_documents("hub:someone/texts"))
 
 
 @row(TEXTS, "a data set without a column `text`", ValueError, "no column 'text'; it has line",
@@ -83,7 +83,7 @@ def offline_texts():
 def no_column(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.jsonl").write_text('{"line": "하나"}\n', encoding="utf-8")
-    list(corpus.read(f"hub:{tmp_path / 'set'}"))
+    list(read_documents(f"hub:{tmp_path / 'set'}"))
 
 
 # ------------------------------------------------------------------------------------------------- assets and the hub
@@ -94,14 +94,14 @@ HUB = "downloads and the hub"
 @row(HUB, "a name that is no asset, path or hub id", ValueError, "'smollm' is no asset (aligned-en-ja, …",
      "Take a name of the list, a path, or owner/name.")
 def no_asset():
-    assets.fetch("smollm")
+    fetch_asset("smollm")
 
 
 @row(HUB, "a hub model, without a network", RuntimeError,
      "meta-llama/Llama-2-7b-hf could not be fetched from the hub (… Check the network; or copy the files here",
      "Check the network, or give a folder instead of the id.")
 def offline():
-    assets.fetch("meta-llama/Llama-2-7b-hf")
+    fetch_asset("meta-llama/Llama-2-7b-hf")
 
 
 def answering(monkeypatch, status, code):
@@ -192,4 +192,4 @@ def wheel(folder):
      "data/text/gone.txt is missing: the clone is incomplete (git status; git checkout -- data/text/gone.txt)",
      "As it says.")
 def incomplete():
-    assets.sources.InRepository("data/text/gone.txt").find()
+    InRepository("data/text/gone.txt").find()

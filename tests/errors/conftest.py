@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from blossom import assets
+from blossom.assets.registry import fetch_asset
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def broken(tmp_path):
 
     def make(file=None, change=None, name="mine"):
         folder = tmp_path / name
-        shutil.copytree(assets.fetch("tiny-byte-level"), folder)
+        shutil.copytree(fetch_asset("tiny-byte-level"), folder)
         if file:
             changed = change((folder / file).read_bytes())
             (folder / file).unlink()

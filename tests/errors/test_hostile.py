@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from blossom import assets, benchmark, generation, instructions
+from blossom import benchmark, generation, instructions
 from blossom.assets import builders
-from blossom.instructions import readers, translators
+from blossom.assets.sources import SAFE_FILES
+from blossom.instructions import translators
 from blossom.models.loading import load_model
-from blossom.text import corpus
+from blossom.text.corpus import read_documents
+from blossom.text.rows import read_rows
 from blossom.training.estimate import estimate
 from blossom.vocabulary import tokenization, vocab
 
@@ -149,7 +151,7 @@ def test_a_chat_template_reaches_nothing(marker, trick):
         instructions.encode("own", asked, tokenizer)
 
 
-@pytest.mark.parametrize("read", [corpus.read, readers.rows], ids=["texts", "instructions"])
+@pytest.mark.parametrize("read", [read_documents, read_rows], ids=["texts", "instructions"])
 def test_a_data_set_s_loading_script_does_not_run(tmp_path, marker, read):
     folder = tmp_path / "evil"
     folder.mkdir()
@@ -164,7 +166,7 @@ def test_a_data_set_s_loading_script_does_not_run(tmp_path, marker, read):
 def test_text_that_looks_like_code_stays_text(tmp_path, marker):
     evil = f"<script>alert(1)</script> {{{{ 7*7 }}}} __import__('os').system('touch {marker}')"
     (tmp_path / "ko.jsonl").write_text(json.dumps({"text": evil, "__class__": "os.system"}) + "\n", encoding="utf-8")
-    assert list(corpus.read(str(tmp_path / "ko.jsonl"))) == [evil]
+    assert list(read_documents(str(tmp_path / "ko.jsonl"))) == [evil]
     tokenizer = tokenization.load("tiny-byte-level")
     asked = [{"role": "user", "content": evil}, {"role": "assistant", "content": evil}]
     pieces = instructions.render("chatml", asked, tokenizer)
@@ -183,5 +185,5 @@ def test_a_wheel_s_member_cannot_leave_the_folder_it_is_unpacked_in(tmp_path, ma
 
 
 def test_only_data_is_taken_from_the_hub():
-    allowed = assets.sources.SAFE_FILES
+    allowed = SAFE_FILES
     assert not [p for p in allowed if p.endswith((".py", ".bin", ".pt", ".pkl", "*"))]

@@ -12,10 +12,11 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from blossom import benchmark, instructions
+from blossom import benchmark
 from blossom.benchmark import data as data_files
 from blossom.common import params, paths
 from blossom.instructions import merging, review
+from blossom.instructions.readers import read_instructions
 from blossom.preference import people, prompts, ratings
 
 SHIPPED = sorted(paths.ROOT.glob("params/*/*.yaml"))
@@ -190,7 +191,7 @@ ROWS = (
 @QUICK
 @given(st.sampled_from(ROWS), st.data())
 def test_a_damaged_instruction_is_named_by_its_line(row, data):
-    refused_by_name("set.jsonl", damaged(data, row), lambda file: instructions.read(str(file), "ko"))
+    refused_by_name("set.jsonl", damaged(data, row), lambda file: read_instructions(str(file), "ko"))
 
 
 LABELS = {"gold_label": 0, "sentence_label": 0, "labels": {"binary-label": 1}, "document": "가"}  # as the public files have

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from blossom import assets
+from blossom.assets.registry import cache_folder
 from blossom.common import paths
 from blossom.training.cpu import passes
 
@@ -34,7 +34,7 @@ def load():
     wide = ["-mprefer-vector-width=512"] if _processor().find("avx512") >= 0 else []
     command = [compiler, *FLAGS, *wide, "-fopenmp", "-shared", "-fPIC", str(SOURCE), "-lm", "-o"]
     key = hashlib.sha256(" ".join([*command[:-1], _processor()]).encode() + SOURCE.read_bytes()).hexdigest()[:24]
-    target = assets.cache_folder() / "kernels" / f"{key}.so"
+    target = cache_folder() / "kernels" / f"{key}.so"
     if not target.exists():
         with paths.written(target) as temporary:
             done = subprocess.run([*command, str(temporary)], capture_output=True, text=True)

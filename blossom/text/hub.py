@@ -1,0 +1,59 @@
+"""Data sets of the hub, written "hub:owner/name[@revision][:config[:split]]"."""
+
+from typing import NamedTuple
+
+PARQUET = "refs/convert/parquet"  # the branch in which the hub keeps its own Parquet copy of a set
+
+
+class HubSource(NamedTuple):
+    """What a "hub:..." source names; no config means the set's default one."""
+
+    name: str
+    revision: str | None
+    config: str | None
+    split: str
+
+
+def parse_hub(source):
+    """The parts of "hub:owner/name[@revision][:config[:split]]"; the split is "train" unless given.
+
+    A local folder may stand in place of owner/name. Raises ValueError for another form.
+    """
+    name, *rest = source.removeprefix("hub:").split(":")
+    if len(rest) > 2 or not name or not all(rest):
+        raise ValueError(f"{source}: expected hub:owner/name[@revision][:config[:split]]")
+    name, _, revision = name.partition("@")
+    config, split = [*rest, None, None][:2]
+    return HubSource(name, revision or None, config, split or "train")
+
+
+def load_hub_rows(source):
+    """The rows of a hub set as a memory-mapped `datasets.Dataset`, kept on disk by `datasets`.
+
+    A set that is a loading script is read from the hub's Parquet copy. Raises ValueError: what is wrong and what to do.
+    """
+    from datasets import load_dataset
+
+    name, revision, config, split = parse_hub(source)
+    try:
+        if revision != PARQUET:
+            try:
+                return load_dataset(name, config, split=split, revision=revision)
+            except RuntimeError as error:
+                if "scripts are no longer supported" not in str(error):
+                    raise
+        if config is None:
+            return load_dataset(name, split=split, revision=PARQUET)
+        files = f"hf://datasets/{name}@{PARQUET}/{config}/{split}/*.parquet"
+        return load_dataset("parquet", data_files={split: files}, split=split)
+    except Exception as error:
+        raise ValueError(f"{source}: the hub does not give it ({_explain(name, config, error)})") from None
+
+
+def _explain(name, config, error):
+    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+    if "gated" in str(error):
+        reason += f". It is gated: ask for access on https://huggingface.co/datasets/{name}, then `hf auth login`"
+    if "BuilderConfig" in str(error) or config in ("train", "test", "validation"):
+        reason += f". {config!r} stands where the configuration does: write hub:{name}:<config>:<split>"
+    return reason

@@ -1,0 +1,87 @@
+"""Lines and rows of files and hub sets, each with its place for messages."""
+
+import csv
+import json
+from pathlib import Path
+
+from blossom.assets.registry import REGISTRY, fetch_asset
+from blossom.common import paths
+from blossom.text.hub import load_hub_rows
+
+
+def find_source(source):
+    """The path of an asset, a file or a folder (relative to the repository's root); ValueError when there is none."""
+    if source in REGISTRY:
+        return fetch_asset(source)
+    path = Path(source).expanduser()
+    path = path if path.is_absolute() else paths.ROOT / path
+    if not path.exists():
+        raise ValueError(f"{source}: no such asset, file or folder (looked for {path})")
+    return path
+
+
+def read_lines(file):
+    """The lines of a UTF-8 file without line ends or BOM; only "\\n" ends a line. ValueError names a line not in UTF-8."""
+    with open(file, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{file}, line {number}: not UTF-8 ({error.reason} at byte {error.start}). "
+                    "Korean files are often CP949: convert with `iconv -f cp949 -t utf-8`."
+                ) from None
+
+
+def read_rows(source, columns=(), quoted=False):
+    """Yield (place, row) for every row of a set; row is a dict, place "file, line n" or "file, row n".
+
+    source   asset name, .json (a list of objects), .jsonl or .tsv file, or "hub:..." (see blossom.text.hub)
+    columns  of a .tsv file without a header line;  quoted  whether its fields may stand in double quotes
+
+    Raises ValueError with the place: another kind of file, not UTF-8, not JSON, a row that is no object.
+    """
+    for place, row in _rows(source, columns, quoted):
+        if not isinstance(row, dict):
+            raise ValueError(f"{place}: expected an object with fields, found {str(row)[:60]!r}")
+        yield place, row
+
+
+def _rows(source, columns, quoted):
+    if source.startswith("hub:"):
+        yield from ((f"{source}, row {n}", row) for n, row in enumerate(load_hub_rows(source), 1))
+        return
+    path = find_source(source)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        listed = parse_json("\n".join(read_lines(path)), path)
+        if not isinstance(listed, list):
+            raise ValueError(f"{path}: expected a JSON list of rows, found {type(listed).__name__}")
+        yield from ((f"{path}, row {n}", row) for n, row in enumerate(listed, 1))
+    elif suffix == ".jsonl":
+        for n, line in enumerate(read_lines(path), 1):
+            if line.strip():
+                yield f"{path}, line {n}", parse_json(line, f"{path}, line {n}")
+    elif suffix == ".tsv":
+        yield from _tab_separated(path, columns, quoted)
+    else:
+        raise ValueError(f"{path}: expected a .json, .jsonl or .tsv file")
+
+
+def _tab_separated(path, columns, quoted):
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    lines = csv.reader((line + "\n" for line in read_lines(path)), delimiter="\t", quoting=quoting)
+    header = list(columns) or next(lines, [])
+    for values in filter(None, lines):
+        place = f"{path}, line {lines.line_num}"
+        if len(values) != len(header):
+            raise ValueError(f"{place}: expected {len(header)} columns, found {len(values)}")
+        yield place, dict(zip(header, values, strict=True))
+
+
+def parse_json(text, place):
+    """`json.loads`, with a ValueError that says where the text stands."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not valid JSON ({error})") from None
