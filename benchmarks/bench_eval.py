@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from common import HERE, OURS, Failed, measure, median
 
-from blossom import benchmark
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import several
+from blossom.benchmark.suite import GROUPS, PAPER_TASKS
 from blossom.common import paths
 from blossom.models.bits import start_token
 from blossom.models.loading import pick_device
@@ -34,13 +34,13 @@ import evaluated
 
 KEPT = HERE / "results" / "eval"
 TASKS = [
-    *benchmark.PAPER,
+    *PAPER_TASKS,
     "kobest_copa_shipped",
     "hellaswag_en",
     "copa_en",
     "josa",
     "nsmc",
-    *benchmark.GROUPS["translation"],
+    *GROUPS["translation"],
 ]
 TOLERANCE = 2e-3  # nats; float32 sums of up to some hundred log-probabilities, added in another order
 KINDS = ("choices share a context", "choices without a context", "written answers")
@@ -53,7 +53,7 @@ def kind(p):
 
 def conditions(p, arguments):
     """What a kept result depends on."""
-    code = b"".join(Path(benchmark.__file__).with_name(name).read_bytes() for name in ("scoring.py", "trees.py"))
+    code = b"".join((paths.ROOT / "blossom" / "benchmark" / name).read_bytes() for name in ("scoring.py", "trees.py"))
     return {
         "rows and prompt": p.digest,
         "items": len(p.rows),
@@ -219,7 +219,7 @@ def main():
 
 def run(arguments, folder):
     arguments.folder = folder / "all"
-    written = {task: task == "nsmc" or task in benchmark.GROUPS["translation"] for task in arguments.tasks}
+    written = {task: task == "nsmc" or task in GROUPS["translation"] for task in arguments.tasks}
     counts = {task: arguments.written_items if written[task] else arguments.items for task in arguments.tasks}
     tasks = [evaluated.prepare(task, arguments.folder / task, counts[task]) for task in arguments.tasks]
     found = {p.name: equality(p, arguments) for p in tasks}

@@ -11,9 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom import benchmark
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import data, statistics
+from blossom.benchmark.data import SOURCES, read_task_rows
+from blossom.benchmark.evaluation import evaluate_model
+from blossom.benchmark.papers import paper_model, paper_table6
+from blossom.benchmark.suite import GROUPS, PAPER_TASKS, prepare_tasks, task_names
 from blossom.common import paths
 from blossom.models.bits import start_token
 from blossom.models.loading import load_model
@@ -44,7 +47,7 @@ METRICS = {"klue_nli": "acc", "klue_sts": "acc", "kosbi": "f1", "klue_ynat": "ac
 }
 
 
-UNLABELLED = ["josa", *benchmark.GROUPS["answers"], *benchmark.GROUPS["translation"]]
+UNLABELLED = ["josa", *GROUPS["answers"], *GROUPS["translation"]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,7 +58,7 @@ def quiet():
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """Every task on its authored mini-set."""
-    return {p.name: p for p in benchmark.prepare(benchmark.names(), tmp_path_factory.mktemp("tasks"), corpus=unseen())}
+    return {p.name: p for p in prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), corpus=unseen())}
 
 
 def unseen():
@@ -66,7 +69,7 @@ def unseen():
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     """Six items of every task whose answers are chosen."""
-    made = benchmark.prepare(benchmark.names(), tmp_path_factory.mktemp("few"), items=6, corpus=unseen())
+    made = prepare_tasks(task_names(), tmp_path_factory.mktemp("few"), items=6, corpus=unseen())
     return [p for p in made if not p.generates]
 
 
@@ -88,7 +91,7 @@ def test_copa_asks_for_an_effect_with_another_word(prepared):
 
 
 def test_the_papers_eight_tasks_have_the_papers_metrics(prepared):
-    assert {task: prepared[task].settings["score"] for task in benchmark.PAPER} == METRICS
+    assert {task: prepared[task].settings["score"] for task in PAPER_TASKS} == METRICS
 
 
 def test_a_hypothesis_that_ends_in_a_full_stop_gets_no_second_one(prepared):
@@ -139,16 +142,16 @@ def test_english_hellaswag_is_put_together_as_lm_eval_does(tmp_path):
     raw["endings"] = ["sleeps [title] now.", "bakes  it.", "runs.", "sings."]
     theirs = process_docs(Dataset.from_list([raw]))[0]
     (tmp_path / "hellaswag_en.jsonl").write_text(json.dumps(raw) + "\n")
-    (row,), _ = benchmark.read("hellaswag_en", tmp_path)
+    (row,), _ = read_task_rows("hellaswag_en", tmp_path)
     assert (row["query"], row["choices"], row["label"]) == (theirs["query"], theirs["choices"], theirs["gold"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
 
 
-@pytest.mark.parametrize("task", [t for t in benchmark.SOURCES if t not in UNLABELLED])
+@pytest.mark.parametrize("task", [t for t in SOURCES if t not in UNLABELLED])
 def test_an_authored_mini_set_is_balanced(task):
-    rows, origin = benchmark.read(task)
+    rows, origin = read_task_rows(task)
     shares = np.bincount([r["label"] for r in rows]) / len(rows)
     assert len(rows) >= 32 and origin.startswith("data/benchmarks/")
     assert shares.max() - shares.min() < 0.04
@@ -189,7 +192,7 @@ def test_an_authored_mini_set_is_balanced(task):
     ],
 )
 def test_files_and_hub_give_the_same_row(task, file, hub):
-    rows = [data.from_records(task, [("line 1", record)], "x")[0] for record in (file, hub)]
+    rows = [data.check_rows(task, [("line 1", record)], "x")[0] for record in (file, hub)]
     assert [{k: v for k, v in row.items() if k != "id"} for row in rows][0] == {
         k: v for k, v in rows[1].items() if k != "id"
     }
@@ -217,7 +220,7 @@ ROW = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다.", "gold_lab
 def test_a_wrong_row_is_named(tmp_path, records, words):
     write_nli(tmp_path, json.dumps(records, ensure_ascii=False))
     with pytest.raises(ValueError) as error:
-        benchmark.prepare(["klue_nli"], tmp_path / "out", tmp_path)
+        prepare_tasks(["klue_nli"], tmp_path / "out", tmp_path)
     assert all(word in str(error.value) for word in words), error.value
     assert not (tmp_path / "out").exists()
 
@@ -225,47 +228,47 @@ def test_a_wrong_row_is_named(tmp_path, records, words):
 def test_cp949_is_recognised_with_its_line(tmp_path):
     write_nli(tmp_path, '[\n{"premise": "비가 온다."}]', "cp949")
     with pytest.raises(ValueError, match="klue_nli.json, line 2: not UTF-8.*CP949"):
-        benchmark.read("klue_nli", tmp_path)
+        read_task_rows("klue_nli", tmp_path)
 
 
 def test_a_ragged_table_is_named_with_its_line(tmp_path):
     (tmp_path / "kobest_sentineg.tsv").write_text("ID\tLabel\tText\n1\t0\t별로\n2\t1\n", encoding="utf-8")
     with pytest.raises(ValueError, match="kobest_sentineg.tsv, line 3: expected 3 columns, found 2"):
-        benchmark.read("kobest_sentineg", tmp_path)
+        read_task_rows("kobest_sentineg", tmp_path)
 
 
 def test_a_quote_in_a_review_is_a_character(tmp_path):
     (tmp_path / "nsmc.tsv").write_text('id\tdocument\tlabel\n1\t"이게 영화냐\t0\n2\t좋다"\t1\n', encoding="utf-8")
-    assert [r["sentence"] for r in benchmark.read("nsmc", tmp_path)[0]] == ['"이게 영화냐', '좋다"']
+    assert [r["sentence"] for r in read_task_rows("nsmc", tmp_path)[0]] == ['"이게 영화냐', '좋다"']
 
 
 def test_a_review_without_text_is_left_out(tmp_path):
     (tmp_path / "nsmc.tsv").write_text("id\tdocument\tlabel\n1\t\t0\n2\t좋다\t1\n", encoding="utf-8")
-    assert [r["id"] for r in benchmark.read("nsmc", tmp_path)[0]] == ["2"]
-    assert data.from_records(
+    assert [r["id"] for r in read_task_rows("nsmc", tmp_path)[0]] == ["2"]
+    assert data.check_rows(
         "nsmc", [("row 0", {"document": None, "label": 0}), ("row 1", {"document": "a", "label": 0})], "hub"
     )
     with pytest.raises(ValueError, match="nsmc: no column document"):
-        data.from_records("nsmc", [("row 0", {"review": "좋다", "label": 0})], "hub")
+        data.check_rows("nsmc", [("row 0", {"review": "좋다", "label": 0})], "hub")
 
 
 def test_a_missing_folder_file_or_task_is_said(tmp_path):
     with pytest.raises(ValueError, match="benchmarks: expected 'authored', 'hub' or a folder"):
-        benchmark.read("klue_nli", tmp_path / "nowhere")
+        read_task_rows("klue_nli", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="no file of klue_nli; looked for klue_nli.json"):
-        benchmark.read("klue_nli", tmp_path)
+        read_task_rows("klue_nli", tmp_path)
     for split in "ab":
         (tmp_path / split).mkdir()
         (tmp_path / split / "nli_dev.json").write_text("[]")
     with pytest.raises(ValueError, match="several files could be klue_nli"):
-        benchmark.read("klue_nli", tmp_path)
+        read_task_rows("klue_nli", tmp_path)
     with pytest.raises(ValueError, match="no task is called 'klue_nly'; there are"):
-        benchmark.prepare(["klue_nly"], tmp_path)
+        prepare_tasks(["klue_nly"], tmp_path)
 
 
 def test_shots_need_a_training_file(tmp_path):
     with pytest.raises(ValueError, match="no training file .*klue_sts"):
-        benchmark.prepare(["klue_sts"], tmp_path, shots=2)
+        prepare_tasks(["klue_sts"], tmp_path, shots=2)
 
 
 def test_no_network_says_what_to_do(monkeypatch):
@@ -276,14 +279,14 @@ def test_no_network_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(ValueError, match="klue/klue could not be had .*no route to host.*'authored'"):
-        benchmark.read("klue_nli", "hub")
+        read_task_rows("klue_nli", "hub")
 
 
 def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
     def drawn(seed):
-        return [r["id"] for r in benchmark.prepare(["klue_sts"], tmp_path, items=9, seed=seed)[0].rows]
+        return [r["id"] for r in prepare_tasks(["klue_sts"], tmp_path, items=9, seed=seed)[0].rows]
 
-    everything = [r["id"] for r in benchmark.read("klue_sts")[0]]
+    everything = [r["id"] for r in read_task_rows("klue_sts")[0]]
     assert drawn(0) == drawn(0) != drawn(1)
     assert drawn(0) == [i for i in everything if i in drawn(0)]
 
@@ -405,8 +408,8 @@ def test_scores_are_lm_evals_own(prepared, tiny, tmp_path):
     from lm_eval.tasks import TaskManager
 
     tasks = ["klue_ynat", "kosbi", "kobest_copa", "nsmc", "en_ko"]
-    mine = benchmark.prepare(tasks, tmp_path, items=12)
-    scores, items = benchmark.evaluate(*tiny, mine, show=lambda line: None)
+    mine = prepare_tasks(tasks, tmp_path, items=12)
+    scores, items = evaluate_model(*tiny, mine, show=lambda line: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = lm_eval.simple_evaluate(
@@ -437,13 +440,13 @@ def test_scores_are_lm_evals_own(prepared, tiny, tmp_path):
 def test_a_score_says_what_it_needs_to_be_compared(prepared, tiny):
     p = prepared["kosbi"]
     lines = []
-    scores, items = benchmark.evaluate(*tiny, [p], show=lines.append)
+    scores, items = evaluate_model(*tiny, [p], show=lines.append)
     score = scores["kosbi"]
     assert score["items"] == len(items) == 32 and score["majority_share"] == 0.5
     assert score["constant"] == pytest.approx(2 / 3)  # answering 예 to everything
     assert score["version"] == "polyglot 0" and score["prompt_hash"] == p.prompt_hash and score["shots"] == 0
     assert 0 < score["stderr"] < 0.2 and "a constant answer gets 0.667" in lines[0]
-    again, _ = benchmark.evaluate(*tiny, [p], show=lines.append)
+    again, _ = evaluate_model(*tiny, [p], show=lines.append)
     assert {k: v for k, v in again["kosbi"].items() if k != "seconds"} == {k: v for k, v in score.items() if k != "seconds"}
     json.dumps(scores, allow_nan=False)
 
@@ -457,7 +460,7 @@ def test_f1_is_scikit_learns(pairs, macro):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = f1_score(right, chosen, average="macro" if macro else "binary")
-    assert statistics.f1(right, chosen, macro) == pytest.approx(expected)
+    assert statistics.f1_of_draws(right, chosen, macro) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -479,24 +482,24 @@ def test_nsmc_counts_an_answer_that_contains_the_right_word(prepared, answer, ac
 
 
 def test_table_6_is_written_down_without_slips():
-    table = benchmark.paper_table6()
+    table = paper_table6()
     assert len(table) == 12
     for model, row in table.items():
-        assert list(row) == [*benchmark.PAPER, "average"]
-        assert np.mean([row[t] for t in benchmark.PAPER]) == pytest.approx(row["average"], abs=0.09), (
+        assert list(row) == [*PAPER_TASKS, "average"]
+        assert np.mean([row[t] for t in PAPER_TASKS]) == pytest.approx(row["average"], abs=0.09), (
             model
         )  # the paper cuts some
-    assert table[benchmark.paper_model("blossom-bi")]["average"] == 58.6
-    assert benchmark.paper_model("cross-lingual") is None
+    assert table[paper_model("blossom-bi")]["average"] == 58.6
+    assert paper_model("cross-lingual") is None
 
 
 # --------------------------------------------------------------------------------------------------- the public files
 
 
 def test_the_public_files_are_read(real_files, tmp_path):
-    names = [t for t in benchmark.names() if t not in UNLABELLED]
-    prepared = benchmark.prepare(names, tmp_path, real_files / "benchmarks", items=5)
-    counts = {p.name: len(benchmark.read(p.name, real_files / "benchmarks")[0]) for p in prepared}
+    names = [t for t in task_names() if t not in UNLABELLED]
+    prepared = prepare_tasks(names, tmp_path, real_files / "benchmarks", items=5)
+    counts = {p.name: len(read_task_rows(p.name, real_files / "benchmarks")[0]) for p in prepared}
     assert counts["klue_nli"] == 1500 and counts["kobest_boolq"] == 700 and counts["nsmc"] == 5000
     assert counts["kobest_hellaswag"] == counts["kobest_copa"] == counts["copa_en"] == 500
     public = [p for p in prepared if not p.name.startswith("consistency")]
@@ -504,7 +507,7 @@ def test_the_public_files_are_read(real_files, tmp_path):
 
 
 def test_a_public_row_is_rendered_as_the_paper_has_it(real_files, tmp_path):
-    p = benchmark.prepare(["klue_nli"], tmp_path, real_files / "benchmarks")[0]
+    p = prepare_tasks(["klue_nli"], tmp_path, real_files / "benchmarks")[0]
     assert p.task.doc_to_text(p.rows[0]) == (
         "흡연자분들은 발코니가 있는 방이면 발코니에서 흡연이 가능합니다.\n"
         "질문: 어떤 방에서도 흡연은 금지됩니다. 참, 거짓, 중립 중 무엇인가요?\n정답:"
@@ -512,10 +515,10 @@ def test_a_public_row_is_rendered_as_the_paper_has_it(real_files, tmp_path):
 
 
 def test_shots_come_from_the_training_file(real_files, tmp_path):
-    p = benchmark.prepare(["kobest_sentineg"], tmp_path, real_files / "benchmarks", items=4, shots=3)[0]
+    p = prepare_tasks(["kobest_sentineg"], tmp_path, real_files / "benchmarks", items=4, shots=3)[0]
     p.task.build_all_requests(rank=0, world_size=1)
     context = p.task.instances[0].args[0]
     assert context.count("긍부정:") == 4 and context.endswith(f"문장: {p.rows[0]['sentence']} 긍부정:")
-    training = {r["sentence"] for r in benchmark.read("kobest_sentineg", real_files / "benchmarks", training=True)[0]}
+    training = {r["sentence"] for r in read_task_rows("kobest_sentineg", real_files / "benchmarks", training=True)[0]}
     shown = [line.removeprefix("문장: ").split(" 긍부정:")[0] for line in context.split("\n\n")[:3]]
     assert set(shown) <= training

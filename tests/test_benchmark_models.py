@@ -12,9 +12,15 @@ import pandas as pd
 import pytest
 import torch
 
-from blossom import benchmark
 from blossom.assets.registry import cache_folder, fetch_asset
 from blossom.benchmark import comparing, josa, several, statistics
+from blossom.benchmark.comparing import compare_scores, measure_consistency
+from blossom.benchmark.data import read_task_rows
+from blossom.benchmark.evaluation import evaluate_model
+from blossom.benchmark.papers import paper_table6, paper_x_tables
+from blossom.benchmark.several import find_models, read_comparators, score_models
+from blossom.benchmark.suite import prepare_tasks
+from blossom.benchmark.tables import tabulate_josa, tabulate_paper_x, tabulate_table6, wilson_interval
 from blossom.benchmark.tasks import utils
 from blossom.common import params, paths
 from blossom.models.loading import describe_model, load_model
@@ -36,7 +42,7 @@ def texts():
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory, texts):
     tasks = ["klue_sts", "kobest_copa", "consistency", "josa"]
-    return benchmark.prepare(tasks, tmp_path_factory.mktemp("tasks"), items=8, corpus=texts)
+    return prepare_tasks(tasks, tmp_path_factory.mktemp("tasks"), items=8, corpus=texts)
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +65,11 @@ def folders():
     ],
 )
 def test_a_josa_follows_the_last_sound_of_its_noun(noun, pair, form):
-    assert josa.right_form(noun, pair) == form
+    assert josa.josa_form(noun, pair) == form
 
 
 def test_josa_pairs_are_held_out_lines_with_one_word_changed(texts):
-    records = josa.pairs(texts)
+    records = josa.make_josa_pairs(texts)
     lines = texts.general_korean
     for r in records:
         right, wrong = (r["with_final"], r["without_final"])[:: 1 if r["label"] == 0 else -1]
@@ -74,7 +80,7 @@ def test_josa_pairs_are_held_out_lines_with_one_word_changed(texts):
 
 
 def test_josa_pairs_are_balanced_in_every_pair(texts):
-    counts = pd.DataFrame(josa.pairs(texts)).groupby(["pair", "label"]).size().unstack()
+    counts = pd.DataFrame(josa.make_josa_pairs(texts)).groupby(["pair", "label"]).size().unstack()
     assert (counts[0] == counts[1]).all() and len(counts) >= 3
 
 
@@ -82,19 +88,20 @@ def test_a_verbs_ending_is_no_josa():
     heldout = ["사용하는 기기를 끄는 방법은 없이 다른 기기가 있는 경우", "설정을 하려는 사람이 볼 설정이 있을 때"]
     seen = ["기기에서 기기의 기기와", "설정의 설정에 설정도", "사람의 사람에게", "방법의 방법도"]
     lines = SimpleNamespace(korean=seen, heldout_korean=heldout, general_korean=[])
-    found = {r["with_final"].split()[-1] for line in heldout for r in josa._in_line(line, josa.nouns([*seen, *heldout]))}
+    known = josa.find_nouns([*seen, *heldout])
+    found = {r["with_final"].split()[-1] for line in heldout for r in josa._in_line(line, known)}
     assert found == {"기기을", "기기이", "방법은", "설정을", "설정이", "사람이"}
-    assert {r["pair"] for r in josa.pairs(lines)} == {"을/를", "이/가"}
+    assert {r["pair"] for r in josa.make_josa_pairs(lines)} == {"을/를", "이/가"}
 
 
 def test_text_without_pairs_is_said():
     with pytest.raises(ValueError, match="josa: the held-out Korean has no noun"):
-        josa.pairs(SimpleNamespace(korean=[], heldout_korean=["안녕하세요"], general_korean=[]))
+        josa.make_josa_pairs(SimpleNamespace(korean=[], heldout_korean=["안녕하세요"], general_korean=[]))
 
 
 def test_josa_needs_a_corpus(tmp_path):
     with pytest.raises(ValueError, match="josa is made from a run's held-out Korean"):
-        benchmark.prepare(["josa"], tmp_path)
+        prepare_tasks(["josa"], tmp_path)
 
 
 def test_both_languages_draw_the_same_items(prepared):
@@ -107,10 +114,10 @@ def test_both_languages_draw_the_same_items(prepared):
 
 def test_a_second_report_costs_nothing(folders, prepared, tmp_path, monkeypatch):
     english = {"english": ["The kettle is on.", "It rains."]}
-    first = benchmark.score(folders, prepared, tmp_path, "float32", texts=english, show=lambda line: None)
+    first = score_models(folders, prepared, tmp_path, "float32", texts=english, show=lambda line: None)
     monkeypatch.setattr("blossom.benchmark.several.load_model", lambda *a: pytest.fail("a model was loaded again"))
     lines = []
-    assert benchmark.score(folders, prepared, tmp_path, "float32", texts=english, show=lines.append) == first
+    assert score_models(folders, prepared, tmp_path, "float32", texts=english, show=lines.append) == first
     assert len(lines) == len(folders) * len(prepared) and all(line.endswith("kept") for line in lines)
     assert all(len(r["items"]) == 40 and r["bits_per_byte"]["english"] > 1 for r in first.values())
 
@@ -123,18 +130,18 @@ def test_a_run_that_dies_keeps_its_finished_tasks(folders, prepared, tmp_path, m
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        benchmark.score(one, prepared, tmp_path, "float32", show=dying)
+        score_models(one, prepared, tmp_path, "float32", show=dying)
     lines = []
-    benchmark.score(one, prepared, tmp_path, "float32", show=lines.append)
+    score_models(one, prepared, tmp_path, "float32", show=lines.append)
     assert [line.split()[1] for line in lines if line.endswith("kept")] == ["klue_sts", "kobest_copa"]
 
 
 def test_another_row_weight_or_precision_is_scored_anew(folders, prepared, tmp_path):
     one, task = {"tiny": folders["tiny-byte-level"]}, prepared[:1]
-    benchmark.score(one, task, tmp_path / "kept", "float32", show=lambda line: None)
-    again = benchmark.prepare(["klue_sts"], tmp_path / "elsewhere", items=8)
+    score_models(one, task, tmp_path / "kept", "float32", show=lambda line: None)
+    again = prepare_tasks(["klue_sts"], tmp_path / "elsewhere", items=8)
     assert again[0].digest == task[0].digest
-    other = benchmark.prepare(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
+    other = prepare_tasks(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
     assert other[0].prompt_hash == task[0].prompt_hash and other[0].digest != task[0].digest
     for arguments in (
         (one, other, "float32"),
@@ -142,16 +149,16 @@ def test_another_row_weight_or_precision_is_scored_anew(folders, prepared, tmp_p
         ({"x": folders["tiny-sentencepiece"]}, task, "float32"),
     ):
         lines = []
-        benchmark.score(*arguments[:2], tmp_path / "kept", arguments[2], show=lines.append)
+        score_models(*arguments[:2], tmp_path / "kept", arguments[2], show=lines.append)
         assert not any(line.endswith("kept") for line in lines)
 
 
 def test_a_spoilt_record_is_made_again(folders, prepared, tmp_path):
     one = {"tiny": folders["tiny-byte-level"]}
-    benchmark.score(one, prepared[:1], tmp_path, "float32", show=lambda line: None)
+    score_models(one, prepared[:1], tmp_path, "float32", show=lambda line: None)
     (file,) = tmp_path.rglob("klue_sts-*.json")
     file.write_text('{"score": ')
-    benchmark.score(one, prepared[:1], tmp_path, "float32", show=lambda line: None)
+    score_models(one, prepared[:1], tmp_path, "float32", show=lambda line: None)
     assert json.loads(file.read_text())["version"] == several.VERSION
 
 
@@ -162,32 +169,32 @@ def test_a_model_and_a_tokenizer_that_disagree_are_refused(folders, prepared, tm
     other.save_pretrained(tmp_path / "mixed")
     paths.write_json(tmp_path / "mixed" / "blossom.json", describe_model(*load_model("tiny-byte-level")))
     with pytest.raises(ValueError, match="mixed.*(its files do not belong together|embedding rows)"):
-        benchmark.score({"mixed": tmp_path / "mixed"}, prepared[:1], None, "float32", show=lambda line: None)
+        score_models({"mixed": tmp_path / "mixed"}, prepared[:1], None, "float32", show=lambda line: None)
 
 
 def test_models_are_found_before_anything_is_scored(smoke, tmp_path, monkeypatch):
     p = smoke("05_benchmark_eval", "base")
-    assert list(benchmark.resolve(p, ["parents"])) == ["base"]
+    assert list(find_models(p, ["parents"])) == ["base"]
     folder = fetch_asset("tiny-sentencepiece")
-    assert list(benchmark.resolve(p, [str(folder), "base"])) == [str(folder), "base"]
+    assert list(find_models(p, [str(folder), "base"])) == [str(folder), "base"]
     with pytest.raises(ValueError, match="'nowhere' is no asset"):
-        benchmark.resolve(p, ["nowhere"])
+        find_models(p, ["nowhere"])
     monkeypatch.setattr(params, "model_folder", lambda p, stage: folder if p.recipe != "base" else None)
     p = smoke("05_benchmark_eval", "blossom-bi-biSFT")
-    assert list(benchmark.resolve(p, ["parents"])) == ["base", "blossom-bi", "blossom-bi-biSFT"]
+    assert list(find_models(p, ["parents"])) == ["base", "blossom-bi", "blossom-bi-biSFT"]
 
 
 def test_a_comparator_without_a_network_says_what_to_do(smoke):
     with pytest.raises(RuntimeError, match="EleutherAI/polyglot-ko-12.8b could not be fetched.*\n.*folder's path"):
-        benchmark.resolve(smoke("05_benchmark_eval", "base"), ["polyglot-ko-12.8b"])
+        find_models(smoke("05_benchmark_eval", "base"), ["polyglot-ko-12.8b"])
 
 
 def test_every_comparator_of_the_papers_has_a_hub_id():
-    rows = {"table6": set(benchmark.paper_table6()), "cross-lingual": set(benchmark.paper_x_tables())}
-    listed = {paper: {c["row"] for c in benchmark.comparators().values() if c["paper"] == paper} for paper in rows}
+    rows = {"table6": set(paper_table6()), "cross-lingual": set(paper_x_tables())}
+    listed = {paper: {c["row"] for c in read_comparators().values() if c["paper"] == paper} for paper in rows}
     ours = {"Llama2-koSFT", "Llama2-ko", "Blossom-ko", "Blossom-bi", "Blossom-bi-koSFT", "Blossom-bi-biSFT", "Ours"}
     assert listed["table6"] == rows["table6"] - ours and listed["cross-lingual"] == rows["cross-lingual"] - ours
-    assert all(c["hub"].count("/") == 1 for c in benchmark.comparators().values())
+    assert all(c["hub"].count("/") == 1 for c in read_comparators().values())
 
 
 # --------------------------------------------------------------------------------------------------------- differences
@@ -214,19 +221,19 @@ def test_pairing_finds_what_two_intervals_would_not():
     before = np.random.default_rng(0).random(200) < 0.5
     after = before.copy()
     after[np.flatnonzero(~before)[:14]] = True  # 14 items more, none lost
-    row = benchmark.differences([Asked("klue_sts")], answered(before), answered(after)).iloc[0]
+    row = compare_scores([Asked("klue_sts")], answered(before), answered(after)).iloc[0]
     assert row.difference == pytest.approx(0.07) and row.significant
     assert row.low > 0 and row.high - row.low < 2 * 1.96 * np.sqrt(2 * 0.25 / 200)
 
 
 def test_a_model_does_not_differ_from_itself(folders, prepared, tmp_path):
-    result = benchmark.score({"a": folders["tiny-byte-level"]}, prepared, None, "float32", show=lambda line: None)["a"]
-    table = benchmark.differences(prepared, result["items"], result["items"])
+    result = score_models({"a": folders["tiny-byte-level"]}, prepared, None, "float32", show=lambda line: None)["a"]
+    table = compare_scores(prepared, result["items"], result["items"])
     assert (table.difference == 0).all() and (table.p_holm == 1).all() and not table.significant.any()
     assert list(table.task) == ["klue_sts", "kobest_copa", "consistency_ko", "consistency_en", "josa", "average"]
     found = table.set_index("task").before
     assert found["kobest_copa"] == pytest.approx(result["tasks"]["kobest_copa"]["score"])  # macro-F1, as lm-eval has it
-    agreement = benchmark.consistency(result["items"])
+    agreement = measure_consistency(result["items"])
     assert agreement["items"] == 8 and sum(agreement[k] for k in ("both_right", "ko_only", "en_only", "both_wrong")) == 1
 
 
@@ -234,7 +241,7 @@ def test_differences_of_noise_are_rarely_significant():
     rng, found = np.random.default_rng(1), 0
     for _ in range(100):
         pairs = [answered(rng.random(60) < 0.5) for _ in range(2)]
-        found += benchmark.differences([Asked("klue_sts")], *pairs, times=500).significant.iloc[0]
+        found += compare_scores([Asked("klue_sts")], *pairs, times=500).significant.iloc[0]
     assert found <= 11  # 5 expected; more than 11 has a probability of 0.4 %
 
 
@@ -242,7 +249,7 @@ def test_the_average_has_an_interval_of_its_own():
     tasks = ["klue_sts", "klue_nli"]
     before = [i for t in tasks for i in answered([True] * 30 + [False] * 30, t)]
     after = [i for t in tasks for i in answered([True] * 45 + [False] * 15, t)]
-    table = benchmark.differences([Asked(t) for t in tasks], before, after).set_index("task")
+    table = compare_scores([Asked(t) for t in tasks], before, after).set_index("task")
     assert table.difference["average"] == pytest.approx(0.25) and table["items"]["average"] == 120
     widths = table.high - table.low
     assert widths["average"] < widths["klue_sts"]
@@ -250,16 +257,16 @@ def test_the_average_has_an_interval_of_its_own():
 
 def test_models_that_answered_other_items_are_not_compared():
     with pytest.raises(ValueError, match="klue_sts: the two models answered 3 and 2 items that are not the same"):
-        benchmark.differences([Asked("klue_sts")], answered([1, 0, 1]), answered([1, 0]))
+        compare_scores([Asked("klue_sts")], answered([1, 0, 1]), answered([1, 0]))
 
 
 def test_holm_is_the_textbooks():
-    assert comparing.holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert comparing.holm([0.9, 0.8]) == pytest.approx([1, 1])
+    assert comparing.adjust_holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert comparing.adjust_holm([0.9, 0.8]) == pytest.approx([1, 1])
 
 
 def test_wilson_is_scikits_or_the_books():
-    low, high = benchmark.wilson(np.array([0.5, 1.0]), np.array([10, 10]))
+    low, high = wilson_interval(np.array([0.5, 1.0]), np.array([10, 10]))
     assert low == pytest.approx([0.2366, 0.7225], abs=1e-3) and high == pytest.approx([0.7634, 1.0], abs=1e-3)
 
 
@@ -302,9 +309,9 @@ def test_bleu_and_chrf_are_sacrebleus():
     items = [{"answer": a, "reference": r} for r, a in pairs]
     for metric, whole in (("bleu", utils.bleu), ("chrf", utils.chrf)):
         draws = np.array([[0, 1, 2], [1, 1, 2]])
-        found = statistics.statistic(metric, items)(draws)
+        found = statistics.item_statistic(metric, items)(draws)
         assert found == pytest.approx([whole([pairs[i] for i in draw]) for draw in draws])
-        assert "version:2" in statistics.signature(metric)
+        assert "version:2" in statistics.sacrebleu_signature(metric)
 
 
 @pytest.mark.parametrize(
@@ -324,16 +331,16 @@ def test_an_answers_language_is_told(answer, kind, switching):
 
 
 def test_written_tasks_have_their_own_number_of_items(tmp_path):
-    made = benchmark.prepare(["nsmc", "en_ko", "klue_sts"], tmp_path, items=6, written_items=3)
+    made = prepare_tasks(["nsmc", "en_ko", "klue_sts"], tmp_path, items=6, written_items=3)
     assert {p.name: len(p.rows) for p in made} == {"nsmc": 3, "en_ko": 3, "klue_sts": 6}
-    instructions = {p.name: p.prompt[0][0] for p in benchmark.prepare(["translation"], tmp_path / "t", items=1)}
+    instructions = {p.name: p.prompt[0][0] for p in prepare_tasks(["translation"], tmp_path / "t", items=1)}
     assert instructions["en_ko"] == "Translate the following sentences from English to Korean\n{en}\n"
     assert instructions["ko_en_korean_instruction"] == "다음 문장을 한국어에서 영어로 번역하세요\n{ko}\n"
 
 
 def test_parallel_files_without_a_header_are_read(real_files, tmp_path):
     os.symlink(real_files / "parallel" / "news_dev_en_ko.tsv", tmp_path / "translation.tsv")
-    rows, _ = benchmark.read("ko_en", tmp_path)
+    rows, _ = read_task_rows("ko_en", tmp_path)
     assert len(rows) == 1000 and rows[0]["en"].startswith("After keeping the world's most powerful")
 
 
@@ -359,16 +366,16 @@ def test_three_words_in_common_are_no_overlap(prepared):
 
 
 def test_the_papers_rows_stand_above_ours():
-    table = benchmark.table6({"mine": {"klue_nli": {"score": 0.4}, "kobest_copa": {"score": 0.6}, "josa": {"score": 1.0}}})
+    table = tabulate_table6({"mine": {"klue_nli": {"score": 0.4}, "kobest_copa": {"score": 0.6}, "josa": {"score": 1.0}}})
     assert len(table) == 13 and table.loc[("the paper", "Llama2"), "AVG"] == 53.1
     assert table.loc[("this run", "mine")].dropna().to_dict() == {"NLI": 40, "COPA": 60, "AVG": 50}
-    table = benchmark.table_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})
+    table = tabulate_paper_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})
     assert list(table.loc["this run"].index) == ["mine"] and table.loc[("the paper", "Ours"), "en_ko"] == 0.111
 
 
 def test_josa_is_told_by_pair(prepared):
     rows = next(p for p in prepared if p.name == "josa").rows
-    table = benchmark.josa_table([{"task": "josa", "id": r["id"], "acc": 1.0} for r in rows], prepared)
+    table = tabulate_josa([{"task": "josa", "id": r["id"], "acc": 1.0} for r in rows], prepared)
     assert table["items"].iloc[-1] == len(rows) == table["items"].iloc[:-1].sum() and table.pair.iloc[-1] == "all"
     assert (table.right == 1).all() and (table.low < 1).all()
 
@@ -381,8 +388,8 @@ def test_items_score_as_lm_evals_own_command_line_scores_them(real_files, tmp_pa
     if not (cache_folder() / "smollm2-135m-instruct-1").exists():
         pytest.skip("needs SmolLM2 in the cache: run any stage at scale laptop once")
     folder, tasks = fetch_asset("smollm2-135m-instruct"), ["klue_sts", "kobest_sentineg", "kobest_copa_shipped", "copa_en"]
-    prepared = benchmark.prepare(tasks, tmp_path / "tasks", real_files / "benchmarks", items=4)
-    scores, items = benchmark.evaluate(*load_model(folder, torch.float32), prepared, show=lambda line: None)
+    prepared = prepare_tasks(tasks, tmp_path / "tasks", real_files / "benchmarks", items=4)
+    scores, items = evaluate_model(*load_model(folder, torch.float32), prepared, show=lambda line: None)
     command = [
         "-m",
         "lm_eval",

@@ -141,9 +141,9 @@ TASK = SimpleNamespace(name="t", settings={"score": "acc"}, is_macro=True)
 @SOME
 @given(right=items)
 def test_a_draw_of_every_item_once_is_the_score_and_draws_lie_around_it(right):
-    score = scores.statistic("acc", answered(right))
+    score = scores.item_statistic("acc", answered(right))
     assert score(np.arange(len(right))[None])[0] == pytest.approx(np.mean(right))
-    drawn = score(scores.draws(len(right), 200))
+    drawn = score(scores.draw_items(len(right), 200))
     assert drawn.min() >= 0 and drawn.max() <= 1
     assert abs(drawn.mean() - np.mean(right)) <= 6 * np.sqrt(np.var(right) / len(right) / 200) + 1e-9
 
@@ -152,18 +152,18 @@ def test_a_draw_of_every_item_once_is_the_score_and_draws_lie_around_it(right):
 @given(both=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_a_difference_turns_its_sign_with_the_models_and_a_model_does_not_differ_from_itself(both):
     one, two = (answered(x) for x in zip(*both, strict=True))
-    there, back = (comparing.differences([TASK], a, b, 200).iloc[0] for a, b in ((one, two), (two, one)))
+    there, back = (comparing.compare_scores([TASK], a, b, 200).iloc[0] for a, b in ((one, two), (two, one)))
     assert there.difference == pytest.approx(-back.difference) and there.p == back.p
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
     assert there.low <= there.high
-    same = comparing.differences([TASK], one, one, 200).iloc[0]
+    same = comparing.compare_scores([TASK], one, one, 200).iloc[0]
     assert (same.difference, same.low, same.high, same.p, same.significant) == (0, 0, 0, 1, False)
 
 
 @SOME
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_adjusted_p_values_are_larger_in_the_same_order_and_at_most_one(values):
-    adjusted = comparing.holm(values)
+    adjusted = comparing.adjust_holm(values)
     assert np.all(adjusted >= np.array(values) - 1e-15) and np.all(adjusted <= 1)
     order = np.argsort(values, kind="stable")
     assert np.all(np.diff(adjusted[order]) >= 0)

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-from blossom import benchmark
+from blossom.benchmark.suite import GROUPS, prepare_tasks
 
 TRANSLATED = "parallel/news_dev_en_ko.tsv"  # the one of the parallel files that is news, as paper X's test is
 PLAIN = "text/kaist_dev_ko.txt"  # josa pairs are made from it
@@ -18,7 +18,7 @@ def prepare(task, folder, items):
     corpus = SimpleNamespace(korean=lines, heldout_korean=lines, general_korean=[])
     with tempfile.TemporaryDirectory() as linked:
         source = root / "benchmarks"
-        if task in benchmark.GROUPS["translation"]:
+        if task in GROUPS["translation"]:
             source = Path(linked)
             (source / "translation.tsv").symlink_to(root / TRANSLATED)
-        return benchmark.prepare([task], folder, source, items=items, corpus=corpus)[0]
+        return prepare_tasks([task], folder, source, items=items, corpus=corpus)[0]

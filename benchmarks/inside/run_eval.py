@@ -7,8 +7,8 @@ from pathlib import Path
 import evaluated
 from answering import Clock
 
-from blossom import benchmark
 from blossom.benchmark import scoring
+from blossom.benchmark.evaluation import evaluate_model
 from blossom.models.loading import load_model, pick_dtype
 
 asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -17,6 +17,6 @@ clock, result = Clock(scoring.SharedPrefixLM), []
 for run in asked["runs"]:
     task = evaluated.prepare(run["task"], Path(asked["folder"]) / run["task"], run["items"])
     clock.start()
-    scores, items = benchmark.evaluate(model, tokenizer, [task], show=lambda line: None)
+    scores, items = evaluate_model(model, tokenizer, [task], show=lambda line: None)
     result.append({"score": scores[task.name], "items": items, "wall": clock.wall, "cpu": clock.cpu})
 Path(asked["result"]).write_text(json.dumps(result))

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from blossom.benchmark import statistics
-from blossom.benchmark.suite import PAPER
+from blossom.benchmark.suite import PAPER_TASKS
 
 COLUMNS = ["task", "metric", "items", "before", "after", "difference", "low", "high", "p", "p_holm", "significant"]
 
 
-def differences(prepared, before, after, times=2000, seed=0, level=0.05):
+def compare_scores(prepared, before, after, times=2000, seed=0, level=0.05):
     """How the second model's scores differ from the first's: a row a task, then the average of the paper's tasks.
 
     prepared       the tasks that both answered
@@ -28,14 +28,14 @@ def differences(prepared, before, after, times=2000, seed=0, level=0.05):
         if [i["id"] for i in one] != [i["id"] for i in two] or not one:
             raise ValueError(f"{p.name}: the two models answered {len(one)} and {len(two)} items that are not the same")
         metric = p.settings["score"]
-        draws = statistics.draws(len(one), times, seed)
-        scorers = [statistics.statistic(metric, items, p.is_macro) for items in (one, two)]
+        draws = statistics.draw_items(len(one), times, seed)
+        scorers = [statistics.item_statistic(metric, items, p.is_macro) for items in (one, two)]
         whole = [float(scorer(np.arange(len(one))[None])[0]) for scorer in scorers]
         drawn[p.name] = scorers[1](draws) - scorers[0](draws)
         rows.append([p.name, metric, len(one), *whole, *_difference(whole[1] - whole[0], drawn[p.name])])
     table = pd.DataFrame(rows, columns=COLUMNS[:9])
-    table["p_holm"] = holm(table.p)
-    averaged = [name for name in drawn if name in PAPER]
+    table["p_holm"] = adjust_holm(table.p)
+    averaged = [name for name in drawn if name in PAPER_TASKS]
     if len(averaged) > 1:
         table = pd.concat([table, _average(table, averaged, drawn, seed)], ignore_index=True)
     table["significant"] = table.p_holm <= level
@@ -59,7 +59,7 @@ def _average(table, names, drawn, seed):
     return pd.DataFrame([[*row, row[-1]]], columns=COLUMNS[:10])  # one comparison of its own: nothing to adjust
 
 
-def holm(values):
+def adjust_holm(values):
     """Holm's adjusted p-values, in the order given. Example: [0.01, 0.04] -> [0.02, 0.04]."""
     values = np.asarray(values, dtype=float)
     order = np.argsort(values)
@@ -69,7 +69,7 @@ def holm(values):
     return adjusted
 
 
-def consistency(items):
+def measure_consistency(items):
     """Does a model give the same answer to the same item in both languages?
 
     items   of the tasks consistency_ko and consistency_en

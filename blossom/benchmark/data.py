@@ -14,7 +14,7 @@ SOURCES = PAPERS | PROBES
 AUTHORED = paths.ROOT / "data" / "benchmarks"
 
 
-def read(task, benchmarks="authored", training=False):
+def read_task_rows(task, benchmarks="authored", training=False):
     """The rows of a task.
 
     task        a key of SOURCES
@@ -30,11 +30,11 @@ def read(task, benchmarks="authored", training=False):
         benchmarks = "authored"
     if benchmarks == "hub":
         name, config, split = source.hub
-        return from_records(task, _hub(name, config, "train" if training else split), f"hub:{name}"), f"hub:{name}"
+        return check_rows(task, _hub(name, config, "train" if training else split), f"hub:{name}"), f"hub:{name}"
     folder = AUTHORED if benchmarks == "authored" else Path(benchmarks).expanduser()
     folder = folder if folder.is_absolute() else paths.ROOT / folder
     file = _find(task, folder, source.train if training else source.files, training)
-    return from_records(task, _records(file, source), str(file)), str(file.relative_to(_base(folder)))
+    return check_rows(task, _records(file, source), str(file)), str(file.relative_to(_base(folder)))
 
 
 def _base(folder):
@@ -42,7 +42,7 @@ def _base(folder):
     return paths.ROOT if folder.is_relative_to(paths.ROOT) else folder.parent
 
 
-def from_records(task, records, where):
+def check_rows(task, records, where):
     """The rows of (place, record) pairs; ValueError starts with `where` and the place."""
     rows = []
     for place, record in records:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from blossom.benchmark import statistics
-from blossom.benchmark.suite import PAPER
+from blossom.benchmark.suite import PAPER_TASKS
 
 
-def plan(model, tokenizer, prepared, tokens=0):
+def plan_evaluation(model, tokenizer, prepared, tokens=0):
     """What scoring will take, from counting tokens and timing one forward pass.
 
     return  dict: items, lm_eval_tokens (every choice with its context), tokens (shared ones once), seconds, gigabytes
@@ -48,13 +48,13 @@ def _counted(lm, p):
     return lm.count(p.task.instances)
 
 
-def average(scores):
+def average_score(scores):
     """Mean of the scores of the paper's tasks among `scores` (0 to 1); of all when none of the paper's is there."""
-    own = [s["score"] for task, s in scores.items() if task in PAPER] or [s["score"] for s in scores.values()]
+    own = [s["score"] for task, s in scores.items() if task in PAPER_TASKS] or [s["score"] for s in scores.values()]
     return float(np.mean(own))
 
 
-def evaluate(model, tokenizer, prepared, tokens=0, show=print, done=lambda p, score, items: None):
+def evaluate_model(model, tokenizer, prepared, tokens=0, show=print, done=lambda p, score, items: None):
     """A model's scores on prepared tasks.
 
     model, tokenizer  as `load_model` gives them
@@ -82,11 +82,11 @@ def evaluate(model, tokenizer, prepared, tokens=0, show=print, done=lambda p, sc
         scores[p.name] = _score(p, values, own) | {"tokens": lm.read, "lm_eval_tokens": lm.lm_evals, "seconds": seconds}
         items += own
         done(p, scores[p.name], own)
-        show(f"{p.name:18s} {describe(scores[p.name])}  {seconds:.1f} s")
+        show(f"{p.name:18s} {describe_score(scores[p.name])}  {seconds:.1f} s")
     return scores, items
 
 
-def describe(score):
+def describe_score(score):
     """One line: `f1 0.512 ± 0.081 (32 items; a constant answer gets 0.667)`."""
     truncated = f"; {score['truncated']} cut to fit the model" if score["truncated"] else ""
     constant = "" if score["constant"] is None else f"; a constant answer gets {score['constant']:.3f}"
@@ -135,7 +135,7 @@ def _score(p, values, items):
         "prompt_hash": p.prompt_hash,
         "origin": p.origin,
         "truncated": sum(i["truncated"] for i in items),
-        **({"signature": statistics.signature(metric)} if metric in statistics.WRITTEN else {}),
+        **({"signature": statistics.sacrebleu_signature(metric)} if metric in statistics.WRITTEN else {}),
         **{name: value for name, value in values.items() if name != metric},
     }
 
@@ -146,7 +146,7 @@ def _stderr(p, metric, items):
         return 0.0
     if metric in items[0]:
         return float(np.std([i[metric] for i in items], ddof=1) / np.sqrt(len(items)))
-    scores = statistics.statistic(metric, items, p.is_macro)(statistics.draws(len(items), 1000))
+    scores = statistics.item_statistic(metric, items, p.is_macro)(statistics.draw_items(len(items), 1000))
     return float(np.std(scores, ddof=1))
 
 
@@ -155,4 +155,4 @@ def _constant(p, metric):
     if metric != "f1":
         return p.majority_share
     labels = np.array([row["label"] for row in p.rows])
-    return max(float(statistics.f1(labels, np.full_like(labels, c), p.is_macro)) for c in set(labels.tolist()))
+    return max(float(statistics.f1_of_draws(labels, np.full_like(labels, c), p.is_macro)) for c in set(labels.tolist()))

@@ -20,7 +20,7 @@ NOUN_LINES = 50_000  # lines that nouns are learned from
 RIEUL = 8  # ㄹ: 서울로, not 서울으로
 
 
-def pairs(corpus, seed=0):
+def make_josa_pairs(corpus, seed=0):
     """Records of task `josa`, as many with each form of a pair.
 
     corpus  corpus.Corpus: pairs come from its held-out and general Korean, never from what is trained on
@@ -31,7 +31,7 @@ def pairs(corpus, seed=0):
     a verb's ending looks like a josa, is not taken for one. Raises ValueError when the text has no such pair.
     """
     lines = {"heldout": corpus.heldout_korean, "general": corpus.general_korean}
-    known = nouns([*corpus.korean[:NOUN_LINES], *lines["heldout"], *lines["general"]])
+    known = find_nouns([*corpus.korean[:NOUN_LINES], *lines["heldout"], *lines["general"]])
     found = defaultdict(list)
     for source, texts in lines.items():
         for number, line in enumerate(texts):
@@ -49,7 +49,7 @@ def pairs(corpus, seed=0):
     return drawn
 
 
-def nouns(lines):
+def find_nouns(lines):
     """Nouns of two syllables or more -> the kinds of josa seen after them."""
     seen = defaultdict(set)
     for line in lines:
@@ -71,17 +71,17 @@ def _in_line(line, known):
                     "with_final": with_final,
                     "without_final": without,
                     "pair": "/".join(pair),
-                    "label": pair.index(right_form(noun, pair)),
+                    "label": pair.index(josa_form(noun, pair)),
                 }
 
 
 def _noun(word, pair):
     """What stands before a pair's right form at the end of a word; "" when the word does not end so."""
     stems = [word.removesuffix(form) for form in pair if word.endswith(form)]
-    return next((stem for stem in stems if stem + right_form(stem, pair) == word), "")
+    return next((stem for stem in stems if stem + josa_form(stem, pair) == word), "")
 
 
-def right_form(noun, pair):
-    """The form of a pair that follows a noun. Example: right_form("서울", ("으로", "로")) -> "로"."""
+def josa_form(noun, pair):
+    """The form of a pair that follows a noun. Example: josa_form("서울", ("으로", "로")) -> "로"."""
     final = (ord(noun[-1]) - 0xAC00) % 28 if noun and "가" <= noun[-1] <= "힣" else 0
     return pair[0] if final and not (pair[0] == "으로" and final == RIEUL) else pair[1]

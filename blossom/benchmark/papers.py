@@ -9,23 +9,23 @@ FILE = Path(__file__).with_name("papers.yaml")
 
 
 @cache
-def papers():
+def read_papers():
     """Everything in papers.yaml, as dicts and lists."""
     return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
 def paper_table6():
     """Table 6 of the Bllossom paper: {model: {task of ours: percent, ..., "average": percent}}, in the paper's order."""
-    table = papers()["bllossom"]["table6"]
+    table = read_papers()["bllossom"]["table6"]
     return {model: dict(zip([*table["tasks"], "average"], row, strict=True)) for model, row in table["rows"].items()}
 
 
 def paper_model(recipe):
     """The paper's name of a recipe's model ("blossom-bi" -> "Blossom-bi"); None for recipes that table 6 does not have."""
-    return papers()["bllossom"]["recipes"].get(recipe)
+    return read_papers()["bllossom"]["recipes"].get(recipe)
 
 
 def paper_x_tables():
     """Tables 3 and 4 of paper X: {model: {column: 0-1}} (BLEU too); None where it reports nothing."""
-    table = papers()["cross_lingual"]["scores"]
+    table = read_papers()["cross_lingual"]["scores"]
     return {model: dict(zip(table["columns"], row, strict=True)) for model, row in table["rows"].items()}

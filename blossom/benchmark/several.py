@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from blossom.assets.registry import fetch_asset
-from blossom.benchmark.evaluation import describe, evaluate, plan
+from blossom.benchmark.evaluation import describe_score, evaluate_model, plan_evaluation
 from blossom.common import params, paths
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, pick_dtype
@@ -24,12 +24,12 @@ COMPARATORS = paths.ROOT / "params" / "comparators.yaml"
 VERSION = f"1, lm-eval {metadata.version('lm-eval')}"  # of what is kept: another one is scored anew
 
 
-def comparators():
+def read_comparators():
     """The models that the papers compare with, from params/comparators.yaml: {name: {"hub", "paper", "row"}}."""
     return yaml.safe_load(COMPARATORS.read_text(encoding="utf-8"))
 
 
-def resolve(p, names):
+def find_models(p, names):
     """Where the models to be scored are, before anything is scored.
 
     p       the notebook's parameters: its recipe comes last
@@ -38,7 +38,7 @@ def resolve(p, names):
 
     Raises ValueError or RuntimeError: a name that is none of these, a model that cannot be had (no network, gated).
     """
-    known, found = comparators(), {}
+    known, found = read_comparators(), {}
     ancestors = [r.name for r in params.lineage(p.recipe)][:0:-1]  # the base first
     wanted = [n for name in names for n in (ancestors if name == "parents" else [name])]
     for name in dict.fromkeys([*(n for n in wanted if n != p.recipe), p.recipe]):
@@ -52,10 +52,10 @@ def resolve(p, names):
     return {name: Path(folder) for name, folder in found.items()}
 
 
-def score(folders, prepared, kept, precision="auto", tokens=0, texts=None, show=print):
+def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None, show=print):
     """Scores of several models on prepared tasks, and their bits per byte of texts.
 
-    folders  {name: folder of the model}, as `resolve` gives them; one model is in memory at a time
+    folders  {name: folder of the model}, as `find_models` gives them; one model is in memory at a time
     kept     folder of finished scores; None keeps none
     texts    {name: lines} to measure in bits per byte, e.g. held-out English
     show     called with a line for what comes and for each finished task
@@ -75,7 +75,7 @@ def _score(name, folder, prepared, kept, precision, tokens, texts, show):
     known = {key: found for key in keys if place and (found := _read(place / f"{keys[key]}.json"))}
     missing = [p for p in prepared if p.name not in known]
     for p in (p for p in prepared if p.name in known):
-        show(f"{name}: {p.name:18s} {describe(known[p.name]['score'])}  kept")
+        show(f"{name}: {p.name:18s} {describe_score(known[p.name]['score'])}  kept")
     if len(known) < len(keys):
         model, tokenizer = load_model(folder, dtype)
         _announce(name, model, tokenizer, missing, tokens, show)
@@ -85,7 +85,7 @@ def _score(name, folder, prepared, kept, precision, tokens, texts, show):
             if place:
                 paths.write_json(place / f"{keys[key]}.json", known[key])
 
-        evaluate(
+        evaluate_model(
             *(model, tokenizer, missing, tokens),
             show=lambda line: show(f"{name}: {line}"),
             done=lambda p, score, items: done(p.name, {"score": score, "items": items}),
@@ -106,7 +106,7 @@ def _score(name, folder, prepared, kept, precision, tokens, texts, show):
 def _announce(name, model, tokenizer, missing, tokens, show):
     """What scoring this model will take, before it starts."""
     if missing:
-        e = plan(model, tokenizer, missing, tokens)
+        e = plan_evaluation(model, tokenizer, missing, tokens)
         fewer = 1 - e["tokens"] / max(1, e["lm_eval_tokens"])
         read = f"lm-eval reads {e['lm_eval_tokens']:,} tokens, we {e['tokens']:,} ({fewer:.0%} fewer)"
         show(

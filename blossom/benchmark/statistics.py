@@ -5,7 +5,7 @@ import numpy as np
 WRITTEN = ("bleu", "chrf", "bleu_first_line")  # over whole texts: a mean of the items' own scores would be another number
 
 
-def statistic(metric, items, macro=True):
+def item_statistic(metric, items, macro=True):
     """The function that scores draws of items.
 
     metric  the name of one of the items' numbers, "f1", or one of WRITTEN
@@ -19,12 +19,12 @@ def statistic(metric, items, macro=True):
         return _written(metric, items)
     if metric == "f1":
         right, chosen = (np.array([item[key] for item in items]) for key in ("label", "choice"))
-        return lambda draws: f1(right[draws], chosen[draws], macro)
+        return lambda draws: f1_of_draws(right[draws], chosen[draws], macro)
     values = np.array([item[metric] for item in items], dtype=float)
     return lambda draws: values[draws].mean(-1)
 
 
-def draws(count, times=2000, seed=0):
+def draw_items(count, times=2000, seed=0):
     """(times, count) indices of items, drawn with replacement: the same for every model, so that draws are paired."""
     return np.random.default_rng(seed).integers(0, count, (times, count))
 
@@ -43,7 +43,7 @@ def _scorer(metric):
     return sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
 
 
-def signature(metric):
+def sacrebleu_signature(metric):
     """sacrebleu's signature of one of WRITTEN: what another report must have to be comparable; "" for other metrics."""
     if metric not in WRITTEN:
         return ""
@@ -57,7 +57,7 @@ def first_line(answer):
     return next((line.strip() for line in answer.split("\n") if line.strip()), "")
 
 
-def f1(right, chosen, macro):
+def f1_of_draws(right, chosen, macro):
     """F1 over the last axis, many draws at once; equals scikit-learn's.
 
     right, chosen  (..., N) integer labels

@@ -15,9 +15,10 @@ from blossom.benchmark.data import SOURCES
 from blossom.common import paths
 
 FOLDER = Path(__file__).parent / "tasks"
-PAPER = ["klue_nli", "klue_sts", "kosbi", "klue_ynat", "kobest_boolq", "kobest_hellaswag", "kobest_sentineg", "kobest_copa"]
+PAPER_TASKS = ["klue_nli", "klue_sts", "kosbi", "klue_ynat"]
+PAPER_TASKS += ["kobest_boolq", "kobest_hellaswag", "kobest_sentineg", "kobest_copa"]
 GROUPS = {
-    "table6": PAPER,
+    "table6": PAPER_TASKS,
     "paper-x": ["hellaswag_en", "copa_en", "nsmc"],
     "translation": ["ko_en", "en_ko", "ko_en_korean_instruction", "en_ko_korean_instruction"],
     "consistency": ["consistency_ko", "consistency_en"],
@@ -26,7 +27,7 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedTask:
     """A task ready to be scored: checked rows on disk and lm-eval's task on them.
 
     task    lm-eval task;  name  its name;  rows  the evaluated rows;  origin  the file or hub id they come from
@@ -88,39 +89,39 @@ class Prepared:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def names():
+def task_names():
     """The tasks that there are, in the order of their files."""
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
-def members(tasks):
+def expand_tasks(tasks):
     """The tasks of names and groups, each once, in order; ValueError for one that there is not."""
     tasks = list(dict.fromkeys(name for task in tasks for name in GROUPS.get(task, [task])))
     for task in tasks:
-        if task not in names():
-            raise ValueError(f"tasks: no task is called {task!r}; there are {', '.join([*GROUPS, *names()])}")
+        if task not in task_names():
+            raise ValueError(f"tasks: no task is called {task!r}; there are {', '.join([*GROUPS, *task_names()])}")
     return tasks
 
 
-def prepare(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, written_items=0, corpus=None):
+def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, written_items=0, corpus=None):
     """Read and check every task's rows before a model is loaded, and write them as lm-eval reads them.
 
-    tasks       names from `names()`, or of groups: table6, paper-x, translation, consistency, answers
+    tasks       names from `task_names()`, or of groups: table6, paper-x, translation, consistency, answers
     folder      gets <task>.jsonl and <task>.yaml; `lm_eval run --include_path <folder> --tasks <task>` runs them too
-    benchmarks  "authored", "hub" or a folder, see `data.read`
+    benchmarks  "authored", "hub" or a folder, see `read_task_rows`
     items       rows a task, drawn with `seed`; 0 takes all
     shots       examples in the prompt, drawn from the set's training file; tasks that exist nowhere else stay zero-shot
     written_items  rows a task whose answers are written; 0 takes `items`
     corpus      corpus.Corpus whose held-out Korean task `josa` is made from
-    return      list of Prepared
+    return      list of PreparedTask
 
-    Raises ValueError: an unknown task, `josa` without a corpus, and everything that `data.read` refuses.
+    Raises ValueError: an unknown task, `josa` without a corpus, and everything that `read_task_rows` refuses.
     """
-    tasks, read = members(tasks), {}
+    tasks, read = expand_tasks(tasks), {}
     for task in tasks:
         rows, origin = _rows(task, benchmarks, corpus, seed)
         count = (_is_written(task) and written_items) or items
-        examples = data.read(task, benchmarks, training=True)[0] if shots and SOURCES[task].hub else []
+        examples = data.read_task_rows(task, benchmarks, training=True)[0] if shots and SOURCES[task].hub else []
         read[task] = (_drawn(rows, task, count, seed), origin), examples
     folder = Path(folder)
     for task, ((rows, _), training) in read.items():
@@ -131,17 +132,17 @@ def prepare(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, writ
             folder / f"{task}.yaml", yaml.safe_dump(_definition(task, folder, bool(training)), allow_unicode=True)
         )
     built = _build(read, folder, shots, seed)
-    return [Prepared(built[task], task, *read[task][0], shots if read[task][1] else 0) for task in tasks]
+    return [PreparedTask(built[task], task, *read[task][0], shots if read[task][1] else 0) for task in tasks]
 
 
 def _rows(task, benchmarks, corpus, seed):
     """(all rows of a task, where they come from)."""
     if task != "josa":
-        return data.read(task, benchmarks)
+        return data.read_task_rows(task, benchmarks)
     if corpus is None:
-        raise ValueError("tasks: josa is made from a run's held-out Korean: give prepare() the corpus")
-    records = josa.pairs(corpus, seed)
-    return data.from_records(task, ((r["id"], r) for r in records), "josa"), "the run's held-out Korean"
+        raise ValueError("tasks: josa is made from a run's held-out Korean: give prepare_tasks() the corpus")
+    records = josa.make_josa_pairs(corpus, seed)
+    return data.check_rows(task, ((r["id"], r) for r in records), "josa"), "the run's held-out Korean"
 
 
 def _is_written(task):

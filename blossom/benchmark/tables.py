@@ -3,17 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from blossom.benchmark.papers import paper_table6, paper_x_tables, papers
+from blossom.benchmark.papers import paper_table6, paper_x_tables, read_papers
 
 
-def table6(scored):
+def tabulate_table6(scored):
     """Table 6 of the Bllossom paper, then a row for each model that was scored on some of its tasks.
 
     scored  {model: {task: score}}
     return  DataFrame in percent: index (source, model), source "the paper" or "this run"; columns the paper's, then AVG,
             the mean over the tasks a model has
     """
-    labels = papers()["bllossom"]["table6"]["labels"] | {"average": "AVG"}
+    labels = read_papers()["bllossom"]["table6"]["labels"] | {"average": "AVG"}
     rows = {("the paper", model): row for model, row in paper_table6().items()}
     for model, scores in scored.items():
         own = {task: 100 * score["score"] for task, score in scores.items() if task in labels}
@@ -23,7 +23,7 @@ def table6(scored):
     return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"])).astype(float)
 
 
-def table_x(scored):
+def tabulate_paper_x(scored):
     """Tables 3 and 4 of paper X, then a row for each model scored on some of their tasks; accuracy and BLEU, 0 to 1."""
     rows = {("the paper", model): row for model, row in paper_x_tables().items()}
     columns = list(next(iter(rows.values())))
@@ -35,7 +35,7 @@ def table_x(scored):
     return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"])).astype(float)
 
 
-def josa_table(items, prepared):
+def tabulate_josa(items, prepared):
     """Josa agreement by pair: a row a pair, then all of them.
 
     items     of one model;  prepared  the tasks, whose rows say which pair an item is of
@@ -46,11 +46,11 @@ def josa_table(items, prepared):
     whole = answered.assign(pair="all")
     table = pd.concat([answered, whole]).groupby("pair", sort=False).right.agg(["size", "mean"]).reset_index()
     table.columns = ["pair", "items", "right"]
-    low, high = wilson(table.right.to_numpy(), table["items"].to_numpy())
+    low, high = wilson_interval(table.right.to_numpy(), table["items"].to_numpy())
     return table.assign(low=low, high=high)
 
 
-def wilson(share, count, z=1.96):
+def wilson_interval(share, count, z=1.96):
     """Wilson's interval of a share of `count` trials: (low, high), arrays. Example: 0.5 of 10 -> 0.24, 0.76."""
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)

@@ -142,7 +142,7 @@ def plot_score_steps(scored, titles, constant, stars):
 def plot_josa(axis, tables):
     """How often the right form of a josa is preferred, with 95 % intervals: a group a pair of forms, a colour a model.
 
-    tables  model -> DataFrame as `benchmark.josa_table` makes it (pair, items, right, low, high)
+    tables  model -> DataFrame as `tabulate_josa` makes it (pair, items, right, low, high)
     """
     colours = [COLOURS["base"], *(c for c in CYCLE if c != COLOURS["base"])]
     for n, (model, rows) in enumerate(tables.items()):

@@ -1,7 +1,7 @@
 """The papers' claims one by one: what they say, what this run shows with intervals, and whether that supports them.
 
 A claim about a difference of scores is tested on the items that both models answered: the interval is a paired bootstrap
-over the items (`benchmark.differences`). "supported", "not supported" and "undecided" speak of this run at its scale only.
+over the items (`compare_scores`). "supported", "not supported" and "undecided" speak of this run at its scale only.
 """
 
 import json
@@ -11,13 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from blossom import benchmark
+from blossom.benchmark.comparing import compare_scores
+from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
 from blossom.common import figures
 from blossom.report.runs import find
 
 STAGE = "05_benchmark_eval"
 ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' is averaged over the labels
-TABLE6 = tuple(benchmark.papers()["bllossom"]["table6"]["tasks"])
+TABLE6 = tuple(read_papers()["bllossom"]["table6"]["tasks"])
 EXPLAINED = (
     "Supported: the whole 95 % interval agrees with the claim. Not supported: the whole interval contradicts it. "
     "Undecided: it holds both, so this run at its scale says nothing either way. Differences are in points, 100 is "
@@ -63,8 +64,8 @@ class ScoreClaim:
 
 def _table6(before, after, *tasks):
     """The papers' difference in points; averages where no task is named."""
-    rows = benchmark.paper_table6()
-    one, two = (rows[benchmark.paper_model(r)] for r in (before, after))
+    rows = paper_table6()
+    one, two = (rows[paper_model(r)] for r in (before, after))
     return float(np.mean([two[t] - one[t] for t in tasks or ["average"]]))
 
 
@@ -96,7 +97,7 @@ def bllossom_pairs():
 
 def cross_lingual_pairs():
     """Paper X's claims about scores: against the expanded model it starts from, and English against the first one."""
-    x = benchmark.paper_x_tables()
+    x = paper_x_tables()
     for says, task, what in (
         ("Instructions and translations teach sentiment", "nsmc", "NSMC"),
         ("They teach translation from English to Korean", "en_ko", "BLEU en → ko"),
@@ -129,7 +130,7 @@ def score_difference(runs, before, after, tasks, times=2000):
     settings = [(task, runs[after, STAGE].metrics) for task in tasks]
     metric = {t: (m["tasks"].get(t) or m["probes"][t])["metric"] for t, m in settings}
     prepared = [SimpleNamespace(name=t, settings={"score": metric[t]}, is_macro=t not in ONE_LABEL) for t in tasks]
-    row = benchmark.differences(prepared, *items, times=times).iloc[-1]
+    row = compare_scores(prepared, *items, times=times).iloc[-1]
     return tuple(float(row[name]) for name in ("before", "after", "difference", "low", "high"))
 
 
@@ -234,7 +235,7 @@ def _preferences(runs):
     """Figures 2 to 5: the verdicts of people and judges where a run has some, and else what was counted."""
     judged = {recipe: run for (recipe, stage), run in runs.items() if stage == "06_qualitative_eval"}
     run = judged.get("blossom-bi-biSFT") or find(runs, "06_qualitative_eval")
-    theirs = benchmark.papers()["bllossom"]["qualitative"]["bisft_over_kosft_percent"]
+    theirs = read_papers()["bllossom"]["qualitative"]["bisft_over_kosft_percent"]
     wanted = [
         ("figures 2, 3", "Blossom's answers to Korean prompts are preferred", "won both on 124 of 300", "more", "ko", False),
         (

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from blossom import benchmark
+from blossom.benchmark.papers import paper_model, paper_table6, read_papers
+from blossom.benchmark.tables import wilson_interval
 from blossom.common import figures
 from blossom.report.tables import TEXTS, tabulate_answers, tabulate_bits, tabulate_costs, text_megabytes
 
@@ -68,7 +69,7 @@ def plot_scores(runs):
     if not scored:
         raise ValueError("recipes: none of them was scored (stage 05), so there is no table 6 to draw")
     tasks = list(next(iter(scored.values()))["tasks"])
-    labels = benchmark.papers()["bllossom"]["table6"]["labels"]
+    labels = read_papers()["bllossom"]["table6"]["labels"]
     scores = pd.DataFrame({r: {t: 100 * m["tasks"][t]["score"] for t in tasks} for r, m in scored.items()}).T
     constant = {t: 100 * _constant(next(iter(scored.values()))["tasks"][t]) for t in tasks}
     scores.loc["one constant answer"] = constant
@@ -76,9 +77,7 @@ def plot_scores(runs):
     average, places = scores.mean(axis=1), range(len(scores))
     error = [_half_width(scored[r]["tasks"]) if r in scored else 0 for r in scores.index]
     left.errorbar(average, places, xerr=error, fmt="o", color=figures.COLOURS["ours"], capsize=3, label="this run, 95 %")
-    papers = [
-        (benchmark.paper_table6()[benchmark.paper_model(r)]["average"], n) for n, r in enumerate(scored) if _in_paper(r)
-    ]
+    papers = [(paper_table6()[paper_model(r)]["average"], n) for n, r in enumerate(scored) if _in_paper(r)]
     if papers:
         left.plot(*zip(*papers, strict=True), "D", ms=5, color=figures.COLOURS["paper"], label="the paper (13B)")
     left.axvline(average.iloc[-1], color=figures.COLOURS["ink"], ls="--", lw=1)
@@ -102,7 +101,7 @@ def plot_scores(runs):
 
 
 def _in_paper(recipe):
-    return benchmark.paper_model(recipe) is not None
+    return paper_model(recipe) is not None
 
 
 def _constant(score):
@@ -177,7 +176,7 @@ def plot_answers(runs):
     for axis, (language, label) in zip(axes, (("ko", "Korean"), ("en", "English")), strict=True):
         own = table[table["language"] == language].set_index("model").loc[models]
         share, count = own["answered in language"].to_numpy(float), own["answers"].to_numpy(float)
-        low, high = (np.clip(b, 0, 1) for b in benchmark.wilson(share, count))
+        low, high = (np.clip(b, 0, 1) for b in wilson_interval(share, count))
         error = 100 * np.abs(np.array([share - low, high - share]))
         axis.errorbar(
             100 * share, range(len(models)), xerr=error, fmt="o", capsize=3, color=figures.COLOURS[_colour(language)]

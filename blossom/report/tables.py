@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from blossom import benchmark
+from blossom.benchmark.papers import paper_model, paper_table6, read_papers
 from blossom.common import figures, params
 from blossom.report.runs import find, of_line
 
@@ -45,7 +45,7 @@ def tabulate_scores(runs):
     Scores in percent. Chance is the share of the commonest label of the items that were scored.
     """
     scored = {r: run.metrics for (r, s), run in runs.items() if s == "05_benchmark_eval"}
-    paper = benchmark.paper_table6()
+    paper = paper_table6()
     rows, chance = [], {}
     for recipe, measured in scored.items():
         row = {"model": recipe, "source": "this run"}
@@ -53,11 +53,11 @@ def tabulate_scores(runs):
             row[task] = f"{100 * result['score']:.1f} ± {100 * result['stderr']:.1f}"
             chance[task] = f"{100 * result['majority_share']:.1f}"
         rows.append(row | {"average": f"{100 * measured['average']:.1f}"})
-        name = benchmark.paper_model(recipe)
+        name = paper_model(recipe)
         if name:
             rows.append({"model": f"{name} (13B)", "source": "the paper"} | {k: f"{v:.1f}" for k, v in paper[name].items()})
     rows.append({"model": "commonest label", "source": "this run's items"} | chance)
-    labels = benchmark.papers()["bllossom"]["table6"]["labels"] | {"average": "AVG"}
+    labels = read_papers()["bllossom"]["table6"]["labels"] | {"average": "AVG"}
     return pd.DataFrame(rows).fillna("").rename(columns=labels)
 
 
@@ -79,7 +79,7 @@ def tabulate_recipes(runs):
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
         merged, trained, tuned = (of_line(runs, stage, recipe) for stage in params.MODEL_STAGES)
-        row = {"recipe": recipe, "the paper's model": benchmark.paper_model(recipe) or "–"}
+        row = {"recipe": recipe, "the paper's model": paper_model(recipe) or "–"}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
         row |= _read_text(trained)
         examples = tuned.metrics["examples"].items() if tuned else ()
@@ -200,11 +200,11 @@ def _pretraining_rows(add, trained):
 
 
 def _score_rows(add, runs):
-    paper = benchmark.paper_table6()
+    paper = paper_table6()
     for (recipe, stage), run in runs.items():
         if stage == "05_benchmark_eval":
             items = sum(t["items"] for t in run.metrics["tasks"].values())
-            name = benchmark.paper_model(recipe)
+            name = paper_model(recipe)
             add(
                 f"average of {len(run.metrics['tasks'])} tasks, {recipe}",
                 f"{paper[name]['average']:.1f} ({name})" if name else "not in the paper",

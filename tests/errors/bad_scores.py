@@ -3,7 +3,10 @@
 # fmt: off
 import json
 
-from blossom import benchmark, generation
+from blossom import generation
+from blossom.benchmark.data import read_task_rows
+from blossom.benchmark.several import find_models
+from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths
 from blossom.preference import judges, people, prompts, ratings, statistics, verdicts
 from blossom.report import runs
@@ -16,25 +19,25 @@ NLI = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다.", "gold_lab
 def read_nli(tmp_path, records):
     """Read klue_nli from a folder with this one file."""
     (tmp_path / "klue_nli.json").write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
-    return benchmark.read("klue_nli", tmp_path)
+    return read_task_rows("klue_nli", tmp_path)
 
 
 @row(TASKS, "a task that does not exist", ValueError, "tasks: no task is called 'klue_nly'; there are …",
      "Take one of those.")
 def no_task(tmp_path):
-    benchmark.prepare(["klue_nly"], tmp_path)
+    prepare_tasks(["klue_nly"], tmp_path)
 
 
 @row(TASKS, "a folder that does not exist", ValueError,
      "benchmarks: expected 'authored', 'hub' or a folder, found …, which is no folder", "Correct the path.")
 def no_folder(tmp_path):
-    benchmark.read("klue_nli", tmp_path / "nowhere")
+    read_task_rows("klue_nli", tmp_path / "nowhere")
 
 
 @row(TASKS, "a folder without the task's file", ValueError,
      "no file of klue_nli; looked for klue_nli.json, **/*nli*dev*.json", "Put the file there under one of these names.")
 def no_task_file(tmp_path):
-    benchmark.read("klue_nli", tmp_path)
+    read_task_rows("klue_nli", tmp_path)
 
 
 @row(TASKS, "a column under another name", ValueError,
@@ -58,19 +61,19 @@ def no_rows(tmp_path):
 @row(TASKS, "examples in the prompt, but no training file", ValueError,
      "no training file (shots needs one) of klue_sts", "Set shots to 0, or add the training file.")
 def no_shots(tmp_path):
-    benchmark.prepare(["klue_sts"], tmp_path, shots=2)
+    prepare_tasks(["klue_sts"], tmp_path, shots=2)
 
 
 @row(TASKS, "the public sets, without a network", ValueError,
      "benchmarks: hub: klue/klue could not be had (… Without a network, set benchmarks to 'authored' or to a folder",
      "As it says.")
 def offline_tasks():
-    benchmark.read("klue_nli", "hub")
+    read_task_rows("klue_nli", "hub")
 
 
 @row(TASKS, "a model to compare with that is not there", ValueError, "'nowhere' is no asset (", "Correct `beside`.")
 def no_comparator(smoke):
-    benchmark.resolve(smoke("05_benchmark_eval", "base"), ["nowhere"])
+    find_models(smoke("05_benchmark_eval", "base"), ["nowhere"])
 
 
 # --------------------------------------------------------------------------------------------------------- preference

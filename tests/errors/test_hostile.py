@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from blossom import benchmark, generation, instructions
+from blossom import generation, instructions
 from blossom.assets import builders
 from blossom.assets.sources import SAFE_FILES
+from blossom.benchmark.several import score_models
 from blossom.instructions import translators
 from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
@@ -79,7 +80,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     [
         load_model,
         lambda folder: translators.Local(str(folder)),
-        lambda folder: benchmark.score({"m": folder}, [SimpleNamespace(name="a", digest="b")], None, "float32", show=print),
+        lambda folder: score_models({"m": folder}, [SimpleNamespace(name="a", digest="b")], None, "float32", show=print),
         lambda folder: generation.answers(str(folder), ["Hi"], "newline"),
     ],
     ids=["load", "translator", "benchmark", "answers"],

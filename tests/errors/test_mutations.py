@@ -12,8 +12,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from blossom import benchmark
 from blossom.benchmark import data as data_files
+from blossom.benchmark.data import SOURCES, read_task_rows
 from blossom.common import params, paths
 from blossom.instructions import merging, review
 from blossom.instructions.readers import read_instructions
@@ -199,14 +199,14 @@ LABELS = {"gold_label": 0, "sentence_label": 0, "labels": {"binary-label": 1}, "
 
 @functools.cache
 def benchmark_row(task):
-    return benchmark.read(task)[0][0] | LABELS
+    return read_task_rows(task)[0][0] | LABELS
 
 
 @QUICK
-@given(st.sampled_from(sorted(set(benchmark.SOURCES) - {"josa"})), st.data())
+@given(st.sampled_from(sorted(set(SOURCES) - {"josa"})), st.data())
 def test_a_damaged_benchmark_row_is_named_by_its_place(task, data):
     try:
-        data_files.from_records(task, [("item 1", damaged(data, benchmark_row(task)))], "klue.json")
+        data_files.check_rows(task, [("item 1", damaged(data, benchmark_row(task)))], "klue.json")
     except ValueError as error:
         assert str(error).startswith("klue.json"), error
 
