@@ -27,7 +27,7 @@ from blossom.benchmark.suite import GROUPS, PAPER_TASKS
 from blossom.common import paths
 from blossom.models.bits import start_token
 from blossom.models.loading import pick_device
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.loading import load_tokenizer
 
 sys.path.append(str(HERE / "inside"))
 import evaluated
@@ -212,7 +212,7 @@ def main():
         )
     arguments.model = str(fetch_asset(arguments.model))
     arguments.weights = paths.sha256(Path(arguments.model))[:16]
-    arguments.start = start_token(tokenization.load(arguments.model))
+    arguments.start = start_token(load_tokenizer(arguments.model))
     with tempfile.TemporaryDirectory() as name:
         run(arguments, Path(name))
 

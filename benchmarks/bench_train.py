@@ -21,7 +21,8 @@ from common import OURS, Failed, measure, median
 from blossom.common import params, paths
 from blossom.models.loading import pick_dtype
 from blossom.text.corpus import read_corpus
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.encoding import count_tokens
+from blossom.vocabulary.loading import load_tokenizer
 
 SCRIPTS = {
     OURS: "run_blossom.py",
@@ -53,16 +54,16 @@ def cases():
 def prepare(model, folder, seed=0):
     """The texts of all cases, written to `folder`: pretraining.jsonl, tuning.jsonl. Returns what every run is asked."""
     p = params.effective("03_bilingual_pretraining", "laptop", "blossom-bi")
-    text, tokenizer = read_corpus(p), tokenization.load(model)
+    text, tokenizer = read_corpus(p), load_tokenizer(model)
     mixed = [{"text": line} for ko, en in zip(text.korean, text.english, strict=False) for line in (ko, en)]
     draw, english = random.Random(seed), iter(text.english)
     tuning = []
     for korean in text.korean[:400]:  # a long prompt, its answer one line: what logits for labels alone are good for
         lines, length = [], draw.randint(200, 440)
-        while tokenization.count_tokens(tokenizer, lines) < length:
+        while count_tokens(tokenizer, lines) < length:
             lines.append(next(english))
         row = {"prompt": "\n".join([*lines, "Korean:", ""]), "completion": korean[:120]}
-        if tokenization.count_tokens(tokenizer, row.values()) < LONGEST:  # nobody cuts an example short
+        if count_tokens(tokenizer, row.values()) < LONGEST:  # nobody cuts an example short
             tuning.append(row)
     for name, rows in (("pretraining", mixed), ("tuning", tuning)):
         paths.write_text(Path(folder) / f"{name}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

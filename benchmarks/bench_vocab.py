@@ -22,7 +22,7 @@ from common import OURS, Failed, measure, median
 from blossom.assets.registry import fetch_asset
 from blossom.common import params, paths
 from blossom.text.corpus import read_corpus, read_documents
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.fertility import take_first_bytes
 
 RECIPE = "chinese-llama-alpaca"
 MERGES = {  # shown name -> peer, script, settings
@@ -31,7 +31,7 @@ MERGES = {  # shown name -> peer, script, settings
     "Chinese-LLaMA-Alpaca's recipe": (RECIPE, "run_recipe.py", {}),
 }
 WAYS = {
-    "ours": "ours: tokenization.encode",
+    "ours": "ours: encode_lines",
     "hf": "HF tokenizers, one batch",
     "loop": "SentencePiece, Python loop",
     "batch": "SentencePiece, its own threads",
@@ -153,7 +153,7 @@ def bench_rows(folder, arguments):
     (folder / "korean.jsonl").write_text(
         "".join(json.dumps({"text": line}) + "\n" for line in text.korean), encoding="utf-8"
     )
-    few = {name: tokenization.first_bytes(lines, arguments.bits_bytes) for name, lines in text.heldout().items()}
+    few = {name: take_first_bytes(lines, arguments.bits_bytes) for name, lines in text.heldout().items()}
     (folder / "heldout.json").write_text(json.dumps(few), encoding="utf-8")
     asked = {"base": str(base), "merged": str(Path(model).resolve()), "calibration_lines": p.calibration_lines}
     asked |= {

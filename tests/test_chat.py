@@ -8,7 +8,7 @@ import torch
 from blossom import generation, instructions
 from blossom.generation import chat
 from blossom.models.loading import load_model
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.spelling import is_whole, token_bytes
 
 SENTENCE = "햄버거를 먹는 공룡, 그리고 🦖 too"
 ASKED = [{"role": "user", "content": "왜 하늘은 파란가요?"}]
@@ -34,7 +34,7 @@ def test_a_syllable_of_several_tokens_comes_out_once_and_whole(tiny):
 def test_what_never_becomes_a_character_is_left_out(tiny):
     tokenizer = tiny[1]
     ids = tokenizer("먹", add_special_tokens=False).input_ids
-    spelled = [i for i in ids if not tokenization.is_whole(tokenization.token_bytes(tokenizer)[i])]
+    spelled = [i for i in ids if not is_whole(token_bytes(tokenizer)[i])]
     assert "".join(chat.text_of(spelled[:-1], tokenizer)) == ""
     after = tokenizer("a", add_special_tokens=False).input_ids
     assert "".join(chat.text_of([*spelled[:-1], *after], tokenizer)).strip() == "a"

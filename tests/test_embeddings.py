@@ -4,43 +4,41 @@ import pytest
 import torch
 
 from blossom.models.loading import load_model
-from blossom.vocabulary import embeddings
+from blossom.vocabulary.embeddings import calibrate_rows, collect_states, mean_rows, random_rows, subword_rows, weighted_rows
 
 OLD = torch.tensor([[2.0, 4.0], [4.0, 8.0], [0.0, 1.0]])
 
 
 def test_subword_rows_are_the_mean_of_the_rows_that_spelled_them():
-    assert embeddings.subword_rows(OLD, [[0, 1], [2]]).tolist() == [[3.0, 6.0], [0.0, 1.0]]
+    assert subword_rows(OLD, [[0, 1], [2]]).tolist() == [[3.0, 6.0], [0.0, 1.0]]
 
 
 def test_weights_are_scaled_to_one():
-    assert embeddings.weighted_rows(OLD, [[0, 1]], [[1.0, 3.0]])[0].tolist() == [3.5, 7.0]
+    assert weighted_rows(OLD, [[0, 1]], [[1.0, 3.0]])[0].tolist() == [3.5, 7.0]
 
 
 def test_a_piece_without_base_tokens_is_named():
     with pytest.raises(ValueError, match=r"\[1\]"):
-        embeddings.subword_rows(OLD, [[0], []])
+        subword_rows(OLD, [[0], []])
     with pytest.raises(ValueError, match=r"0\.\.2, found 3"):
-        embeddings.subword_rows(OLD, [[3]])
+        subword_rows(OLD, [[3]])
 
 
 def test_rows_keep_the_dtype_and_random_ones_the_seed():
     old = OLD.to(torch.bfloat16)
-    draws = [embeddings.random_rows(old, 3, seed) for seed in (0, 0, 1)]
-    assert (
-        draws[0].dtype == embeddings.mean_rows(old, 2).dtype == embeddings.subword_rows(old, [[0]]).dtype == torch.bfloat16
-    )
+    draws = [random_rows(old, 3, seed) for seed in (0, 0, 1)]
+    assert draws[0].dtype == mean_rows(old, 2).dtype == subword_rows(old, [[0]]).dtype == torch.bfloat16
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
 
 def test_random_rows_are_as_wide_as_the_table():
     old = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)) * 0.3
-    assert embeddings.random_rows(old, 500, 0).std().item() == pytest.approx(0.3, rel=0.05)
-    assert embeddings.random_rows(old, 500, 0, std=0.02).std().item() == pytest.approx(0.02, rel=0.05)
+    assert random_rows(old, 500, 0).std().item() == pytest.approx(0.3, rel=0.05)
+    assert random_rows(old, 500, 0, std=0.02).std().item() == pytest.approx(0.02, rel=0.05)
 
 
 def test_mean_rows_are_the_mean():
-    assert embeddings.mean_rows(OLD, 2).tolist() == [[2.0, pytest.approx(13 / 3)]] * 2
+    assert mean_rows(OLD, 2).tolist() == [[2.0, pytest.approx(13 / 3)]] * 2
 
 
 def test_calibrated_rows_expect_tokens_as_often_as_they_come():
@@ -48,7 +46,7 @@ def test_calibrated_rows_expect_tokens_as_often_as_they_come():
     old, rows = torch.randn(20, 8), torch.randn(4, 8)
     hidden = torch.randn(4000, 8) * 0.3 + torch.tensor([4.0, 0, 0, 0, 0, 0, 0, 0])  # a large common part
     targets = torch.cat([torch.full((n,), 20 + i) for i, n in enumerate((1000, 100, 10, 0))] + [torch.zeros(2890).long()])
-    made = embeddings.calibrated_rows(old, rows, hidden, targets, rounds=8)
+    made = calibrate_rows(old, rows, hidden, targets, rounds=8)
     expected = (hidden @ torch.cat([old, made]).T).softmax(-1).sum(0)[20:]
     assert expected[:3].tolist() == pytest.approx([1000, 100, 10], rel=0.15) and expected[3] < 2
     moved = made - rows
@@ -59,7 +57,7 @@ def test_calibrated_rows_expect_tokens_as_often_as_they_come():
 def test_contexts_pair_each_token_with_what_stood_before_it():
     model, tokenizer = load_model("tiny-byte-level")
     documents = [[0, 5, 6], [0, 7]]
-    hidden, targets = embeddings.contexts(model, documents)
+    hidden, targets = collect_states(model, documents)
     assert hidden.shape == (3, model.config.hidden_size) and sorted(targets.tolist()) == [5, 6, 7]
-    alone, _ = embeddings.contexts(model, documents[1:])
+    alone, _ = collect_states(model, documents[1:])
     assert torch.allclose(hidden[targets == 7], alone, atol=1e-5)

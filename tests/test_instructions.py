@@ -15,7 +15,9 @@ from blossom.instructions.hygiene import clean_examples, hygiene_table
 from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read_instructions, read_translations
 from blossom.text.language import language_of
 from blossom.text.leaks import _shingles, near_duplicates, read_evaluation_texts
-from blossom.vocabulary import bases, tokenization, vocab
+from blossom.vocabulary.bases import read_base
+from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.merging import merge_vocab
 
 NEW_PIECES = ["안", "녕", "하", "세", "요", " 안", "안녕", " 안녕", "하세", "하세요"]
 TINY = ("tiny-byte-level", "tiny-sentencepiece", "tiny-byte-level merged", "tiny-sentencepiece merged")
@@ -28,12 +30,12 @@ def tokenizer(name):
     """A tokenizer by asset name; "... merged" has a few Korean pieces more."""
     source, *merged = name.split()
     if not merged:
-        return tokenization.load(source)
-    base = bases.read(source)
+        return load_tokenizer(source)
+    base = read_base(source)
     if base.proto:  # like Llama's and Mistral's, which lose no space; the tiny one cleans them up
         base.proto.normalizer_spec.Clear()
         base.proto.normalizer_spec.remove_extra_whitespaces = False
-    return vocab.merge(base, [base.piece(p) for p in NEW_PIECES]).tokenizer
+    return merge_vocab(base, [base.piece(p) for p in NEW_PIECES]).tokenizer
 
 
 def learned(labels):
@@ -147,7 +149,7 @@ def test_alpaca_has_two_openings():
 
 
 def test_a_tokenizers_own_template_is_used_and_must_close_answers_with_the_eos():
-    t = tokenization.load("tiny-byte-level")
+    t = load_tokenizer("tiny-byte-level")
     with pytest.raises(ValueError, match="template: own: this tokenizer has no chat template; take one of llama2, alpaca"):
         instructions.encode("own", [ASK], t)
     t.chat_template = instructions.TEMPLATES["chatml"]

@@ -10,7 +10,10 @@ from blossom.assets.registry import REGISTRY
 from blossom.common import figures, params, paths
 from blossom.models.loading import load_model
 from blossom.text.corpus import ALIGNED, read_documents
-from blossom.vocabulary import tokenization, vocab
+from blossom.vocabulary.fertility import choose_unit
+from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.pieces import script_pattern
+from blossom.vocabulary.spelling import piece_bytes
 
 JAPANESE = "ハンバーガーを食べる象"
 
@@ -39,15 +42,15 @@ def test_japanese_gets_shorter_and_english_stays(japanese):
     m = japanese[1]("blossom-bi", "02_vocab_merge")
     assert m["korean_tokens_after"] < 0.6 * m["korean_tokens_before"]
     assert m["english_lines_changed"] == m["round_trip_failures"] == m["unreachable"] == 0
-    tokenizer = tokenization.load(japanese[0] / "blossom-bi/02_vocab_merge/model")
+    tokenizer = load_tokenizer(japanese[0] / "blossom-bi/02_vocab_merge/model")
     assert tokenizer.decode(tokenizer(JAPANESE, add_special_tokens=False).input_ids) == JAPANESE
 
 
 def test_only_the_three_scripts_of_japanese_were_added(japanese):
-    vocabulary = tokenization.load(japanese[0] / "blossom-bi/02_vocab_merge/model").get_vocab()
+    vocabulary = load_tokenizer(japanese[0] / "blossom-bi/02_vocab_merge/model").get_vocab()
     added = [token for token, i in vocabulary.items() if i >= 600]
-    texts = [tokenization.piece_bytes(piece, True).decode(errors="ignore").strip() for piece in added]
-    pattern = vocab.run_pattern(["Hiragana", "Katakana", "Han"])
+    texts = [piece_bytes(piece, True).decode(errors="ignore").strip() for piece in added]
+    pattern = script_pattern(["Hiragana", "Katakana", "Han"])
     assert added and all(pattern.fullmatch(text) for text in texts if text)
 
 
@@ -130,8 +133,8 @@ def test_japanese_texts_are_there_and_aligned():
 
 
 def test_counting_is_by_characters_where_words_are_not_parted():
-    assert tokenization.unit(list(read_documents("general-ja"))) == "character"
-    assert {tokenization.unit(list(read_documents(name))) for name in ("general-ko", "general-en")} == {"word"}
+    assert choose_unit(list(read_documents("general-ja"))) == "character"
+    assert {choose_unit(list(read_documents(name))) for name in ("general-ko", "general-en")} == {"word"}
 
 
 def test_figures_speak_of_the_language(monkeypatch):

@@ -17,7 +17,10 @@ from blossom.publishing import __main__ as command
 from blossom.publishing import card, gguf_file, history, licences
 from blossom.publishing import hub as push
 from blossom.text.corpus import read_documents
-from blossom.vocabulary import embeddings, vocab
+from blossom.vocabulary.bases import read_base
+from blossom.vocabulary.embeddings import subword_rows
+from blossom.vocabulary.merging import merge_vocab
+from blossom.vocabulary.pieces import count_runs, script_pattern, train_pieces
 
 BASES = ["tiny-byte-level", "tiny-sentencepiece", "tiny-qwen"]  # tied; untied; untied with biases and padding rows
 LINES = ["햄버거를 먹는 공룡", "아직 샤워를 하고 있는데 주전자가 울었다.", "The kettle, at 10:45, isn't on.", "ハンバーガー"]
@@ -25,16 +28,16 @@ LINES = ["햄버거를 먹는 공룡", "아직 샤워를 하고 있는데 주전
 
 def expanded(name, folder):
     """A tiny base with Korean pieces, its weights large enough that every mistake shows; saved in `folder`."""
-    base = vocab.read_base(name)
-    counts = vocab.count_runs(base, list(read_documents("smoke-ko")), vocab.run_pattern(["Hangul"]))
-    merged = vocab.merge(base, vocab.train(base, counts, 100))
+    base = read_base(name)
+    counts = count_runs(base, list(read_documents("smoke-ko")), script_pattern(["Hangul"]))
+    merged = merge_vocab(base, train_pieces(base, counts, 100))
     model, _ = load_model(name, torch.float32)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn_like(weight))
     tables = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
-    rows = [embeddings.subword_rows(t.detach()[: base.size], merged.base_ids()) for t in tables]
+    rows = [subword_rows(t.detach()[: base.size], merged.base_ids()) for t in tables]
     resize_model(model, base.size, *(rows[:1] if model.config.tie_word_embeddings else rows))
     tokenizer = merged.tokenizer
     tokenizer.chat_template = "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"

@@ -172,10 +172,10 @@ def test_every_claim_stands_beside_the_papers_own_figure():
 
 def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
     """The base's tokenizer on both sides: then as many bytes are as many tokens; half the bytes are half the tokens."""
-    from blossom.vocabulary import tokenization
+    from blossom.vocabulary.loading import load_tokenizer
 
     p = smoke("03_bilingual_pretraining", "base-ko", training_tokens=2048)
-    text, tokenizer = read_corpus(p), tokenization.load(find_start(p))
+    text, tokenizer = read_corpus(p), load_tokenizer(find_start(p))
     alone = mix_corpus(p, text, tokenizer)
     other = mix_corpus(replace(p, recipe="mine", same_text_as="base-ko"), text, tokenizer)
     assert len(other) == len(alone)

@@ -24,7 +24,7 @@ from blossom.training.learner import Learner
 from blossom.training.loop import train_model
 from blossom.training.pretraining import load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings
-from blossom.vocabulary import embeddings
+from blossom.vocabulary.embeddings import random_rows
 
 SIZES = {"llama2-7b": forecast.LLAMA2_7B, "llama2-13b": forecast.LLAMA2_13B}
 RUNS = [("llama2-13b", "blossom-bi"), ("llama2-7b", "cross-lingual-direct")]
@@ -222,10 +222,7 @@ def tiny(scale, recipe, tmp_path, **more):
     p = params.effective(STAGE[recipe], scale, recipe, outputs=str(tmp_path), **own, **more)
     model, tokenizer = load_model("tiny-sentencepiece")
     tokenizer.add_tokens([f"새{n}" for n in range(8)])
-    rows = [
-        embeddings.random_rows(t.weight.detach(), 8, 0)
-        for t in (model.get_input_embeddings(), model.get_output_embeddings())
-    ]
+    rows = [random_rows(t.weight.detach(), 8, 0) for t in (model.get_input_embeddings(), model.get_output_embeddings())]
     resize_model(model, 500, *rows)
     model.config.max_position_embeddings = 4096  # as Llama-2's
     save_model(model, tokenizer, tmp_path / "start")

@@ -5,34 +5,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import normalizers
 
-from blossom.vocabulary import encoding, morphemes, tokenization
+from blossom.vocabulary import encoding
+from blossom.vocabulary.encoding import encode_lines, find_engine
+from blossom.vocabulary.fertility import (
+    measure_fertility,
+    measure_token_lengths,
+    read_frequencies,
+    take_first_bytes,
+    weigh_fertility,
+)
+from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.morphemes import compare_borders, find_morpheme_borders, find_token_borders
+from blossom.vocabulary.spelling import PAPERS_TABLE_1, find_shared_bytes, spell_text, token_bytes
+from blossom.vocabulary.spm import list_merges
 
 KOREAN = ["햄버거를 먹는 공룡", "온도를 설정합니다.", "GPU를 3개 씁니다"]
 
 
 @pytest.fixture(scope="module")
 def byte_level():
-    return tokenization.load("tiny-byte-level")
+    return load_tokenizer("tiny-byte-level")
 
 
 @pytest.fixture(scope="module")
 def piece_level():
-    return tokenization.load("tiny-sentencepiece")
+    return load_tokenizer("tiny-sentencepiece")
 
 
 @pytest.fixture(scope="module")
 def llama(real_files):
-    return tokenization.load(real_files / "tokenizers" / "llama" / "tokenizer.model")
+    return load_tokenizer(real_files / "tokenizers" / "llama" / "tokenizer.model")
 
 
 def test_llama_spells_table_1_in_21_pieces(llama):
-    printed = tokenization.PAPERS_TABLE_1["Llama-2, as the paper prints it"]
-    assert tokenization.spell(llama, KOREAN[0]) == ["▁", *printed[1:]] and len(printed) == 21
+    printed = PAPERS_TABLE_1["Llama-2, as the paper prints it"]
+    assert spell_text(llama, KOREAN[0]) == ["▁", *printed[1:]] and len(printed) == 21
 
 
 def test_kobert_spells_it_in_9(real_files):
-    kobert = tokenization.load(real_files / "tokenizers" / "kobert" / "tokenizer_78b3253a26.model")
-    assert tokenization.spell(kobert, KOREAN[0]) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
+    kobert = load_tokenizer(real_files / "tokenizers" / "kobert" / "tokenizer_78b3253a26.model")
+    assert spell_text(kobert, KOREAN[0]) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
 
 
 def test_a_rebuilt_model_file_agrees_with_sentencepiece(llama, real_files):
@@ -40,17 +52,17 @@ def test_a_rebuilt_model_file_agrees_with_sentencepiece(llama, real_files):
 
     slow = SentencePieceProcessor(model_file=str(real_files / "tokenizers" / "llama" / "tokenizer.model"))
     lines = [*KOREAN, "", "  two  spaces ", "a<s>b", "<0x41>", "▁▁", "é", "가나다", "👩‍👩‍👧", "\x00\t\n"]
-    assert tokenization.encode(llama, lines) == slow.encode(lines)
+    assert encode_lines(llama, lines) == slow.encode(lines)
     assert llama("a").input_ids[0] == llama.bos_token_id
 
 
 def test_shared_bytes_of_unrelated_syllables(llama):
-    assert tokenization.shared_parts(llama, ["햄", "버"])["<0x84>"] == {"햄", "버"}
+    assert find_shared_bytes(llama, ["햄", "버"])["<0x84>"] == {"햄", "버"}
 
 
 def test_statistics_count_what_is_there(byte_level):
     lines = ["the cat", "the"]
-    found = tokenization.statistics(byte_level, lines)
+    found = measure_fertility(byte_level, lines)
     tokens = sum(len(byte_level.tokenize(line)) for line in lines)
     assert found["words"] == 3 and found["bytes"] == found["characters"] == 10
     assert found["tokens"] == tokens and found["fertility"] == tokens / 3
@@ -59,30 +71,28 @@ def test_statistics_count_what_is_there(byte_level):
 
 
 def test_korean_is_all_fallback_where_a_tokenizer_knows_none(byte_level, piece_level):
-    assert tokenization.statistics(byte_level, ["공룡"])["byte_fallback_share"] == 1
-    assert tokenization.statistics(piece_level, ["공룡"])["byte_fallback_share"] == pytest.approx(
-        6 / 7
-    )  # the 7th is the space
+    assert measure_fertility(byte_level, ["공룡"])["byte_fallback_share"] == 1
+    assert measure_fertility(piece_level, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # the 7th is the space
 
 
 def test_a_special_token_in_a_text_is_text(byte_level):
-    assert byte_level.eos_token_id not in tokenization.encode(byte_level, ["a<|im_end|>"])[0]
+    assert byte_level.eos_token_id not in encode_lines(byte_level, ["a<|im_end|>"])[0]
     assert byte_level.eos_token_id in byte_level("a<|im_end|>").input_ids
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text())
 def test_the_bytes_of_the_tokens_are_the_text(byte_level, text):
-    table = tokenization.token_bytes(byte_level)
-    assert b"".join(table[i] for i in tokenization.encode(byte_level, [text])[0]) == text.encode()
+    table = token_bytes(byte_level)
+    assert b"".join(table[i] for i in encode_lines(byte_level, [text])[0]) == text.encode()
 
 
 @pytest.fixture(scope="module")
 def quick(byte_level):
     """A byte-level tokenizer with its engine."""
     pytest.importorskip("gigatoken", reason="the engine is optional")
-    tokenizer = tokenization.load("tiny-byte-level")
-    assert tokenization.engine(tokenizer)
+    tokenizer = load_tokenizer("tiny-byte-level")
+    assert find_engine(tokenizer)
     return tokenizer
 
 
@@ -90,99 +100,99 @@ def quick(byte_level):
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_the_engine_says_what_the_tokenizer_says(quick, text):
     texts = [text, " " + text, f"<s>{text}<|im_end|>"]
-    assert tokenization.encode(quick, texts) == tokenization.encode(quick, texts, itself=True)
+    assert encode_lines(quick, texts) == encode_lines(quick, texts, itself=True)
 
 
 def test_the_engine_is_made_for_large_texts_and_follows_the_tokenizer(monkeypatch):
     pytest.importorskip("gigatoken", reason="the engine is optional")
-    tokenizer = tokenization.load("tiny-sentencepiece")
+    tokenizer = load_tokenizer("tiny-sentencepiece")
     made = []
     monkeypatch.setattr(encoding, "_made", lambda t: made.append(len(t)))
-    tokenization.encode(tokenizer, KOREAN)
+    encode_lines(tokenizer, KOREAN)
     assert made == []
     lines = ["the cat sat"] * (encoding.LARGE // 10)
-    ids = tokenization.encode(tokenizer, lines)
-    tokenization.encode(tokenizer, KOREAN)
-    assert made == [500] and ids == tokenization.encode(tokenizer, lines, itself=True)
+    ids = encode_lines(tokenizer, lines)
+    encode_lines(tokenizer, KOREAN)
+    assert made == [500] and ids == encode_lines(tokenizer, lines, itself=True)
     tokenizer.add_tokens(["공룡"])
-    tokenization.encode(tokenizer, lines)
+    encode_lines(tokenizer, lines)
     assert made == [500, 501]
 
 
 def test_a_tokenizer_that_the_engine_does_not_read_spells_by_itself(byte_level):
     pytest.importorskip("gigatoken", reason="the engine is optional")
-    tokenizer = tokenization.load("tiny-byte-level")
+    tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.add_tokens(["공룡"])  # a symbol found before merging
-    assert tokenization.engine(tokenizer) is None
-    (ids,) = tokenization.encode(tokenizer, ["먹는 공룡"])
+    assert find_engine(tokenizer) is None
+    (ids,) = encode_lines(tokenizer, ["먹는 공룡"])
     assert ids[-1] == len(tokenizer) - 1
 
 
 def test_readable_pieces_show_bytes_and_spaces(byte_level):
-    assert tokenization.spell(byte_level, "룡") == ["<0xEB>", "<0xA3>", "<0xA1>"]
-    assert "".join(tokenization.spell(byte_level, " the cat")) == "▁the▁cat"
+    assert spell_text(byte_level, "룡") == ["<0xEB>", "<0xA3>", "<0xA1>"]
+    assert "".join(spell_text(byte_level, " the cat")) == "▁the▁cat"
 
 
 def test_shares_of_token_lengths_sum_to_one(byte_level):
-    found = tokenization.token_lengths(byte_level, ["공룡 the cat"])
+    found = measure_token_lengths(byte_level, ["공룡 the cat"])
     assert sum(found.values()) == pytest.approx(1) and found["a part of one"] > 0 and found["three or more"] > 0
 
 
 def test_weighted_fertility_weighs(byte_level):
     cat, dinosaur = (len(byte_level.tokenize(w)) for w in (" the", " 공룡"))
-    found = tokenization.weighted_fertility(byte_level, {"the": 3.0, "공룡": 1.0})
+    found = weigh_fertility(byte_level, {"the": 3.0, "공룡": 1.0})
     assert found == (3 * cat + dinosaur) / 4
 
 
 def test_the_first_bytes_are_whole_lines():
-    assert tokenization.first_bytes(["가나", "다", "라"], 9) == ["가나", "다"]
-    assert tokenization.first_bytes(["가나다"], 1) == ["가나다"]
+    assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"]
+    assert take_first_bytes(["가나다"], 1) == ["가나다"]
 
 
 def test_merges_take_every_split_longest_left_part_first():
-    assert tokenization.merges(["abc"], {"a", "b", "c", "ab", "bc", "abc"}) == [("ab", "c"), ("a", "bc")]
+    assert list_merges(["abc"], {"a", "b", "c", "ab", "bc", "abc"}) == [("ab", "c"), ("a", "bc")]
 
 
 def test_borders_of_tokens_are_places_in_the_text(byte_level, piece_level):
     for tokenizer in (byte_level, piece_level):
-        (places,) = morphemes.token_borders(tokenizer, ["공룡"])
+        (places,) = find_token_borders(tokenizer, ["공룡"])
         assert places == {1}  # each syllable is three byte tokens; the borders inside it lie at no character
-    (places,) = morphemes.token_borders(byte_level, ["the cat"])
+    (places,) = find_token_borders(byte_level, ["the cat"])
     pieces = byte_level.tokenize("the cat")
     assert places == {p for n in range(1, len(pieces)) if (p := sum(map(len, pieces[:n]))) not in (3, 4)}
 
 
 def test_agreement_is_precision_and_recall():
-    assert list(morphemes.agreement([{1, 3}, set(), None], [{3}, {2}, {1}]).values()) == [0.5, 0.5, 2]
-    assert list(morphemes.agreement([set()], [set()]).values()) == [None, None, 1]
+    assert list(compare_borders([{1, 3}, set(), None], [{3}, {2}, {1}]).values()) == [0.5, 0.5, 2]
+    assert list(compare_borders([set()], [set()]).values()) == [None, None, 1]
 
 
 def test_a_line_that_the_tokenizer_rewrites_has_no_borders():
-    tokenizer = tokenization.load("tiny-byte-level")
+    tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
-    assert morphemes.token_borders(tokenizer, ["\u1100\u1161나", "가나"]) == [None, {1}]
+    assert find_token_borders(tokenizer, ["\u1100\u1161나", "가나"]) == [None, {1}]
 
 
 def test_morphemes_of_table_1():
     pytest.importorskip("kiwipiepy", reason="an extra")
-    assert morphemes.borders([KOREAN[0]]) == [{3, 6}]  # 햄버거+를 먹+는 공룡
-    assert morphemes.borders(["했다"]) == [{1}]  # 하 and 었 share the first syllable
+    assert find_morpheme_borders([KOREAN[0]]) == [{3, 6}]  # 햄버거+를 먹+는 공룡
+    assert find_morpheme_borders(["했다"]) == [{1}]  # 하 and 었 share the first syllable
 
 
 def test_no_words_is_an_error(byte_level):
     with pytest.raises(ValueError, match="no words"):
-        tokenization.statistics(byte_level, ["", "  "])
+        measure_fertility(byte_level, ["", "  "])
 
 
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
     (tmp_path / "notes.model").write_text("hello")
     with pytest.raises(ValueError, match=r"notes\.model: not a SentencePiece"):
-        tokenization.load(tmp_path / "notes.model")
+        load_tokenizer(tmp_path / "notes.model")
     with pytest.raises(ValueError, match="holds no tokenizer"):
-        tokenization.load(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_a_broken_frequency_list_is_named_with_its_line(tmp_path):
     (tmp_path / "words.tsv").write_text("이\t0.1\n는\n", encoding="utf-8")
     with pytest.raises(ValueError, match="line 2"):
-        tokenization.read_frequencies(str(tmp_path / "words.tsv"))
+        read_frequencies(str(tmp_path / "words.tsv"))

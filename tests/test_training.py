@@ -625,19 +625,21 @@ def test_a_mixture_that_cannot_be_says_why(smoke, given, message):
 @pytest.fixture
 def merged_stage(smoke):
     """Stage 02's folder as it leaves it: a model with more rows, its certificate, its manifest."""
-    from blossom.vocabulary import certificate as certificates
-    from blossom.vocabulary import embeddings, vocab
+    from blossom.vocabulary.bases import read_base
+    from blossom.vocabulary.certificate import certify_merge, save_certificate
+    from blossom.vocabulary.embeddings import subword_rows
+    from blossom.vocabulary.merging import merge_vocab
 
-    base = vocab.read_base("tiny-byte-level")
-    made = vocab.merge(base, [base.piece(piece) for piece in ("문을", "열다")], "add")
+    base = read_base("tiny-byte-level")
+    made = merge_vocab(base, [base.piece(piece) for piece in ("문을", "열다")], "add")
     model, _ = load_model("tiny-byte-level")
-    rows = embeddings.subword_rows(model.get_input_embeddings().weight.data, made.base_ids())
+    rows = subword_rows(model.get_input_embeddings().weight.data, made.base_ids())
     resize_model(model, base.size, rows)
     p = smoke("03_bilingual_pretraining")
     folder = paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge")
     save_model(model, made.tokenizer, folder / "model")
     lines = [["문을 열다"] * 3, ["Open the door."] * 3]
-    certificates.save(vocab.certify(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
+    save_certificate(certify_merge(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
     paths.write_text(folder / "params.yaml", f"base_model: {p.base_model}\n")
     paths.write_json(folder / "manifest.json", {"outputs": {}})
     return folder

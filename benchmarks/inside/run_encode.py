@@ -13,14 +13,15 @@ lines = json.loads(Path(asked["lines"]).read_text(encoding="utf-8"))
 size = sum(len(line.encode()) for line in lines)
 
 if asked["way"] in ("ours", "hf"):
-    from blossom.vocabulary import tokenization
+    from blossom.vocabulary.encoding import encode_lines, find_engine
+    from blossom.vocabulary.loading import load_tokenizer
 
-    tokenizer = tokenization.load(asked["out"])
+    tokenizer = load_tokenizer(asked["out"])
     itself = asked["way"] == "hf"
-    engine = None if itself else tokenization.engine(tokenizer)
+    engine = None if itself else find_engine(tokenizer)
 
     def encode(texts):
-        return tokenization.encode(tokenizer, texts, itself=itself)
+        return encode_lines(tokenizer, texts, itself=itself)
 else:
     from sentencepiece import SentencePieceProcessor
 

@@ -9,16 +9,19 @@ started = time.perf_counter()
 
 import transformers  # noqa: E402, F401
 
-from blossom.vocabulary import vocab  # noqa: E402
+from blossom.vocabulary.bases import read_base  # noqa: E402
+from blossom.vocabulary.donors import clean_pieces, read_donor  # noqa: E402
+from blossom.vocabulary.merging import merge_vocab, save_tokenizer  # noqa: E402
+from blossom.vocabulary.pieces import script_pattern  # noqa: E402
 
 asked = json.loads(Path(sys.argv[1]).read_text())
 imported = time.perf_counter()
-base = vocab.read_base(asked["base"])
-pattern = vocab.run_pattern(asked["scripts"]) if asked["scripts"] else None
-pieces, _ = vocab.clean(base, vocab.read_donor(asked["donor"]), pattern)
-merged = vocab.merge(base, pieces, asked["unreachable"])
+base = read_base(asked["base"])
+pattern = script_pattern(asked["scripts"]) if asked["scripts"] else None
+pieces, _ = clean_pieces(base, read_donor(asked["donor"]), pattern)
+merged = merge_vocab(base, pieces, asked["unreachable"])
 done = time.perf_counter()
-vocab.save_tokenizer(merged, Path(asked["out"]))
+save_tokenizer(merged, Path(asked["out"]))
 saved = time.perf_counter()
 size = base.size + len(merged.pieces)
 Path(asked["result"]).write_text(

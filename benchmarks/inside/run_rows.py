@@ -10,29 +10,33 @@ from safetensors.torch import save_file
 
 from blossom.models.bits import start_token
 from blossom.models.loading import load_model, pick_dtype, resize_model
-from blossom.vocabulary import embeddings, tokenization, vocab
+from blossom.vocabulary.bases import read_base
+from blossom.vocabulary.embeddings import calibrate_rows, collect_states, mean_rows, random_rows, subword_rows
+from blossom.vocabulary.encoding import encode_lines
+from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.merging import MergedVocab
 
 asked = json.loads(Path(sys.argv[1]).read_text())
-base = vocab.read_base(asked["base"])
-tokenizer = tokenization.load(asked["merged"])
+base = read_base(asked["base"])
+tokenizer = load_tokenizer(asked["merged"])
 new = [tokenizer.convert_ids_to_tokens(i) for i in range(base.size, len(tokenizer))]
-ids = vocab.Merged(base, new, tokenizer).base_ids()
+ids = MergedVocab(base, new).base_ids()
 started = time.perf_counter()
 model, _ = load_model(asked["base"])
 old = model.get_input_embeddings().weight.detach()[: base.size].clone()
 method = asked["method"]
 if method == "random":
-    rows = embeddings.random_rows(old, len(new), seed=0)
+    rows = random_rows(old, len(new), seed=0)
 elif method == "mean":
-    rows = embeddings.mean_rows(old, len(new))
+    rows = mean_rows(old, len(new))
 else:
-    rows = embeddings.subword_rows(old, ids)
+    rows = subword_rows(old, ids)
 if method == "calibrated":
     quick = model.to(pick_dtype("auto"))
     resize_model(quick, base.size, rows)
     lines = json.loads(Path(asked["text"]).read_text(encoding="utf-8"))[: asked["calibration_lines"]]
     start = start_token(tokenizer)
-    hidden, targets = embeddings.contexts(quick, [[start, *line] for line in tokenization.encode(tokenizer, lines)])
-    rows = embeddings.calibrated_rows(old, rows, hidden, targets)
+    hidden, targets = collect_states(quick, [[start, *line] for line in encode_lines(tokenizer, lines)])
+    rows = calibrate_rows(old, rows, hidden, targets)
 save_file({"rows": torch.cat([old, rows])}, asked["rows"])
 Path(asked["result"]).write_text(json.dumps({"seconds": time.perf_counter() - started}))

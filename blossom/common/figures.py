@@ -160,7 +160,7 @@ def plot_josa(axis, tables):
 def plot_spelling(rows, title):
     """A figure of how tokenizers spell a sentence: one row of boxes each, bytes and parts of characters in red.
 
-    rows  name -> readable pieces ("▁먹", "<0xED>"), as `tokenization.spell` gives them
+    rows  name -> readable pieces ("▁먹", "<0xED>"), as `spell_text` gives them
     """
     longest = max(map(len, rows.values()))
     figure, axis = plt.subplots(figsize=(max(8.0, 0.42 * longest + 2.4), 0.56 * len(rows) + 0.9))

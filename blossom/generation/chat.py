@@ -6,7 +6,7 @@ import torch
 
 from blossom import instructions
 from blossom.generation.local import Sampler, stop_ids
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.spelling import token_bytes
 
 
 def stream(
@@ -65,7 +65,7 @@ def text_of(ids, tokenizer):
     ids     iterable of int
     Example: the three byte tokens of 먹 yield "먹" once, at the third.
     """
-    spelled = tokenization.token_bytes(tokenizer)
+    spelled = token_bytes(tokenizer)
     decoder, begun = codecs.getincrementaldecoder("utf-8")(errors="ignore"), False
     for i in ids:
         text = decoder.decode(spelled[i]) if i < len(spelled) else ""  # a padding row stands for nothing

@@ -23,7 +23,7 @@ from blossom.training.estimate import estimate
 from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
 from blossom.training.settings import TrainingSettings
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.loading import load_tokenizer
 
 STAGE = "04_korean_lima_sft"
 
@@ -34,7 +34,7 @@ def main(words=None):
     state = PartialState(cpu=not torch.cuda.is_available())
     with state.main_process_first():  # downloads once; the others read what it left
         parent = params.model_folder(p, STAGE) or p.base_model
-        rows, held = data(p, tokenization.load(parent))
+        rows, held = data(p, load_tokenizer(parent))
         shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
         longest = max(len(row["input_ids"]) for row in rows)
         estimate(p, parent, p.sft_batch_size, longest, timed=False, shards=shards).check()

@@ -13,7 +13,7 @@ import torch
 from blossom.assets.registry import fetch_asset
 from blossom.assets.safety import check_model
 from blossom.common import paths
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.loading import load_tokenizer
 
 RECORD = "blossom.json"
 
@@ -49,7 +49,7 @@ def load_model(name, dtype=None, place=None):
     """
     folder = fetch_asset(str(name))
     check_model(folder, name)
-    tokenizer = tokenization.load(name)
+    tokenizer = load_tokenizer(name)
     model = _read(folder, name, dtype or "auto")
     check_tokenizer(model, tokenizer, folder)
     return model.eval().to(place or pick_device()), tokenizer

@@ -14,7 +14,7 @@ from gguf import GGMLQuantizationType, LlamaFileType, TokenType
 from blossom.common import paths
 from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level
 
 SHAPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # transformers' model_type -> GGUF's architecture
 PRECISIONS = {
@@ -130,7 +130,7 @@ def _add_tokenizer(writer, tokenizer, rows):
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["model"]["merges"]]
     spelled = {i: token for token, i in tokenizer.get_vocab().items()}
     tokens = [spelled.get(i, f"[PAD{i}]") for i in range(rows)]
-    byte_level = tokenization.is_byte_level(tokenizer)
+    byte_level = is_byte_level(tokenizer)
     writer.add_tokenizer_model("gpt2" if byte_level else "llama")
     writer.add_tokenizer_pre(name_pretokenizer(state) if byte_level else "default")
     writer.add_token_list(tokens)
@@ -154,10 +154,10 @@ def _kind(tokenizer, i, token, known):
     added = tokenizer.added_tokens_decoder.get(i)
     if not known:
         return TokenType.UNUSED
-    if not tokenization.is_byte_level(tokenizer):
+    if not is_byte_level(tokenizer):
         if i == tokenizer.unk_token_id:
             return TokenType.UNKNOWN
-        if tokenization.BYTE_PIECE.fullmatch(token):
+        if BYTE_PIECE.fullmatch(token):
             return TokenType.BYTE
     return TokenType.NORMAL if added is None else TokenType.CONTROL if added.special else TokenType.USER_DEFINED
 

@@ -9,7 +9,8 @@ from blossom.models.bits import end_token, start_token
 from blossom.models.loading import load_model
 from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.settings import check_anchor
-from blossom.vocabulary import tokenization, vocab
+from blossom.vocabulary.certificate import check_certificate
+from blossom.vocabulary.loading import load_tokenizer
 
 STAGE = "03_bilingual_pretraining"
 
@@ -24,7 +25,7 @@ def find_start(p):
         return fetch_asset(p.base_model)
     folder = params.model_folder(p, STAGE)
     if start[1] == "02_vocab_merge":
-        vocab.require(folder)
+        check_certificate(folder)
     return folder
 
 
@@ -65,7 +66,7 @@ def _bytes_of(p, text):
     recipe = p.same_text_as
     layered = params.as_dict(p) | params.read(params.recipe_file(recipe)) | {"recipe": recipe, "same_text_as": ""}
     other = params.build(type(p), layered)
-    blocks = mix_corpus(other, text, tokenization.load(find_start(other)))
+    blocks = mix_corpus(other, text, load_tokenizer(find_start(other)))
     return sum(1e6 * row["megabytes"] * row["epochs"] for row in blocks.table())
 
 

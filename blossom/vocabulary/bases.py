@@ -13,12 +13,24 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from blossom.assets.registry import fetch_asset
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.spelling import byte_alphabet, is_byte_level, is_whole, piece_bytes
+from blossom.vocabulary.spm import (
+    BPE,
+    CONTROL,
+    NORMAL,
+    USER_DEFINED,
+    build_backend,
+    build_normalizer,
+    convert_sentencepiece,
+    list_merges,
+    read_sentencepiece,
+)
 
 SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and byte-level BPE (Llama-3, Qwen, SmolLM2)"
 
 
-def read(source):
+def read_base(source):
     """The base in an asset, folder, `.model` file or hub id, as a SentencePieceBase or a ByteLevelBase.
 
     Raises ValueError: no tokenizer, or one that is no BPE (unigram and WordPiece bases cannot take appended merges).
@@ -26,19 +38,19 @@ def read(source):
     path = Path(fetch_asset(str(source)))
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if model_file.is_file():
-        proto = tokenization.read_sentencepiece(model_file)
-        if proto.trainer_spec.model_type != tokenization.BPE:
+        proto = read_sentencepiece(model_file)
+        if proto.trainer_spec.model_type != BPE:
             raise ValueError(f"{source}: a unigram SentencePiece model cannot be merged into; {SUPPORTED}")
         if not proto.trainer_spec.byte_fallback:
             raise ValueError(
                 f"{source}: a SentencePiece BPE without byte fallback loses text; {SUPPORTED}, with byte fallback"
             )
-        return SentencePieceBase(source, proto, tokenization.load(source) if path.is_dir() else None)
-    tokenizer = tokenization.load(source)
+        return SentencePieceBase(source, proto, load_tokenizer(source) if path.is_dir() else None)
+    tokenizer = load_tokenizer(source)
     kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
     if kind != "BPE":
         raise ValueError(f"{source}: a {kind} tokenizer cannot be merged into; {SUPPORTED}")
-    if not tokenization.is_byte_level(tokenizer):
+    if not is_byte_level(tokenizer):
         raise ValueError(f"{source}: looks like SentencePiece but its tokenizer.model is missing; put it into the folder")
     return ByteLevelBase(source, tokenizer)
 
@@ -62,16 +74,16 @@ class ByteLevelBase:
 
     def piece(self, text):
         """Text as a piece. Example: " 먹" -> "Ġë¨¹"."""
-        alphabet = tokenization.byte_alphabet()
+        alphabet = byte_alphabet()
         return "".join(alphabet[byte] for byte in text.encode())
 
     def bytes(self, piece):
         """The UTF-8 bytes of a piece; a part of a character is allowed."""
-        return tokenization.piece_bytes(piece, True)
+        return piece_bytes(piece, True)
 
     def is_whole(self, piece):
         """Whether a piece holds whole characters."""
-        return tokenization.is_whole(self.bytes(piece))
+        return is_whole(self.bytes(piece))
 
     def words(self, text):
         """A text as the pieces that merges stay inside of: the base's own pre-tokens."""
@@ -98,7 +110,7 @@ class ByteLevelBase:
         for i, token in self.tokenizer.added_tokens_decoder.items():  # else they would be given other ids on reloading
             model["vocab"].setdefault(token.content, i)
         model["vocab"].update({piece: self.size + i for i, piece in enumerate(pieces)})
-        model["merges"] += tokenization.merges(pieces, model["vocab"])
+        model["merges"] += list_merges(pieces, model["vocab"])
         return _with_backend(self.tokenizer, Tokenizer.from_str(json.dumps(state)))
 
 
@@ -114,7 +126,7 @@ class SentencePieceBase:
         self.name, self.proto = str(name), copy.deepcopy(proto)
         if folder_tokenizer:
             _take_added_tokens(self.proto, folder_tokenizer, self.name)
-        self._like = folder_tokenizer or tokenization.from_sentencepiece(self.proto)
+        self._like = folder_tokenizer or convert_sentencepiece(self.proto)
         self.tokenizer = self._tokenizer(self.proto) if folder_tokenizer else self._like
         self.size = len(self.proto.pieces)
         self.vocabulary = {p.piece for p in self.proto.pieces}
@@ -126,11 +138,11 @@ class SentencePieceBase:
 
     def bytes(self, piece):
         """The UTF-8 bytes of a piece."""
-        return tokenization.piece_bytes(piece, False)
+        return piece_bytes(piece, False)
 
     def is_whole(self, piece):
         """Whether a piece holds whole characters: always, but for the base's byte pieces."""
-        return tokenization.is_whole(self.bytes(piece))
+        return is_whole(self.bytes(piece))
 
     def words(self, text):
         """A text as the pieces that merges stay inside of: after the base's clean-up, one."""
@@ -141,7 +153,7 @@ class SentencePieceBase:
     def _clean(self):
         spec = copy.deepcopy(self.proto.normalizer_spec)
         spec.add_dummy_prefix = spec.remove_extra_whitespaces = False
-        return tokenization.normaliser(spec)
+        return build_normalizer(spec)
 
     def segment(self, piece):
         """The base's own tokens for a piece, remembered; a character that it would spell in bytes stays a character."""
@@ -173,7 +185,7 @@ class SentencePieceBase:
         return self._tokenizer(self.extended(pieces))
 
     def _tokenizer(self, proto):
-        backend = tokenization.sentencepiece_backend(proto)
+        backend = build_backend(proto)
         if self._like.backend_tokenizer.post_processor:
             backend.post_processor = self._like.backend_tokenizer.post_processor
         return _with_backend(self._like, backend)
@@ -181,9 +193,9 @@ class SentencePieceBase:
     def extended(self, pieces):
         """The ModelProto with `pieces` behind the base's: scores fall by one each, below the lowest real score."""
         proto = copy.deepcopy(self.proto)
-        lowest = min(p.score for p in proto.pieces if p.type == tokenization.NORMAL and p.score > UNRANKED)
+        lowest = min(p.score for p in proto.pieces if p.type == NORMAL and p.score > UNRANKED)
         for i, piece in enumerate(pieces, 1):
-            proto.pieces.add(piece=piece, score=lowest - i, type=tokenization.NORMAL)
+            proto.pieces.add(piece=piece, score=lowest - i, type=NORMAL)
         proto.trainer_spec.vocab_size = len(proto.pieces)
         return proto
 
@@ -197,7 +209,7 @@ def _take_added_tokens(proto, tokenizer, name):
             raise ValueError(
                 f"{name}: its added token {token.content!r} has id {i}, but its tokenizer.model ends at {len(proto.pieces)}"
             )
-        kind = tokenization.CONTROL if token.special else tokenization.USER_DEFINED
+        kind = CONTROL if token.special else USER_DEFINED
         proto.pieces.add(piece=token.content, score=0.0, type=kind)
 
 

@@ -6,17 +6,20 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from blossom.common import paths
-from blossom.vocabulary import pieces, tokenization
+from blossom.vocabulary.encoding import encode_lines, make_test_lines
+from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.pieces import texts_with_piece
+from blossom.vocabulary.spelling import fallback_ids
 
 FILE = "certificate.json"
 WHEN = ("before", "after")
 PAGES = Path(__file__).parent
 
 
-def certify(merged, folder, korean, english, scripts, policy, details, inputs=()):
+def certify_merge(merged, folder, korean, english, scripts, policy, details, inputs=()):
     """Measure a merged tokenizer as it lies in a folder.
 
-    merged           of `vocab.merge` or `vocab.choose`
+    merged           of `merge_vocab` or `select_pieces`
     folder           a saved tokenizer (and model, when there is a config.json)
     korean, english  lines to spell: of the new script, and of what must not change
     scripts          the scripts that were added; English must keep its ids unless Latin or every script was taken
@@ -26,13 +29,13 @@ def certify(merged, folder, korean, english, scripts, policy, details, inputs=()
     return           dict; `holds` is true when every check does, `checks` says which does not
     """
     base, folder = merged.base, Path(folder)
-    tokenizer = tokenization.load(folder)
-    lines = [*korean, *english, *tokenization.strange_lines(500)]
-    before, after = (tokenization.encode(t, lines, itself=True) for t in (base.tokenizer, tokenizer))
+    tokenizer = load_tokenizer(folder)
+    lines = [*korean, *english, *make_test_lines(500)]
+    before, after = (encode_lines(t, lines, itself=True) for t in (base.tokenizer, tokenizer))
     ko, en = slice(0, len(korean)), slice(len(korean), len(korean) + len(english))
     vocabulary = tokenizer.get_vocab()
     merged_apart, cleaned_apart = _differences(folder, tokenizer, lines, after)
-    unreachable = not_made(base, tokenizer, merged.pieces)
+    unreachable = find_unmade_pieces(base, tokenizer, merged.pieces)
     keeps_english = bool(scripts) and "Latin" not in scripts
     counts = {
         "ids of the base that moved": sum(vocabulary.get(t) != i for t, i in base.tokenizer.get_vocab().items()),
@@ -86,18 +89,18 @@ def rows(folder):
     return paths.read_json(config)["vocab_size"] if config.exists() else None
 
 
-def not_made(base, tokenizer, new_pieces):
+def find_unmade_pieces(base, tokenizer, new_pieces):
     """The new pieces that no text becomes, asked of the saved tokenizer itself.
 
     Each piece's own text is spelled; a part of a character is looked for in the characters it begins.
     """
     ids = tokenizer.get_vocab()
-    texts = [(piece, text) for piece in new_pieces for text in pieces.whole_texts(base, piece)]
+    texts = [(piece, text) for piece in new_pieces for text in texts_with_piece(base, piece)]
     if base.kind == "sentencepiece":  # without the space that it puts before a text
         model = tokenizer.backend_tokenizer.model
         made = {piece for piece, text in texts if [t.id for t in model.tokenize(base.piece(text))] == [ids[piece]]}
     else:
-        spelled = tokenization.encode(tokenizer, [text for _, text in texts], itself=True)
+        spelled = encode_lines(tokenizer, [text for _, text in texts], itself=True)
         made = {
             piece
             for (piece, _), found in zip(texts, spelled, strict=True)
@@ -143,7 +146,7 @@ def _compared(base, tokenizer, before, after, lines):
     """Tokens and byte fallback of some lines, before and after."""
 
     def share(tokenizer, ids):
-        part = tokenization.fallback_ids(tokenizer)
+        part = fallback_ids(tokenizer)
         return sum(i in part for line in ids for i in line) / max(1, sum(map(len, ids)))
 
     return {
@@ -155,7 +158,7 @@ def _compared(base, tokenizer, before, after, lines):
     }
 
 
-def metrics(certificate):
+def certificate_metrics(certificate):
     """What stage 02 records of a certificate in its metrics.json: flat counts."""
     found = {name: check["found"] for name, check in certificate["checks"].items()}
     sizes, korean, english = (certificate[key] for key in ("sizes", "korean", "english"))
@@ -179,19 +182,19 @@ def metrics(certificate):
     }
 
 
-def page(certificate):
+def render_certificate(certificate):
     """The certificate as a page of HTML that needs no other file."""
     template = Environment(loader=FileSystemLoader(PAGES), autoescape=True).get_template("certificate.html")
     return template.render(c=certificate)
 
 
-def save(certificate, folder):
+def save_certificate(certificate, folder):
     """Write the certificate into a folder, for programs and for browsers: certificate.json, certificate.html."""
     paths.write_json(Path(folder) / FILE, certificate)
-    paths.write_text(Path(folder) / "certificate.html", page(certificate))
+    paths.write_text(Path(folder) / "certificate.html", render_certificate(certificate))
 
 
-def require(model_folder):
+def check_certificate(model_folder):
     """Raise ValueError unless the model's tokenizer is the one its certificate is for, and that certificate holds.
 
     model_folder  a stage's `model/`; its certificate lies inside it or beside it. Returns the certificate

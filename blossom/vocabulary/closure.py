@@ -7,10 +7,10 @@ never looked up and never trained.
 import heapq
 from collections import Counter
 
-from blossom.vocabulary import pieces as _pieces
+from blossom.vocabulary.pieces import split_characters
 
 
-def spell(units, rank):
+def apply_merges(units, rank):
     """BPE over some units: join the neighbours whose joint text ranks first, the leftmost of equals, until none is left.
 
     units   list of pieces (the base's own segmentation)
@@ -29,25 +29,25 @@ def spell(units, rank):
     return tokens, last
 
 
-def ranks(pieces):
+def piece_ranks(pieces):
     """Piece -> its place in the list."""
     return {piece: i for i, piece in enumerate(pieces)}
 
 
-def with_characters(base, pieces):
+def add_characters(base, pieces):
     """`pieces` behind the characters they need (and the steps to these): single characters first, then as they come."""
-    needed = dict.fromkeys(s for piece in pieces for _, steps in _pieces.characters(base, piece) for s in steps)
+    needed = dict.fromkeys(s for piece in pieces for _, steps in split_characters(base, piece) for s in steps)
     return list(dict.fromkeys([*needed, *pieces]))
 
 
-def in_order(base, pieces, asked, size, made_of=None):
+def take_in_order(base, pieces, asked, size, made_of=None):
     """The first of the asked pieces, each with what it is made of, up to `size` in all: a naive budget to compare with.
 
     pieces   closed, in rank order; `asked` in the donor's order
-    made_of  of `halves`, where it is known already
+    made_of  of `find_halves`, where it is known already
     return   part of `pieces`, in rank order
     """
-    made_of, known, taken = made_of or halves(base, pieces), set(pieces), set()
+    made_of, known, taken = made_of or find_halves(base, pieces), set(pieces), set()
     for piece in asked:
         need, waiting = set(), [piece]
         while waiting:
@@ -61,7 +61,7 @@ def in_order(base, pieces, asked, size, made_of=None):
     return [piece for piece in pieces if piece in taken]
 
 
-def close(base, pieces, policy):
+def close_pieces(base, pieces, policy):
     """Pieces of which every one can be made, or as they are.
 
     policy  "add" the pieces that are missing on the way, "drop" what cannot be made, "keep" (the paper)
@@ -72,8 +72,8 @@ def close(base, pieces, policy):
     """
     pieces, added, dropped = list(pieces), [], []
     while True:
-        rank = ranks(pieces)
-        spelled = {piece: spell(base.segment(piece), rank)[0] for piece in pieces}
+        rank = piece_ranks(pieces)
+        spelled = {piece: apply_merges(base.segment(piece), rank)[0] for piece in pieces}
         stuck = {piece: tokens for piece, tokens in spelled.items() if len(tokens) > 1}
         if not stuck or policy == "keep":
             return pieces, added, dropped, list(stuck)
@@ -95,26 +95,26 @@ def _missing_joints(stuck, known):
     return before
 
 
-def halves(base, pieces):
+def find_halves(base, pieces):
     """Piece -> the tokens it is made of: two, or a character's bytes, or none when it is unreachable."""
-    rank, found = ranks(pieces), {}
+    rank, found = piece_ranks(pieces), {}
     for piece in pieces:
-        tokens, last = spell(base.segment(piece), rank)
+        tokens, last = apply_merges(base.segment(piece), rank)
         found[piece] = () if len(tokens) > 1 else last or tuple(base.tokens(piece))
     return found
 
 
-def usage(base, pieces, counts):
+def count_usage(base, pieces, counts):
     """How often each token comes in some text: Counter of the base's and the new pieces."""
-    rank, used = ranks(pieces), Counter()
+    rank, used = piece_ranks(pieces), Counter()
     for run, count in counts.items():
-        for token in spell(base.segment(run), rank)[0]:
+        for token in apply_merges(base.segment(run), rank)[0]:
             for part in (token,) if token in rank or token in base.vocabulary else base.tokens(token):
                 used[part] += count
     return used
 
 
-def shrink(base, pieces, counts):
+def rank_pieces(base, pieces, counts):
     """The order in which pieces can be spared on some text, and what each costs.
 
     pieces  in rank order
@@ -125,7 +125,7 @@ def shrink(base, pieces, counts):
     cheapest leaf goes first and its uses pass to its halves. What is kept is closed at every size, and each smaller
     vocabulary is part of each larger one. Source: leaf-based pruning, e.g. arXiv:2512.03989.
     """
-    rank, used, made_of = ranks(pieces), usage(base, pieces, counts), halves(base, pieces)
+    rank, used, made_of = piece_ranks(pieces), count_usage(base, pieces, counts), find_halves(base, pieces)
     needed = Counter(half for parts in made_of.values() for half in set(parts))
     leaves = [(used[p], -rank[p], p) for p in pieces if not needed[p]]
     heapq.heapify(leaves)
@@ -143,7 +143,7 @@ def shrink(base, pieces, counts):
     return order, tokens
 
 
-def kept(pieces, order, size):
-    """The `size` pieces that `shrink` gives up last, in rank order."""
+def keep_pieces(pieces, order, size):
+    """The `size` pieces that `rank_pieces` gives up last, in rank order."""
     chosen = set(order[len(order) - size :])
     return [piece for piece in pieces if piece in chosen]

@@ -7,12 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 from blossom.assets.registry import fetch_asset
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.pieces import script_pattern, train_pieces
+from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level, is_whole, piece_bytes
+from blossom.vocabulary.spm import NORMAL, USER_DEFINED, read_sentencepiece
 
 SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0], <s>, </s>, <|endoftext|>
 
 
-def read(source):
+def read_donor(source):
     """A donor's pieces as text, the space before a word included, in the donor's own order (the best first).
 
     source  asset, hub id, folder, SentencePiece `.model` (BPE or unigram), or a JSON vocabulary {piece: id}
@@ -25,12 +28,12 @@ def read(source):
         return _from_json(path)
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if model_file.is_file():
-        return _from_sentencepiece(tokenization.read_sentencepiece(model_file))
-    return _from_fast(tokenization.load(source))
+        return _from_sentencepiece(read_sentencepiece(model_file))
+    return _from_fast(load_tokenizer(source))
 
 
 def _from_sentencepiece(proto):
-    wanted = (tokenization.NORMAL, tokenization.USER_DEFINED)
+    wanted = (NORMAL, USER_DEFINED)
     found = [p for p in proto.pieces if p.type in wanted]
     return [_text(p.piece) for p in sorted(found, key=lambda p: -p.score)]
 
@@ -40,9 +43,9 @@ def _from_fast(tokenizer):
     special = {t.content for t in tokenizer.added_tokens_decoder.values()}
     vocabulary = model["vocab"] if isinstance(model["vocab"], dict) else {p: i for i, (p, _) in enumerate(model["vocab"])}
     ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if p not in special]
-    if tokenization.is_byte_level(tokenizer):
-        return [_decoded(tokenization.piece_bytes(p, True)) for p in ordered]
-    ordered = [p for p in ordered if not tokenization.BYTE_PIECE.fullmatch(p)]
+    if is_byte_level(tokenizer):
+        return [_decoded(piece_bytes(p, True)) for p in ordered]
+    ordered = [p for p in ordered if not BYTE_PIECE.fullmatch(p)]
     return [_text(p, word_piece=model["type"] == "WordPiece") for p in ordered]
 
 
@@ -64,14 +67,14 @@ def _text(piece, word_piece=False):
 
 
 def _decoded(data):
-    return data.decode() if tokenization.is_whole(data) else data
+    return data.decode() if is_whole(data) else data
 
 
-def clean(base, texts, pattern):
+def clean_pieces(base, texts, pattern):
     """Pieces worth adding to a base, in its alphabet, and the count of those that are not, by reason.
 
     base     a base of `bases`
-    texts    what `read` gives
+    texts    what `read_donor` gives
     pattern  compiled pattern that a whole piece must match (`pieces.run_pattern`); None keeps every script
     return   (list of pieces, Counter reason -> pieces)
 
@@ -113,3 +116,15 @@ def _unfit(text, pattern):
     if pattern and not pattern.fullmatch(text):
         return "in another script"
     return ""
+
+
+def propose_pieces(donor, base, counts, size, scripts):
+    """The pieces to ask for: of another tokenizer, or learned from the counts of `count_runs`.
+
+    donor   "trained", or what `read_donor` takes
+    size    pieces to learn when trained; 0 learns 8,000 (KoBERT's number)
+    return  (pieces in the base's alphabet, reason -> number of donor pieces not taken)
+    """
+    if donor == "trained":
+        return train_pieces(base, counts, size or 8000), {}
+    return clean_pieces(base, read_donor(donor), script_pattern(scripts) if scripts else None)

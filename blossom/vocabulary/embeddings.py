@@ -62,7 +62,7 @@ def weighted_rows(old, pieces, weights):
 
 
 @torch.no_grad()
-def contexts(model, documents, batch_tokens=4096):
+def collect_states(model, documents, batch_tokens=4096):
     """What the model's last layer holds before each token: its view of where the token may come.
 
     documents  lists of ids, each with the token that starts a document
@@ -91,12 +91,12 @@ def _alike(documents, batch_tokens):
     yield batch
 
 
-def calibrated_rows(old, rows, hidden, targets, rounds=3, prior=2.0, most=4096):
+def calibrate_rows(old, rows, hidden, targets, rounds=3, prior=2.0, most=4096):
     """Starting rows that expect each new token as often as it comes.
 
     old      (V, D) base output table
     rows     (N, D) starting rows of new tokens V, V+1, ... (`subword_rows`)
-    hidden   (M, D), targets (M,): of `contexts`, with `rows` in place
+    hidden   (M, D), targets (M,): of `collect_states`, with `rows` in place
     prior    added to both counts: tokens that are not seen are not pushed to minus infinity
     most     contexts, spread evenly, that the expectation is taken over (its cost); all of them count what is seen
     return   (N, D), dtype of `rows`

@@ -18,7 +18,7 @@ RANGES += ((0x2581, 0x2582), (0x3000, 0x3200), (0x4E00, 0x5200), (0xAC00, 0xD7A4
 _engines = weakref.WeakKeyDictionary()  # tokenizer -> (its size when the engine was made, engine or None, characters left)
 
 
-def encode(tokenizer, lines, itself=False):
+def encode_lines(tokenizer, lines, itself=False):
     """Ids of each line: list of lists, encoded in one batch on all cores.
 
     itself  ask the tokenizer itself, never the engine (for what certifies the tokenizer)
@@ -27,7 +27,7 @@ def encode(tokenizer, lines, itself=False):
     """
     lines = list(lines)
     characters = sum(map(len, lines))
-    if not itself and (characters >= LARGE or tokenizer in _engines) and (found := engine(tokenizer, characters)):
+    if not itself and (characters >= LARGE or tokenizer in _engines) and (found := find_engine(tokenizer, characters)):
         with _no_collection():
             return found.encode_batch_list(lines)
     backend = tokenizer.backend_tokenizer
@@ -51,7 +51,7 @@ def _no_collection():
             gc.enable()
 
 
-def engine(tokenizer, characters=0):
+def find_engine(tokenizer, characters=0):
     """The engine of a tokenizer, made when first asked for; None where gigatoken is missing, refuses or disagrees.
 
     characters  how many are about to be encoded
@@ -75,16 +75,16 @@ def _made(tokenizer):
         made = Tokenizer.from_json(json.dumps(state | {"added_tokens": []}))  # without them, "<s>" in a text is text
     except (RuntimeError, ValueError):  # a kind that it does not read, e.g. SmolLM2's, which lacks a byte
         return None
-    lines = strange_lines(300)
-    return made if made.encode_batch_list(lines) == encode(tokenizer, lines, itself=True) else None
+    lines = make_test_lines(300)
+    return made if made.encode_batch_list(lines) == encode_lines(tokenizer, lines, itself=True) else None
 
 
 def count_tokens(tokenizer, lines):
     """Tokens of some lines together, without special tokens."""
-    return sum(map(len, encode(tokenizer, lines)))
+    return sum(map(len, encode_lines(tokenizer, lines)))
 
 
-def strange_lines(count, seed=0):
+def make_test_lines(count, seed=0):
     """Made-up lines of every common script, runs of spaces, digits and jamo among them: list of str, always the same."""
     draw = random.Random(seed)
 

@@ -6,16 +6,16 @@
 import importlib.util
 import itertools
 
-from blossom.vocabulary.encoding import encode
+from blossom.vocabulary.encoding import encode_lines
 from blossom.vocabulary.spelling import token_bytes
 
 
-def available():
+def has_kiwi():
     """Whether kiwipiepy is installed."""
     return importlib.util.find_spec("kiwipiepy") is not None
 
 
-def borders(lines):
+def find_morpheme_borders(lines):
     """Where morphemes meet inside the words of some lines, as Kiwi sees it: list of sets of character positions.
 
     Example: "햄버거를 먹는" -> {3, 6}. A syllable that two morphemes share (했 = 하 + 었) is one piece.
@@ -31,14 +31,14 @@ def borders(lines):
     return found
 
 
-def token_borders(tokenizer, lines):
+def find_token_borders(tokenizer, lines):
     """Where tokens meet inside the words of some lines: list of sets of character positions.
 
     A border inside a character (byte fallback) lies at no position and is not listed. A line that the tokenizer rewrites
     (a full-width letter, two spaces) is None: its tokens lie nowhere in it.
     """
     table, found = token_bytes(tokenizer), []
-    for line, ids in zip(lines, encode(tokenizer, lines), strict=True):
+    for line, ids in zip(lines, encode_lines(tokenizer, lines), strict=True):
         spelled = b"".join(table[i] for i in ids)
         ahead = len(spelled) - len(line.encode())  # SentencePiece's space before the line
         if spelled[max(0, ahead) :] != line.encode():
@@ -54,7 +54,7 @@ def _inside_words(line, places):
     return {p for p in places if 0 < p < len(line) and not line[p - 1].isspace() and not line[p].isspace()}
 
 
-def agreement(tokens, morphemes):
+def compare_borders(tokens, morphemes):
     """How well the two lists of border sets agree: dict of shares.
 
     token ends at a morpheme's end    of the borders of tokens (precision); None when there are none

@@ -6,14 +6,14 @@ import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from blossom.assets.registry import fetch_asset
-from blossom.vocabulary import tokenization
+from blossom.vocabulary.spelling import is_whole
 
 MOST_RUNS = 300_000  # different runs that are counted: the commonest; a large corpus has millions of others, each rare
 MOST_WORDS = 5_000_000  # running words that pieces are learned from; above it, counts are scaled down
 UNIT = 0xF0000  # first of the private-use characters that stand for units while training
 
 
-def run_pattern(scripts):
+def script_pattern(scripts):
     """Compiled `regex` of a run that new pieces may cover: an optional space, then letters of some scripts.
 
     scripts  Unicode script names ("Hangul"); empty: anything but white space
@@ -69,7 +69,7 @@ def add_word_frequencies(base, counts, pattern, source="wordfreq-ko"):
     return counts + _as_pieces(base, texts)
 
 
-def characters(base, piece):
+def split_characters(base, piece):
     """The base's own tokens for a piece, joined to whole characters: list of (unit, new pieces on the way to it).
 
     Byte-level example (SmolLM2 spells 한 as two tokens and 먹 as three): 한 -> [("한", ["한"])], 먹 takes two steps.
@@ -87,7 +87,7 @@ def characters(base, piece):
     return units
 
 
-def train(base, counts, size):
+def train_pieces(base, counts, size):
     """Pieces learned by BPE on top of the base's own segmentation, the most useful first.
 
     base    a base of `bases`; its tokens are the atoms, so a new piece is one that the base cannot make
@@ -99,7 +99,7 @@ def train(base, counts, size):
     """
     if not counts:
         raise ValueError("donor: 'trained' found no text in the wanted scripts (parameters korean_texts, scripts)")
-    spelled = {run: characters(base, run) for run in counts}
+    spelled = {run: split_characters(base, run) for run in counts}
     code = {}  # unit -> the private-use character that stands for it
     for units in spelled.values():
         for unit, _ in units:
@@ -116,19 +116,19 @@ def train(base, counts, size):
     return list(dict.fromkeys([*steps, *("".join(map(name.get, token)) for _, token in learned)]))
 
 
-def whole_texts(base, piece):
+def texts_with_piece(base, piece):
     """Texts that hold a piece: its own, or, of a part of a character, each character it may begin (4,096 at most).
 
     Raises ValueError for a piece that no text begins with (it starts inside a character).
     """
     data = base.bytes(piece)
-    if tokenization.is_whole(data):
+    if is_whole(data):
         return [data.decode()]
     tails = [b""]
     texts = []
     for _ in range(3):
         tails = [tail + bytes([byte]) for tail in tails for byte in range(0x80, 0xC0)][:4096]
-        texts += [(data + tail).decode() for tail in tails if tokenization.is_whole(data + tail)]
+        texts += [(data + tail).decode() for tail in tails if is_whole(data + tail)]
         if texts:
             return texts
     raise ValueError(f"{piece!r} is part of no character")

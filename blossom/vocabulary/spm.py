@@ -22,7 +22,7 @@ def read_sentencepiece(path):
     return proto
 
 
-def merges(pieces, vocabulary):
+def list_merges(pieces, vocabulary):
     """Merge rules that produce `pieces`: every split of each piece into two known tokens.
 
     pieces      strings, the piece to be made first first
@@ -41,15 +41,15 @@ def merges(pieces, vocabulary):
     ]
 
 
-def from_sentencepiece(proto):
+def convert_sentencepiece(proto):
     """A HF fast tokenizer that agrees with SentencePiece on the ids of any text (special tokens read as text).
 
     proto   SentencePiece ModelProto, BPE or unigram
     """
     from transformers import PreTrainedTokenizerFast
 
-    special = special_tokens(proto)
-    backend = sentencepiece_backend(proto)
+    special = find_special_tokens(proto)
+    backend = build_backend(proto)
     if proto.trainer_spec.model_type == BPE and "bos_token" in special:
         bos = special["bos_token"]
         backend.post_processor = processors.TemplateProcessing(
@@ -58,14 +58,14 @@ def from_sentencepiece(proto):
     return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
 
 
-def special_tokens(proto):
+def find_special_tokens(proto):
     """The special tokens a SentencePiece model names: dict like {"bos_token": "<s>"}."""
     spec = proto.trainer_spec
     ids = {"unk_token": spec.unk_id, "bos_token": spec.bos_id, "eos_token": spec.eos_id, "pad_token": spec.pad_id}
     return {name: proto.pieces[i].piece for name, i in ids.items() if 0 <= i < len(proto.pieces)}
 
 
-def sentencepiece_backend(proto):
+def build_backend(proto):
     """The `tokenizers.Tokenizer` of a SentencePiece ModelProto, without a post-processor (no BOS)."""
     spec = proto.trainer_spec
     if spec.model_type == BPE:
@@ -74,7 +74,7 @@ def sentencepiece_backend(proto):
         scored = [(piece.piece, piece.score) for piece in proto.pieces]
         backend = Tokenizer(models.Unigram(scored, unk_id=spec.unk_id, byte_fallback=spec.byte_fallback))
         backend.pre_tokenizer = pre_tokenizers.Split(Regex("(?=▁)"), "isolated")
-    backend.normalizer = normaliser(proto.normalizer_spec)
+    backend.normalizer = build_normalizer(proto.normalizer_spec)
     strip = [decoders.Strip(" ", 1, 0)] if proto.normalizer_spec.add_dummy_prefix else []
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     backend.add_special_tokens(
@@ -91,14 +91,14 @@ def _bpe(proto):
     ordered = [p.piece for p in sorted(normal, key=lambda p: -p.score)]  # a stable sort: of equals, the lower id
     return models.BPE(
         vocabulary,
-        merges(ordered, {p.piece for p in normal}),
+        list_merges(ordered, {p.piece for p in normal}),
         unk_token=proto.pieces[proto.trainer_spec.unk_id].piece,
         fuse_unk=True,
         byte_fallback=proto.trainer_spec.byte_fallback,
     )
 
 
-def normaliser(spec):
+def build_normalizer(spec):
     """SentencePiece's clean-up before it splits: character map, white space, the space before the first word."""
     steps = [normalizers.Precompiled(spec.precompiled_charsmap)] if spec.precompiled_charsmap else []
     if spec.remove_extra_whitespaces:

@@ -17,7 +17,15 @@ from blossom.training.loop import train_model
 from blossom.training.packing import IGNORED, pack_examples
 from blossom.training.pretraining import STAGE, mix_corpus
 from blossom.training.settings import TrainingSettings
-from blossom.vocabulary import embeddings, tokenization, vocab
+from blossom.vocabulary.bases import read_base
+from blossom.vocabulary.certificate import check_certificate
+from blossom.vocabulary.closure import rank_pieces
+from blossom.vocabulary.donors import clean_pieces, read_donor
+from blossom.vocabulary.embeddings import subword_rows
+from blossom.vocabulary.fertility import read_frequencies
+from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.merging import merge_vocab, select_pieces
+from blossom.vocabulary.pieces import count_runs, script_pattern, train_pieces
 from tests.errors.table import row
 
 VOCAB = "tokenizers and vocabulary (01, 02)"
@@ -26,20 +34,20 @@ VOCAB = "tokenizers and vocabulary (01, 02)"
 @row(VOCAB, "a folder without a tokenizer", ValueError,
      "holds no tokenizer; expected tokenizer.json or tokenizer.model in", "Copy the missing file there.")
 def no_tokenizer(tmp_path):
-    tokenization.load(tmp_path)
+    load_tokenizer(tmp_path)
 
 
 @row(VOCAB, "a tokenizer.json cut off in the middle", ValueError,
      "its tokenizer.json does not load (JSONDecodeError: ", "Download it again.")
 def half_tokenizer(broken):
-    tokenization.load(broken("tokenizer.json", lambda old: old[:3000]))
+    load_tokenizer(broken("tokenizer.json", lambda old: old[:3000]))
 
 
 @row(VOCAB, "a .model file that is something else", ValueError,
      "notes.model: not a SentencePiece BPE or unigram model (nor a folder with a tokenizer.json)", "Give another file.")
 def no_sentencepiece(tmp_path):
     (tmp_path / "notes.model").write_text("hello")
-    tokenization.load(tmp_path / "notes.model")
+    load_tokenizer(tmp_path / "notes.model")
 
 
 @row(VOCAB, "a unigram base", ValueError,
@@ -52,21 +60,21 @@ def unigram(tmp_path):
     settings = {"vocab_size": 300, "model_type": "unigram", "hard_vocab_limit": False, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(input=str(fetch_asset("smoke-en")), model_writer=made, **settings)
     (tmp_path / "other.model").write_bytes(made.getvalue())
-    vocab.read_base(tmp_path / "other.model")
+    read_base(tmp_path / "other.model")
 
 
 @row(VOCAB, "a donor that is no vocabulary", ValueError,
      "words.json: not a vocabulary; expected JSON of the form {piece: id}", "Give a tokenizer or such a file.")
 def no_donor(tmp_path):
     (tmp_path / "words.json").write_text('["a", "b"]')
-    vocab.read_donor(tmp_path / "words.json")
+    read_donor(tmp_path / "words.json")
 
 
 @row(VOCAB, "a donor in the wrong script", ValueError,
      "donor: none of its 2 pieces fits tiny-byte-level (2 in another script); take another donor or script",
      "Set scripts to the donor's, e.g. [Cyrillic].")
 def other_script():
-    vocab.clean(vocab.read_base("tiny-byte-level"), ["кот", "пёс"], vocab.run_pattern(["Hangul"]))
+    clean_pieces(read_base("tiny-byte-level"), ["кот", "пёс"], script_pattern(["Hangul"]))
 
 
 @row(VOCAB, "a donor with empty, doubled, decomposed and control pieces", "counted",
@@ -74,50 +82,50 @@ def other_script():
      "Nothing: they are left out, and counted in the certificate.")
 def odd_pieces():
     texts = ["먹", "먹", " ", "\u1112\u1162\u11b7", "\x07가"]
-    _, removed = vocab.clean(vocab.read_base("tiny-byte-level"), texts, vocab.run_pattern(["Hangul"]))
+    _, removed = clean_pieces(read_base("tiny-byte-level"), texts, script_pattern(["Hangul"]))
     return ", ".join(f"{count} {reason}" for reason, count in removed.items())
 
 
 @row(VOCAB, "a script that Unicode does not know", ValueError,
      "scripts: Unicode knows no script 'Hangle'; e.g. Hangul, Han, Thai, Cyrillic", "Use Unicode's name.")
 def no_script():
-    vocab.run_pattern(["Hangle"])
+    script_pattern(["Hangle"])
 
 
 @row(VOCAB, "more pieces asked for than the donor has", ValueError,
      "added_pieces: 100000 asked for, the donor gives …; ask for fewer, 0 takes all", "As it says.")
 def too_many_pieces():
-    base, pattern = vocab.read_base("tiny-byte-level"), vocab.run_pattern(["Hangul"])
-    counts = vocab.count_runs(base, ["먹는 햄버거 공룡"] * 3, pattern)
-    made = vocab.merge(base, vocab.train(base, counts, 20))
-    order, _ = vocab.shrink(made.base, made.pieces, counts)
-    vocab.choose(made, order, 100_000)
+    base, pattern = read_base("tiny-byte-level"), script_pattern(["Hangul"])
+    counts = count_runs(base, ["먹는 햄버거 공룡"] * 3, pattern)
+    made = merge_vocab(base, train_pieces(base, counts, 20))
+    order, _ = rank_pieces(made.base, made.pieces, counts)
+    select_pieces(made, order, 100_000)
 
 
 @row(VOCAB, "a donor to be trained, on text without Korean", ValueError,
      "donor: 'trained' found no text in the wanted scripts (parameters korean_texts, scripts)", "Give Korean text.")
 def no_korean():
-    base = vocab.read_base("tiny-byte-level")
-    vocab.train(base, vocab.count_runs(base, ["only English"], vocab.run_pattern(["Hangul"])), 10)
+    base = read_base("tiny-byte-level")
+    train_pieces(base, count_runs(base, ["only English"], script_pattern(["Hangul"])), 10)
 
 
 @row(VOCAB, "word frequencies without their second column", ValueError,
      "words.tsv, line 2: expected word TAB share, found '는", "Mend that line.")
 def no_frequency(tmp_path):
     (tmp_path / "words.tsv").write_text("이\t0.1\n는\n", encoding="utf-8")
-    tokenization.read_frequencies(str(tmp_path / "words.tsv"))
+    read_frequencies(str(tmp_path / "words.tsv"))
 
 
 @row(VOCAB, "a merged model without its certificate", ValueError,
      "no certificate.json beside the model; run notebook 02, which makes it", "As it says.")
 def no_certificate(broken):
-    vocab.require(broken())
+    check_certificate(broken())
 
 
 @row(VOCAB, "a new token that the base cannot spell", ValueError,
      "new tokens without base pieces (counted from 0): [1]; their mean would be NaN", "Leave the token out.")
 def no_pieces():
-    embeddings.subword_rows(torch.ones(3, 2), [[0], []])
+    subword_rows(torch.ones(3, 2), [[0], []])
 
 
 # ------------------------------------------------------------------------------------------------------------- models
@@ -232,7 +240,7 @@ def nan_weights(tmp_path):
 @row(MODELS, "a chat template that reaches for Python's insides", ValueError,
      "template: its chat template fails (SecurityError: access to attribute '__class__'", "Choose another template.")
 def hostile_template():
-    tokenizer = tokenization.load("tiny-byte-level")
+    tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.chat_template = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
     instructions.encode("own", [{"role": "user", "content": "질문"}], tokenizer)
 
@@ -240,7 +248,7 @@ def hostile_template():
 @row(MODELS, "a chat template that leaves the answer out", ValueError,
      "template: own leaves an answer out", "Choose another template.")
 def deaf_template():
-    tokenizer = tokenization.load("tiny-byte-level")
+    tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.chat_template = "{% for m in messages %}x{% endfor %}"
     told = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "답"}]
     instructions.encode("own", told, tokenizer)

@@ -16,7 +16,8 @@ from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
 from blossom.text.rows import read_rows
 from blossom.training.estimate import estimate
-from blossom.vocabulary import tokenization, vocab
+from blossom.vocabulary.bases import read_base
+from blossom.vocabulary.loading import load_tokenizer
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     assert type(model).__module__.startswith("transformers.models.llama")
     assert generation.answer(model, tokenizer, ["Hi"], "newline", new_tokens=2)
     estimate(smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="lora+embeddings"), folder, 2, 16)
-    vocab.read_base(folder)
+    read_base(folder)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_a_tokenizer_s_class_and_a_pickled_vocabulary_are_passed_over(broken, ma
     (folder / "hostile.py").write_text(code(marker))
     changed(folder / "tokenizer_config.json", auto_map=CLASSES, tokenizer_class="Words")
     torch.save(Opens(marker), folder / "vocab.pkl")
-    assert tokenization.load(folder)("Hi").input_ids
+    assert load_tokenizer(folder)("Hi").input_ids
 
 
 TRICKS = (
@@ -145,7 +146,7 @@ TRICKS = (
 
 @pytest.mark.parametrize("trick", TRICKS)
 def test_a_chat_template_reaches_nothing(marker, trick):
-    tokenizer = tokenization.load("tiny-byte-level")
+    tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.chat_template = trick.replace("MARKER", str(marker))
     asked = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "답"}]
     with pytest.raises(ValueError, match="template: "):
@@ -168,7 +169,7 @@ def test_text_that_looks_like_code_stays_text(tmp_path, marker):
     evil = f"<script>alert(1)</script> {{{{ 7*7 }}}} __import__('os').system('touch {marker}')"
     (tmp_path / "ko.jsonl").write_text(json.dumps({"text": evil, "__class__": "os.system"}) + "\n", encoding="utf-8")
     assert list(read_documents(str(tmp_path / "ko.jsonl"))) == [evil]
-    tokenizer = tokenization.load("tiny-byte-level")
+    tokenizer = load_tokenizer("tiny-byte-level")
     asked = [{"role": "user", "content": evil}, {"role": "assistant", "content": evil}]
     pieces = instructions.render("chatml", asked, tokenizer)
     assert [text for text, kind in pieces if kind == "answer"] == [evil]

@@ -1,47 +1,21 @@
-"""Merging new pieces into a base tokenizer, for SentencePiece BPE and byte-level BPE alike, with a certificate.
+"""Merging new pieces into a base tokenizer, SentencePiece BPE and byte-level BPE alike.
 
-base = vocab.read_base("llama2-tokenizer")
-asked, removed = vocab.clean(base, vocab.read_donor("kobert"), vocab.run_pattern(["Hangul"]))
-merged = vocab.merge(base, asked, "add")
+base = read_base("llama2-tokenizer")
+asked, removed = clean_pieces(base, read_donor("kobert"), script_pattern(["Hangul"]))
+merged = merge_vocab(base, asked, "add")
 """
 
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from blossom.common import paths
-from blossom.vocabulary import closure, tokenization
-from blossom.vocabulary.bases import read as read_base
-from blossom.vocabulary.certificate import certify, require
-from blossom.vocabulary.closure import shrink
-from blossom.vocabulary.donors import clean
-from blossom.vocabulary.donors import read as read_donor
-from blossom.vocabulary.pieces import add_word_frequencies, count_runs, run_pattern, train
-
-__all__ = [
-    "Merged",
-    "add_word_frequencies",
-    "budget",
-    "certify",
-    "choose",
-    "clean",
-    "closure",
-    "compare",
-    "count_runs",
-    "merge",
-    "pieces_of",
-    "read_base",
-    "read_donor",
-    "require",
-    "run_pattern",
-    "save_tokenizer",
-    "shrink",
-    "summary",
-    "train",
-]
+from blossom.vocabulary.closure import add_characters, close_pieces, count_usage, find_halves, keep_pieces, take_in_order
+from blossom.vocabulary.fertility import measure_fertility
+from blossom.vocabulary.spelling import spell_text
 
 
 @dataclass
-class Merged:
+class MergedVocab:
     """A merged vocabulary.
 
     base         the base it was made from (`bases`)
@@ -77,23 +51,23 @@ class Merged:
         return self.base.extended(self.pieces) if self.base.kind == "sentencepiece" else None
 
 
-def merge(base, asked, unreachable="add"):
+def merge_vocab(base, asked, unreachable="add"):
     """Put new pieces behind a base's own.
 
     base         of `read_base`
     asked        pieces in the base's alphabet, in rank order; those it has already are left out
     unreachable  "add" what is missing on the way, "drop" or "keep" (the paper) what no merge makes
-    return       Merged
+    return       MergedVocab
 
     Characters come first, so that every piece can be made of whole characters.
     """
     asked = [piece for piece in dict.fromkeys(asked) if piece not in base.vocabulary]
-    closed, _, dropped, left = closure.close(base, closure.with_characters(base, asked), unreachable)
+    closed, _, dropped, left = close_pieces(base, add_characters(base, asked), unreachable)
     wanted = set(asked)
-    return Merged(base, closed, [p for p in closed if p not in wanted], dropped, left)
+    return MergedVocab(base, closed, [p for p in closed if p not in wanted], dropped, left)
 
 
-def choose(merged, order, size):
+def select_pieces(merged, order, size):
     """The merged vocabulary with its `size` most useful new pieces alone.
 
     order  of `shrink`: the most dispensable piece first
@@ -103,54 +77,42 @@ def choose(merged, order, size):
     """
     if size > len(order):
         raise ValueError(f"added_pieces: {size} asked for, the donor gives {len(order)}; ask for fewer, 0 takes all")
-    chosen = closure.kept(merged.pieces, order, size or len(order))
+    chosen = keep_pieces(merged.pieces, order, size or len(order))
     on_the_way = [piece for piece in chosen if piece in set(merged.on_the_way)]
-    *_, left = closure.close(merged.base, chosen, "keep")
-    return Merged(merged.base, chosen, on_the_way, merged.dropped, left)
+    *_, left = close_pieces(merged.base, chosen, "keep")
+    return MergedVocab(merged.base, chosen, on_the_way, merged.dropped, left)
 
 
-def pieces_of(donor, base, counts, size, scripts):
-    """The pieces to ask for: of another tokenizer, or learned from the counts of `count_runs`.
-
-    donor   "trained", or what `read_donor` takes
-    size    pieces to learn when trained; 0 learns 8,000 (KoBERT's number)
-    return  (pieces in the base's alphabet, reason -> number of donor pieces not taken)
-    """
-    if donor == "trained":
-        return train(base, counts, size or 8000), {}
-    return clean(base, read_donor(donor), run_pattern(scripts) if scripts else None)
-
-
-def budget(merged, order, asked, counts, sizes):
+def compare_budgets(merged, order, asked, counts, sizes):
     """Tokens that some text takes with N pieces, chosen in two ways: dict N -> {"most useful first", "donor's order"}.
 
     order   of `shrink`, from other text; `asked` in the donor's order
     counts  of `count_runs`, of the text to measure
     """
     base, whole = merged.base, merged.pieces
-    made_of = closure.halves(base, whole)
-    chosen = {n: (closure.kept(whole, order, n), closure.in_order(base, whole, asked, n, made_of)) for n in sizes}
-    tokens = {n: [closure.usage(base, part, counts).total() for part in parts] for n, parts in chosen.items()}
+    made_of = find_halves(base, whole)
+    chosen = {n: (keep_pieces(whole, order, n), take_in_order(base, whole, asked, n, made_of)) for n in sizes}
+    tokens = {n: [count_usage(base, part, counts).total() for part in parts] for n, parts in chosen.items()}
     return {n: {"most useful first": ours, "donor's order": naive} for n, (ours, naive) in tokens.items()}
 
 
-def compare(merged, sentence, texts):
+def describe_merge(merged, sentence, texts):
     """One row about a merge: sizes, tokens per word of some texts (name -> lines), how it spells a sentence."""
     fertility = {
-        f"{name}: tokens per word": tokenization.statistics(merged.tokenizer, ls)["fertility"] for name, ls in texts.items()
+        f"{name}: tokens per word": measure_fertility(merged.tokenizer, ls)["fertility"] for name, ls in texts.items()
     }
     sizes = {"new": len(merged.pieces), "vocabulary": len(merged.tokenizer), "unreachable": len(merged.unreachable)}
-    return sizes | fertility | {"spelled": " ".join(tokenization.spell(merged.tokenizer, sentence))}
+    return sizes | fertility | {"spelled": " ".join(spell_text(merged.tokenizer, sentence))}
 
 
-def summary(merged, counts):
+def summarise_merge(merged, counts):
     """What a merge comes to: its sizes and the tokens of some text (of `count_runs`)."""
     return {
         "pieces": len(merged.pieces),
         "on the way": len(merged.on_the_way),
         "dropped": len(merged.dropped),
         "unreachable": len(merged.unreachable),
-        "tokens": closure.usage(merged.base, merged.pieces, counts).total(),
+        "tokens": count_usage(merged.base, merged.pieces, counts).total(),
     }
 
 
