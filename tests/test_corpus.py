@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blossom.text.corpus import normalise_text, read_corpus, read_documents
-from blossom.text.language import hangul_share
 from blossom.text.leaks import fold_letters
 
 
@@ -105,8 +104,3 @@ def test_jsonl_and_tsv_and_folders_are_read(tmp_path):
 def test_a_byte_order_mark_is_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes("\ufeff하나\r\n둘\r\n".encode())
     assert list(read_documents(str(tmp_path / "a.txt"))) == ["하나", "둘"]
-
-
-def test_hangul_share_counts_letters_only():
-    assert hangul_share("한글 ab 12!") == pytest.approx(0.5)
-    assert hangul_share("12!") == 0.0

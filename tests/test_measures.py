@@ -8,26 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blossom.preference import examples, measures, prompts
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        ("서울은 한국의 수도입니다.", "ko"),
-        ("Seoul is the capital of Korea.", "en"),
-        ("Python에서 `sorted()` 함수를 쓰면 리스트를 정렬할 수 있습니다.", "ko"),
-        ("The word 서울 means capital, and every guide of the old city will tell you so.", "en"),
-        ("I think 서울은 정말 is a great city 라고 I often say to friends", "mixed"),
-        ("東京は日本の首都です。", "other"),
-        ("12 + 30 = 42", "none"),
-        ("", "none"),
-        ("```python\nprint('hello world')\n```", "none"),
-        ("다음 코드를 쓰세요.\n```python\nfor item in list_of_items: print(item)\n```", "ko"),
-        ("```python\nunfinished_function_of_an_answer_that_was_cut(", "none"),
-    ],
-)
-def test_the_language_of_an_answer(text, language):
-    assert measures.answer_language(text) == language
+from blossom.text.language import language_of
 
 
 @pytest.mark.parametrize(
@@ -36,20 +17,6 @@ def test_the_language_of_an_answer(text, language):
 )
 def test_answered_in_the_prompts_language(text, asked, counts):
     assert measures.measure_answer(text, asked)["answered_in_language"] is counts
-
-
-def test_code_switching_counts_words():
-    assert measures.code_switching("서울은 capital 입니다", "ko") == pytest.approx(1 / 3)
-    assert measures.code_switching("Python에서 씁니다 123", "ko") == 0
-    assert measures.code_switching("This is 한국 food", "en") == pytest.approx(1 / 4)
-    assert measures.code_switching("", "ko") == 0
-
-
-def test_repetition_sees_loops_with_and_without_spaces():
-    assert measures.measure_repetition("a b c a b c a b c") == pytest.approx(4 / 7)
-    assert measures.measure_repetition("오늘은 날씨가 좋아서 산책을 했습니다") == 0
-    assert measures.measure_repetition("아" * 200) > 0.8
-    assert measures.measure_repetition("짧다") == 0
 
 
 @given(st.text(), st.sampled_from(["ko", "en"]))
@@ -79,7 +46,7 @@ def test_the_authored_prompts_have_both_languages_and_every_kind():
     korean, english = found[:24], found[24:]
     assert [p["prompt_id"] for p in korean] == [p["prompt_id"] for p in english]
     assert len({p["kind"] for p in korean}) == 8
-    assert all(measures.answer_language(p["prompt"]) == p["language"] for p in found)
+    assert all(language_of(p["prompt"]) == p["language"] for p in found)
     assert len(prompts.read_prompts("authored-prompts", 1000)) == 128
 
 

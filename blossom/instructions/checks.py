@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from blossom.text.language import hangul_share
+from blossom.text.language import language_of
 
 # kind -> (Korean, English) label, in the order a reviewer meets them
 KINDS = {
@@ -145,7 +145,7 @@ def _left_in_english(english, korean):
     words = re.search(
         r"(?<![a-z]){0}(?: {0}){{2,}}".format("(?:[A-Z]?[a-z'’]++|I|A),?"), text
     )  # code without a fence has no such run
-    if letters >= 12 and hangul_share(text) < 0.25 and words:
+    if letters >= 12 and language_of(text) in ("en", "mixed") and words:
         return words[0]
     source = " ".join(english.split()).casefold()
     for run in re.findall(

@@ -52,8 +52,9 @@ def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length)
         row["kept"] = sum(e.task == task for e in kept)
         row["of several turns"] = sum(len(e.messages) > 2 for e in own)
         for name, text in (("instruction", lambda e: e.prompt), ("output", lambda e: e.output)):
-            for language in ("ko", "en", "other"):
-                row[f"{name} in {language}"] = sum(language_of(text(e)) == language for e in own)
+            found = [language_of(text(e)) for e in own]
+            row |= {f"{name} in {language}": found.count(language) for language in ("ko", "en")}
+            row[f"{name} in other"] = len(own) - found.count("ko") - found.count("en")
         size = [len(encode(template, e.messages, tokenizer)[0]) for e in own]
         points = {"median": 50, "95 %": 95, "longest": 100}
         row |= {f"tokens, {name}": int(np.percentile(size, point)) for name, point in points.items()}

@@ -1,6 +1,6 @@
 """The prompts that models answer: authored ones, LIMA's test set, any JSONL."""
 
-from blossom.text.language import hangul_share
+from blossom.text.language import language_of
 from blossom.text.rows import read_rows
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
@@ -20,7 +20,7 @@ def read_prompts(source, per_language, korean=""):
                     {"conversations": ["...", ...]}    LIMA's test set; also "messages", "turns", "questions" (MT-Bench,
                                                        LogicKor), bare or with a speaker
                     {"prompt"}, {"question"}, {"text"}
-                  A row of one language is Korean when 30 % of its letters are Hangul.
+                  A row of one prompt is Korean or English by `language_of`.
     per_language  prompts to take in each language; a set that has fewer gives all it has
     korean        the Korean translation of an English set: rows of the same forms, with its ids or in its order
     return        list of dicts: prompt_id, kind, language ("ko", "en"), prompt; Korean first
@@ -71,7 +71,7 @@ def _texts(row, where):
     texts = {language: row[language] for language in LANGUAGES if row.get(language)}
     if not texts:
         text = _prompt(row)
-        texts = {"ko" if isinstance(text, str) and hangul_share(text) >= 0.3 else "en": text}
+        texts = {"ko" if isinstance(text, str) and language_of(text) == "ko" else "en": text}
     for language, text in texts.items():
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{where}: {language}: expected a prompt's text, found {text!r:.60}")

@@ -1,22 +1,68 @@
-"""The language a text is in."""
+"""The language a text is in, told by its letters; and how far it switches language or repeats itself."""
 
 import re
 
-HANGUL = re.compile("[\uac00-\ud7a3]")
+SCRIPTS = {
+    "hangul": re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]"),
+    "latin": re.compile("[A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a]"),
+    "han": re.compile("[\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"),
+    "kana": re.compile("[\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff\uff66-\uff9d]"),
+}
+CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+KOREAN_FROM = 0.3  # share of Korean among Korean and Latin letters; Korean prose about software has many Latin letters
+ENGLISH_UP_TO = 0.1  # likewise: English may name a Korean thing
+HANJA_FROM = 0.2  # share of Hangul among Hangul and Han letters from which the Han letters are hanja in Korean text
+KNOWN_FROM = 0.5  # share of all letters that are Korean or Latin
+LONGEST_WORD = 12  # characters; longer runs without a space are cut, so that loops in them are seen
+
+
+def script_shares(text):
+    """Share of the letters outside fenced code in each script: dict of "hangul", "latin", "han", "kana", "other".
+
+    All are 0 when there are no letters.
+    """
+    text = CODE.sub(" ", text)
+    letters = sum(c.isalpha() for c in text)
+    counts = {name: sum(c.isalpha() for c in pattern.findall(text)) for name, pattern in SCRIPTS.items()}
+    counts["other"] = letters - sum(counts.values())
+    return {name: count / letters if letters else 0.0 for name, count in counts.items()}
 
 
 def language_of(text):
-    """Korean when a quarter of the letters are Hangul (Korean text keeps Latin names), English when four fifths are ASCII.
+    """The language of a text: "ko", "en", "mixed" (Korean and English), "other", or "none" when it has no letters.
 
-    return  "ko", "en" or "other"
+    Letters outside fenced code decide. Korean letters are Hangul, and Han where HANJA_FROM of Hangul and Han are Hangul:
+    Korean with hanja stays Korean, Chinese does not become it. Kana is never Korean. "other" when fewer than
+    KNOWN_FROM of the letters are Korean or Latin (Japanese, Chinese, Cyrillic). Of the Korean and Latin letters, KOREAN_FROM
+    Korean make the text Korean, at most ENGLISH_UP_TO English; between these it is mixed.
     """
-    letters = [c for c in text if c.isalpha()]
-    if hangul_share(text) >= 1 / 4:
-        return "ko"
-    return "en" if letters and sum(c.isascii() for c in letters) / len(letters) >= 0.8 else "other"
+    share = script_shares(text)
+    if not any(share.values()):
+        return "none"
+    korean = share["hangul"]
+    if korean and korean >= HANJA_FROM * (korean + share["han"]):
+        korean += share["han"]
+    known = korean + share["latin"]
+    if known < KNOWN_FROM:
+        return "other"
+    return "ko" if korean >= KOREAN_FROM * known else "en" if korean <= ENGLISH_UP_TO * known else "mixed"
 
 
-def hangul_share(text):
-    """Share of the letters of `text` that are Hangul syllables, 0 to 1; 0 when it has no letters."""
-    letters = sum(c.isalpha() for c in text)
-    return len(HANGUL.findall(text)) / letters if letters else 0.0
+def code_switching(text, language):
+    """Share of the words outside fenced code that have no letter of the script of `language` ("ko" or "en"), 0 to 1.
+
+    Words are runs of non-space with a letter. Example: "서울은 capital 입니다" for "ko" -> 1/3; "Python에서" has Hangul.
+    """
+    words = [w for w in CODE.sub(" ", text).split() if any(c.isalpha() for c in w)]
+    own = SCRIPTS["hangul" if language == "ko" else "latin"]
+    return sum(not own.search(w) for w in words) / len(words) if words else 0.0
+
+
+def measure_repetition(text, n=3):
+    """Share of the word `n`-grams that occurred before in the text: 0 when none did, near 1 in a loop.
+
+    Example: "a b c a b c a b c" -> 4 of its 7 trigrams are repeats.
+    """
+    words = [w[i : i + LONGEST_WORD] for w in text.split() for i in range(0, len(w), LONGEST_WORD)]
+    grams = list(zip(*(words[i:] for i in range(n)), strict=False))
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

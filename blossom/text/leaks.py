@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 
-from blossom.text.language import hangul_share
+from blossom.text.language import language_of
 from blossom.text.rows import find_source, parse_json, read_lines, read_rows
 
 RUN = {"ko": 16, "en": 48}  # letters in a row that two texts share only by copying (16 syllables are 48 bytes too)
@@ -102,7 +102,7 @@ def find_copies(examples, evaluation):
     runs, whole = {"ko": {}, "en": {}}, {}
     for name, texts in evaluation.items():
         for text in texts:
-            letters, language = _letters(text), _script(text)
+            letters, language = _letters(text), "ko" if language_of(text) == "ko" else "en"
             width = RUN[language]
             if len(letters) < width:
                 whole.setdefault(letters, name)
@@ -167,10 +167,6 @@ def _strings(value):
 
 def _letters(text):
     return "".join(c for c in text.casefold() if c.isalnum())
-
-
-def _script(text):
-    return "ko" if hangul_share(text) >= 1 / 4 else "en"
 
 
 def fold_letters(line):

@@ -1,5 +1,7 @@
 """Functions that the task files name with `!function`."""
 
+from blossom.text.language import code_switching, language_of, measure_repetition
+
 
 def macro_f1(items):
     """Macro-averaged F1 of [(right label, chosen label), ...]; as lm-eval's KoBEST tasks, without asking the hub for it."""
@@ -42,13 +44,11 @@ def answers_en(row, answers):
 
 def _answered(answer, own, other):
     """own_language, other_language, mixed, empty (0 or 1; at most one is 1) and code_switching, the share of the words
-    that are in the other script. The language is told as stage 06 tells it."""
-    from blossom.preference import measures
-
-    found = measures.answer_language(answer) if answer.strip() else "empty"
+    that are in the other script. The language is that of `language_of`."""
+    found = language_of(answer) if answer.strip() else "empty"
     kinds = {"own_language": own, "other_language": other, "mixed": "mixed", "empty": "empty"}
     scores = {name: float(found == kind) for name, kind in kinds.items()}
-    return scores | {"code_switching": measures.code_switching(answer, own)}
+    return scores | {"code_switching": code_switching(answer, own)}
 
 
 def to_korean(row, answers):
@@ -70,13 +70,11 @@ def _translated(source, reference, answer, language):
     repeats         after its first line or sentence it says that sentence or the input again, or loops
     wrong_language  its first line is neither of these and not in the asked language
     """
-    from blossom.preference import measures
-
     lines = [line.strip() for line in answer.split("\n") if line.strip()]
     first = lines[0] if lines else ""
-    found = measures.answer_language(first)
+    found = language_of(first)
     empty, copies = not _letters(answer), found != "mixed" and _same(first, source)
-    mixed = found == "mixed" and measures.answer_language(reference) != "mixed"
+    mixed = found == "mixed" and language_of(reference) != "mixed"
     short = found == language and 2 * len(_letters(first)) < len(_letters(reference))
     partial = not (empty or copies) and (mixed or short)
     wrong = not (empty or copies or partial) and found != language
@@ -94,11 +92,9 @@ def _repeats(answer, source):
     """Does a later sentence of an answer say an earlier one, or the input, again? Or do its words go round in a loop?"""
     import re
 
-    from blossom.preference import measures
-
     sentences = [s for s in re.split(r"[\n.!?。]+", answer) if len(_letters(s)) > 3]
     again = any(_same(s, before) for n, s in enumerate(sentences) for before in [*sentences[:n], *([source] if n else [])])
-    return again or measures.measure_repetition(answer) >= 0.3
+    return again or measure_repetition(answer) >= 0.3
 
 
 def _letters(text):
