@@ -39,7 +39,7 @@ def six():
     english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
     chosen = [[k for k in korean if k.adaptation == a and len(k.messages) == 2][:2] for a in ADAPTATIONS]
     several = next(k for k in korean if len(k.messages) > 2)
-    return drafts.paired(english, [*chosen[0][:1], several, *chosen[1], *chosen[2]])
+    return drafts.pair_drafts(english, [*chosen[0][:1], several, *chosen[1], *chosen[2]])
 
 
 @pytest.fixture

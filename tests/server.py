@@ -10,14 +10,14 @@ import urllib.request
 
 import torch
 
-from blossom import instructions
+from blossom.instructions.templates import TEMPLATES
 from blossom.models.loading import load_model, save_model
 
 
 def save_tiny_model(folder):
     """A tiny random chat model in `folder`."""
     model, tokenizer = load_model("tiny-byte-level", torch.float32)
-    tokenizer.chat_template = instructions.TEMPLATES["chatml"]
+    tokenizer.chat_template = TEMPLATES["chatml"]
     save_model(model, tokenizer, folder)
 
 

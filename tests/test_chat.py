@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
-from blossom import generation, instructions
 from blossom.generation import chat
+from blossom.generation.answers import stop_token_ids
+from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 from blossom.vocabulary.spelling import is_whole, token_bytes
 
@@ -25,7 +26,7 @@ def test_a_syllable_of_several_tokens_comes_out_once_and_whole(tiny):
     ids = tokenizer(SENTENCE, add_special_tokens=False).input_ids
     assert all(len(tokenizer(c, add_special_tokens=False).input_ids) >= 3 for c in "햄먹")
     assert any("\ufffd" in tokenizer.decode([i]) for i in ids), "one token alone is no character"
-    pieces = list(chat.text_of(ids, tokenizer))
+    pieces = list(chat.decode_stream(ids, tokenizer))
     assert "".join(pieces) == SENTENCE
     assert not any("\ufffd" in piece or piece == "" for piece in pieces)
     assert len(pieces) > 12, "it is written as it comes, not at the end"
@@ -35,31 +36,31 @@ def test_what_never_becomes_a_character_is_left_out(tiny):
     tokenizer = tiny[1]
     ids = tokenizer("먹", add_special_tokens=False).input_ids
     spelled = [i for i in ids if not is_whole(token_bytes(tokenizer)[i])]
-    assert "".join(chat.text_of(spelled[:-1], tokenizer)) == ""
+    assert "".join(chat.decode_stream(spelled[:-1], tokenizer)) == ""
     after = tokenizer("a", add_special_tokens=False).input_ids
-    assert "".join(chat.text_of([*spelled[:-1], *after], tokenizer)).strip() == "a"
+    assert "".join(chat.decode_stream([*spelled[:-1], *after], tokenizer)).strip() == "a"
 
 
 def test_special_tokens_and_padding_rows_are_not_written(tiny):
     tokenizer = tiny[1]
     ids = tokenizer("now", add_special_tokens=False).input_ids
-    assert "".join(chat.text_of([tokenizer.bos_token_id, *ids, tokenizer.eos_token_id, 10_000], tokenizer)) == "now"
+    assert "".join(chat.decode_stream([tokenizer.bos_token_id, *ids, tokenizer.eos_token_id, 10_000], tokenizer)) == "now"
 
 
 def said(tiny, messages, **settings):
-    return "".join(chat.stream(*tiny, messages, **GREEDY | settings))
+    return "".join(chat.stream_answer(*tiny, messages, **GREEDY | settings))
 
 
 def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, monkeypatch):
     model, tokenizer = tiny
     seen = []
-    monkeypatch.setattr(chat, "text_of", lambda ids, tokenizer: seen.extend(ids) or iter(()))
+    monkeypatch.setattr(chat, "decode_stream", lambda ids, tokenizer: seen.extend(ids) or iter(()))
     for question in ("Recommend a book.", "왜 하늘은 파란가요?", "Hi"):
         messages = [{"role": "user", "content": question}]
         seen.clear()
-        chat.stream(model, tokenizer, messages, **GREEDY)
-        ids, _ = instructions.encode("chatml", messages, tokenizer)
-        stops = generation.stop_ids(model, tokenizer)
+        chat.stream_answer(model, tokenizer, messages, **GREEDY)
+        ids, _ = encode_conversation("chatml", messages, tokenizer)
+        stops = stop_token_ids(model, tokenizer)
         out = model.generate(
             torch.tensor([ids]), max_new_tokens=24, do_sample=False, repetition_penalty=1.1, eos_token_id=stops
         )
@@ -69,7 +70,7 @@ def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, monkeypatch):
 def test_the_seed_decides_and_a_reader_may_stop(tiny):
     first, again, other = (said(tiny, ASKED, temperature=2.0, top_k=0, top_p=1.0, seed=s) for s in (3, 3, 4))
     assert first == again != other
-    pieces = chat.stream(*tiny, ASKED, **GREEDY | {"temperature": 2.0, "top_k": 0, "top_p": 1.0, "seed": 3})
+    pieces = chat.stream_answer(*tiny, ASKED, **GREEDY | {"temperature": 2.0, "top_k": 0, "top_p": 1.0, "seed": 3})
     assert first.startswith("".join(itertools.islice(pieces, 2)))
 
 
@@ -81,8 +82,8 @@ def test_earlier_turns_are_read(tiny):
 
 def test_what_cannot_be_answered_is_refused_before_the_first_word(tiny):
     with pytest.raises(ValueError, match="expected a user's message last, found role 'assistant'"):
-        chat.stream(*tiny, [*ASKED, {"role": "assistant", "content": "네."}], **GREEDY)
+        chat.stream_answer(*tiny, [*ASKED, {"role": "assistant", "content": "네."}], **GREEDY)
     with pytest.raises(ValueError, match="this tokenizer has no chat template"):
-        chat.stream(*tiny, ASKED)
+        chat.stream_answer(*tiny, ASKED)
     with pytest.raises(ValueError, match="the model has room for 1024"):
-        chat.stream(*tiny, ASKED, template="chatml", new_tokens=1020)
+        chat.stream_answer(*tiny, ASKED, template="chatml", new_tokens=1020)

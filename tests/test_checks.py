@@ -10,22 +10,22 @@ LONG = "Blot the stain with a clean cloth, rinse it under cold water, and wash t
 def authored():
     """(Draft, adaptation) of every authored row: what native speakers accepted."""
     english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
-    return list(zip(drafts.paired(english, korean), (k.adaptation for k in korean), strict=True))
+    return list(zip(drafts.pair_drafts(english, korean), (k.adaptation for k in korean), strict=True))
 
 
 def kinds(english, korean, **more):
-    return [f.kind for f in checks.flags({"output": english}, {"output": korean}, **more)]
+    return [f.kind for f in checks.flag_draft({"output": english}, {"output": korean}, **more)]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in checks.KINDS if not kind.startswith("foreign")])
 def test_reviewed_korean_is_rarely_flagged(authored, kind):
-    flagged = [d.id for d, a in authored if kind in [f.kind for f in checks.flags(d.english, d.korean, (), a)]]
+    flagged = [d.id for d, a in authored if kind in [f.kind for f in checks.flag_draft(d.english, d.korean, (), a)]]
     assert len(flagged) <= 0.04 * len(authored), flagged
 
 
 def test_rows_that_people_adapted_are_found_in_the_english(authored):
     def found(adaptation):
-        rows = [checks.flags(d.english, d.english) for d, a in authored if a == adaptation]
+        rows = [checks.flag_draft(d.english, d.english) for d, a in authored if a == adaptation]
         return sum(any(f.kind.startswith("foreign") for f in row) for row in rows) / len(rows)
 
     assert found("ne_change") >= 0.7  # measured: 0.77
@@ -69,7 +69,7 @@ def test_plain_korean_is_not(text):
 def test_english_left_in_place():
     assert kinds("Rinse it with cold water now.", "Rinse it with cold water now.") == ["left_in_english"]
     forgotten = "찬물로 헹구세요. wash the shirt as usual after an hour. 그리고 말리세요."
-    flags = checks.flags({"output": LONG}, {"output": forgotten})
+    flags = checks.flag_draft({"output": LONG}, {"output": forgotten})
     assert flags[0] == checks.Flag("left_in_english", "output", "wash the shirt as usual after an hour")
 
 
@@ -109,7 +109,7 @@ def test_text_that_was_added_or_repeated():
 def test_lists_code_and_links_must_survive():
     steps = "1. Boil.\n2. Stir.\n3. Rest."
     assert kinds(steps, "1. 끓입니다.\n2. 젓습니다.\n3. 둡니다.") == []
-    (flag,) = checks.flags({"output": steps}, {"output": "끓이고 젓고 둡니다."})
+    (flag,) = checks.flag_draft({"output": steps}, {"output": "끓이고 젓고 둡니다."})
     assert (flag.kind, flag.found) == ("broken_format", "1. ×3 → ×0")
     code = "```python\nprint('hi')  # greet\nx = 1\n```"
     assert kinds(code, "```python\nprint('안녕')  # 인사\nx = 1\n```") == []
@@ -126,7 +126,7 @@ def test_a_changed_topic_is_not_compared_with_its_english():
 
 def test_foreign_names_and_american_life():
     def asked(english, korean, **more):
-        return checks.flags({"instruction": english}, {"instruction": korean}, **more)
+        return checks.flag_draft({"instruction": english}, {"instruction": korean}, **more)
 
     (flag,) = asked("I heard the north ridge of Mount Stuart is hard.", "스튜어트산 북쪽 능선은 어렵나요?")
     assert (flag.kind, flag.found) == ("foreign_name", "Mount Stuart")
@@ -142,7 +142,7 @@ def test_foreign_names_and_american_life():
 
 
 def test_a_missing_translation_is_one_flag():
-    flags = checks.flags(
+    flags = checks.flag_draft(
         {"instruction": "Hi.", "input": "", "output": "Hello."}, {"instruction": "안녕.", "input": "", "output": " "}
     )
     assert flags == [checks.Flag("empty", "output", "")]

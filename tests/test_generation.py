@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from blossom import generation, instructions
-from blossom.generation import local
+from blossom.common.server import ReplyStore
+from blossom.generation import answers
+from blossom.generation.answers import Sampler, generate_answers, stop_token_ids, stored_answers
+from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 
 PROMPTS = [
@@ -26,7 +28,7 @@ def tiny(request):
 
 
 def ask(tiny, prompts=PROMPTS, **settings):
-    return generation.answer(*tiny, prompts, "chatml", **{"new_tokens": 12, "temperature": 1.0} | settings)
+    return generate_answers(*tiny, prompts, "chatml", **{"new_tokens": 12, "temperature": 1.0} | settings)
 
 
 @pytest.mark.parametrize("batch_size", [2, 5])
@@ -43,14 +45,14 @@ def test_the_seed_does(tiny):
 def test_without_temperature_it_is_greedy(tiny):
     model, tokenizer = tiny
     for prompt, answer in zip(PROMPTS, ask(tiny, temperature=0.0, repetition_penalty=1.0), strict=True):
-        ids, _ = instructions.encode("chatml", [{"role": "user", "content": prompt}], tokenizer)
+        ids, _ = encode_conversation("chatml", [{"role": "user", "content": prompt}], tokenizer)
         for _ in range(12):
             with torch.no_grad():
                 best = int(model(torch.tensor([ids])).logits[0, -1].argmax())
-            if best in generation.stop_ids(model, tokenizer):
+            if best in stop_token_ids(model, tokenizer):
                 break
             ids.append(best)
-        expected = ids[len(instructions.encode("chatml", [{"role": "user", "content": prompt}], tokenizer)[0]) :]
+        expected = ids[len(encode_conversation("chatml", [{"role": "user", "content": prompt}], tokenizer)[0]) :]
         assert answer == tokenizer.decode(expected, skip_special_tokens=True).strip()
 
 
@@ -58,7 +60,7 @@ def test_an_answer_ends_at_a_special_token(tiny):
     model, tokenizer = tiny
     stop = tokenizer.eos_token_id
 
-    sampler = generation.Sampler.__call__
+    sampler = Sampler.__call__
 
     def hurry(self, ids, scores):  # after three tokens the model says that it is done
         if ids.shape[1] >= self.mask.shape[1] + 3:
@@ -66,7 +68,7 @@ def test_an_answer_ends_at_a_special_token(tiny):
         return sampler(self, ids, scores)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generation.Sampler, "__call__", hurry)
+        patch.setattr(Sampler, "__call__", hurry)
         short = ask(tiny)
     assert short == ask(tiny, new_tokens=3)
     assert not any(tokenizer.eos_token in a for a in short)
@@ -78,7 +80,7 @@ def test_sampling_keeps_what_the_usual_warpers_keep():
     expected = TopPLogitsWarper(0.9)(None, TopKLogitsWarper(20)(None, TemperatureLogitsWarper(0.7)(None, scores)))
     drawn = np.zeros(50)
     for seed in range(3000):
-        sampler = generation.Sampler(torch.ones(1, 1), [seed], 0.7, 0.9, 20, 1.0)
+        sampler = Sampler(torch.ones(1, 1), [seed], 0.7, 0.9, 20, 1.0)
         drawn[int(sampler(torch.zeros(1, 1, dtype=torch.long), scores).argmax())] += 1
     p = expected.softmax(-1)[0].numpy()
     assert set(np.flatnonzero(drawn)) <= set(np.flatnonzero(p))
@@ -87,7 +89,7 @@ def test_sampling_keeps_what_the_usual_warpers_keep():
 
 def test_padding_is_not_punished_as_repetition():
     scores = torch.tensor([[2.0, 2.0, -1.0, 0.5]])
-    sampler = generation.Sampler(torch.tensor([[0, 0, 1]]), [0], 0.0, 1.0, 0, 2.0)
+    sampler = Sampler(torch.tensor([[0, 0, 1]]), [0], 0.0, 1.0, 0, 2.0)
     assert sampler(torch.tensor([[0, 0, 2]]), scores).tolist() == [[2.0, 2.0, -2.0, 0.5]]
     assert scores.tolist() == [[2.0, 2.0, -1.0, 0.5]]
 
@@ -103,22 +105,22 @@ def test_a_prompt_that_leaves_no_room_is_named(tiny):
 
 
 def test_kept_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
-    kept = generation.Kept(tmp_path)
+    kept = ReplyStore(tmp_path)
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}
-    first = generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
-    assert first == generation.answers("tiny-byte-level", PROMPTS, **settings)
+    first = stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
+    assert first == stored_answers("tiny-byte-level", PROMPTS, **settings)
     loads, load = [], load_model
-    monkeypatch.setattr("blossom.generation.local.load_model", lambda *words: loads.append(words) or load(*words))
-    assert generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings) == first and loads == []
-    generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings | {"seed": 2})
-    generation.answers("tiny-sentencepiece", PROMPTS, kept=kept, **settings)
+    monkeypatch.setattr("blossom.generation.answers.load_model", lambda *words: loads.append(words) or load(*words))
+    assert stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings) == first and loads == []
+    stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings | {"seed": 2})
+    stored_answers("tiny-sentencepiece", PROMPTS, kept=kept, **settings)
     assert len(loads) == 2  # another seed or another model is another answer
 
 
 def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
-    kept = generation.Kept(tmp_path)
+    kept = ReplyStore(tmp_path)
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6}
-    decode, calls = local._decode, []
+    decode, calls = answers._decode, []
 
     def dies(*words):
         calls.append(words)
@@ -126,16 +128,16 @@ def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return decode(*words)
 
-    monkeypatch.setattr(local, "_decode", dies)
+    monkeypatch.setattr(answers, "_decode", dies)
     with pytest.raises(KeyboardInterrupt):
-        generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
-    assert generation.answers("tiny-byte-level", PROMPTS, kept=kept, **settings) and len(calls) == 4  # 3 batches, 1 twice
+        stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
+    assert stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings) and len(calls) == 4  # 3 batches, 1 twice
     batches = [json.loads(f.read_text(encoding="utf-8")) for f in tmp_path.glob("*.json")]
     assert all(len(b["seeds"]) == len(b["reply"]) == len(b["places"]) for b in batches) and len(batches) == 3
 
 
 def test_a_kept_file_that_was_damaged_is_named(tmp_path):
-    kept = generation.Kept(tmp_path)
+    kept = ReplyStore(tmp_path)
     kept.put({"a": 1}, reply="x")
     next(tmp_path.glob("*.json")).write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from blossom import instructions
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import comparing
 from blossom.benchmark import statistics as scores
 from blossom.instructions import merging, review
 from blossom.instructions.readers import read_instructions
+from blossom.instructions.templates import MASKED, encode_conversation
 from blossom.preference import people, ratings, statistics, verdicts
 from blossom.text.corpus import normalise_text, read_corpus
 from blossom.text.leaks import fold_letters
@@ -120,9 +120,9 @@ def test_a_mixture_uses_no_token_twice_within_an_epoch_and_is_seekable(lengths, 
 def test_what_is_labelled_is_the_answer_and_nothing_of_the_question(tokenizers, told, asked):
     messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": told.strip()}]
     for tokenizer in tokenizers.values():
-        ids, labels = instructions.encode("newline", messages, tokenizer)
-        learned = [i for i, label in zip(ids, labels, strict=True) if label != instructions.MASKED]
-        assert learned == [label for label in labels if label != instructions.MASKED]
+        ids, labels = encode_conversation("newline", messages, tokenizer)
+        learned = [i for i, label in zip(ids, labels, strict=True) if label != MASKED]
+        assert learned == [label for label in labels if label != MASKED]
         assert tokenizer.decode(learned[:-1]).strip() == told.strip() and learned[-1] == tokenizer.eos_token_id
 
 
@@ -243,8 +243,8 @@ def test_whatever_a_reviewer_writes_is_what_the_data_set_holds(six, tmp_path, te
     ]
     content = {"format": review.FORMAT, "dataset": review.hash_drafts(six), "reviewer": "민지", "rows": listed}
     (tmp_path / "민지.json").write_text(json.dumps(content), encoding="utf-8")  # as a browser writes it: \\u escapes
-    merged = merging.merge(six, [tmp_path / "민지.json"])
-    merging.write(merged, tmp_path / "set.jsonl")
+    merged = merging.merge_reviews(six, [tmp_path / "민지.json"])
+    merging.write_merged(merged, tmp_path / "set.jsonl")
     read = read_instructions(str(tmp_path / "set.jsonl"), "ko")
     expected = [unicodedata.normalize("NFC", t.replace("\r\n", "\n")).strip() for t in texts]
     assert [e.messages[-1]["content"] for e in read] == expected

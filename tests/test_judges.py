@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from blossom import generation
+from blossom.common.server import ChatServer
+from blossom.generation.answers import parse_addresses, request_answers
 from blossom.preference import judges, prompts, verdicts
 from tests.server import free_port, save_tiny_model, served
 
@@ -344,24 +345,24 @@ def test_questions_under_way_at_once_give_the_same_verdicts(serve, judge):
 def test_a_server_writes_the_answers_with_the_runs_settings_and_a_rerun_asks_nothing(serve, tmp_path):
     server = serve(lambda body, n: f" {body['messages'][-1]['content']}! " if body["model"] else "")
     settings = {"new_tokens": 9, "temperature": 0.3, "top_k": 7, "seed": 5, "parallel": 3}
-    writer = generation.Server(server.url, "vllm", tmp_path, called="served")
+    writer = ChatServer(server.url, "vllm", tmp_path, called="served")
     prompts = [f"질문 {n}" for n in range(7)]
-    texts = generation.served_answers(writer, prompts, **settings)
+    texts = request_answers(writer, prompts, **settings)
     assert texts == [f"{prompt}!" for prompt in prompts] and len(server.bodies) == 7
     sent = server.bodies[0]
     assert (sent["max_tokens"], sent["temperature"], sent["top_k"], sent["seed"]) == (9, 0.3, 7, 5)
-    gone = generation.Server("http://127.0.0.1:9/v1", "vllm", tmp_path, called="served", tries=1)
-    assert generation.served_answers(gone, prompts, **settings) == texts and gone.replayed == 7
+    gone = ChatServer("http://127.0.0.1:9/v1", "vllm", tmp_path, called="served", tries=1)
+    assert request_answers(gone, prompts, **settings) == texts and gone.replayed == 7
     with pytest.raises(RuntimeError, match="served: http://127.0.0.1:9/v1 gave no answer to 1 prompts .no connection"):
-        generation.served_answers(gone, [*prompts, "새 질문"], **settings)
+        request_answers(gone, [*prompts, "새 질문"], **settings)
 
 
 def test_served_models_are_named_with_their_address():
-    found = generation.addresses(["org/m@main@http://h:1/v1"], ["org/m@main", "base"])
+    found = parse_addresses(["org/m@main@http://h:1/v1"], ["org/m@main", "base"])
     assert found == {"org/m@main": "http://h:1/v1"}
     for wrong in ("base", "base@h:1", "other@http://h:1/v1"):
         with pytest.raises(ValueError, match="served: expected name@http://.*found"):
-            generation.addresses([wrong], ["base"])
+            parse_addresses([wrong], ["base"])
 
 
 def test_what_went_wrong_is_kept_beside_the_request(serve, judge, tmp_path):
@@ -369,7 +370,7 @@ def test_what_went_wrong_is_kept_beside_the_request(serve, judge, tmp_path):
     judges.judge_pairs(judge(server.url, tries=2), [pair(0)])
     kept = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
     assert sorted(str(k["reply"]) for k in kept) == ["A", "None"]
-    assert all("HTTP 500" in "".join(k["before"]) for k in kept if k["reply"] is None)
+    assert all("HTTP 500" in "".join(k["errors"]) for k in kept if k["reply"] is None)
 
 
 def test_a_real_server_is_understood(tmp_path):
@@ -380,12 +381,12 @@ def test_a_real_server_is_understood(tmp_path):
         url = f"http://127.0.0.1:{port}/v1"
         judge = judges.Judge(url, "", tmp_path / "replies")
         rows, counts = judges.judge_pairs(judge, [pair(0)])
-        writer = generation.Server(url, "", tmp_path / "answers")
-        written = generation.served_answers(writer, ["안녕?", "Hello?", "안녕?"], new_tokens=8)
+        writer = ChatServer(url, "", tmp_path / "answers")
+        written = request_answers(writer, ["안녕?", "Hello?", "안녕?"], new_tokens=8)
     assert judge.model == str(tmp_path / "model") and judge.name == "model"  # the server said which it has
     assert counts["sent"] == 3 and counts["failures"] == {} and counts["off_format"] == 2 and rows == []
     kept = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
     asked = [k for k in kept if "messages" in k["request"]]
     assert len(asked) == 2 and all(k["reply"] and k["request"]["temperature"] == 0 for k in asked)
     assert all(k["usage"]["in"] > 100 and 0 < k["usage"]["out"] <= judges.REPLY_TOKENS for k in asked)
-    assert len(written) == 3 and written[0] == written[2] and sorted(writer.refused) == ["repetition_penalty", "top_k"]
+    assert len(written) == 3 and written[0] == written[2] and sorted(writer.unsupported) == ["repetition_penalty", "top_k"]

@@ -15,9 +15,9 @@ def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path)
         "민지", {a: {"fields": {"output": "새 답변입니다."}, "adaptation": "ne_change", "note": "이름을 바꿈"}, b: {}}
     )
     two = exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}})
-    merged = merging.merge(six, [one, two])
+    merged = merging.merge_reviews(six, [one, two])
     assert list(merged.rows) == [a, b, c] and merged.undone == [d.id for d in six[3:]] and merged.doubled == 1
-    merging.write(merged, tmp_path / "ko.jsonl")
+    merging.write_merged(merged, tmp_path / "ko.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "ko.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {"instruction", "input", "output", "history", "adaptation", "source_id", "note", "reviewer"} <= rows[0].keys()
     assert (rows[0]["output"], rows[0]["adaptation"], rows[0]["note"]) == ("새 답변입니다.", "ne_change", "이름을 바꿈")
@@ -26,7 +26,7 @@ def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path)
     read = read_instructions(str(tmp_path / "ko.jsonl"), "ko")
     assert [e.note for e in read] == ["이름을 바꿈", "서준: 좋음", ""]
     assert [(e.source_id, e.adaptation) for e in read] == [(a, "ne_change"), (b, "none"), (c, "topic_change")]
-    assert [drafts.fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
+    assert [drafts.example_fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
 
 
 def test_two_reviewers_who_differ_are_a_conflict_until_it_is_settled(six, exported, tmp_path):
@@ -35,18 +35,18 @@ def test_two_reviewers_who_differ_are_a_conflict_until_it_is_settled(six, export
     two = exported(
         "서준", {a: {"fields": {"output": "둘"}, "edited": "2026-11-20T02:00:00Z"}, b: {"adaptation": "ne_change"}}
     )
-    merged = merging.merge(six, [one, two])
+    merged = merging.merge_reviews(six, [one, two])
     assert merged.unsettled == [a, b] == list(merged.conflicts)  # another text, and another label alone
     assert [v.fields["output"] for v in merged.conflicts[a]] == ["하나", "둘"]
     with pytest.raises(ValueError, match=f"2 conflicts are unsettled .first: {a}, {b}"):
-        merging.write(merged, tmp_path / "ko.jsonl")
+        merging.write_merged(merged, tmp_path / "ko.jsonl")
     assert not (tmp_path / "ko.jsonl").exists()
-    assert merging.merge(six, [one, two], policy="newest").rows[a].fields["output"] == "둘"
-    assert merging.merge(six, [one, two], policy=["민지"]).rows[a].fields["output"] == "하나"
-    assert merging.merge(six, [one, two], policy="drop").rows == {}
-    assert merging.merge(six, [one, two], policy=["다은"]).unsettled == [a, b]
+    assert merging.merge_reviews(six, [one, two], policy="newest").rows[a].fields["output"] == "둘"
+    assert merging.merge_reviews(six, [one, two], policy=["민지"]).rows[a].fields["output"] == "하나"
+    assert merging.merge_reviews(six, [one, two], policy="drop").rows == {}
+    assert merging.merge_reviews(six, [one, two], policy=["다은"]).unsettled == [a, b]
     with pytest.raises(ValueError, match="policy: expected ask, newest, drop or a list"):
-        merging.merge(six, [one, two], policy="oldest")
+        merging.merge_reviews(six, [one, two], policy="oldest")
 
 
 def test_a_third_person_settles_conflicts(six, exported, tmp_path):
@@ -57,53 +57,53 @@ def test_a_third_person_settles_conflicts(six, exported, tmp_path):
     ]
     by_name = tmp_path / "by_name.json"
     by_name.write_text(json.dumps({a: "민지", b: "서준"}), encoding="utf-8")
-    merged = merging.merge(six, files, adjudication=by_name)
+    merged = merging.merge_reviews(six, files, adjudication=by_name)
     assert (merged.rows[a].fields["output"], merged.rows[b].adaptation) == ("하나", "ne_change")
     assert len(merged.conflicts) == 2 and not merged.unsettled
     page = exported("다은", {a: {"fields": {"output": "셋"}}, b: {"done": False}})
-    merged = merging.merge(six, files, adjudication=page)
+    merged = merging.merge_reviews(six, files, adjudication=page)
     assert (merged.rows[a].fields["output"], merged.rows[a].reviewer, merged.unsettled) == ("셋", "다은", [b])
     by_name.write_text(json.dumps({six[2].id: "민지"}), encoding="utf-8")
     with pytest.raises(ValueError, match="'민지' cannot settle it: no two reviewers differ there"):
-        merging.merge(six, files, adjudication=by_name)
+        merging.merge_reviews(six, files, adjudication=by_name)
 
 
 def test_a_folder_of_files_is_merged_with_what_settles_it(six, exported, tmp_path):
     a = six[0].id
     exported("민지", {a: {"fields": {"output": "하나"}}}), exported("서준", {a: {}})
-    assert merging.merge_folder(six, tmp_path).unsettled == [a]
+    assert merging.merge_review_folder(six, tmp_path).unsettled == [a]
     (tmp_path / "settled.json").write_text(json.dumps({a: "민지"}), encoding="utf-8")
-    assert merging.merge_folder(six, tmp_path).rows[a].fields["output"] == "하나"
+    assert merging.merge_review_folder(six, tmp_path).rows[a].fields["output"] == "하나"
 
 
 def test_the_review_that_ships_shows_each_step():
     folder = paths.ROOT / "data" / "review"
-    pairs = drafts.read(folder / "drafts.jsonl")
-    english = {e.id: drafts.fields(e) for e in read_instructions("authored-en", "en")}
+    pairs = drafts.read_drafts(folder / "drafts.jsonl")
+    english = {e.id: drafts.example_fields(e) for e in read_instructions("authored-en", "en")}
     assert all(d.english == english[d.id] for d in pairs)
-    found = checks.counts([checks.flags(d.english, d.korean, d.cut) for d in pairs])
+    found = checks.count_flags([checks.flag_draft(d.english, d.korean, d.cut) for d in pairs])
     assert all(found[k] for k in ("left_in_english", "cut_off", "broken_format", "translationese", "foreign_life"))
-    merged = merging.merge_folder(pairs, folder)
+    merged = merging.merge_review_folder(pairs, folder)
     assert len(merged.rows) == len(pairs) == 8 and list(merged.conflicts) == ["en-b-042"] and merged.doubled == 2
-    authored = {k.source_id: drafts.fields(k) for k in read_instructions("authored-ko", "ko")}
+    authored = {k.source_id: drafts.example_fields(k) for k in read_instructions("authored-ko", "ko")}
     assert all(v.fields == authored[i] for i, v in merged.rows.items())
-    assert {r["category"] for r in changes.table2(merged)} == {"NE change", "topic change"}
+    assert {r["category"] for r in changes.adaptation_table(merged)} == {"NE change", "topic change"}
 
 
 def test_of_one_reviewers_two_files_the_later_row_counts(six, exported):
     a = six[0].id
     late = exported("민지", {a: {"fields": {"output": "나중"}, "edited": "2026-11-20T09:00:00Z"}}, name="late")
-    merged = merging.merge(six, [late, exported("민지", {a: {"fields": {"output": "먼저"}}})])
+    merged = merging.merge_reviews(six, [late, exported("민지", {a: {"fields": {"output": "먼저"}}})])
     assert merged.rows[a].fields["output"] == "나중" and not merged.conflicts
     reopened = exported("민지", {a: {"done": False, "edited": "2026-11-20T10:00:00Z"}}, name="reopened")
-    assert a in merging.merge(six, [late, reopened]).undone
+    assert a in merging.merge_reviews(six, [late, reopened]).undone
 
 
 def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
     a = six[0].id
     one = exported("민지", {a: {"fields": {"output": "각각 다릅니다.\n"}}})
     two = exported("서준", {a: {"fields": {"output": "\u1100\u1161\u11a8각 다릅니다."}}})
-    assert not merging.merge(six, [one, two]).conflicts
+    assert not merging.merge_reviews(six, [one, two]).conflicts
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
 )
 def test_a_file_that_does_not_belong_is_refused(six, exported, broken, told):
     with pytest.raises(ValueError, match=f"민지.json.*{told}"):
-        merging.merge(six, [exported("민지", {six[0].id: {}}, top=broken)])
+        merging.merge_reviews(six, [exported("민지", {six[0].id: {}}, top=broken)])
 
 
 @pytest.mark.parametrize(
@@ -133,18 +133,20 @@ def test_a_file_that_does_not_belong_is_refused(six, exported, broken, told):
 )
 def test_a_broken_row_names_file_row_and_field(six, exported, broken, told):
     with pytest.raises(ValueError, match=rf"민지.json, row 1 \({six[0].id}\): .*{told}"):
-        merging.merge(six, [exported("민지", {six[0].id: broken})])
+        merging.merge_reviews(six, [exported("민지", {six[0].id: broken})])
 
 
 def test_a_file_that_is_no_json_is_named(six, tmp_path):
     (tmp_path / "x.json").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match="x.json: not valid JSON"):
-        merging.merge(six, [tmp_path / "x.json"])
+        merging.merge_reviews(six, [tmp_path / "x.json"])
 
 
 def test_nothing_done_is_nothing_to_write(six, exported, tmp_path):
     with pytest.raises(ValueError, match="no row is marked as done"):
-        merging.write(merging.merge(six, [exported("민지", {six[0].id: {"done": False}})]), tmp_path / "ko.jsonl")
+        merging.write_merged(
+            merging.merge_reviews(six, [exported("민지", {six[0].id: {"done": False}})]), tmp_path / "ko.jsonl"
+        )
 
 
 def test_other_drafts_have_another_digest(six):
@@ -187,12 +189,12 @@ def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):
     a, b, c = (d.id for d in six[:3])
     output = six[0].korean["output"]
     rows = {a: {"fields": {"output": output + "!!"}}, b: {}, c: {"adaptation": "ne_change"}}
-    merged = merging.merge(six, [exported("민지", rows)])
-    first, second, _ = changes.by_row(merged)
+    merged = merging.merge_reviews(six, [exported("민지", rows)])
+    first, second, _ = changes.list_changes(merged)
     size = sum(map(len, six[0].korean.values()))
     assert (first["changed"], first["edit distance"], first["edit share"]) == ("output", 2, pytest.approx(2 / (size + 2)))
     assert (second["changed"], second["edit distance"], second["edit share"]) == ("", 0, 0)
-    total = changes.summary(merged)
+    total = changes.summarize_review(merged)
     assert total["labels"] == {"none": 2, "ne_change": 1, "topic_change": 0}
     assert (total["settled"], total["undone"], total["as drafted"], total["labelled but as drafted"]) == (3, 3, 2, [c])
     assert total["edit share"]["topic_change"] is None and total["by reviewer"] == {"민지": 3}
@@ -200,8 +202,10 @@ def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):
 
 def test_table_2_is_drawn_from_the_data(six, exported):
     labels = dict(zip([d.id for d in six[2:]], ["ne_change"] * 2 + ["topic_change"] * 2, strict=True))
-    merged = merging.merge(six, [exported("민지", {i: {"adaptation": a, "note": "까닭"} for i, a in labels.items()})])
-    table = changes.table2(merged, each=1, longest=1000)
+    merged = merging.merge_reviews(
+        six, [exported("민지", {i: {"adaptation": a, "note": "까닭"} for i, a in labels.items()})]
+    )
+    table = changes.adaptation_table(merged, each=1, longest=1000)
     assert [(r["category"], r["english"]) for r in table] == [
         ("NE change", six[2].english["instruction"]),
         ("topic change", six[4].english["instruction"]),
@@ -210,5 +214,5 @@ def test_table_2_is_drawn_from_the_data(six, exported):
 
 
 def test_a_difference_is_shown_as_text():
-    html = changes.shown("물을 <b>많이</b> 마셔요.", "물을 <script>조금</script> 마셔요.")
+    html = changes.show_changes("물을 <b>많이</b> 마셔요.", "물을 <script>조금</script> 마셔요.")
     assert "<script" not in html and "&lt;script&gt;조금" in html and "<del" in html and "<ins" in html

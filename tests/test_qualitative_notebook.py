@@ -7,8 +7,9 @@ import pytest
 from test_judges import Server
 from test_people import exported, for_model
 
-from blossom import generation
 from blossom.common import params, paths
+from blossom.common.server import ReplyStore
+from blossom.generation.answers import stored_answers
 from blossom.models.loading import pick_dtype
 from blossom.preference import people
 from blossom.preference import prompts as prompt_sets
@@ -31,9 +32,9 @@ def done(tmp_path_factory):
     asked = prompt_sets.read_prompts(p.prompts, p.prompts_per_language)
     sampling = {n: getattr(p, n) for n in ("new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")}
     local = {"template": p.template, "dtype": pick_dtype(p.precision), "batch_size": p.decoding_batch}
-    answers, kept = [], generation.Kept(folder / "answers")
+    answers, kept = [], ReplyStore(folder / "answers")
     for name, source in (("base", p.base_model), (p.compare_with, p.compare_with)):
-        texts = generation.answers(source, [a["prompt"] for a in asked], kept=kept, **local, **sampling)
+        texts = stored_answers(source, [a["prompt"] for a in asked], kept=kept, **local, **sampling)
         answers += [a | {"model": name, "answer": text} for a, text in zip(asked, texts, strict=True)]
     batch = people.make_batch(answers, raters=p.raters, repeats=p.rater_repeats, seed=p.seed)
     sent = outputs / "sent"

@@ -170,7 +170,7 @@ def test_export_then_import_in_a_fresh_profile_then_a_conflict_is_found(browser,
     second = other.export()
     assert first.name.endswith("-민지.json") and second.name.endswith("-서준.json")
 
-    merged = merging.merge(six, [first, second])
+    merged = merging.merge_reviews(six, [first, second])
     assert (merged.unsettled, list(merged.rows)) == ([a], [b])
     assert {v.fields["output"] for v in merged.conflicts[a]} == {"민지가 쓴 답변입니다.", "서준이 쓴 답변입니다."}
 
@@ -181,7 +181,7 @@ def test_export_then_import_in_a_fresh_profile_then_a_conflict_is_found(browser,
     assert other.field("output").get_attribute("value") == merged.conflicts[a][1].fields["output"]
     other.click(".whole button:first-child")
     other.find("#next").click()
-    settled = merging.merge(six, [first, second], adjudication=other.export())
+    settled = merging.merge_reviews(six, [first, second], adjudication=other.export())
     assert not settled.unsettled and settled.rows[a].fields == merged.conflicts[a][0].fields
 
 
@@ -251,7 +251,7 @@ def test_the_keyboard_is_enough(browser, made, six):
 def test_filters_and_flags(browser, six, tmp_path):
     bad = drafts.Draft("bad", "how-to", {"instruction": "Rinse it.", "input": "", "output": "Rinse it with water."}, {})
     bad = drafts.Draft(bad.id, bad.category, bad.english, {"instruction": "그녀는 헹굽니다.", "input": "", "output": ""})
-    clean = [d for d in six if not checks.flags(d.english, d.korean)][:1]
+    clean = [d for d in six if not checks.flag_draft(d.english, d.korean)][:1]
     review.write_review_page([*clean, bad], tmp_path / "review.html")
     browser.open(tmp_path / "review.html", "민지")
     assert len(browser.all("#list li")) == 2

@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from blossom import instructions
 from blossom.assets.registry import fetch_asset
 from blossom.batch import forecast
 from blossom.common import params, paths
+from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
 from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
@@ -253,8 +253,8 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
     p, start = tiny("llama2-7b", "cross-lingual-direct", tmp_path, **local)
     model, tokenizer = load_model(start)
     model = adapt_model(model, p.trainable)
-    chosen, _ = instructions.hold_out(instructions.load(p), p.heldout_examples)
-    rows = instructions.tokens(chosen, p.template, tokenizer)
+    chosen, _ = hold_out_examples(load_examples(p), p.heldout_examples)
+    rows = encode_examples(chosen, p.template, tokenizer)
     rows = [row for row in rows if len(row["input_ids"]) <= 512][:40]  # short ones: seconds
     settings = TrainingSettings.of(p, "sft_")
     result = train_model(model, rows, settings, tmp_path / "run", report=lambda line: None)

@@ -4,12 +4,12 @@ import codecs
 
 import torch
 
-from blossom import instructions
-from blossom.generation.local import Sampler, stop_ids
+from blossom.generation.answers import Sampler, stop_token_ids
+from blossom.instructions.templates import encode_conversation
 from blossom.vocabulary.spelling import token_bytes
 
 
-def stream(
+def stream_answer(
     model,
     tokenizer,
     messages,
@@ -24,24 +24,24 @@ def stream(
     """The answer to a conversation, piece by piece: a generator of str that hold whole characters only.
 
     messages    list of {"role", "content"}, a user's last; earlier turns are read again at each call
-    template    a name of `instructions.names()`; "own" is the chat template saved with the model (notebook 04 saves one)
+    template    a name of `template_names()`; "own" is the chat template saved with the model (notebook 04 saves one)
     new_tokens  longest answer; it ends earlier at EOS, at the end of the turn or where a new turn starts
-    the rest    as in `answer`
+    the rest    as in `generate_answers`
 
     A Korean syllable is three bytes, often of two or three tokens; each alone would print as U+FFFD (text-generation-webui
     #1603). Bytes wait here until they are a character. What never becomes one is left out. Stopping early costs nothing.
     Raises ValueError: no chat template, roles out of order, no room for an answer.
 
-    Example: for piece in chat.stream(model, tokenizer, [{"role": "user", "content": "안녕?"}]): print(piece, end="")
+    Example: for piece in stream_answer(model, tokenizer, [{"role": "user", "content": "안녕?"}]): print(piece, end="")
     """
     if messages and messages[-1].get("role") != "user":
         raise ValueError(f"messages: expected a user's message last, found role {messages[-1].get('role')!r}")
-    ids, _ = instructions.encode(template, messages, tokenizer)
+    ids, _ = encode_conversation(template, messages, tokenizer)
     room = getattr(model.config, "max_position_embeddings", None) or len(ids) + new_tokens
     if len(ids) + new_tokens > room:
         raise ValueError(f"messages: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
     sampler = Sampler(torch.ones(1, len(ids)), [seed], temperature, top_p, top_k, repetition_penalty)
-    return text_of(_tokens(model, ids, stop_ids(model, tokenizer), new_tokens, sampler), tokenizer)
+    return decode_stream(_tokens(model, ids, stop_token_ids(model, tokenizer), new_tokens, sampler), tokenizer)
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def _tokens(model, ids, stops, most, sampler):
         ids = torch.cat([ids, unread], -1)
 
 
-def text_of(ids, tokenizer):
+def decode_stream(ids, tokenizer):
     """Tokens, one by one, as text: yields str of whole characters, without special tokens and space at the start.
 
     ids     iterable of int

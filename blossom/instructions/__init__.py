@@ -1,40 +1,14 @@
-"""Instructions: prompt templates, output-only labels, readers, hygiene; stage 04.
+"""Instruction sets: templates, labels, cleaning, translation and review; stage 04.
 
-examples = instructions.load(p)                                        # Korean, English, translations
-kept, removed = clean_examples(examples, evaluation, p.template, tokenizer, p.sequence_length)
-training, heldout = instructions.hold_out(kept, p.heldout_examples)
-rows = instructions.tokens(training, p.template, tokenizer)            # labels on answers and their EOS alone
-
-ids, _ = instructions.encode(p.template, [{"role": "user", "content": "안녕?"}], tokenizer)   # a prompt to answer
+templates.py    prompt templates; a conversation as tokens and labels
+readers.py      instruction sets, conversation by conversation
+hygiene.py      which examples may not be trained on
+dataset.py      from sets to training and held-out rows
+drafts.py       English conversations beside their Korean drafts
+translators.py  services and models that translate one text
+translating.py  examples to drafts, each reply stored
+checks.py       hints for the reviewers of a draft
+review.py       the reviewers' page
+merging.py      several reviewers' files as one data set
+changes.py      what the reviewers changed
 """
-
-from blossom.instructions.dataset import (
-    TASKS,
-    adaptations,
-    adapted_pairs,
-    coloured,
-    hold_out,
-    labelled,
-    load,
-    tokens,
-)
-from blossom.instructions.templates import MASKED, OWN, TEMPLATES, chat_template, check_messages, encode, names, render
-
-__all__ = [
-    "MASKED",
-    "OWN",
-    "TASKS",
-    "TEMPLATES",
-    "adaptations",
-    "adapted_pairs",
-    "chat_template",
-    "check_messages",
-    "coloured",
-    "encode",
-    "hold_out",
-    "labelled",
-    "load",
-    "names",
-    "render",
-    "tokens",
-]

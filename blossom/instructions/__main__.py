@@ -11,8 +11,8 @@ import os
 import torch
 from accelerate import PartialState
 
-from blossom import instructions
 from blossom.common import params, paths, shell
+from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
 from blossom.instructions.hygiene import clean_examples
 from blossom.models.adapters import adapt_model
 from blossom.models.loading import load_model
@@ -54,14 +54,14 @@ def main(words=None):
 def data(p, tokenizer):
     """(rows to train on, task -> held-out rows), as notebook 04 makes them step by step."""
     texts = read_corpus(p)
-    examples = instructions.load(p, avoid=texts.heldout_korean + texts.heldout_english)
+    examples = load_examples(p, avoid=texts.heldout_korean + texts.heldout_english)
     scored = read_evaluation_texts(p.evaluation_texts)
     kept, _ = clean_examples(examples, scored, p.template, tokenizer, p.sequence_length, p.near_duplicate)
-    chosen, heldout = instructions.hold_out(kept, p.heldout_examples)
-    rows = instructions.tokens([e for e in chosen if e.task in p.sft_tasks], p.template, tokenizer)
+    chosen, heldout = hold_out_examples(kept, p.heldout_examples)
+    rows = encode_examples([e for e in chosen if e.task in p.sft_tasks], p.template, tokenizer)
     held = {}
     for task in dict.fromkeys(e.task for e in heldout):
-        found = instructions.tokens([e for e in heldout if e.task == task], p.template, tokenizer)
+        found = encode_examples([e for e in heldout if e.task == task], p.template, tokenizer)
         held[task] = sorted(found, key=lambda row: len(row["input_ids"]))  # less padding
     return rows, held
 

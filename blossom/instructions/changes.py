@@ -35,7 +35,7 @@ def edit_distance(a, b):
     return distance
 
 
-def by_row(merged):
+def list_changes(merged):
     """One dict a settled row: id, adaptation, reviewer, fields changed, edit distance (characters), and its share.
 
     The share is the distance over the length of the longer of draft and result, all fields together: 1 is all new.
@@ -58,17 +58,17 @@ def by_row(merged):
     return result
 
 
-def summary(merged):
+def summarize_review(merged):
     """The merge in numbers: rows, done, undone, conflicts, labels, how much was edited, and what deserves a second look.
 
     return  dict; "labels" counts adaptations; "edit share" is the median by label (None without rows);
             "labelled but as drafted" lists ids that claim an adaptation and changed no character;
             "flags left" counts rows that a check still flags, by kind
     """
-    listed = by_row(merged)
+    listed = list_changes(merged)
     shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in CATEGORIES}
     final = [
-        checks.flags(d.english, merged.rows[d.id].fields, (), merged.rows[d.id].adaptation)
+        checks.flag_draft(d.english, merged.rows[d.id].fields, (), merged.rows[d.id].adaptation)
         for d in merged.drafts
         if d.id in merged.rows
     ]
@@ -84,11 +84,11 @@ def summary(merged):
         "as drafted": sum(not r["edit distance"] for r in listed),
         "edit share": {a: statistics.median(s) if s else None for a, s in shares.items()},
         "labelled but as drafted": [r["id"] for r in listed if r["adaptation"] != "none" and not r["edit distance"]],
-        "flags left": checks.counts(final),
+        "flags left": checks.count_flags(final),
     }
 
 
-def table2(merged, each=2, longest=140):
+def adaptation_table(merged, each=2, longest=140):
     """The paper's table 2 from this data: list of {"category", "english", "korean", "note"}, `each` of a category.
 
     The first rows, in order, whose instructions have at most `longest` characters; fewer when there are fewer.
@@ -109,7 +109,7 @@ def table2(merged, each=2, longest=140):
     return table
 
 
-def shown(before, after):
+def show_changes(before, after):
     """Two texts as HTML, words cut in red and words added in green; everything from the data is escaped."""
     a, b = (re.split(r"(\s+)", text) for text in (before, after))
     html = []

@@ -1,7 +1,7 @@
 """What a machine can see in a Korean draft before a person reads it: hints for the reviewer, never a verdict.
 
-flags = checks.flags(draft.english, draft.korean, draft.cut)     # list of Flag
-checks.counts([flags, ...])                                      # rows flagged, by kind
+flags = checks.flag_draft(draft.english, draft.korean, draft.cut)     # list of Flag
+checks.count_flags([flags, ...])                                      # rows flagged, by kind
 
 Every check errs on the side of silence: on rows that native speakers reviewed it should say little (the tests measure it).
 """
@@ -97,10 +97,10 @@ class Flag:
     found: str
 
 
-def flags(english, korean, cut=(), adaptation="none"):
+def flag_draft(english, korean, cut=(), adaptation="none"):
     """What is worth a look in one conversation.
 
-    english, korean  dict field -> text ("instruction", "input", "output", "history.1.user", ...; see drafts.fields)
+    english, korean  dict field -> text ("instruction", "input", "output", "history.1.user", ...; see drafts.example_fields)
     cut              fields whose reply the service stopped at its length limit
     adaptation       "ne_change" looks for no foreign names in the English; "topic_change" compares nothing with the English
     return           list of Flag, in the order of KINDS
@@ -125,7 +125,7 @@ def flags(english, korean, cut=(), adaptation="none"):
     return sorted(found, key=lambda flag: list(KINDS).index(flag.kind))
 
 
-def counts(flagged):
+def count_flags(flagged):
     """Rows that have a flag, by kind: dict kind -> number of rows; `flagged` is a list of lists of Flag."""
     seen = Counter(kind for row in flagged for kind in {flag.kind for flag in row})
     return {kind: seen[kind] for kind in KINDS}

@@ -5,12 +5,12 @@ import random
 from html import escape
 
 from blossom.instructions.readers import ADAPTATIONS, read_instructions, read_translations
-from blossom.instructions.templates import MASKED, encode, render
+from blossom.instructions.templates import MASKED, encode_conversation, render_conversation
 
 TASKS = ("ko", "en", "translation")
 
 
-def load(p, avoid=()):
+def load_examples(p, avoid=()):
     """The examples of a run: Korean and English always (both are measured), translations when they are trained on.
 
     p       korean_instructions, english_instructions, translations, sft_tasks, examples, heldout_examples, seed
@@ -42,7 +42,7 @@ def _drawn(examples, p):
     return [e for e in examples if e.id in chosen]
 
 
-def hold_out(examples, n):
+def hold_out_examples(examples, n):
     """(training, held-out) examples: `n` of each task, those whose group has the smallest hash.
 
     A Korean row and the English one it was adapted from share a group and go together, or training would read the
@@ -62,24 +62,24 @@ def _order(example):
     return hashlib.sha256(example.group.encode()).hexdigest()
 
 
-def tokens(examples, template, tokenizer):
+def encode_examples(examples, template, tokenizer):
     """The rows that training reads: a list of {"input_ids", "labels"}, equally long; labels are -100 where not learned."""
-    encoded = (encode(template, e.messages, tokenizer) for e in examples)
+    encoded = (encode_conversation(template, e.messages, tokenizer) for e in examples)
     return [{"input_ids": ids, "labels": labels} for ids, labels in encoded]
 
 
-def labelled(row):
+def count_labels(row):
     """Number of labels of a row: what eq. (3) sums over."""
     return sum(label != MASKED for label in row["labels"])
 
 
-def adaptations(examples):
+def count_adaptations(examples):
     """How many Korean examples came to be how: {"none", "ne_change", "topic_change"} -> count (table 2's categories)."""
     korean = [e.adaptation for e in examples if e.task == "ko"]
     return {name: korean.count(name) for name in ADAPTATIONS}
 
 
-def adapted_pairs(examples, adaptation):
+def pair_adapted(examples, adaptation):
     """[(English example, Korean example)] of one adaptation, in order: table 2 drawn from the data.
 
     Raises ValueError when a Korean row's source_id is the id of no English row.
@@ -94,14 +94,14 @@ def adapted_pairs(examples, adaptation):
     return pairs
 
 
-def coloured(template, messages, tokenizer, learned="#CC3311", read="#33659A"):
+def colour_labels(template, messages, tokenizer, learned="#CC3311", read="#33659A"):
     """One example as HTML, token by token, in two colours: what is learned and what is only read (paper X, figure 1).
 
     Everything from the data is escaped: a script in a field is shown as text. Of the tokens that spell one character
     together, the first shows it and the others show ·1, ·2, ...
     """
     spans = []
-    for text, kind in render(template, messages, tokenizer):
+    for text, kind in render_conversation(template, messages, tokenizer):
         colour = learned if kind in ("answer", "end") else read
         for shown in [text] if kind in ("marker", "end") else _shown(text, tokenizer):
             style = f"color:{colour};border:1px solid {colour}55;border-radius:3px;padding:0 2px;margin:1px;white-space:pre"

@@ -24,7 +24,7 @@ class Draft:
     cut: tuple = ()
 
 
-def fields(example):
+def example_fields(example):
     """An example's texts by field, in the order of speech (see `Draft`).
 
     Raises ValueError for a conversation that opens with a system message, which the LIMA form has no place for.
@@ -36,14 +36,14 @@ def fields(example):
     return named | {"instruction": asked["content"], "input": asked.get("input", ""), "output": told["content"]}
 
 
-def row(named):
+def lima_row(named):
     """The LIMA form of texts by field: {"instruction", "input", "output", "history": [[user, assistant], ...]}."""
     turns = sorted({int(name.split(".")[1]) for name in named if name.startswith("history.")})
     history = [[named[f"history.{n}.user"], named[f"history.{n}.assistant"]] for n in turns]
     return {name: named.get(name, "") for name in ("instruction", "input", "output")} | {"history": history}
 
 
-def paired(english, korean):
+def pair_drafts(english, korean):
     """Drafts from a translation that exists already: each Korean example with the English one its source_id names.
 
     Raises ValueError: a source_id that is no English id, or conversations of different turns.
@@ -54,20 +54,20 @@ def paired(english, korean):
         source = by_id.get(example.source_id)
         if source is None:
             raise ValueError(f"{example.where}: source_id {example.source_id!r} is the id of no English example")
-        before, after = fields(source), fields(example)
+        before, after = example_fields(source), example_fields(example)
         if list(before) != list(after):
             raise ValueError(f"{example.where}: {len(example.messages)} messages, its English has {len(source.messages)}")
         drafts.append(Draft(source.id, source.category, before, after))
     return drafts
 
 
-def write(drafts, path):
+def write_drafts(drafts, path):
     """Write drafts to a .jsonl file."""
     paths.write_text(path, "".join(json.dumps(asdict(d), ensure_ascii=False) + "\n" for d in drafts))
 
 
-def read(path):
-    """The drafts in a file that `write` made; ValueError names the line that is none."""
+def read_drafts(path):
+    """The drafts in a file that `write_drafts` made; ValueError names the line that is none."""
     drafts = []
     for n, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         try:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from blossom.instructions.templates import encode
+from blossom.instructions.templates import encode_conversation
 from blossom.text.language import language_of
 from blossom.text.leaks import find_copies, near_duplicates
 
@@ -32,7 +32,7 @@ def clean_examples(examples, evaluation, template, tokenizer, sequence_length, n
     removed += [("in the evaluation", kept[n], name) for n, name in leaks.items()]
     kept = [e for n, e in enumerate(kept) if n not in leaks]
 
-    size = [len(encode(template, e.messages, tokenizer)[0]) for e in kept]
+    size = [len(encode_conversation(template, e.messages, tokenizer)[0]) for e in kept]
     removed += [("too long", e, f"{n} tokens") for e, n in zip(kept, size, strict=True) if n > sequence_length]
     return [e for e, n in zip(kept, size, strict=True) if n <= sequence_length], removed
 
@@ -55,7 +55,7 @@ def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length)
             found = [language_of(text(e)) for e in own]
             row |= {f"{name} in {language}": found.count(language) for language in ("ko", "en")}
             row[f"{name} in other"] = len(own) - found.count("ko") - found.count("en")
-        size = [len(encode(template, e.messages, tokenizer)[0]) for e in own]
+        size = [len(encode_conversation(template, e.messages, tokenizer)[0]) for e in own]
         points = {"median": 50, "95 %": 95, "longest": 100}
         row |= {f"tokens, {name}": int(np.percentile(size, point)) for name, point in points.items()}
         result[task] = row | {"tokens allowed": sequence_length}

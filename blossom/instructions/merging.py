@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blossom.common import paths
-from blossom.instructions.drafts import row
+from blossom.instructions.drafts import lima_row
 from blossom.instructions.readers import ADAPTATIONS
 from blossom.instructions.review import FORMAT, hash_drafts
 
@@ -49,7 +49,7 @@ class Merged:
     doubled: int = 0
 
 
-def read(path, drafts):
+def read_review(path, drafts):
     """The Versions in one reviewer's exported file.
 
     Raises ValueError naming the file and what is wrong: no such export, another dataset's, a row that the dataset has
@@ -100,7 +100,7 @@ def _version(entry, reviewer, by_id, where):
     return Version(draft.id, reviewer.strip(), tidy, entry["adaptation"], note, entry.get("done", False), edited)
 
 
-def merge(drafts, files, policy="ask", adjudication=None):
+def merge_reviews(drafts, files, policy="ask", adjudication=None):
     """Several reviewers' files as one.
 
     files         exported files; of one reviewer's two versions of a row the later counts
@@ -109,12 +109,12 @@ def merge(drafts, files, policy="ask", adjudication=None):
     adjudication  settles before the policy: a file exported from `adjudication_page`, or JSON {row id: reviewer's name}
     return        Merged. Only rows marked as done count; notes are joined when reviewers agree.
 
-    Raises ValueError as `read` does, and for an unknown policy or an adjudication of what is no conflict.
+    Raises ValueError as `read_review` does, and for an unknown policy or an adjudication of what is no conflict.
     """
     if not isinstance(policy, list | tuple) and policy not in ("ask", "newest", "drop"):
         raise ValueError(f"policy: expected ask, newest, drop or a list of reviewers, found {policy!r}")
     done = {}  # id -> reviewer -> latest Version
-    for version in sorted((v for file in files for v in read(file, drafts)), key=lambda v: v.edited):
+    for version in sorted((v for file in files for v in read_review(file, drafts)), key=lambda v: v.edited):
         done.setdefault(version.id, {})[version.reviewer] = version
     merged = Merged(drafts)
     for draft in drafts:
@@ -136,11 +136,11 @@ def merge(drafts, files, policy="ask", adjudication=None):
     return merged
 
 
-def merge_folder(drafts, folder, policy="ask"):
-    """`merge` of every .json file in a folder; `settled.json`, where there is one, is the adjudication."""
+def merge_review_folder(drafts, folder, policy="ask"):
+    """`merge_reviews` of every .json file in a folder; `settled.json`, where there is one, is the adjudication."""
     files = sorted(Path(folder).glob("*.json"))
     settled = [f for f in files if f.name == SETTLED]
-    return merge(drafts, [f for f in files if f.name != SETTLED], policy, *settled)
+    return merge_reviews(drafts, [f for f in files if f.name != SETTLED], policy, *settled)
 
 
 def _joined(versions):
@@ -164,7 +164,7 @@ def _rulings(path, merged):
     """What an adjudication file decides: dict id -> Version."""
     content = paths.read_json(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
-        return {v.id: v for v in read(path, merged.drafts) if v.done}
+        return {v.id: v for v in read_review(path, merged.drafts) if v.done}
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an exported file or {{row id: reviewer}}, found {type(content).__name__}")
     rulings = {}
@@ -177,20 +177,20 @@ def _rulings(path, merged):
     return rulings
 
 
-def rows(merged):
+def merged_rows(merged):
     """The data set as dicts: id, category, instruction, input, output, history, adaptation, source_id, note, reviewer."""
     category = {d.id: d.category for d in merged.drafts}
     order = [d.id for d in merged.drafts if d.id in merged.rows]
     return [
         {"id": f"{i}-ko", "category": category[i]}
-        | row(merged.rows[i].fields)
+        | lima_row(merged.rows[i].fields)
         | {"adaptation": merged.rows[i].adaptation, "source_id": i}
         | {"note": merged.rows[i].note, "reviewer": merged.rows[i].reviewer}
         for i in order
     ]
 
 
-def write(merged, path):
+def write_merged(merged, path):
     """Write the data set as .jsonl, one row a line; raises ValueError while a conflict is unsettled or nothing is done."""
     if merged.unsettled:
         few = ", ".join(merged.unsettled[:5])
@@ -200,4 +200,4 @@ def write(merged, path):
         )
     if not merged.rows:
         raise ValueError("no row is marked as done: nothing to write")
-    paths.write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(merged)))
+    paths.write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in merged_rows(merged)))

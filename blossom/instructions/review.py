@@ -1,10 +1,10 @@
 """The reviewers' page: people rework the drafts in one HTML file that needs no server and no Python (B, 4.1).
 
-drafts = translating.translate(...)                             # or drafts.paired(...), drafts.read(...)
+drafts = translating.translate_examples(...)    # or drafts.pair_drafts(...), drafts.read_drafts(...)
 review.write_review_page(drafts, "review.html")                              # send this one file to the reviewers
-merged = merging.merge(drafts, ["review-....json", ...])        # what they export and send back
+merged = merging.merge_reviews(drafts, ["review-....json", ...])        # what they export and send back
 review.write_adjudication_page(merged, "conflicts.html")              # a third person settles what two see differently
-merging.write(merged, "ko.jsonl")
+merging.write_merged(merged, "ko.jsonl")
 """
 
 import hashlib
@@ -103,7 +103,7 @@ def assign_drafts(drafts, reviewers, overlap=0.1):
 
 
 def _page_row(draft):
-    found = checks.flags(draft.english, draft.korean, draft.cut)
+    found = checks.flag_draft(draft.english, draft.korean, draft.cut)
     return {
         "id": draft.id,
         "category": draft.category,

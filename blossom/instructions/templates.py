@@ -49,26 +49,26 @@ MASKED = -100  # the label of a token that is not learned (torch's ignore_index)
 _FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use letters mark where a field goes
 
 
-def names():
+def template_names():
     """The templates a run may choose: those above, and the tokenizer's own."""
     return (*TEMPLATES, OWN)
 
 
-def chat_template(template, tokenizer):
+def find_template(template, tokenizer):
     """The Jinja text of a template's name; ValueError: unknown name, or `own` and the tokenizer has none."""
     if template == OWN:
         if not isinstance(tokenizer.chat_template, str):
             raise ValueError(f"template: own: this tokenizer has no chat template; take one of {', '.join(TEMPLATES)}")
         return tokenizer.chat_template
     if template not in TEMPLATES:
-        raise ValueError(f"template: expected one of {', '.join(names())}, found {template!r}")
+        raise ValueError(f"template: expected one of {', '.join(template_names())}, found {template!r}")
     return TEMPLATES[template]
 
 
-def render(template, messages, tokenizer):
+def render_conversation(template, messages, tokenizer):
     """The text of a conversation, cut where learning starts and stops.
 
-    template   a name of `names()`
+    template   a name of `template_names()`
     messages   list of {"role": "system" | "user" | "assistant", "content": str}; a user's message may have an "input"
                (Alpaca's second field), which templates other than Alpaca's put on a line of its own
     tokenizer  its BOS and EOS are the ones written
@@ -81,7 +81,7 @@ def render(template, messages, tokenizer):
     check_messages(messages)
     if not tokenizer.eos_token:
         raise ValueError("this tokenizer has no EOS token: answers could not end")
-    jinja = chat_template(template, tokenizer)
+    jinja = find_template(template, tokenizer)
     marked, fields = _marked(template, messages)
     whole = _apply(tokenizer, jinja, marked)
     pieces, done = [], 0
@@ -104,16 +104,16 @@ def render(template, messages, tokenizer):
     return pieces
 
 
-def encode(template, messages, tokenizer):
+def encode_conversation(template, messages, tokenizer):
     """The tokens of a conversation and what is learned of them; the same call makes the prompt to answer.
 
     return  (ids, labels), two lists of equal length; labels are MASKED but for each answer and the EOS after it
 
     Decoding the labelled tokens of a turn gives exactly its answer + EOS, for answers without white space at their ends
-    (as the readers give them). Arguments and errors as in `render`.
+    (as the readers give them). Arguments and errors as in `render_conversation`.
     """
     ids, labels = [], []
-    for text, kind in render(template, messages, tokenizer):
+    for text, kind in render_conversation(template, messages, tokenizer):
         if kind in ("marker", "end"):
             new = [tokenizer.convert_tokens_to_ids(text)]
         else:

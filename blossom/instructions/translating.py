@@ -1,7 +1,7 @@
 """English conversations to Korean drafts; every reply is kept, nothing is paid for twice.
 
-translator = translators.Server("gpt-4o", "https://api.openai.com/v1")        # any OpenAI-compatible server
-translator = translators.Local("Helsinki-NLP/opus-mt-tc-big-en-ko")           # a translation model on this machine
+translator = translators.ServedTranslator("gpt-4o", "https://api.openai.com/v1")        # any OpenAI-compatible server
+translator = translators.LocalTranslator("Helsinki-NLP/opus-mt-tc-big-en-ko")           # a translation model on this machine
 drafts = translating.translate(examples, translator, "replies.jsonl", requests=200)
 
 The paper (B, 4.1) translates English LIMA by machine first and has people rework every row (see `review`).
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import filelock
 
-from blossom.instructions.drafts import Draft, fields
+from blossom.instructions.drafts import Draft, example_fields
 from blossom.instructions.translators import Refused, Stopped
 
 
@@ -87,7 +87,7 @@ class _Job:
     context: str
 
 
-def plan(examples, translator, store):
+def plan_translation(examples, translator, store):
     """What a translation takes, before anything is sent.
 
     return  dict: rows, texts (fields that hold something), kept (replies already in `store`), requests (still to send),
@@ -108,11 +108,11 @@ def _plan(examples, jobs, found):
     }
 
 
-def translate(examples, translator, store, requests):
+def translate_examples(examples, translator, store, requests):
     """Drafts of English examples: what `store` has is used, the rest is asked for, at most `requests` times.
 
     examples    list of Example
-    translator  a translators.Server or Local
+    translator  a translators.ServedTranslator or Local
     store       .jsonl file of replies, made when missing; a reply belongs to a text, its context and the settings
     requests    most requests to send in this call; 0 sends none and shows what is there
     return      list of Draft, one an example; Korean fields without a reply are ""
@@ -156,7 +156,7 @@ def _jobs(examples, translator):
     settings, jobs = json.dumps(translator.settings(), sort_keys=True), []
     for example in examples:
         said = ""
-        for field, text in fields(example).items():
+        for field, text in example_fields(example).items():
             if text.strip():
                 context = said[-translator.context :].strip() if translator.context else ""
                 told = json.dumps([settings, text, context], ensure_ascii=False)
@@ -200,7 +200,7 @@ def _drafts(examples, jobs, found):
     by_place = {(job.id, job.field): found.get(job.key) for job in jobs}
     drafts = []
     for example in examples:
-        named = fields(example)
+        named = example_fields(example)
         replies = {field: by_place.get((example.id, field)) for field in named}
         korean = {field: _told(reply["text"]) if reply else "" for field, reply in replies.items()}
         cut = tuple(field for field, reply in replies.items() if reply and reply["cut"])

@@ -20,16 +20,16 @@ Translate what stands between <text> and </text> into Korean as a native speaker
 Reply with the translation alone."""
 
 
-def find(name, model=""):
-    """The translator of a name: `http...` is an OpenAI-compatible server asked for `model`, else a `Local` model.
+def find_translator(name, model=""):
+    """The translator of a name: `http...` is an OpenAI-compatible server asked for `model`, else a `LocalTranslator` model.
 
     Raises ValueError for a server without a model's name.
     """
     if not name.startswith(("http://", "https://")):
-        return Local(name)
+        return LocalTranslator(name)
     if not model:
         raise ValueError(f"translator_model: {name} must be asked for a model by name")
-    return Server(model, name)
+    return ServedTranslator(model, name)
 
 
 class Refused(Exception):
@@ -40,7 +40,7 @@ class Stopped(Exception):
     """The service is gone, out of credit, or not what it should be; no use in sending more."""
 
 
-class Server:
+class ServedTranslator:
     """A model behind an OpenAI-compatible address: a paid service, or vLLM, llama.cpp, `transformers serve` of one's own.
 
     model       as the server calls it
@@ -86,7 +86,7 @@ class Server:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".replace(self._key, "(key)")
 
 
-class Local:
+class LocalTranslator:
     """A sequence-to-sequence translation model (Marian, M2M-100, NLLB, mBART) on this machine.
 
     name        asset name, folder or hub id (safetensors)

@@ -4,8 +4,8 @@
 import json
 from dataclasses import replace
 
-from blossom import instructions
 from blossom.instructions import drafts, merging, review, translating, translators
+from blossom.instructions.dataset import hold_out_examples
 from blossom.instructions.readers import read_instructions, read_translations
 from tests.errors.table import row
 
@@ -67,7 +67,7 @@ def same_id(tmp_path):
 @row(SETS, "too few examples to hold some out", ValueError,
      "ko: 1 examples are left; holding out 12 leaves none to train on", "Give more, or lower heldout_examples.")
 def too_few(tmp_path):
-    instructions.hold_out(read_rows(tmp_path, GOOD), 12)
+    hold_out_examples(read_rows(tmp_path, GOOD), 12)
 
 
 @row(SETS, "aligned text without its second column", ValueError,
@@ -86,27 +86,27 @@ REVIEW = "translation and review (04)"
      "민지.json: made for another dataset (000000000000; these drafts are …); merge it with the drafts its page…",
      "As it says.")
 def other_dataset(six, exported):
-    merging.read(exported("민지", {}, top={"dataset": "0" * 64}), six)
+    merging.read_review(exported("민지", {}, top={"dataset": "0" * 64}), six)
 
 
 @row(REVIEW, "a file that the page did not write", ValueError,
      "mine.json: expected a file exported by the review page (", "Ask the reviewer to press Export.")
 def no_export(six, tmp_path):
     (tmp_path / "mine.json").write_text("{}")
-    merging.read(tmp_path / "mine.json", six)
+    merging.read_review(tmp_path / "mine.json", six)
 
 
 @row(REVIEW, "two reviewers finished one row differently", ValueError,
      "1 conflicts are unsettled (first: …); choose a policy, or settle them on adjudication_page", "As it says.")
 def conflict(six, exported, tmp_path):
     files = [exported(who, {six[0].id: {"fields": {"output": who}}}) for who in ("민지", "서준")]
-    merging.write(merging.merge(six, files), tmp_path / "set.jsonl")
+    merging.write_merged(merging.merge_reviews(six, files), tmp_path / "set.jsonl")
 
 
 @row(REVIEW, "nothing is marked as done", ValueError, "no row is marked as done: nothing to write",
      "Wait for the reviewers.")
 def nothing_done(six, exported, tmp_path):
-    merging.write(merging.merge(six, [exported("민지", {})]), tmp_path / "set.jsonl")
+    merging.write_merged(merging.merge_reviews(six, [exported("민지", {})]), tmp_path / "set.jsonl")
 
 
 @row(REVIEW, "half a character in a draft", ValueError, "draft …: a broken character at … 반쪽 '", "Mend the draft.")
@@ -118,8 +118,8 @@ def half_character(six):
      "stopped after 0 of 2 requests; their replies are in …replies.jsonl, the next call continues there. …Connection error",
      "Start the server, and run again: what was replied is kept.")
 def no_translator(tmp_path):
-    server = translators.Server("tiny", "http://127.0.0.1:9/v1", key="sk-secret", retries=0, timeout=2, parallel=1)
-    translating.translate(read_rows(tmp_path, GOOD), server, tmp_path / "replies.jsonl", requests=9)
+    server = translators.ServedTranslator("tiny", "http://127.0.0.1:9/v1", key="sk-secret", retries=0, timeout=2, parallel=1)
+    translating.translate_examples(read_rows(tmp_path, GOOD), server, tmp_path / "replies.jsonl", requests=9)
 
 
 @row(REVIEW, "stored replies edited by hand", ValueError,
@@ -132,4 +132,4 @@ def edited_replies(tmp_path):
 @row(REVIEW, "a broken line among the drafts", ValueError, "drafts.jsonl, line 1: no draft (", "Make the drafts again.")
 def broken_draft(tmp_path):
     (tmp_path / "drafts.jsonl").write_text('{"id": 1}\n')
-    drafts.read(tmp_path / "drafts.jsonl")
+    drafts.read_drafts(tmp_path / "drafts.jsonl")

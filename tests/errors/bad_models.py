@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from blossom import generation, instructions
 from blossom.assets.registry import fetch_asset
+from blossom.generation.answers import generate_answers
+from blossom.instructions.templates import encode_conversation
 from blossom.models.adapters import adapt_model
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
@@ -242,7 +243,7 @@ def nan_weights(tmp_path):
 def hostile_template():
     tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.chat_template = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
-    instructions.encode("own", [{"role": "user", "content": "질문"}], tokenizer)
+    encode_conversation("own", [{"role": "user", "content": "질문"}], tokenizer)
 
 
 @row(MODELS, "a chat template that leaves the answer out", ValueError,
@@ -251,14 +252,14 @@ def deaf_template():
     tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.chat_template = "{% for m in messages %}x{% endfor %}"
     told = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "답"}]
-    instructions.encode("own", told, tokenizer)
+    encode_conversation("own", told, tokenizer)
 
 
 @row(MODELS, "a prompt longer than the model's context", ValueError,
      "prompt 1: … tokens and 12 new ones; the model has room for", "Shorten it, or lower new_tokens.")
 def long_prompt():
     model, tokenizer = load_model("tiny-byte-level")
-    generation.answer(model, tokenizer, ["Hi", "word " * 3000], "newline", new_tokens=12)
+    generate_answers(model, tokenizer, ["Hi", "word " * 3000], "newline", new_tokens=12)
 
 
 # ----------------------------------------------------------------------------------------------------------- training

@@ -3,11 +3,11 @@
 # fmt: off
 import json
 
-from blossom import generation
 from blossom.benchmark.data import read_task_rows
 from blossom.benchmark.several import find_models
 from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths
+from blossom.generation.answers import parse_addresses
 from blossom.preference import judges, people, prompts, ratings, statistics, verdicts
 from blossom.report import runs
 from tests.errors.table import row
@@ -180,7 +180,7 @@ def no_judge(tmp_path):
 @row(RATINGS, "a served model that is none of the run", ValueError,
      "served: expected name@http://…, a name of base; found 'mine@http://here/v1'", "Use the names of compare_with.")
 def not_served():
-    generation.server.addresses(["mine@http://here/v1"], ["base"])
+    parse_addresses(["mine@http://here/v1"], ["base"])
 
 
 # ------------------------------------------------------------------------------------------------------------- report

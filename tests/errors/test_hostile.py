@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from blossom import generation, instructions
 from blossom.assets import builders
 from blossom.assets.sources import SAFE_FILES
 from blossom.benchmark.several import score_models
+from blossom.generation.answers import generate_answers, stored_answers
 from blossom.instructions import translators
+from blossom.instructions.templates import encode_conversation, render_conversation
 from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
 from blossom.text.rows import read_rows
@@ -71,7 +72,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     folder = hostile("llama")
     model, tokenizer = load_model(folder)
     assert type(model).__module__.startswith("transformers.models.llama")
-    assert generation.answer(model, tokenizer, ["Hi"], "newline", new_tokens=2)
+    assert generate_answers(model, tokenizer, ["Hi"], "newline", new_tokens=2)
     estimate(smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="lora+embeddings"), folder, 2, 16)
     read_base(folder)
 
@@ -80,9 +81,9 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     "read",
     [
         load_model,
-        lambda folder: translators.Local(str(folder)),
+        lambda folder: translators.LocalTranslator(str(folder)),
         lambda folder: score_models({"m": folder}, [SimpleNamespace(name="a", digest="b")], None, "float32", show=print),
-        lambda folder: generation.answers(str(folder), ["Hi"], "newline"),
+        lambda folder: stored_answers(str(folder), ["Hi"], "newline"),
     ],
     ids=["load", "translator", "benchmark", "answers"],
 )
@@ -150,7 +151,7 @@ def test_a_chat_template_reaches_nothing(marker, trick):
     tokenizer.chat_template = trick.replace("MARKER", str(marker))
     asked = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "답"}]
     with pytest.raises(ValueError, match="template: "):
-        instructions.encode("own", asked, tokenizer)
+        encode_conversation("own", asked, tokenizer)
 
 
 @pytest.mark.parametrize("read", [read_documents, read_rows], ids=["texts", "instructions"])
@@ -171,7 +172,7 @@ def test_text_that_looks_like_code_stays_text(tmp_path, marker):
     assert list(read_documents(str(tmp_path / "ko.jsonl"))) == [evil]
     tokenizer = load_tokenizer("tiny-byte-level")
     asked = [{"role": "user", "content": evil}, {"role": "assistant", "content": evil}]
-    pieces = instructions.render("chatml", asked, tokenizer)
+    pieces = render_conversation("chatml", asked, tokenizer)
     assert [text for text, kind in pieces if kind == "answer"] == [evil]
     assert any(evil in text for text, kind in pieces if kind == "prompt")
 

@@ -216,7 +216,7 @@ def test_a_damaged_benchmark_row_is_named_by_its_place(task, data):
 def test_a_damaged_review_file_is_named(six, data):
     row = {"id": six[0].id, "fields": six[0].korean, "adaptation": "none", "note": "", "done": True, "edited": "1"}
     content = {"format": review.FORMAT, "dataset": review.hash_drafts(six), "reviewer": "민지", "rows": [row]}
-    refused_by_name("민지.json", damaged(data, content), lambda file: merging.merge(six, [file]))
+    refused_by_name("민지.json", damaged(data, content), lambda file: merging.merge_reviews(six, [file]))
 
 
 @QUICK

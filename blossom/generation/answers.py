@@ -2,23 +2,24 @@
 
 import hashlib
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
-from blossom import instructions
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
+from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 
 
-def answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **settings):
-    """`answer` of the model called `name`, which is loaded only when some of its answers are not kept.
+def stored_answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **settings):
+    """`generate_answers` of the model called `name`, which is loaded only when some of its answers are not kept.
 
     name      asset name, folder or hub id; its weights (by sha256) are part of what an answer is kept under
-    dtype     torch dtype of the weights;  kept  a `Kept`, or None
-    settings  of `answer`;  return  list of str, as `answer`
+    dtype     torch dtype of the weights;  kept  a `ReplyStore`, or None
+    settings  of `generate_answers`;  return  list of str, as `generate_answers`
     """
     folder = fetch_asset(str(name))
     request = {"model": paths.sha256(folder), "dtype": str(dtype), "template": template, "batch_size": batch_size}
@@ -29,10 +30,10 @@ def answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **set
         by_place = {i: text for batch in found for i, text in zip(batch["places"], batch["reply"], strict=True)}
         return [by_place[i] for i in range(len(prompts))]
     model, tokenizer = load_model(folder, dtype)
-    return answer(model, tokenizer, prompts, template, batch_size=batch_size, keep=keep, **settings)
+    return generate_answers(model, tokenizer, prompts, template, batch_size=batch_size, keep=keep, **settings)
 
 
-def answer(
+def generate_answers(
     model,
     tokenizer,
     prompts,
@@ -48,14 +49,14 @@ def answer(
 ):
     """One answer to each prompt.
 
-    prompts             list of str; each becomes the user's message of `template` (a name of `instructions.names()`)
+    prompts             list of str; each becomes the user's message of `template` (a name of `template_names()`)
     new_tokens          longest answer; it ends earlier at EOS, at the end of the turn or where a new turn starts
     temperature         0 is greedy decoding; the defaults are those of the released Bllossom model
     top_p, top_k        keep the most probable tokens, at most `top_k` of them (0: all) with `top_p` of the probability
     repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
     batch_size          prompts decoded together
     seed                with a prompt's own text it seeds that prompt's random numbers
-    keep                (a `Kept`, a request that holds all the settings): each batch is kept, so that a run that was
+    keep                (a `ReplyStore`, a request that holds all the settings): each batch is kept, so that a run that was
                         interrupted goes on where it stopped
     return              list of str in the order of `prompts`, without special tokens and surrounding space
 
@@ -83,7 +84,7 @@ def answer(
 
 
 def _encode(model, tokenizer, prompt, template, new_tokens, number):
-    ids, _ = instructions.encode(template, [{"role": "user", "content": prompt}], tokenizer)
+    ids, _ = encode_conversation(template, [{"role": "user", "content": prompt}], tokenizer)
     room = getattr(model.config, "max_position_embeddings", None) or len(ids) + new_tokens
     if len(ids) + new_tokens > room:
         raise ValueError(f"prompt {number}: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
@@ -95,7 +96,7 @@ def _seed(seed, prompt):
     return int.from_bytes(hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()[:8], "big") >> 1
 
 
-def stop_ids(model, tokenizer):
+def stop_token_ids(model, tokenizer):
     """The tokens an answer ends at: every special one, since none is part of a text."""
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} - {tokenizer.unk_token_id}
     configured = model.generation_config.eos_token_id
@@ -114,7 +115,7 @@ def _decode(model, tokenizer, encoded, new_tokens, settings, seeds):
         max_new_tokens=new_tokens,
         do_sample=False,  # the sampler below has already chosen: one token is possible
         repetition_penalty=1.0,
-        eos_token_id=stop_ids(model, tokenizer),
+        eos_token_id=stop_token_ids(model, tokenizer),
         pad_token_id=pad,
         use_cache=True,
     )
@@ -157,3 +158,36 @@ class Sampler(LogitsProcessor):
         noise = torch.stack([-torch.empty(kept).exponential_(generator=g).log() for g in self.generators])
         best = (logits.masked_fill(beyond, -torch.inf) + noise.to(logits.device)).argmax(-1, keepdim=True)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens.gather(1, best), 0.0)
+
+
+def parse_addresses(served, names):
+    """{name: url} of entries "name@url"; ValueError for one that is not of this form or names no model of the run."""
+    found = {}
+    for entry in served:
+        name, _, url = entry.rpartition("@")
+        if name not in names or not url.startswith(("http://", "https://")):
+            raise ValueError(f"served: expected name@http://…, a name of {', '.join(names)}; found {entry!r}")
+        found[name] = url
+    return found
+
+
+def request_answers(
+    server, prompts, new_tokens=48, temperature=0.2, top_p=0.9, top_k=40, repetition_penalty=1.1, seed=0, parallel=8
+):
+    """One answer of a `ChatServer`'s model to each prompt, in its own chat template: list of str without outer space.
+
+    parallel  requests sent at once: a server batches them itself
+    The other settings are those of `generate_answers`; `server.unsupported` lists those that the server did not take.
+    Raises RuntimeError when a prompt gets no answer; the other answers are stored, and the next run asks only for the rest.
+    """
+    settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "repetition_penalty": repetition_penalty}
+    settings |= {"max_tokens": new_tokens, "seed": seed}
+    requests = [server.make_request([{"role": "user", "content": prompt}], **settings) for prompt in prompts]
+    texts = [server.ask(request) for request in requests[:1]]  # alone: it finds out which settings the server takes
+    with ThreadPoolExecutor(parallel) as pool:
+        texts += pool.map(server.ask, requests[1:])
+    missing = [n for n, text in enumerate(texts) if text is None]
+    if missing:
+        why = server.last_error or "the budget is used up"
+        raise RuntimeError(f"{server.called}: {server.url} gave no answer to {len(missing)} prompts ({why})")
+    return [text.strip() for text in texts]

@@ -1,0 +1,235 @@
+"""The one client of OpenAI-compatible servers, with a hard budget, and the one store of requests and replies.
+
+A stored reply is found again by the request itself, so a second run needs neither the server nor a key for it.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+from blossom.common import paths
+
+OPTIONAL = ("top_k", "repetition_penalty", "seed", "top_p", "temperature", "max_tokens")  # settings a server may not know
+OVERHEAD = 64  # most tokens that a chat template puts around the messages
+FAILURES = 3  # unanswered requests in a row after which the server is given up
+
+
+class ReplyStore:
+    """Replies in a folder, one JSON file each. A request is a JSON-able dict of everything that its reply depends on.
+
+    Example: store.put({"prompt": "안녕?"}, reply="안녕!"); store.get({"prompt": "안녕?"})["reply"] -> "안녕!"
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def _file(self, request):
+        text = json.dumps(request, sort_keys=True, ensure_ascii=False)
+        return self.folder / f"{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:32]}.json"
+
+    def get(self, request):
+        """What was stored with this request (a dict), or None. ValueError names a file that is not valid JSON."""
+        file = self._file(request)
+        return paths.read_json(file) if file.exists() else None
+
+    def put(self, request, **found):
+        """Store `found` (reply=..., ...) with the request and the time."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        paths.write_json(self._file(request), {"request": request} | found | {"at": at})
+
+
+class ChatServer:
+    """One model on an OpenAI-compatible server (vLLM, llama.cpp, `transformers serve`, a paid service).
+
+    url       up to `/v1`;  model  its name on the server; empty asks the server
+    folder    of the `ReplyStore`
+    requests  most HTTP requests to send, retries included
+    money     most to spend;  prices  of a million input and output tokens, in the same currency; (0, 0): free
+    timeout   seconds for one reply;  tries  HTTP requests for one reply before it is given up
+    called    the parameters that error messages name
+
+    Attributes: sent, replayed (requests sent, replies taken from the store), spent, failures (Counter of error kinds),
+    last_error, unsupported (settings that the server refused by name: left out from then on).
+
+    The key is read from OPENAI_API_KEY and removed from every message. Before a request is sent, its highest cost is
+    taken from the budget (a token has at least one byte); the usage in the reply then corrects it.
+    """
+
+    def __init__(
+        self, url, model, folder, requests=200, money=0.0, prices=(0.0, 0.0), timeout=120.0, tries=3, pause=time.sleep,
+        called="judge_url, judge_model",
+    ):  # fmt: skip
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{called}: expected http://… or https://…, found {url!r}")
+        self.url, self.store, self.requests, self.money, self.prices = url, ReplyStore(folder), requests, money, prices
+        self.timeout, self.tries, self.pause, self.called = timeout, tries, pause, called
+        self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()
+        self.last_error, self.unsupported = "", []
+        self._key = os.environ.get("OPENAI_API_KEY") or "none"
+        self._failed, self._lock, self._client = 0, threading.Lock(), None  # failed: in a row
+        self.model = model or self._ask_model_name()
+
+    @property
+    def name(self):
+        """The model's name for people: of a folder, its last part."""
+        return self.model.rstrip("/\\").replace("\\", "/").split("/")[-1] if self.model[:1] in "/.~" else self.model
+
+    @property
+    def gave_up(self):
+        """True after FAILURES unanswered requests in a row; then no more are sent."""
+        return self._failed >= FAILURES
+
+    def make_request(self, messages, **settings):
+        """A chat request to this model: a JSON-able dict."""
+        return {"model": self.model, "messages": messages} | settings
+
+    def stored_reply(self, request):
+        """The stored text that answers this request; None when there is none."""
+        return (self.store.get(request) or {}).get("reply")
+
+    def max_cost(self, request):
+        """The most that a request can cost, in the currency of the prices."""
+        tokens = OVERHEAD + sum(len(m["content"].encode("utf-8", "replace")) + 8 for m in request["messages"])
+        return (tokens * self.prices[0] + request.get("max_tokens", 0) * self.prices[1]) / 1e6
+
+    def affords(self, requests):
+        """Is enough budget left to send each of these requests once?"""
+        with self._lock:
+            return self._fits(len(requests), sum(map(self.max_cost, requests)))
+
+    def _fits(self, requests, cost):
+        return self.sent + requests <= self.requests and self.spent + cost <= self.money + 1e-12
+
+    def ask(self, request):
+        """The text of the reply, stored or new; None when there is none: no budget left, refused, or the server failed.
+
+        Several threads may ask at once. Raises RuntimeError for a wrong key, model or address (HTTP 401, 403, 404).
+        """
+        reply = self.stored_reply(request)
+        if reply is not None:
+            with self._lock:
+                self.replayed += 1
+            return reply
+        errors, attempt = [], 0
+        while attempt < self.tries and not self.gave_up and (cost := self._reserve(request)) is not None:
+            found, wait = self._send(request, cost, errors, 2.0**attempt)
+            if found:
+                self._failed = 0
+                self.store.put(request, **found, unsupported=list(self.unsupported), errors=errors)
+                return found["reply"]
+            if wait is None:
+                break
+            attempt += wait != 0  # sending again without a refused setting is not a second try
+            if attempt < self.tries and wait:
+                self.pause(wait)
+        if errors:  # stored for the record; it is asked again by the next run
+            self._failed += 1
+            self.store.put(request, reply=None, errors=errors)
+        return None
+
+    def _reserve(self, request):
+        """Take one request and its highest cost from the budget; None when that is more than is left."""
+        with self._lock:
+            cost = self.max_cost(request)
+            if not self._fits(1, cost):
+                self.failures["budget used up"] += 1
+                return None
+            self.sent, self.spent = self.sent + 1, self.spent + cost
+            return cost
+
+    def _send(self, request, cost, errors, wait):
+        """One HTTP request: (what to store, 0), or (None, seconds until the next try; None: no further try)."""
+        import openai
+
+        def failed(kind, error, back=0.0):
+            with self._lock:
+                self.failures[kind] += 1
+                self.spent -= back
+                self.last_error = f"{kind}: {self._words(error)}"
+            errors.append(self.last_error)
+
+        settings = {k: v for k, v in request.items() if k not in ("model", "messages", *self.unsupported)}
+        if "max_tokens" in self.unsupported and "max_tokens" in request:
+            settings["max_completion_tokens"] = request["max_tokens"]  # its newer name
+        words = {"model": request["model"], "messages": request["messages"], "extra_body": settings}
+        try:
+            reply = self._connect().chat.completions.create(**words)
+            choice, usage = reply.choices[0], reply.usage
+            text = choice.message.content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
+        except openai.APITimeoutError as error:
+            failed("timeout", error)
+        except openai.APIConnectionError as error:
+            failed("no connection", error, cost)
+        except openai.APIStatusError as error:
+            failed(f"HTTP {error.status_code}", error, cost)
+            return None, self._wait_after(error, settings, wait)
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError) as error:
+            failed("unreadable reply", error)
+        else:
+            used = {"in": getattr(usage, "prompt_tokens", None), "out": getattr(usage, "completion_tokens", None)}
+            if None not in used.values():
+                with self._lock:
+                    self.spent += (used["in"] * self.prices[0] + used["out"] * self.prices[1]) / 1e6 - cost
+            return {"reply": text, "cut": choice.finish_reason == "length", "usage": used}, 0
+        return None, wait
+
+    def _wait_after(self, error, settings, wait):
+        """Seconds to wait after an HTTP error; 0 to send again without what was refused; None to stop."""
+        status = error.status_code
+        if status in (401, 403, 404):
+            self._failed = FAILURES  # requests of other threads stop too
+            told = f"{self.url} answers {status} for {self.model}: {self._words(error)}"
+            raise RuntimeError(f"{self.called}: {told}") from None
+        if status in (400, 422):
+            named = [name for name in OPTIONAL if name in settings and name in self._words(error)]
+            with self._lock:
+                self.unsupported += [name for name in named if name not in self.unsupported]
+            return 0 if named else None
+        if status < 500 and status not in (408, 409, 429):
+            return None  # it would be refused again
+        try:
+            return min(60.0, max(0.5, float(error.response.headers.get("retry-after"))))
+        except (TypeError, ValueError):
+            return wait
+
+    def _words(self, error):
+        """An error's text, with the server's own where the client left it out, and without the key."""
+        body = getattr(error, "body", None)
+        text = f"{error} {body}" if body and str(body) not in str(error) else str(error)
+        return " ".join((text.replace(self._key, "(key)") if self._key != "none" else text).split())[:300]
+
+    def _connect(self):
+        import openai
+
+        with self._lock:
+            if self._client is None:
+                self._client = openai.OpenAI(base_url=self.url, api_key=self._key, timeout=self.timeout, max_retries=0)
+            return self._client
+
+    def _ask_model_name(self):
+        """The name of the one model that the server has; stored for a run without the server."""
+        import openai
+
+        question = {"server": self.url}
+        client, listed, self.sent = self._connect(), [], 1
+        failures = (openai.OpenAIError, ValueError, TypeError, AttributeError)
+        try:  # a server of one model takes a request that names none, and its reply says which model answered
+            messages = [{"role": "user", "content": "."}]
+            reply = client.chat.completions.create(model=None, messages=messages, extra_body={"max_tokens": 1})
+            listed = [reply.model] if isinstance(reply.model, str) and reply.model else []
+        except failures:
+            pass
+        try:
+            listed = listed or [m.id for m in client.models.list()]
+        except failures:
+            listed = [(self.store.get(question) or {}).get("reply")]
+        if len(listed) != 1 or not listed[0]:
+            there = ", ".join(map(str, listed))[:300] if len(listed) > 1 else "not known; is the server there?"
+            raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; what it serves: {there}")
+        name = listed[0].removesuffix("@main")  # `transformers serve` adds the revision, and refuses the name with it
+        self.store.put(question, reply=name)
+        return name
