@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 import yaml
 from blossom.batch import forecast, plan
-from blossom.common import params
+from blossom.common import params, stages
 
 OUTPUTS = config.get("outputs", "outputs")
 REPORT = config.get("report", "report")
@@ -21,7 +21,7 @@ REPORT = config.get("report", "report")
 DEFINITIONS = config.get("sweeps", "params/sweeps")
 try:
     # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it
-    OVERRIDES = params.given(config.get("set", {}), "--config set")
+    OVERRIDES = params.parse_overrides(config.get("set", {}), "--config set")
     if rows := config.get("recipes"):  # the report's, in place of the scale's own
         OVERRIDES["recipes"] = rows if isinstance(rows, list) else str(rows).split(",")
     PLAN = plan.Plan(OUTPUTS, OVERRIDES, DEFINITIONS)
@@ -45,7 +45,7 @@ wildcard_constraints:
     sweep=r"[\w.-]+",
     scale=r"[\w.-]+",
     recipe=r"[\w.-]+",
-    stage="|".join(params.STAGES),
+    stage="|".join(stages.STAGES),
 
 
 def run_name(w):
@@ -133,7 +133,7 @@ rule stage:
     output:
         MANIFEST,
     wildcard_constraints:
-        stage="|".join(stage for stage in params.STAGES if stage not in TRAINING),
+        stage="|".join(stage for stage in stages.STAGES if stage not in TRAINING),
     params:
         effective=lambda w: asdict(PLAN.effective(run_name(w))),
         command=command,

@@ -211,7 +211,7 @@ def main():
             "the items come from real files: set BLOSSOM_ASSETS to the folder that has benchmarks/, parallel/ and text/"
         )
     arguments.model = str(fetch_asset(arguments.model))
-    arguments.weights = paths.sha256(Path(arguments.model))[:16]
+    arguments.weights = paths.hash_path(Path(arguments.model))[:16]
     arguments.start = start_token(load_tokenizer(arguments.model))
     with tempfile.TemporaryDirectory() as name:
         run(arguments, Path(name))

@@ -18,7 +18,7 @@ import common
 import torch
 from common import OURS, Failed, measure, median
 
-from blossom.common import params, paths
+from blossom.common import params, paths, runs
 from blossom.models.loading import pick_dtype
 from blossom.text.corpus import read_corpus
 from blossom.vocabulary.encoding import count_tokens
@@ -40,7 +40,7 @@ EVERYONE, PEFT_USERS = list(SCRIPTS), [OURS, "transformers", "trl"]
 def cases():
     """Name -> what is run: task, trained parameters, batch and sequence, and the tools that can do it."""
     laptop, tuning = (
-        params.effective(s, "laptop", "blossom-bi-biSFT") for s in ("03_bilingual_pretraining", "04_korean_lima_sft")
+        params.effective_params(s, "laptop", "blossom-bi-biSFT") for s in ("03_bilingual_pretraining", "04_korean_lima_sft")
     )
     lora, rows, task = "lora+embeddings", "lora+new-rows", "pretraining"
     return {
@@ -53,7 +53,7 @@ def cases():
 
 def prepare(model, folder, seed=0):
     """The texts of all cases, written to `folder`: pretraining.jsonl, tuning.jsonl. Returns what every run is asked."""
-    p = params.effective("03_bilingual_pretraining", "laptop", "blossom-bi")
+    p = params.effective_params("03_bilingual_pretraining", "laptop", "blossom-bi")
     text, tokenizer = read_corpus(p), load_tokenizer(model)
     mixed = [{"text": line} for ko, en in zip(text.korean, text.english, strict=False) for line in (ko, en)]
     draw, english = random.Random(seed), iter(text.english)
@@ -179,7 +179,7 @@ def main():
     parser.add_argument("--tools", nargs="+", default=EVERYONE, choices=EVERYONE)
     parser.add_argument("--prefix", default="", help='words before each measured command, e.g. "taskset -c 0,1"')
     arguments = parser.parse_args()
-    model = arguments.model or paths.require_stage("outputs", "laptop", "blossom-bi", "02_vocab_merge") / "model"
+    model = arguments.model or runs.require_run("outputs", "laptop", "blossom-bi", "02_vocab_merge") / "model"
     arguments.chosen = {name: known[name] for name in arguments.cases}
     with tempfile.TemporaryDirectory() as folder:
         arguments.folder = Path(folder)

@@ -20,7 +20,8 @@ import common
 from common import OURS, Failed, measure, median
 
 from blossom.assets.registry import fetch_asset
-from blossom.common import params, paths
+from blossom.common import params
+from blossom.common.runs import require_run
 from blossom.text.corpus import read_corpus, read_documents
 from blossom.vocabulary.fertility import take_first_bytes
 
@@ -145,8 +146,8 @@ def _speed(runs, loop):
 
 
 def bench_rows(folder, arguments):
-    p = params.effective("02_vocab_merge", "laptop", "blossom-bi")
-    model = arguments.model or paths.require_stage("outputs", "laptop", "blossom-bi", "02_vocab_merge") / "model"
+    p = params.effective_params("02_vocab_merge", "laptop", "blossom-bi")
+    model = arguments.model or require_run("outputs", "laptop", "blossom-bi", "02_vocab_merge") / "model"
     base = arguments.base or fetch_asset(p.base_model)
     text = read_corpus(p)
     (folder / "korean.json").write_text(json.dumps(list(text.korean)), encoding="utf-8")

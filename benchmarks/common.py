@@ -13,7 +13,7 @@ from pathlib import Path
 import peers
 
 from blossom.assets.registry import cache_folder
-from blossom.common import paths
+from blossom.common import paths, runs
 
 HERE = Path(__file__).resolve().parent
 OURS = "blossom"
@@ -100,7 +100,7 @@ def machine():
         "processor": model[0] if model else platform.processor(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
-        "git_commit": paths.git_commit(),
+        "git_commit": runs.git_commit(),
     }
 
 

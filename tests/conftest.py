@@ -17,7 +17,7 @@ def smoke(tmp_path):
     """`smoke("03_bilingual_pretraining", "blossom-bi", **overrides)`: a stage's parameters, writing below tmp_path."""
 
     def make(stage, recipe="blossom-bi", **overrides):
-        return params.effective(stage, "smoke", recipe, outputs=str(tmp_path / "outputs"), **overrides)
+        return params.effective_params(stage, "smoke", recipe, outputs=str(tmp_path / "outputs"), **overrides)
 
     return make
 

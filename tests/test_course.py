@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from blossom.assets.registry import AUTHORED, REGISTRY
-from blossom.common import params, paths
+from blossom.common import params, paths, stages
 from blossom.report import book
 
-COURSE = list(params.STAGES)
+COURSE = list(stages.STAGES)
 LONGEST = 15  # lines a cell
 EQUATIONS = {"02_vocab_merge": r"\quad (1)", "03_bilingual_pretraining": r"\quad (2)", "04_korean_lima_sft": "L_{SFT}"}
 
@@ -37,7 +37,7 @@ def solutions(stage, language):
     return [block for text in folded for block in re.findall(rf"```{language}\n(.*?)```", text, re.S)]
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_no_cell_is_a_wall_of_code(stage):
     long = [
         (number, len(c.source.splitlines()))
@@ -48,7 +48,7 @@ def test_no_cell_is_a_wall_of_code(stage):
     assert not long
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_a_notebook_is_read_in_under_twenty_minutes(stage):
     assert 2 < book.reading_minutes(notebook(stage)) < 20
 
@@ -79,14 +79,14 @@ def test_commands_of_solutions_name_files_and_parameters_that_exist(stage):
             elif flag == "-y":
                 values |= yaml.safe_load(rest[0])
             elif flag == "-f":
-                layers.append(params.read(paths.ROOT / rest[0]))
+                layers.append(params.read_params(paths.ROOT / rest[0]))
         ran = words[1].split("/")[1].removesuffix(".ipynb")
         named = [layer.pop("recipe") for layer in (values, *layers) if "recipe" in layer]
-        recipe = named[0] if named else params.STAGES[ran]().recipe
-        assert params.effective(ran, "laptop", recipe, **values) != params.STAGES[ran](), f"{line}: changes nothing"
+        recipe = named[0] if named else stages.STAGES[ran]().recipe
+        assert params.effective_params(ran, "laptop", recipe, **values) != stages.STAGES[ran](), f"{line}: changes nothing"
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_links_of_a_notebook_lead_to_files_beside_it(stage):
     links = re.findall(r"\]\(([^)]+)\)", prose(stage))
     assert links
@@ -107,7 +107,7 @@ def test_every_figure_is_read_with_the_reader(stage):
             assert any(words in before + after for words in READING), cell.source[-200:]
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_korean_is_glossed_where_it_stands(stage):
     """A paragraph with a Korean word has a word in brackets, quotation marks or italics: its reading or its meaning."""
     for paragraph in re.split(r"\n\s*\n", re.sub(r"```.*?```", "", prose(stage), flags=re.S)):
@@ -165,7 +165,7 @@ def look_up(tree, known, names=()):
                 inspect.signature(function).bind(*node.args, **{k.arg: k for k in node.keywords})
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_what_cells_and_solutions_call_is_there(stage):
     """Looked up, not run: a renamed function shows in seconds (tests/test_notebooks.py runs them)."""
     tree = code(stage)
@@ -173,7 +173,7 @@ def test_what_cells_and_solutions_call_is_there(stage):
     look_up(tree, known)
     blocks = ast.parse("\n".join(solutions(stage, "python")))
     look_up(blocks, known | imported(blocks), ("p", "run"))
-    own = {f.name for f in fields(params.STAGES[stage])}
+    own = {f.name for f in fields(stages.STAGES[stage])}
     asked = {n.attr for n in ast.walk(blocks) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "p"}
     assert asked <= own, f"{asked - own}: no parameters of {stage}"
 
@@ -195,7 +195,7 @@ def test_a_call_that_no_longer_fits_is_seen(line, error, said):
 
 def run_solutions(outputs, recipe, stage):
     """Run a notebook's solutions as cells after its last one: with its imports, its parameters, its finished run."""
-    p = params.effective(stage, "smoke", recipe, outputs=str(outputs))
+    p = params.effective_params(stage, "smoke", recipe, outputs=str(outputs))
     names = {"p": p, "run": SimpleNamespace(folder=paths.stage_folder(p.outputs, p.scale, p.recipe, stage))}
     exec(imports(stage), names)
     blocks = solutions(stage, "python")

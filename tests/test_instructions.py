@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blossom.common import params
+from blossom.common import stages
 from blossom.instructions.dataset import colour_labels, count_adaptations, hold_out_examples, load_examples, pair_adapted
 from blossom.instructions.hygiene import clean_examples, hygiene_table
 from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read_instructions, read_translations
@@ -462,7 +462,7 @@ def test_the_authored_set_is_what_it_says(authored):
 def test_the_authored_set_is_clean_in_form(authored):
     kept, removed = clean_examples(
         authored,
-        read_evaluation_texts(params.KoreanLimaSFT().evaluation_texts),
+        read_evaluation_texts(stages.KoreanLimaSFT().evaluation_texts),
         "chatml",
         tokenizer("tiny-byte-level"),
         10**6,

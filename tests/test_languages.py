@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
+from dataclasses import asdict
 
 import pytest
 
 from blossom.assets.registry import REGISTRY
-from blossom.common import figures, params, paths
+from blossom.common import figures, params, paths, stages
 from blossom.models.loading import load_model
 from blossom.text.corpus import ALIGNED, read_documents
 from blossom.vocabulary.fertility import choose_unit
@@ -117,16 +118,16 @@ def test_a_qwen_base_is_tuned_and_talks(qwen):
 
 @pytest.mark.parametrize("scale", ["laptop-ja", "qwen2.5-0.5b"])
 def test_their_scales_differ_from_laptop_where_they_say(scale):
-    for stage in params.STAGES:
-        recipe = params.STAGES[stage]().recipe
-        ours, laptop = (params.as_dict(params.effective(stage, s, recipe)) for s in (scale, "laptop"))
-        said = params.read(params.scale_file(scale))
+    for stage in stages.STAGES:
+        recipe = stages.STAGES[stage]().recipe
+        ours, laptop = (asdict(params.effective_params(stage, s, recipe)) for s in (scale, "laptop"))
+        said = params.read_params(params.scale_file(scale))
         assert {k for k in ours if ours[k] != laptop[k]} <= set(said)
 
 
 def test_japanese_texts_are_there_and_aligned():
     assert len(list(read_documents("general-ja"))) == len(list(read_documents("general-en")))
-    p = params.effective("03_bilingual_pretraining", "laptop-ja", "blossom-bi")
+    p = params.effective_params("03_bilingual_pretraining", "laptop-ja", "blossom-bi")
     for source in (*p.korean_texts, *p.english_texts):
         asset = REGISTRY[ALIGNED.get(source, (source,))[0]]
         assert asset.licence and asset.sources

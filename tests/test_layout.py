@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from blossom.common import params, paths
+from blossom.common import paths, stages
 
 ORDER = (
     "common assets text vocabulary models training batch instructions generation benchmark preference report publishing"
@@ -84,8 +84,8 @@ def is_read(name, code):
     return any(re.search(own, text, re.M) for text in code)
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_every_parameter_of_a_notebook_is_read_by_it_or_what_it_calls(stage):
     notebook, modules = code_of(stage)
     assert len(modules) > 3 and not is_read("nobody_reads_me", [notebook, *modules])
-    assert [f.name for f in fields(params.STAGES[stage]) if not is_read(f.name, [notebook, *modules])] == []
+    assert [f.name for f in fields(stages.STAGES[stage]) if not is_read(f.name, [notebook, *modules])] == []

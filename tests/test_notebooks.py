@@ -17,7 +17,7 @@ from test_course import COURSE, check_book, run_solutions
 from blossom.common import params, paths
 from blossom.report import book
 
-RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.recipe(r).stages] + [
+RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.read_recipe(r).stages] + [
     ("report", "07_report")
 ]
 
@@ -55,8 +55,8 @@ def metrics(outputs):
 def test_a_stage_leaves_a_whole_record(outputs, recipe, stage):
     folder = outputs / "smoke" / recipe / stage
     manifest = paths.read_json(folder / "manifest.json")
-    assert manifest["outputs"]["metrics.json"] == paths.sha256(folder / "metrics.json")
-    assert manifest["outputs"]["params.yaml"] == paths.sha256(folder / "params.yaml")
+    assert manifest["outputs"]["metrics.json"] == paths.hash_path(folder / "metrics.json")
+    assert manifest["outputs"]["params.yaml"] == paths.hash_path(folder / "params.yaml")
     assert manifest["wall_seconds"] > 0 and manifest["peak_bytes"] > 1e7
     assert not list(folder.rglob("*.part"))
     book = nbformat.read(folder / "notebook.ipynb", 4)
@@ -171,7 +171,7 @@ def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
     wanted = yaml.safe_load((paths.ROOT / "params/ablation.yaml").read_text())["recipes"]
     assert {"base-koSFT", "base-ko", "blossom-ko", "blossom-bi-koSFT", "cross-lingual"} < set(wanted)
     for recipe in wanted:
-        for stage in params.recipe(recipe).stages:
+        for stage in params.read_recipe(recipe).stages:
             assert f"{tmp_path}/laptop/{recipe}/{stage}/manifest.json" in plan.stdout
     assert plan.stdout.count("papermill notebooks/02_vocab_merge.ipynb") == 1
     assert plan.stdout.count("-m blossom.batch.plan") == 2, "blossom-ko and blossom-ko-text take blossom-bi's"

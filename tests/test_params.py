@@ -1,12 +1,12 @@
-from dataclasses import fields
-from types import SimpleNamespace
+import shlex
+from dataclasses import asdict, fields
 
 import nbformat
 import pytest
 from papermill.inspection import _infer_parameters
 from papermill.iorw import load_notebook_node
 
-from blossom.common import params, paths
+from blossom.common import params, paths, runs, stages
 
 SCALES = sorted(f.stem for f in (paths.ROOT / "params/scales").glob("*.yaml"))
 RECIPES = sorted(f.stem for f in (paths.ROOT / "params/recipes").glob("*.yaml"))
@@ -19,14 +19,14 @@ def notebook(stage):
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_shipped_yaml_fits_every_notebook_it_reaches(scale, recipe):
-    for stage in params.recipe(recipe).stages:
-        p = params.effective(stage, scale, recipe)
+    for stage in params.read_recipe(recipe).stages:
+        p = params.effective_params(stage, scale, recipe)
         assert (p.scale, p.recipe) == (scale, recipe)
 
 
 @pytest.mark.parametrize("name", SCALES + RECIPES)
 def test_a_file_says_its_own_name(name):
-    values = params.read((params.scale_file if name in SCALES else params.recipe_file)(name))
+    values = params.read_params((params.scale_file if name in SCALES else params.recipe_file)(name))
     assert values["scale" if name in SCALES else "recipe"] == name
 
 
@@ -36,25 +36,25 @@ def test_the_issue_names_every_scale_and_recipe():
     assert set(RECIPES) >= {"blossom-bi-biSFT", "cross-lingual"}
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_a_notebook_shows_every_parameter_with_the_default_of_its_dataclass(stage):
-    cls = params.STAGES[stage]
+    cls = stages.STAGES[stage]
     shown = {q.name: q for q in _infer_parameters(load_notebook_node(str(notebook(stage))))}
     assert set(shown) == {f.name for f in fields(cls)}
     namespace = {}
     cell = next(c for c in nbformat.read(notebook(stage), 4).cells if "parameters" in c.metadata.get("tags", []))
     exec(cell.source, namespace)
-    assert params.collect(cls, namespace) == cls()
+    assert params.collect_params(cls, namespace) == cls()
     assert all(q.help for q in shown.values()), "papermill --help-notebook shows a line for each"
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_laptop_is_what_a_notebook_does_by_itself(stage):
-    cls = params.STAGES[stage]
-    assert params.effective(stage, "laptop", cls().recipe) == cls()
+    cls = stages.STAGES[stage]
+    assert params.effective_params(stage, "laptop", cls().recipe) == cls()
 
 
-@pytest.mark.parametrize("stage", params.STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_notebooks_are_committed_clean(stage):
     book = nbformat.read(notebook(stage), 4)
     assert book.metadata.kernelspec.name == "python3"
@@ -63,7 +63,7 @@ def test_notebooks_are_committed_clean(stage):
 
 def test_names_of_other_notebooks_and_of_jupyter_pass():
     given = {"In": [""], "Out": {}, "_i1": "x", "new_tokens": 9, "seed": 3, "exit": object()}
-    assert params.collect(params.VocabMerge, given).seed == 3
+    assert params.collect_params(stages.VocabMerge, given).seed == 3
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_names_of_other_notebooks_and_of_jupyter_pass():
 )
 def test_wrong_values_name_the_parameter(value, message):
     with pytest.raises(ValueError, match=message):
-        params.build(params.BilingualPretraining, {"learning_rate": value})
+        params.build_params(stages.BilingualPretraining, {"learning_rate": value})
 
 
 def test_whole_numbers_serve_as_floats_but_not_the_reverse():
-    assert params.build(params.KoreanLimaSFT, {"epochs": 3}).epochs == 3.0
+    assert params.build_params(stages.KoreanLimaSFT, {"epochs": 3}).epochs == 3.0
     with pytest.raises(ValueError, match="block_size: expected int, found float"):
-        params.build(params.BilingualPretraining, {"block_size": 256.0})
+        params.build_params(stages.BilingualPretraining, {"block_size": 256.0})
 
 
 def test_a_stage_starts_from_the_nearest_model_of_its_line():
@@ -99,11 +99,11 @@ def test_a_stage_starts_from_the_nearest_model_of_its_line():
 @pytest.mark.parametrize("value", [{"a": -1}, {"a": "1"}, {"a": True}, {"": 1.0}, {3: 1.0}, {"a": float("inf")}])
 def test_weights_are_numbers_from_0_up(value):
     with pytest.raises(ValueError, match="source_weights: expected 'name: number'"):
-        params.build(params.BilingualPretraining, {"source_weights": value})
+        params.build_params(stages.BilingualPretraining, {"source_weights": value})
 
 
 def test_weights_keep_their_names():
-    assert params.build(params.BilingualPretraining, {"source_weights": {"aligned-ko": 2}}).source_weights == {
+    assert params.build_params(stages.BilingualPretraining, {"source_weights": {"aligned-ko": 2}}).source_weights == {
         "aligned-ko": 2.0
     }
 
@@ -111,23 +111,24 @@ def test_weights_keep_their_names():
 def test_a_scale_typed_into_a_notebook_says_what_it_does_not_take(capsys, monkeypatch):
     monkeypatch.delenv("BLOSSOM_BATCH", raising=False)
     typed = {"scale": "smoke", "recipe": "blossom-ko", "block_size": 128}
-    params.collect(params.BilingualPretraining, typed)
+    params.collect_params(stages.BilingualPretraining, typed)
     told = capsys.readouterr().out
     assert "other values for" in told and "base_model" in told and "korean_share" in told
     assert "block_size" not in told, "what was typed is meant"
-    p = params.collect(params.BilingualPretraining, typed | params.layers("smoke", "blossom-ko"))
-    assert p == params.effective("03_bilingual_pretraining", "smoke", "blossom-ko")
+    p = params.collect_params(stages.BilingualPretraining, typed | params.read_layers("smoke", "blossom-ko"))
+    assert p == params.effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
     assert not capsys.readouterr().out, "what the files say is taken"
-    params.collect(params.VocabMerge, {"scale": "lapotp"})
+    params.collect_params(stages.VocabMerge, {"scale": "lapotp"})
     assert "lapotp.yaml: no such parameter file; there are: laptop" in capsys.readouterr().out
 
 
 def finished(p, recipe, stage, **changed):
     """The folder of a finished earlier run, with its parameters and nothing else."""
     folder = paths.stage_folder(p.outputs, p.scale, recipe, stage)
-    made = params.as_dict(params.effective(stage, p.scale, recipe)) | changed
+    made = asdict(params.effective_params(stage, p.scale, recipe)) | changed
     paths.write_json(folder / "params.yaml", made)  # JSON is YAML
-    paths.write_json(folder / "manifest.json", {"outputs": {"params.yaml": paths.sha256(folder / "params.yaml")}})
+    paths.write_json(folder / "metrics.json", {})
+    paths.write_json(folder / "manifest.json", {"outputs": {"params.yaml": paths.hash_path(folder / "params.yaml")}})
     return folder
 
 
@@ -135,39 +136,35 @@ def test_an_earlier_run_of_another_base_is_refused_and_of_other_texts_told(smoke
     stage = "03_bilingual_pretraining"
     p = smoke(stage, base_model="my/model")
     folder = finished(p, "blossom-bi", "02_vocab_merge")
-    with pytest.raises(params.Refused, match=r"base_model: .*02_vocab_merge was made with 'tiny-.*here it is 'my/model'"):
-        params.model_folder(p, stage)
-    assert params.model_folder(smoke(stage), stage) == folder / "model"
+    with pytest.raises(params.ParameterError, match="base_model: .*02_vocab_merge .*'tiny-.*'my/model'"):
+        runs.require_model(p, stage)
+    assert runs.require_model(smoke(stage), stage) == folder / "model"
     assert not capsys.readouterr().out
-    params.model_folder(smoke(stage, korean_texts=["my.txt"]), stage)
+    runs.require_model(smoke(stage, korean_texts=["my.txt"]), stage)
     assert "note: korean_texts: blossom-bi/02_vocab_merge was made with ['smoke-ko'], here" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("stage", ["03_bilingual_pretraining", "06_qualitative_eval"])
-def test_a_missing_earlier_run_is_made_with_the_notebooks_base(smoke, monkeypatch, stage):
-    calls = []
-    monkeypatch.setattr(paths.subprocess, "run", lambda command, **_: calls.append(command) or finished_now(command))
-
-    def finished_now(command):
-        start = params.starting_stage("blossom-bi", stage)
-        finished(p, *start, base_model="my/model")
-        return SimpleNamespace(returncode=0)
-
+def test_a_missing_earlier_run_names_the_command_with_the_notebooks_base(smoke, stage):
     p = smoke(stage, base_model="my/model")
-    assert params.model_folder(p, stage).name == "model"
-    assert 'set={"base_model": "my/model"}' in calls[0], "only what differs from the files is set"
+    with pytest.raises(runs.MissingRun) as told:
+        runs.require_model(p, stage)
+    start = params.starting_stage("blossom-bi", stage)
+    words = shlex.split(str(told.value).splitlines()[-1])
+    assert words[-1] == str(paths.stage_folder(p.outputs, p.scale, *start) / "manifest.json")
+    assert 'set={"base_model": "my/model"}' in words, "only what differs from the files is set"
 
 
 def test_run_all_a_second_time_meets_the_first_ones_variables(monkeypatch):
     """A kernel keeps what earlier cells defined; only what the parameter cell, as last run, assigns is a parameter."""
-    cell, call = "scale: str = 'laptop'\nadded_pieces: int = 4000", "p = params.collect(params.VocabMerge, globals())"
+    cell, call = "scale: str = 'laptop'\nadded_pieces: int = 4000", "p = params.collect_params(stages.VocabMerge, globals())"
     wrong, body = cell.replace("added", "aded"), "size = 3\ntold = {}"
     kept = {"scale": "laptop", "added_pieces": 9, "aded_pieces": 9, "size": 3, "told": {}}
     later = kept | {"In": ["", wrong, call, cell, call, body, "%broken", cell, "korean_share = 0.5", call]}
-    assert params.collect(params.VocabMerge, later).added_pieces == 9
+    assert params.collect_params(stages.VocabMerge, later).added_pieces == 9
     for slip in ([cell, call, wrong, call], [cell, "# Parameters\naded_pieces = 9", call], [cell, call, wrong, body, call]):
-        with pytest.raises(params.Refused, match="no parameter is called 'aded_pieces'; did you mean 'added_pieces'"):
-            params.collect(params.VocabMerge, kept | {"In": ["", *slip]})
+        with pytest.raises(params.ParameterError, match="no parameter is called 'aded_pieces'; did you mean 'added_pieces'"):
+            params.collect_params(stages.VocabMerge, kept | {"In": ["", *slip]})
 
 
 @pytest.mark.parametrize(
@@ -179,5 +176,5 @@ def test_run_all_a_second_time_meets_the_first_ones_variables(monkeypatch):
     ],
 )
 def test_slips_of_the_parameter_cell_are_told_with_their_cure(name, value, message):
-    with pytest.raises(params.Refused, match=f"{name}: .*{message}"):
-        params.collect(params.VocabMerge, {name: value})
+    with pytest.raises(params.ParameterError, match=f"{name}: .*{message}"):
+        params.collect_params(stages.VocabMerge, {name: value})

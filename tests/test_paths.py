@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from blossom.common import paths
+from blossom.common import paths, runs
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_no_rest(tmp_path):
     target = tmp_path / "a.json"
     paths.write_json(target, {"ko": "한글"})
-    with pytest.raises(OSError), paths.written(target) as temporary:
+    with pytest.raises(OSError), paths.write_atomically(target) as temporary:
         temporary.write_text("half")
         raise OSError("No space left on device")
     assert paths.read_json(target) == {"ko": "한글"}
@@ -17,7 +17,7 @@ def test_a_failed_write_leaves_the_earlier_file_and_no_rest(tmp_path):
 
 def test_a_folder_is_replaced_whole(tmp_path):
     for name in ("first", "second"):
-        with paths.written(tmp_path / "model") as temporary:
+        with paths.write_atomically(tmp_path / "model") as temporary:
             temporary.mkdir()
             (temporary / name).write_text(name)
     assert [f.name for f in (tmp_path / "model").iterdir()] == ["second"]
@@ -45,27 +45,27 @@ def test_folder_digest_sees_names_and_contents(tmp_path):
     for folder, name, text in (("a", "x", "1"), ("b", "x", "2"), ("c", "y", "1"), ("d", "x", "1")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_text(text)
-    digests = [paths.sha256(tmp_path / folder) for folder in "abcd"]
+    digests = [paths.hash_path(tmp_path / folder) for folder in "abcd"]
     assert digests[0] == digests[3]
     assert len(set(digests)) == 3
 
 
 def test_a_run_is_finished_when_its_manifest_is_there(smoke):
     p = smoke("07_report", "report")
-    run = paths.Run(p, "07_report")
+    run = runs.Run(p, "07_report")
     assert not (run.folder / "manifest.json").exists()
     (run.folder / "report.html").write_text("<p>")
     manifest = run.finish({"rows": 1}, inputs=[paths.ROOT / "Makefile"], outputs=["report.html"])
     assert json.loads((run.folder / "manifest.json").read_text()) == manifest
-    assert manifest["inputs"]["Makefile"] == paths.sha256(paths.ROOT / "Makefile")
-    assert manifest["outputs"]["report.html"] == paths.sha256(run.folder / "report.html")
+    assert manifest["inputs"]["Makefile"] == paths.hash_path(paths.ROOT / "Makefile")
+    assert manifest["outputs"]["report.html"] == paths.hash_path(run.folder / "report.html")
     assert manifest["peak_bytes"] > 1e6
-    paths.Run(p, "07_report")
+    runs.Run(p, "07_report")
     assert not (run.folder / "manifest.json").exists(), "a new run takes the mark away until it is finished"
 
 
 def test_a_run_cannot_finish_without_what_it_says_it_made(smoke):
-    run = paths.Run(smoke("07_report", "report"), "07_report")
+    run = runs.Run(smoke("07_report", "report"), "07_report")
     with pytest.raises(FileNotFoundError, match="report.html: the stage says it makes this"):
         run.finish({}, outputs=["report.html"])
     assert not (run.folder / "manifest.json").exists()

@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+from dataclasses import asdict
 
 import gguf
 import huggingface_hub as hub
@@ -11,10 +12,10 @@ import yaml
 from huggingface_hub import errors
 
 from blossom.assets.registry import REGISTRY, fetch_asset
-from blossom.common import params, paths
+from blossom.common import params, paths, runs, stages
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.publishing import __main__ as command
-from blossom.publishing import card, gguf_file, history, licences
+from blossom.publishing import card, gguf_file, licences
 from blossom.publishing import hub as push
 from blossom.text.corpus import read_documents
 from blossom.vocabulary.bases import read_base
@@ -133,16 +134,16 @@ def template_run(saved, tmp_path_factory):
     }
     before = fetch_asset("tiny-byte-level")
     for n, (stage, measured) in enumerate(metrics.items()):
-        run = paths.Run(
-            params.effective(stage, "smoke", recipes.get(stage, "blossom-bi-biSFT"), outputs=str(outputs)), stage
+        run = runs.Run(
+            params.effective_params(stage, "smoke", recipes.get(stage, "blossom-bi-biSFT"), outputs=str(outputs)), stage
         )
         shutil.copytree(saved("tiny-byte-level"), run.folder / "model")
         settings = paths.read_json(run.folder / "model" / "generation_config.json")
         paths.write_json(run.folder / "model" / "generation_config.json", settings | {"seed": n})  # three different models
         run.finish(measured, inputs=[before], outputs=["model"])
         before = run.folder / "model"
-    run = paths.Run(
-        params.effective("05_benchmark_eval", "smoke", "blossom-bi-biSFT", outputs=str(outputs)), "05_benchmark_eval"
+    run = runs.Run(
+        params.effective_params("05_benchmark_eval", "smoke", "blossom-bi-biSFT", outputs=str(outputs)), "05_benchmark_eval"
     )
     run.finish({"tasks": TASKS, "benchmarks": "authored"}, inputs=[before])
     return outputs
@@ -187,15 +188,15 @@ def test_scores_of_another_model_are_left_out(tuned):
 def test_a_folder_edited_by_hand_is_named(tuned):
     config = tuned / "model/config.json"
     config.write_text(config.read_text() + " ")
-    with pytest.raises(RuntimeError, match="04_korean_lima_sft: its manifest no longer holds: model was changed"):
+    with pytest.raises(ValueError, match="04_korean_lima_sft/model was changed"):
         push.plan_push(tuned, "someone/tiny-ko")
 
 
-@pytest.mark.parametrize("how", ["changed", "gone"])
+@pytest.mark.parametrize("how", ["changed", "missing"])
 def test_so_is_a_parents(tuned, how):
     file = tuned.parents[1] / "blossom-bi/03_bilingual_pretraining/metrics.json"
     file.write_text("{}") if how == "changed" else file.unlink()
-    with pytest.raises(RuntimeError, match=f"its manifest no longer holds: metrics.json (was|is) {how}"):
+    with pytest.raises(ValueError, match=f"metrics.json (was|is) {how}"):
         push.plan_push(tuned, "someone/tiny-ko")
 
 
@@ -204,12 +205,12 @@ def test_a_parent_made_again_after_its_child_is_told(tuned):
     told = paths.read_json(manifest)
     told["outputs"]["model"] = "0" * 64
     paths.write_json(manifest, told)
-    with pytest.raises(RuntimeError, match="was not made from the model that is now in .*03_bilingual_pretraining"):
+    with pytest.raises(ValueError, match="was not made from the model that is now in .*03_bilingual_pretraining"):
         push.plan_push(tuned, "someone/tiny-ko")
 
 
 def test_only_a_finished_run_with_a_model_can_be_given_away(tuned, tmp_path):
-    with pytest.raises(ValueError, match="no finished run there"):
+    with pytest.raises(ValueError, match="no finished run"):
         push.plan_push(tmp_path, "someone/tiny-ko")
     with pytest.raises(ValueError, match="stage 05_benchmark_eval makes no model; expected one of 02_vocab_merge"):
         push.plan_push(tuned.parent / "05_benchmark_eval", "someone/tiny-ko")
@@ -250,9 +251,9 @@ def test_what_the_shipped_scales_use_is_known_or_has_to_be_said():
     """Folders of the user's own are unknown, and two hub ids of paper X: whoever publishes looks at their pages."""
     unknown = set()
     for scale in ("laptop", "laptop-ja", "llama2-13b", "llama2-7b", "qwen2.5-0.5b"):
-        for stage in params.MODEL_STAGES:
-            p = params.as_dict(params.effective(stage, scale, "cross-lingual" if stage[1] == "4" else "blossom-bi"))
-            made = history.Made(None, stage, "", p, {}, {})
+        for stage in stages.MODEL_STAGES:
+            p = asdict(params.effective_params(stage, scale, "cross-lingual" if stage[1] == "4" else "blossom-bi"))
+            made = runs.FinishedRun(None, "", stage, p, {}, {})
             unknown |= {i.name for i in licences.list_ingredients([made]) if not i.licence}
     own = {"data/aihub", "data/korean_lima.jsonl", "data/aihub_en_ko.tsv"}
     assert unknown <= own | {"hub:Bingsu/ko_alpaca_data", "beomi/llama-2-ko-7b"}
@@ -284,7 +285,7 @@ def test_a_push_is_one_commit_to_a_private_repository(tuned):
 def test_what_is_refused_never_reaches_the_hub(tuned):
     (tuned / "model/weights.bin").write_bytes(b"pickle")
     manifest = paths.read_json(tuned / "manifest.json")
-    manifest["outputs"]["model"] = paths.sha256(tuned / "model")
+    manifest["outputs"]["model"] = paths.hash_path(tuned / "model")
     paths.write_json(tuned / "manifest.json", manifest)
     plan, api = push.plan_push(tuned, "someone/tiny-ko", {"smoke-ko": "no redistribution"}), Hub()
     with pytest.raises(ValueError, match="(?s)not pushed:.*'smoke-ko' forbids it.*weights.bin is no file of a safe model"):
@@ -305,7 +306,7 @@ def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
         == 1
     )
     assert "refused: 'smoke-en' forbids it: proprietary" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="no finished run there"):
+    with pytest.raises(ValueError, match="no finished run"):
         command.run_publish_command([str(tuned / "figures"), "--to", "someone/tiny-ko"])
 
 

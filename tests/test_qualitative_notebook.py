@@ -27,7 +27,7 @@ CHANGED = {
 def done(tmp_path_factory):
     """(the run's folder, its notebook): a judge that always says A, one good file of a rater and one of another batch."""
     outputs = tmp_path_factory.mktemp("outputs")
-    p = params.effective("06_qualitative_eval", "smoke", "base", outputs=str(outputs), **CHANGED)
+    p = params.effective_params("06_qualitative_eval", "smoke", "base", outputs=str(outputs), **CHANGED)
     folder = paths.stage_folder(p.outputs, "smoke", "base", "06_qualitative_eval")
     asked = prompt_sets.read_prompts(p.prompts, p.prompts_per_language)
     sampling = {n: getattr(p, n) for n in ("new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")}

@@ -1,7 +1,7 @@
 """The report: runs read back, claims judged, sweeps compared, the reference kept and checked; on made folders."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,8 @@ import yaml
 
 from blossom.batch import plan
 from blossom.common import params, paths
-from blossom.report import claims, plots, reference, runs, sweeps, tables
+from blossom.common.runs import Run, read_run, read_runs, require_run
+from blossom.report import changes, claims, plots, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
 from blossom.text.corpus import read_corpus
 from blossom.training import pretraining
@@ -21,9 +22,9 @@ STAGE = "05_benchmark_eval"
 
 
 def made(root, recipe, stage, metrics, items=(), scale="smoke", **settings):
-    """A finished run's folder, as `paths.Run` leaves it."""
-    p = replace(params.effective(stage, scale, recipe, outputs=str(root)), **settings)
-    run = paths.Run(p, stage)
+    """A finished run's folder, as `Run` leaves it."""
+    p = replace(params.effective_params(stage, scale, recipe, outputs=str(root)), **settings)
+    run = Run(p, stage)
     if items:
         (run.folder / "items.jsonl").write_text("\n".join(json.dumps(i) for i in items) + "\n", encoding="utf-8")
     figure, _ = plt.subplots()
@@ -53,7 +54,7 @@ def scored(root, recipe, right, beside=()):
 def test_two_runs_side_by_side_from_their_folders_alone(tmp_path):
     a = made(tmp_path / "a", "base", STAGE, {"average": 0.5, "josa": [{"pair": "을/를", "right": 0.5}], "same": 1})
     b = made(tmp_path / "b", "base", STAGE, {"average": 0.6, "josa": [{"pair": "을/를", "right": 0.7}], "same": 1}, seed=3)
-    parameters, metrics = runs.compare(a, b)
+    parameters, metrics = changes.compare_runs(a, b)
     assert set(parameters.name) == {"seed", "outputs"}
     assert list(metrics.name) == ["average", "josa.을/를.right"]
     assert metrics.relative.tolist() == pytest.approx([0.2, 0.4])
@@ -78,19 +79,19 @@ def test_a_run_edited_by_hand_is_found_by_the_report(tmp_path, name):
     folder = made(tmp_path, "base", STAGE, {"average": 0.5})
     (folder / name).write_text((folder / name).read_text() + "\n")
     with pytest.raises(ValueError, match=rf"{name} was changed after its run"):
-        runs.read(folder)
+        read_run(folder)
 
 
 def test_a_later_stage_refuses_what_was_edited_or_taken_away(tmp_path):
     folder = made(tmp_path, "base", STAGE, {"average": 0.5}, answered("base", [1, 0]))
-    assert paths.require_stage(str(tmp_path), "smoke", "base", STAGE) == folder
+    assert require_run(str(tmp_path), "smoke", "base", STAGE) == folder
     text = (folder / "items.jsonl").read_text()
     (folder / "items.jsonl").write_text(text.replace("1", "2"))
     with pytest.raises(ValueError, match="items.jsonl was changed after its run.*run the stage again"):
-        paths.require_stage(str(tmp_path), "smoke", "base", STAGE)
+        require_run(str(tmp_path), "smoke", "base", STAGE)
     (folder / "items.jsonl").unlink()
-    with pytest.raises(ValueError, match="items.jsonl is gone"):
-        paths.require_stage(str(tmp_path), "smoke", "base", STAGE)
+    with pytest.raises(ValueError, match="items.jsonl is missing"):
+        require_run(str(tmp_path), "smoke", "base", STAGE)
 
 
 def bits_of(**models):
@@ -101,7 +102,7 @@ def bits_of(**models):
 
 def test_the_base_stands_beside_what_was_trained_from_it(tmp_path):
     tuned = [("base-koSFT", "04_korean_lima_sft"), ("cross-lingual-direct", "04_korean_lima_sft")]
-    found = {key: runs.read(made(tmp_path, *key, bits_of(before=3.0, after=2.5))) for key in tuned}
+    found = {key: read_run(made(tmp_path, *key, bits_of(before=3.0, after=2.5))) for key in tuned}
     assert tables.tabulate_bits(dict(list(found.items())[:1])).index.tolist() == ["base", "base-koSFT"]
     expanded = dict(list(found.items())[1:])
     assert tables.tabulate_bits(expanded).index.tolist() == ["cross-lingual-direct"], "what it was tuned from is no base"
@@ -111,14 +112,14 @@ def test_the_base_stands_beside_what_was_trained_from_it(tmp_path):
 
 
 def test_a_report_without_a_trained_recipe_or_without_any_says_so(tmp_path):
-    found = {("base", STAGE): runs.read(scored(tmp_path, "base", [1, 0]))}
+    found = {("base", STAGE): read_run(scored(tmp_path, "base", [1, 0]))}
     assert tables.tabulate_bits(found).empty
     with pytest.raises(ValueError, match="recipes: none of them was trained"):
         plots.plot_bits(found)
     with pytest.raises(ValueError, match="recipes: none of them was scored"):
         plots.plot_scores({})
     with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
-        runs.load(params.Report(recipes=[]))
+        read_runs(str(tmp_path), "smoke", [])
 
 
 # -------------------------------------------------------------------------------------------------------------- claims
@@ -149,7 +150,7 @@ def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
     weak, strong = [n % 4 == 0 for n in range(40)], [n % 4 > 0 for n in range(40)]
     scored(tmp_path, "base-ko", weak)
     folder = scored(tmp_path, "blossom-ko", strong)
-    found = {(r, STAGE): runs.read(folder.parents[1] / r / STAGE) for r in ("base-ko", "blossom-ko")}
+    found = {(r, STAGE): read_run(folder.parents[1] / r / STAGE) for r in ("base-ko", "blossom-ko")}
     before, after, value, low, high = claims.score_difference(found, "base-ko", "blossom-ko", ("klue_nli",))
     assert (before, after, value) == pytest.approx((0.25, 0.75, 0.5))
     assert 0 < low < 0.5 < high < 1
@@ -199,7 +200,7 @@ def test_a_shared_run_holds_links_and_its_manifest_holds(tmp_path):
     first = made(tmp_path, "blossom-bi", "02_vocab_merge", {"added": 1})
     second = first.parents[1] / "blossom-ko" / "02_vocab_merge"
     plan.share(first, second)
-    assert paths.check_run(second)["recipe"] == "blossom-bi"
+    assert read_run(second, check=None).manifest["recipe"] == "blossom-bi"
     assert (second / "metrics.json").is_symlink() and not (second / "manifest.json").is_symlink()
     assert plan.is_own(first) and not plan.is_own(second)
     p = plan.Plan(str(tmp_path))
@@ -292,7 +293,7 @@ def test_a_finished_sweep_is_compared(tmp_path):
     sweep_file(tmp_path / "definitions")
     p = plan.Plan(str(tmp_path / "o"), definitions=str(tmp_path / "definitions"))
     for n, run in enumerate(p.sweep_runs("lines", "smoke").values()):
-        settings = params.as_dict(p.effective(run))
+        settings = asdict(p.effective(run))
         own = {k: settings[k] for k in ("seed", "analysed_lines")}
         made(run.root, run.recipe, run.stage, {"fertility": {"korean": [3.0, 3.1, 2.0, 2.1][n]}}, **own)
     assert (
@@ -307,7 +308,7 @@ def test_a_finished_sweep_is_compared(tmp_path):
 
 
 def test_a_measure_that_a_stage_does_not_make_is_named(tmp_path):
-    run = runs.read(made(tmp_path, "base", STAGE, {"average": 0.5}))
+    run = read_run(made(tmp_path, "base", STAGE, {"average": 0.5}))
     with pytest.raises(ValueError, match="no 'averages.base' .a measure of the sweep.; it has average"):
         sweeps._value(run, "averages.base")
 

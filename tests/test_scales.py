@@ -45,7 +45,7 @@ def built(scale, rows, layers=None, device="meta", dtype=None):
 @cache
 def adapted(scale, recipe):
     """(parameters, what is assumed, the built model with what learns)"""
-    p, assumed = params.effective(STAGE[recipe], scale, recipe), forecast.assumptions(scale)
+    p, assumed = params.effective_params(STAGE[recipe], scale, recipe), forecast.assumptions(scale)
     model = built(scale, assumed.new_rows)
     return p, assumed, adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
 
@@ -61,7 +61,7 @@ def test_llama_2_7b_is_what_transformers_takes_by_default():
 @pytest.mark.parametrize(("scale", "billions"), [("llama2-7b", 6.738), ("llama2-13b", 13.016)])
 def test_the_published_sizes_make_the_published_models(scale, billions):
     model = built(scale, 0)
-    sizes = forecast.config(params.read(params.scale_file(scale))["base_model"])
+    sizes = forecast.config(params.read_params(params.scale_file(scale))["base_model"])
     assert sum(w.numel() for w in model.parameters()) == forecast.parameters(sizes)["all"]
     assert forecast.parameters(sizes)["all"] / 1e9 == pytest.approx(billions, abs=0.001)
 
@@ -102,7 +102,7 @@ def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
     p, assumed, _ = adapted("llama2-13b", "blossom-bi")
     told = forecast.forecast("03_bilingual_pretraining", p, assumed)
     assert 30 < told.card / forecast.GB < assumed.device_memory
-    full = params.effective("03_bilingual_pretraining", "llama2-13b", "blossom-bi", trainable="full")
+    full = params.effective_params("03_bilingual_pretraining", "llama2-13b", "blossom-bi", trainable="full")
     told = {("blossom-bi", "03_bilingual_pretraining"): forecast.forecast("03_bilingual_pretraining", full, assumed)}
     assert re.search(
         r"Over 48 GB: blossom-bi/03.*Lower batch_size, block_size.*lora\+new-rows", forecast.table(told, assumed)
@@ -134,12 +134,12 @@ def test_the_check_before_a_run_passes_on_the_papers_card_and_names_parameters_o
     [("llama2-13b", "blossom-bi", "", 8), ("llama2-7b", "cross-lingual-direct", "sft_", 128)],
 )
 def test_the_papers_batches_come_out_of_batch_accumulation_and_cards(scale, recipe, prefix, total):
-    p, devices = params.effective(STAGE[recipe], scale, recipe), forecast.assumptions(scale).devices
+    p, devices = params.effective_params(STAGE[recipe], scale, recipe), forecast.assumptions(scale).devices
     assert getattr(p, f"{prefix}batch_size") * getattr(p, f"{prefix}accumulation") * devices == total
 
 
 def test_paper_x_trains_with_its_table_2():
-    p = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct")
+    p = params.effective_params("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct")
     settings = TrainingSettings.of(p, "sft_")
     assert (p.epochs, settings.learning_rate, settings.warmup, p.trainable, p.template) == (
         3.0,
@@ -154,18 +154,18 @@ def test_one_epoch_is_as_long_as_the_scarcer_language():
     p, assumed, _ = adapted("llama2-13b", "blossom-bi")
     tokens = forecast.text_tokens(p, assumed, expanded=True)
     assert tokens == pytest.approx(23.17e9 / 4.3 / 0.7)
-    mono = params.effective("03_bilingual_pretraining", "llama2-13b", "base-ko")
+    mono = params.effective_params("03_bilingual_pretraining", "llama2-13b", "base-ko")
     assert forecast.text_tokens(mono, assumed, expanded=False) == pytest.approx(23.17e9 / 1.6)
-    assert forecast.text_tokens(params.build(type(p), {"training_tokens": 5}), assumed, True) == 5
+    assert forecast.text_tokens(params.build_params(type(p), {"training_tokens": 5}), assumed, True) == 5
 
 
 def test_operations_are_six_a_weight_when_all_learn_and_one_forward_more_with_checkpointing():
-    p = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct", activation_checkpointing=False)
+    p = params.effective_params("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct", activation_checkpointing=False)
     sizes = forecast.config(p.base_model)
     weights = forecast.parameters(sizes)["layers"] + sizes.vocab_size * sizes.hidden_size
     plain = forecast.operations(p, sizes, 0, 0)
     assert plain == 6 * weights
-    again = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct", activation_checkpointing=True)
+    again = params.effective_params("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct", activation_checkpointing=True)
     assert forecast.operations(again, sizes, 0, 0) - plain == 2 * forecast.parameters(sizes)["layers"]
 
 
@@ -204,7 +204,7 @@ def test_a_dry_run_lists_every_job_with_hours_memory_and_disk(scale, recipes, tr
 
 def test_scales_without_a_card_have_no_forecast():
     assert forecast.assumptions("laptop") is None
-    report = params.effective("07_report", "laptop", "report")
+    report = params.effective_params("07_report", "laptop", "report")
     assert forecast.Ledger().resource("mem_mb", report, "07_report") == forecast.SMALL["mem_mb"]
 
 
@@ -219,7 +219,7 @@ def tiny(scale, recipe, tmp_path, **more):
         "english_texts": ["smoke-en"],
         "heldout_lines": 20,
     }
-    p = params.effective(STAGE[recipe], scale, recipe, outputs=str(tmp_path), **own, **more)
+    p = params.effective_params(STAGE[recipe], scale, recipe, outputs=str(tmp_path), **own, **more)
     model, tokenizer = load_model("tiny-sentencepiece")
     tokenizer.add_tokens([f"새{n}" for n in range(8)])
     rows = [random_rows(t.weight.detach(), 8, 0) for t in (model.get_input_embeddings(), model.get_output_embeddings())]
@@ -276,7 +276,7 @@ def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, cap
     files = [str(params.scale_file("smoke")), str(params.recipe_file("base-koSFT"))]
     launched.main([w for f in files for w in ("--params", f)] + [w for word in words for w in ("--set", word)])
     assert "finish: run notebooks/04_korean_lima_sft.ipynb" in capsys.readouterr().out
-    p = params.effective(
+    p = params.effective_params(
         launched.STAGE, "smoke", "base-koSFT", outputs=f"{tmp_path}/o", sft_checkpoints=1, epochs=0.5, sft_evaluations=0
     )
     model, tokenizer = load_model(p.base_model)
@@ -288,13 +288,13 @@ def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, cap
 
 
 def test_the_launch_line_names_the_configuration_for_what_learns():
-    x = params.effective("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct")
+    x = params.effective_params("04_korean_lima_sft", "llama2-7b", "cross-lingual-direct")
     line = forecast.launch("04_korean_lima_sft", x, forecast.assumptions("llama2-7b"), {"outputs": "o"})
     assert line.startswith(
         "accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions "
     )
     assert line.endswith("""--set 'outputs="o"' && """)
-    b = params.effective("03_bilingual_pretraining", "llama2-13b", "blossom-bi")
+    b = params.effective_params("03_bilingual_pretraining", "llama2-13b", "blossom-bi")
     assert forecast.launch("03_bilingual_pretraining", b, forecast.assumptions("llama2-13b"), {}) == ""
     several = forecast.launch("03_bilingual_pretraining", b, forecast.assumptions("llama2-13b", devices=2), {})
     assert "accelerate/ddp.yaml --num_processes 2 -m blossom.training --params params/scales/llama2-13b.yaml" in several
@@ -336,7 +336,7 @@ def test_the_slurm_profile_runs_dry_with_its_plugin(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card: the papers' real shapes")
 @pytest.mark.parametrize(("scale", "recipe"), RUNS[:1])
 def test_the_real_shapes_take_the_memory_that_is_forecast(scale, recipe):
-    p, assumed = params.effective(STAGE[recipe], scale, recipe), forecast.assumptions(scale)
+    p, assumed = params.effective_params(STAGE[recipe], scale, recipe), forecast.assumptions(scale)
     sizes = forecast.config(p.base_model)
     if torch.cuda.mem_get_info()[0] < forecast.training_bytes(p, sizes, assumed.new_rows, p.block_size):
         pytest.skip("the card is smaller than the paper's")

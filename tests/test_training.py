@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from blossom.common import paths
+from blossom.common import params, paths
 from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import first_new_row, load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
@@ -513,9 +513,8 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(tm
 
 def as_the_notebook(outputs):
     """Model, blocks and settings as notebook 03 has them after the two-process run."""
-    from blossom.common import params
 
-    p = params.effective(STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
+    p = params.effective_params(STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
     model, tokenizer = load_adapted(p, find_start(p))
     return model, mix_corpus(p, read_corpus(p), tokenizer), TrainingSettings.of(p)
 

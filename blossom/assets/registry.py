@@ -190,7 +190,7 @@ def fetch_asset(name):
 
 
 def _make(asset, target, downloads):
-    with paths.written(target) as temporary:
+    with paths.write_atomically(target) as temporary:
         files = [source.fetch(downloads) for source in asset.sources]
         asset.build(files, temporary)
         shutil.rmtree(downloads, ignore_errors=True)  # the built asset is what is kept

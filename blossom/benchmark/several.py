@@ -16,7 +16,7 @@ import yaml
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark.evaluation import describe_score, evaluate_model, plan_evaluation
-from blossom.common import params, paths
+from blossom.common import params, paths, runs
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, pick_dtype
 
@@ -39,13 +39,13 @@ def find_models(p, names):
     Raises ValueError or RuntimeError: a name that is none of these, a model that cannot be had (no network, gated).
     """
     known, found = read_comparators(), {}
-    ancestors = [r.name for r in params.lineage(p.recipe)][:0:-1]  # the base first
+    ancestors = [r.name for r in params.recipe_lineage(p.recipe)][:0:-1]  # the base first
     wanted = [n for name in names for n in (ancestors if name == "parents" else [name])]
     for name in dict.fromkeys([*(n for n in wanted if n != p.recipe), p.recipe]):
         if name in known:
             found[name] = fetch_asset(known[name]["hub"])
         elif params.recipe_file(name).exists():
-            folder = params.model_folder(replace(p, recipe=name), "05_benchmark_eval")
+            folder = runs.require_model(replace(p, recipe=name), "05_benchmark_eval")
             found[name] = folder or fetch_asset(p.base_model)
         else:
             found[name] = fetch_asset(name)
@@ -68,7 +68,7 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
 
 def _score(name, folder, prepared, kept, precision, tokens, texts, show):
     dtype = pick_dtype(precision)
-    place = Path(kept) / f"{paths.sha256(folder)[:16]}-{str(dtype).removeprefix('torch.')}" if kept else None
+    place = Path(kept) / f"{paths.hash_path(folder)[:16]}-{str(dtype).removeprefix('torch.')}" if kept else None
     keys = {p.name: f"{p.name}-{p.digest}" for p in prepared} | {
         t: f"bits-{t}-{_digest(lines)}" for t, lines in texts.items()
     }

@@ -12,7 +12,7 @@ def parameters(namespace, known):
     """Name -> value of what is meant as a parameter: the `known` names, and plain values that may be a slip for one.
 
     A kernel keeps all names of earlier runs (a notebook's own, a slip since corrected). So in IPython only those count
-    as slips that the parameter cell, as it last ran, and the cells between it and `params.collect` assign.
+    as slips that the parameter cell, as it last ran, and the cells between it and `params.collect_params` assign.
     """
     typed = _typed(namespace.get("In"))
     slips = {k for k, v in namespace.items() if not k.startswith("_") and k not in JUPYTER and isinstance(v, PLAIN)}
@@ -26,7 +26,7 @@ def _typed(cells):
     for cell in cells or ():
         if cell.startswith("scale"):  # the parameter cell's first line
             names, reading = set(), True
-        reading = reading and "params.collect(" not in cell
+        reading = reading and "params.collect_params(" not in cell
         if reading:
             names |= _assigned(cell)
     return names

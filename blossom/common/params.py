@@ -2,7 +2,7 @@
 
 A run's parameters are layered: the notebook's defaults, then a scale, then a recipe, then `-p name value`.
 Names are flat, so one scale file serves every notebook; each notebook takes the names it declares and
-`collect` refuses names that no notebook knows.
+`collect_params` refuses names that no notebook knows.
 """
 
 import difflib
@@ -16,23 +16,8 @@ from types import SimpleNamespace
 import yaml
 
 from blossom.common import cell, paths
-from blossom.common.stages import (  # noqa: F401 (what `params.` offers)
-    MODEL_STAGES,
-    STAGES,
-    BenchmarkEval,
-    BilingualPretraining,
-    Common,
-    Forecast,
-    KoreanLimaSFT,
-    QualitativeEval,
-    Report,
-    Texts,
-    TokenizationAnalysis,
-    VocabMerge,
-    WithModel,
-)
+from blossom.common.stages import MODEL_STAGES, STAGES, Forecast
 
-SHARED = [f.name for cls in (WithModel, Texts) for f in fields(cls) if f.name not in Common.__dataclass_fields__]
 RECIPE_KEYS = ("parent", "stages")  # read from a recipe's file, never by a notebook
 
 KNOWN = {f.name for cls in (*STAGES.values(), Forecast) for f in fields(cls)} | set(RECIPE_KEYS)
@@ -40,29 +25,29 @@ _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
 
 
-class Refused(ValueError):
+class ParameterError(ValueError):
     """A parameter that cannot be. A notebook shows the one line that says so: the mistake is in no code."""
 
     def _render_traceback_(self):  # IPython asks for it
         return [f"ValueError: {self}"]
 
 
-def collect(cls, namespace):
-    """The notebook's parameters, checked: `p = params.collect(params.VocabMerge, globals())`.
+def collect_params(cls, namespace):
+    """The notebook's parameters, checked: `p = params.collect_params(stages.VocabMerge, globals())`.
 
     cls        a dataclass of this module
     namespace  dict of names; plain values that no notebook knows are refused, in IPython those of the parameter cell
     return     an instance of `cls`
 
-    Raises Refused, a ValueError: an unknown name (with the nearest known one), a wrong type, a value out of range.
+    Raises ParameterError, a ValueError: an unknown name (with the nearest known one), a wrong type, a value out of range.
     """
     cell.plain_tracebacks()
     given = cell.parameters(namespace, {f.name for f in fields(cls)})
     try:
         check_names(given)
-        p = build(cls, given)
+        p = build_params(cls, given)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise ParameterError(str(error)) from None
     if (note := _not_taken(p)) and "BLOSSOM_BATCH" not in os.environ:
         print(note)
     return p
@@ -74,17 +59,17 @@ def _not_taken(p):
     if (p.scale, p.recipe) == (usual.scale, usual.recipe):
         return ""
     try:
-        files = layers(p.scale, p.recipe)
+        files = read_layers(p.scale, p.recipe)
     except ValueError as error:
         return f"note: {error}"
-    mine, usual = as_dict(p), as_dict(usual)
+    mine, usual = asdict(p), asdict(usual)
     left = [n for n, v in files.items() if n in mine and n not in ("scale", "recipe") and mine[n] == usual[n] != v]
     if not left:
         return ""
     return (
         f"note: in a notebook, scale and recipe only name the run. Their files have other values for {', '.join(left)}. "
         "To take these, add below the parameters:\n"
-        "  from blossom.common import params; globals().update(params.layers(scale, recipe))"
+        "  from blossom.common import params; globals().update(params.read_layers(scale, recipe))"
     )
 
 
@@ -96,7 +81,7 @@ def check_names(names, where="parameters"):
             raise ValueError(f"{where}: no parameter is called '{name}'" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
-def build(cls, values):
+def build_params(cls, values):
     """An instance of `cls` from a dict, of which it takes its own names; ValueError names the parameter that is wrong."""
     checked = {f.name: _checked(f, values[f.name]) for f in fields(cls) if f.name in values}
     return cls(**checked)
@@ -104,7 +89,7 @@ def build(cls, values):
 
 def _checked(f, value):
     """`value` if it fits field `f`, with an int taken for a float; else ValueError."""
-    rules, shown = f.metadata, _short(value)
+    rules, shown = f.metadata, shorten(value)
     if f.type is float and type(value) is int and abs(value) < 1 << 53:  # beyond, a float is another number
         value = float(value)
     if type(value) is not f.type:
@@ -136,12 +121,12 @@ def _checked(f, value):
 def _weight(parameter, name, weight):
     number = type(weight) in (int, float) and 0 <= weight < 1 << 53
     if not (isinstance(name, str) and name and number):
-        found = f"{_short(name)}: {_short(weight)}"
+        found = f"{shorten(name)}: {shorten(weight)}"
         raise ValueError(f"{parameter}: expected 'name: number' with numbers from 0 up, found {found}")
     return float(weight)
 
 
-def _short(value):
+def shorten(value):
     """A value as a message shows it: never longer than a line or two, whatever a file holds."""
     try:
         return _REPR.repr(value)
@@ -202,31 +187,31 @@ def load_yaml(path):
     return values
 
 
-def read(path):
+def read_params(path):
     """The parameters in one YAML file, as a dict with known names; ValueError names the file."""
     values = load_yaml(path)
     check_names(values, where=str(path))
     return values
 
 
-def given(words, where="parameters"):
+def parse_overrides(words, where="parameters"):
     """A call's own parameters, above all files, checked for every notebook that takes them.
 
     words   dict name -> value, or its text as a command line has it: {"new_tokens": "64"} -> {"new_tokens": 64}
     Raises ValueError, starting with `where`: no such name, a value that one of its notebooks cannot take.
     """
     if not isinstance(words, dict):
-        raise ValueError(f"{where}: expected {{name: value, ...}}, found {_short(words)}")
+        raise ValueError(f"{where}: expected {{name: value, ...}}, found {shorten(words)}")
     check_names(words, where)
     values = {}
     for name, word in words.items():
         try:
             values[name] = yaml.safe_load(word) if isinstance(word, str) else word
-        except Exception:  # as in `read`
-            raise ValueError(f"{where}: {name}: not a readable value: {_short(word)}") from None
+        except Exception:  # as in `read_params`
+            raise ValueError(f"{where}: {name}: not a readable value: {shorten(word)}") from None
     try:
         for cls in (*STAGES.values(), Forecast):
-            build(cls, values)
+            build_params(cls, values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     return values
@@ -248,35 +233,30 @@ def recipe_file(recipe):
     return paths.ROOT / "params" / "recipes" / f"{recipe}.yaml"
 
 
-def layers(scale, recipe):
+def read_layers(scale, recipe):
     """What the files of a scale and a recipe say, as a dict; "report" is a recipe without a file."""
-    return read(scale_file(scale)) | ({} if recipe == "report" else read(recipe_file(recipe)))
+    return read_params(scale_file(scale)) | ({} if recipe == "report" else read_params(recipe_file(recipe)))
 
 
-def effective(stage, scale, recipe, **overrides):
+def effective_params(stage, scale, recipe, **overrides):
     """The parameters a stage runs with: defaults, then the scale, the recipe, the overrides.
 
     stage   a key of STAGES; recipe "report" has no file
     return  an instance of the stage's dataclass
     """
     cls = STAGES[stage]
-    layered = layers(scale, "report" if stage == "07_report" else recipe)
+    layered = read_layers(scale, "report" if stage == "07_report" else recipe)
     check_names(overrides, where="overrides")
     layered |= {"scale": scale, "recipe": recipe} | overrides
-    return build(cls, layered)
+    return build_params(cls, layered)
 
 
-def as_dict(p):
-    """Name → value of a parameter set, for YAML and for comparing runs."""
-    return asdict(p)
-
-
-def recipe(name):
+def read_recipe(name):
     """A recipe's own file: `.name`, `.parent` (recipe name or ""), `.stages` (names of STAGES, in order).
 
     Raises ValueError: no such file, an unknown stage, stages out of order, a parent that is missing or loops.
     """
-    values = read(recipe_file(name))
+    values = read_params(recipe_file(name))
     if values.get("recipe", name) != name or name == "report":
         raise ValueError(
             f"{recipe_file(name)}: recipe: expected the file's own name, found {values.get('recipe')!r}; "
@@ -290,13 +270,13 @@ def recipe(name):
     return SimpleNamespace(name=name, parent=values.get("parent", ""), stages=stages)
 
 
-def lineage(name):
+def recipe_lineage(name):
     """The recipe, its parent, its parent's parent, ...; ValueError when a parent is missing or the line loops."""
     line = []
     while name:
         if name in [r.name for r in line]:
             raise ValueError(f"recipe {line[0].name}: its parents loop: {' -> '.join([r.name for r in line] + [name])}")
-        line.append(recipe(name))
+        line.append(read_recipe(name))
         name = line[-1].parent
     return line
 
@@ -307,40 +287,8 @@ def starting_stage(name, stage):
     Example: ("blossom-bi-biSFT", "04_korean_lima_sft") -> ("blossom-bi", "03_bilingual_pretraining")
     """
     order = list(STAGES)
-    for depth, r in enumerate(lineage(name)):
+    for depth, r in enumerate(recipe_lineage(name)):
         makers = [s for s in r.stages if s in MODEL_STAGES and (depth or order.index(s) < order.index(stage))]
         if makers:
             return r.name, makers[-1]
     return None
-
-
-def model_folder(p, stage):
-    """The model that a stage starts from: the folder of an earlier run (made if missing), or None for the base.
-
-    p  the stage's parameters; raises RuntimeError when the earlier stage cannot be made, Refused when it has another base
-    """
-    start = starting_stage(p.recipe, stage)
-    if not start:
-        return None
-    finished = (paths.stage_folder(p.outputs, p.scale, *start) / "manifest.json").exists()
-    folder = paths.require_stage(p.outputs, p.scale, *start, None if finished else _unusual(p, *start))
-    _compare(p, load_yaml(folder / "params.yaml"), folder)
-    return folder / "model"
-
-
-def _unusual(p, recipe, stage):
-    """Where the base or the texts of `p` are not those of its scale and recipe: an earlier run is made with the same."""
-    mine, usual = as_dict(p), as_dict(effective(stage, p.scale, recipe))
-    return {name: mine[name] for name in SHARED if name in mine and mine[name] != usual[name]}
-
-
-def _compare(p, made, folder):
-    """Is an earlier run of the same base? Refused when not; other texts are told."""
-    for name, here in as_dict(p).items():
-        there = made.get(name, here)
-        if name not in SHARED or there == here:
-            continue
-        told = f"{name}: {folder.parent.name}/{folder.name} was made with {_short(there)}, here it is {_short(here)}"
-        if name == "base_model":
-            raise Refused(f"{told}; run {folder.name} with it first, or choose another folder of `outputs`")
-        print(f"note: {told}")

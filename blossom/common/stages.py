@@ -1,6 +1,6 @@
 """What every notebook takes: a frozen dataclass each, whose fields say type, default, meaning and range."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 MODEL_STAGES = ("02_vocab_merge", "03_bilingual_pretraining", "04_korean_lima_sft")
 
@@ -237,3 +237,5 @@ STAGES = {
     "06_qualitative_eval": QualitativeEval,
     "07_report": Report,
 }
+
+SHARED = [f.name for cls in (WithModel, Texts) for f in fields(cls) if f.name not in Common.__dataclass_fields__]

@@ -22,7 +22,7 @@ def stored_answers(name, prompts, template, dtype=None, kept=None, batch_size=24
     settings  of `generate_answers`;  return  list of str, as `generate_answers`
     """
     folder = fetch_asset(str(name))
-    request = {"model": paths.sha256(folder), "dtype": str(dtype), "template": template, "batch_size": batch_size}
+    request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template, "batch_size": batch_size}
     keep = (kept, request | settings | {"prompts": list(prompts)}) if kept else None
     every = range(math.ceil(len(prompts) / batch_size))
     found = [kept.get(keep[1] | {"batch": n}) if kept else None for n in every]

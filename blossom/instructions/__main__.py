@@ -11,7 +11,7 @@ import os
 import torch
 from accelerate import PartialState
 
-from blossom.common import params, paths, shell
+from blossom.common import paths, runs, shell, stages
 from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
 from blossom.instructions.hygiene import clean_examples
 from blossom.models.adapters import adapt_model
@@ -30,10 +30,10 @@ STAGE = "04_korean_lima_sft"
 
 def main(words=None):
     """Train as the command line (`words`; None: the process's own) says. Raises as `train_model`, `load_model` do."""
-    p = asked_for(words, "blossom.instructions", params.KoreanLimaSFT, "sft_checkpoints")
+    p = asked_for(words, "blossom.instructions", stages.KoreanLimaSFT, "sft_checkpoints")
     state = PartialState(cpu=not torch.cuda.is_available())
     with state.main_process_first():  # downloads once; the others read what it left
-        parent = params.model_folder(p, STAGE) or p.base_model
+        parent = runs.require_model(p, STAGE) or p.base_model
         rows, held = data(p, load_tokenizer(parent))
         shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
         longest = max(len(row["input_ids"]) for row in rows)

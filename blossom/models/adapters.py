@@ -71,7 +71,7 @@ def _shadow(name):
 
 def save_adapter(model, folder):
     """Write what was trained (a PeftModel's adapters and rows) to `folder` in PEFT's format, whole or not at all."""
-    with paths.written(folder) as temporary:
+    with paths.write_atomically(folder) as temporary:
         model.save_pretrained(temporary, save_embedding_layers=False)
 
 
@@ -81,7 +81,7 @@ def save_checked(model, tokenizer, target, tolerance=1e-3):
     Raises RuntimeError, and leaves no folder, when they differ by more than `tolerance` (see `merge_adapter`).
     """
     probe = _probe(tokenizer, pick_device())
-    with torch.no_grad(), paths.written(target) as temporary:
+    with torch.no_grad(), paths.write_atomically(target) as temporary:
         before = model.eval()(probe).logits.float()
         save_model(model, tokenizer, temporary)
         difference = (load_model(temporary)[0](probe).logits.float() - before).abs().max().item()
@@ -119,7 +119,7 @@ def merge_adapter(base, adapter, target, tokenizer=None, tolerance=1e-3):
     with torch.no_grad():
         before = adapted(probe).logits.float()
     merged = adapted.merge_and_unload()
-    with paths.written(target) as temporary:
+    with paths.write_atomically(target) as temporary:
         save_model(merged, tokenizer, temporary)
         del model, adapted, merged
         again, _ = load_model(temporary, place="cpu")

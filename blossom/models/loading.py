@@ -126,7 +126,7 @@ def save_model(model, tokenizer, folder):
     broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
         raise ValueError(f"not saved: {len(broken)} weights are not finite, first {broken[0]}")
-    with paths.written(folder) as temporary:
+    with paths.write_atomically(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         paths.write_json(temporary / RECORD, describe_model(model, tokenizer))

@@ -6,7 +6,8 @@ import huggingface_hub as hub
 
 from blossom.assets.registry import REGISTRY
 from blossom.common import paths
-from blossom.publishing import history, licences
+from blossom.common.runs import read_lineage
+from blossom.publishing import licences
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 TEXTS = {
@@ -23,9 +24,9 @@ def write_card(folder, name, told=None):
     folder  the run's folder;  name  what the model is called, as owner/name
     told    ingredient -> licence, for those this project does not know
 
-    Scores come from stage 05 of the same recipe, when it has run. Errors as in `history.read`.
+    Scores come from stage 05 of the same recipe, when it has run. Errors as in `read_lineage`.
     """
-    line = history.read(folder)
+    line = read_lineage(folder)
     made = line[-1]
     found = licences.list_ingredients(line, told)
     licence, asks = licences.model_licence(found)

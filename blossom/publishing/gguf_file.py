@@ -44,7 +44,7 @@ def export_gguf(folder, target, precision="F16", name="", lines=None):
         raise ValueError(f"target: expected a name ending in .gguf, found {str(target)!r}")
     model, tokenizer = load_model(folder)
     architecture = _architecture(model.config)
-    with paths.written(target) as temporary:
+    with paths.write_atomically(target) as temporary:
         writer = gguf.GGUFWriter(temporary, architecture, use_temp_file=True)  # tensors wait on disk, not in memory
         writer.add_name(name or Path(target).stem)
         writer.add_file_type(PRECISIONS[precision][2])

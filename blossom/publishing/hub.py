@@ -7,7 +7,8 @@ from pathlib import Path
 import huggingface_hub as hub
 from huggingface_hub import errors, utils
 
-from blossom.publishing import card, gguf_file, history, licences
+from blossom.common.runs import read_lineage
+from blossom.publishing import card, gguf_file, licences
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.gguf")
 
@@ -39,7 +40,7 @@ def plan_push(folder, repo, told=None, precision=""):
     told       ingredient -> licence, for those this project does not know
     precision  "F32", "F16" or "BF16" makes a GGUF file too (below the run's folder); empty makes none
 
-    Raises ValueError: a name the hub does not take; errors of `history.read` and `gguf_file.export_gguf`.
+    Raises ValueError: a name the hub does not take; errors of `read_lineage` and `gguf_file.export_gguf`.
     """
     try:
         utils.validate_repo_id(repo)
@@ -47,7 +48,7 @@ def plan_push(folder, repo, told=None, precision=""):
         raise ValueError(f"to: {error}") from None
     if repo.count("/") != 1:
         raise ValueError(f"to: expected owner/name, found {repo!r}")
-    line = history.read(folder)
+    line = read_lineage(folder)
     model = line[-1].folder / "model"
     refusals = licences.licence_refusals(licences.list_ingredients(line, told))
     files = {str(f.relative_to(model)): f for f in sorted(model.rglob("*")) if f.is_file()}

@@ -34,7 +34,7 @@ class Ingredient:
 def list_ingredients(line, told=None):
     """The base, vocabulary, texts and instructions of a model, each once.
 
-    line  of `history.read`;  told  name -> licence, from the person who publishes (goes before what is known here)
+    line  of `read_lineage`;  told  name -> licence, from the person who publishes (goes before what is known here)
     """
     found = {line[0].params["base_model"]: "base model"}
     for made in line:

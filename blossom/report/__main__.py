@@ -3,7 +3,7 @@
 import argparse
 
 from blossom.common import params, paths, shell
-from blossom.report import reference, runs, sweeps
+from blossom.report import changes, reference, sweeps
 
 ABLATION = paths.ROOT / "params" / "ablation.yaml"
 
@@ -30,7 +30,7 @@ def run_report_command(words=None):
 
 
 def _compare(given):
-    parameters, metrics = runs.compare(given.a, given.b)
+    parameters, metrics = changes.compare_runs(given.a, given.b)
     _print(f"{len(parameters)} parameters differ (a: {given.a}, b: {given.b})", parameters)
     _print(f"{len(metrics)} metrics differ", metrics)
     return 0

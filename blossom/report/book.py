@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
-from blossom.common import params, paths, shell
+from blossom.common import params, paths, shell, stages
 
 MATH = """<script>MathJax = {tex: {inlineMath: [["$", "$"]]}}</script>
 <script async src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-mml-chtml.js"></script>"""
@@ -57,9 +57,9 @@ def find_chapters(folder):
 
     def depth(path):
         name = path.parents[1].name
-        return (len(params.lineage(name)) if params.recipe_file(name).exists() else 0, name)
+        return (len(params.recipe_lineage(name)) if params.recipe_file(name).exists() else 0, name)
 
-    found = {stage: sorted(folder.glob(f"*/{stage}/notebook.ipynb"), key=depth, reverse=True) for stage in params.STAGES}
+    found = {stage: sorted(folder.glob(f"*/{stage}/notebook.ipynb"), key=depth, reverse=True) for stage in stages.STAGES}
     found = {stage: files for stage, files in found.items() if files}
     if not found:
         raise FileNotFoundError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")

@@ -14,7 +14,7 @@ import pandas as pd
 from blossom.benchmark.comparing import compare_scores
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
 from blossom.common import figures
-from blossom.report.runs import find
+from blossom.common.runs import find_run
 
 STAGE = "05_benchmark_eval"
 ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' is averaged over the labels
@@ -195,7 +195,7 @@ def judge_interval(kind, low, high, margin):
 
 def _shorter(runs):
     """Expansion spells Korean with fewer tokens: counted, so without an interval."""
-    merged = find(runs, "02_vocab_merge")
+    merged = find_run(runs, "02_vocab_merge")
     about = {
         "paper": "Bllossom, table 1",
         "says": "The expanded vocabulary spells Korean with fewer tokens",
@@ -234,7 +234,7 @@ def _korean_answers(runs, times):
 def _preferences(runs):
     """Figures 2 to 5: the verdicts of people and judges where a run has some, and else what was counted."""
     judged = {recipe: run for (recipe, stage), run in runs.items() if stage == "06_qualitative_eval"}
-    run = judged.get("blossom-bi-biSFT") or find(runs, "06_qualitative_eval")
+    run = judged.get("blossom-bi-biSFT") or find_run(runs, "06_qualitative_eval")
     theirs = read_papers()["bllossom"]["qualitative"]["bisft_over_kosft_percent"]
     wanted = [
         ("figures 2, 3", "Blossom's answers to Korean prompts are preferred", "won both on 124 of 300", "more", "ko", False),

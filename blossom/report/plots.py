@@ -1,4 +1,4 @@
-"""The report's own figures; each takes what `runs.load` gives, and works for any number of recipes."""
+"""The report's own figures; each takes what `read_runs` gives, and works for any number of recipes."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -13,7 +13,8 @@ import yaml
 from PIL import Image
 
 from blossom.common import params, paths
-from blossom.report.runs import flat, read
+from blossom.common.runs import read_run
+from blossom.report.changes import flatten_metrics
 
 TOLERANCES = paths.ROOT / "params" / "reference.yaml"
 LIMIT = 3_000_000  # bytes of the whole folder: it lies in git
@@ -34,10 +35,10 @@ def keep_reference(outputs, scale, recipes, report="ablation", target=None):
     Raises ValueError: a stage that has not run, or was edited; too many bytes.
     """
     target = Path(target or reference_folder(scale))
-    wanted = [(recipe, stage) for recipe in recipes for stage in params.recipe(recipe).stages] + [(report, "07_report")]
-    runs = {f"{r}/{s}": read(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
+    wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages] + [(report, "07_report")]
+    runs = {f"{r}/{s}": read_run(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
     commits = sorted({run.manifest["git_commit"] for run in runs.values()})
-    with paths.written(target) as temporary:
+    with paths.write_atomically(target) as temporary:
         for name, run in runs.items():
             (temporary / name).mkdir(parents=True)
             for file in ("params.yaml", "metrics.json"):
@@ -110,7 +111,7 @@ def check_reference(outputs, scale, rules, reference=None):
         own = paths.stage_folder(outputs, scale, recipe, stage)
         if stage == "07_report" or not (own / "manifest.json").exists():
             continue
-        before, after = flat(paths.read_json(file)), flat(read(own).metrics)
+        before, after = flatten_metrics(paths.read_json(file)), flatten_metrics(read_run(own).metrics)
         rows += [_compared(f"{recipe}/{stage}", name, before[name], after.get(name), rules) for name in before]
     rows = [row for row in rows if row]
     if not rows:

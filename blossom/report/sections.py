@@ -41,9 +41,9 @@ def gallery(runs):
     """A Section for each stage's own figures, with links to the executed notebooks (relative to outputs/<scale>)."""
     shown, links = [], []
     for run in runs.values():
-        links.append({"href": f"{run.recipe}/{run.name}/notebook.ipynb", "text": f"{run.recipe} · {run.name}"})
+        links.append({"href": f"{run.recipe}/{run.stage}/notebook.ipynb", "text": f"{run.recipe} · {run.stage}"})
         for file in sorted((run.folder / "figures").glob("*.png")):
-            shown.append(picture(file, f"{run.recipe}, {run.name}: {file.stem.replace('_', ' ')}"))
+            shown.append(picture(file, f"{run.recipe}, {run.stage}: {file.stem.replace('_', ' ')}"))
     return Section("Every figure of the run", figures=shown), Section("The executed notebooks", links=links)
 
 
@@ -56,6 +56,9 @@ def page(title, subtitle, sections):
 def preference_pictures(runs):
     """Figures 2 to 5 as stage 06 drew them from verdicts of people and judges; none where nobody judged."""
     files = [
-        f for run in runs.values() if run.name == "06_qualitative_eval" for f in (run.folder / "figures").glob("figure*.png")
+        f
+        for run in runs.values()
+        if run.stage == "06_qualitative_eval"
+        for f in (run.folder / "figures").glob("figure*.png")
     ]
     return [picture(f, f"{f.parts[-4]}: in the form of the paper's {f.stem.replace('_', ' ')}") for f in sorted(files)]

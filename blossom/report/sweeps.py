@@ -9,7 +9,7 @@ from scipy import stats
 
 from blossom.batch import plan
 from blossom.common import figures, paths
-from blossom.report.runs import read
+from blossom.common.runs import git_commit, read_run
 from blossom.report.sections import Section, html_table, page, picture
 
 
@@ -25,7 +25,7 @@ def measure_sweep(p, name, scale):
     Raises ValueError naming the run whose metrics.json does not have a measure, or that was edited after it ran.
     """
     sweep, rows = p.sweeps[name], []
-    runs = {key: read(run.folder) for key, run in p.sweep_runs(name, scale).items()}
+    runs = {key: read_run(run.folder) for key, run in p.sweep_runs(name, scale).items()}
     for point, values in sweep.points.items():
         repeat = ", ".join(f"{k}={values[k]}" for k in sweep.repeats)
         for recipe in sweep.recipes:
@@ -120,7 +120,7 @@ def write_comparison(outputs, name, scale, definitions):
     table = measure_sweep(p, name, scale)
     summary, compared = summarise_arms(table), compare_arms(table, sweep.compare)
     target.mkdir(parents=True, exist_ok=True)
-    with figures.house_style(), paths.written(target / "comparison.png") as temporary:
+    with figures.house_style(), paths.write_atomically(target / "comparison.png") as temporary:
         plot_arms(table, compared).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     paths.write_text(target / "comparison.csv", table.to_csv(index=False))
     about = {
@@ -128,7 +128,7 @@ def write_comparison(outputs, name, scale, definitions):
         "repeats": sweep.repeats,
         "points": sweep.points,
         "scale": scale,
-        "git_commit": paths.git_commit(),
+        "git_commit": git_commit(),
         "measured": table.to_dict("records"),
     }
     kept = {"arms": summary, "differences": compared}

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from blossom.benchmark.papers import paper_model, paper_table6, read_papers
-from blossom.common import figures, params
-from blossom.report.runs import find, of_line
+from blossom.common import figures, params, stages
+from blossom.common.runs import find_run
 
 MAIN = "blossom-bi-biSFT"  # the model that the paper ends with
 TEXTS = ("korean", "english", "general_korean", "general_english")
@@ -15,7 +15,7 @@ def tabulate_costs(runs):
     rows = [
         {
             "recipe": run.recipe,
-            "stage": run.name,
+            "stage": run.stage,
             "wall time (s)": run.manifest["wall_seconds"],
             "peak memory (GB)": round(run.manifest["peak_bytes"] / 1e9, 2),
         }
@@ -78,13 +78,13 @@ def tabulate_recipes(runs):
     """Table 4: what each recipe is made of, in this run's amounts; a row a recipe, with the paper's model it stands for."""
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
-        merged, trained, tuned = (of_line(runs, stage, recipe) for stage in params.MODEL_STAGES)
+        merged, trained, tuned = (find_run(runs, stage, recipe, inherited=True) for stage in stages.MODEL_STAGES)
         row = {"recipe": recipe, "the paper's model": paper_model(recipe) or "–"}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
         row |= _read_text(trained)
         examples = tuned.metrics["examples"].items() if tuned else ()
         row["instructions"] = " + ".join(f"{n:,} {k}" for k, n in examples if n) or "–"
-        own = [run.manifest["wall_seconds"] for (r, s), run in runs.items() if r == recipe and s in params.MODEL_STAGES]
+        own = [run.manifest["wall_seconds"] for (r, s), run in runs.items() if r == recipe and s in stages.MODEL_STAGES]
         rows.append(row | {"training (s)": f"{sum(own):.0f}" if own else "–"})
     return pd.DataFrame(rows)
 
@@ -128,8 +128,10 @@ def compare_with_paper(runs):
         rows.append({"what": what, "the paper": paper, "this run": ours, "why they differ": why})
 
     last = MAIN if any(recipe == MAIN for recipe, _ in runs) else list(runs)[-1][0]
-    merged, trained, tuned = (of_line(runs, stage, last) or find(runs, stage) for stage in params.MODEL_STAGES)
-    judged = find(runs, "06_qualitative_eval", last)
+    merged, trained, tuned = (
+        find_run(runs, stage, last, inherited=True) or find_run(runs, stage) for stage in stages.MODEL_STAGES
+    )
+    judged = find_run(runs, "06_qualitative_eval", last)
     if merged:
         _vocabulary_rows(add, merged)
     if trained:

@@ -13,7 +13,7 @@ import os
 import torch
 from accelerate import PartialState
 
-from blossom.common import params, paths, shell
+from blossom.common import params, paths, shell, stages
 from blossom.models.bits import measure_bits
 from blossom.text.corpus import read_corpus
 from blossom.training import pretraining
@@ -50,20 +50,20 @@ def asked_for(words, module, *stage):
     return parameters(asked.params, asked.set, *stage)
 
 
-def parameters(files, overrides, cls=params.BilingualPretraining, checkpoints="checkpoints"):
+def parameters(files, overrides, cls=stages.BilingualPretraining, checkpoints="checkpoints"):
     """A checked `cls` from YAML files and "name=value" words; ValueError names what is wrong.
 
     checkpoints  the parameter of `cls` that says how often the state is saved
     """
     layered = {}
     for file in files:
-        layered |= params.read(file)
+        layered |= params.read_params(file)
     for word in overrides:
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"--set {word}: expected NAME=VALUE")
-        layered |= params.given({name: value}, "--set")
-    p = params.build(cls, layered)
+        layered |= params.parse_overrides({name: value}, "--set")
+    p = params.build_params(cls, layered)
     if not getattr(p, checkpoints):
         raise ValueError(
             f"{checkpoints}: expected at least 1, found 0: the notebook takes the training over from its last one"

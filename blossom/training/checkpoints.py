@@ -55,13 +55,13 @@ def write_checkpoint(folder, step, tensors, files):
     """
     target = folder / f"step-{step:06d}"
     try:
-        with paths.written(target) as temporary:
+        with paths.write_atomically(target) as temporary:
             temporary.mkdir()
             save_file(tensors, temporary / "state.safetensors")
             for name, value in files.items():
                 paths.write_json(temporary / name, value)
     except Exception as error:  # OSError, or safetensors' own with the same words in it
-        if not paths.is_full(error):
+        if not paths.is_disk_full(error):
             raise
         last = _newest(folder)
         kept = f"the one of {last.name} is intact" if last else "there is none before it"

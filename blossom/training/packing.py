@@ -64,7 +64,7 @@ def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
         raise ValueError("no documents to tokenize: the text is empty")
     target = (folder or cache_folder() / "packed") / key[:32]
     if not (target / "about.json").exists():
-        with paths.written(target) as temporary:
+        with paths.write_atomically(target) as temporary:
             temporary.mkdir()
             about = _write_stream(temporary, documents, tokenizer, start, end)
             paths.write_json(temporary / "about.json", about | {"key": key, "utf8_bytes": size})

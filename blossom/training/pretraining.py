@@ -1,9 +1,11 @@
 """What stage 03 trains and on what, from its parameters: the notebook and `python -m blossom.training` share it."""
 
+from dataclasses import asdict
+
 import torch
 
 from blossom.assets.registry import fetch_asset
-from blossom.common import params
+from blossom.common import params, runs
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import end_token, start_token
 from blossom.models.loading import load_model
@@ -23,7 +25,7 @@ def find_start(p):
     start = params.starting_stage(p.recipe, STAGE)
     if start is None:
         return fetch_asset(p.base_model)
-    folder = params.model_folder(p, STAGE)
+    folder = runs.require_model(p, STAGE)
     if start[1] == "02_vocab_merge":
         check_certificate(folder)
     return folder
@@ -64,8 +66,8 @@ def _tokenized(p, text, tokenizer):
 def _bytes_of(p, text):
     """Bytes of text that the recipe p.same_text_as trains on, with this run's other parameters."""
     recipe = p.same_text_as
-    layered = params.as_dict(p) | params.read(params.recipe_file(recipe)) | {"recipe": recipe, "same_text_as": ""}
-    other = params.build(type(p), layered)
+    layered = asdict(p) | params.read_params(params.recipe_file(recipe)) | {"recipe": recipe, "same_text_as": ""}
+    other = params.build_params(type(p), layered)
     blocks = mix_corpus(other, text, load_tokenizer(find_start(other)))
     return sum(1e6 * row["megabytes"] * row["epochs"] for row in blocks.table())
 

@@ -63,8 +63,8 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
         "unreachable": [base.bytes(p).decode(errors="replace") for p in unreachable[:50]],
         **details,
         "sha256": {
-            "inputs": {Path(path).name: paths.sha256(path) for path in inputs},
-            "outputs": {f.name: paths.sha256(f) for f in sorted(folder.glob("tokenizer*"))},
+            "inputs": {Path(path).name: paths.hash_path(path) for path in inputs},
+            "outputs": {f.name: paths.hash_path(f) for f in sorted(folder.glob("tokenizer*"))},
         },
     }
 

@@ -120,5 +120,5 @@ def save_tokenizer(merged, folder):
     """Write tokenizer.json, its settings and, for a SentencePiece base, tokenizer.model into a folder that may exist."""
     merged.tokenizer.save_pretrained(folder)
     if proto := merged.sentencepiece():
-        with paths.written(folder / "tokenizer.model") as temporary:
+        with paths.write_atomically(folder / "tokenizer.model") as temporary:
             temporary.write_bytes(proto.SerializeToString())

@@ -6,7 +6,7 @@ import sys
 
 import yaml
 
-from blossom.common import params, paths
+from blossom.common import params, paths, runs, stages
 from tests.errors.table import row
 
 FILES = "parameters"
@@ -17,9 +17,9 @@ def read(tmp_path, content):
     """Read `content` (text or bytes) as a parameter file, and build every notebook's parameters from it."""
     file = tmp_path / "mine.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-    values = params.read(file)
-    for cls in params.STAGES.values():
-        params.build(cls, values)
+    values = params.read_params(file)
+    for cls in stages.STAGES.values():
+        params.build_params(cls, values)
 
 
 @row(FILES, "a name mistyped", ValueError,
@@ -38,7 +38,7 @@ def exponent(tmp_path):
 @row(FILES, "a comma within a number, in a notebook", ValueError, "added_pieces: expected int, found tuple (2, 0)",
      "Write 2000 or 2_000.")
 def comma(tmp_path):
-    params.collect(params.VocabMerge, {"added_pieces": (2, 0)})
+    params.collect_params(stages.VocabMerge, {"added_pieces": (2, 0)})
 
 
 @row(FILES, "another base than the earlier stage's", ValueError,
@@ -46,11 +46,12 @@ def comma(tmp_path):
      "As it says.")
 def other_base(tmp_path):
     settings = {"outputs": str(tmp_path), "base_model": "my/model"}
-    p = params.effective("03_bilingual_pretraining", "smoke", "blossom-bi", **settings)
+    p = params.effective_params("03_bilingual_pretraining", "smoke", "blossom-bi", **settings)
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, "02_vocab_merge")
+    paths.write_json(folder / "metrics.json", {})
     paths.write_text(folder / "params.yaml", "base_model: tiny-byte-level\n")
     paths.write_json(folder / "manifest.json", {"outputs": {}})
-    params.model_folder(p, "03_bilingual_pretraining")
+    runs.require_model(p, "03_bilingual_pretraining")
 
 
 @row(FILES, "a value out of range", ValueError, "batch_size: expected at least 1, found -1", "Take a value of the range.")
@@ -164,18 +165,18 @@ def bomb(tmp_path):
 def missing_file(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.yaml").write_text("seed: 1\n")
-    params.read(tmp_path / "c.yaml")
+    params.read_params(tmp_path / "c.yaml")
 
 
 @row(FILES, "a folder instead of a file", ValueError, "not a readable file: Is a directory", "Name the file in it.")
 def a_folder(tmp_path):
-    params.read(tmp_path)
+    params.read_params(tmp_path)
 
 
 @row(FILES, "a scale that is not there", ValueError,
      "params/scales/desktop.yaml: no such parameter file; there are: laptop, …", "Name one of those, or write the file.")
 def no_scale():
-    params.effective("03_bilingual_pretraining", "desktop", "blossom-bi")
+    params.effective_params("03_bilingual_pretraining", "desktop", "blossom-bi")
 
 
 @row(FILES, "a recipe whose parent is not there", ValueError,
@@ -183,7 +184,7 @@ def no_scale():
 def no_parent(tmp_path, monkeypatch):
     (tmp_path / "c.yaml").write_text("parent: nobody\nstages: []\n")
     monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
-    params.lineage("c")
+    params.recipe_lineage("c")
 
 
 @row(FILES, "recipes that are each other's parent", ValueError,
@@ -192,7 +193,7 @@ def loop(tmp_path, monkeypatch):
     (tmp_path / "a.yaml").write_text("parent: b\nstages: []\n")
     (tmp_path / "b.yaml").write_text("parent: a\nstages: []\n")
     monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
-    params.lineage("a")
+    params.recipe_lineage("a")
 
 
 @row(FILES, "a recipe's stages out of order", ValueError,
@@ -201,7 +202,7 @@ def loop(tmp_path, monkeypatch):
 def disorder(tmp_path, monkeypatch):
     (tmp_path / "d.yaml").write_text("stages: [05_benchmark_eval, 02_vocab_merge]\n")
     monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
-    params.recipe("d")
+    params.read_recipe("d")
 
 
 # ------------------------------------------------------------------------------------------------------------ commands

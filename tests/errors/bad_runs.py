@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from blossom.common import paths
+from blossom.common import paths, runs
 from blossom.instructions import translating
 from blossom.models.loading import load_model, save_model
 from blossom.training import checkpoints
@@ -77,7 +77,7 @@ def full(tmp_path):
 def no_space(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no device that is always full")
-    with paths.written(tmp_path / "answers.txt") as temporary:
+    with paths.write_atomically(tmp_path / "answers.txt") as temporary:
         temporary.symlink_to("/dev/full")
         temporary.write_text("x")
 
@@ -113,8 +113,8 @@ def full_checkpoint(tmp_path, monkeypatch):
 def killed_writing(tmp_path):
     file = tmp_path / "metrics.json"
     paths.write_json(file, {"loss": 1.0})
-    code = "import sys\nfrom blossom.common import paths\nwith_it = paths.written(sys.argv[1])\n"
-    code += "with_it.__enter__().write_text('{')"
+    code = "import sys\nfrom blossom.common import paths\nw = paths.write_atomically(sys.argv[1])\n"
+    code += "w.__enter__().write_text('{')"
     ended(held(code, file))
     whole = paths.read_json(file) == {"loss": 1.0}
     return f"nothing of it: {file.name} is the earlier one, {'whole' if whole else 'broken'}"
@@ -124,10 +124,10 @@ def killed_writing(tmp_path):
      "a folder without manifest.json, which every later stage takes for missing", "Run again: Snakemake makes it anew.")
 def killed_stage(tmp_path, smoke):
     p = smoke("07_report", "report")
-    run = paths.Run(p, "07_report")
+    run = runs.Run(p, "07_report")
     run.finish({"rows": 1})
-    code = ("import sys\nfrom blossom.common import params, paths\n"
-            "paths.Run(params.build(params.Report, {'scale': 'smoke', 'outputs': sys.argv[1]}), '07_report')")
+    code = ("import sys\nfrom blossom.common import runs, stages\n"
+            "runs.Run(stages.Report(scale='smoke', outputs=sys.argv[1]), '07_report')")
     ended(held(code, p.outputs))
     assert (run.folder / "metrics.json").exists()
     return f"a folder with{'' if (run.folder / 'manifest.json').exists() else 'out'} manifest.json, " + (
@@ -152,8 +152,8 @@ def two_translations(tmp_path):
         pass
 
 
-@row(RUNS, "an earlier stage that cannot be made", RuntimeError,
-     "05_benchmark_eval of nonsense could not be made. Run by hand: … no such parameter file; there are: base, …",
-     "Run that command: its output tells more.")
+@row(RUNS, "an earlier stage that has not run", runs.MissingRun,
+     "05_benchmark_eval of base has not run at scale smoke. Run: … snakemake --cores 2 --config outputs=… -- …manifest.json",
+     "Run that command, or that notebook.")
 def no_earlier_stage(tmp_path):
-    paths.require_stage(str(tmp_path), "smoke", "nonsense", "05_benchmark_eval")
+    runs.require_run(str(tmp_path), "smoke", "base", "05_benchmark_eval")

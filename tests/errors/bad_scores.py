@@ -6,10 +6,9 @@ import json
 from blossom.benchmark.data import read_task_rows
 from blossom.benchmark.several import find_models
 from blossom.benchmark.suite import prepare_tasks
-from blossom.common import params, paths
+from blossom.common import params, paths, runs, stages
 from blossom.generation.answers import parse_addresses
 from blossom.preference import judges, people, prompts, ratings, statistics, verdicts
-from blossom.report import runs
 from tests.errors.table import row
 
 TASKS = "benchmarks (05)"
@@ -189,31 +188,31 @@ REPORT = "report (07)"
 
 
 @row(REPORT, "a run's metrics edited by hand", ValueError,
-     "metrics.json was changed after its run (its sha256 is not the manifest's): put it back, "
+     "metrics.json was changed after its run (its SHA-256 is not the manifest's): put it back, "
      "or delete …manifest.json and run the stage again",
      "Delete the manifest, and run.")
 def edited_metrics(tmp_path, smoke, monkeypatch):
     p = smoke("07_report", "report", recipes=["only"])
     (tmp_path / "only.yaml").write_text("stages: [05_benchmark_eval]\n")
     monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
-    run = paths.Run(params.build(params.BenchmarkEval, {"scale": "smoke", "recipe": "only", "outputs": p.outputs}),
+    run = runs.Run(params.build_params(stages.BenchmarkEval, {"scale": "smoke", "recipe": "only", "outputs": p.outputs}),
                     "05_benchmark_eval")
     run.finish({"average": 0.5})
     (run.folder / "metrics.json").write_text('{"average": 0.9}')
-    runs.load(p)
+    runs.read_runs(p.outputs, p.scale, p.recipes)
 
 
 @row(REPORT, "a manifest that is none", ValueError,
      "manifest.json: lists no outputs: delete it and run the stage again", "As it says.")
 def no_manifest(tmp_path):
     (tmp_path / "manifest.json").write_text("[]")
-    paths.check_run(tmp_path)
+    runs.read_run(tmp_path)
 
 
 @row(REPORT, "a number that is not finite among the metrics", ValueError,
      "Out of range float values are not JSON compliant", "Look at the step that made it: nothing was written.")
 def not_finite(smoke):
-    paths.Run(smoke("07_report", "report"), "07_report").finish({"loss": float("nan")})
+    runs.Run(smoke("07_report", "report"), "07_report").finish({"loss": float("nan")})
 
 
 @row(REPORT, "a broken metrics file", ValueError, "metrics.json: not valid JSON (",

@@ -2,7 +2,7 @@
 
     @row("parameters", "a name mistyped", ValueError, "no parameter is called 'sedd'; did you mean 'seed'?", "Use the name.")
     def mistyped(tmp_path):
-        params.read(yaml_file(tmp_path, "sedd: 1"))
+        params.read_params(yaml_file(tmp_path, "sedd: 1"))
 
 A row's function takes pytest fixtures by name. `says` is the message as the user reads it, "…" standing for what differs
 from run to run. Where nothing is raised, the function returns what is printed or counted, and `error` names that.

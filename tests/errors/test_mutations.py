@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from blossom.benchmark import data as data_files
 from blossom.benchmark.data import SOURCES, read_task_rows
-from blossom.common import params, paths
+from blossom.common import params, paths, stages
 from blossom.instructions import merging, review
 from blossom.instructions.readers import read_instructions
 from blossom.preference import people, prompts, ratings
@@ -46,12 +46,12 @@ def use(content):
     with tempfile.TemporaryDirectory() as folder, files_in(Path(folder)):
         (Path(folder) / "mine.yaml").write_bytes(content)
         for read in (
-            lambda: params.read(Path(folder) / "mine.yaml"),
-            lambda: params.recipe("mine"),
-            lambda: params.lineage("mine"),
+            lambda: params.read_params(Path(folder) / "mine.yaml"),
+            lambda: params.read_recipe("mine"),
+            lambda: params.recipe_lineage("mine"),
             lambda: params.starting_stage("mine", "05_benchmark_eval"),
-            *(lambda stage=stage: params.effective(stage, "laptop", "mine") for stage in params.STAGES),
-            *(lambda stage=stage: params.effective(stage, "mine", "base") for stage in params.STAGES),
+            *(lambda stage=stage: params.effective_params(stage, "laptop", "mine") for stage in stages.STAGES),
+            *(lambda stage=stage: params.effective_params(stage, "mine", "base") for stage in stages.STAGES),
         ):
             try:
                 found = read()
@@ -71,15 +71,15 @@ class files_in:
         self.folder = folder
 
     def __enter__(self):
-        self.kept = params.recipe_file, params.scale_file, params.read
+        self.kept = params.recipe_file, params.scale_file, params.read_params
         recipe, scale, read = self.kept
         mine = self.folder / "mine.yaml"
         params.recipe_file = lambda name: mine if name == "mine" else recipe(name)
         params.scale_file = lambda name: mine if name == "mine" else scale(name)
-        params.read = functools.cache(read)
+        params.read_params = functools.cache(read)
 
     def __exit__(self, *_):
-        params.recipe_file, params.scale_file, params.read = self.kept
+        params.recipe_file, params.scale_file, params.read_params = self.kept
 
 
 def names_its_cause(message):
@@ -139,14 +139,14 @@ def test_any_bytes_at_all(content):
 
 
 @QUICK
-@given(st.sampled_from(sorted(params.STAGES)), st.data())
+@given(st.sampled_from(sorted(stages.STAGES)), st.data())
 def test_a_notebook_takes_or_refuses_any_value(stage, data):
-    cls = params.STAGES[stage]
+    cls = stages.STAGES[stage]
     name = data.draw(st.sampled_from([f.name for f in fields(cls)]))
     value = data.draw(values)
     try:
-        p = params.collect(cls, {name: value})
-    except params.Refused as error:
+        p = params.collect_params(cls, {name: value})
+    except params.ParameterError as error:
         assert str(error).startswith(name), error
         assert error._render_traceback_() == [f"ValueError: {error}"]
     else:
@@ -157,7 +157,7 @@ def test_a_notebook_takes_or_refuses_any_value(stage, data):
 @given(values)
 def test_a_command_line_takes_or_refuses_any_value(value):
     try:
-        params.given(value, "--config set")
+        params.parse_overrides(value, "--config set")
     except ValueError as error:
         assert str(error).startswith("--config set: ")
 

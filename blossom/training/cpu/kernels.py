@@ -36,7 +36,7 @@ def load():
     key = hashlib.sha256(" ".join([*command[:-1], _processor()]).encode() + SOURCE.read_bytes()).hexdigest()[:24]
     target = cache_folder() / "kernels" / f"{key}.so"
     if not target.exists():
-        with paths.written(target) as temporary:
+        with paths.write_atomically(target) as temporary:
             done = subprocess.run([*command, str(temporary)], capture_output=True, text=True)
             if done.returncode:
                 return None

@@ -1,0 +1,229 @@
+"""A run of a stage: writing its folder, and reading the folders of finished runs.
+
+A run owns one folder, `outputs/<scale>/<recipe>/<stage>/`. Its manifest.json is written last: a folder with a manifest is a
+finished run, a folder without one an interrupted run.
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from blossom.common import params, paths
+from blossom.common.stages import MODEL_STAGES, SHARED
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
+RECORDS = ("params.yaml", "metrics.json")
+
+
+class Run:
+    """One run of a stage. Making it creates `folder`, removes an earlier manifest and writes params.yaml."""
+
+    def __init__(self, p, stage):
+        self.p, self.stage, self.started = p, stage, time.time()
+        self.folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "manifest.json").unlink(missing_ok=True)
+        paths.write_text(self.folder / "params.yaml", yaml.safe_dump(asdict(p), allow_unicode=True, sort_keys=False))
+
+    def figure(self, figure, name, dpi=150):
+        """Save a matplotlib figure as `figures/<name>.png` and return it."""
+        with paths.write_atomically(self.folder / "figures" / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
+        return figure
+
+    def finish(self, metrics, inputs=(), outputs=()):
+        """Write metrics.json, then manifest.json; return the manifest (dict).
+
+        metrics  JSON-able dict
+        inputs   files or folders that were read; their SHA-256 is recorded
+        outputs  names in the run's folder that it made; FileNotFoundError when one is missing
+        """
+        paths.write_json(self.folder / "metrics.json", metrics)
+        for name in outputs:
+            if not (self.folder / name).exists():
+                raise FileNotFoundError(f"{self.folder / name}: the stage says it makes this, but it is not there")
+        manifest = {
+            "stage": self.stage,
+            "scale": self.p.scale,
+            "recipe": self.p.recipe,
+            "seed": self.p.seed,
+            "inputs": {_shorten(path): paths.hash_path(path) for path in inputs},
+            "outputs": {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)},
+            "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
+            "git_commit": git_commit(),
+            "wall_seconds": round(time.time() - self.started, 1),
+            "peak_bytes": paths.peak_bytes(),
+        }
+        paths.write_json(self.folder / "manifest.json", manifest)
+        print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {_shorten(self.folder)}")
+        return manifest
+
+
+def _shorten(path):
+    """A path relative to the repository, else to the home folder, where it lies in one of them."""
+    path = Path(path).resolve()
+    for base, prefix in ((paths.ROOT, ""), (Path.home(), "~/")):
+        if path.is_relative_to(base):
+            return prefix + str(path.relative_to(base))
+    return str(path)
+
+
+def git_commit():
+    """The repository's commit, with "+changes" when tracked files differ from it; "unknown" outside git."""
+
+    def git(*words):
+        return subprocess.run(["git", *words], cwd=paths.ROOT, capture_output=True, text=True).stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return "unknown"
+    return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+# ------------------------------------------------------------------------------------------------------- finished runs
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, as its folder records it: parameters, metrics and manifest are dicts."""
+
+    folder: Path
+    recipe: str
+    stage: str
+    params: dict
+    metrics: dict
+    manifest: dict
+
+
+def read_run(folder, check=RECORDS):
+    """The FinishedRun in a folder.
+
+    check  names of outputs whose SHA-256 must be the manifest's; None checks all outputs, also a large model
+    Raises ValueError: no finished run there, or an output that is missing or was changed after the run.
+    """
+    folder = Path(folder)
+    file = folder / "manifest.json"
+    if not file.exists():
+        raise ValueError(f"{folder}: no finished run (it has no manifest.json)")
+    manifest = paths.read_json(file)
+    outputs = manifest.get("outputs") if isinstance(manifest, dict) else None
+    if not isinstance(outputs, dict):
+        raise ValueError(f"{file}: lists no outputs: delete it and run the stage again")
+    for name in outputs if check is None else check:
+        found = folder / name
+        if not found.exists() or paths.hash_path(found) != outputs.get(name):
+            what = "was changed after its run (its SHA-256 is not the manifest's)" if found.exists() else "is missing"
+            raise ValueError(f"{found} {what}: put it back, or delete {file} and run the stage again")
+    settings, metrics = params.load_yaml(folder / "params.yaml"), paths.read_json(folder / "metrics.json")
+    return FinishedRun(folder, folder.parent.name, manifest.get("stage", folder.name), settings, metrics, manifest)
+
+
+def read_runs(outputs, scale, recipes):
+    """Every stage of some recipes: dict (recipe, stage) -> FinishedRun, in the order the stages ran.
+
+    Raises MissingRun naming the command that makes the missing ones; ValueError when `recipes` is empty, or as `read_run`.
+    """
+    if not recipes:
+        raise ValueError("recipes: expected at least one recipe for the report, found none")
+    wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages]
+    _require(outputs, scale, wanted)
+    return {(r, s): read_run(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
+
+
+def find_run(runs, stage, recipe=None, inherited=False):
+    """One run out of what `read_runs` gave, or None: the recipe's, or without `recipe` the last one of the stage.
+
+    inherited  also look at the recipes that `recipe` starts from, nearest first
+    """
+    if recipe is None:
+        return next((run for (_, s), run in reversed(runs.items()) if s == stage), None)
+    names = [r.name for r in params.recipe_lineage(recipe)] if inherited else [recipe]
+    return next((runs[name, stage] for name in names if (name, stage) in runs), None)
+
+
+def read_lineage(folder):
+    """The runs that made a model, oldest first: list of FinishedRun. The last is in `folder`; all its outputs are checked.
+
+    Raises ValueError: as `read_run`; a run that makes no model; a parent that was run again after its child.
+    """
+    folder = Path(folder).resolve()
+    line, root = [read_run(folder, check=None)], folder.parent.parent
+    while start := params.starting_stage(line[0].recipe, line[0].stage):
+        line.insert(0, read_run(root / start[0] / start[1]))
+    for run in line:
+        if "model" not in run.manifest["outputs"]:
+            makers = ", ".join(MODEL_STAGES)
+            raise ValueError(f"{run.folder}: stage {run.stage} makes no model; expected one of {makers}")
+    for parent, child in zip(line, line[1:], strict=False):
+        if parent.manifest["outputs"]["model"] not in child.manifest["inputs"].values():
+            raise ValueError(
+                f"{child.folder} was not made from the model that is now in {parent.folder}: run {child.stage} of "
+                f"{child.recipe} again"
+            )
+    return line
+
+
+# ------------------------------------------------------------------------------------------------ what a stage starts from
+
+
+class MissingRun(params.ParameterError):
+    """An earlier run that a stage reads is not there; the message has the command that makes it."""
+
+
+def require_run(outputs, scale, recipe, stage, settings=None):
+    """The folder of a finished earlier run, all of its outputs checked.
+
+    settings  parameters (name -> value) for the command that makes it, where they are not those of its scale and recipe
+    Raises MissingRun naming that command; ValueError as `read_run`.
+    """
+    _require(outputs, scale, [(recipe, stage)], settings)
+    return read_run(paths.stage_folder(outputs, scale, recipe, stage), check=None).folder
+
+
+def _require(outputs, scale, wanted, settings=None):
+    missing = [pair for pair in wanted if not (paths.stage_folder(outputs, scale, *pair) / "manifest.json").exists()]
+    if missing:
+        named = ", ".join(f"{stage} of {recipe}" for recipe, stage in missing)
+        targets = [os.path.join(outputs, scale, *pair, "manifest.json") for pair in missing]
+        raise MissingRun(f"{named} has not run at scale {scale}. Run:\n  {make_command(targets, outputs, settings)}")
+
+
+def make_command(targets, outputs, settings=None):
+    """The shell command that makes `targets`, files below the outputs folder, with some parameters set."""
+    config = [f"outputs={outputs}"] if outputs != "outputs" else []
+    config += [f"set={json.dumps(settings, ensure_ascii=False)}"] if settings else []
+    words = [sys.executable, "-m", "snakemake", "--cores", "2", *(["--config", *config] if config else []), "--", *targets]
+    return f"cd {shlex.quote(str(paths.ROOT))} && {shlex.join(words)}"
+
+
+def require_model(p, stage):
+    """The model folder that a stage starts from, made by an earlier run; None when it starts from the base model.
+
+    Raises MissingRun when the earlier run is not there, ParameterError when it has another base model. Other texts than
+    those of `p` are printed as a note.
+    """
+    start = params.starting_stage(p.recipe, stage)
+    if not start:
+        return None
+    mine, usual = asdict(p), asdict(params.effective_params(start[1], p.scale, start[0]))
+    unusual = {name: mine[name] for name in SHARED if name in mine and mine[name] != usual[name]}
+    folder = require_run(p.outputs, p.scale, *start, unusual)
+    made = params.load_yaml(folder / "params.yaml")
+    for name in SHARED:
+        here, there = mine.get(name), made.get(name)
+        if name not in mine or name not in made or here == there:
+            continue
+        told = f"{name}: {'/'.join(start)} was made with {params.shorten(there)}, here it is {params.shorten(here)}"
+        if name == "base_model":
+            raise params.ParameterError(f"{told}; run {start[1]} with it first, or choose another folder of `outputs`")
+        print(f"note: {told}")
+    return folder / "model"

@@ -1,0 +1,79 @@
+"""Two runs side by side, from their folders alone."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from blossom.common.runs import read_run
+
+
+def compare_runs(a, b):
+    """What differs between two runs.
+
+    a, b    folders: of a stage's run, of a recipe or of a scale; of the last two, the stages that both have are compared
+    return  (parameters, metrics): DataFrames with the columns stage, name, a, b; metrics also have change (b - a) and
+            relative (change / |a|), NaN where a value is no number. What only one run has is "–".
+
+    Raises ValueError when a folder has no finished run or was edited, or when the two have no stage in common.
+    """
+    first, second = list_runs(a), list_runs(b)
+    if len(first) == len(second) == 1:
+        second = dict(zip(first, second.values(), strict=True))  # two single runs may be of any stage and name
+    common = [name for name in first if name in second]
+    if not common:
+        raise ValueError(f"{a} and {b} have no stage in common: {', '.join(first)}; {', '.join(second)}")
+    settings, measured = [], []
+    for name in common:
+        one, two = first[name], second[name]
+        settings += _differing(name, one.params, two.params)
+        settings += _differing(name, *({k: run.manifest[k] for k in ("git_commit", "versions")} for run in (one, two)))
+        measured += _differing(name, one.metrics, two.metrics)
+    columns = ["stage", "name", "a", "b"]
+    parameters, metrics = (pd.DataFrame(rows, columns=columns) for rows in (settings, measured))
+    before, after = (pd.to_numeric(metrics[side], errors="coerce") for side in "ab")
+    metrics["change"] = after - before
+    metrics["relative"] = metrics["change"] / before.abs().where(before != 0)
+    return parameters, metrics
+
+
+def list_runs(folder):
+    """{stage or "recipe/stage": FinishedRun} below a folder of one run, of a recipe, or of a scale.
+
+    Raises ValueError when it holds no finished run, or one that was edited.
+    """
+    folder = Path(folder)
+    if (folder / "manifest.json").exists():
+        run = read_run(folder)
+        return {run.stage: run}
+    found = sorted(folder.glob("*/manifest.json")) or sorted(folder.glob("*/*/manifest.json"))
+    if not found:
+        raise ValueError(f"{folder}: no finished run there, nor one or two folders below (no manifest.json)")
+    return {str(file.parent.relative_to(folder)): read_run(file.parent) for file in found}
+
+
+def flatten_metrics(values, prefix=""):
+    """Nested dicts and lists as {"a.b.0": value}; a table's row is named by its first texts, not by its number.
+
+    Example: {"a": {"b": 1}, "t": [{"pair": "x", "n": 2}]} -> {"a.b": 1, "t.x.n": 2}
+    """
+    if isinstance(values, dict):
+        items = values.items()
+    elif isinstance(values, list):
+        items = ((_row_name(value, n), value) for n, value in enumerate(values))
+    else:
+        return {prefix: values}
+    found = {}
+    for name, value in items:
+        found |= flatten_metrics(value, f"{prefix}.{name}" if prefix else str(name))
+    return found
+
+
+def _row_name(row, number):
+    texts = [v for v in row.values() if isinstance(v, str)] if isinstance(row, dict) else []
+    return ".".join(texts[:2]) or number
+
+
+def _differing(stage, one, two):
+    one, two = flatten_metrics(one), flatten_metrics(two)
+    names = dict.fromkeys([*one, *two])
+    return [(stage, n, one.get(n, "–"), two.get(n, "–")) for n in names if one.get(n, "–") != two.get(n, "–")]
