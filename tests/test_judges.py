@@ -100,7 +100,7 @@ def prefers(text):
 
 
 def outcome(rows):
-    return judges.count_outcomes(verdicts.settle_orders(verdicts.make_verdicts(rows)))
+    return judges.count_outcomes(verdicts.settle_verdicts(verdicts.make_verdicts(rows)))
 
 
 def test_both_orders_are_asked_and_the_winner_is_the_model_not_the_place(serve, judge):

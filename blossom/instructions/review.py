@@ -1,9 +1,9 @@
 """The reviewers' page: people rework the drafts in one HTML file that needs no server and no Python (B, 4.1).
 
-drafts = translating.translate_examples(...)    # or drafts.pair_drafts(...), drafts.read_drafts(...)
-review.write_review_page(drafts, "review.html")                              # send this one file to the reviewers
-merged = merging.merge_reviews(drafts, ["review-....json", ...])        # what they export and send back
-review.write_adjudication_page(merged, "conflicts.html")              # a third person settles what two see differently
+drafts = translating.translate_examples(...)                          # or pair_drafts(...), read_drafts(...)
+write_review_page(drafts, "review.html")                              # send this one file to the reviewers
+merged = merging.merge_reviews(drafts, ["review-....json", ...])      # what they export and send back
+write_adjudication_page(merged, "conflicts.html")                     # a third person settles their differences
 merging.write_merged(merged, "ko.jsonl")
 """
 
@@ -34,9 +34,9 @@ PAPER_TABLE_2 = (  # Choi et al., as printed
 
 
 def hash_drafts(drafts):
-    """What a page and the files that come back have in common: sha256 of ids, English and drafts.
+    """sha256 of ids, English and drafts: a page carries it, and so do the files that the page exports.
 
-    Raises ValueError: no drafts, two with one id, or a half character (lone surrogate) that no file can hold.
+    Raises ValueError: no drafts, an id given twice, or a lone surrogate, which no file can hold.
     """
     if not drafts:
         raise ValueError("no drafts to review")
@@ -48,18 +48,16 @@ def hash_drafts(drafts):
         try:
             sha.update(json.dumps([draft.id, draft.english, draft.korean], ensure_ascii=False).encode())
         except UnicodeEncodeError as error:
-            raise ValueError(
-                f"draft {draft.id}: a broken character at {error.object[error.start - 20 : error.start]!r}"
-            ) from None
+            around = error.object[error.start - 20 : error.start]
+            raise ValueError(f"draft {draft.id}: a broken character at {around!r}") from None
     return sha.hexdigest()
 
 
 def write_review_page(drafts, path, title="한국어 LIMA 검토", assigned=None):
-    """Write the reviewers' page: one HTML file that needs no server, no network and no Python.
+    """Write the reviewers' page of these drafts, with the flags of `checks`, to `path`.
 
-    drafts    list of Draft; the flags of `checks` are computed and shown
-    title     shown on top; also tells pages apart in the browser's tabs
-    assigned  dict reviewer -> ids (see `assign_drafts`), or None when everyone sees every row as theirs
+    title     shown on top
+    assigned  dict reviewer -> ids (see `assign_drafts`); None: every reviewer gets every row
     return    the digest that the page and its exported files carry
 
     Raises ValueError when `assigned` has an id that no draft has.
@@ -71,14 +69,13 @@ def write_review_page(drafts, path, title="한국어 LIMA 검토", assigned=None
 
 
 def write_adjudication_page(merged, path, title="의견이 다른 행"):
-    """Write a page of the unsettled conflicts, each reviewer's text beside the others; what it exports settles them.
+    """Write a page of the unsettled conflicts with each reviewer's text.
 
-    Give its exported file to `merge` as `adjudication`. Raises ValueError when nothing is unsettled.
+    Its exported file is the `adjudication` of `merge_reviews`. Raises ValueError when nothing is unsettled.
     """
     if not merged.unsettled:
         raise ValueError("no conflict is unsettled")
-    by_id = {d.id: d for d in merged.drafts}
-    listed = []
+    by_id, listed = {d.id: d for d in merged.drafts}, []
     for i in merged.unsettled:
         versions = [{k: getattr(v, k) for k in ("reviewer", "fields", "adaptation", "note")} for v in merged.conflicts[i]]
         listed.append(_page_row(by_id[i]) | {"versions": versions})
@@ -86,15 +83,14 @@ def write_adjudication_page(merged, path, title="의견이 다른 행"):
 
 
 def assign_drafts(drafts, reviewers, overlap=0.1):
-    """Who reviews what: dict reviewer -> list of ids; rows go round, and a share `overlap` of them to two people.
+    """Who reviews what: dict reviewer -> list of ids, in turns; a share `overlap` of the rows goes to two people.
 
     Raises ValueError when two reviewers have one name, or one has none.
     """
     if len(set(reviewers)) != len(reviewers) or not all(reviewers):
         raise ValueError(f"reviewers: expected different names, found {reviewers!r}")
     shared = round(overlap * len(drafts)) if len(reviewers) > 1 else 0
-    every = len(drafts) / shared if shared else 0
-    twice = {int(n * every) for n in range(shared)}
+    twice = {int(n * len(drafts) / shared) for n in range(shared)}
     names, result = list(reviewers), {name: [] for name in reviewers}
     for n, draft in enumerate(drafts):
         for name in (names[n % len(names)], *([names[(n + 1) % len(names)]] if n in twice else [])):
@@ -112,14 +108,7 @@ def _page_row(draft):
     }
 
 
-def _write_page(listed, data_digest, path, title, assigned):
-    data = {
-        "format": FORMAT,
-        "digest": data_digest,
-        "title": title,
-        "assigned": assigned,
-        "kinds": checks.KINDS,
-        "rows": listed,
-    }
-    pages.write_page(path, PAGE, data, title=title, digest=data_digest, examples=PAPER_TABLE_2)
-    return data_digest
+def _write_page(listed, digest, path, title, assigned):
+    data = {"format": FORMAT, "digest": digest, "title": title, "assigned": assigned, "kinds": checks.KINDS, "rows": listed}
+    pages.write_page(path, PAGE, data, title=title, digest=digest, examples=PAPER_TABLE_2)
+    return digest

@@ -1,4 +1,4 @@
-"""Do raters agree: people with each other, judges with people, and a person with themselves?"""
+"""Agreement of people with each other, of judges with people, and of a person with themselves."""
 
 from itertools import combinations
 
@@ -7,111 +7,100 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
+from blossom.preference.statistics import add_intervals, first_looks
 from blossom.preference.verdicts import PAIR, WINNERS
 
 MAJORITY = "people's majority"
 
 
-def _matrix(verdicts):
-    """Pairs x raters, each cell a, b, tie or missing; first looks only.
-
-    The columns are (source, rater). Raises ValueError when a rater judged one pair twice (a judge's two orders: settle).
-    """
-    first = verdicts[verdicts["look"] == 1]
+def _pivot(verdicts):
+    """Pairs x (source, rater), each cell a, tie, b or missing, and the columns of people and of judges; first looks only."""
+    first = first_looks(verdicts)
     twice = first.duplicated(["source", "rater", *PAIR])
     if twice.any():
         row = first[twice].iloc[0]
         raise ValueError(
             f"{row.rater} has two verdicts on {row.model_a} and {row.model_b}, prompt {row.prompt_id} ({row.language}); "
-            "verdicts.settle_orders makes one of a judge's two orders"
+            "settle_verdicts makes one of a judge's two orders"
         )
-    return first.set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
+    cells = first.set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
+    return cells, [c for c in cells if c[0] == "people"], [c for c in cells if c[0] != "people"]
 
 
 def compare_raters(verdicts):
-    """Every two raters who saw the same pairs, and each judge against what most people said.
+    """Agreement of every two raters on the pairs that both saw, and of each judge with the people's majority.
 
     return  one row a pair of raters: rater_1, rater_2, among (people, judges, judge and people), n, same (share of equal
-            verdicts), tie_discounted (half a point when one of two said tie: LIMA, arXiv:2305.11206, 4.2), kappa (Cohen's;
-            NaN when both gave one and the same verdict throughout)
+            verdicts), tie_discounted (one tie of two counts half: LIMA, arXiv:2305.11206, section 4.2), kappa (Cohen's;
+            NaN when both gave only one and the same verdict)
     """
-    cells = _matrix(verdicts)
-    people = [c for c in cells if c[0] == "people"]
-    judges = [c for c in cells if c[0] != "people"]
+    cells, people, judges = _pivot(verdicts)
+    compared = list(combinations(people + judges, 2))
     if len(people) > 1 and judges:
         cells[("people", MAJORITY)] = _majority(cells[people])
-    against = [(judge, ("people", MAJORITY)) for judge in judges] if len(people) > 1 else []
+        compared += [(judge, ("people", MAJORITY)) for judge in judges]
     rows = []
-    for one, other in [*combinations(people + judges, 2), *against]:
-        both = cells[[one, other]].dropna()
-        if both.empty:
+    for one, other in compared:
+        x, y = cells[[one, other]].dropna().to_numpy(str).T
+        if not len(x):
             continue
-        x, y = both[one].to_numpy(str), both[other].to_numpy(str)
-        among = {0: "people", 1: "judge and people", 2: "judges"}[sum(c[0] != "people" for c in (one, other))]
+        among = ("people", "judge and people", "judges")[(one in judges) + (other in judges)]
         half = ((x == "tie") != (y == "tie")).mean() / 2
         kappa = cohen_kappa_score(x, y, labels=WINNERS) if len({*x, *y}) > 1 else np.nan
-        rows.append([one[1], other[1], among, len(both), (x == y).mean(), (x == y).mean() + half, kappa])
+        rows.append([one[1], other[1], among, len(x), (x == y).mean(), (x == y).mean() + half, kappa])
     return pd.DataFrame(rows, columns=["rater_1", "rater_2", "among", "n", "same", "tie_discounted", "kappa"])
 
 
 def _majority(cells):
-    """What more people said than anything else; tie when no verdict leads. Missing where fewer than two looked."""
-    counts = np.stack([(cells == w).sum(axis=1) for w in WINNERS], 1)  # (pairs, 3)
-    leads = (counts == counts.max(1, keepdims=True)).sum(1) == 1
-    named = np.array(WINNERS, object)[np.where(leads, counts.argmax(1), WINNERS.index("tie"))]
-    return pd.Series(named, index=cells.index).where(counts.sum(1) > 1)
+    """The most frequent verdict of each row, or tie when two are equally frequent; missing for fewer than two verdicts."""
+    modes = cells.mode(axis=1).reindex(columns=[0, 1])
+    return modes[0].where(modes[1].isna(), "tie").where(cells.notna().sum(axis=1) > 1)
 
 
-def measure_alpha(verdicts, samples=200, level=0.95, seed=0):
-    """Krippendorff's alpha (nominal) of all people, of all judges, and of everyone; 1 is agreement, 0 is chance.
+def measure_alpha(verdicts, samples=200, seed=0):
+    """Krippendorff's alpha (nominal) of all people, of all judges and of everyone: 1 is full agreement, 0 is chance.
 
-    return  one row a group of two raters or more: among, raters, pairs (seen by two or more), alpha with _low and _high.
-            The interval is a bootstrap over prompts. NaN when all verdicts are the same.
+    return  one row a group of two raters or more: among, raters, pairs (seen by two or more), alpha with _low and _high (a
+            95 % bootstrap over prompts). NaN when all verdicts are the same.
     """
-    cells = _matrix(verdicts)
-    people = [c for c in cells if c[0] == "people"]
-    groups = {"people": people, "judges": [c for c in cells if c[0] != "people"], "everyone": list(cells)}
-    if not people or len(people) == len(groups["everyone"]):
-        del groups["everyone"]
-    rows = []
-    for among, columns in groups.items():
-        seen = cells[columns]
-        seen = seen[seen.notna().sum(axis=1) > 1]
-        if len(columns) < 2 or seen.empty:
+    cells, people, judges = _pivot(verdicts)
+    rng, rows = np.random.default_rng(seed), []
+    for among, raters in {"people": people, "judges": judges, "everyone": [*people, *judges]}.items():
+        if len(raters) < 2 or (among == "everyone" and not (people and judges)):
             continue
-        counts = np.stack([(seen == w).sum(axis=1) for w in WINNERS], 1)  # (pairs, 3)
-        prompt, names = pd.factorize(seen.index.get_level_values("prompt_id"))
-        members = [np.flatnonzero(prompt == n) for n in range(len(names))]
-        rng = np.random.default_rng(seed)
-        value, drawn = _alpha(counts), []
-        for _ in range(samples if np.isfinite(value) else 0):
-            drawn.append(_alpha(counts[np.concatenate([members[n] for n in rng.integers(len(names), size=len(names))])]))
-        low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if drawn else (np.nan, np.nan)
-        rows.append([among, len(columns), len(seen), value, low, high])
-    return pd.DataFrame(rows, columns=["among", "raters", "pairs", "alpha", "alpha_low", "alpha_high"])
+        counts = np.stack([(cells[raters] == w).sum(axis=1) for w in WINNERS], 1)  # (pairs, 3)
+        seen = counts.sum(1) > 1
+        if not seen.any():
+            continue
+        counts, prompts = counts[seen], cells.index.get_level_values("prompt_id")[seen]
+        members = list(pd.Series(range(len(counts))).groupby(prompts).indices.values())
+        chosen = [rng.integers(len(members), size=len(members)) for _ in range(samples)]
+        value, drawn = _alpha(counts), [_alpha(counts[np.concatenate([members[n] for n in one])]) for one in chosen]
+        drawn = np.array([one for one in drawn if np.isfinite(one)] or [value])[:, None]
+        row = {"among": among, "raters": len(raters), "pairs": len(counts)}
+        rows.append(row | add_intervals(["alpha"], [value], drawn))
+    return pd.DataFrame(rows)
 
 
 def _alpha(counts):
     """Krippendorff's alpha of (pairs, 3) counts; NaN when only one verdict occurs."""
     used = counts[:, counts.any(axis=0)]
-    if used.shape[1] < 2:
-        return np.nan
-    return krippendorff.alpha(value_counts=used, level_of_measurement="nominal")
+    return krippendorff.alpha(value_counts=used, level_of_measurement="nominal") if used.shape[1] > 1 else np.nan
 
 
 def measure_consistency(verdicts):
-    """What each person said of the pairs shown again with the sides exchanged.
+    """What each person said of the pairs that were shown twice, with the sides exchanged.
 
     return  one row a rater: rater, n (pairs seen twice), same (share of equal verdicts), same_side (share where the same
-            side won both times, whatever was on it: the place decided)
+            side won both times, so that the position decided)
     """
     keys = ["source", "rater", *PAIR]
-    again = verdicts[verdicts["look"] == 2]
-    both = verdicts[verdicts["look"] == 1].merge(again, on=keys, suffixes=("", "_again"))
-    side = np.where(both.winner == both.first_shown, "first", "second")
-    side_again = np.where(both.winner_again == both.first_shown_again, "first", "second")
-    decided = (both.winner != "tie") & (both.winner_again != "tie")
-    marked = both.assign(same=both.winner == both.winner_again, same_side=decided & (side == side_again))
-    marked["same_side"] &= both.first_shown != both.first_shown_again
-    grouped = marked.groupby("rater", sort=False)
-    return grouped.agg(n=("same", "size"), same=("same", "mean"), same_side=("same_side", "mean")).reset_index()
+    both = first_looks(verdicts).merge(verdicts[verdicts["look"] == 2], on=keys, suffixes=("", "_2"))
+    left, left_2 = both.winner == both.first_shown, both.winner_2 == both.first_shown_2
+    decided = (both.winner != "tie") & (both.winner_2 != "tie") & (both.first_shown != both.first_shown_2)
+    both = both.assign(same=both.winner == both.winner_2, same_side=decided & (left == left_2))
+    return (
+        both.groupby("rater", sort=False)
+        .agg(n=("same", "size"), same=("same", "mean"), same_side=("same_side", "mean"))
+        .reset_index()
+    )

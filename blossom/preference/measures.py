@@ -7,14 +7,10 @@ from blossom.text.language import code_switching, language_of, measure_repetitio
 
 
 def measure_answer(answer, language):
-    """What is counted in one answer.
+    """What is counted in one answer (str) to a prompt in `language` ("ko" or "en").
 
-    answer    str;  language  the prompt's: "ko" or "en"
-    return    dict: answer_language ("ko", "en", "mixed", "other", "none"), answered_in_language (bool), code_switching (0 to
-              1), repetition (0 to 1), characters, empty (bool)
-
-    The language is that of `language_of`. An answer that is nothing but code, or has no letters (a number), has none, and
-    counts as answered in the prompt's language.
+    return  dict: answer_language (see `language_of`), answered_in_language (bool), code_switching and repetition (0 to 1),
+            characters, empty (bool). An answer without letters outside code counts as in the prompt's language.
     """
     found = language_of(answer)
     return {
@@ -28,40 +24,37 @@ def measure_answer(answer, language):
 
 
 def measure_answers(answers):
-    """A row a model and language: the means over its answers.
+    """The means of `measure_answer`, one row a model and language.
 
-    answers  list of dicts with model, language, answer (other keys are ignored)
+    answers  list of dicts with model, language, answer
     return   DataFrame: model, language, answers, answered_in_language, code_switching, repetition, mean_characters, empty
     """
-    rows = pd.DataFrame(
-        [{"model": a["model"], "language": a["language"]} | measure_answer(a["answer"], a["language"]) for a in answers]
-    )
-    means = rows.drop(columns="answer_language").astype({"answered_in_language": float, "empty": float})
-    grouped = means.groupby(["model", "language"], sort=False)
-    found = grouped.mean().rename(columns={"characters": "mean_characters"})
-    found.insert(0, "answers", grouped.size())
-    return found.reset_index()
+    rows = [{"model": a["model"], "language": a["language"]} | measure_answer(a["answer"], a["language"]) for a in answers]
+    numbers = pd.DataFrame(rows).drop(columns="answer_language").astype({"answered_in_language": float, "empty": float})
+    grouped = numbers.groupby(["model", "language"], sort=False)
+    means = grouped.mean().rename(columns={"characters": "mean_characters"})
+    means.insert(0, "answers", grouped.size())
+    return means.reset_index()
 
 
 def compare_languages(verdicts, answers):
-    """Preference beside language: were the answers that won those in the prompt's language?
+    """Verdicts beside the answers' languages: did an answer win because it alone was in the prompt's language?
 
-    verdicts  table of `verdicts.make_verdicts`, a judge's orders settled
+    verdicts  table of `make_verdicts`, settled
     answers   list of dicts: model, prompt_id, language, answer
-    return    a row for every group of source, language and two models, and for what was in the prompt's language (both
-              answers, that of model A alone, that of model B alone, neither): n, win, tie, loss (counts, of model A)
+    return    one row a source, language, two models and in_language (both, A alone, B alone, neither): n, win, tie, loss of
+              model A
     """
     right = {
         (a["model"], a["prompt_id"], a["language"]): measure_answer(a["answer"], a["language"])["answered_in_language"]
         for a in answers
     }
+    names = {(True, True): "both", (True, False): "A alone", (False, True): "B alone", (False, False): "neither"}
     first = first_looks(verdicts)
-    keys = {s: zip(first[f"model_{s}"], first.prompt_id, first.language, strict=True) for s in "ab"}
-    a, b = ([right[key] for key in keys[s]] for s in "ab")
-    named = {(True, True): "both", (True, False): "A alone", (False, True): "B alone", (False, False): "neither"}
-    table = first.assign(in_language=[named[pair] for pair in zip(a, b, strict=True)])
+    keys = zip(first.model_a, first.model_b, first.prompt_id, first.language, strict=True)
+    first = first.assign(in_language=[names[right[a, *prompt], right[b, *prompt]] for a, b, *prompt in keys])
     by = ["source", "language", "model_a", "model_b", "in_language"]
-    counts = table.groupby([*by, "winner"], sort=False).size().unstack("winner", fill_value=0)
+    counts = first.groupby([*by, "winner"], sort=False).size().unstack("winner", fill_value=0)
     counts = counts.reindex(columns=["a", "tie", "b"], fill_value=0).set_axis(["win", "tie", "loss"], axis=1)
     counts.insert(0, "n", counts.sum(axis=1))
     return counts.reset_index()

@@ -1,9 +1,9 @@
-"""The paper's figures 2 to 5 (B, section 6) from a run's own verdicts: which rows, whose verdicts, and what they show.
+"""Figures 2 to 5 of the paper (B, section 6) from a run's own verdicts.
 
 2  people on Korean prompts: this model against the others
-3  a model as judge on the same
-4  instructions in two languages against instructions in Korean alone, on Korean and on English prompts
-5  English retained: English prompts against the others
+3  a judging model on the same prompts
+4  instructions in two languages against instructions in Korean alone, on Korean and English prompts
+5  English prompts: is English kept?
 """
 
 import textwrap
@@ -15,55 +15,45 @@ from blossom.preference.prompts import LANGUAGES
 from blossom.preference.statistics import summarize_verdicts
 from blossom.preference.verdicts import turn_verdicts
 
-WIDTH = 76  # characters of a line of a title
-
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure's content.
-
-    figure  its number in the paper;  name  of a file;  who  judged;  title  who judged what, then what was found
-    shares  rows of `statistics.summarize_verdicts`;  labels  what stands beside each row
-    """
+    """One figure: its number in the paper, its file's name, its title, rows of `summarize_verdicts` and a label for each."""
 
     figure: int
     name: str
-    who: str
     title: str
     shares: pd.DataFrame
     labels: list
 
 
 def make_panels(verdicts, model, measured, seed=0):
-    """Every figure that these verdicts fill, as a list of Panel.
+    """A Panel for every figure that these verdicts fill, in the paper's order.
 
-    verdicts  table of `verdicts.make_verdicts`, a judge's orders settled;  model  the one the figures are about
-    measured  `measures.measure_answers` of the answers: a bar says how often its model answers in the prompt's language
+    verdicts  table of `make_verdicts`, settled;  model  the one that the figures are about
+    measured  table of `measure_answers`: each label says how often both models answer in the prompt's language
     """
     own = turn_verdicts(verdicts, model)
     right = measured.set_index(["model", "language"]).answered_in_language
-    twin = model.replace("biSFT", "koSFT") if model.endswith("biSFT") else None  # the same, taught in Korean alone
-    found = []
+    korean_only = model.replace("biSFT", "koSFT") if model.endswith("biSFT") else None
+    panels = []
     for source, rows in own.groupby("source", sort=False):
-        people = source == "people"
-        count = rows.rater.nunique()
-        who = f"people ({count} rater{'s' * (count > 1)})" if people else f"judge {source}"
-        others = rows[rows.model_b != twin]
+        people, others = source == "people", rows[rows.model_b != korean_only]
+        raters = rows.rater.nunique()
+        who = f"people ({raters} rater{'s' * (raters > 1)})" if people else f"judge {source}"
         for number, chosen, topic in (
             (2 if people else 3, others[others.language == "ko"], "Korean prompts"),
-            (4, rows[rows.model_b == twin], "instructions in two languages or one"),
-            (5, others[others.language == "en"], "English retained"),
+            (4, rows[rows.model_b == korean_only], "instructions in two languages or one"),
+            (5, others[others.language == "en"], "English prompts"),
         ):
             if chosen.empty:
                 continue
             shares = summarize_verdicts(chosen, seed=seed)
+            found = textwrap.fill(describe_shares(shares, model), 76, break_on_hyphens=False)
             labels = [_label(row, right, with_language=number == 4) for row in shares.itertuples()]
-            title = (
-                f"{topic}, verdicts of {who}\n{textwrap.fill(describe_shares(shares, model), WIDTH, break_on_hyphens=False)}"
-            )
-            name = f"figure{number}" + ("" if number in (2, 3) else "_people" if people else "_judge")
-            found.append(Panel(number, name, who, title, shares, labels))
-    return sorted(found, key=lambda panel: panel.figure)
+            name = f"figure{number}" + ("" if number < 4 else "_people" if people else "_judge")
+            panels.append(Panel(number, name, f"{topic}, verdicts of {who}\n{found}", shares, labels))
+    return sorted(panels, key=lambda panel: panel.figure)
 
 
 def _label(row, right, with_language):
@@ -74,16 +64,15 @@ def _label(row, right, with_language):
 
 
 def describe_shares(shares, model):
-    """What the intervals of `statistics.summarize_verdicts`'s rows allow to say, in a sentence.
+    """Which models `model` beats or loses to, by the intervals of `summarize_verdicts`'s rows, in a sentence.
 
     Example: "ours: beats x; not told apart from y, z"
     """
     if (shares.win + shares.loss == 0).all():
         return "no pair was decided"
-    one_model = shares.model_b.nunique() == 1
-    told = {"beats": [], "loses to": [], "not told apart from": []}
+    several = shares.language.nunique() > 1 and shares.model_b.nunique() == 1
+    groups = {"beats": [], "loses to": [], "not told apart from": []}
     for row in shares.itertuples():
-        place = f" in {LANGUAGES[row.language]}" if one_model and len(shares) > 1 else ""
         verb = "beats" if row.rate_low > 0.5 else "loses to" if row.rate_high < 0.5 else "not told apart from"
-        told[verb].append(f"{row.model_b}{place}")
-    return f"{model}: " + "; ".join(f"{verb} {', '.join(names)}" for verb, names in told.items() if names)
+        groups[verb].append(f"{row.model_b} in {LANGUAGES[row.language]}" if several else row.model_b)
+    return f"{model}: " + "; ".join(f"{verb} {', '.join(names)}" for verb, names in groups.items() if names)

@@ -1,9 +1,9 @@
-"""People as judges: a batch of anonymous pairs, and one HTML page a rater, which needs no server (B, 6.1).
+"""People as judges: a batch of anonymous pairs of answers, and one HTML page a rater that needs no server (B, 6.1).
 
-batch = people.make_batch(answers, [("blossom-bi-biSFT", "base")], raters=["r1", "r2"])
-batch, pages = people.publish(batch, "raters")      # raters/<batch>/rate-r1.html, ...: send one to each rater; beside them
-                                                    # batch.json, the key to which model wrote what. Raters never get it
-rated = ratings.merge(batch, ["ratings-....json", ...])                           # what they send back
+batch = make_batch(answers, [("blossom-bi-biSFT", "base")], raters=["r1", "r2"])
+batch, pages = publish_batch(batch, "raters")      # raters/<batch>/rate-r1.html, ...: send each rater theirs. batch.json
+                                                   # beside them says which model wrote what: raters never get it
+rated = merge_ratings(batch, ["ratings-....json", ...])          # in ratings.py: the files that raters send back
 """
 
 import hashlib
@@ -26,10 +26,10 @@ ANSWER = ["model", "prompt_id", "kind", "language", "prompt", "answer"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs of answers to be rated. Its digest ties pages and raters' files to it.
+    """Pairs of answers to be rated; its digest is in the raters' pages and files.
 
     pairs            tuple of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
-    raters           tuple of names; not part of the digest, so that one more can join later
+    raters           tuple of names; not part of the digest, so that another can join later
     repeats          pairs that each rater sees a second time, with the sides exchanged
     pairs_per_rater  0 shows every pair to everyone
     """
@@ -42,7 +42,7 @@ class Batch:
 
     @property
     def digest(self):
-        """sha256 of all that decides what raters see; computed anew, so an edited batch has another."""
+        """sha256 of everything that decides what raters see."""
         content = {k: v for k, v in asdict(self).items() if k != "raters"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -51,7 +51,7 @@ class Batch:
 class Item:
     """One screen of a rater's page.
 
-    id     12 hex digits: the same for every rater who sees this pair this way round
+    id     12 hex digits, the same for every rater who sees this pair this way round
     pair   its number in the batch
     first  a or b: whose answer is on the left, under the letter A
     look   1, or 2 when the same rater has seen the pair before
@@ -64,15 +64,15 @@ class Item:
 
 
 def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_per_rater=0, seed=0):
-    """The pairs of two models' answers to the same prompts, to be rated by people.
+    """The Batch of two models' answers to the same prompts.
 
     answers          DataFrame or list of dicts: model, prompt_id, kind, language, prompt, answer
     comparisons      list of (model A, model B); default: every two models
-    raters           names that people know each other by; more can be added later with `dataclasses.replace`
-    repeats          pairs each rater sees again near the end, sides exchanged; at most a third of the rater's pairs
-    pairs_per_rater  so many pairs each, going round, so that all pairs are seen about equally often; 0: all
+    raters           different names; more can be added later with `dataclasses.replace`
+    repeats          pairs each rater sees again near the end; at most a third of the rater's pairs
+    pairs_per_rater  pairs for each rater, going round so that all pairs are seen about equally often; 0: all
 
-    Raises ValueError: a missing column, an answer that is missing, given twice or not text, a name that is not one.
+    Raises ValueError: a missing column, an answer that is missing, given twice or not text, a wrong name.
     """
     by_key = {}
     for row in answers.to_dict("records") if isinstance(answers, pd.DataFrame) else answers:
@@ -86,19 +86,19 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
             raise ValueError(f"answers: {key[0]} answers prompt {key[1]} ({key[2]}) twice")
         by_key[key] = {name: replace_surrogates(row[name]) for name in ANSWER}
     models = list(dict.fromkeys(key[0] for key in by_key))
-    pairs = [p for a, b in comparisons or combinations(models, 2) for p in _pairs(by_key, models, a, b)]
+    pairs = [p for a, b in comparisons or combinations(models, 2) for p in _pair_answers(by_key, models, a, b)]
     if not pairs:
         raise ValueError("no pairs: at least two models and one prompt are needed")
-    return Batch(tuple(pairs), _checked_raters(raters), repeats, pairs_per_rater, seed)
+    return Batch(tuple(pairs), _check_raters(raters), repeats, pairs_per_rater, seed)
 
 
 def replace_surrogates(text):
-    """`text` with half characters (lone surrogates), which no file can hold, replaced by U+FFFD."""
+    """`text` with lone surrogates, which UTF-8 cannot encode, replaced by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _pairs(by_key, models, a, b):
-    """The pairs of models a and b, one a prompt; both must have answered every prompt that one of them has."""
+def _pair_answers(by_key, models, a, b):
+    """Yield the pairs of models a and b, one a prompt; both must have answered every prompt that one of them has."""
     for name in (a, b):
         if name not in models:
             raise ValueError(f"comparisons: no answers of {name!r}; there are those of {', '.join(models)}")
@@ -114,59 +114,59 @@ def _pairs(by_key, models, a, b):
         yield shared | {"model_a": a, "model_b": b, "answer_a": left["answer"], "answer_b": right["answer"]}
 
 
-def _checked_raters(raters):
-    tidy = [unicodedata.normalize("NFC", str(name)).strip() for name in raters]
-    for name in tidy:
+def _check_raters(raters):
+    """The names, normalised; ValueError when one is unusable or two would have one file."""
+    names = [unicodedata.normalize("NFC", str(name)).strip() for name in raters]
+    for name in names:
         if not name or not name.isprintable() or len(name) > 60:
             raise ValueError(f"raters: expected names of 1 to 60 printable characters, found {name!r}")
-    files = [_file_name(name) for name in tidy]
-    same = [name for name, file in zip(tidy, files, strict=True) if files.count(file) > 1]
-    if same or not tidy:
+    files = [_file_name(name) for name in names]
+    same = [name for name, file in zip(names, files, strict=True) if files.count(file) > 1]
+    if same or not names:
         raise ValueError(f"raters: expected different names, found {', '.join(same) or 'none'}")
-    return tuple(tidy)
+    return tuple(names)
+
+
+def _file_name(rater):
+    return re.sub(r"[^\w-]+", "_", rater).casefold()
 
 
 def list_items(batch, rater):
-    """What `rater` sees, in order: list of Item. Side and order are random, but the same every time.
+    """The screens (list of Item) that `rater` sees, in order. Sides and order are random, but the same at every call.
 
     Raises ValueError when the batch has no such rater.
     """
     if rater not in batch.raters:
         raise ValueError(f"the batch has no rater {rater!r}; its raters are {', '.join(batch.raters)}")
-    every = list(range(len(batch.pairs)))
-    if 0 < batch.pairs_per_rater < len(every):
-        random.Random(f"{batch.seed}/share").shuffle(every)
+    own = list(range(len(batch.pairs)))
+    if 0 < batch.pairs_per_rater < len(own):
+        random.Random(f"{batch.seed}/share").shuffle(own)
         start = batch.raters.index(rater) * batch.pairs_per_rater
-        every = [every[(start + n) % len(every)] for n in range(batch.pairs_per_rater)]
-    chance = random.Random(f"{batch.seed}/{rater}")
-    chance.shuffle(every)
-    looks = [(n, chance.choice("ab"), 1) for n in every]
+        own = [own[(start + n) % len(own)] for n in range(batch.pairs_per_rater)]
+    rng = random.Random(f"{batch.seed}/{rater}")
+    rng.shuffle(own)
+    looks = [(n, rng.choice("ab"), 1) for n in own]
     third = len(looks) // 3
-    again = [(n, "ab"[first == "a"], 2) for n, first, _ in chance.sample(looks[:third], min(batch.repeats, third))]
+    again = [(n, "ab"[first == "a"], 2) for n, first, _ in rng.sample(looks[:third], min(batch.repeats, third))]
     tail = looks[len(looks) - third :] + again  # at least a third of the page lies between the two looks
-    chance.shuffle(tail)
+    rng.shuffle(tail)
     digest = batch.digest
-    return [Item(_id(digest, *look), *look) for look in looks[: len(looks) - third] + tail]
+    return [_item(digest, *look) for look in looks[: len(looks) - third] + tail]
 
 
-def _id(digest, pair, first, look):
-    return hashlib.sha256(f"{digest}/{pair}/{first}/{look}".encode()).hexdigest()[:12]
+def _item(digest, *look):
+    return Item(hashlib.sha256("/".join(map(str, (digest, *look))).encode()).hexdigest()[:12], *look)
 
 
 def index_items(batch):
-    """Every Item that any rater of the batch can have been shown: dict id -> Item."""
+    """Every Item that any rater of the batch can have seen: dict id -> Item."""
     digest = batch.digest
-    looks = [(n, first, look) for n in range(len(batch.pairs)) for first in "ab" for look in (1, 2)]
-    return {_id(digest, *look): Item(_id(digest, *look), *look) for look in looks}
-
-
-def save_batch(batch, path):
-    """Write the batch, the key to the raters' files, as JSON."""
-    paths.write_json(path, {"digest": batch.digest} | asdict(batch))
+    items = [_item(digest, n, first, look) for n in range(len(batch.pairs)) for first in "ab" for look in (1, 2)]
+    return {item.id: item for item in items}
 
 
 def load_batch(path):
-    """The Batch in a file of `save_batch`; raises ValueError when it was changed since."""
+    """The Batch in the batch.json of `publish_batch`; ValueError when it is none or was changed since."""
     content = paths.read_json(path)
     try:
         digest = content.pop("digest")
@@ -179,42 +179,30 @@ def load_batch(path):
 
 
 def render_rating_page(batch, rater, language="ko"):
-    """The rater's page: the text of one HTML file without any model's name but what the answers themselves say.
+    """The rater's page as HTML (str). No model's name is in it, unless an answer mentions one.
 
-    language  ko or en: the page's own words at first; the rater can change them
-    Answers are data: they reach the page as JSON and only ever become text nodes, and its policy allows no script but
-    its own, no request, no frame and no form.
+    language  ko or en: of the page's own words at first; the rater can change it
     """
     shown = []
     for item in list_items(batch, rater):
         pair = batch.pairs[item.pair]
-        answers = [pair[f"answer_{item.first}"], pair[f"answer_{'ab'[item.first == 'a']}"]]
+        answers = [pair["answer_a"], pair["answer_b"]][:: 1 if item.first == "a" else -1]
         shown.append({"id": item.id, "language": pair["language"], "prompt": pair["prompt"], "answers": answers})
     data = {"format": FORMAT, "batch": batch.digest, "rater": rater, "items": shown}
     return pages.render_page(PAGE, data, language=language, rater=rater)
 
 
-def write_rating_pages(batch, folder):
-    """Write `rate-<rater>.html` for every rater; returns their paths."""
-    written = []
-    for rater in batch.raters:
-        written.append(Path(folder) / f"rate-{_file_name(rater)}.html")
-        paths.write_text(written[-1], render_rating_page(batch, rater))
-    return written
-
-
 def publish_batch(batch, folder):
-    """Write the key and every rater's page into a folder named after the batch, so that no batch overwrites another.
+    """Write batch.json and every rater's page into a folder named after the batch, so that no batch overwrites another.
 
-    return  (the batch with all its raters, earlier ones too; the paths of the pages)
+    return  (the batch with the raters of earlier calls too, the paths of the pages)
     """
     own = Path(folder) / batch.digest[:8]
     key = own / "batch.json"
-    if key.exists():  # raters of an earlier run stay, in their order: their shares of the pairs depend on it
-        batch = replace(batch, raters=_checked_raters(dict.fromkeys([*load_batch(key).raters, *batch.raters])))
-    save_batch(batch, key)
-    return batch, write_rating_pages(batch, own)
-
-
-def _file_name(rater):
-    return re.sub(r"[^\w-]+", "_", rater).casefold()
+    if key.exists():  # earlier raters keep their places: their shares of the pairs depend on them
+        batch = replace(batch, raters=_check_raters(dict.fromkeys([*load_batch(key).raters, *batch.raters])))
+    paths.write_json(key, {"digest": batch.digest} | asdict(batch))
+    written = {rater: own / f"rate-{_file_name(rater)}.html" for rater in batch.raters}
+    for rater, path in written.items():
+        paths.write_text(path, render_rating_page(batch, rater))
+    return batch, list(written.values())

@@ -1,11 +1,9 @@
-"""The prompts that models answer: authored ones, LIMA's test set, any JSONL."""
+"""The prompts that models answer: the project's own, LIMA's test set, any JSONL."""
 
 from blossom.text.language import language_of
 from blossom.text.rows import read_rows
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
-
-
 IDS, KINDS = ("id", "question_id"), ("kind", "category", "source")
 ASKED = ("prompt", "question", "text")  # a field that holds one prompt
 TURNS = ("conversations", "messages", "turns", "questions")  # a list; its first turn is the prompt
@@ -14,19 +12,19 @@ TURNS = ("conversations", "messages", "turns", "questions")  # a list; its first
 def read_prompts(source, per_language, korean=""):
     """The first prompts of a set in each language, in its order.
 
-    source        asset name, .json, .jsonl or "hub:<id>[@revision][:[config:]split]"; rows of any of these forms:
+    source        asset name, .json, .jsonl or a hub set; rows of any of these forms:
                     {"id", "kind", "ko", "en"}         both languages, or one of them
                     {"instruction"[, "input"]}         Alpaca, KoAlpaca
                     {"conversations": ["...", ...]}    LIMA's test set; also "messages", "turns", "questions" (MT-Bench,
-                                                       LogicKor), bare or with a speaker
+                                                       LogicKor), plain or with a role
                     {"prompt"}, {"question"}, {"text"}
-                  A row of one prompt is Korean or English by `language_of`.
-    per_language  prompts to take in each language; a set that has fewer gives all it has
+                  A row with one prompt is Korean or English by `language_of`.
+    per_language  prompts to take in each language; a smaller set gives all it has
     korean        the Korean translation of an English set: rows of the same forms, with its ids or in its order
     return        list of dicts: prompt_id, kind, language ("ko", "en"), prompt; Korean first
 
-    Raises ValueError with file and line: a row without a prompt, an id twice in one language, a translation of more or
-    fewer prompts than there are.
+    Raises ValueError with file and line: a row without a prompt, an id given twice in one language, a translation with
+    another number of prompts.
     """
     found = {language: {} for language in LANGUAGES}
     for n, (where, row) in enumerate(read_rows(source), 1):
@@ -35,7 +33,7 @@ def read_prompts(source, per_language, korean=""):
     if not any(found.values()):
         raise ValueError(f"prompts: {source}: holds no prompts")
     if korean:
-        found["ko"] |= _translated(korean, source, found["en"])
+        found["ko"] |= _read_translation(korean, source, found["en"])
     return [prompt for language in LANGUAGES for prompt in list(found[language].values())[:per_language]]
 
 
@@ -48,7 +46,7 @@ def _add(prompts, row, number, language, text, where):
     prompts[name] = {"prompt_id": name, "kind": kind, "language": language, "prompt": text}
 
 
-def _translated(korean, source, english):
+def _read_translation(korean, source, english):
     """The Korean prompts of a translation, under the ids and kinds of the English ones."""
     translated = {}
     for n, (where, row) in enumerate(read_rows(korean), 1):
@@ -56,8 +54,7 @@ def _translated(korean, source, english):
         _add(translated, row, n, "ko", text, where)
     if len(translated) != len(english):
         raise ValueError(f"korean_prompts: {korean}: {len(translated)} prompts, but {source} has {len(english)} in English")
-    by_id = set(translated) == set(english)
-    rows = [translated[name] for name in english] if by_id else translated.values()
+    rows = [translated[name] for name in english] if set(translated) == set(english) else translated.values()
     pairs = zip(english.items(), rows, strict=True)
     return {name: own | {"language": "ko", "prompt": row["prompt"]} for (name, own), row in pairs}
 
@@ -79,10 +76,10 @@ def _texts(row, where):
 
 
 def _prompt(row):
-    """What a row of one language asks first; None when it has no field for that."""
+    """The first prompt of a row of one language; None when it has no field for that."""
     turns = _first(row, TURNS)
     if isinstance(turns, (list, tuple)) and turns:
-        asked = [t for t in turns if not isinstance(t, dict) or t.get("role", t.get("from")) not in ("system",)]
+        asked = [t for t in turns if not isinstance(t, dict) or t.get("role", t.get("from")) != "system"]
         first = asked[0] if asked else None
         return first.get("content", first.get("value")) if isinstance(first, dict) else first
     if row.get("instruction") and row.get("input"):

@@ -126,10 +126,9 @@ def stranger(tmp_path):
 @row(RATINGS, "a batch file edited by hand", ValueError,
      "batch.json: changed after it was made (its digest is …, written …)", "Run the notebook again: it writes the batch.")
 def edited_batch(tmp_path):
-    people.save_batch(a_batch(), tmp_path / "batch.json")
-    text = (tmp_path / "batch.json").read_text(encoding="utf-8")
-    (tmp_path / "batch.json").write_text(text.replace("one 답", "other 답"), encoding="utf-8")
-    people.load_batch(tmp_path / "batch.json")
+    path = people.publish_batch(a_batch(), tmp_path)[1][0].parent / "batch.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("one 답", "other 답"), encoding="utf-8")
+    people.load_batch(path)
 
 
 @row(RATINGS, "a model that answered fewer prompts", ValueError, "answers: two has no answer to prompt p0 (ko)",
