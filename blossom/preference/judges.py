@@ -180,7 +180,7 @@ def probe_judge(judge, pairs):
 
 
 def count_outcomes(settled):
-    """Counts of a table of `settle_verdicts`: model A's win, tie and loss, flips (the orders disagreed), and n, their sum."""
+    """Counts of a table of `settle_verdicts`: win, tie and loss of model A, flips (orders disagreed), and n, their sum."""
     flipped = settled.flipped.eq(True)
     counts = settled[~flipped].winner.value_counts()
     won = {name: int(counts.get(winner, 0)) for name, winner in (("win", "a"), ("tie", "tie"), ("loss", "b"))}
