@@ -25,7 +25,6 @@ from blossom.benchmark.tasks import utils
 from blossom.common import params, paths
 from blossom.models.loading import describe_model, load_model
 from blossom.text.corpus import read_documents
-from blossom.text.leaks import measure_overlap
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -342,24 +341,6 @@ def test_parallel_files_without_a_header_are_read(real_files, tmp_path):
     os.symlink(real_files / "parallel" / "news_dev_en_ko.tsv", tmp_path / "translation.tsv")
     rows, _ = read_task_rows("ko_en", tmp_path)
     assert len(rows) == 1000 and rows[0]["en"].startswith("After keeping the world's most powerful")
-
-
-# ------------------------------------------------------------------------------------------------------- contamination
-
-
-def test_items_of_the_training_text_are_found(prepared):
-    sts = next(p for p in prepared if p.name == "klue_sts")
-    clean = measure_overlap([sts], ["이 문장은 어디에도 없는 아주 새로운 문장으로 쓰여 있습니다."])
-    assert clean.overlapping.item() == 0 and clean.checked.item() > 0
-    copied = next(r for r in sts.rows if len(r["sentence1"].split()) >= 4)["sentence1"]
-    found = measure_overlap([sts], [f"앞의 말. {copied.replace(' ', '  ')} 뒤의 말!"]).iloc[0]
-    assert found.overlapping == 1 and found.share == 1 / found.checked and found.example in copied.replace(",", "").lower()
-
-
-def test_three_words_in_common_are_no_overlap(prepared):
-    sts = next(p for p in prepared if p.name == "klue_sts")
-    words = sts.rows[0]["sentence1"].split()
-    assert measure_overlap([sts], [" ".join(words[:3])]).overlapping.item() == 0
 
 
 # -------------------------------------------------------------------------------------------------------------- tables

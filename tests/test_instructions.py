@@ -15,7 +15,7 @@ from blossom.instructions.hygiene import clean_examples, hygiene_table
 from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read_instructions, read_translations
 from blossom.instructions.templates import MASKED, TEMPLATES, encode_conversation, render_conversation
 from blossom.text.language import language_of
-from blossom.text.leaks import _shingles, near_duplicates, read_evaluation_texts
+from blossom.text.leaks import find_paraphrases, read_evaluation_texts
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab
@@ -254,7 +254,7 @@ def test_files_that_are_no_instructions_are_refused(tmp_path):
     (tmp_path / "d.jsonl").write_text("\n")
     (tmp_path / "e.csv").write_text("a,b\n")
     cases = {"a.jsonl": "line 2: not valid JSON", "b.jsonl": "line 1: not UTF-8", "c.json": "expected a JSON list of rows"}
-    cases |= {"d.jsonl": "holds no examples", "e.csv": "expected a .json or .jsonl file", "f.jsonl": "no asset"}
+    cases |= {"d.jsonl": "holds no examples", "e.csv": "expected a .json, .jsonl or .tsv file", "f.jsonl": "no asset"}
     for name, message in cases.items():
         with pytest.raises(ValueError, match=message):
             read_instructions(str(tmp_path / name), "en")
@@ -290,7 +290,7 @@ def test_hub_sets_are_asked_for_by_revision_configuration_and_split(monkeypatch)
         (("klue/klue", "nli"), {"split": "validation", "revision": None}),
     ]
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: 1 / 0)
-    with pytest.raises(ValueError, match=r"hub:a/b: the hub does not give it \(ZeroDivisionError"):
+    with pytest.raises(ValueError, match="hub:a/b: .*ZeroDivisionError"):
         read_instructions("hub:a/b", "en")
 
 
@@ -326,58 +326,7 @@ def test_exact_and_near_duplicates_keep_the_first():
     kept, removed = clean([a, b, c, d])
     assert kept == ["a", "d"]
     assert removed == [("exact duplicate", "b", "a"), ("near duplicate", "c", "a")]
-
-
-def test_minhash_finds_what_comparing_all_pairs_finds():
-    drawn = random.Random(1)
-    texts = [" ".join(drawn.choices(LONG.split(), k=20)) for _ in range(30)]
-    texts += [t.replace("rice", "barley", 1) for t in texts]
-    first = {}
-    for n, text in enumerate(texts):
-        sets = [_shingles(t) for t in texts[:n]]
-        own = _shingles(text)
-        twins = [m for m, s in enumerate(sets) if m not in first and len(own & s) >= 0.8 * len(own | s)]
-        if twins:
-            first[n] = twins[0]
-    assert near_duplicates(texts, 0.8) == first and first
-
-
-def test_examples_that_hold_evaluation_text_are_removed_and_named():
-    prompts = ["서울에서 하루 동안 둘러볼 만한 곳을 세 군데만 추천해 주세요.", "Name three rivers.", "짧은 질문입니다"]
-    examples = [
-        example(
-            "질문: 서울에서 하루 동안 둘러볼 만한 곳을 세 군데만 추천해 주세요. 부탁해요",
-            "경복궁이 좋습니다.",
-            "ko",
-            "whole run",
-        ),
-        example("Name three rivers!", "Han, Nakdong, Geum.", name="short prompt"),
-        example(
-            "무엇을 물어볼까?",
-            "'서울에서 하루 동안 둘러볼 만한 곳을 세 군데만 추천해 주세요'라고 하렴.",
-            "ko",
-            "in the answer",
-        ),
-        example("Name three rivers of Korea and their length.", "Han, Nakdong, Geum.", name="only alike"),
-        example("서울에서 둘러볼 곳을 추천해 주세요.", "경복궁이 좋습니다.", "ko", "only alike too"),
-    ]
-    kept, removed = clean(examples, {"prompts.jsonl": prompts})
-    assert kept == ["only alike", "only alike too"]
-    assert removed == [
-        ("in the evaluation", name, "prompts.jsonl") for name in ("whole run", "short prompt", "in the answer")
-    ]
-
-
-def test_evaluation_texts_come_from_every_format(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps([{"premise": "A long enough premise", "id": "x"}]))
-    (tmp_path / "b.tsv").write_text("another long premise\t0\n")
-    written(tmp_path, [{"inner": {"texts": ["a third long premise"]}}], "c.jsonl")
-    found = read_evaluation_texts([str(tmp_path)])
-    assert found == {
-        "a.json": ["A long enough premise"],
-        "b.tsv": ["another long premise"],
-        "c.jsonl": ["a third long premise"],
-    }
+    assert clean([a, d], {"tests": [LONG]}) == (["d"], [("in the evaluation", "a", "tests")])
 
 
 def test_what_is_too_long_is_left_out_whole():
@@ -393,7 +342,9 @@ def test_the_table_counts_reasons_and_languages():
     ]
     form = ("newline", tokenizer("tiny-byte-level"), 500)
     kept, removed = clean_examples(examples, {}, *form)
-    row = hygiene_table(examples, kept, removed, *form)["ko"]
+    alike = find_paraphrases([e.prompt for e in kept], {"tests": ["안녕하세요? 잘 지내요?", "안녕? 안녕? 안녕?"]})
+    row = hygiene_table(examples, kept, removed, *form, alike)["ko"]
+    assert row["like an evaluation text"] == 1
     assert (row["examples"], row["kept"], row["instruction in ko"]) == (2, 2, 2)
     size = sorted(len(encode_conversation("newline", e.messages, form[1])[0]) for e in examples[:2])
     assert (row["tokens, median"], row["tokens, longest"], row["tokens allowed"]) == (sum(size) // 2, size[-1], 500)

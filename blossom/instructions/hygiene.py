@@ -1,4 +1,4 @@
-"""What must not be learned from: duplicates, evaluation texts, examples too long; and what to look at by eye."""
+"""Examples that must not be trained on: duplicates, evaluation texts, examples that are too long; and a table of them."""
 
 import numpy as np
 
@@ -6,25 +6,27 @@ from blossom.instructions.templates import encode_conversation
 from blossom.text.language import language_of
 from blossom.text.leaks import find_copies, near_duplicates
 
+REASONS = ("exact duplicate", "near duplicate", "in the evaluation", "too long")
+
 
 def clean_examples(examples, evaluation, template, tokenizer, sequence_length, near=0.8):
     """Examples fit to train on, and why the others are not.
 
     evaluation       dict name -> list of texts that models are scored with (see `read_evaluation_texts`)
-    sequence_length  most tokens of an example; a longer one is left out whole: cut short it would teach not to stop
+    sequence_length  most tokens of an example; a longer one is left out whole, since a cut one would not teach to stop
     near             Jaccard similarity of 5-character shingles from which an example is a near duplicate
-    return           (kept, removed): removed is a list of (reason, example, what it clashes with); reasons are
-                     "exact duplicate", "near duplicate", "in the evaluation", "too long". The first of several stays.
+    return           (kept, removed): removed is a list of (one of REASONS, example, what it clashes with). Of duplicates the
+                     first stays.
     """
     kept, removed, first = [], [], {}
     for example in examples:
-        key = _folded(example.prompt + "\n" + example.output)
+        key = _fold(example.prompt + "\n" + example.output)
         if key in first:
             removed.append(("exact duplicate", example, first[key].id))
         else:
             first[key] = example
             kept.append(example)
-    twins = near_duplicates([_folded(_telling(e)) for e in kept], near)
+    twins = near_duplicates([_fold(_distinct_text(e)) for e in kept], near)
     removed += [("near duplicate", kept[n], kept[twin].id) for n, twin in twins.items()]
     kept = [e for n, e in enumerate(kept) if n not in twins]
 
@@ -37,19 +39,21 @@ def clean_examples(examples, evaluation, template, tokenizer, sequence_length, n
     return [e for e, n in zip(kept, size, strict=True) if n <= sequence_length], removed
 
 
-def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length):
-    """Rows of the table that is read before training: what was found, a column a task.
+def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length, alike=None):
+    """Counts to read before training: dict task -> dict of counts.
 
-    return  dict task -> dict of counts: examples, each reason of removal, kept, turns, fields by language, and how many
-            tokens an example has (median, 95th percentile, longest; before removal) beside the most that are allowed
+    alike   what `find_paraphrases` gives for the prompts of `kept`
+    return  of each task: examples, each reason of removal, kept, kept ones like an evaluation text, conversations of
+            several turns, fields by language, tokens of an example before removal (median, 95th percentile, longest)
     """
     result = {}
     for task in dict.fromkeys(e.task for e in examples):
         own = [e for e in examples if e.task == task]
         row = {"examples": len(own)}
-        for reason in ("exact duplicate", "near duplicate", "in the evaluation", "too long"):
-            row[reason] = sum(r == reason and e.task == task for r, e, _ in removed)
+        row |= {reason: sum(r == reason and e.task == task for r, e, _ in removed) for reason in REASONS}
         row["kept"] = sum(e.task == task for e in kept)
+        if alike is not None:
+            row["like an evaluation text"] = sum(kept[n].task == task for n in set(alike.prompt))
         row["of several turns"] = sum(len(e.messages) > 2 for e in own)
         for name, text in (("instruction", lambda e: e.prompt), ("output", lambda e: e.output)):
             found = [language_of(text(e)) for e in own]
@@ -62,10 +66,10 @@ def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length)
     return result
 
 
-def _telling(example):
-    """The text that tells two examples apart: without instructions that many rows share, when there is an input."""
+def _distinct_text(example):
+    """An example's text without the instruction where there is an input: many rows share their instruction."""
     return "\n".join(m.get("input") or m["content"] for m in example.messages)
 
 
-def _folded(text):
+def _fold(text):
     return " ".join(text.casefold().split())

@@ -14,12 +14,12 @@ RUN = {"ko": 16, "en": 48}  # letters in a row that two texts share only by copy
 SHORTEST = 4  # words of a benchmark's text; shorter texts occur anywhere
 SHINGLE = 5  # characters
 PERMUTATIONS, BANDS = 64, 16  # MinHash: pairs of similarity 0.8 share a band with probability 0.9998
-PARAPHRASE = 0.36  # cosine; of 53,760 authored pairs 13 lie above it, seven of them paraphrases
-COMMON = 0.1  # n-grams in more than this share of the texts say nothing
+PARAPHRASE = 0.35  # cosine; of 53,760 pairs of an authored prompt and instruction, 12 are listed, 7 paraphrases
+COMMON = 0.05  # n-grams in more than this share of the texts say nothing
 
 
 class RunIndex:
-    """Finds the texts that share a run of units with a new text. A text is a str (its units are letters) or a tuple of words.
+    """Finds the texts that share a run of units with a new text; a text is a str (of letters) or a tuple of words.
 
     add(key, text, width)  remember all runs of `width` units; of a shorter text, the whole of it
     find(text)             yields (key, run) for every run of `text` that was added
@@ -74,17 +74,19 @@ def find_paraphrases(prompts, evaluation, least=PARAPHRASE):
     return      DataFrame, most alike first: prompt (its index), evaluation (its name), text, similarity
 
     Similarity is the cosine of TF-IDF vectors of character bigrams and trigrams within words, which sees through Korean
-    endings. A text of the evaluation is a paraphrase of one prompt at most, the most similar.
+    endings. Of each evaluation text with three words or more, the most similar prompt is compared.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = list(dict.fromkeys(text for listed in evaluation.values() for text in listed))
+    texts = list(dict.fromkeys(text for listed in evaluation.values() for text in listed if len(text.split()) > 2))
     names = {text: name for name, listed in reversed(evaluation.items()) for text in listed}
     rows = []
     if prompts and texts:
         every = [*prompts, *texts]
         most = max(10, int(COMMON * len(every)))
-        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True, max_df=most, dtype=np.float32)
+        vectorizer = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True, max_df=most, dtype=np.float32
+        )
         vectors = vectorizer.fit_transform(every)
         ours, theirs = vectors[: len(prompts)], vectors[len(prompts) :]
         for start in range(0, len(texts), 256):  # in blocks: the product is nearly dense

@@ -52,7 +52,7 @@ def no_json(tmp_path):
 
 
 @row(SETS, "a spreadsheet instead of JSON", ValueError,
-     "set.csv: expected a .json or .jsonl file of instructions", "Save it as .jsonl.")
+     "set.csv: expected a .json, .jsonl or .tsv file", "Save it as .jsonl.")
 def csv_file(tmp_path):
     (tmp_path / "set.csv").write_text("instruction,output\n")
     read_instructions(str(tmp_path / "set.csv"), "ko")

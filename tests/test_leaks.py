@@ -1,0 +1,97 @@
+"""Duplicates, copies and paraphrases of evaluation texts."""
+
+import json
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from blossom.common import paths
+from blossom.instructions.readers import read_instructions
+from blossom.text.leaks import (
+    _shingles,
+    find_copies,
+    find_paraphrases,
+    fold_letters,
+    measure_overlap,
+    near_duplicates,
+    read_evaluation_texts,
+)
+
+LONG = "Wash the rice three times, soak it for half an hour, and cook it in a little less water than you think."
+SEOUL = "서울에서 하루 동안 둘러볼 만한 곳을 세 군데만 추천해 주세요."
+
+
+def test_minhash_finds_what_comparing_all_pairs_finds():
+    drawn = random.Random(1)
+    texts = [" ".join(drawn.choices(LONG.split(), k=20)) for _ in range(30)]
+    texts += [t.replace("rice", "barley", 1) for t in texts]
+    first = {}
+    for n, text in enumerate(texts):
+        own, before = _shingles(text), [_shingles(t) for t in texts[:n]]
+        twins = [m for m, s in enumerate(before) if m not in first and len(own & s) >= 0.8 * len(own | s)]
+        first |= {n: twins[0]} if twins else {}
+    assert near_duplicates(texts, 0.8) == first and first
+
+
+@pytest.mark.parametrize(
+    ("prompt", "output", "copied"),
+    [
+        (f"질문: {SEOUL} 부탁해요", "경복궁이 좋습니다.", True),
+        ("Name three rivers!", "Han, Nakdong, Geum.", True),
+        ("무엇을 물어볼까?", f"'{SEOUL}'라고 하렴.", True),
+        ("Name three rivers of Korea and their length.", "Han, Nakdong, Geum.", False),
+        ("서울에서 둘러볼 곳을 추천해 주세요.", "경복궁이 좋습니다.", False),
+    ],
+)
+def test_examples_that_hold_evaluation_text_are_found(prompt, output, copied):
+    evaluation = {"prompts.jsonl": [SEOUL, "Name three rivers.", "짧은 질문입니다"]}
+    assert find_copies([("other", "text"), (prompt, output)], evaluation) == ({1: "prompts.jsonl"} if copied else {})
+
+
+@pytest.fixture(scope="module")
+def authored():
+    return read_instructions("authored-en", "en") + read_instructions("authored-ko", "ko")
+
+
+def test_paraphrased_prompts_are_found_and_little_else(authored):
+    rows = [json.loads(line) for line in (paths.ROOT / "data/prompts/prompts.jsonl").read_text("utf-8").splitlines()]
+    names = {row[language]: row["id"] for row in rows for language in ("ko", "en")}
+    prompts = [e.prompt for e in authored]
+    found = find_paraphrases(prompts, {"prompts": list(names)})
+    pairs = {(names[text], authored[n].id[3:]) for text, n in zip(found.text, found.prompt, strict=True)}
+    known = {("p-036", "b-061"), ("p-020", "b-058"), ("p-029", "b-010"), ("p-059", "a-053"), ("p-040", "c-015")}
+    assert known <= pairs and len(found) <= len(prompts) * len(names) / 3000
+    assert found.similarity.is_monotonic_decreasing and found.similarity.between(0.35, 1).all()
+    among = find_paraphrases(prompts, read_evaluation_texts(["authored-prompts", "data/benchmarks"]))
+    among = among[among.evaluation == "prompts.jsonl"]
+    assert known <= {(names[text], authored[n].id[3:]) for text, n in zip(among.text, among.prompt, strict=True)}
+
+
+def test_unlike_texts_and_empty_sets_have_no_paraphrase():
+    assert find_paraphrases([LONG, "Turn on the light."], {"a": [SEOUL]}).empty
+    assert find_paraphrases([], {"a": [SEOUL]}).empty and find_paraphrases([LONG], {}).empty
+
+
+def test_benchmark_items_in_the_training_text_are_counted():
+    rows = [
+        {"id": "1", "premise": "A man walks his old dog in the park", "label": 0},
+        {"id": "2", "premise": "Three words only"},
+    ]
+    task = SimpleNamespace(name="nli", rows=rows)
+    table = measure_overlap([task], ["Nothing alike.", "He said: a MAN walks  his old, dog in the park today"], words=5)
+    assert table.loc[0, ["items", "checked", "overlapping", "share"]].tolist() == [2, 1, 1, 1.0]
+    assert table.example[0] == "a man walks his old"
+    assert measure_overlap([task], ["walks his old"], words=5).overlapping.item() == 0
+
+
+def test_evaluation_texts_come_from_every_format(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"premise": "A long enough premise", "id": "x"}]))
+    (tmp_path / "b.TSV").write_text("another long premise\t0\n")
+    (tmp_path / "c.jsonl").write_text('\ufeff{"inner": {"texts": ["a third\u2028long premise"]}}\n', encoding="utf-8")
+    found = {"a.json": "A long enough premise", "b.TSV": "another long premise", "c.jsonl": "a third\u2028long premise"}
+    assert read_evaluation_texts([str(tmp_path)]) == {name: [text] for name, text in found.items()}
+
+
+def test_folded_letters_ignore_case_digits_and_punctuation():
+    assert fold_letters("Set 5 °C!") == fold_letters("set c") == "setc" and fold_letters("5!") == "5!"
