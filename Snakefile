@@ -123,7 +123,7 @@ rule report:
     output:
         OUTPUTS + "/{scale}/" + REPORT + ".html",
     shell:
-        "cp {OUTPUTS}/{wildcards.scale}/{REPORT}/07_report/report.html {output}"
+        "python -m blossom.report page {OUTPUTS}/{wildcards.scale}/{REPORT}/07_report/notebook.ipynb {output}"
 
 
 rule stage:

@@ -1,7 +1,7 @@
-"""The papers' claims one by one: what they say, what this run shows with intervals, and whether that supports them.
+"""The papers' claims, each beside this run: its numbers with intervals, and a verdict.
 
-A claim about a difference of scores is tested on the items that both models answered: the interval is a paired bootstrap
-over the items (`compare_scores`). "supported", "not supported" and "undecided" speak of this run at its scale only.
+The difference between two models' scores is measured on the items that both answered; its 95 % interval is a paired
+bootstrap over the items. A verdict is about this run at its scale only.
 """
 
 import json
@@ -16,32 +16,28 @@ from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, 
 from blossom.common import figures
 from blossom.common.runs import find_run
 
-STAGE = "05_benchmark_eval"
-ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' is averaged over the labels
+SCORED, JUDGED = "05_benchmark_eval", "06_qualitative_eval"
+ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' F1 is averaged over the labels
 TABLE6 = tuple(read_papers()["bllossom"]["table6"]["tasks"])
-EXPLAINED = (
-    "Supported: the whole 95 % interval agrees with the claim. Not supported: the whole interval contradicts it. "
-    "Undecided: it holds both, so this run at its scale says nothing either way. Differences are in points, 100 is "
-    "everything right, on the items that both models answered; two scores are the same within {margin:g} points."
-)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of a paper, and what this run has to say to it.
+    """One claim of a paper and what this run shows.
 
-    paper  which paper and where;  says  its claim;  theirs  its own number
-    shows  this run, in words;  value, low, high  difference and 95 % interval in points, None where nothing was compared
-    verdict  supported, not supported, undecided or not tested;  why  what the verdict rests on, or why there is none
+    paper, says, theirs  which paper and section, the claim, the paper's own number
+    shows                this run's numbers, as text
+    verdict, why         "supported", "not supported", "undecided" or "not tested", and the reason
+    value, low, high     the difference and its 95 % interval in points; None where no scores were compared
+    expected             the paper's difference in points
     """
 
     paper: str
     says: str
     theirs: str
-    shows: str
-    verdict: str
-    why: str
-    what: str = ""
+    shows: str = "–"
+    verdict: str = "not tested"
+    why: str = ""
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -50,102 +46,120 @@ class Claim:
 
 @dataclass(frozen=True)
 class ScoreClaim:
-    """A claim about two models: on `tasks` the second scores "more", "less", the "same" or "not more" than the first."""
+    """A claim that on `tasks` the model `after` scores "more", "less", the "same" or "not more" than `before`."""
 
     paper: str
     says: str
     before: str
     after: str
     kind: str
-    expected: float
-    tasks: tuple = TABLE6
-    what: str = "average of table 6"
-
-
-def _table6(before, after, *tasks):
-    """The papers' difference in points; averages where no task is named."""
-    rows = paper_table6()
-    one, two = (rows[paper_model(r)] for r in (before, after))
-    return float(np.mean([two[t] - one[t] for t in tasks or ["average"]]))
-
-
-def bllossom_pairs():
-    """The Bllossom paper's claims about scores, in its order."""
-    section, nli_sts = "Bllossom, section 5.2", ("klue_nli", "klue_sts")
-    yield ScoreClaim(section, "Korean pretraining raises the average", "base", "base-ko", "more", _table6("base", "base-ko"))
-    for recipe, how in (("blossom-ko", "as many tokens"), ("blossom-ko-text", "as much text")):
-        arms = "base-ko", recipe
-        for says, kind, tasks, what in (
-            ("Expansion raises the average", "more", TABLE6, "average of table 6"),
-            ("Expansion raises NLI and STS most", "more", nli_sts, "NLI and STS"),
-            ("Expansion lowers SBI", "less", ("kosbi",), "SBI"),
-        ):
-            expected = _table6("base-ko", "blossom-ko", *(() if tasks == TABLE6 else tasks))
-            yield ScoreClaim(section, f"{says} ({how})", *arms, kind, expected, tasks, what)
-    both = "blossom-ko", "blossom-bi"
-    yield ScoreClaim(section, "Bilingual pretraining costs nothing on average", *both, "same", _table6(*both))
-    for says, kind, task, what in (
-        ("Bilingual pretraining raises SBI", "more", "kosbi", "SBI"),
-        ("Bilingual pretraining lowers STS", "less", "klue_sts", "STS"),
-        ("Bilingual pretraining lowers HellaSwag", "less", "kobest_hellaswag", "HellaSwag"),
-    ):
-        yield ScoreClaim(section, says, *both, kind, _table6(*both, task), (task,), what)
-    for before, after in (("base", "base-koSFT"), ("blossom-bi", "blossom-bi-koSFT"), ("blossom-bi", "blossom-bi-biSFT")):
-        says = f"Instruction tuning does not raise the average ({after})"
-        yield ScoreClaim(section, says, before, after, "not more", _table6(before, after))
-
-
-def cross_lingual_pairs():
-    """Paper X's claims about scores: against the expanded model it starts from, and English against the first one."""
-    x = paper_x_tables()
-    for says, task, what in (
-        ("Instructions and translations teach sentiment", "nsmc", "NSMC"),
-        ("They teach translation from English to Korean", "en_ko", "BLEU en → ko"),
-        ("They teach translation from Korean to English", "ko_en", "BLEU ko → en"),
-    ):
-        gain = 100 * (x["Ours"][task] - x["LLaMA2(beomi)"][task])
-        yield ScoreClaim("Paper X", says, "blossom-bi", "cross-lingual", "more", gain, (task,), what)
-    for task, what in (("hellaswag_en", "HellaSwag, English"), ("copa_en", "COPA, English")):
-        kept = 100 * (x["Ours"][task] - x["LLaMA2"][task])
-        yield ScoreClaim(
-            "Paper X", f"English is kept: {what.split(',')[0]}", "base", "cross-lingual", "same", kept, (task,), what
-        )
+    expected: float  # the paper's difference in points
+    tasks: tuple
 
 
 def check_claims(runs, margin=1.8, times=2000):
-    """Every claim of the papers beside this run, as a list of Claim.
+    """Every claim of the papers beside this run: list of Claim.
 
-    runs    (recipe, stage) -> Stage, as `load` gives them
-    margin  points within which two scores count as the same;  times  bootstrap draws of the items
+    runs    (recipe, stage) -> FinishedRun
+    margin  two scores count as the same within so many points
+    times   bootstrap draws of the items
     """
-    first, last = ([_compared(pair, runs, margin, times) for pair in p()] for p in (bllossom_pairs, cross_lingual_pairs))
-    return [*_shorter(runs), *first, *_korean_answers(runs, times), *_preferences(runs), *last]
+    bllossom, paper_x = (
+        [_check_scores(claim, runs, margin, times) for claim in claims] for claims in (bllossom_claims(), paper_x_claims())
+    )
+    return [_check_fertility(runs), *bllossom, _check_language(runs, times), *_check_preferences(runs), *paper_x]
+
+
+def bllossom_claims():
+    """The Bllossom paper's claims about scores (section 5.2), in its order; the averages are of table 6's tasks."""
+    scores = paper_table6()
+
+    def claim(says, before, after, kind, *tasks):
+        one, two = (scores[paper_model(recipe.removesuffix("-text"))] for recipe in (before, after))
+        expected = float(np.mean([two[task] - one[task] for task in tasks or ["average"]]))
+        return ScoreClaim("Bllossom, section 5.2", says, before, after, kind, expected, tasks or TABLE6)
+
+    yield claim("Korean pretraining raises the average", "base", "base-ko", "more")
+    for recipe, how in (("blossom-ko", "as many tokens"), ("blossom-ko-text", "as much text")):
+        yield claim(f"Expansion raises the average ({how})", "base-ko", recipe, "more")
+        yield claim(f"Expansion raises NLI and STS most ({how})", "base-ko", recipe, "more", "klue_nli", "klue_sts")
+        yield claim(f"Expansion lowers SBI ({how})", "base-ko", recipe, "less", "kosbi")
+    both = "blossom-ko", "blossom-bi"
+    yield claim("Bilingual pretraining costs nothing on average", *both, "same")
+    yield claim("Bilingual pretraining raises SBI", *both, "more", "kosbi")
+    yield claim("Bilingual pretraining lowers STS", *both, "less", "klue_sts")
+    yield claim("Bilingual pretraining lowers HellaSwag", *both, "less", "kobest_hellaswag")
+    for before, after in (("base", "base-koSFT"), ("blossom-bi", "blossom-bi-koSFT"), ("blossom-bi", "blossom-bi-biSFT")):
+        yield claim(f"Instruction tuning does not raise the average ({after})", before, after, "not more")
+
+
+def paper_x_claims():
+    """Paper X's claims about scores: gains over the expanded model it starts from, English against Llama 2."""
+    scores = paper_x_tables()
+
+    def claim(says, before, kind, task, theirs):
+        expected = 100 * (scores["Ours"][task] - scores[theirs][task])
+        return ScoreClaim("Paper X", says, before, "cross-lingual", kind, expected, (task,))
+
+    for says, task in (
+        ("Instructions and translations teach sentiment", "nsmc"),
+        ("They teach translation from English to Korean", "en_ko"),
+        ("They teach translation from Korean to English", "ko_en"),
+    ):
+        yield claim(says, "blossom-bi", "more", task, "LLaMA2(beomi)")
+    yield claim("English is kept: HellaSwag", "base", "same", "hellaswag_en", "LLaMA2")
+    yield claim("English is kept: COPA", "base", "same", "copa_en", "LLaMA2")
+
+
+def judge_interval(kind, low, high, margin):
+    """(verdict, reason) of a claim from the 95 % interval of the difference, in points.
+
+    kind  "more": the second model is better; "less": worse; "same": the difference is within the margin; "not more": not
+          better by more than the margin
+    An interval of width 0 comes from two models that answered every item alike; it is undecided.
+    Example: judge_interval("more", 0.5, 3.0, 1.8) -> ("supported", "the interval lies above 0")
+    """
+    if low == high:
+        return "undecided", "both answered every item alike"
+    side = "above" if low > 0 else "below" if high < 0 else None
+    if kind in ("more", "less"):
+        if side is None:
+            return "undecided", "the interval contains 0"
+        agrees = (side == "above") == (kind == "more")
+        return "supported" if agrees else "not supported", f"the interval lies {side} 0"
+    if kind == "not more" and side == "above":
+        return "not supported", "the interval lies above 0"
+    beyond = f"a {'difference' if kind == 'same' else 'gain'} of more than {margin:g} points"
+    if high < margin and (low > -margin or kind == "not more"):
+        return "supported", f"the interval excludes {beyond}"
+    if kind == "same" and (low > margin or high < -margin):
+        return "not supported", f"the interval shows {beyond}"
+    return "undecided", f"the interval does not exclude {beyond}"
 
 
 def score_difference(runs, before, after, tasks, times=2000):
-    """(before, after, difference, low, high) of two recipes' scores, 0 to 1, on the same items; None without them."""
-    items = _items(runs, before, after)
+    """(before, after, difference, low, high) of two recipes' mean scores, 0 to 1, on the same items; None without them."""
+    items = _items_of_both(runs, before, after)
     if items is None or not all(any(i["task"] == t for i in own) for own in items for t in tasks):
         return None
-    settings = [(task, runs[after, STAGE].metrics) for task in tasks]
-    metric = {t: (m["tasks"].get(t) or m["probes"][t])["metric"] for t, m in settings}
-    prepared = [SimpleNamespace(name=t, settings={"score": metric[t]}, is_macro=t not in ONE_LABEL) for t in tasks]
+    metrics = runs[after, SCORED].metrics
+    names = {t: (metrics["tasks"].get(t) or metrics["probes"][t])["metric"] for t in tasks}
+    prepared = [SimpleNamespace(name=t, settings={"score": names[t]}, is_macro=t not in ONE_LABEL) for t in tasks]
     row = compare_scores(prepared, *items, times=times).iloc[-1]
     return tuple(float(row[name]) for name in ("before", "after", "difference", "low", "high"))
 
 
-def _items(runs, before, after):
-    """Both models' answered items: from the second's folder when it scored both, else from each one's own."""
-    if (after, STAGE) not in runs:
+def _items_of_both(runs, before, after):
+    """Both models' answered items: from `after`'s folder when it scored both, else from each one's own; else None."""
+    if (after, SCORED) not in runs:
         return None
-    found = _read(runs[after, STAGE])
-    if before not in found and (before, STAGE) in runs:
-        found |= {before: _read(runs[before, STAGE])[before]}
+    found = _read_items(runs[after, SCORED])
+    if before not in found and (before, SCORED) in runs:
+        found |= {before: _read_items(runs[before, SCORED])[before]}
     return (found[before], found[after]) if before in found else None
 
 
-def _read(run):
-    """model -> items of an 05 run; a column that a task does not have is dropped."""
+def _read_items(run):
     found = {}
     for line in (run.folder / "items.jsonl").read_text(encoding="utf-8").splitlines():
         item = {k: v for k, v in json.loads(line).items() if v is not None}
@@ -153,146 +167,84 @@ def _read(run):
     return found
 
 
-def _compared(pair, runs, margin, times):
-    about = {"paper": pair.paper, "says": pair.says, "theirs": f"{pair.expected:+.3g} points", "what": pair.what}
-    found = score_difference(runs, pair.before, pair.after, pair.tasks, times)
+def _check_scores(claim, runs, margin, times):
+    found = score_difference(runs, claim.before, claim.after, claim.tasks, times)
+    theirs = f"{claim.expected:+.3g} points"
     if found is None:
-        missing = " and ".join(r for r in (pair.before, pair.after) if (r, STAGE) not in runs) or "the task's scores"
-        return Claim(**about, shows="–", verdict="not tested", why=f"this report has no {missing}")
-    before, after, *interval = (100 * x for x in found)
-    value, low, high = interval
-    verdict, why = judge_interval(pair.kind, low, high, margin)
-    shows = f"{pair.before} {before:.1f} → {pair.after} {after:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return Claim(**about, shows=shows, verdict=verdict, why=why, value=value, low=low, high=high, expected=pair.expected)
+        missing = " and ".join(r for r in (claim.before, claim.after) if (r, SCORED) not in runs) or "the task's scores"
+        return Claim(claim.paper, claim.says, theirs, why=f"this report has no {missing}")
+    before, after, value, low, high = (100 * x for x in found)
+    shows = f"{claim.before} {before:.1f} → {claim.after} {after:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    judged = judge_interval(claim.kind, low, high, margin)
+    return Claim(claim.paper, claim.says, theirs, shows, *judged, value, low, high, claim.expected)
 
 
-def judge_interval(kind, low, high, margin):
-    """(verdict, reason) of a claim from the interval of the difference, in points.
-
-    kind  "more": the second is better; "less": it is worse; "same": no difference beyond the margin; "not more": not better
-    An interval without width, of models that answered every item alike, decides nothing.
-    Example: judge_interval("more", 0.5, 3.0, 1.8) -> ("supported", "the interval lies above 0")
-    """
-    if low == high:
-        return "undecided", "both answered every item alike"
-    if kind in ("more", "less"):
-        if low <= 0 <= high:
-            return "undecided", "the interval holds 0"
-        side = "above" if low > 0 else "below"
-        return "supported" if (side == "above") == (kind == "more") else "not supported", f"the interval lies {side} 0"
-    beyond = f"a difference of more than {margin:g} points"
-    if kind == "same":
-        if -margin < low and high < margin:
-            return "supported", f"the interval excludes {beyond}"
-        if low > margin or high < -margin:
-            return "not supported", f"the interval shows {beyond}"
-        return "undecided", f"the interval does not exclude {beyond}"
-    if low > 0:
-        return "not supported", "the interval lies above 0"
-    gain = f"a gain of more than {margin:g} points"
-    return ("supported", f"the interval excludes {gain}") if high < margin else ("undecided", f"{gain} is not excluded")
-
-
-def _shorter(runs):
-    """Expansion spells Korean with fewer tokens: counted, so without an interval."""
+def _check_fertility(runs):
+    """A count of tokens, so there is no interval."""
+    about = "Bllossom, table 1", "The expanded vocabulary spells Korean with fewer tokens", "21 → 9"
     merged = find_run(runs, "02_vocab_merge")
-    about = {
-        "paper": "Bllossom, table 1",
-        "says": "The expanded vocabulary spells Korean with fewer tokens",
-        "theirs": "21 → 9",
-    }
     if not merged:
-        return [Claim(**about, shows="–", verdict="not tested", why="this report has no expanded vocabulary")]
+        return Claim(*about, why="this report has no expanded vocabulary")
     before, after = merged.metrics["korean_tokens_before"], merged.metrics["korean_tokens_after"]
     verdict = "supported" if after < before else "not supported"
-    why = f"counted on the run's {figures.language_name()} text, not on one sentence"
-    return [Claim(**about, shows=f"{before:,} → {after:,} tokens ({after / before - 1:+.0%})", verdict=verdict, why=why)]
+    shows = f"{before:,} → {after:,} tokens ({after / before - 1:+.0%})"
+    return Claim(*about, shows, verdict, f"counted on the run's {figures.language_name()} text, not on one sentence")
 
 
-def _korean_answers(runs, times):
-    """A model trained on Korean alone answers English questions in Korean more often than one trained on both."""
+def _check_language(runs, times):
+    """A model pretrained on Korean alone answers English questions in Korean more often than one trained on both."""
     says = "A model pretrained on Korean alone answers English questions in Korean; one on both languages does not"
-    about = {
-        "paper": "Bllossom, section 5.2",
-        "says": says,
-        "theirs": "shown by examples",
-        "what": "English answered in Korean",
-    }
-    items = _items(runs, "blossom-bi", "blossom-ko")
+    about = "Bllossom, section 5.2", says, "shown by examples"
+    items = _items_of_both(runs, "blossom-bi", "blossom-ko")
     own = items and [[i["other_language"] for i in rows if i["task"] == "answers_en"] for rows in items]
     if not own or not all(own):
-        return [Claim(**about, shows="–", verdict="not tested", why="this report has no answers of both models")]
-    two, one = (np.array(values) for values in own)
-    draws = np.random.default_rng(0).integers(0, len(one), (times, len(one)))
-    low, high = (100 * np.quantile((one - two)[draws].mean(1), q) for q in (0.025, 0.975))
+        return Claim(*about, why="this report has no answers of both models")
+    both, alone = (np.array(values) for values in own)
+    draws = np.random.default_rng(0).integers(0, len(alone), (times, len(alone)))
+    low, high = (100 * np.quantile((alone - both)[draws].mean(1), q) for q in (0.025, 0.975))
     verdict, why = judge_interval("more", low, high, 0)
-    shows = f"blossom-bi {two.mean():.0%}, blossom-ko {one.mean():.0%} of {len(one)} questions: "
-    shows += f"{100 * (one - two).mean():+.0f} [{low:+.0f}, {high:+.0f}]"
-    return [Claim(**about, shows=shows, verdict=verdict, why=f"{why}; before instruction tuning, {len(one)} questions")]
+    shows = f"blossom-bi {both.mean():.0%}, blossom-ko {alone.mean():.0%} of {len(alone)} questions: "
+    shows += f"{100 * (alone - both).mean():+.0f} [{low:+.0f}, {high:+.0f}]"
+    return Claim(*about, shows, verdict, f"{why}; before instruction tuning, {len(alone)} questions")
 
 
-def _preferences(runs):
-    """Figures 2 to 5: the verdicts of people and judges where a run has some, and else what was counted."""
-    judged = {recipe: run for (recipe, stage), run in runs.items() if stage == "06_qualitative_eval"}
-    run = judged.get("blossom-bi-biSFT") or find_run(runs, "06_qualitative_eval")
-    theirs = read_papers()["bllossom"]["qualitative"]["bisft_over_kosft_percent"]
-    wanted = [
-        ("figures 2, 3", "Blossom's answers to Korean prompts are preferred", "won both on 124 of 300", "more", "ko", False),
-        (
-            "figure 4",
-            "Instructions in two languages beat Korean ones on Korean prompts",
-            f"{theirs['korean']} %",
-            "more",
-            "ko",
-            True,
-        ),
-        (
-            "figure 4",
-            "Instructions in two languages beat Korean ones on English prompts",
-            f"{theirs['english']} %",
-            "more",
-            "en",
-            True,
-        ),
-        (
-            "figure 5",
-            "Blossom's answers to English prompts lose against the base's",
-            "less than Komt's, Ko-Platypus2's",
-            "less",
-            "en",
-            False,
-        ),
-    ]
-    return [_preferred(run, f"Bllossom, {where}", *rest) for where, *rest in wanted]
+def _check_preferences(runs):
+    """Figures 2 to 5, from the verdicts of people and judges where a run has them."""
+    run = runs.get(("blossom-bi-biSFT", JUDGED)) or find_run(runs, JUDGED)
+    percent = read_papers()["bllossom"]["qualitative"]["bisft_over_kosft_percent"]
+    twin = run and run.recipe.replace("biSFT", "koSFT")
+    other = run and run.params["compare_with"]
+    two = "Instructions in two languages beat Korean ones on {} prompts"
+    lost = "Blossom's answers to English prompts lose against the base's"
+    for where, says, theirs, kind, language, against in (
+        ("figures 2, 3", "Blossom's answers to Korean prompts are preferred", "won both on 124 of 300", "more", "ko", other),
+        ("figure 4", two.format("Korean"), f"{percent['korean']} %", "more", "ko", twin),
+        ("figure 4", two.format("English"), f"{percent['english']} %", "more", "en", twin),
+        ("figure 5", lost, "less than Komt's, Ko-Platypus2's", "less", "en", other),
+    ):
+        yield Claim(f"Bllossom, {where}", says, theirs, *_count_preference(run, kind, language, against))
 
 
-def _preferred(run, paper, says, theirs, kind, language, twin):
-    about = {"paper": paper, "says": says, "theirs": theirs}
+def _count_preference(run, kind, language, other):
+    """(shows, verdict, why) of one preference claim."""
     if run is None:
-        return Claim(**about, shows="–", verdict="not tested", why="this report has no stage 06")
-    other = run.recipe.replace("biSFT", "koSFT") if twin else run.params["compare_with"]
-    rows = [r for r in run.metrics.get("preference", []) if r["model_b"] == other and r["language"] == language]
-    if rows:
-        row = rows[0]
-        verdict, why = judge_interval(kind, row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)
-        shows = f"{run.recipe} against {other}: win rate {row['rate']:.0%} [{row['rate_low']:.0%}, {row['rate_high']:.0%}]"
-        return Claim(**about, shows=shows, verdict=verdict, why=f"{why.replace(' 0', ' 50 %')}; verdicts of {row['source']}")
+        return "–", "not tested", "this report has no stage 06"
+    for row in run.metrics.get("preference", []):
+        if row["model_b"] == other and row["language"] == language:
+            verdict, why = judge_interval(kind, row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)
+            shows = (
+                f"{run.recipe} against {other}: win rate {row['rate']:.0%} [{row['rate_low']:.0%}, {row['rate_high']:.0%}]"
+            )
+            return shows, verdict, f"{why.replace(' 0', ' 50 %')}; verdicts of {row['source']}"
     answered = run.metrics["models"]
     if other not in answered:
-        return Claim(**about, shows="–", verdict="not tested", why=f"{other} was not compared with")
+        return "–", "not tested", f"{other} was not compared with"
     ours, others = (answered[m][language]["answered_in_language"] for m in (run.recipe, other))
     shows = f"in the prompt's language: {run.recipe} {ours:.0%}, {other} {others:.0%} of the answers"
-    return Claim(**about, shows=shows, verdict="not tested", why="nobody judged; languages are counted, not preferences")
+    return shows, "not tested", "nobody judged; languages are counted, not preferences"
 
 
-def list_claims(found):
-    """Claims as the page's table (DataFrame of text)."""
-    rows = [asdict(c) for c in found]
-    columns = {
-        "paper": "paper",
-        "says": "it says",
-        "theirs": "the paper's figure",
-        "shows": "this run",
-        "verdict": "verdict",
-    }
-    return pd.DataFrame(rows)[[*columns, "why"]].rename(columns=columns)
+def tabulate_claims(found):
+    """The claims as a table: DataFrame of text, a row a claim."""
+    columns = {"paper": "paper", "says": "claim", "theirs": "the paper's number", "shows": "this run", "verdict": "verdict"}
+    return pd.DataFrame([asdict(c) for c in found])[[*columns, "why"]].rename(columns=columns)

@@ -1,4 +1,4 @@
-"""The reference run: metrics and figures of one complete run, kept in the repository, and a new run against them."""
+"""The reference run: metrics and figures of one complete run, kept in the repository, and a new run compared with them."""
 
 import datetime
 import fnmatch
@@ -17,38 +17,37 @@ from blossom.common.runs import read_run
 from blossom.report.changes import flatten_metrics
 
 TOLERANCES = paths.ROOT / "params" / "reference.yaml"
-LIMIT = 3_000_000  # bytes of the whole folder: it lies in git
+LIMIT = 3_000_000  # bytes of the whole folder, since it is in git
 WIDTH = 700  # pixels of a kept figure
 
 
 def reference_folder(scale):
-    """`outputs/reference/<scale>` of the repository"""
+    """`outputs/reference/<scale>` of the repository."""
     return paths.ROOT / "outputs" / "reference" / scale
 
 
 def keep_reference(outputs, scale, recipes, report="ablation", target=None):
-    """Copy params.yaml, metrics.json and figures (made smaller) of every stage and of the report to the reference folder.
+    """Copy params.yaml, metrics.json and the figures (made smaller) of every stage and of the report; returns the folder.
 
-    target  None takes `reference_folder(scale)`
-    return  the folder, whose about.json says commit, machine, date, versions and each stage's seconds and memory
+    target  the folder, `reference_folder(scale)` by default; its about.json holds commit, machine, date, versions, and each
+            stage's seconds and memory
 
-    Raises ValueError: a stage that has not run, or was edited; too many bytes.
+    Raises ValueError: a stage has not run, or was edited after its run; the copies are larger than LIMIT.
     """
     target = Path(target or reference_folder(scale))
     wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages] + [(report, "07_report")]
     runs = {f"{r}/{s}": read_run(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
-    commits = sorted({run.manifest["git_commit"] for run in runs.values()})
     with paths.write_atomically(target) as temporary:
         for name, run in runs.items():
             (temporary / name).mkdir(parents=True)
             for file in ("params.yaml", "metrics.json"):
                 shutil.copyfile(run.folder / file, temporary / name / file)
-            own = run.manifest["recipe"] == run.recipe  # a linked run's figures lie with the run that it is the same as
-            for figure in sorted((run.folder / "figures").glob("*.png")) if own else ():
-                shrink_figure(figure, temporary / name / "figures" / figure.name)
+            if run.manifest["recipe"] == run.recipe:  # else the figures are kept with the run that it is linked to
+                for figure in sorted((run.folder / "figures").glob("*.png")):
+                    shrink_figure(figure, temporary / name / "figures" / figure.name)
         about = {
             "scale": scale,
-            "commits": commits,
+            "commits": sorted({run.manifest["git_commit"] for run in runs.values()}),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "machine": describe_machine(),
             "versions": next(iter(runs.values())).manifest["versions"],
@@ -57,12 +56,12 @@ def keep_reference(outputs, scale, recipes, report="ablation", target=None):
         paths.write_json(temporary / "about.json", about)
         size = sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file())
         if size > LIMIT:
-            raise ValueError(f"the reference would take {size:,} bytes; expected at most {LIMIT:,}, since it lies in git")
+            raise ValueError(f"the reference would take {size:,} bytes; expected at most {LIMIT:,}, since it is in git")
     return target
 
 
 def shrink_figure(source, target):
-    """A PNG at most WIDTH pixels wide, in 48 colours."""
+    """Write a PNG at most WIDTH pixels wide, in 48 colours."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(source) as image:
         image = image.convert("RGB")
@@ -72,7 +71,7 @@ def shrink_figure(source, target):
 
 
 def describe_machine():
-    """The processor, its cores, the memory and the system, in words; no name of the machine."""
+    """The processor, its cores, the memory and the system as text, without the machine's name."""
     try:
         told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
         processor = re.search(r"model name\s*:\s*(.*)", told).group(1)
@@ -83,9 +82,9 @@ def describe_machine():
 
 
 def read_tolerances(file=TOLERANCES):
-    """The rules of params/reference.yaml: a list of dicts metric, relative, absolute, why; the first that fits counts.
+    """The rules of params/reference.yaml: list of dicts; of two rules that match a metric, the first one counts.
 
-    Raises ValueError for a rule with other names.
+    Raises ValueError for a rule with other keys than metric, why and relative, absolute or skip.
     """
     rules = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     for rule in rules:
@@ -95,11 +94,12 @@ def read_tolerances(file=TOLERANCES):
 
 
 def check_reference(outputs, scale, rules, reference=None):
-    """A new run against the reference: DataFrame of every compared metric, with `within` False where it is out.
+    """Compare a new run with the reference: DataFrame with run, metric, reference, found, allowed, within, why.
 
-    reference  folder; None takes `reference_folder(scale)`
-    Columns: run, metric, reference, found, allowed, within, why. Recipes that the new run does not have are left out;
-    ValueError when it has none of them, when there is no reference, or when a run was edited.
+    reference  folder, `reference_folder(scale)` by default
+    `within` is False where the metric is out of tolerance. Recipes that the new run does not have are left out.
+
+    Raises ValueError: no reference, none of its recipes in the new run, or a run that was edited.
     """
     reference = Path(reference or reference_folder(scale))
     kept = sorted(reference.glob("*/*/metrics.json"))
@@ -109,24 +109,20 @@ def check_reference(outputs, scale, rules, reference=None):
     for file in kept:
         recipe, stage = file.parts[-3:-1]
         own = paths.stage_folder(outputs, scale, recipe, stage)
-        if stage == "07_report" or not (own / "manifest.json").exists():
-            continue
-        before, after = flatten_metrics(paths.read_json(file)), flatten_metrics(read_run(own).metrics)
-        rows += [_compared(f"{recipe}/{stage}", name, before[name], after.get(name), rules) for name in before]
+        if stage != "07_report" and (own / "manifest.json").exists():
+            before, after = flatten_metrics(paths.read_json(file)), flatten_metrics(read_run(own).metrics)
+            rows += [_compare_metric(f"{recipe}/{stage}", name, before[name], after.get(name), rules) for name in before]
     rows = [row for row in rows if row]
     if not rows:
-        raise ValueError(
-            f"{paths.outputs_root(outputs) / scale}: none of the reference's runs is there; run `make ablation`"
-        )
+        folder = paths.outputs_root(outputs) / scale
+        raise ValueError(f"{folder}: none of the reference's runs is there; run `make ablation`")
     return pd.DataFrame(rows, columns=["run", "metric", "reference", "found", "allowed", "within", "why"])
 
 
-def _compared(run, name, before, after, rules):
-    """One row of `check`; None for what is no number or is not compared."""
-    if isinstance(before, bool) or not isinstance(before, int | float):
-        return None
-    rule = next((r for r in rules if fnmatch.fnmatchcase(f"{run}/{name}", r["metric"])), None)
-    if rule is None or rule.get("skip"):
+def _compare_metric(run, name, before, after, rules):
+    """One row of `check_reference`; None for a value that is no number or has no rule."""
+    rule = next((r for r in rules if fnmatch.fnmatchcase(f"{run}/{name}", r["metric"])), {"skip": True})
+    if isinstance(before, bool) or not isinstance(before, int | float) or rule.get("skip"):
         return None
     allowed = max(rule.get("absolute", 0.0), abs(before) * rule.get("relative", 0.0))
     within = isinstance(after, int | float) and abs(after - before) <= allowed + 1e-12

@@ -1,6 +1,6 @@
-"""A sweep's comparison: every arm's mean and interval over its repetitions, and differences repetition by repetition."""
+"""A sweep's comparison: the mean and interval of every arm over its repetitions, and paired differences of arms."""
 
-from pathlib import Path
+from html import escape
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,11 +10,11 @@ from scipy import stats
 from blossom.batch import plan
 from blossom.common import figures, paths
 from blossom.common.runs import git_commit, read_run
-from blossom.report.sections import Section, html_table, page, picture
+from blossom.report.convert import build_page, embed_image
 
 
 def comparison_folder(outputs, name, scale):
-    """`outputs/sweeps/<name>/comparison-<scale>`"""
+    """`outputs/sweeps/<name>/comparison-<scale>`."""
     return paths.outputs_root(outputs) / "sweeps" / name / f"comparison-{scale}"
 
 
@@ -22,7 +22,7 @@ def measure_sweep(p, name, scale):
     """Every measure at every point: DataFrame with point, arm, repeat (the repeated values), measure, value.
 
     p  plan.Plan
-    Raises ValueError naming the run whose metrics.json does not have a measure, or that was edited after it ran.
+    Raises ValueError: a run is missing, was edited, or has no such measure in its metrics.json.
     """
     sweep, rows = p.sweeps[name], []
     runs = {key: read_run(run.folder) for key, run in p.sweep_runs(name, scale).items()}
@@ -31,24 +31,23 @@ def measure_sweep(p, name, scale):
         for recipe in sweep.recipes:
             for label, where in sweep.measures.items():
                 stage, _, inside = where.partition("/")
-                value = _value(runs[point, recipe, stage], inside)
+                value = _find_measure(runs[point, recipe, stage], inside)
                 rows.append((point, sweep.arm(point, recipe), repeat, label, value))
     return pd.DataFrame(rows, columns=["point", "arm", "repeat", "measure", "value"])
 
 
-def _value(run, inside):
+def _find_measure(run, inside):
     value = run.metrics
     for part in inside.split("."):
         if not isinstance(value, dict) or part not in value:
-            raise ValueError(
-                f"{run.folder / 'metrics.json'}: no '{inside}' (a measure of the sweep); it has {', '.join(value)}"
-            )
+            file = run.folder / "metrics.json"
+            raise ValueError(f"{file}: no '{inside}' (a measure of the sweep); it has {', '.join(value)}")
         value = value[part]
     return float(value)
 
 
 def mean_interval(values, level=0.95):
-    """(mean, low, high) by Student's t over repetitions; low and high are NaN for a single one.
+    """(mean, low, high) by Student's t; low and high are NaN for a single value.
 
     Example: [1.0, 2.0, 3.0] -> (2.0, -0.48, 4.48)
     """
@@ -56,23 +55,23 @@ def mean_interval(values, level=0.95):
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    half = float(stats.t.ppf((1 + level) / 2, count - 1) * stats.sem(values))
     return mean, mean - half, mean + half
 
 
 def summarise_arms(table):
     """Mean and 95 % interval of every measure in every arm: measure, arm, runs, mean, low, high."""
-    grouped = [
-        g for _, own in table.groupby("measure", sort=False) for g in own.groupby(["measure", "arm"], sort=False).value
-    ]
-    rows = [(measure, arm, len(values), *mean_interval(values)) for (measure, arm), values in grouped]
-    return pd.DataFrame(rows, columns=["measure", "arm", "runs", "mean", "low", "high"])
+    groups = table.groupby(["measure", "arm"], sort=False).value
+    rows = [(*key, len(values), *mean_interval(values)) for key, values in groups]
+    summary = pd.DataFrame(rows, columns=["measure", "arm", "runs", "mean", "low", "high"])
+    order = {measure: n for n, measure in enumerate(table["measure"])}
+    return summary.sort_values("measure", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def compare_arms(table, compare):
-    """The second arm less the first, paired by repetition: measure, what, runs, difference, low, high, verdict.
+    """The second arm minus the first, paired by repetition: measure, what, runs, difference, low, high, verdict.
 
-    compare  what -> [arm, arm]
+    compare  {what: [arm, arm]}
     verdict  "differs" when the interval excludes 0, else "not told apart"; "one run" when there is no interval
     """
     rows = []
@@ -86,10 +85,9 @@ def compare_arms(table, compare):
 
 
 def plot_arms(table, compared):
-    """A panel a measure: the runs as dots, each arm's mean with its interval; what is told apart stands in the title."""
-    measures = list(dict.fromkeys(table["measure"]))
-    summary, names = summarise_arms(table), list(dict.fromkeys(table["arm"]))
-    columns = min(3, len(measures))
+    """A panel for each measure: single runs as dots, each arm's mean with its 95 % interval."""
+    measures, names = (list(dict.fromkeys(table[column])) for column in ("measure", "arm"))
+    summary, columns = summarise_arms(table), min(3, len(measures))
     lines = -(-len(measures) // columns)
     size = (3.4 * columns + 1, lines * (0.45 * len(names) + 1.3) + 0.3)
     figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
@@ -99,59 +97,44 @@ def plot_arms(table, compared):
         axis.errorbar(own["mean"], range(len(names)), xerr=error, fmt="o", capsize=3, color=figures.COLOURS["ours"])
         dots = table[table.measure == measure]
         axis.plot(dots.value, [names.index(arm) + 0.22 for arm in dots.arm], "o", ms=3, color=figures.COLOURS["base"])
-        told = compared[compared.measure == measure]
-        axis.set_title(f"{measure}\n{(told.verdict == 'differs').sum()} of {len(told)} differ", fontsize=10)
+        verdicts = compared[compared.measure == measure].verdict
+        axis.set_title(f"{measure}\n{(verdicts == 'differs').sum()} of {len(verdicts)} differ", fontsize=10)
         axis.set(yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
         axis.set_yticklabels(names)
-    [axis.remove() for axis in axes.flat[len(measures) :]]
+    for axis in axes.flat[len(measures) :]:
+        axis.remove()
     return figure
 
 
 def write_comparison(outputs, name, scale, definitions):
-    """Make the comparison of a finished sweep: comparison.json, .csv, .png and .html; returns their folder.
+    """Write comparison.json, .csv, .png and .html of a finished sweep; returns their folder.
 
     definitions  the folder of the sweeps' files
-    Raises ValueError: no such sweep, or a run of it that is not there or lacks a measure.
+    Raises ValueError: no such sweep, or as `measure_sweep`.
     """
     p = plan.Plan(outputs, definitions=definitions)
     if name not in p.sweeps:
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
     sweep, target = p.sweeps[name], comparison_folder(outputs, name, scale)
     table = measure_sweep(p, name, scale)
-    summary, compared = summarise_arms(table), compare_arms(table, sweep.compare)
-    target.mkdir(parents=True, exist_ok=True)
+    found = {"arms": summarise_arms(table), "differences": compare_arms(table, sweep.compare)}
     with figures.house_style(), paths.write_atomically(target / "comparison.png") as temporary:
-        plot_arms(table, compared).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
+        plot_arms(table, found["differences"]).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     paths.write_text(target / "comparison.csv", table.to_csv(index=False))
-    about = {
-        "question": sweep.question,
-        "repeats": sweep.repeats,
-        "points": sweep.points,
-        "scale": scale,
-        "git_commit": git_commit(),
-        "measured": table.to_dict("records"),
-    }
-    kept = {"arms": summary, "differences": compared}
-    about |= {k: v.astype(object).where(v.notna(), None).to_dict("records") for k, v in kept.items()}
-    subtitle = f"Sweep {name} at scale {scale}: {len(sweep.points)} points, {len(sweep.arms)} arms."
-    paths.write_text(target / "comparison.html", page(sweep.question, subtitle, [_section(about, target)]))
+    about = {"question": sweep.question, "repeats": sweep.repeats, "points": sweep.points, "scale": scale}
+    about |= {"git_commit": git_commit(), "measured": table.to_dict("records")}
+    about |= {k: v.astype(object).where(v.notna(), None).to_dict("records") for k, v in found.items()}
+    shown = [v.to_html(index=False, na_rep="–", float_format="{:.4g}".format, max_cols=None) for v in found.values()]
+    note = f"Sweep {name} at scale {scale}, means over {', '.join(sweep.repeats) or 'one run'} with 95 % intervals "
+    note += "(Student's t); differences are paired. Grey: single runs."
+    body = f"<h1>{escape(sweep.question)}</h1><p>{escape(note)}</p>{embed_image(target / 'comparison.png')}"
+    paths.write_text(target / "comparison.html", build_page(sweep.question, body + "".join(reversed(shown))))
     paths.write_json(target / "comparison.json", about)
     return target
 
 
-def sweep_section(outputs, name, scale):
-    """The part of a report that shows a finished sweep; FileNotFoundError when it has no comparison yet."""
-    target = comparison_folder(outputs, name, scale)
-    return _section(paths.read_json(target / "comparison.json"), target)
-
-
-def _section(about, target):
-    prose = [f"Means over {', '.join(about['repeats']) or 'one run'}; 95 % intervals (Student's t); differences are paired."]
-    tables = [html_table(_shown(pd.DataFrame(about[name]))) for name in ("differences", "arms")]
-    shown = [picture(Path(target) / "comparison.png", "grey: single runs; green: means with 95 % intervals")]
-    return Section(about["question"], prose=prose, tables=tables, figures=shown)
-
-
-def _shown(table):
-    numbers = [c for c in ("mean", "difference", "low", "high") if c in table]
-    return table.assign(**{c: ["–" if pd.isna(v) else f"{v:.4g}" for v in table[c]] for c in numbers})
+def read_comparison(outputs, name, scale):
+    """(question, table of differences, path of the figure) of a finished sweep; FileNotFoundError when it has none yet."""
+    folder = comparison_folder(outputs, name, scale)
+    about = paths.read_json(folder / "comparison.json")
+    return about["question"], pd.DataFrame(about["differences"]), folder / "comparison.png"
