@@ -10,6 +10,7 @@ import pytest
 from blossom.assets.registry import REGISTRY
 from blossom.common import figures, params, paths, stages
 from blossom.models.loading import load_model
+from blossom.report.convert import convert_notebook, read_executed
 from blossom.text.corpus import ALIGNED, read_documents
 from blossom.vocabulary.fertility import choose_unit
 from blossom.vocabulary.loading import load_tokenizer
@@ -69,7 +70,7 @@ def test_the_notebooks_call_the_language_by_its_name(japanese):
 def test_its_report_has_the_scales_recipes_and_speaks_of_japanese(japanese):
     folder, metrics = japanese
     assert metrics("report", "07_report")["recipes"] == ["base", "blossom-bi"]
-    page = (folder / "report/07_report/report.html").read_text(encoding="utf-8")
+    page = convert_notebook(read_executed(folder / "report/07_report/notebook.ipynb"), code=False)
     assert all(
         said in page for said in ("Japanese text", "tokens for the same Japanese", "% Japanese", "Japanese (general)")
     )

@@ -12,9 +12,9 @@ import subprocess
 import nbformat
 import pytest
 import yaml
-from test_course import COURSE, check_book, run_solutions
+from test_course import check_book, run_solutions
 
-from blossom.common import params, paths
+from blossom.common import params, paths, stages
 from blossom.report import book
 
 RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.read_recipe(r).stages] + [
@@ -128,7 +128,7 @@ def test_07_sets_the_papers_beside_the_run(outputs):
     assert "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
-@pytest.mark.parametrize("stage", COURSE)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_solutions_run_after_the_last_cell(outputs, stage):
     recipe = {s: r for r, s in RUNS}[stage]
     assert run_solutions(outputs, recipe, stage)

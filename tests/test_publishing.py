@@ -84,7 +84,7 @@ def test_rows_change_places_as_llama_cpp_wants_them():
 
 def test_a_file_that_says_something_else_is_not_kept(saved, tmp_path, monkeypatch):
     with monkeypatch.context() as m:
-        m.setattr(gguf_file, "interleaved", lambda weight, heads: weight)
+        m.setattr(gguf_file, "interleave_heads", lambda weight, heads: weight)
         with pytest.raises(RuntimeError, match="logits differ by"):
             gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "F32", lines=LINES)
     merges = gguf.GGUFWriter.add_token_merges
