@@ -70,3 +70,19 @@ def exported(six, tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def serve():
+    """`serve(reply)`: a running `tests.server.FakeServer`."""
+    from tests.server import FakeServer
+
+    servers = []
+
+    def start(reply):
+        servers.append(FakeServer(reply))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()

@@ -1,17 +1,60 @@
-"""A real OpenAI-compatible server for tests: `transformers serve` with a tiny random model; what it says means nothing."""
+"""OpenAI-compatible servers for tests: one that is told what to answer, and `transformers serve` with a random model."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
 
 from blossom.instructions.templates import TEMPLATES
 from blossom.models.loading import load_model, save_model
+
+
+def completion(content, finish="stop", usage=None):
+    """The body of a chat completion."""
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}
+    return json.dumps(
+        {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+    )
+
+
+class FakeServer(ThreadingHTTPServer):
+    """A server whose `reply(body, number)` gives a text, or (status, headers, raw body); it keeps the `bodies` asked."""
+
+    daemon_threads = True
+
+    def __init__(self, reply):
+        outer, self.reply, self.bodies = self, reply, []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.bodies.append(body)
+                found = outer.reply(body, len(outer.bodies))
+                status, headers, raw = found if isinstance(found, tuple) else (200, {}, completion(found))
+                self.send_response(status)
+                for name, value in ({"Content-Type": "application/json"} | headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(raw.encode())
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self):
+        self.shutdown()
+        self.server_close()
 
 
 def save_tiny_model(folder):

@@ -15,7 +15,7 @@ from blossom.common import paths
 
 OPTIONAL = ("top_k", "repetition_penalty", "seed", "top_p", "temperature", "max_tokens")  # settings a server may not know
 OVERHEAD = 64  # most tokens that a chat template puts around the messages
-FAILURES = 3  # unanswered requests in a row after which the server is given up
+FAILURES = 3  # requests in a row without a reply after which the server is given up; without a connection, one
 
 
 class ReplyStore:
@@ -70,7 +70,8 @@ class ChatServer:
         self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()
         self.last_error, self.unsupported = "", []
         self._key = os.environ.get("OPENAI_API_KEY") or "none"
-        self._failed, self._lock, self._client = 0, threading.Lock(), None  # failed: in a row
+        self._failed, self._answered = 0, False  # requests without a reply in a row; was one answered?
+        self._lock, self._client = threading.Lock(), None
         self.model = model or self._ask_model_name()
 
     @property
@@ -80,7 +81,7 @@ class ChatServer:
 
     @property
     def gave_up(self):
-        """True after FAILURES unanswered requests in a row; then no more are sent."""
+        """Is nothing more sent, because FAILURES requests in a row got no reply, or one no connection?"""
         return self._failed >= FAILURES
 
     def make_request(self, messages, **settings):
@@ -105,29 +106,38 @@ class ChatServer:
         return self.sent + requests <= self.requests and self.spent + cost <= self.money + 1e-12
 
     def ask(self, request):
-        """The text of the reply, stored or new; None when there is none: no budget left, refused, or the server failed.
+        """The text of the reply to a request; None when there is none. As `fetch`."""
+        return (self.fetch(request) or {}).get("reply")
 
-        Several threads may ask at once. Raises RuntimeError for a wrong key, model or address (HTTP 401, 403, 404).
+    def fetch(self, request):
+        """The reply to a request, stored or new: a dict with reply (text), cut (at max_tokens) and usage.
+
+        None when there is none: no budget left, refused, or the server failed. Several threads may ask at once.
+        Raises RuntimeError for a wrong key, model or address (HTTP 401, 403, 404).
         """
-        reply = self.stored_reply(request)
-        if reply is not None:
+        stored = self.store.get(request)
+        if stored and stored["reply"] is not None:
             with self._lock:
                 self.replayed += 1
-            return reply
-        errors, attempt = [], 0
+            return stored
+        errors, attempt, wait = [], 0, 0
         while attempt < self.tries and not self.gave_up and (cost := self._reserve(request)) is not None:
             found, wait = self._send(request, cost, errors, 2.0**attempt)
             if found:
                 self._failed = 0
+                self._answered = True
                 self.store.put(request, **found, unsupported=list(self.unsupported), errors=errors)
-                return found["reply"]
+                return found
             if wait is None:
                 break
             attempt += wait != 0  # sending again without a refused setting is not a second try
             if attempt < self.tries and wait:
                 self.pause(wait)
         if errors:  # stored for the record; it is asked again by the next run
-            self._failed += 1
+            if errors[-1].startswith("no connection"):
+                self._failed = FAILURES
+            elif wait is not None or not (self._answered or self.replayed):  # else it answers others, and refused this one
+                self._failed += 1
             self.store.put(request, reply=None, errors=errors)
         return None
 

@@ -125,7 +125,7 @@ class KoreanLimaSFT(Training):
     translator: str = _p("", "drafts Korean: OpenAI-compatible address (.../v1) or translation model; empty: none")
     translator_model: str = _p("", "model the translator's server is asked for")
     translation_requests: int = _p(200, "most requests to send in one run", 0)
-    review_folder: str = _p("data/review", "drafts.jsonl or replies.jsonl, reviewers' files, settled.json")
+    review_folder: str = _p("data/review", "drafts.jsonl or replies/, reviewers' files, settled.json")
     sft_tasks: list = _p(["ko", "en"], "which of ko, en, translation to train on")
     examples: int = _p(200, "most training examples a task; 0 takes all", 0)
     evaluation_texts: list = _p(["authored-prompts", "data/benchmarks"], "what models are scored with: never trained on")

@@ -5,8 +5,7 @@ readers.py      instruction sets, conversation by conversation
 hygiene.py      which examples may not be trained on
 dataset.py      from sets to training and held-out rows
 drafts.py       English conversations beside their Korean drafts
-translators.py  services and models that translate one text
-translating.py  examples to drafts, each reply stored
+translation.py  English examples to Korean drafts, each reply stored
 checks.py       hints for the reviewers of a draft
 review.py       the reviewers' page
 merging.py      several reviewers' files as one data set

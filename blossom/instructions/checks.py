@@ -1,9 +1,7 @@
-"""What a machine can see in a Korean draft before a person reads it: hints for the reviewer, never a verdict.
+"""Automatic hints for the reviewers of a Korean draft. A hint is no verdict, so each check prefers to miss a fault.
 
-flags = checks.flag_draft(draft.english, draft.korean, draft.cut)     # list of Flag
-checks.count_flags([flags, ...])                                      # rows flagged, by kind
-
-Every check errs on the side of silence: on rows that native speakers reviewed it should say little (the tests measure it).
+flags = flag_draft(draft.english, draft.korean, draft.cut)    # list of Flag
+count_flags([flags, ...])                                     # rows flagged, by kind
 """
 
 import re
@@ -12,7 +10,7 @@ from dataclasses import dataclass
 
 from blossom.text.language import language_of
 
-# kind -> (Korean, English) label, in the order a reviewer meets them
+# kind -> (Korean, English) label, in the order of the page
 KINDS = {
     "empty": ("번역 없음", "no translation"),
     "left_in_english": ("영어가 남음", "left in English"),
@@ -23,8 +21,8 @@ KINDS = {
     "foreign_life": ("미국 사정·단위", "American institutions, money or units"),
     "foreign_name": ("외국 고유명사", "foreign named entity"),
 }
-PERSON = r"(?<![가-힣])"  # a word starts here: 그는 counts, 도그는 does not
-# Each of these is rare in Korean written by its speakers and common in translations of he/she/you, passives, "one of the".
+PERSON = r"(?<![가-힣])"  # start of a word: 그는 counts, 도그는 does not
+# Rare in Korean by native writers, common in translations of he, she, you, passives, "one of the": one is a hint.
 STRONG = (
     r"되어[지진졌져질집]\S*|[보쓰모]여[지진졌져질집]\S*|불려[지진졌져질집]\S*|잊혀[지진졌져질집]\S*",  # doubled passive
     r"\S{1,20}에 의해서?(?![가-힣])",  # by ...
@@ -38,7 +36,7 @@ STRONG = (
     r"\S{1,20}[으]?로 하여금",  # make someone
     PERSON + r"보다 더(?= )",
 )
-# Good Korean uses these too, but not again and again.
+# Native writers use these too: only many of them are a hint.
 WEAK = "|".join(
     (
         r"에 대한|에 관한|[을를] 통해|또한|것입니다|[을를] 위해|[을를] 위한|제공[하합]|에 있어서?(?=\s)|으로부터",
@@ -46,8 +44,8 @@ WEAK = "|".join(
         PERSON + r"(?:이것|그것|이들|그들|우리)[은이을의]",
     )
 )
-WEAK_LEAST, WEAK_SHARE = 3, 1 / 40  # occurrences in a field, occurrences a word
-# American daily life, laws and units: what a Korean reader would have to look up or convert
+WEAK_LEAST, WEAK_SHARE = 3, 1 / 40  # least number in a field, least number per word
+# American daily life, law and units, in English and in Korean
 ABROAD = (
     r"\b(?:IRS|401\(k\)|FDA|FBI|DMV|USPS|FAFSA|SAT|ACT|GED|Medicare|Medicaid|Social Security|Thanksgiving|Groundhog Day|"
     r"Super Bowl|Black Friday|Fourth of July|Memorial Day|Halloween|Congress|Senate|Supreme Court|Democrats?|Republicans?|"
@@ -62,7 +60,7 @@ ABROAD_KOREAN = (
     r"캘리포니아|텍사스|플로리다|뉴욕|시카고|보스턴|시애틀|오하이오|미시간|버지니아|콜로라도|애리조나|조지아주|"
     r"펜실베이니아|매사추세츠|워싱턴"
 )
-# Capitalised in English, at home everywhere
+# Capitalised English words that are no foreign names
 COMMON = set(
     "I I'm I've I'd I'll OK TV PC AM PM CEO AI DNA URL PDF USB GPS API CPU RAM HTML CSS SQL JSON CSV XML HTTP HTTPS UTF "
     "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July August September "
@@ -74,7 +72,7 @@ FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S
 NOT_PROSE = re.compile(r"`[^`\n]+`|https?://\S+|\$\$.{1,500}?\$\$|\\\[.{1,500}?\\\]|\\\(.{1,500}?\\\)|<[^>\n]{1,80}>", re.S)
 COMMENT = re.compile(r"#.*|//.*|--\s.*|/\*.*?\*/|<!--.*?-->|\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*'", re.S)
 COMMENT_LINE = re.compile(r"^\s*(?:#|//|--).*$|(?<=\s)(?:#|//).*$", re.M)
-SHAPES = {  # how a line, or a piece of it, looks -> what it is called when its number differs
+SHAPES = {  # formatting whose number must be the same in both languages
     "1.": re.compile(r"^[ \t]*\d+[.)][ \t]", re.M),
     "-": re.compile(r"^[ \t]*[-*+•][ \t]", re.M),
     "#": re.compile(r"^#{1,6}[ \t]", re.M),
@@ -85,12 +83,12 @@ SHAPES = {  # how a line, or a piece of it, looks -> what it is called when its 
     "{}": re.compile(r"\{[A-Za-z_]\w*\}|%[sd]\b"),
 }
 END = re.compile(r"[.!?…。:;)\]}>\"'”’」』》`|~*_0-9%♪]$|[\U0001F300-\U0001FAFF]$|https?://\S+$")
-SHORT, LONG = 0.28, 1.6  # Korean over English characters of prose; reviewed rows lie between 0.47 and 0.86
+SHORT, LONG = 0.28, 1.6  # ratio of Korean to English characters; reviewed rows lie between 0.47 and 0.86
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One hint: `kind` of KINDS, the `field` it is about, what was `found` there (an excerpt)."""
+    """One hint: a `kind` of KINDS, the `field`, and an excerpt of what was `found` in it."""
 
     kind: str
     field: str
@@ -98,66 +96,58 @@ class Flag:
 
 
 def flag_draft(english, korean, cut=(), adaptation="none"):
-    """What is worth a look in one conversation.
+    """The hints on one conversation: list of Flag, in the order of KINDS.
 
     english, korean  dict field -> text ("instruction", "input", "output", "history.1.user", ...; see drafts.example_fields)
     cut              fields whose reply the service stopped at its length limit
     adaptation       "ne_change" looks for no foreign names in the English; "topic_change" compares nothing with the English
-    return           list of Flag, in the order of KINDS
     """
-    found = []
+    found = {}  # (kind, field) -> excerpt
     for field, source in english.items():
         text = korean.get(field, "")
         if not text.strip():
-            found += [Flag("empty", field, "")] if source.strip() and adaptation != "topic_change" else []
+            if source.strip() and adaptation != "topic_change":
+                found["empty", field] = ""
             continue
         for kind, check in _CHECKS.items():
             if adaptation == "topic_change" and kind in _COMPARING:
                 continue
             if kind == "foreign_name" and field.endswith(("output", "assistant")):
-                continue  # names that matter are in the request; answers name half the world
+                continue  # only names in requests matter: answers hold too many
             compared = "" if kind.startswith("foreign") and adaptation != "none" else source
-            if excerpt := check(compared, text):
-                found.append(Flag(kind, field, _short(excerpt)))
-        if field in cut and Flag("cut_off", field, "…" + text[-20:]) not in found:
-            found = [f for f in found if (f.kind, f.field) != ("cut_off", field)]
-            found.append(Flag("cut_off", field, "…" + text[-20:]))
-    return sorted(found, key=lambda flag: list(KINDS).index(flag.kind))
+            if excerpt := " ".join(check(compared, text).split()):
+                found[kind, field] = excerpt if len(excerpt) <= 80 else excerpt[:79] + "…"
+        if field in cut:
+            found["cut_off", field] = "…" + text[-20:]
+    return [Flag(kind, field, found[kind, field]) for kind in KINDS for field in english if (kind, field) in found]
 
 
 def count_flags(flagged):
-    """Rows that have a flag, by kind: dict kind -> number of rows; `flagged` is a list of lists of Flag."""
+    """Number of rows with a flag, by kind; `flagged` is a list of lists of Flag."""
     seen = Counter(kind for row in flagged for kind in {flag.kind for flag in row})
     return {kind: seen[kind] for kind in KINDS}
 
 
-def prose(text):
-    """`text` without fenced code, code in a line, links, formulas and tags."""
+def _prose(text):
+    """`text` without code, links, formulas and tags."""
     return NOT_PROSE.sub(" ", FENCE.sub(" ", text))
 
 
-# ------------------------------------------------------------------------------------ each check: excerpt found, or ""
+# Each check gives an excerpt of what it found, or "".
 
 
 def _left_in_english(english, korean):
-    text = prose(korean)
-    letters = sum(c.isalpha() for c in text)
-    words = re.search(
-        r"(?<![a-z]){0}(?: {0}){{2,}}".format("(?:[A-Z]?[a-z'’]++|I|A),?"), text
-    )  # code without a fence has no such run
-    if letters >= 12 and language_of(text) in ("en", "mixed") and words:
+    text = _prose(korean)
+    words = re.search(r"(?<![a-z]){0}(?: {0}){{2,}}".format("(?:[A-Z]?[a-z'’]++|I|A),?"), text)  # code has no such run
+    if sum(c.isalpha() for c in text) >= 12 and words and language_of(text) in ("en", "mixed"):
         return words[0]
     source = " ".join(english.split()).casefold()
-    for run in re.findall(
-        r"\b[A-Za-z][\w'’,;-]*+(?: [A-Za-z(][\w'’,;:)-]*+){5,}", text
-    ):  # a sentence forgotten in the middle
-        if run.casefold() in source:
-            return run
-    return ""
+    runs = re.findall(r"\b[A-Za-z][\w'’,;-]*+(?: [A-Za-z(][\w'’,;:)-]*+){5,}", text)
+    return next((run for run in runs if run.casefold() in source), "")  # an English sentence among Korean ones
 
 
 def _cut_off(english, korean):
-    source, text = prose(english).strip(), prose(korean).strip()
+    source, text = _prose(english).strip(), _prose(korean).strip()
     if len(SHAPES["```"].findall(korean)) % 2 > len(SHAPES["```"].findall(english)) % 2:
         return "```"
     if len(source) >= 150 and len(text) < SHORT * len(source):
@@ -169,13 +159,13 @@ def _cut_off(english, korean):
 
 
 def _verse(text):
-    """Poems, tables and lists of words end without a full stop, and so do their other lines."""
+    """Do most lines end without a full stop, as in poems, tables and lists?"""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     return len(lines) > 1 and sum(not END.search(line) for line in lines) > len(lines) / 2
 
 
 def _extra(english, korean):
-    source, text = prose(english).strip(), prose(korean).strip()
+    source, text = _prose(english).strip(), _prose(korean).strip()
     opening = re.match(r"(?:다음은|아래는|물론입니다|네, |Here is|Sure)[^\n]{0,40}(?:번역|translation)[^\n]*", text)
     if opening:
         return opening[0]
@@ -202,13 +192,13 @@ def _broken_format(english, korean):
 
 
 def _bare_code(code):
-    """The lines of code without comments, strings and white space: what a translator must not touch."""
+    """The lines of code without comments, strings and white space: these a translator must not change."""
     lines = COMMENT.sub("", COMMENT_LINE.sub("", code)).splitlines()
     return [bare for line in lines if (bare := "".join(line.split()))]
 
 
 def _translationese(english, korean):
-    text = prose(korean)
+    text = _prose(korean)
     strong = [m[0].strip() for pattern in STRONG for m in re.finditer(pattern, text)]
     weak = [m[0] for m in re.finditer(WEAK, text)]
     if len(weak) < max(WEAK_LEAST, WEAK_SHARE * len(text.split())):
@@ -217,21 +207,14 @@ def _translationese(english, korean):
 
 
 def _foreign_life(english, korean):
-    names = [m[0] for m in re.finditer(ABROAD, prose(english))]
-    return ", ".join(dict.fromkeys(names + [m[0].strip() for m in re.finditer(ABROAD_KOREAN, prose(korean))]))
+    names = [m[0] for m in re.finditer(ABROAD, _prose(english))]
+    return ", ".join(dict.fromkeys(names + [m[0].strip() for m in re.finditer(ABROAD_KOREAN, _prose(korean))]))
 
 
 def _foreign_name(english, korean):
-    return ", ".join(name for name in capitalised(english) if not re.fullmatch(ABROAD, name))
-
-
-def capitalised(text):
-    """Names in an English text: capitalised words that begin no sentence, neighbours together.
-
-    Left out are everyday ones (days, languages, programs), abbreviations, and words that the text also has in small letters.
-    Example: "I heard the north ridge of Mount Stuart is hard." -> ["Mount Stuart"]
-    """
-    text = prose(text)
+    """Names in the English: neighbouring capitalised words inside a sentence, but COMMON ones, abbreviations, camel case and
+    words that the text also has in small letters."""
+    text = _prose(english)
     small = set(re.findall(r"\b[a-z]+", text))
 
     def telling(word):
@@ -239,13 +222,8 @@ def capitalised(text):
         return len(word) > 1 and not usual and not word.isupper() and not re.search(r"[a-z][A-Z]", word)
 
     names = re.findall(r"(?<=[a-z,] )(?:[A-Z][\w'’&-]+(?: (?:of |the )?(?=[A-Z]))?)+", text)
-    bare = [re.sub(r"['’]s?$", "", name.strip()) for name in names]
-    return [name for name in dict.fromkeys(bare) if any(telling(word) for word in name.split())]
-
-
-def _short(text, most=80):
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    bare = dict.fromkeys(re.sub(r"['’]s?$", "", name.strip()) for name in names)
+    return ", ".join(n for n in bare if any(map(telling, n.split())) and not re.fullmatch(ABROAD, n))
 
 
 _CHECKS = {

@@ -27,7 +27,7 @@ class Draft:
 def example_fields(example):
     """An example's texts by field, in the order of speech (see `Draft`).
 
-    Raises ValueError for a conversation that opens with a system message, which the LIMA form has no place for.
+    Raises ValueError for a conversation that opens with a system message: the LIMA form has no field for it.
     """
     *earlier, asked, told = example.messages
     if earlier and earlier[0]["role"] == "system":
@@ -37,19 +37,18 @@ def example_fields(example):
 
 
 def lima_row(named):
-    """The LIMA form of texts by field: {"instruction", "input", "output", "history": [[user, assistant], ...]}."""
-    turns = sorted({int(name.split(".")[1]) for name in named if name.startswith("history.")})
-    history = [[named[f"history.{n}.user"], named[f"history.{n}.assistant"]] for n in turns]
+    """Texts by field in the LIMA form: {"instruction", "input", "output", "history": [[user, assistant], ...]}."""
+    earlier = [text for name, text in named.items() if name.startswith("history.")]
+    history = [list(pair) for pair in zip(earlier[::2], earlier[1::2], strict=True)]
     return {name: named.get(name, "") for name in ("instruction", "input", "output")} | {"history": history}
 
 
 def pair_drafts(english, korean):
-    """Drafts from a translation that exists already: each Korean example with the English one its source_id names.
+    """Drafts from an existing translation: each Korean example with the English one that its source_id names.
 
     Raises ValueError: a source_id that is no English id, or conversations of different turns.
     """
-    by_id = {e.id: e for e in english}
-    drafts = []
+    by_id, drafts = {e.id: e for e in english}, []
     for example in korean:
         source = by_id.get(example.source_id)
         if source is None:
@@ -67,7 +66,7 @@ def write_drafts(drafts, path):
 
 
 def read_drafts(path):
-    """The drafts in a file that `write_drafts` made; ValueError names the line that is none."""
+    """The drafts in a file of `write_drafts`; ValueError names the line that is no draft."""
     drafts = []
     for n, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         try:

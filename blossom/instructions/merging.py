@@ -1,8 +1,8 @@
-"""Reviewers' files in, one Korean data set out: merged, conflicts found and settled."""
+"""Reviewers' files merged into one Korean data set; conflicts are found and settled."""
 
 import json
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blossom.common import paths
@@ -15,7 +15,7 @@ SETTLED = "settled.json"
 
 @dataclass(frozen=True)
 class Version:
-    """One row as one reviewer left it; `edited` is the browser's time in UTC (ISO 8601)."""
+    """One row by one reviewer; `edited` is the browser's time in UTC (ISO 8601)."""
 
     id: str
     reviewer: str
@@ -25,16 +25,12 @@ class Version:
     done: bool
     edited: str
 
-    def same(self, other):
-        """Is it the same text and the same label?"""
-        return self.fields == other.fields and self.adaptation == other.adaptation
-
 
 @dataclass
 class Merged:
-    """The reviewers' files as one.
+    """Several reviewers' files as one.
 
-    rows       dict id -> Version, the settled rows
+    rows       dict id -> Version, the settled rows in the order of the drafts
     conflicts  dict id -> list of Versions that differ, settled or not
     unsettled  ids of conflicts that nothing has settled
     undone     ids that nobody has marked as done
@@ -52,87 +48,80 @@ class Merged:
 def read_review(path, drafts):
     """The Versions in one reviewer's exported file.
 
-    Raises ValueError naming the file and what is wrong: no such export, another dataset's, a row that the dataset has
-    not, fields missing, an unknown label, a done row with an empty text.
+    Raises ValueError naming the file and what is wrong: no such export, another data set's, an unknown row, fields
+    missing, an unknown label, a done row with an empty text.
     """
     content = paths.read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: expected a file exported by the review page ({FORMAT})")
-    own = hash_drafts(drafts)
-    if content.get("dataset") != own:
+    own, dataset = hash_drafts(drafts), str(content.get("dataset"))
+    if dataset != own:
         raise ValueError(
-            f"{path}: made for another dataset ({str(content.get('dataset'))[:12]}; these drafts are {own[:12]}); "
+            f"{path}: made for another dataset ({dataset[:12]}; these drafts are {own[:12]}); "
             "merge it with the drafts its page was made from"
         )
-    by_id, found, listed = {d.id: d for d in drafts}, {}, content.get("rows") or []
+    reviewer, listed, found = content.get("reviewer"), content.get("rows") or [], {}
+    if not isinstance(reviewer, str) or not reviewer.strip():
+        raise ValueError(f"{path}: the file names no reviewer")
     if not isinstance(listed, list):
         raise ValueError(f"{path}: rows: expected a list, found {type(listed).__name__}")
+    by_id = {d.id: d for d in drafts}
     for n, entry in enumerate(listed, 1):
-        version = _version(entry, content.get("reviewer"), by_id, f"{path}, row {n}")
+        version = _read_version(entry, reviewer.strip(), by_id, f"{path}, row {n}")
         if version.id in found:
             raise ValueError(f"{path}: row {version.id!r} is there twice")
         found[version.id] = version
     return list(found.values())
 
 
-def _version(entry, reviewer, by_id, where):
-    if not isinstance(reviewer, str) or not reviewer.strip():
-        raise ValueError(f"{where}: the file names no reviewer")
+def _read_version(entry, reviewer, by_id, where):
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or entry["id"] not in by_id:
         raise ValueError(f"{where}: no row of this dataset: {str(entry)[:60]!r}")
-    draft, where = by_id[entry["id"]], f"{where} ({entry['id']})"
-    named = entry.get("fields")
-    if (
-        not isinstance(named, dict)
-        or set(named) != set(draft.english)
-        or not all(isinstance(t, str) for t in named.values())
-    ):
+    draft, where, named = by_id[entry["id"]], f"{where} ({entry['id']})", entry.get("fields")
+    known = isinstance(named, dict) and set(named) == set(draft.english)
+    if not known or not all(isinstance(text, str) for text in named.values()):
         raise ValueError(f"{where}: expected text in {', '.join(draft.english)}, found {str(named)[:80]!r}")
     if entry.get("adaptation") not in ADAPTATIONS:
         raise ValueError(f"{where}: adaptation: expected one of {', '.join(ADAPTATIONS)}, found {entry.get('adaptation')!r}")
-    if not isinstance(entry.get("note", ""), str) or not isinstance(entry.get("done", False), bool):
+    note, done = entry.get("note", ""), entry.get("done", False)
+    if not isinstance(note, str) or not isinstance(done, bool):
         raise ValueError(f"{where}: expected a note (text) and done (true or false)")
     tidy = {key: unicodedata.normalize("NFC", named[key].replace("\r\n", "\n")).strip() for key in draft.english}
     empty = [key for key in tidy if key != "input" and not tidy[key]]
-    if entry.get("done") and empty:
+    if done and empty:
         raise ValueError(f"{where}: {reviewer} marked it as done, but {empty[0]} is empty")
-    note, edited = entry.get("note", "").strip(), str(entry.get("edited", ""))
-    return Version(draft.id, reviewer.strip(), tidy, entry["adaptation"], note, entry.get("done", False), edited)
+    return Version(draft.id, reviewer, tidy, entry["adaptation"], note.strip(), done, str(entry.get("edited", "")))
 
 
 def merge_reviews(drafts, files, policy="ask", adjudication=None):
-    """Several reviewers' files as one.
+    """Several reviewers' files as one `Merged`. Only rows marked as done count; notes are joined when reviewers agree.
 
     files         exported files; of one reviewer's two versions of a row the later counts
     policy        for rows that reviewers finished differently: "ask" leaves them unsettled, "newest" takes the last
                   edited, "drop" leaves them out, a list of reviewers takes the first of them who did the row
-    adjudication  settles before the policy: a file exported from `adjudication_page`, or JSON {row id: reviewer's name}
-    return        Merged. Only rows marked as done count; notes are joined when reviewers agree.
+    adjudication  settles before the policy: a file exported from the adjudication page, or JSON {row id: reviewer's name}
 
     Raises ValueError as `read_review` does, and for an unknown policy or an adjudication of what is no conflict.
     """
     if not isinstance(policy, list | tuple) and policy not in ("ask", "newest", "drop"):
         raise ValueError(f"policy: expected ask, newest, drop or a list of reviewers, found {policy!r}")
-    done = {}  # id -> reviewer -> latest Version
+    latest = {d.id: {} for d in drafts}  # id -> reviewer -> Version
     for version in sorted((v for file in files for v in read_review(file, drafts)), key=lambda v: v.edited):
-        done.setdefault(version.id, {})[version.reviewer] = version
+        latest[version.id][version.reviewer] = version
     merged = Merged(drafts)
-    for draft in drafts:
-        versions = [v for v in done.get(draft.id, {}).values() if v.done]
-        merged.doubled += len(versions) > 1
-        if not versions:
-            merged.undone.append(draft.id)
-        elif all(v.same(versions[0]) for v in versions):
-            merged.rows[draft.id] = _joined(versions)
+    done = {i: [v for v in versions.values() if v.done] for i, versions in latest.items()}
+    merged.undone = [i for i, versions in done.items() if not versions]
+    merged.doubled = sum(len(versions) > 1 for versions in done.values())
+    merged.conflicts = {i: v for i, v in done.items() if any(_differ(v[0], other) for other in v[1:])}
+    rulings = _read_adjudication(adjudication, merged) if adjudication else {}
+    for i, versions in done.items():
+        if i not in merged.conflicts:
+            settled = _join_versions(versions) if versions else None
         else:
-            merged.conflicts[draft.id] = versions
-    rulings = _rulings(adjudication, merged) if adjudication else {}
-    for i, versions in merged.conflicts.items():
-        settled = rulings.get(i) or _settled(versions, policy)
+            settled = rulings.get(i) or _choose_version(versions, policy)
+            merged.unsettled += [i] if not settled and policy != "drop" else []
         if settled:
             merged.rows[i] = settled
-        elif policy != "drop":
-            merged.unsettled.append(i)
     return merged
 
 
@@ -143,24 +132,26 @@ def merge_review_folder(drafts, folder, policy="ask"):
     return merge_reviews(drafts, [f for f in files if f.name != SETTLED], policy, *settled)
 
 
-def _joined(versions):
-    """One Version of several that say the same, with everyone's name and notes."""
-    first, *others = versions
-    if not others:
-        return first
-    notes = [f"{v.reviewer}: {v.note}" for v in versions if v.note]
-    names = ", ".join(v.reviewer for v in versions)
-    return Version(first.id, names, first.fields, first.adaptation, " / ".join(notes), True, versions[-1].edited)
+def _differ(a, b):
+    return a.fields != b.fields or a.adaptation != b.adaptation
 
 
-def _settled(versions, policy):
+def _join_versions(versions):
+    """One Version of several with the same text and label, with all names and notes."""
+    if len(versions) == 1:
+        return versions[0]
+    notes = " / ".join(f"{v.reviewer}: {v.note}" for v in versions if v.note)
+    return replace(versions[-1], reviewer=", ".join(v.reviewer for v in versions), note=notes)
+
+
+def _choose_version(versions, policy):
     if policy == "newest":
         return max(versions, key=lambda v: v.edited)
     chosen = [v for name in policy for v in versions if v.reviewer == name] if not isinstance(policy, str) else []
     return chosen[0] if chosen else None
 
 
-def _rulings(path, merged):
+def _read_adjudication(path, merged):
     """What an adjudication file decides: dict id -> Version."""
     content = paths.read_json(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
@@ -177,27 +168,23 @@ def _rulings(path, merged):
     return rulings
 
 
-def merged_rows(merged):
-    """The data set as dicts: id, category, instruction, input, output, history, adaptation, source_id, note, reviewer."""
-    category = {d.id: d.category for d in merged.drafts}
-    order = [d.id for d in merged.drafts if d.id in merged.rows]
-    return [
-        {"id": f"{i}-ko", "category": category[i]}
-        | lima_row(merged.rows[i].fields)
-        | {"adaptation": merged.rows[i].adaptation, "source_id": i}
-        | {"note": merged.rows[i].note, "reviewer": merged.rows[i].reviewer}
-        for i in order
-    ]
-
-
 def write_merged(merged, path):
-    """Write the data set as .jsonl, one row a line; raises ValueError while a conflict is unsettled or nothing is done."""
+    """Write the data set as .jsonl: id, category, the LIMA fields, adaptation, source_id, note and reviewer of each row.
+
+    Raises ValueError while a conflict is unsettled or nothing is done.
+    """
     if merged.unsettled:
         few = ", ".join(merged.unsettled[:5])
         raise ValueError(
-            f"{len(merged.unsettled)} conflicts are unsettled (first: {few}); choose a policy, or settle them on "
-            "adjudication_page and give its file as adjudication"
+            f"{len(merged.unsettled)} conflicts are unsettled (first: {few}); choose a policy, or settle them on the "
+            "adjudication page and give its file as adjudication"
         )
     if not merged.rows:
         raise ValueError("no row is marked as done: nothing to write")
-    paths.write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in merged_rows(merged)))
+    category = {d.id: d.category for d in merged.drafts}
+    lines = []
+    for i, version in merged.rows.items():
+        row = {"id": f"{i}-ko", "category": category[i]} | lima_row(version.fields)
+        row |= {"adaptation": version.adaptation, "source_id": i, "note": version.note, "reviewer": version.reviewer}
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    paths.write_text(path, "".join(lines))

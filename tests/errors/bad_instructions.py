@@ -4,7 +4,8 @@
 import json
 from dataclasses import replace
 
-from blossom.instructions import drafts, merging, review, translating, translators
+from blossom.common.server import ChatServer
+from blossom.instructions import drafts, merging, review, translation
 from blossom.instructions.dataset import hold_out_examples
 from blossom.instructions.readers import read_instructions, read_translations
 from tests.errors.table import row
@@ -97,7 +98,7 @@ def no_export(six, tmp_path):
 
 
 @row(REVIEW, "two reviewers finished one row differently", ValueError,
-     "1 conflicts are unsettled (first: …); choose a policy, or settle them on adjudication_page", "As it says.")
+     "1 conflicts are unsettled (first: …); choose a policy, or settle them on the adjudication page", "As it says.")
 def conflict(six, exported, tmp_path):
     files = [exported(who, {six[0].id: {"fields": {"output": who}}}) for who in ("민지", "서준")]
     merging.write_merged(merging.merge_reviews(six, files), tmp_path / "set.jsonl")
@@ -114,19 +115,25 @@ def half_character(six):
     review.hash_drafts([replace(six[0], korean=six[0].korean | {"output": "반쪽 \ud83d"})])
 
 
+def translator(tmp_path):
+    """A translator whose server is not there."""
+    server = ChatServer("http://127.0.0.1:9/v1", "tiny", tmp_path / "replies", tries=1)
+    return translation.ServedTranslator(server, parallel=1)
+
+
 @row(REVIEW, "no translation server at that address", RuntimeError,
-     "stopped after 0 of 2 requests; their replies are in …replies.jsonl, the next call continues there. …Connection error",
-     "Start the server, and run again: what was replied is kept.")
+     "tiny: stopped after 0 of 2 requests; their replies are in …replies, the next call continues there. no connection",
+     "Start the server, and run again: what was replied is stored.")
 def no_translator(tmp_path):
-    server = translators.ServedTranslator("tiny", "http://127.0.0.1:9/v1", key="sk-secret", retries=0, timeout=2, parallel=1)
-    translating.translate_examples(read_rows(tmp_path, GOOD), server, tmp_path / "replies.jsonl", requests=9)
+    translation.translate_examples(read_rows(tmp_path, GOOD), translator(tmp_path), requests=9)
 
 
-@row(REVIEW, "stored replies edited by hand", ValueError,
-     "replies.jsonl, line 1: no stored reply (no reply); move the file away or mend it", "As it says.")
+@row(REVIEW, "a stored reply edited by hand", ValueError, "…replies/….json: not valid JSON", "Delete that file.")
 def edited_replies(tmp_path):
-    (tmp_path / "replies.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
-    translating.Replies(tmp_path / "replies.jsonl")
+    asked = translator(tmp_path)
+    asked.store.put(asked.make_request("질문?", ""), reply="x")
+    next((tmp_path / "replies").glob("*.json")).write_text("{")
+    translation.translate_examples(read_rows(tmp_path, GOOD), asked, requests=9)
 
 
 @row(REVIEW, "a broken line among the drafts", ValueError, "drafts.jsonl, line 1: no draft (", "Make the drafts again.")

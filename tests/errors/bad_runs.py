@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from blossom.common import paths, runs
-from blossom.instructions import translating
+from blossom.common.server import ChatServer
+from blossom.instructions.translation import ServedTranslator, translate_examples
 from blossom.models.loading import load_model, save_model
 from blossom.training import checkpoints
 from blossom.training.estimate import estimate
@@ -145,11 +147,12 @@ def two_trainings(tmp_path):
         ended(other)
 
 
-@row(RUNS, "two translations into one file", RuntimeError,
-     "replies.jsonl: another run is translating into it; wait for it to end", "As it says: no text is paid for twice.")
+@row(RUNS, "two translations into one folder", RuntimeError,
+     "…: another run is translating into it; wait for it to end", "As it says: no text is paid for twice.")
 def two_translations(tmp_path):
-    with translating.Replies(tmp_path / "replies.jsonl"), translating.Replies(tmp_path / "replies.jsonl"):
-        pass
+    server = ChatServer("http://127.0.0.1:9/v1", "tiny", tmp_path)
+    with filelock.FileLock(tmp_path / ".lock"):
+        translate_examples([], ServedTranslator(server), requests=1)
 
 
 @row(RUNS, "an earlier stage that has not run", runs.MissingRun,

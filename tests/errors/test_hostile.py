@@ -11,8 +11,8 @@ from blossom.assets import builders
 from blossom.assets.sources import SAFE_FILES
 from blossom.benchmark.several import score_models
 from blossom.generation.answers import generate_answers, stored_answers
-from blossom.instructions import translators
 from blossom.instructions.templates import encode_conversation, render_conversation
+from blossom.instructions.translation import LocalTranslator
 from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
 from blossom.text.rows import read_rows
@@ -81,7 +81,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     "read",
     [
         load_model,
-        lambda folder: translators.LocalTranslator(str(folder)),
+        lambda folder: LocalTranslator(str(folder), folder),
         lambda folder: score_models({"m": folder}, [SimpleNamespace(name="a", digest="b")], None, "float32", show=print),
         lambda folder: stored_answers(str(folder), ["Hi"], "newline"),
     ],

@@ -1,0 +1,156 @@
+"""The client of OpenAI-compatible servers and the store of replies: budget, retries, refusals, keys, several threads."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from blossom.common.server import ChatServer, ReplyStore
+from tests.server import completion
+
+GONE = "http://127.0.0.1:9/v1"
+
+
+@pytest.fixture
+def client(tmp_path):
+    def make(url, **settings):
+        return ChatServer(url, "m", tmp_path / "replies", **{"pause": lambda seconds: None} | settings)
+
+    return make
+
+
+def ask(client, text="Hi", **settings):
+    return client.ask(client.make_request([{"role": "user", "content": text}], **settings))
+
+
+def test_a_stored_reply_needs_no_server(serve, client, tmp_path):
+    server = serve(lambda body, n: f"{body['messages'][0]['content']}!")
+    assert ask(client(server.url), seed=1) == "Hi!" and server.bodies[0] == client(GONE).make_request(
+        [{"role": "user", "content": "Hi"}], seed=1
+    )
+    again = client(GONE)
+    assert ask(again, seed=1) == "Hi!" and (again.sent, again.replayed) == (0, 1)
+    assert ask(client(GONE, tries=1), seed=2) is None  # another setting is another request
+    assert ask(ChatServer(GONE, "n", tmp_path / "replies", tries=1), seed=1) is None  # and so is another model
+
+
+def test_a_damaged_file_of_the_store_is_named(tmp_path):
+    store = ReplyStore(tmp_path)
+    store.put({"a": 1}, reply="x")
+    assert store.get({"a": 1})["reply"] == "x" and store.get({"a": 2}) is None
+    file = next(tmp_path.glob("*.json"))
+    file.write_text("{")
+    with pytest.raises(ValueError, match=f"{file.name}.*not valid JSON"):
+        store.get({"a": 1})
+
+
+def test_busy_and_broken_servers_are_asked_again(serve, client):
+    waits, failures = [], [(429, {"Retry-After": "7"}, "{}"), (503, {}, "busy"), (200, {}, '{"choices": ['), "B"]
+    found = client(serve(lambda body, n: failures[n - 1]).url, pause=waits.append, tries=4)
+    assert ask(found) == "B" and found.sent == 4 and waits == [7.0, 2.0, 4.0]
+    assert found.failures == {"HTTP 429": 1, "HTTP 503": 1, "unreadable reply": 1}
+
+
+@pytest.mark.parametrize("raw", ["<html>gateway</html>", '{"choices": []}', '{"choices": null}'])
+def test_a_reply_that_is_no_completion_is_none(serve, client, raw):
+    assert ask(client(serve(lambda body, n: (200, {}, raw)).url, tries=1)) is None
+
+
+def test_what_went_wrong_is_stored_and_asked_again(serve, client, tmp_path):
+    server = serve(lambda body, n: (500, {}, "broken") if n < 3 else "A")
+    assert ask(client(server.url, tries=2)) is None
+    (record,) = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
+    assert record["reply"] is None and all("HTTP 500" in e for e in record["errors"])
+    assert ask(client(server.url)) == "A"
+
+
+def test_a_slow_server_is_given_up(serve, client):
+    found = client(serve(lambda body, n: time.sleep(0.6) or "A").url, timeout=0.1, tries=2)
+    assert ask(found) is None and found.failures == {"timeout": 2}
+
+
+def test_a_server_that_is_gone_is_not_asked_for_everything(serve, client):
+    found = client(GONE, tries=2)
+    assert [ask(found, str(n)) for n in range(50)] == [None] * 50
+    assert found.gave_up and found.sent == 2 and set(found.failures) == {"no connection"}
+    found = client(serve(lambda body, n: (500, {}, "broken")).url, tries=2)
+    assert [ask(found, str(n)) for n in range(50)] == [None] * 50
+    assert found.gave_up and found.sent == 6 and set(found.failures) == {"HTTP 500"}
+
+
+def test_a_wrong_key_stops_at_once_and_is_written_nowhere(serve, client, monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    server = serve(lambda body, n: (401, {}, '{"error": {"message": "bad key sk-secret"}}'))
+    found = client(server.url, called="judge_url")
+    with pytest.raises(RuntimeError, match="judge_url: .* answers 401 for m: .*bad key") as raised:
+        ask(found)
+    assert len(server.bodies) == 1 and found.gave_up and "sk-secret" not in str(raised.value) + found.last_error
+    server.reply = lambda body, n: (500, {}, "no service for sk-secret")
+    ask(client(server.url))
+    assert not any("sk-secret" in f.read_text(encoding="utf-8") for f in (tmp_path / "replies").glob("*.json"))
+
+
+def test_one_refused_text_stops_no_other_but_refusing_all_does(serve, client):
+    server = serve(lambda body, n: "A" if body["messages"][0]["content"] == "good" else (400, {}, "too long"))
+    found = client(server.url)
+    assert ask(found, "good") == "A" and [ask(found, str(n)) for n in range(5)] == [None] * 5 and not found.gave_up
+    found = client(server.url)
+    assert [ask(found, str(n)) for n in range(9)] == [None] * 9 and found.gave_up and found.sent == 3
+
+
+def test_a_refused_setting_is_left_out_and_listed(serve, client):
+    def reply(body, number):
+        if "temperature" in body:
+            return 400, {}, '{"error": {"message": "Unsupported value: temperature"}}'
+        return "A" if "max_completion_tokens" in body else (400, {}, '{"error": {"message": "max_tokens: use another"}}')
+
+    server = serve(reply)
+    found = client(server.url)
+    assert [ask(found, str(n), temperature=0, max_tokens=5) for n in range(2)] == ["A", "A"]
+    assert found.unsupported == ["temperature", "max_tokens"] and len(server.bodies) == 4
+
+
+def test_the_budget_of_requests_holds_for_several_threads(serve, client):
+    server = serve(lambda body, n: "A")
+    found = client(server.url, requests=5)
+    with ThreadPoolExecutor(4) as pool:
+        texts = list(pool.map(lambda n: ask(found, str(n)), range(12)))
+    assert texts.count("A") == found.sent == len(server.bodies) == 5 and found.failures == {"budget used up": 7}
+
+
+def test_money_is_reserved_before_it_is_spent_and_corrected_by_the_usage(serve, client):
+    usage = {"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305}
+    priced = {"prices": (10.0, 20.0), "requests": 100}
+    request = client(GONE).make_request([{"role": "user", "content": "Hi"}], max_tokens=64)
+    highest = client(GONE, **priced).max_cost(request)
+    assert highest == pytest.approx((64 + 2 + 8) * 10e-6 + 64 * 20e-6)
+    assert not client(GONE, money=1.5 * highest, **priced).affords([request] * 2)
+    blind = client(serve(lambda body, n: "A").url, money=1.5 * highest, **priced)
+    assert [ask(blind, f"{n}a", max_tokens=64) for n in range(2)] == ["A", None]  # without a usage the highest cost counts
+    told = client(serve(lambda body, n: (200, {}, completion("A", usage=usage))).url, money=1.0, **priced)
+    assert ask(told, "new", max_tokens=64) == "A" and told.spent == pytest.approx((300 * 10 + 5 * 20) / 1e6)
+    assert ask(client(GONE, **priced), "other") is None  # by default a priced server gets nothing
+
+
+def test_a_reply_keeps_whether_it_was_cut_and_half_a_character_is_no_error(serve, client):
+    found = client(serve(lambda body, n: (200, {}, completion("안녕 \ud83d", finish="length"))).url)
+    record = found.fetch(found.make_request([{"role": "user", "content": "Hi"}]))
+    assert (record["reply"], record["cut"]) == ("안녕 ?", True)
+
+
+def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path):
+    server = serve(lambda body, n: "A")
+    found = ChatServer(server.url, "", tmp_path)
+    assert found.model == "m" and found.sent == 1 and server.bodies[0]["model"] is None
+    server.stop()
+    assert ChatServer(server.url, "", tmp_path).model == "m"
+    with pytest.raises(RuntimeError, match="judge_url, judge_model: name the model"):
+        ChatServer(GONE, "", tmp_path)
+    with pytest.raises(ValueError, match="judge_url, judge_model: expected http"):
+        ChatServer("localhost:8000", "m", tmp_path)
+
+
+@pytest.mark.parametrize(("model", "name"), [("/home/someone/models/small/", "small"), ("org/small", "org/small")])
+def test_a_model_that_is_a_folder_is_called_by_its_last_part(tmp_path, model, name):
+    assert ChatServer(GONE, model, tmp_path).name == name

@@ -1,0 +1,217 @@
+import json
+
+import pytest
+
+from blossom.common.server import ChatServer
+from blossom.instructions import drafts, translation
+from blossom.instructions.readers import read_instructions
+from tests.server import completion, free_port, save_tiny_model, served
+
+
+def translating(body, number):
+    """Puts 번역: before the text that it is asked to translate."""
+    text = body["messages"][-1]["content"].split("<text>\n")[1].split("\n</text>")[0]
+    return f"<think>Hm.</think><text>\n번역: {text}\n</text>"
+
+
+@pytest.fixture
+def service(serve):
+    return serve(translating)
+
+
+@pytest.fixture
+def translator(tmp_path):
+    def make(url, tries=1, requests=1000, **settings):
+        server = ChatServer(url, "tiny", tmp_path / "replies", requests, tries=tries, pause=lambda seconds: None)
+        return translation.ServedTranslator(server, **settings)
+
+    return make
+
+
+@pytest.fixture
+def examples(tmp_path):
+    file = tmp_path / "en.json"
+    rows = [{"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}."} for n in range(5)]
+    rows.append({"conversations": ["Hi.", "Hello.", "Bye?", "Bye."]})
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    return read_instructions(str(file), "en")
+
+
+def test_every_field_is_translated_in_its_place(service, translator, examples, capsys):
+    plan = translation.plan_translation(examples, translator(service.url))
+    assert (plan["rows"], plan["texts"], plan["stored"], plan["requests"]) == (6, 14, 0, 14) and service.bodies == []
+    assert plan["characters"] == sum(len(t) for e in examples for t in drafts.example_fields(e).values())
+    told = translation.translate_examples(examples, translator(service.url), 100)
+    assert told[0].korean == {"instruction": "번역: Question 0?", "input": "", "output": "번역: Answer 0."}
+    assert list(told[-1].korean) == ["history.1.user", "history.1.assistant", "instruction", "input", "output"]
+    assert drafts.lima_row(told[-1].korean)["history"] == [["번역: Hi.", "번역: Hello."]]
+    assert len(service.bodies) == 14 and not any(d.cut for d in told)
+    assert "14 to request" in capsys.readouterr().out
+
+
+def test_a_service_that_fails_half_way_is_not_paid_twice(service, translator, examples):
+    service.reply = lambda body, n: translating(body, n) if n <= 6 else (503, {}, "out of service")
+    with pytest.raises(RuntimeError, match=r"tiny: stopped after 6 of 14 requests.*replies.*out of service"):
+        translation.translate_examples(examples, translator(service.url, parallel=1), 100)
+    service.reply = translating
+    service.bodies.clear()
+    told = translation.translate_examples(examples, translator(service.url), 100)
+    assert len(service.bodies) == 8
+    assert all(text.startswith("번역: ") for d in told for name, text in d.korean.items() if name != "input")
+
+
+def test_a_real_server_that_dies_half_way_is_continued(examples, tmp_path):
+    """`transformers serve`, killed after the third of 14 replies and started again at the same address."""
+    save_tiny_model(tmp_path / "model")
+    port = free_port()
+
+    def fresh():
+        server = ChatServer(f"http://127.0.0.1:{port}/v1", str(tmp_path / "model"), tmp_path / "replies", tries=1)
+        return translation.ServedTranslator(server, parallel=1, max_tokens=4)
+
+    stopped = pytest.raises(RuntimeError, match="model: stopped after 3 of 14 requests")
+    with served(tmp_path / "model", port, tmp_path / "log") as process, stopped:
+        dying = fresh()
+        fetch = dying.server.fetch
+
+        def fetch_three(request):
+            if dying.server.sent == 3:
+                process.kill()
+                process.wait(20)
+            return fetch(request)
+
+        dying.server.fetch = fetch_three
+        translation.translate_examples(examples, dying, 100)
+    assert translation.plan_translation(examples, fresh())["requests"] == 11
+    with served(tmp_path / "model", port, tmp_path / "log"):
+        told = translation.translate_examples(examples, fresh(), 100)
+    assert all(d.cut == tuple(field for field, text in d.english.items() if text) for d in told)
+
+
+def test_a_translator_is_found_by_its_name(translation_model, tmp_path):
+    server = translation.find_translator("http://127.0.0.1:9/v1", "gpt", tmp_path, 7)
+    assert isinstance(server, translation.ServedTranslator) and (server.name, server.server.requests) == ("gpt", 7)
+    assert isinstance(translation.find_translator(str(translation_model), "", tmp_path), translation.LocalTranslator)
+
+
+def test_the_limit_of_requests_is_kept(service, translator, examples, capsys):
+    told = translation.translate_examples(examples, translator(service.url), 3)
+    assert len(service.bodies) == 3 and sum(bool(text) for d in told for text in d.korean.values()) == 3
+    assert "11 texts have no translation yet" in capsys.readouterr().out
+    translation.translate_examples(examples, translator(service.url), 0)
+    assert len(service.bodies) == 3
+    with pytest.raises(ValueError, match="requests: .*found -1"):
+        translation.translate_examples(examples, translator(service.url), -1)
+    with pytest.raises(ValueError, match="is given twice"):
+        translation.translate_examples([examples[0], examples[0]], translator(service.url), 9)
+
+
+def test_a_text_that_is_refused_stops_no_other(service, translator, examples, capsys):
+    service.reply = lambda body, n: (400, {}, "too long") if "Answer 3." in str(body) else translating(body, n)
+    told = translation.translate_examples(examples, translator(service.url, parallel=1), 100)
+    assert told[3].korean["output"] == "" and told[4].korean["output"]
+    assert "1 of them were refused" in capsys.readouterr().out
+
+
+def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translator, examples):
+    service.reply = lambda body, n: (200, {}, completion("번역", finish="length"))
+    (told,) = translation.translate_examples(examples[:1], translator(service.url), 9)
+    assert told.cut == ("instruction", "output")
+
+
+def test_other_settings_ask_again(service, translator, examples):
+    translation.translate_examples(examples[:1], translator(service.url), 9)
+    assert translation.plan_translation(examples[:1], translator(service.url, max_tokens=50))["requests"] == 2
+
+
+def test_the_conversation_so_far_is_shown_to_the_service(service, translator, examples):
+    translation.translate_examples(examples[-1:], translator(service.url, parallel=1), 9)
+    asked = service.bodies[-1]["messages"][-1]["content"]
+    assert "Request: Hi.\nAnswer: Hello.\nRequest: Bye?" in asked and asked.endswith("<text>\nBye.\n</text>")
+
+
+def test_drafts_survive_a_file(tmp_path):
+    listed = [
+        drafts.Draft(
+            "a", "how-to", {"instruction": "Hi", "output": "<b>"}, {"instruction": "안녕", "output": ""}, ("output",)
+        )
+    ]
+    drafts.write_drafts(listed, tmp_path / "d.jsonl")
+    assert drafts.read_drafts(tmp_path / "d.jsonl") == listed
+    (tmp_path / "d.jsonl").write_text('{"id": 1}\n')
+    with pytest.raises(ValueError, match="d.jsonl, line 1: no draft"):
+        drafts.read_drafts(tmp_path / "d.jsonl")
+
+
+def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):
+    file = tmp_path / "s.jsonl"
+    turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
+    file.write_text(json.dumps({"messages": turns}), encoding="utf-8")
+    with pytest.raises(ValueError, match="s.jsonl, line 1: opens with a system message"):
+        drafts.example_fields(read_instructions(str(file), "en")[0])
+
+
+@pytest.mark.parametrize("text", ["", "A b. C!  d\n\n- e? f\n```\nx. y\n```\n 2) g", "~~~\nnever closed. code\n"])
+def test_sentences_join_to_the_text_again(text):
+    assert "".join(part for part, _ in translation._split_sentences(text)) == text
+
+
+PAIRS = {
+    "Boil the water.": "물을 끓이세요.",
+    "Add salt.": "소금을 넣으세요.",
+    "Stir it well.": "잘 저으세요.",
+    "Steps:": "순서:",
+}
+
+
+@pytest.fixture(scope="module")
+def translation_model(tmp_path_factory):
+    """A real NLLB model, tiny, that has learned four sentences by heart."""
+    import torch
+    from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
+
+    letters = sorted(set("".join(PAIRS) + "".join(PAIRS.values()) + "▁") - {" "})
+    vocabulary = {t: i for i, t in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters])}
+    tokenizer = NllbTokenizer(vocab=vocabulary, merges=[], src_lang="eng_Latn", tgt_lang="kor_Hang")
+    torch.manual_seed(0)
+    size = {"d_model": 64, "max_position_embeddings": 64, "scale_embedding": False, "dropout": 0.0, "attention_dropout": 0.0}
+    size |= {
+        f"{side}_{name}": n
+        for side in ("encoder", "decoder")
+        for name, n in (("layers", 1), ("ffn_dim", 128), ("layerdrop", 0))
+    }
+    config = M2M100Config(
+        vocab_size=len(tokenizer), encoder_attention_heads=4, decoder_attention_heads=4, activation_dropout=0.0, **size
+    )
+    model = M2M100ForConditionalGeneration(config).train()
+    batch = tokenizer(list(PAIRS), text_target=list(PAIRS.values()), return_tensors="pt", padding=True)
+    labels = batch.pop("labels")
+    labels = labels.masked_fill(labels == tokenizer.pad_token_id, -100)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for a model this small a second thread only waits
+    for _ in range(60):
+        loss = model(**batch, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.set_num_threads(threads)
+    folder = tmp_path_factory.mktemp("nllb")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_local_model_translates_prose_and_leaves_format_alone(translation_model, tmp_path):
+    translator = translation.LocalTranslator(str(translation_model), tmp_path / "replies", new_tokens=32)
+    code = "```python\nprint(1)  # Add salt.\n```"
+    file = tmp_path / "en.json"
+    row = {"instruction": "Boil the water.", "output": f"Steps:\n\n1. Boil the water. Add salt.\n- Stir it well.\n\n{code}"}
+    file.write_text(json.dumps([row]), encoding="utf-8")
+    examples = read_instructions(str(file), "en")
+    (told,) = translation.translate_examples(examples, translator, 9)
+    assert told.korean["instruction"] == "물을 끓이세요."
+    assert told.korean["output"] == f"순서:\n\n1. 물을 끓이세요. 소금을 넣으세요.\n- 잘 저으세요.\n\n{code}"
+    assert not told.cut and translation.plan_translation(examples, translator)["stored"] == 2
+    short = translation.LocalTranslator(str(translation_model), tmp_path / "replies", new_tokens=4)
+    assert short.translate(short.make_request("Boil the water.", ""))["cut"]
