@@ -109,7 +109,7 @@ def test_the_digest_follows_answers_and_survives_saving_but_not_editing(tmp_path
         (lambda rows: rows.pop(), "has no answer to prompt p11"),
         (lambda rows: rows.append(rows[0]), "answers prompt p0 .ko. twice"),
         (lambda rows: rows[0].update(answer=None), "answer: expected text, found None"),
-        (lambda rows: [r.pop("kind") for r in rows], "no column kind"),
+        (lambda rows: [r.pop("kind") for r in rows], "kind: expected text, found None"),
     ],
 )
 def test_answers_that_do_not_make_pairs_are_refused_by_name(change, told):
@@ -161,7 +161,7 @@ def test_a_preference_comes_back_as_it_was_given_whatever_the_side(tmp_path):
     got = ratings.merge_ratings(batch, files)
     assert len(got.verdicts) == 2 * 28 and set(got.verdicts.winner) == {"a"} and set(got.verdicts.model_a) == {MODELS[0]}
     assert set(got.verdicts.first_shown) == {"a", "b"} and (got.verdicts["look"] == 2).sum() == 8
-    assert (agreement.measure_consistency(got.verdicts).same == 1).all()
+    assert (agreement.compare_looks(got.verdicts).same == 1).all()
     assert list(got.files.status) == ["taken"] * 2 and got.left_out.empty and got.conflicts.empty
 
 

@@ -5,12 +5,9 @@ from itertools import combinations
 import krippendorff
 import numpy as np
 import pandas as pd
-from sklearn.metrics import cohen_kappa_score
 
 from blossom.preference.statistics import add_intervals, first_looks
 from blossom.preference.verdicts import PAIR, WINNERS
-
-MAJORITY = "people's majority"
 
 
 def _pivot(verdicts):
@@ -28,54 +25,42 @@ def _pivot(verdicts):
 
 
 def compare_raters(verdicts):
-    """Agreement of every two raters on the pairs that both saw, and of each judge with the people's majority.
+    """Agreement of every two raters, people and judges, on the pairs that both saw.
 
     return  one row a pair of raters: rater_1, rater_2, among (people, judges, judge and people), n, same (share of equal
-            verdicts), tie_discounted (one tie of two counts half: LIMA, arXiv:2305.11206, section 4.2), kappa (Cohen's;
-            NaN when both gave only one and the same verdict)
+            verdicts), tie_discounted (half a point where one of the two said tie: LIMA, arXiv:2305.11206, section 4.2)
     """
     cells, people, judges = _pivot(verdicts)
-    compared = list(combinations(people + judges, 2))
-    if len(people) > 1 and judges:
-        cells[("people", MAJORITY)] = _majority(cells[people])
-        compared += [(judge, ("people", MAJORITY)) for judge in judges]
     rows = []
-    for one, other in compared:
+    for one, other in combinations(people + judges, 2):
         x, y = cells[[one, other]].dropna().to_numpy(str).T
-        if not len(x):
-            continue
-        among = ("people", "judge and people", "judges")[(one in judges) + (other in judges)]
-        half = ((x == "tie") != (y == "tie")).mean() / 2
-        kappa = cohen_kappa_score(x, y, labels=WINNERS) if len({*x, *y}) > 1 else np.nan
-        rows.append([one[1], other[1], among, len(x), (x == y).mean(), (x == y).mean() + half, kappa])
-    return pd.DataFrame(rows, columns=["rater_1", "rater_2", "among", "n", "same", "tie_discounted", "kappa"])
-
-
-def _majority(cells):
-    """The most frequent verdict of each row, or tie when two are equally frequent; missing for fewer than two verdicts."""
-    modes = cells.mode(axis=1).reindex(columns=[0, 1])
-    return modes[0].where(modes[1].isna(), "tie").where(cells.notna().sum(axis=1) > 1)
+        if len(x):
+            among = ("people", "judge and people", "judges")[(one in judges) + (other in judges)]
+            same, half = (x == y).mean(), ((x == "tie") != (y == "tie")).mean() / 2
+            rows.append([one[1], other[1], among, len(x), same, same + half])
+    return pd.DataFrame(rows, columns=["rater_1", "rater_2", "among", "n", "same", "tie_discounted"])
 
 
 def measure_alpha(verdicts, samples=200, seed=0):
     """Krippendorff's alpha (nominal) of all people, of all judges and of everyone: 1 is full agreement, 0 is chance.
 
-    return  one row a group of two raters or more: among, raters, pairs (seen by two or more), alpha with _low and _high (a
-            95 % bootstrap over prompts). NaN when all verdicts are the same.
+    return  one row a group of two raters or more: among, raters, pairs (seen by two or more), alpha with _low and _high
+            (95 %, bootstrap over prompts). NaN when all verdicts are the same.
     """
     cells, people, judges = _pivot(verdicts)
+    groups = {"people": people, "judges": judges} | ({"everyone": people + judges} if people and judges else {})
     rng, rows = np.random.default_rng(seed), []
-    for among, raters in {"people": people, "judges": judges, "everyone": [*people, *judges]}.items():
-        if len(raters) < 2 or (among == "everyone" and not (people and judges)):
-            continue
+    for among, raters in groups.items():
         counts = np.stack([(cells[raters] == w).sum(axis=1) for w in WINNERS], 1)  # (pairs, 3)
         seen = counts.sum(1) > 1
         if not seen.any():
             continue
         counts, prompts = counts[seen], cells.index.get_level_values("prompt_id")[seen]
+        value, drawn = _alpha(counts), []
         members = list(pd.Series(range(len(counts))).groupby(prompts).indices.values())
-        chosen = [rng.integers(len(members), size=len(members)) for _ in range(samples)]
-        value, drawn = _alpha(counts), [_alpha(counts[np.concatenate([members[n] for n in one])]) for one in chosen]
+        for _ in range(samples):
+            chosen = rng.integers(len(members), size=len(members))
+            drawn.append(_alpha(counts[np.concatenate([members[n] for n in chosen])]))
         drawn = np.array([one for one in drawn if np.isfinite(one)] or [value])[:, None]
         row = {"among": among, "raters": len(raters), "pairs": len(counts)}
         rows.append(row | add_intervals(["alpha"], [value], drawn))
@@ -83,12 +68,11 @@ def measure_alpha(verdicts, samples=200, seed=0):
 
 
 def _alpha(counts):
-    """Krippendorff's alpha of (pairs, 3) counts; NaN when only one verdict occurs."""
     used = counts[:, counts.any(axis=0)]
     return krippendorff.alpha(value_counts=used, level_of_measurement="nominal") if used.shape[1] > 1 else np.nan
 
 
-def measure_consistency(verdicts):
+def compare_looks(verdicts):
     """What each person said of the pairs that were shown twice, with the sides exchanged.
 
     return  one row a rater: rater, n (pairs seen twice), same (share of equal verdicts), same_side (share where the same

@@ -116,27 +116,15 @@ def read_verdict(reply):
 def plan_judging(judge, pairs, probes=0):
     """What judging these pairs and probing the first `probes` of them can cost, before anything is sent.
 
-    return  dict: pairs, stored (replies at hand), requests (to send, without retries), most_money (their cost at most),
-            within (does the budget hold them all?)
+    return  dict: pairs, stored (replies at hand), requests (to send, without retries) of most_requests, cost_at_most of
+            most_money, within (does the budget hold them all?)
     """
     asked = [judge.question_pair(pair) for pair in pairs] + [judge.question_probe(pair) for pair in pairs[:probes]]
     requests = {str(request): request for both in asked for request in both.values()}
     new = [request for request in requests.values() if judge.stored_reply(request) is None]
-    counts = {"pairs": len(pairs), "stored": len(requests) - len(new), "requests": len(new)}
-    return counts | {"most_money": sum(map(judge.max_cost, new)), "within": judge.affords(new)}
-
-
-def describe_plan(judge, plan):
-    """The plan in words, with warnings: a budget too small, a server elsewhere without a price."""
-    priced = any(judge.prices)
-    cost = f"at most {plan['most_money']:.4f} of {judge.money:.4f} in money" if priced else "no price"
-    lines = [f"{judge.name}, after {len(judge.examples)} examples: {plan['pairs']} pairs in both orders."]
-    lines += [f"{plan['stored']} replies are stored; {plan['requests']} requests of at most {judge.requests}, {cost}."]
-    if not plan["within"]:
-        lines.append("The budget does not hold them all: the rest is not asked.")
-    if not priced and not re.match(r"https?://(localhost|127\.|\[::1\])", judge.url):
-        lines.append("If this server costs money, set judge_input_price and judge_output_price.")
-    return "\n".join(lines)
+    counts = {"pairs": len(pairs), "stored": len(requests) - len(new), "requests": len(new), "most_requests": judge.requests}
+    cost = {"cost_at_most": sum(map(judge.max_cost, new)), "most_money": judge.money}
+    return counts | cost | {"within": judge.affords(new)}
 
 
 def judge_pairs(judge, pairs, parallel=1):

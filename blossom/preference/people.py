@@ -1,9 +1,8 @@
 """People as judges: a batch of anonymous pairs of answers, and one HTML page a rater that needs no server (B, 6.1).
 
 batch = make_batch(answers, [("blossom-bi-biSFT", "base")], raters=["r1", "r2"])
-batch, pages = publish_batch(batch, "raters")      # raters/<batch>/rate-r1.html, ...: send each rater theirs. batch.json
-                                                   # beside them says which model wrote what: raters never get it
-rated = merge_ratings(batch, ["ratings-....json", ...])          # in ratings.py: the files that raters send back
+batch, files = publish_batch(batch, "raters")              # raters/<batch>/rate-r1.html, ...: send each rater theirs
+rated = merge_ratings(batch, ["ratings-....json", ...])    # ratings.py: what they send back
 """
 
 import hashlib
@@ -15,8 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-import pandas as pd
-
 from blossom.common import pages, paths
 
 FORMAT = "blossom-ratings/1"
@@ -26,7 +23,7 @@ ANSWER = ["model", "prompt_id", "kind", "language", "prompt", "answer"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs of answers to be rated; its digest is in the raters' pages and files.
+    """Pairs of answers to be rated. batch.json, which names the models, stays with the organiser.
 
     pairs            tuple of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
     raters           tuple of names; not part of the digest, so that another can join later
@@ -66,27 +63,24 @@ class Item:
 def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_per_rater=0, seed=0):
     """The Batch of two models' answers to the same prompts.
 
-    answers          DataFrame or list of dicts: model, prompt_id, kind, language, prompt, answer
+    answers          list of dicts: model, prompt_id, kind, language, prompt, answer (all str)
     comparisons      list of (model A, model B); default: every two models
     raters           different names; more can be added later with `dataclasses.replace`
     repeats          pairs each rater sees again near the end; at most a third of the rater's pairs
     pairs_per_rater  pairs for each rater, going round so that all pairs are seen about equally often; 0: all
 
-    Raises ValueError: a missing column, an answer that is missing, given twice or not text, a wrong name.
+    Raises ValueError: an answer that is missing, given twice or not text, a wrong name.
     """
-    by_key = {}
-    for row in answers.to_dict("records") if isinstance(answers, pd.DataFrame) else answers:
+    by_model = {}
+    for row in answers:
         for name in ANSWER:
-            if name not in row:
-                raise ValueError(f"answers: no column {name}; expected {', '.join(ANSWER)}")
-            if not isinstance(row[name], str):
-                raise ValueError(f"answers: {name}: expected text, found {row[name]!r}")
-        key = (row["model"], row["prompt_id"], row["language"])
-        if key in by_key:
-            raise ValueError(f"answers: {key[0]} answers prompt {key[1]} ({key[2]}) twice")
-        by_key[key] = {name: replace_surrogates(row[name]) for name in ANSWER}
-    models = list(dict.fromkeys(key[0] for key in by_key))
-    pairs = [p for a, b in comparisons or combinations(models, 2) for p in _pair_answers(by_key, models, a, b)]
+            if not isinstance(row.get(name), str):
+                raise ValueError(f"answers: {name}: expected text, found {row.get(name)!r}")
+        own, key = by_model.setdefault(row["model"], {}), (row["prompt_id"], row["language"])
+        if key in own:
+            raise ValueError(f"answers: {row['model']} answers prompt {key[0]} ({key[1]}) twice")
+        own[key] = {name: replace_surrogates(row[name]) for name in ANSWER}
+    pairs = [p for a, b in comparisons or combinations(by_model, 2) for p in _pair_answers(by_model, a, b)]
     if not pairs:
         raise ValueError("no pairs: at least two models and one prompt are needed")
     return Batch(tuple(pairs), _check_raters(raters), repeats, pairs_per_rater, seed)
@@ -97,19 +91,16 @@ def replace_surrogates(text):
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _pair_answers(by_key, models, a, b):
+def _pair_answers(by_model, a, b):
     """Yield the pairs of models a and b, one a prompt; both must have answered every prompt that one of them has."""
-    for name in (a, b):
-        if name not in models:
-            raise ValueError(f"comparisons: no answers of {name!r}; there are those of {', '.join(models)}")
-    if a == b:
-        raise ValueError(f"comparisons: {a!r} is compared with itself")
-    for prompt, language in dict.fromkeys((key[1], key[2]) for key in by_key if key[0] in (a, b)):
-        left, right = by_key.get((a, prompt, language)), by_key.get((b, prompt, language))
+    if a == b or not {a, b} <= set(by_model):
+        raise ValueError(f"comparisons: expected two of the models {', '.join(by_model)}, found {a!r} and {b!r}")
+    for key in dict.fromkeys([*by_model[a], *by_model[b]]):
+        left, right = by_model[a].get(key), by_model[b].get(key)
         if not left or not right:
-            raise ValueError(f"answers: {b if left else a} has no answer to prompt {prompt} ({language})")
+            raise ValueError(f"answers: {b if left else a} has no answer to prompt {key[0]} ({key[1]})")
         if left["prompt"] != right["prompt"]:
-            raise ValueError(f"answers: {a} and {b} were asked different prompts {prompt} ({language})")
+            raise ValueError(f"answers: {a} and {b} were asked different prompts {key[0]} ({key[1]})")
         shared = {name: left[name] for name in ("prompt_id", "kind", "language", "prompt")}
         yield shared | {"model_a": a, "model_b": b, "answer_a": left["answer"], "answer_b": right["answer"]}
 
@@ -189,7 +180,7 @@ def render_rating_page(batch, rater, language="ko"):
         answers = [pair["answer_a"], pair["answer_b"]][:: 1 if item.first == "a" else -1]
         shown.append({"id": item.id, "language": pair["language"], "prompt": pair["prompt"], "answers": answers})
     data = {"format": FORMAT, "batch": batch.digest, "rater": rater, "items": shown}
-    return pages.render_page(PAGE, data, language=language, rater=rater)
+    return pages.build_page(PAGE, data, language=language, rater=rater)
 
 
 def publish_batch(batch, folder):
