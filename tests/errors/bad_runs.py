@@ -21,7 +21,7 @@ from blossom.training.estimate import estimate
 from blossom.training.loop import train_model
 from blossom.training.settings import TrainingSettings
 from tests.errors.bad_models import adapted, rows
-from tests.errors.table import row
+from tests.errors.table import case
 
 RUNS = "memory, disk, kills, several runs at once"
 
@@ -52,18 +52,13 @@ def ended(process):
     process.wait(20)
     process.stdout.close()
 
-
-@row(RUNS, "a model that does not fit in memory", MemoryError,
-     "Training takes about … GB of memory (free: 0.5 GB). To make it fit: lower batch_size, block_size, lora_rank, take "
-     "`trainable: lora+new-rows`", "As it says: nothing was loaded yet.")
+@case(RUNS, "a model that does not fit in memory", MemoryError, "free: 0.5 GB", "batch_size", "block_size", "lora_rank")
 def no_memory(smoke, monkeypatch):
     monkeypatch.setattr(importlib.import_module("blossom.training.estimate"), "free_bytes", lambda: 0.5e9)
     p = smoke("03_bilingual_pretraining", "base-ko", trainable="lora+embeddings")
     estimate(p, "tiny-byte-level", 2, 64).check()
 
-
-@row(RUNS, "a full disk while a result is written", OSError,
-     "no space left to write it; free some, then run again: '…metrics.json'", "Free some space: the earlier file is whole.")
+@case(RUNS, "a full disk while a result is written", OSError, "no space left", "metrics.json")
 def full(tmp_path):
     file = tmp_path / "metrics.json"
     paths.write_json(file, {"loss": 1.0})
@@ -73,9 +68,7 @@ def full(tmp_path):
     finally:
         assert paths.read_json(file) == {"loss": 1.0} and [f.name for f in tmp_path.iterdir()] == ["metrics.json"]
 
-
-@row(RUNS, "a full disk (no space left on device)", OSError,
-     "no space left to write it; free some, then run again: '…answers.txt'", "Free some space.")
+@case(RUNS, "a full disk (no space left on device)", OSError, "no space left", "answers.txt")
 def no_space(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no device that is always full")
@@ -83,9 +76,7 @@ def no_space(tmp_path):
         temporary.symlink_to("/dev/full")
         temporary.write_text("x")
 
-
-@row(RUNS, "a full disk while a model is saved", OSError,
-     "no space left to write it; free some, then run again: '…model'", "Free some space: nothing half-written stays.")
+@case(RUNS, "a full disk while a model is saved", OSError, "no space left", "model")
 def full_model(tmp_path):
     model, tokenizer = load_model("tiny-byte-level")
     try:
@@ -94,10 +85,7 @@ def full_model(tmp_path):
     finally:
         assert not list(tmp_path.iterdir())
 
-
-@row(RUNS, "a full disk while a checkpoint is written", RuntimeError,
-     "checkpoints: no space left for a checkpoint; the one of step-000001 is intact. Free some, then run again.",
-     "As it says: the next call goes on from that checkpoint.")
+@case(RUNS, "a full disk while a checkpoint is written", RuntimeError, "checkpoints", "no space left", "step-000001")
 def full_checkpoint(tmp_path, monkeypatch):
     settings, write = TrainingSettings(batch_size=2, precision="float32", checkpoints=2), checkpoints.write_checkpoint
     with contextlib.ExitStack() as stack:
@@ -109,9 +97,7 @@ def full_checkpoint(tmp_path, monkeypatch):
         monkeypatch.setattr(checkpoints, "write_checkpoint", write_then_fill)
         train_model(adapted(), rows(count=4), settings, tmp_path, report=lambda line: None)
 
-
-@row(RUNS, "a run killed while it writes", "left",
-     "nothing of it: metrics.json is the earlier one, whole", "Run again: what a killed run left is removed.")
+@case(RUNS, "a run killed while it writes", None, "metrics.json", "whole")
 def killed_writing(tmp_path):
     file = tmp_path / "metrics.json"
     paths.write_json(file, {"loss": 1.0})
@@ -121,9 +107,7 @@ def killed_writing(tmp_path):
     whole = paths.read_json(file) == {"loss": 1.0}
     return f"nothing of it: {file.name} is the earlier one, {'whole' if whole else 'broken'}"
 
-
-@row(RUNS, "a stage killed before its end", "left",
-     "a folder without manifest.json, which every later stage takes for missing", "Run again: Snakemake makes it anew.")
+@case(RUNS, "a stage killed before its end", None, "without manifest.json")
 def killed_stage(tmp_path, smoke):
     p = smoke("07_report", "report")
     run = runs.Run(p, "07_report")
@@ -135,9 +119,7 @@ def killed_stage(tmp_path, smoke):
     return f"a folder with{'' if (run.folder / 'manifest.json').exists() else 'out'} manifest.json, " + (
         "which every later stage takes for missing")
 
-
-@row(RUNS, "two trainings in one folder", RuntimeError,
-     "another process is training there; wait for it or choose another `outputs`", "As it says.")
+@case(RUNS, "two trainings in one folder", RuntimeError, "another process is training there", "outputs")
 def two_trainings(tmp_path):
     code = "import sys, filelock\nlock = filelock.FileLock(sys.argv[1])\nlock.acquire()"
     other = held(code, tmp_path / ".training.lock")
@@ -146,17 +128,12 @@ def two_trainings(tmp_path):
     finally:
         ended(other)
 
-
-@row(RUNS, "two translations into one folder", RuntimeError,
-     "…: another run is translating into it; wait for it to end", "As it says: no text is paid for twice.")
+@case(RUNS, "two translations into one folder", RuntimeError, "another run", "wait")
 def two_translations(tmp_path):
     server = ChatServer("http://127.0.0.1:9/v1", "tiny", tmp_path)
     with filelock.FileLock(tmp_path / ".lock"):
         translate_examples([], ServedTranslator(server), requests=1)
 
-
-@row(RUNS, "an earlier stage that has not run", runs.MissingRun,
-     "05_benchmark_eval of base has not run at scale smoke. Run: … snakemake --cores 2 --config outputs=… -- …manifest.json",
-     "Run that command, or that notebook.")
-def no_earlier_stage(tmp_path):
-    runs.require_run(str(tmp_path), "smoke", "base", "05_benchmark_eval")
+case(RUNS, "an earlier stage that has not run", runs.MissingRun, "05_benchmark_eval of base", "scale smoke",
+     "snakemake", "manifest.json")(
+    lambda tmp_path: runs.require_run(str(tmp_path), "smoke", "base", "05_benchmark_eval"))

@@ -9,7 +9,7 @@ from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths, runs, stages
 from blossom.generation.answers import parse_addresses
 from blossom.preference import judges, people, prompts, ratings, statistics, verdicts
-from tests.errors.table import row
+from tests.errors.table import case
 
 TASKS = "benchmarks (05)"
 NLI = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다.", "gold_label": "entailment"}
@@ -19,60 +19,23 @@ def read_nli(tmp_path, records):
     """Read klue_nli from a folder with this one file."""
     (tmp_path / "klue_nli.json").write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
     return read_task_rows("klue_nli", tmp_path)
-
-
-@row(TASKS, "a task that does not exist", ValueError, "tasks: no task is called 'klue_nly'; there are …",
-     "Take one of those.")
-def no_task(tmp_path):
-    prepare_tasks(["klue_nly"], tmp_path)
-
-
-@row(TASKS, "a folder that does not exist", ValueError,
-     "benchmarks: expected 'authored', 'hub' or a folder, found …, which is no folder", "Correct the path.")
-def no_folder(tmp_path):
-    read_task_rows("klue_nli", tmp_path / "nowhere")
-
-
-@row(TASKS, "a folder without the task's file", ValueError,
-     "no file of klue_nli; looked for klue_nli.json, **/*nli*dev*.json", "Put the file there under one of these names.")
-def no_task_file(tmp_path):
-    read_task_rows("klue_nli", tmp_path)
-
-
-@row(TASKS, "a column under another name", ValueError,
-     "klue_nli.json, item 1: klue_nli: no column hypothesis; it has premise, hypo", "Rename the column.")
-def other_column(tmp_path):
-    read_nli(tmp_path, [{"premise": "가", "hypo": "나", "gold_label": "neutral"}])
-
-
-@row(TASKS, "an unknown label", ValueError,
-     "item 2: klue_nli: gold_label: expected one of 0, 1, 2, entailment, neutral, contradiction, found '무관'",
-     "Mend that row.")
-def other_label(tmp_path):
-    read_nli(tmp_path, [NLI, NLI | {"gold_label": "무관"}])
-
-
-@row(TASKS, "an empty split", ValueError, "klue_nli.json: klue_nli: no rows", "Take another file, or leave the task out.")
-def no_rows(tmp_path):
-    read_nli(tmp_path, [])
-
-
-@row(TASKS, "examples in the prompt, but no training file", ValueError,
-     "no training file (shots needs one) of klue_sts", "Set shots to 0, or add the training file.")
-def no_shots(tmp_path):
-    prepare_tasks(["klue_sts"], tmp_path, shots=2)
-
-
-@row(TASKS, "the public sets, without a network", ValueError,
-     "benchmarks: hub: klue/klue could not be had (… Without a network, set benchmarks to 'authored' or to a folder",
-     "As it says.")
-def offline_tasks():
-    read_task_rows("klue_nli", "hub")
-
-
-@row(TASKS, "a model to compare with that is not there", ValueError, "'nowhere' is no asset (", "Correct `beside`.")
-def no_comparator(smoke):
-    find_models(smoke("05_benchmark_eval", "base"), ["nowhere"])
+case(TASKS, "a task that does not exist", ValueError, "tasks", "'klue_nly'")(
+    lambda tmp_path: prepare_tasks(["klue_nly"], tmp_path))
+case(TASKS, "a folder that does not exist", ValueError, "benchmarks", "expected 'authored'", "'hub'")(
+    lambda tmp_path: read_task_rows("klue_nli", tmp_path / "nowhere"))
+case(TASKS, "a folder without the task's file", ValueError, "no file of klue_nli", "klue_nli.json")(
+    lambda tmp_path: read_task_rows("klue_nli", tmp_path))
+case(TASKS, "a column under another name", ValueError, "klue_nli.json, item 1")(
+    lambda tmp_path: read_nli(tmp_path, [{"premise": "가", "hypo": "나", "gold_label": "neutral"}]))
+case(TASKS, "an unknown label", ValueError, "item 2", "klue_nli", "gold_label", "expected one of 0")(
+    lambda tmp_path: read_nli(tmp_path, [NLI, NLI | {"gold_label": "무관"}]))
+case(TASKS, "an empty split", ValueError, "klue_nli.json")(lambda tmp_path: read_nli(tmp_path, []))
+case(TASKS, "examples in the prompt, but no training file", ValueError, "klue_sts")(
+    lambda tmp_path: prepare_tasks(["klue_sts"], tmp_path, shots=2))
+case(TASKS, "the public sets, without a network", ValueError, "klue/klue", "'authored'")(
+    lambda: read_task_rows("klue_nli", "hub"))
+case(TASKS, "a model to compare with that is not there", ValueError, "'nowhere'")(
+    lambda smoke: find_models(smoke("05_benchmark_eval", "base"), ["nowhere"]))
 
 
 # --------------------------------------------------------------------------------------------------------- preference
@@ -102,94 +65,59 @@ def merged(tmp_path, content):
     assert not len(got.verdicts)
     return f"{got.files.status[0]}: {got.files.why[0]}"
 
-
-@row(RATINGS, "a rater's file edited by hand", "counted",
-     "refused: its checksum does not fit its 2 verdicts: edited by hand, or damaged on the way", "Ask for the file again.")
+@case(RATINGS, "a rater's file edited by hand", None, "refused")
 def edited_ratings(tmp_path):
     content = exported_ratings(a_batch())
     content["verdicts"][0]["choice"] = "B"
     return merged(tmp_path, content)
 
+case(RATINGS, "a rater's file of another batch", None, "refused", "000")(
+    lambda tmp_path: merged(tmp_path, exported_ratings(a_batch(), batch="000")))
+case(RATINGS, "a file of somebody who is no rater", None, "refused", "'모름'")(
+    lambda tmp_path: merged(tmp_path, exported_ratings(a_batch(), rater="모름")))
 
-@row(RATINGS, "a rater's file of another batch", "counted",
-     "refused: of another batch: 000, this one is …", "Merge it with the batch.json of its page.")
-def other_batch(tmp_path):
-    return merged(tmp_path, exported_ratings(a_batch(), batch="000"))
-
-
-@row(RATINGS, "a file of somebody who is no rater", "counted",
-     "refused: rater '모름' is not in this batch: 가람", "Add the name to raters, and make the pages again.")
-def stranger(tmp_path):
-    return merged(tmp_path, exported_ratings(a_batch(), rater="모름"))
-
-
-@row(RATINGS, "a batch file edited by hand", ValueError,
-     "batch.json: changed after it was made (its digest is …, written …)", "Run the notebook again: it writes the batch.")
+@case(RATINGS, "a batch file edited by hand", ValueError, "batch.json")
 def edited_batch(tmp_path):
     path = people.publish_batch(a_batch(), tmp_path)[1][0].parent / "batch.json"
     path.write_text(path.read_text(encoding="utf-8").replace("one 답", "other 답"), encoding="utf-8")
     people.load_batch(path)
 
-
-@row(RATINGS, "a model that answered fewer prompts", ValueError, "answers: two has no answer to prompt p0 (ko)",
-     "Let it answer all of them.")
+@case(RATINGS, "a model that answered fewer prompts", ValueError, "answers")
 def fewer_answers():
     rows = [{"model": m, "prompt_id": f"p{n}", "kind": "code", "language": "ko", "prompt": "질문", "answer": "답"}
             for m, n in (("one", 0), ("one", 1), ("two", 1))]
     people.make_batch(rows, raters=["가람"])
 
-
-@row(RATINGS, "two raters of one name", ValueError, "raters: expected different names, found 가람, 가람", "Tell them apart.")
+@case(RATINGS, "two raters of one name", ValueError, "raters", "expected different names", "found 가람")
 def same_rater():
     batch = a_batch()
     rows = [dict(model=m, prompt_id="p", kind="k", language="ko", prompt="질문", answer="답") for m in ("one", "two")]
     people.make_batch(rows, raters=[*batch.raters, "가람"])
 
-
-@row(RATINGS, "prompts without text", ValueError,
-     "prompts.jsonl, line 1: ko: expected a prompt's text, found 3", "Mend that line.")
+@case(RATINGS, "prompts without text", ValueError, "prompts.jsonl, line 1", "expected a prompt's text", "found 3")
 def no_prompt(tmp_path):
     (tmp_path / "prompts.jsonl").write_text('{"id": "a", "ko": 3}\n')
     prompts.read_prompts(str(tmp_path / "prompts.jsonl"), 2)
 
-
-@row(RATINGS, "models that were never compared", ValueError,
-     "these models were never compared, not even through others: p, q | x, y", "Compare them, or rank them apart.")
+@case(RATINGS, "models that were never compared", ValueError, "never compared", "p, q | x, y")
 def apart():
     pair = {"prompt_id": "1", "kind": "k", "language": "ko", "winner": "a", "rater": "r", "first_shown": "a", "look": 1}
     rows = [pair | {"model_a": a, "model_b": b} for a, b in (("p", "q"), ("x", "y"))]
     statistics.rank_models(verdicts.make_verdicts(rows))
 
-
-@row(RATINGS, "a judge's address without http", ValueError,
-     "judge_url, judge_model: expected http://… or https://…, found 'localhost:8000'", "Write http://localhost:8000/v1.")
-def no_address(tmp_path):
-    judges.Judge("localhost:8000", "referee", tmp_path)
-
-
-@row(RATINGS, "a judge whose server is not there", RuntimeError,
-     "judge_url, judge_model: name the model to ask http://127.0.0.1:9/v1 for; what it serves: not known; "
-     "is the server there?",
-     "Start the server, or name the model.")
-def no_judge(tmp_path):
-    judges.Judge("http://127.0.0.1:9/v1", "", tmp_path)
-
-
-@row(RATINGS, "a served model that is none of the run", ValueError,
-     "served: expected name@http://…, a name of base; found 'mine@http://here/v1'", "Use the names of compare_with.")
-def not_served():
-    parse_addresses(["mine@http://here/v1"], ["base"])
+case(RATINGS, "a judge's address without http", ValueError, "judge_url", "judge_model", "expected http", "found 'localhost")(
+    lambda tmp_path: judges.Judge("localhost:8000", "referee", tmp_path))
+case(RATINGS, "a judge whose server is not there", RuntimeError, "judge_url", "127.0.0.1")(
+    lambda tmp_path: judges.Judge("http://127.0.0.1:9/v1", "", tmp_path))
+case(RATINGS, "a served model that is none of the run", ValueError, "served", "expected name@http", "'mine@http://here/v1'")(
+    lambda: parse_addresses(["mine@http://here/v1"], ["base"]))
 
 
 # ------------------------------------------------------------------------------------------------------------- report
 
 REPORT = "report (07)"
 
-
-@row(REPORT, "a run's metrics edited by hand", ValueError,
-     "metrics.json was changed after its run (its SHA-256 is not the manifest's): put it back, "
-     "or delete …manifest.json and run the stage again",
-     "Delete the manifest, and run.")
+@case(REPORT, "a run's metrics edited by hand", ValueError, "metrics.json", "manifest.json")
 def edited_metrics(tmp_path, smoke, monkeypatch):
     p = smoke("07_report", "report", recipes=["only"])
     (tmp_path / "only.yaml").write_text("stages: [05_benchmark_eval]\n")
@@ -200,22 +128,15 @@ def edited_metrics(tmp_path, smoke, monkeypatch):
     (run.folder / "metrics.json").write_text('{"average": 0.9}')
     runs.read_runs(p.outputs, p.scale, p.recipes)
 
-
-@row(REPORT, "a manifest that is none", ValueError,
-     "manifest.json: lists no outputs: delete it and run the stage again", "As it says.")
+@case(REPORT, "a manifest that is none", ValueError, "manifest.json", "outputs")
 def no_manifest(tmp_path):
     (tmp_path / "manifest.json").write_text("[]")
     runs.read_run(tmp_path)
 
+case(REPORT, "a number that is not finite among the metrics", ValueError, "not JSON compliant")(
+    lambda smoke: runs.Run(smoke("07_report", "report"), "07_report").finish({"loss": float("nan")}))
 
-@row(REPORT, "a number that is not finite among the metrics", ValueError,
-     "Out of range float values are not JSON compliant", "Look at the step that made it: nothing was written.")
-def not_finite(smoke):
-    runs.Run(smoke("07_report", "report"), "07_report").finish({"loss": float("nan")})
-
-
-@row(REPORT, "a broken metrics file", ValueError, "metrics.json: not valid JSON (",
-     "Delete the run's manifest.json, and run.")
+@case(REPORT, "a broken metrics file", ValueError, "metrics.json", "not valid JSON")
 def broken_json(tmp_path):
     (tmp_path / "metrics.json").write_text("{")
     paths.read_json(tmp_path / "metrics.json")
