@@ -1,90 +1,81 @@
-"""The model card: every figure in it was measured by a finished run and is read from its metrics.json."""
+"""The model card: every number in it was measured by a finished run and is read from its metrics.json."""
 
 from pathlib import Path
 
-import huggingface_hub as hub
+import huggingface_hub
+from babel import Locale
 
 from blossom.assets.registry import REGISTRY
 from blossom.common import paths
-from blossom.common.runs import read_lineage
+from blossom.common.runs import read_lineage, read_run
 from blossom.publishing import licences
+from blossom.report.tables import JUDGED, SCORED, TRAINED, constant_score
+from blossom.text.hub import parse_hub
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 TEXTS = {
-    "korean": "{language}, of the corpus' kind",
-    "english": "English, of the corpus' kind",
+    "korean": "{language}, text like the corpus",
+    "english": "English, text like the corpus",
     "general_korean": "{language}, general prose",
     "general_english": "English, general prose",
 }
 
 
-def write_card(folder, name, told=None):
-    """The card of the model that a run made, as a `huggingface_hub.ModelCard` (`.content` is its text).
+def write_card(folder, name, known=None):
+    """The card of the model that a run made: a `huggingface_hub.ModelCard`, whose text is `.content`.
 
-    folder  the run's folder;  name  what the model is called, as owner/name
-    told    ingredient -> licence, for those this project does not know
+    folder  the run's folder
+    name    owner/name of the model
+    known   {ingredient: licence} for ingredients whose licence this project does not know
 
-    Scores come from stage 05 of the same recipe, when it has run. Errors as in `read_lineage`.
+    The scores are those of stage 05 of the same recipe, if it scored this model. Errors as in `read_lineage`.
     """
     line = read_lineage(folder)
     made = line[-1]
-    found = licences.list_ingredients(line, told)
-    licence, asks = licences.model_licence(found)
-    language = made.params.get("language", "Korean")
-    scored = _scored(made)
-    data = hub.ModelCardData(
+    found = licences.list_ingredients(line, known)
+    licence, terms = licences.model_licence(found)
+    language, scored = made.params.get("language", "Korean"), _read_scores(made)
+    results = (
+        [_evaluation_result(task, row, scored["benchmarks"]) for task, row in scored["tasks"].items()] if scored else None
+    )
+    data = huggingface_hub.ModelCardData(
         model_name=name.split("/")[-1],
-        language=[_code(language), "en"],
+        language=[_language_code(language), "en"],
         license=licence,
         license_name="see below" if licence == "other" else None,
         base_model=_hub_id(found[0].name),
-        datasets=[_hub_id(i.name) for i in found if i.name.startswith("hub:")] or None,
+        datasets=[parse_hub(i.name).name for i in found if i.name.startswith("hub:")] or None,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["blossom", "vocabulary-expansion"],
-        eval_results=[_result(task, row, scored) for task, row in (scored or {"tasks": {}})["tasks"].items()] or None,
+        eval_results=results,
     )
-    return hub.ModelCard.from_template(
-        data,
-        template_path=str(TEMPLATE),
-        name=name,
-        language=language,
-        made=made,
-        line=line,
-        found=found,
-        asks=asks,
-        bits=_bits(line, language),
-        scored=scored,
-        limits=list_limits(line, scored, language),
-        chat="template" in made.metrics,
-    )
+    bits = _compare_bits(line, language)
+    words = {"made": made, "line": line, "found": found, "asks": terms, "bits": bits, "scored": scored, "language": language}
+    words |= {"name": name, "limits": list_limits(line, bits, scored), "chat": "template" in made.metrics}
+    return huggingface_hub.ModelCard.from_template(data, template_path=str(TEMPLATE), **words)
 
 
-def _code(language):
-    """The two-letter code of a language's English name. Example: "Korean" -> "ko"."""
-    from babel import Locale
-
+def _language_code(language):
+    """Example: "Korean" -> "ko"."""
     codes = {english: code for code, english in Locale("en").languages.items()}
     return codes.get(language, language.lower())
 
 
-def _hub_id(name):
-    known = REGISTRY.get(name)
-    return known.hub_id or name if known else name.removeprefix("hub:").split(":")[0].split("@")[0]
+def _hub_id(base):
+    return REGISTRY[base].hub_id or base if base in REGISTRY else parse_hub(base).name
 
 
-def _scored(made):
-    """Stage 05's metrics of the model's recipe when that run read this very model; None when it has not run."""
-    folder = made.folder.parent / "05_benchmark_eval"
-    if not (folder / "manifest.json").exists():
-        return None
-    inputs = paths.read_json(folder / "manifest.json")["inputs"].values()
-    return paths.read_json(folder / "metrics.json") if made.manifest["outputs"]["model"] in inputs else None
+def _read_scores(made):
+    """Stage 05's metrics of the model's recipe, if that run scored this very model; else None."""
+    folder = made.folder.parent / SCORED
+    scored = read_run(folder) if (folder / "manifest.json").exists() else None
+    return scored.metrics if scored and made.manifest["outputs"]["model"] in scored.manifest["inputs"].values() else None
 
 
-def _result(task, row, scored):
-    where = "authored for this project" if scored["benchmarks"] == "authored" else scored["benchmarks"]
-    return hub.EvalResult(
+def _evaluation_result(task, row, benchmarks):
+    where = "authored for this project" if benchmarks == "authored" else benchmarks
+    return huggingface_hub.EvalResult(
         task_type="text-generation",
         task_name=f"{row['shots']}-shot, lm-eval {row['version']}, prompt {row['prompt_hash']}",
         dataset_type=row["origin"].split(":")[0],
@@ -95,42 +86,38 @@ def _result(task, row, scored):
     )
 
 
-def _bits(line, language):
+def _compare_bits(line, language):
     """Rows (text, base, this model) of bits/byte; None where a run did not measure it."""
-    base = next((made.metrics["bits_per_byte"].get("base") for made in line if "base" in made.metrics["bits_per_byte"]), {})
-    last = line[-1].metrics["bits_per_byte"]
-    last = last.get("after", last)
+    measured = [run.metrics["bits_per_byte"] for run in line]
+    base = next((bits["base"] for bits in measured if "base" in bits), {})
+    last = measured[-1].get("after", measured[-1])
     return [(label.format(language=language), base.get(text), last.get(text)) for text, label in TEXTS.items()]
 
 
-def list_limits(line, scored, language):
-    """What the model is known to be bad at, or is not known to be good at: sentences, from what was measured."""
-    made, said = line[-1], []
-    trained = [m for m in line if m.stage == "03_bilingual_pretraining"]
-    if trained:
-        tokens = sum(trained[-1].metrics["tokens"].values())
-        said.append(f"What it knows beyond its base it has from {tokens:,} tokens of text.")
-        if never := trained[-1].metrics.get("rows_never_read"):
-            said.append(f"{never:,} of its new tokens never came in training: text that needs them is written badly.")
-    for text, before, after in _bits(line, language):
+def list_limits(line, bits, scored):
+    """The model's known limits, and what was not tested: list of sentences, from what was measured.
+
+    bits  rows (text, base, this model);  scored  metrics of stage 05 or None
+    """
+    made, limits = line[-1], []
+    if trained := [run.metrics for run in line if run.stage == TRAINED]:
+        limits.append(f"It was pretrained on {sum(trained[-1]['tokens'].values()):,} tokens of text beyond its base.")
+        if unseen := trained[-1].get("rows_never_read"):
+            limits.append(f"{unseen:,} of its new tokens never occurred in training; it writes badly where they are needed.")
+    for text, before, after in bits:
         if before and after and after > before:
-            said.append(f"{text}: {after / before - 1:.1%} more bits per byte than the base. It reads such text worse.")
+            limits.append(f"{text}: it needs {after / before - 1:.1%} more bits per byte than the base.")
     if scored:
-        near = [t for t, row in scored["tasks"].items() if abs(row["score"] - _constant(row)) <= 2 * row["stderr"]]
+        rows = scored["tasks"].items()
+        near = [task for task, row in rows if abs(row["score"] - constant_score(row)) <= 2 * row["stderr"]]
         if near:
-            said.append(
-                f"{len(near)} of {len(scored['tasks'])} scores lie within two standard errors of always giving one answer "
-                f"and show nothing: {', '.join(near)}."
-            )
+            count = f"{len(near)} of {len(rows)} scores are within two standard errors of always giving one answer"
+            limits.append(f"{count} and show nothing: {', '.join(near)}.")
         if scored["benchmarks"] == "authored":
-            said.append("Its scores are on small sets authored for the project, not on the public benchmarks.")
+            limits.append("Its scores are on small sets authored for the project, not on the public benchmarks.")
     else:
-        said.append("No benchmark has been run on it.")
-    answers = made.folder.parent / "06_qualitative_eval" / "metrics.json"
+        limits.append("No benchmark has been run on it.")
+    answers = made.folder.parent / JUDGED / "metrics.json"
     if not answers.exists() or not paths.read_json(answers).get("judge"):
-        said.append("No judge has compared its answers with another model's.")
-    return [*said, "It was not tested for false, harmful or biased answers, nor tuned against them."]
-
-
-def _constant(row):
-    return row["majority_share"] if row.get("constant") is None else row["constant"]
+        limits.append("No judge has compared its answers with another model's.")
+    return [*limits, "It was not tested for false, harmful or biased answers, nor tuned against them."]

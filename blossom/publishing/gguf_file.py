@@ -1,6 +1,6 @@
-"""A model as one GGUF file, which llama.cpp, Ollama and LM Studio read; loaded back and compared before it counts.
+"""A model as one GGUF file, which llama.cpp, Ollama and LM Studio read; it is loaded back and compared before it is kept.
 
-Llama, Mistral and Qwen2 shapes, byte-level BPE or SentencePiece BPE. Other shapes: llama.cpp's own
+Supported: Llama, Mistral and Qwen2 shapes with byte-level BPE or SentencePiece BPE. For others use llama.cpp's own
 `convert_hf_to_gguf.py`, which is in its repository and in no package.
 """
 
@@ -22,30 +22,27 @@ PRECISIONS = {
     "F16": (torch.float16, GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "BF16": (torch.bfloat16, GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
 }
-_GPT2 = {"type": "ByteLevel", "use_regex": True}
-_DIGITS = {"type": "Digits", "individual_digits": True}
+OTHERWISE = "Use llama.cpp's convert_hf_to_gguf.py"
 
 
 def export_gguf(folder, target, precision="F16", name="", lines=None):
-    """Write the model in `folder` to one GGUF file, whole or not at all, after loading it back (`difference`).
+    """Write a saved model to a GGUF file and compare it with the model (`compare_gguf`); returns the difference of logits.
 
-    folder     a saved model (`save_model`); adapters must be merged already, as notebooks 03 and 04 do
-    target     path ending in .gguf
-    precision  "F32", "F16" or "BF16": of the matrices; norms and biases stay float32, as llama.cpp wants them
-    name       what the file calls the model
-    lines      texts whose token ids are compared; None takes the project's general Korean and English
-    return     the largest difference of logits found
+    folder     of `save_model`, with adapters merged
+    target     path ending in .gguf; not written when the comparison fails
+    precision  "F32", "F16" or "BF16" of the matrices; norms and biases stay float32, as llama.cpp expects
+    lines      texts for the comparison; None takes the project's general Korean and English
 
-    Raises ValueError: a shape or a tokenizer that this does not write; RuntimeError: the file says something else.
+    Raises ValueError for an unsupported shape or tokenizer, RuntimeError when the file differs from the model.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
     if Path(target).suffix != ".gguf":
         raise ValueError(f"target: expected a name ending in .gguf, found {str(target)!r}")
     model, tokenizer = load_model(folder)
-    architecture = _architecture(model.config)
+    architecture = _find_architecture(model.config)
     with paths.write_atomically(target) as temporary:
-        writer = gguf.GGUFWriter(temporary, architecture, use_temp_file=True)  # tensors wait on disk, not in memory
+        writer = gguf.GGUFWriter(temporary, architecture, use_temp_file=True)  # buffers tensors on disk, not in memory
         writer.add_name(name or Path(target).stem)
         writer.add_file_type(PRECISIONS[precision][2])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -59,39 +56,38 @@ def export_gguf(folder, target, precision="F16", name="", lines=None):
         return compare_gguf(model, tokenizer, temporary, precision, lines)
 
 
-def _architecture(config):
-    """GGUF's name for a model's shape; ValueError for what this module cannot write faithfully."""
+def _find_architecture(config):
     rope = (config.rope_parameters or {}).get("rope_type", "default")
-    wrong = {
+    unsupported = {
         f"model_type '{config.model_type}' (expected {', '.join(SHAPES)})": config.model_type not in SHAPES,
         f"rope_type '{rope}' (expected default)": rope != "default",
         f"hidden_act '{config.hidden_act}' (expected silu)": config.hidden_act != "silu",
         "a sliding window": getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None),
     }
-    found = [what for what, is_so in wrong.items() if is_so]
+    found = [what for what, is_so in unsupported.items() if is_so]
     if found:
-        raise ValueError(f"cannot be written as GGUF here: {'; '.join(found)}. Use llama.cpp's convert_hf_to_gguf.py")
+        raise ValueError(f"cannot be written as GGUF here: {'; '.join(found)}. {OTHERWISE}")
     return SHAPES[config.model_type]
 
 
 def _add_shape(writer, config):
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(width)
-    writer.add_value_length(width)
-    writer.add_rope_dimension_count(width)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
-
-
-# ---------------------------------------------------------------------------------------------------------- the weights
+    for key, value in {
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "block_count": config.num_hidden_layers,
+        "feed_forward_length": config.intermediate_size,
+        "head_count": heads,
+        "head_count_kv": config.num_key_value_heads,
+        "key_length": width,
+        "value_length": width,
+        "rope_dimension_count": width,
+        "rope_freq_base": config.rope_parameters["rope_theta"],
+        "layer_norm_rms_eps": config.rms_norm_eps,
+        "vocab_size": config.vocab_size,
+    }.items():
+        getattr(writer, f"add_{key}")(value)
 
 
 def _add_tensors(writer, model, architecture, kind):
@@ -100,10 +96,10 @@ def _add_tensors(writer, model, architecture, kind):
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     for name, weight in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue  # a file without output.weight reads token_embd.weight twice
+            continue  # without output.weight, readers use token_embd.weight as the head
         written = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if written is None:
-            raise ValueError(f"{name}: GGUF's {architecture} has no such tensor. Use llama.cpp's convert_hf_to_gguf.py")
+            raise ValueError(f"{name}: GGUF's {architecture} has no such tensor. {OTHERWISE}")
         part = written.split(".")[-2]
         if architecture == "llama" and part in heads:
             weight = interleave_heads(weight, heads[part])
@@ -112,7 +108,7 @@ def _add_tensors(writer, model, architecture, kind):
 
 
 def interleave_heads(weight, heads):
-    """Query or key rows in llama.cpp's order: it turns neighbours (0, 1), transformers halves (0, n/2), of each head.
+    """Query or key rows in llama.cpp's order: its rotary embedding pairs rows (0, 1) of a head, transformers' (0, n/2).
 
     weight  (heads * width, ...) tensor, width even
     Example: one head of four rows 0 1 2 3 -> 0 2 1 3
@@ -121,11 +117,8 @@ def interleave_heads(weight, heads):
     return halves.transpose(1, 2).reshape(weight.shape)
 
 
-# -------------------------------------------------------------------------------------------------------- the tokenizer
-
-
 def _add_tokenizer(writer, tokenizer, rows):
-    """Tokens, their kinds, and merges (byte-level) or scores (SentencePiece); `rows` the embedding table's length."""
+    """Write tokens, their types, and merges (byte-level) or scores (SentencePiece); `rows` of the embedding table."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["model"]["merges"]]
     spelled = {i: token for token, i in tokenizer.get_vocab().items()}
@@ -136,101 +129,75 @@ def _add_tokenizer(writer, tokenizer, rows):
     writer.add_token_list(tokens)
     if byte_level:
         writer.add_token_merges(merges)
-    else:
-        writer.add_token_scores(_scores(tokens, merges))
+    else:  # SentencePiece's scores: minus the rank of the merge that makes a token; pieces of no merge get the lowest
+        rank = {merge.replace(" ", ""): n for n, merge in reversed(list(enumerate(merges)))}
+        writer.add_token_scores([float(-rank.get(token, len(merges))) for token in tokens])
         writer.add_add_space_prefix("Prepend" in json.dumps(state["normalizer"]))
-    writer.add_token_types([_kind(tokenizer, i, token, i in spelled) for i, token in enumerate(tokens)])
+    writer.add_token_types(
+        [_token_type(tokenizer, i, token) if i in spelled else TokenType.UNUSED for i, token in enumerate(tokens)]
+    )
     for name in ("bos", "eos", "unk", "pad"):
         if (i := getattr(tokenizer, f"{name}_token_id")) is not None:
             getattr(writer, f"add_{name}_token_id")(i)
-    starts = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
-    writer.add_add_bos_token(starts)
+    writer.add_add_bos_token(tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id])
     writer.add_add_eos_token(False)
     if isinstance(tokenizer.chat_template, str):
         writer.add_chat_template(tokenizer.chat_template)
 
 
-def _kind(tokenizer, i, token, known):
+def _token_type(tokenizer, i, token):
+    if not is_byte_level(tokenizer) and (i == tokenizer.unk_token_id or BYTE_PIECE.fullmatch(token)):
+        return TokenType.UNKNOWN if i == tokenizer.unk_token_id else TokenType.BYTE
     added = tokenizer.added_tokens_decoder.get(i)
-    if not known:
-        return TokenType.UNUSED
-    if not is_byte_level(tokenizer):
-        if i == tokenizer.unk_token_id:
-            return TokenType.UNKNOWN
-        if BYTE_PIECE.fullmatch(token):
-            return TokenType.BYTE
     return TokenType.NORMAL if added is None else TokenType.CONTROL if added.special else TokenType.USER_DEFINED
 
 
-def _scores(tokens, merges):
-    """SentencePiece's scores from ranked merges: minus the rank of the first merge that makes a token. A piece that no
-    merge makes (a character, a byte) is never compared; it gets the lowest."""
-    made = {}
-    for rank, merge in enumerate(merges):
-        made.setdefault(merge.replace(" ", ""), rank)
-    return [float(-made.get(token, len(merges))) for token in tokens]
-
-
 def name_pretokenizer(state):
-    """llama.cpp's name for how a byte-level tokenizer cuts text before merging.
+    """llama.cpp's name ("gpt-2", "smollm", "llama-bpe" or "qwen2") for the pre-tokenizer of a tokenizer.json (dict).
 
-    state  a tokenizer.json as dict;  return  "gpt-2", "smollm", "llama-bpe" or "qwen2"
-
-    Raises ValueError for another way of cutting: the file would spell text in other tokens.
+    Raises ValueError for another pre-tokenizer: a GGUF reader would split text into other tokens.
     """
     from transformers.integrations.gguf import gguf_tokenizer_mapping
 
     outer = state["pre_tokenizer"] or {}
     steps = outer.get("pretokenizers", [outer])
+    gpt2, digits = {"type": "ByteLevel", "use_regex": True}, {"type": "Digits", "individual_digits": True}
     plain = [{k: v for k, v in step.items() if k in ("type", "use_regex", "individual_digits")} for step in steps]
-    if plain == [_GPT2]:
-        return "gpt-2"
-    if plain == [_DIGITS, _GPT2]:
-        return "smollm"
+    if plain in ([gpt2], [digits, gpt2]):
+        return "gpt-2" if plain == [gpt2] else "smollm"
     pattern = steps[0].get("pattern", {}).get("Regex") if len(steps) == 2 else None
     for name in ("llama-bpe", "qwen2"):
         if pattern == gguf_tokenizer_mapping.GGUF_PRE_TOKENIZER_SPLITS[name]:
             return name
-    raise ValueError(
-        f"this tokenizer's pre-tokenizer has no name here: {json.dumps(outer)[:300]}. "
-        "Known: GPT-2's, SmolLM's, Llama-3's and Qwen2's. Use llama.cpp's convert_hf_to_gguf.py"
-    )
-
-
-# ---------------------------------------------------------------------------------------------------------- loaded back
+    known = "GPT-2's, SmolLM's, Llama-3's or Qwen2's"
+    raise ValueError(f"pre-tokenizer: expected {known}, found {json.dumps(outer)[:300]}. {OTHERWISE}")
 
 
 def compare_gguf(model, tokenizer, file, precision, lines=None, tolerance=1e-3):
-    """The largest difference of logits between a model, its matrices rounded to `precision`, and a GGUF file of it.
+    """The largest difference of logits between a GGUF file and the model, whose matrices are rounded to `precision`.
 
-    The file is read by transformers' own loader. Raises RuntimeError: logits differ by more than `tolerance`, or a line
-    gets other token ids.
+    transformers reads the file. `model` is changed. Raises RuntimeError: logits differ by more than `tolerance`, or a line
+    has other token ids.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     file = Path(file)
     lines = [*read_documents("general-ko"), *read_documents("general-en")] if lines is None else lines
-    told = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    read = AutoTokenizer.from_pretrained(**told)
+    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    read = AutoTokenizer.from_pretrained(**source)
     for line in lines:
         ours, theirs = (t(line, add_special_tokens=False).input_ids for t in (tokenizer, read))
         if ours != theirs:
             raise RuntimeError(f"GGUF: {line[:60]!r} is {ours[:20]} in the model's tokenizer and {theirs[:20]} in the file")
-    again = AutoModelForCausalLM.from_pretrained(
-        **told, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-    )
+    dequantized = GgufConfig(dequantize=True)
+    again = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, quantization_config=dequantized)
+    model = model.to("cpu", torch.float32)
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            weight.data = weight.data.to(PRECISIONS[precision][0]).float()
     ids = torch.tensor([tokenizer(" ".join(lines)[:500], add_special_tokens=False).input_ids[:64]])
-    expected = _rounded(model.to("cpu", torch.float32), PRECISIONS[precision][0])
     with torch.no_grad():
-        found = (expected.eval()(ids).logits - again.eval()(ids).logits).abs().max().item()
+        found = (model.eval()(ids).logits - again.eval()(ids).logits).abs().max().item()
     if not found <= tolerance:
         raise RuntimeError(f"GGUF: logits differ by {found:.2e} from the model's; expected at most {tolerance:.0e}")
     return found
-
-
-def _rounded(model, dtype):
-    """The model, in place, with its matrices as the file holds them."""
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data = parameter.data.to(dtype).float()
-    return model

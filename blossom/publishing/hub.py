@@ -1,14 +1,16 @@
-"""What would be pushed to the hub, why it may not be, and the push itself: one commit, all or nothing."""
+"""The plan of a push to the hub, with the reasons against it, and the push itself in one commit."""
 
 import fnmatch
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import huggingface_hub as hub
+import huggingface_hub
 from huggingface_hub import errors, utils
 
 from blossom.common.runs import read_lineage
-from blossom.publishing import card, gguf_file, licences
+from blossom.publishing import licences
+from blossom.publishing.card import write_card
+from blossom.publishing.gguf_file import export_gguf
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.gguf")
 
@@ -17,7 +19,7 @@ WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tok
 class PushPlan:
     """What a push would do.
 
-    files     name in the repository -> Path, or bytes for what is made for it (the card)
+    files     name in the repository -> Path, or bytes for the card
     refusals  why it may not be pushed; empty when it may
     """
 
@@ -32,15 +34,15 @@ class PushPlan:
         return "\n".join([*lines, *(f"refused: {reason}" for reason in self.refusals)])
 
 
-def plan_push(folder, repo, told=None, precision=""):
-    """The Plan of giving away the model that a run made.
+def plan_push(folder, repo, known=None, precision=""):
+    """The PushPlan of the model that a run made; nothing is sent.
 
     folder     the run's folder, `outputs/<scale>/<recipe>/<stage>`
     repo       owner/name on the hub
-    told       ingredient -> licence, for those this project does not know
-    precision  "F32", "F16" or "BF16" makes a GGUF file too (below the run's folder); empty makes none
+    known      {ingredient: licence} for ingredients whose licence this project does not know
+    precision  "F32", "F16" or "BF16" also writes a GGUF file, below the run's folder
 
-    Raises ValueError: a name the hub does not take; errors of `read_lineage` and `gguf_file.export_gguf`.
+    Raises ValueError for a name that the hub does not take; errors of `read_lineage` and `export_gguf`.
     """
     try:
         utils.validate_repo_id(repo)
@@ -50,29 +52,29 @@ def plan_push(folder, repo, told=None, precision=""):
         raise ValueError(f"to: expected owner/name, found {repo!r}")
     line = read_lineage(folder)
     model = line[-1].folder / "model"
-    refusals = licences.licence_refusals(licences.list_ingredients(line, told))
+    refusals = licences.licence_refusals(licences.list_ingredients(line, known))
     files = {str(f.relative_to(model)): f for f in sorted(model.rglob("*")) if f.is_file()}
     strange = [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)]
-    refusals += [f"model/{name} is no file of a safe model (expected {', '.join(WANTED)})" for name in strange]
+    refusals += [f"model/{name}: expected only files of a safe model ({', '.join(WANTED)})" for name in strange]
     if precision:
         file = line[-1].folder / "gguf" / f"{repo.split('/')[1]}-{precision}.gguf"
-        gguf_file.export_gguf(model, file, precision, repo.split("/")[1])
+        export_gguf(model, file, precision, repo.split("/")[1])
         files[file.name] = file
-    return PushPlan(repo, {"README.md": card.write_card(folder, repo, told).content.encode()} | files, refusals)
+    return PushPlan(repo, {"README.md": write_card(folder, repo, known).content.encode()} | files, refusals)
 
 
-def push_model(made, public=False, api=None):
-    """Push what a Plan lists in one commit to a private repository (or a public one); returns the commit's address.
+def push_model(plan, public=False, api=None):
+    """Push a PushPlan's files in one commit to a private (or public) repository; returns the commit's address.
 
-    api  a `huggingface_hub.HfApi`; None takes the one that `hf auth login` signed in
+    api  a `huggingface_hub.HfApi`; None uses the account of `hf auth login`
     Raises ValueError with every reason when the plan is refused; RuntimeError when nobody is signed in.
     """
-    if made.refusals:
-        raise ValueError(f"{made.repo}: not pushed:\n- " + "\n- ".join(made.refusals))
-    api = api or hub.HfApi()
-    adds = [hub.CommitOperationAdd(name, str(f) if isinstance(f, Path) else f) for name, f in made.files.items()]
+    if plan.refusals:
+        raise ValueError(f"{plan.repo}: not pushed:\n- " + "\n- ".join(plan.refusals))
+    api = api or huggingface_hub.HfApi()
+    adds = [huggingface_hub.CommitOperationAdd(n, str(f) if isinstance(f, Path) else f) for n, f in plan.files.items()]
     try:
-        api.create_repo(made.repo, private=not public, exist_ok=True)
-        return api.create_commit(made.repo, adds, commit_message="Model, card and tokenizer made with Blossom").commit_url
+        api.create_repo(plan.repo, private=not public, exist_ok=True)
+        return api.create_commit(plan.repo, adds, commit_message="Model, card and tokenizer made with Blossom").commit_url
     except errors.LocalTokenNotFoundError:
         raise RuntimeError("nobody is signed in to the hub: make a token that may write, then `hf auth login`") from None

@@ -1,13 +1,15 @@
-"""What a model was made of, and what the licences of it ask.
+"""What a model was made of, and what the licences of that require.
 
-A licence is known for every asset of this project and for the hub ids of the shipped scales. For anything else the
-person who publishes says it; an unknown licence stops the publication. This reads labels; it is no legal advice.
+Known are the licences of every asset of this project and of the hub ids in the shipped scales. For anything else the
+publisher gives the licence; an unknown licence refuses the push. This compares labels and is no legal advice.
 """
 
 from dataclasses import dataclass
 
 from blossom.assets.registry import REGISTRY
+from blossom.common.stages import MODEL_STAGES
 from blossom.text.corpus import ALIGNED
+from blossom.text.hub import parse_hub
 
 HUB = {  # as their hub pages state them
     "meta-llama/Llama-2-7b-hf": "Llama 2 community licence",
@@ -20,73 +22,69 @@ HUB = {  # as their hub pages state them
 }
 FORBIDDEN = ("no redistribution", "proprietary", "all rights reserved")
 HUB_NAMES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "CC BY 4.0": "cc-by-4.0"}
+INSTRUCTIONS = {"ko": "korean_instructions", "en": "english_instructions", "translation": "translations"}
 
 
 @dataclass(frozen=True)
 class Ingredient:
-    """One thing a model was made of: its name in the parameters, its part, its licence ("" when nobody has said)."""
+    """A base, text or set that a model was made of: its name in the parameters, its part, its licence ("" if unknown)."""
 
     name: str
     part: str
     licence: str
 
 
-def list_ingredients(line, told=None):
-    """The base, vocabulary, texts and instructions of a model, each once.
+def list_ingredients(line, known=None):
+    """The base model, vocabulary, texts and instructions of a model: list of Ingredient, the base first, each once.
 
-    line  of `read_lineage`;  told  name -> licence, from the person who publishes (goes before what is known here)
+    line  of `read_lineage`;  known  {name: licence} of the publisher, used before what this project knows
     """
+    merge, pretraining, tuning = MODEL_STAGES
     found = {line[0].params["base_model"]: "base model"}
-    for made in line:
-        for name, part in _used(made):
-            found.setdefault(name, part)
-    return [Ingredient(name, part, find_licence(name, told or {})) for name, part in found.items()]
+    for run in line:
+        p, used = run.params, []
+        if run.stage == merge:
+            vocabulary = "" if p["donor"] == "trained" else p["donor"]
+            used += [(vocabulary, "donor vocabulary"), (p.get("word_frequencies"), "word frequencies")]
+        if run.stage in (merge, pretraining):
+            used += [(name, "text") for name in (*p["korean_texts"], *p["english_texts"])]
+        if run.stage == tuning:
+            used += [(name, "instructions") for task in p["sft_tasks"] for name in p[INSTRUCTIONS[task]]]
+        for name, part in used:
+            if name:
+                found.setdefault(name, part)
+    return [Ingredient(name, part, find_licence(name, known or {})) for name, part in found.items()]
 
 
-def _used(made):
-    p = made.params
-    if made.stage == "02_vocab_merge":
-        yield from ((p["donor"], "donor vocabulary"),) if p["donor"] != "trained" else ()
-        yield from ((p["word_frequencies"], "word frequencies"),) if p.get("word_frequencies") else ()
-    if made.stage in ("02_vocab_merge", "03_bilingual_pretraining"):
-        yield from ((name, "text") for name in (*p["korean_texts"], *p["english_texts"]))
-    if made.stage == "04_korean_lima_sft":
-        lists = {"ko": "korean_instructions", "en": "english_instructions", "translation": "translations"}
-        yield from ((name, "instructions") for task in p["sft_tasks"] for name in p[lists[task]])
-
-
-def find_licence(name, told):
-    """The licence of an asset, a hub id ("hub:owner/name:config" too) or anything in `told`; "" when unknown.
+def find_licence(name, known):
+    """The licence of an asset, of a hub id (also "hub:owner/name:config") or of a name in `known`; "" if unknown.
 
     Example: find_licence("hub:GAIR/lima@main:train", {}) -> "CC BY-NC-SA 4.0"
     """
-    if name in told:
-        return told[name]
     asset = REGISTRY.get(ALIGNED.get(name, (name,))[0])
-    return asset.licence if asset else HUB.get(name.removeprefix("hub:").split(":")[0].split("@")[0], "")
+    return known.get(name) or (asset.licence if asset else HUB.get(parse_hub(name).name, ""))
 
 
 def licence_refusals(found):
-    """Why a model made of these ingredients may not be given away: list of str, empty when it may."""
+    """Why a model of these ingredients may not be published: list of str, empty when it may."""
     unknown = [i.name for i in found if not i.licence]
-    reasons = [f"the licence of '{name}' is not known: say it with --licence '{name}=...'" for name in unknown]
+    reasons = [f"the licence of '{name}' is not known: give it with --licence '{name}=...'" for name in unknown]
     forbidden = [i for i in found if any(word in i.licence.lower() for word in FORBIDDEN)]
     return reasons + [f"'{i.name}' forbids it: {i.licence}" for i in forbidden]
 
 
 def model_licence(found):
-    """The licence that a model made of these must carry: (the hub's name for it, what it asks: list of str)."""
+    """(the hub's name of the licence, list of terms) that a model of these ingredients must carry; the base is the first."""
     base = found[0].licence
     llama = [i.licence for i in found if "llama" in i.licence.lower()]
-    non_commercial = [i.name for i in found if "NC" in i.licence]
-    share_alike = [i.name for i in found if "SA" in i.licence]
-    asks = [f"Not for commercial use: {', '.join(non_commercial)}."] if non_commercial else []
+    non_commercial, share_alike = ([i.name for i in found if label in i.licence] for label in ("NC", "SA"))
+    terms = [f"Not for commercial use: {', '.join(non_commercial)}."] if non_commercial else []
     if share_alike:
-        asks.append(f"Share alike is asked by {', '.join(share_alike)}.")
+        terms.append(f"Share alike is required by {', '.join(share_alike)}.")
     if llama:
-        asks.append(f"{llama[0]}: pass its text and notice on, and keep its acceptable use policy.")
+        terms.append(f"{llama[0]}: pass on its text and notice, and follow its acceptable use policy.")
     if llama and not non_commercial:
-        return llama[0].lower().replace(" community licence", "").replace(" ", ""), asks
+        return llama[0].lower().replace(" community licence", "").replace(" ", ""), terms
     if non_commercial and not llama:
-        return "cc-by-nc-sa-4.0" if share_alike else "cc-by-nc-4.0", asks
-    return HUB_NAMES.get(base.split(",")[0], "other"), asks
+        return "cc-by-nc-sa-4.0" if share_alike else "cc-by-nc-4.0", terms
+    return HUB_NAMES.get(base.split(",")[0], "other"), terms

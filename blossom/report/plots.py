@@ -72,7 +72,7 @@ def plot_scores(runs):
     first = next(iter(scored.values()))
     labels = read_papers()["bllossom"]["table6"]["labels"]
     scores = pd.DataFrame({r: {t: 100 * tasks[t]["score"] for t in first} for r, tasks in scored.items()}).T
-    scores.loc["one constant answer"] = {t: 100 * constant_score(row) for t, row in first.items()}
+    scores.loc["one constant answer"] = {t: 100 * tables.constant_score(row) for t, row in first.items()}
     average = scores.mean(axis=1)
     error = [_average_error(tasks) for tasks in scored.values()] + [0]
     figure, (left, right) = _plot_rows(scores.index, 2, 10.0, width_ratios=[1, 1.9])
@@ -93,11 +93,6 @@ def plot_scores(runs):
     above = sum(average[r] - half > average.iloc[-1] for r, half in zip(scored, error, strict=False))
     figure.suptitle(f"{above} of {len(scored)} averages lie clearly above one constant answer (dashed)", **TITLE)
     return figure
-
-
-def constant_score(row):
-    """A task's score, 0 to 1, for giving one and the same answer to every item."""
-    return row["majority_share"] if row.get("constant") is None else row["constant"]
 
 
 def _average_error(tasks):

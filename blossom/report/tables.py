@@ -209,3 +209,8 @@ def _preference_row(judged):
 def find_language(runs):
     """The runs' new language, an English name."""
     return next((run.params["language"] for run in runs.values() if "language" in run.params), "Korean")
+
+
+def constant_score(row):
+    """A task's score, 0 to 1, for giving the same answer to every item; `row` is the task's entry in stage 05's metrics."""
+    return row["majority_share"] if row.get("constant") is None else row["constant"]
