@@ -6,16 +6,19 @@ bootstrap over the items. A verdict is about this run at its scale only.
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from blossom.benchmark.comparing import compare_scores
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
 from blossom.common import figures
 from blossom.common.runs import find_run
 
+FILE = Path(__file__).with_suffix(".yaml")
 SCORED, JUDGED = "05_benchmark_eval", "06_qualitative_eval"
 ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' F1 is averaged over the labels
 TABLE6 = tuple(read_papers()["bllossom"]["table6"]["tasks"])
@@ -64,51 +67,26 @@ def check_claims(runs, margin=1.8, times=2000):
     margin  two scores count as the same within so many points
     times   bootstrap draws of the items
     """
-    bllossom, paper_x = (
-        [_check_scores(claim, runs, margin, times) for claim in claims] for claims in (bllossom_claims(), paper_x_claims())
-    )
+    checked = [_check_scores(claim, runs, margin, times) for claim in read_score_claims()]
+    bllossom, paper_x = ([c for c in checked if (c.paper == "Paper X") is is_x] for is_x in (False, True))
     return [_check_fertility(runs), *bllossom, _check_language(runs, times), *_check_preferences(runs), *paper_x]
 
 
-def bllossom_claims():
-    """The Bllossom paper's claims about scores (section 5.2), in its order; the averages are of table 6's tasks."""
-    scores = paper_table6()
-
-    def claim(says, before, after, kind, *tasks):
-        one, two = (scores[paper_model(recipe.removesuffix("-text"))] for recipe in (before, after))
-        expected = float(np.mean([two[task] - one[task] for task in tasks or ["average"]]))
-        return ScoreClaim("Bllossom, section 5.2", says, before, after, kind, expected, tasks or TABLE6)
-
-    yield claim("Korean pretraining raises the average", "base", "base-ko", "more")
-    for recipe, how in (("blossom-ko", "as many tokens"), ("blossom-ko-text", "as much text")):
-        yield claim(f"Expansion raises the average ({how})", "base-ko", recipe, "more")
-        yield claim(f"Expansion raises NLI and STS most ({how})", "base-ko", recipe, "more", "klue_nli", "klue_sts")
-        yield claim(f"Expansion lowers SBI ({how})", "base-ko", recipe, "less", "kosbi")
-    both = "blossom-ko", "blossom-bi"
-    yield claim("Bilingual pretraining costs nothing on average", *both, "same")
-    yield claim("Bilingual pretraining raises SBI", *both, "more", "kosbi")
-    yield claim("Bilingual pretraining lowers STS", *both, "less", "klue_sts")
-    yield claim("Bilingual pretraining lowers HellaSwag", *both, "less", "kobest_hellaswag")
-    for before, after in (("base", "base-koSFT"), ("blossom-bi", "blossom-bi-koSFT"), ("blossom-bi", "blossom-bi-biSFT")):
-        yield claim(f"Instruction tuning does not raise the average ({after})", before, after, "not more")
-
-
-def paper_x_claims():
-    """Paper X's claims about scores: gains over the expanded model it starts from, English against Llama 2."""
-    scores = paper_x_tables()
-
-    def claim(says, before, kind, task, theirs):
-        expected = 100 * (scores["Ours"][task] - scores[theirs][task])
-        return ScoreClaim("Paper X", says, before, "cross-lingual", kind, expected, (task,))
-
-    for says, task in (
-        ("Instructions and translations teach sentiment", "nsmc"),
-        ("They teach translation from English to Korean", "en_ko"),
-        ("They teach translation from Korean to English", "ko_en"),
-    ):
-        yield claim(says, "blossom-bi", "more", task, "LLaMA2(beomi)")
-    yield claim("English is kept: HellaSwag", "base", "same", "hellaswag_en", "LLaMA2")
-    yield claim("English is kept: COPA", "base", "same", "copa_en", "LLaMA2")
+def read_score_claims():
+    """The papers' claims about scores, from claims.yaml: list of ScoreClaim, with the papers' own differences."""
+    found, percents, shares = [], paper_table6(), paper_x_tables()
+    for paper, claims in yaml.safe_load(FILE.read_text(encoding="utf-8")).items():
+        for claim in claims:
+            tasks = claim.get("tasks")
+            if "theirs" in claim:
+                scores = [[100 * shares[model][task] for task in tasks] for model in claim["theirs"]]
+            else:
+                models = [paper_model(claim[side].removesuffix("-text")) for side in ("before", "after")]
+                scores = [[percents[model][task] for task in tasks or ["average"]] for model in models]
+            expected = float(np.mean(scores[1]) - np.mean(scores[0]))
+            names = (claim[key] for key in ("says", "before", "after", "kind"))
+            found.append(ScoreClaim(paper, *names, expected, tuple(tasks or TABLE6)))
+    return found
 
 
 def judge_interval(kind, low, high, margin):
