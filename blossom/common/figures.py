@@ -1,4 +1,4 @@
-"""The house style of plots: one palette, Korean that renders, titles that state what was found.
+"""The style of all plots: colours, a font with Korean letters, and the figures that more than one place draws.
 
 with figures.house_style():
     figure, axis = plt.subplots(figsize=figures.WIDE)
@@ -6,13 +6,14 @@ with figures.house_style():
 
 from contextlib import contextmanager
 
+import koreanize_matplotlib  # noqa: F401  (importing it registers NanumGothic with matplotlib)
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.ticker import StrMethodFormatter
 
-WIDE, SQUARE, TALL = (8.0, 3.6), (5.2, 4.6), (8.0, 5.6)  # inches
+WIDE = (8.0, 3.6)  # inches
 
-# Okabe and Ito's colours: told apart by colour-blind readers. One colour means one thing in every figure.
+# Okabe and Ito's colours, which colour-blind readers can tell apart. A colour has one meaning in all figures.
 COLOURS = {
     "korean": "#D55E00",
     "english": "#0072B2",
@@ -20,15 +21,15 @@ COLOURS = {
     "general_english": "#56B4E9",
     "base": "#8C8C8C",
     "ours": "#009E73",
-    "trained": "#CC3311",  # the papers' red: what learns
-    "frozen": "#33659A",  # the papers' blue: what does not
-    "merged": "#9FD8C4",  # ours before it is trained: its colour, paler
-    "bytes": "#CC3311",  # tokens that hold only a part of a character
-    "whole": "#33659A",  # tokens that hold characters
+    "trained": "#CC3311",  # trained parameters are red, frozen ones blue, as in the papers
+    "frozen": "#33659A",
+    "merged": "#9FD8C4",  # the merged model before training
+    "bytes": "#CC3311",  # tokens that are a part of a character
+    "whole": "#33659A",  # tokens of whole characters
     "paper": "#CC79A7",
     "ink": "#222222",
 }
-PIECE_COLOURS = ["#CC3311", "#C6DBEF", "#6BAED6", "#2171B5"]  # part of a character, one, two, more: the longer, the darker
+PIECE_COLOURS = ["#CC3311", "#C6DBEF", "#6BAED6", "#2171B5"]  # tokens of a part of a character, of one, two, more
 CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#8C8C8C"]  # for tokenizers, models, methods
 LABELS = {
     "korean": "Korean (corpus)",
@@ -39,29 +40,21 @@ LABELS = {
 
 
 def set_language(language):
-    """From here on labels say `language` (an English name) where they said Korean; the keys stay."""
+    """Write `language` (an English name) instead of Korean in LABELS; the keys stay."""
     LABELS.update({"korean": f"{language} (corpus)", "general_korean": f"{language} (general)"})
 
 
 def language_name():
-    """What labels call the new language."""
+    """The new language's name in the labels."""
     return LABELS["korean"].removesuffix(" (corpus)")
-
-
-def _register_font():
-    """Register the shipped NanumGothic with matplotlib; returns its family name."""
-    import koreanize_matplotlib  # noqa: F401  (importing it registers the font)
-
-    return "NanumGothic"
 
 
 @contextmanager
 def house_style():
-    """Everything drawn inside has the house style, and only that."""
-    family = _register_font()
+    """Matplotlib's settings inside the `with` block."""
     settings = {
-        "font.family": family,
-        "font.size": 12,  # legible when the figure is shown at half its size
+        "font.family": "NanumGothic",
+        "font.size": 12,  # readable when the figure is shown at half its size
         "axes.titlesize": 13,
         "axes.titlelocation": "left",
         "axes.titleweight": "bold",
@@ -79,18 +72,14 @@ def house_style():
 
 
 def grid_along(axis, which, thousands=False):
-    """Grid lines across the axis of values ("x" or "y") alone; `thousands` writes 15000 as 15,000."""
+    """Draw grid lines for the axis of values ("x" or "y") only; with `thousands` its labels are like 15,000."""
     axis.grid(False, axis="y" if which == "x" else "x")
     if thousands:
         getattr(axis, f"{which}axis").set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def plot_grouped_bars(axis, table, colours, fmt="%.2f"):
-    """Bars with their numbers above them: a group a row of `table`, a colour a column; the legend stands below.
-
-    table    DataFrame of numbers; index: what stands under a group; columns: what the legend says
-    colours  as many as columns
-    """
+    """Bars labelled with their numbers: a group for each row of `table` (DataFrame), a colour for each column."""
     table.plot.bar(ax=axis, color=list(colours), width=0.84, rot=0)
     for bars in axis.containers:
         axis.bar_label(bars, fmt=fmt, fontsize=10 if table.size <= 12 else 8.5, padding=1)
@@ -100,13 +89,13 @@ def plot_grouped_bars(axis, table, colours, fmt="%.2f"):
 
 
 def describe_change(before, after):
-    """ "falls from 2.53 to 1.77", or "rises from ..." or "stays at ...": a title's words, true whatever was measured."""
+    """Words for a title. Example: (2.53, 1.77) -> "falls from 2.53 to 1.77"."""
     a, b = f"{before:.2f}", f"{after:.2f}"
     return f"stays at {a}" if a == b else f"{'falls' if after < before else 'rises'} from {a} to {b}"
 
 
 def plot_score_table(axis, table, printed):
-    """Scores in percent as a heat map: `printed` rows of a paper, then this run's; the title has their averages."""
+    """Scores in percent as a heat map: the first `printed` rows are a paper's, the others this run's."""
     sns.heatmap(table, annot=True, fmt=".1f", cmap="crest", vmin=0, vmax=100, cbar=False, ax=axis)
     axis.axhline(printed, color="white", linewidth=5)
     reached = " · ".join(f"{model} {value:.1f}" for model, value in table["AVG"].iloc[printed:].dropna().items())
@@ -114,12 +103,12 @@ def plot_score_table(axis, table, printed):
 
 
 def plot_score_steps(scored, titles, constant, stars):
-    """A small panel a task: its score from model to model, with standard errors, and what one constant answer scores.
+    """A panel for each task: its score from model to model with standard errors; dashed: one constant answer's score.
 
-    scored    model -> task -> {"score", "stderr"}, shares of 1
-    titles    task -> what stands above its panel, in the order of the panels
-    constant  task -> score of one constant answer, a share of 1
-    stars     list of (task, step) that changed significantly; step 0 leads from the first model to the second
+    scored    {model: {task: {"score", "stderr"}}}, scores 0 to 1
+    titles    {task: title of its panel}
+    constant  {task: score of one constant answer}, 0 to 1
+    stars     list of (task, step) with a significant change; step 0 is from the first model to the second
     """
     rows, models = -(-len(titles) // 5), list(scored)
     figure, axes = plt.subplots(rows, 5, figsize=(10, 1.9 * rows + 1.3), sharex=True, sharey=True, squeeze=False)
@@ -140,9 +129,9 @@ def plot_score_steps(scored, titles, constant, stars):
 
 
 def plot_josa(axis, tables):
-    """How often the right form of a josa is preferred, with 95 % intervals: a group a pair of forms, a colour a model.
+    """How often the right form of a josa is preferred, with 95 % intervals; a group for each pair of forms.
 
-    tables  model -> DataFrame as `tabulate_josa` makes it (pair, items, right, low, high)
+    tables  {model: DataFrame with pair, items, right, low, high}
     """
     colours = [COLOURS["base"], *(c for c in CYCLE if c != COLOURS["base"])]
     for n, (model, rows) in enumerate(tables.items()):
@@ -158,9 +147,9 @@ def plot_josa(axis, tables):
 
 
 def plot_spelling(rows, title):
-    """A figure of how tokenizers spell a sentence: one row of boxes each, bytes and parts of characters in red.
+    """How tokenizers split a sentence: a row of boxes for each tokenizer, parts of characters in red; returns the figure.
 
-    rows  name -> readable pieces ("▁먹", "<0xED>"), as `spell_text` gives them
+    rows  {name: readable pieces ("▁먹", "<0xED>")}
     """
     longest = max(map(len, rows.values()))
     figure, axis = plt.subplots(figsize=(max(8.0, 0.42 * longest + 2.4), 0.56 * len(rows) + 0.9))
@@ -180,14 +169,12 @@ def plot_spelling(rows, title):
 
 
 def plot_preference(axis, shares, labels):
-    """Figures 2-5 of B: a stacked bar of wins, ties and losses a row, with 95 % intervals and n.
+    """The Bllossom paper's figures 2 to 5: stacked bars of wins, ties and losses, with 95 % intervals.
 
-    axis    matplotlib axes
-    shares  DataFrame of `summarize_verdicts`: win, tie, loss (each with _low, _high), prompts, verdicts,
-            flipped (hatched: the part of tie where a judge's two orders disagreed)
-    labels  what stands beside each bar; the first row is on top
-    The lower whisker is the interval of the win share, the upper one that of the loss share. Raises ValueError when the
-    labels are not as many as the rows.
+    shares  DataFrame: win, tie, loss (each with _low, _high), flipped (the part of tie where a judge's two orders
+            disagreed; it is hatched), prompts, verdicts
+    labels  names of the rows, the first on top; ValueError when they are not as many as the rows
+    The lower whisker is the interval of the win share, the upper one that of the loss share.
     """
     if len(labels) != len(shares):
         raise ValueError(f"labels: expected {len(shares)}, one a row, found {len(labels)}")
