@@ -107,13 +107,13 @@ def test_a_prompt_that_leaves_no_room_is_named(tiny):
 def test_kept_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
     kept = ReplyStore(tmp_path)
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}
-    first = stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
+    first = stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings)
     assert first == stored_answers("tiny-byte-level", PROMPTS, **settings)
     loads, load = [], load_model
     monkeypatch.setattr("blossom.generation.answers.load_model", lambda *words: loads.append(words) or load(*words))
-    assert stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings) == first and loads == []
-    stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings | {"seed": 2})
-    stored_answers("tiny-sentencepiece", PROMPTS, kept=kept, **settings)
+    assert stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings) == first and loads == []
+    stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings | {"seed": 2})
+    stored_answers("tiny-sentencepiece", PROMPTS, store=kept, **settings)
     assert len(loads) == 2  # another seed or another model is another answer
 
 
@@ -130,8 +130,8 @@ def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
 
     monkeypatch.setattr(answers, "_decode", dies)
     with pytest.raises(KeyboardInterrupt):
-        stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings)
-    assert stored_answers("tiny-byte-level", PROMPTS, kept=kept, **settings) and len(calls) == 4  # 3 batches, 1 twice
+        stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings)
+    assert stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings) and len(calls) == 4  # 3 batches, 1 twice
     batches = [json.loads(f.read_text(encoding="utf-8")) for f in tmp_path.glob("*.json")]
     assert all(len(b["seeds"]) == len(b["reply"]) == len(b["places"]) for b in batches) and len(batches) == 3
 

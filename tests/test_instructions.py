@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blossom.common import stages
-from blossom.instructions.dataset import colour_labels, count_adaptations, hold_out_examples, load_examples, pair_adapted
+from blossom.instructions.dataset import hold_out_examples, load_examples, pair_adapted
 from blossom.instructions.hygiene import clean_examples, hygiene_table
 from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read_instructions, read_translations
 from blossom.instructions.templates import MASKED, TEMPLATES, encode_conversation, render_conversation
@@ -114,56 +114,55 @@ def test_nothing_a_user_writes_becomes_a_marker():
     assert ids.count(t.eos_token_id) == 1 and attack["content"] in t.decode(ids)
 
 
-def test_the_papers_template_reads_as_printed():
-    pieces = render_conversation(
-        "llama2", [{"role": "system", "content": "친절하게"}, ASK, TELL], tokenizer("tiny-sentencepiece")
-    )
-    assert pieces == [
-        ("<s>", "marker"),
-        ("[INST] <<SYS>>\n친절하게\n<</SYS>>\n\nHi [/INST]", "prompt"),
-        ("안녕하세요", "answer"),
-        ("</s>", "end"),
-    ]
+SYSTEM = "<<SYS>>\n{}\n<</SYS>>\n\n"
+PRINTED = {  # template, tokenizer, messages -> the text of the pieces, the answer's in brackets
+    "llama2": ("tiny-sentencepiece", [{"role": "system", "content": "친절하게"}, ASK, TELL, ASK],
+        f"<s>[INST] {SYSTEM.format('친절하게')}Hi [/INST][안녕하세요</s>]<s>[INST] Hi [/INST]"),
+    "newline": ("tiny-byte-level", [ASK | {"content": TRANSLATE, "input": "Good morning"}, TELL],
+        f"{TRANSLATE}\nGood morning\n[안녕하세요<|im_end|>]"),
+    "alpaca": ("tiny-byte-level", [ASK], "Below is an instruction that describes a task. Write a response that "
+        "appropriately completes the request.\n\n### Instruction:\nHi\n\n### Response:\n"),
+    "alpaca ": ("tiny-byte-level", [ASK | {"input": "there"}], "Below is an instruction that describes a task, paired with an "
+        "input that provides further context. Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\nHi\n\n### Input:\nthere\n\n### Response:\n"),
+}  # fmt: skip
 
 
-def test_a_second_turn_reads_as_llama_2_was_trained():
-    t = tokenizer("tiny-sentencepiece")
-    text = t.apply_chat_template([ASK, TELL, ASK], chat_template=TEMPLATES["llama2"], tokenize=False)
-    system = "<<SYS>>\nYou are a helpful assistant.\n<</SYS>>\n\n"
-    assert text == f"<s>[INST] {system}Hi [/INST] 안녕하세요</s><s>[INST] Hi [/INST]"
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_template_reads_as_its_paper_prints_it(name):
+    source, messages, expected = PRINTED[name]
+    pieces = render_conversation(name.strip(), messages, tokenizer(source))
+    brackets = {"answer": "[{}", "end": "{}]"}
+    assert "".join(brackets.get(kind, "{}").format(text) for text, kind in pieces) == expected
 
 
-def test_paper_x_joins_its_fields_by_newlines():
-    asked = {"role": "user", "content": TRANSLATE, "input": "Good morning"}
-    pieces = render_conversation("newline", [asked, TELL], tokenizer("tiny-byte-level"))
-    assert "".join(text for text, _ in pieces[:-1]) == f"{TRANSLATE}\nGood morning\n안녕하세요"
+def test_a_conversation_without_a_system_message_gets_llama_2s():
+    pieces = render_conversation("llama2", [ASK], tokenizer("tiny-sentencepiece"))
+    assert pieces == [("<s>", "marker"), (f"[INST] {SYSTEM.format('You are a helpful assistant.')}Hi [/INST]", "prompt")]
 
 
-def test_alpaca_has_two_openings():
-    t = tokenizer("tiny-byte-level")
-    (plain, _), *_ = render_conversation("alpaca", [ASK], t)
-    (paired, _), *_ = render_conversation("alpaca", [ASK | {"input": "there"}], t)
-    assert plain.startswith("Below is an instruction that describes a task. Write") and plain.endswith(
-        "Hi\n\n### Response:\n"
-    )
-    assert "paired with an input" in paired and "\n\n### Input:\nthere\n\n### Response:\n" in paired
-
-
-def test_a_tokenizers_own_template_is_used_and_must_close_answers_with_the_eos():
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ m.content }}", "closes an answer with ''"),
+        ("{{ loop.length }}{{ m.content }}{{ eos_token }}", "another prompt in training"),
+        ("{{ 'A: ' if m.role == 'assistant' }}{{ m.content }}{{ eos_token }}", "another prompt in training"),
+        ("{{ m.content if m.role == 'user' }}{{ eos_token }}", "leaves an answer out"),
+    ],
+)
+def test_a_tokenizers_own_template_must_close_answers_with_the_eos(template, said):
     t = load_tokenizer("tiny-byte-level")
-    with pytest.raises(ValueError, match="template: own: this tokenizer has no chat template; take one of llama2, alpaca"):
+    t.chat_template = f"{{% for m in messages %}}{template}{{% endfor %}}"
+    with pytest.raises(ValueError, match=f"template: own.*{said}"):
+        encode_conversation("own", [ASK, TELL], t)
+
+
+def test_a_tokenizers_own_template_is_used():
+    t = load_tokenizer("tiny-byte-level")
+    with pytest.raises(ValueError, match="template: own: .*no chat template"):
         encode_conversation("own", [ASK], t)
     t.chat_template = TEMPLATES["chatml"]
     assert encode_conversation("own", [ASK, TELL], t) == encode_conversation("chatml", [ASK, TELL], t)
-    t.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    with pytest.raises(ValueError, match="own closes an answer with '', not '<|im_end|>'"):
-        encode_conversation("own", [ASK, TELL], t)
-    t.chat_template = "{% for m in messages %}{{ loop.length }}{{ m.content }}{{ eos_token }}{% endfor %}"
-    with pytest.raises(ValueError, match="own writes another prompt in training than in answering"):
-        encode_conversation("own", [ASK, TELL], t)
-    t.chat_template = "{% for m in messages %}{{ 'A: ' if m.role == 'assistant' }}{{ m.content }}{{ eos_token }}{% endfor %}"
-    with pytest.raises(ValueError, match="own writes another prompt in training than in answering"):
-        encode_conversation("own", [ASK, TELL], t)
     with pytest.raises(ValueError, match="template: expected one of llama2, .*, found 'chat'"):
         encode_conversation("chat", [ASK], t)
 
@@ -383,25 +382,14 @@ def test_fewer_examples_hold_out_the_same(smoke):
         load_examples(replace(p, sft_tasks=["kr"]))
 
 
-def test_one_example_in_red_and_blue_escapes_what_it_shows():
-    t = tokenizer("tiny-byte-level")
-    messages = [{"role": "user", "content": "<script>alert('한')</script>"}, TELL]
-    html = colour_labels("chatml", messages, t, learned="red", read="blue")
-    assert "<script>" not in html and "&lt;" in html
-    spans = re.findall(r'<span style="color:(\w+);[^>]*>(.*?)</span>', html)
-    assert len(spans) == len(encode_conversation("chatml", messages, t)[0])
-    red = [shown for colour, shown in spans if colour == "red"]
-    assert "".join(s for s in red if not s.startswith("·")) == "안녕하세요&lt;|im_end|&gt;"
-
-
 @pytest.fixture(scope="module")
 def authored():
     return read_instructions(["authored-en"], "en") + read_instructions(["authored-ko"], "ko")
 
 
 def test_the_authored_set_is_what_it_says(authored):
-    counts = count_adaptations(authored)
     korean = [e for e in authored if e.task == "ko"]
+    counts = {name: sum(e.adaptation == name for e in korean) for name in ADAPTATIONS}
     assert len(korean) >= 200 and len(authored) - len(korean) >= 200
     assert counts["ne_change"] >= 30 and counts["topic_change"] >= 20 and sum(counts.values()) == len(korean)
     assert sum(len(pair_adapted(authored, name)) for name in ADAPTATIONS) == len(korean)

@@ -34,7 +34,7 @@ def done(tmp_path_factory):
     local = {"template": p.template, "dtype": pick_dtype(p.precision), "batch_size": p.decoding_batch}
     answers, kept = [], ReplyStore(folder / "answers")
     for name, source in (("base", p.base_model), (p.compare_with, p.compare_with)):
-        texts = stored_answers(source, [a["prompt"] for a in asked], kept=kept, **local, **sampling)
+        texts = stored_answers(source, [a["prompt"] for a in asked], store=kept, **local, **sampling)
         answers += [a | {"model": name, "answer": text} for a, text in zip(asked, texts, strict=True)]
     batch = people.make_batch(answers, raters=p.raters, repeats=p.rater_repeats, seed=p.seed)
     sent = outputs / "sent"

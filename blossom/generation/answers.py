@@ -1,4 +1,4 @@
-"""Answers of a model on this machine: many at once, with the paper's sampling and a seed of their own for each prompt."""
+"""Answers of a model on this machine or behind a server: many prompts at once, with the paper's sampling."""
 
 import hashlib
 import math
@@ -14,23 +14,23 @@ from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 
 
-def stored_answers(name, prompts, template, dtype=None, kept=None, batch_size=24, **settings):
-    """`generate_answers` of the model called `name`, which is loaded only when some of its answers are not kept.
+def stored_answers(name, prompts, template, dtype=None, store=None, batch_size=24, **settings):
+    """`generate_answers` of a model by name, which is loaded only when an answer is not in the store.
 
-    name      asset name, folder or hub id; its weights (by sha256) are part of what an answer is kept under
-    dtype     torch dtype of the weights;  kept  a `ReplyStore`, or None
-    settings  of `generate_answers`;  return  list of str, as `generate_answers`
+    name   asset name, folder or hub id; a stored answer belongs to the sha256 of its weights
+    dtype  torch dtype of the weights;  store  a `ReplyStore`, or None;  settings  of `generate_answers`
     """
     folder = fetch_asset(str(name))
-    request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template, "batch_size": batch_size}
-    keep = (kept, request | settings | {"prompts": list(prompts)}) if kept else None
-    every = range(math.ceil(len(prompts) / batch_size))
-    found = [kept.get(keep[1] | {"batch": n}) if kept else None for n in every]
-    if None not in found:
-        by_place = {i: text for batch in found for i, text in zip(batch["places"], batch["reply"], strict=True)}
-        return [by_place[i] for i in range(len(prompts))]
+    request = {"model": paths.sha256(folder), "dtype": str(dtype), "template": template, "batch_size": batch_size}
+    request |= settings | {"prompts": list(prompts)}
+    if store:
+        found = [store.get(request | {"batch": n}) for n in range(math.ceil(len(prompts) / batch_size))]
+        if None not in found:
+            by_place = {i: text for batch in found for i, text in zip(batch["places"], batch["reply"], strict=True)}
+            return [by_place[i] for i in range(len(prompts))]
     model, tokenizer = load_model(folder, dtype)
-    return generate_answers(model, tokenizer, prompts, template, batch_size=batch_size, keep=keep, **settings)
+    stored = {"store": store, "request": request}
+    return generate_answers(model, tokenizer, prompts, template, batch_size=batch_size, **stored, **settings)
 
 
 def generate_answers(
@@ -45,24 +45,22 @@ def generate_answers(
     repetition_penalty=1.1,
     batch_size=24,
     seed=0,
-    keep=None,
+    store=None,
+    request=None,
 ):
-    """One answer to each prompt.
+    """One answer to each prompt: list of str in the order of `prompts`, without special tokens and outer white space.
 
-    prompts             list of str; each becomes the user's message of `template` (a name of `template_names()`)
-    new_tokens          longest answer; it ends earlier at EOS, at the end of the turn or where a new turn starts
+    prompts             list of str; each becomes the user's message of `template` (a name of TEMPLATES, or "own")
+    new_tokens          longest answer; it ends earlier at any special token
     temperature         0 is greedy decoding; the defaults are those of the released Bllossom model
     top_p, top_k        keep the most probable tokens, at most `top_k` of them (0: all) with `top_p` of the probability
     repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
     batch_size          prompts decoded together
-    seed                with a prompt's own text it seeds that prompt's random numbers
-    keep                (a `ReplyStore`, a request that holds all the settings): each batch is kept, so that a run that was
-                        interrupted goes on where it stopped
-    return              list of str in the order of `prompts`, without special tokens and surrounding space
+    seed                with the text of a prompt it seeds that prompt's random numbers
+    store, request      a `ReplyStore` and a dict of all settings: each batch is stored, and an interrupted run continues
 
-    A prompt's random numbers do not depend on the other prompts, so in float32 its answer does not depend on
-    `batch_size` or order either. In bfloat16 it does: rounding differs with the shape of the batch, and after some
-    dozens of tokens most answers part ways; the same settings still give the same answers.
+    A prompt's random numbers do not depend on the other prompts, so in float32 its answer does not depend on `batch_size` or
+    order. In bfloat16 it does: rounding differs with the shape of the batch.
     Raises ValueError: an empty prompt, or one that leaves no room for an answer.
     """
     encoded = [_encode(model, tokenizer, prompt, template, new_tokens, n) for n, prompt in enumerate(prompts)]
@@ -71,14 +69,14 @@ def generate_answers(
     settings = (temperature, top_p, top_k, repetition_penalty)
     for n, start in enumerate(tqdm(range(0, len(order), batch_size), unit="batch", delay=5)):
         batch = order[start : start + batch_size]
-        found = keep and keep[0].get(keep[1] | {"batch": n})
-        written = found["reply"] if found else None
+        found = store.get(request | {"batch": n}) if store else None
         if not found:
             seeds = [_seed(seed, prompts[i]) for i in batch]
-            written = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, settings, seeds)
-            if keep:
-                keep[0].put(keep[1] | {"batch": n}, places=batch, seeds=seeds, reply=written)
-        for i, text in zip(batch, written, strict=True):
+            answers = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, settings, seeds)
+            found = {"places": batch, "seeds": seeds, "reply": answers}
+            if store:
+                store.put(request | {"batch": n}, **found)
+        for i, text in zip(batch, found["reply"], strict=True):
             texts[i] = text
     return texts
 
@@ -97,7 +95,7 @@ def _seed(seed, prompt):
 
 
 def stop_token_ids(model, tokenizer):
-    """The tokens an answer ends at: every special one, since none is part of a text."""
+    """The tokens that end an answer: all special ones, since none is part of a text."""
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} - {tokenizer.unk_token_id}
     configured = model.generation_config.eos_token_id
     special |= set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
@@ -106,14 +104,14 @@ def stop_token_ids(model, tokenizer):
 
 @torch.no_grad()
 def _decode(model, tokenizer, encoded, new_tokens, settings, seeds):
-    """The texts that follow a batch of prompts; the prompts are padded on the left, so that all end at one place."""
+    """The answers to a batch of token lists, padded on the left so that all answers start at the same position."""
     device, width = model.get_input_embeddings().weight.device, max(map(len, encoded))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ids = torch.tensor([[pad] * (width - len(e)) + e for e in encoded], device=device)  # (B, T)
     mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded], device=device)
     config = GenerationConfig(
         max_new_tokens=new_tokens,
-        do_sample=False,  # the sampler below has already chosen: one token is possible
+        do_sample=False,  # the Sampler leaves one possible token
         repetition_penalty=1.0,
         eos_token_id=stop_token_ids(model, tokenizer),
         pad_token_id=pad,
@@ -127,12 +125,12 @@ def _decode(model, tokenizer, encoded, new_tokens, settings, seeds):
 
 
 class Sampler(LogitsProcessor):
-    """Chooses each row's next token with that row's own random numbers.
+    """Chooses each row's next token with a random generator of its own.
 
-    mask   (B, T) 1 where the prompt is, 0 where padding: padding is not punished as repetition
+    mask   (B, T) 1 for prompt tokens, 0 for padding, which does not count as repetition
     seeds  B integers
 
-    A token is drawn by adding Gumbel noise to the logits and taking the largest, which is drawing from their softmax.
+    Adding Gumbel noise to the logits and taking the largest draws from their softmax.
     """
 
     def __init__(self, mask, seeds, temperature, top_p, top_k, repetition_penalty):
@@ -141,12 +139,12 @@ class Sampler(LogitsProcessor):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids, scores):
-        """(B, V) scores in which only the chosen token of each row is possible."""
+        """(B, V) scores that are finite for the chosen token of each row alone."""
         scores = scores.float()
         if self.penalise:
             seen, width = input_ids.clone(), self.mask.shape[1]
             prompt = seen[:, :width]
-            prompt[~self.mask] = prompt[:, -1:].expand_as(prompt)[~self.mask]  # the prompt's last token stands for padding
+            prompt[~self.mask] = prompt[:, -1:].expand_as(prompt)[~self.mask]  # padding becomes the prompt's last token
             scores = self.penalise(seen, scores)
         if self.temperature == 0:
             return scores

@@ -1,4 +1,4 @@
-"""A conversation that is written as it is made, never with half a character."""
+"""A conversation with a model, written piece by piece in whole characters."""
 
 import codecs
 
@@ -21,15 +21,15 @@ def stream_answer(
     repetition_penalty=1.1,
     seed=0,
 ):
-    """The answer to a conversation, piece by piece: a generator of str that hold whole characters only.
+    """Yield the answer to a conversation piece by piece: str of whole characters.
 
-    messages    list of {"role", "content"}, a user's last; earlier turns are read again at each call
-    template    a name of `template_names()`; "own" is the chat template saved with the model (notebook 04 saves one)
-    new_tokens  longest answer; it ends earlier at EOS, at the end of the turn or where a new turn starts
+    messages    list of {"role", "content"}, a user's last; earlier turns are encoded again at each call
+    template    a name of TEMPLATES; "own" is the chat template saved with the model (notebook 04 saves one)
+    new_tokens  longest answer; it ends earlier at any special token
     the rest    as in `generate_answers`
 
-    A Korean syllable is three bytes, often of two or three tokens; each alone would print as U+FFFD (text-generation-webui
-    #1603). Bytes wait here until they are a character. What never becomes one is left out. Stopping early costs nothing.
+    A Korean syllable is three bytes, often in two or three tokens; each token alone would show as U+FFFD. Bytes wait here
+    until they form a character; bytes that never do are left out.
     Raises ValueError: no chat template, roles out of order, no room for an answer.
 
     Example: for piece in stream_answer(model, tokenizer, [{"role": "user", "content": "안녕?"}]): print(piece, end="")
@@ -46,7 +46,7 @@ def stream_answer(
 
 @torch.no_grad()
 def _tokens(model, ids, stops, most, sampler):
-    """Yield the ids of an answer one by one; what was read before is kept, not read again."""
+    """Yield the ids of an answer one by one; the key-value cache holds what was read."""
     ids = torch.tensor([ids], device=model.get_input_embeddings().weight.device)  # (1, T)
     unread, cache = ids, None
     for _ in range(most):
@@ -60,15 +60,14 @@ def _tokens(model, ids, stops, most, sampler):
 
 
 def decode_stream(ids, tokenizer):
-    """Tokens, one by one, as text: yields str of whole characters, without special tokens and space at the start.
+    """Yield the text of token ids (an iterable) in whole characters, without special tokens and leading white space.
 
-    ids     iterable of int
     Example: the three byte tokens of 먹 yield "먹" once, at the third.
     """
     spelled = token_bytes(tokenizer)
     decoder, begun = codecs.getincrementaldecoder("utf-8")(errors="ignore"), False
     for i in ids:
-        text = decoder.decode(spelled[i]) if i < len(spelled) else ""  # a padding row stands for nothing
+        text = decoder.decode(spelled[i]) if i < len(spelled) else ""  # the embedding has more rows than the tokenizer
         text = text if begun else text.lstrip()
         if text:
             begun = True

@@ -1,11 +1,10 @@
-"""From instruction sets to what training reads: chosen, held out in pairs, tokens with output-only labels."""
+"""From instruction sets to training rows: drawn, held out in pairs, encoded with labels on the answers alone."""
 
 import hashlib
 import random
-from html import escape
 
-from blossom.instructions.readers import ADAPTATIONS, read_instructions, read_translations
-from blossom.instructions.templates import MASKED, encode_conversation, render_conversation
+from blossom.instructions.readers import read_instructions, read_translations
+from blossom.instructions.templates import encode_conversation
 
 TASKS = ("ko", "en", "translation")
 
@@ -14,8 +13,8 @@ def load_examples(p, avoid=()):
     """The examples of a run: Korean and English always (both are measured), translations when they are trained on.
 
     p       korean_instructions, english_instructions, translations, sft_tasks, examples, heldout_examples, seed
-    avoid   lines that no translation may hold: the corpus' held-out text
-    return  list of Example; of a task with more than `examples` + `heldout_examples`, so many drawn by the seed
+    avoid   held-out lines of the corpus, which no translation may hold
+    return  list of Example; of each task at most `examples` + `heldout_examples`, drawn by the seed
 
     Raises ValueError: an unknown task, a broken row (file and line), a task with too few examples to hold any out.
     """
@@ -32,7 +31,7 @@ def load_examples(p, avoid=()):
 
 
 def _drawn(examples, p):
-    """At most `examples` + `heldout_examples` of a set; what will be held out is among them, whatever `examples` is."""
+    """At most `examples` + `heldout_examples` of a set; the held-out ones are the same for every `examples`."""
     if not p.examples or len(examples) <= p.examples + p.heldout_examples:
         return examples
     first = sorted(examples, key=_order)[: p.heldout_examples]
@@ -43,10 +42,10 @@ def _drawn(examples, p):
 
 
 def hold_out_examples(examples, n):
-    """(training, held-out) examples: `n` of each task, those whose group has the smallest hash.
+    """(training, held-out) examples: of each task the `n` whose group has the smallest hash are held out.
 
-    A Korean row and the English one it was adapted from share a group and go together, or training would read the
-    translation of what is measured. Raises ValueError when a task has no more than `n` examples.
+    A Korean row and its English source share a group and are held out together; otherwise training would read the
+    translation of a measured example. Raises ValueError when a task has no more than `n` examples.
     """
     held = {}
     for task in TASKS:
@@ -63,20 +62,9 @@ def _order(example):
 
 
 def encode_examples(examples, template, tokenizer):
-    """The rows that training reads: a list of {"input_ids", "labels"}, equally long; labels are -100 where not learned."""
+    """Training rows: a list of {"input_ids", "labels"}, equally long; labels are -100 outside the answers."""
     encoded = (encode_conversation(template, e.messages, tokenizer) for e in examples)
     return [{"input_ids": ids, "labels": labels} for ids, labels in encoded]
-
-
-def count_labels(row):
-    """Number of labels of a row: what eq. (3) sums over."""
-    return sum(label != MASKED for label in row["labels"])
-
-
-def count_adaptations(examples):
-    """How many Korean examples came to be how: {"none", "ne_change", "topic_change"} -> count (table 2's categories)."""
-    korean = [e.adaptation for e in examples if e.task == "ko"]
-    return {name: korean.count(name) for name in ADAPTATIONS}
 
 
 def pair_adapted(examples, adaptation):
@@ -85,38 +73,8 @@ def pair_adapted(examples, adaptation):
     Raises ValueError when a Korean row's source_id is the id of no English row.
     """
     english = {e.id: e for e in examples if e.task == "en"}
-    pairs = []
-    for e in examples:
-        if e.task == "ko" and e.adaptation == adaptation:
-            if e.source_id not in english:
-                raise ValueError(f"{e.where}: source_id {e.source_id!r} is the id of no English example")
-            pairs.append((english[e.source_id], e))
-    return pairs
-
-
-def colour_labels(template, messages, tokenizer, learned="#CC3311", read="#33659A"):
-    """One example as HTML, token by token, in two colours: what is learned and what is only read (paper X, figure 1).
-
-    Everything from the data is escaped: a script in a field is shown as text. Of the tokens that spell one character
-    together, the first shows it and the others show ·1, ·2, ...
-    """
-    spans = []
-    for text, kind in render_conversation(template, messages, tokenizer):
-        colour = learned if kind in ("answer", "end") else read
-        for shown in [text] if kind in ("marker", "end") else _shown(text, tokenizer):
-            style = f"color:{colour};border:1px solid {colour}55;border-radius:3px;padding:0 2px;margin:1px;white-space:pre"
-            line_end = "<br>" if shown.endswith("\n") else ""
-            spans.append(f'<span style="{style}">{escape(shown.replace(chr(10), "↵"))}</span>{line_end}')
-    return f'<div style="font-family:monospace;line-height:1.9">{"".join(spans)}</div>'
-
-
-def _shown(text, tokenizer):
-    """The stretch of `text` that each of its tokens stands for."""
-    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-    end, part, shown = 0, 0, []
-    for start, stop in encoded["offset_mapping"]:
-        fresh = stop > end
-        part = 0 if fresh else part + 1
-        shown.append(text[max(start, end) : stop] if fresh else f"·{part}")
-        end = max(end, stop)
-    return shown
+    korean = [e for e in examples if e.task == "ko" and e.adaptation == adaptation]
+    for e in korean:
+        if e.source_id not in english:
+            raise ValueError(f"{e.where}: source_id {e.source_id!r} is the id of no English example")
+    return [(english[e.source_id], e) for e in korean]

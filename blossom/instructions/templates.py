@@ -1,22 +1,20 @@
-"""Prompt templates: one rendering for training and for answering, so that they cannot drift apart.
+"""Prompt templates: one rendering for training and for answering, so that both see the same prompt.
 
-A template is a Jinja chat template, the form that every server of models reads; a tuned model is saved with its own.
-Three promises, whatever the tokenizer:
-
-    the prompt ends exactly where the answer starts    (an answer's tokens are made from the answer alone)
-    every answer ends in the tokenizer's EOS           (what decoding stops at)
-    nothing that a user writes becomes a marker        ("</s>" inside an instruction is four letters, not an end)
+A template is a Jinja chat template, which every model server reads; a tuned model is saved with its own. With every
+tokenizer,
+- the prompt ends where the answer starts: an answer's tokens do not depend on the prompt;
+- every answer ends in the tokenizer's EOS, where generation stops;
+- nothing that a user writes becomes a special token ("</s>" inside an instruction is four characters).
 """
 
 import re
 
-# A base whose BOS is ChatML's turn marker (SmolLM2) starts without one; Llama and Mistral start with <s>.
+# SmolLM2's BOS is ChatML's turn marker, so a prompt starts without it; Llama and Mistral start with <s>.
 _BOS = "{% if bos_token and bos_token != '<|im_start|>' %}{{ bos_token }}{% endif %}"
-_LLAMA2_SYSTEM = "You are a helpful assistant."
 
 TEMPLATES = {
     # Touvron et al. 2023 and the released Bllossom: [INST] <<SYS>>\n...\n<</SYS>>\n\n{instruction} [/INST]
-    "llama2": "{% set ns = namespace(system='" + _LLAMA2_SYSTEM + "', first=true) %}"
+    "llama2": "{% set ns = namespace(system='You are a helpful assistant.', first=true) %}"
     "{% for m in messages %}"
     "{% if m.role == 'system' %}{% set ns.system = m.content %}"
     "{% elif m.role == 'user' %}" + _BOS + "{{ '[INST] ' }}"
@@ -45,35 +43,29 @@ TEMPLATES = {
     "newline": _BOS + "{% for m in messages %}{{ m.content }}{{ eos_token if m.role == 'assistant' }}{{ '\n' }}{% endfor %}",
 }
 OWN = "own"  # the chat template that came with the tokenizer
-MASKED = -100  # the label of a token that is not learned (torch's ignore_index)
-_FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use letters mark where a field goes
-
-
-def template_names():
-    """The templates a run may choose: those above, and the tokenizer's own."""
-    return (*TEMPLATES, OWN)
+MASKED = -100  # the label of a token without loss (torch's ignore_index)
+_FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use characters stand for a field's text
 
 
 def find_template(template, tokenizer):
-    """The Jinja text of a template's name; ValueError: unknown name, or `own` and the tokenizer has none."""
+    """The Jinja text of a template's name; ValueError for an unknown name, or `own` when the tokenizer has none."""
     if template == OWN:
         if not isinstance(tokenizer.chat_template, str):
             raise ValueError(f"template: own: this tokenizer has no chat template; take one of {', '.join(TEMPLATES)}")
         return tokenizer.chat_template
     if template not in TEMPLATES:
-        raise ValueError(f"template: expected one of {', '.join(template_names())}, found {template!r}")
+        raise ValueError(f"template: expected one of {', '.join([*TEMPLATES, OWN])}, found {template!r}")
     return TEMPLATES[template]
 
 
 def render_conversation(template, messages, tokenizer):
-    """The text of a conversation, cut where learning starts and stops.
+    """The text of a conversation in pieces: a list of (text, kind).
 
-    template   a name of `template_names()`
+    template   a name of TEMPLATES, or "own"
     messages   list of {"role": "system" | "user" | "assistant", "content": str}; a user's message may have an "input"
-               (Alpaca's second field), which templates other than Alpaca's put on a line of its own
-    tokenizer  its BOS and EOS are the ones written
-    return     list of (text, kind): kind "marker" (one special token), "prompt" (read), "answer" (learned),
-               "end" (the EOS after an answer, learned). With a user's message last, the list ends where the answer starts.
+               (Alpaca's second field), which the other templates put on a line of its own
+    kind       "marker" (one special token), "prompt", "answer" (trained on), "end" (the EOS after an answer, trained on);
+               with a user's message last, the list ends where the answer starts
 
     Raises ValueError: roles out of order, a message without text, a template that does not close answers with the EOS.
     Example: newline, [user "Hi", assistant "Hello"] -> [("Hi\\n", "prompt"), ("Hello", "answer"), ("</s>", "end")]
@@ -82,7 +74,7 @@ def render_conversation(template, messages, tokenizer):
     if not tokenizer.eos_token:
         raise ValueError("this tokenizer has no EOS token: answers could not end")
     jinja = find_template(template, tokenizer)
-    marked, fields = _marked(template, messages)
+    marked, fields = _mark_fields(template, messages)
     whole = _apply(tokenizer, jinja, marked)
     pieces, done = [], 0
     for n, message in enumerate(marked):
@@ -90,27 +82,25 @@ def render_conversation(template, messages, tokenizer):
             start = whole.find(message["content"])
             if start < 0:
                 raise ValueError(f"template: {template} leaves an answer out")
-            prompt = _apply(tokenizer, jinja, marked[:n])  # what the model will see before it answers
+            prompt = _apply(tokenizer, jinja, marked[:n])  # the prompt that the model gets before it answers
             if not whole.startswith(prompt) or whole[len(prompt) : start].strip():
                 raise ValueError(f"template: {template} writes another prompt in training than in answering")
-            pieces += _pieces(whole[done : len(prompt)], fields, tokenizer)
+            pieces += _split_markers(whole[done : len(prompt)], fields, tokenizer)
             after = whole[start + len(message["content"]) :].lstrip(" ")
             if not after.startswith(tokenizer.eos_token):
                 raise ValueError(f"template: {template} closes an answer with {after[:20]!r}, not {tokenizer.eos_token!r}")
             pieces += [(messages[n]["content"], "answer"), (tokenizer.eos_token, "end")]
             done = len(whole) - len(after) + len(tokenizer.eos_token)
     if messages[-1]["role"] == "user":
-        pieces += _pieces(whole[done:], fields, tokenizer)
+        pieces += _split_markers(whole[done:], fields, tokenizer)
     return pieces
 
 
 def encode_conversation(template, messages, tokenizer):
-    """The tokens of a conversation and what is learned of them; the same call makes the prompt to answer.
+    """(token ids, labels) of a conversation, two lists of equal length; a conversation without an answer is a prompt.
 
-    return  (ids, labels), two lists of equal length; labels are MASKED but for each answer and the EOS after it
-
-    Decoding the labelled tokens of a turn gives exactly its answer + EOS, for answers without white space at their ends
-    (as the readers give them). Arguments and errors as in `render_conversation`.
+    Labels are MASKED but for each answer and the EOS after it, which decode to exactly that text if the answer has no outer
+    white space (readers.py removes it). Arguments and errors as in `render_conversation`.
     """
     ids, labels = [], []
     for text, kind in render_conversation(template, messages, tokenizer):
@@ -135,8 +125,8 @@ def check_messages(messages):
             raise ValueError(f"message {n} ({message['role']}) has no text")
 
 
-def _marked(template, messages):
-    """The messages with every field replaced by a mark, and the fields that the marks stand for."""
+def _mark_fields(template, messages):
+    """The messages with a mark in place of every field, and the fields' texts."""
     marked, fields = [], []
 
     def mark(text):
@@ -145,30 +135,27 @@ def _marked(template, messages):
 
     for m in messages:
         extra = m.get("input") or ""
-        if template == "alpaca":
-            marked.append({"role": m["role"], "content": mark(m["content"]), **({"input": mark(extra)} if extra else {})})
+        if template == "alpaca" and extra:
+            marked.append({"role": m["role"], "content": mark(m["content"]), "input": mark(extra)})
         else:
             marked.append({"role": m["role"], "content": mark(m["content"] + ("\n" + extra if extra else ""))})
     return marked, fields
 
 
 def _apply(tokenizer, jinja, messages):
-    """The text a template makes of messages; with a user's last, up to where the answer starts."""
+    """The template's text of messages; with a user's message last, up to where the answer starts."""
     asked = messages[-1]["role"] == "user"
-    try:  # in a sandbox: a model's own template can neither reach files nor run anything
+    try:  # transformers renders in a sandbox: a model's own template cannot read files or run code
         return tokenizer.apply_chat_template(messages, chat_template=jinja, tokenize=False, add_generation_prompt=asked)
     except Exception as error:
         raise ValueError(f"template: its chat template fails ({type(error).__name__}: {str(error)[:200]})") from None
 
 
-def _pieces(text, fields, tokenizer):
-    """A stretch of template text as markers and prompt text, the fields put back in after the cut."""
-    markers = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
-    cut = re.split("(" + "|".join(map(re.escape, sorted(markers, key=len, reverse=True))) + ")", text) if markers else [text]
-    pieces = []
-    for n, part in enumerate(cut):
-        if n % 2:
-            pieces.append((part, "marker"))
-        elif part:
-            pieces.append((_FIELD.sub(lambda m: fields[int(m[1])], part), "prompt"))
-    return pieces
+def _split_markers(text, fields, tokenizer):
+    """Template text as special tokens and prompt text; the fields' texts are put in after the split."""
+    markers = sorted((t.content for t in tokenizer.added_tokens_decoder.values() if t.special), key=len, reverse=True)
+    pieces = re.split("(" + "|".join(map(re.escape, markers)) + ")", text) if markers else [text]
+    kinds = ("marker" if n % 2 else "prompt" for n in range(len(pieces)))
+    return [
+        (_FIELD.sub(lambda m: fields[int(m[1])], piece), kind) for piece, kind in zip(pieces, kinds, strict=True) if piece
+    ]
