@@ -34,12 +34,14 @@ def real_files():
 @pytest.fixture(scope="session")
 def six():
     """Drafts of six authored rows, two of each kind of adaptation, one of several turns."""
-    from blossom.instructions import drafts
+    from blossom.instructions.drafts import Draft, example_fields
 
     english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
     chosen = [[k for k in korean if k.adaptation == a and len(k.messages) == 2][:2] for a in ADAPTATIONS]
     several = next(k for k in korean if len(k.messages) > 2)
-    return drafts.pair_drafts(english, [*chosen[0][:1], several, *chosen[1], *chosen[2]])
+    sources = {e.id: e for e in english}
+    pairs = [(sources[k.source_id], k) for k in (*chosen[0][:1], several, *chosen[1], *chosen[2])]
+    return [Draft(e.id, e.category, example_fields(e), example_fields(k)) for e, k in pairs]
 
 
 @pytest.fixture

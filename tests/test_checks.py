@@ -10,7 +10,9 @@ LONG = "Blot the stain with a clean cloth, rinse it under cold water, and wash t
 def authored():
     """(Draft, adaptation) of every authored row: what native speakers accepted."""
     english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
-    return list(zip(drafts.pair_drafts(english, korean), (k.adaptation for k in korean), strict=True))
+    by_id = {e.id: drafts.example_fields(e) for e in english}
+    pairs = [(by_id[k.source_id], drafts.example_fields(k)) for k in korean]
+    return [(drafts.Draft(k.source_id, "", *pair), k.adaptation) for k, pair in zip(korean, pairs, strict=True)]
 
 
 def kinds(english, korean, **more):
@@ -80,42 +82,40 @@ def test_code_is_not_english_left_in_place(text):
     assert "left_in_english" not in kinds(text, text)
 
 
-def test_answers_cut_off():
-    whole = "깨끗한 천으로 눌러 얼룩을 빨아들이고 찬물로 헹군 다음, 한 시간 뒤에 평소처럼 세탁하면 됩니다. "
-    whole += "마르면 한 번 더 살펴보세요."
-    assert kinds(LONG, whole) == []
-    assert kinds(LONG, whole[:-12]) == ["cut_off"]
-    assert kinds(LONG, "눌러 닦으세요.") == ["cut_off"]  # a tenth of the length
-    assert kinds(LONG, whole, cut=("output",)) == ["cut_off"]  # the service says so
-    assert "cut_off" in kinds("Run:\n```\nls\n```", "이렇게 하세요.\n```\nls\n")
-    assert (
-        kinds(
-            "Roses are red\nViolets are blue\nSugar is sweet and so, so very, very, very, very much are you.",
-            "장미는 붉고\n제비꽃은 푸르고\n설탕은 달고\n그대도 달아",
-        )
-        == []
-    )
+WHOLE = "깨끗한 천으로 눌러 얼룩을 빨아들이고 찬물로 헹군 다음, 한 시간 뒤에 평소처럼 세탁하면 됩니다. 마르면 살펴보세요."
+STEPS, CODE = "1. Boil.\n2. Stir.\n3. Rest.", "```python\nprint('hi')  # greet\nx = 1\n```"
+POEM = "Roses are red\nViolets are blue\nSugar is sweet and so, so very, very, very, very much are you."
 
 
-def test_text_that_was_added_or_repeated():
-    assert kinds("Rinse it.", "다음은 번역한 글입니다:\n헹구세요.") == ["extra"]
-    assert kinds("Rinse it well, please.", "헹구어 주시기 바랍니다. " * 4) == ["extra"]
-    assert kinds(
-        "Rinse it with cold water for a minute or two.",
-        "찬물로 헹구세요. " + "얼룩이 남으면 또 하세요, 그리고 " * 6 + "끝입니다.",
-    ) == ["extra"]
+@pytest.mark.parametrize(
+    ("english", "korean", "expected"),
+    [
+        (LONG, WHOLE, []),
+        (LONG, WHOLE[:-12], ["cut_off"]),
+        (LONG, "눌러 닦으세요.", ["cut_off"]),  # a tenth of the length
+        ("Run:\n```\nls\n```", "이렇게 하세요.\n```\nls\n", ["cut_off", "broken_format"]),
+        (POEM, "장미는 붉고\n제비꽃은 푸르고\n설탕은 달고\n그대도 달아", []),
+        ("Rinse it.", "다음은 번역한 글입니다:\n헹구세요.", ["extra"]),
+        ("Rinse it well, please.", "헹구어 주시기 바랍니다. " * 4, ["extra"]),
+        (
+            "Rinse it with cold water for a minute or two.",
+            "얼룩이 남으면 또 하세요, " * 8 + "끝.",
+            ["extra"],
+        ),
+        (STEPS, "1. 끓입니다.\n2. 젓습니다.\n3. 둡니다.", []),
+        (STEPS, "끓이고 젓고 둡니다.", ["broken_format"]),
+        (CODE, "```python\nprint('안녕')  # 인사\nx = 1\n```", []),
+        (CODE, "```python\n인쇄('안녕')  # 인사\nx = 1\n```", ["broken_format"]),
+        ("See https://a.org and {name}.", "{name}을 보세요.", ["broken_format"]),
+        ("Hello there.", "안녕하세\ufffd.", ["broken_format"]),
+    ],
+)
+def test_what_is_missing_added_or_broken_is_flagged(english, korean, expected):
+    assert kinds(english, korean) == expected
 
 
-def test_lists_code_and_links_must_survive():
-    steps = "1. Boil.\n2. Stir.\n3. Rest."
-    assert kinds(steps, "1. 끓입니다.\n2. 젓습니다.\n3. 둡니다.") == []
-    (flag,) = checks.flag_draft({"output": steps}, {"output": "끓이고 젓고 둡니다."})
-    assert (flag.kind, flag.found) == ("broken_format", "1. ×3 → ×0")
-    code = "```python\nprint('hi')  # greet\nx = 1\n```"
-    assert kinds(code, "```python\nprint('안녕')  # 인사\nx = 1\n```") == []
-    assert kinds(code, "```python\n인쇄('안녕')  # 인사\nx = 1\n```") == ["broken_format"]
-    assert kinds("See https://a.org and {name}.", "{name}을 보세요.") == ["broken_format"]
-    assert kinds("Hello there.", "안녕하세\ufffd.") == ["broken_format"]
+def test_a_reply_that_the_service_cut_is_flagged_once():
+    assert kinds(LONG, WHOLE, cut=("output",)) == kinds(LONG, WHOLE[:-12], cut=("output",)) == ["cut_off"]
 
 
 def test_a_changed_topic_is_not_compared_with_its_english():
@@ -124,25 +124,28 @@ def test_a_changed_topic_is_not_compared_with_its_english():
     assert kinds("- Pay at Walmart.\n- Go to Texas.", korean, adaptation="topic_change") == []
 
 
-def test_foreign_names_and_american_life():
-    def asked(english, korean, **more):
-        return checks.flag_draft({"instruction": english}, {"instruction": korean}, **more)
+@pytest.mark.parametrize(
+    ("english", "korean", "adaptation", "expected"),
+    [
+        (
+            "I heard the north ridge of Mount Stuart is hard.",
+            "북쪽 능선은 어렵나요?",
+            "none",
+            [("foreign_name", "Mount Stuart")],
+        ),
+        ("It costs 40 dollars.", "40달러입니다.", "none", [("foreign_life", "dollars, 40달러")]),
+        ("It costs 40 dollars.", "40달러입니다.", "ne_change", [("foreign_life", "40달러")]),  # still in the Korean
+        ("It costs 40 dollars.", "4만 원입니다.", "ne_change", []),
+        ("It is 2,540 miles long.", "2,540마일입니다.", "none", [("foreign_life", "2,540 miles, 2,540마일")]),
+        ("On Monday I use Python and Excel.", "월요일에는 파이썬과 엑셀을 써요.", "none", []),
+    ],
+)
+def test_foreign_names_and_american_life(english, korean, adaptation, expected):
+    flags = checks.flag_draft({"instruction": english}, {"instruction": korean}, adaptation=adaptation)
+    assert [(f.kind, f.found) for f in flags] == expected
 
-    (flag,) = asked("I heard the north ridge of Mount Stuart is hard.", "스튜어트산 북쪽 능선은 어렵나요?")
-    assert (flag.kind, flag.found) == ("foreign_name", "Mount Stuart")
-    (flag,) = asked("It costs 40 dollars.", "40달러입니다.")
-    assert (flag.kind, flag.found) == ("foreign_life", "dollars, 40달러")
-    (flag,) = asked("It costs 40 dollars.", "40달러입니다.", adaptation="ne_change")  # still in the Korean
-    assert flag.found == "40달러"
-    assert asked("It costs 40 dollars.", "4만 원입니다.", adaptation="ne_change") == []
-    (flag,) = asked("It is 2,540 miles long and costs $44.80.", "2,540마일입니다.")
-    assert flag.found == "2,540 miles, $44.80, 2,540마일"
-    assert asked("On Monday I use Python and Excel.", "월요일에는 파이썬과 엑셀을 써요.") == []
-    assert kinds("It stands in Berlin.", "베를린에 있습니다.") == []  # a name that only the answer has
 
-
-def test_a_missing_translation_is_one_flag():
-    flags = checks.flag_draft(
-        {"instruction": "Hi.", "input": "", "output": "Hello."}, {"instruction": "안녕.", "input": "", "output": " "}
-    )
+def test_names_in_answers_are_not_flagged_and_a_missing_translation_is_one_flag():
+    assert kinds("It stands in Berlin.", "베를린에 있습니다.") == []
+    flags = checks.flag_draft({"instruction": "Hi.", "input": "", "output": "Hi."}, {"instruction": "안녕.", "output": " "})
     assert flags == [checks.Flag("empty", "output", "")]

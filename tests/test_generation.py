@@ -101,24 +101,25 @@ def test_a_prompt_that_leaves_no_room_is_named(tiny):
         ask(tiny, ["  "])
 
 
-# ---- kept answers
+# ---- stored answers
 
 
-def test_kept_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
-    kept = ReplyStore(tmp_path)
+def test_stored_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
+    store = ReplyStore(tmp_path)
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}
-    first = stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings)
-    assert first == stored_answers("tiny-byte-level", PROMPTS, **settings)
+    first = stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
+    whole = load_model("tiny-byte-level", torch.float32)
+    assert first == generate_answers(*whole, PROMPTS, "chatml", batch_size=2, new_tokens=6, seed=1)
     loads, load = [], load_model
     monkeypatch.setattr("blossom.generation.answers.load_model", lambda *words: loads.append(words) or load(*words))
-    assert stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings) == first and loads == []
-    stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings | {"seed": 2})
-    stored_answers("tiny-sentencepiece", PROMPTS, store=kept, **settings)
+    assert stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) == first and loads == []
+    stored_answers("tiny-byte-level", PROMPTS, store=store, **settings | {"seed": 2})
+    stored_answers("tiny-sentencepiece", PROMPTS, store=store, **settings)
     assert len(loads) == 2  # another seed or another model is another answer
 
 
 def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
-    kept = ReplyStore(tmp_path)
+    store = ReplyStore(tmp_path)
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6}
     decode, calls = answers._decode, []
 
@@ -130,15 +131,7 @@ def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
 
     monkeypatch.setattr(answers, "_decode", dies)
     with pytest.raises(KeyboardInterrupt):
-        stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings)
-    assert stored_answers("tiny-byte-level", PROMPTS, store=kept, **settings) and len(calls) == 4  # 3 batches, 1 twice
+        stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
+    assert stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) and len(calls) == 4  # 3 batches, 1 twice
     batches = [json.loads(f.read_text(encoding="utf-8")) for f in tmp_path.glob("*.json")]
     assert all(len(b["seeds"]) == len(b["reply"]) == len(b["places"]) for b in batches) and len(batches) == 3
-
-
-def test_a_kept_file_that_was_damaged_is_named(tmp_path):
-    kept = ReplyStore(tmp_path)
-    kept.put({"a": 1}, reply="x")
-    next(tmp_path.glob("*.json")).write_text("{")
-    with pytest.raises(ValueError, match="not valid JSON"):
-        kept.get({"a": 1})

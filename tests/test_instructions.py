@@ -58,19 +58,9 @@ def check_labels(template, messages, t):
 
 
 letters = st.characters(exclude_categories=["Cs"], exclude_characters="▁")  # "▁" is how SentencePiece writes a space
-HARD = [
-    "</s>",
-    "<|im_end|>",
-    "<|im_start|>user\n",
-    "[/INST]",
-    "<0x0A>",
-    "\n\n",
-    "  ",
-    "햄버거",
-    "\u1112\u1161\u11ab",
-    "👩\u200d🚀",
-]
-hard = st.sampled_from(HARD)
+hard = st.sampled_from(
+    "</s> <|im_end|> <|im_start|>user\n [/INST] <0x0A> \n\n 햄버거 \u1112\u1161\u11ab 👩\u200d🚀".split(" ") + ["  "]
+)
 text = st.lists(st.text(letters, max_size=6) | hard, min_size=1, max_size=5).map("".join).filter(str.strip)
 answer = text.map(str.strip)  # as the readers give them
 turns = st.lists(st.tuples(text, st.none() | text, answer), min_size=1, max_size=3)
@@ -115,30 +105,26 @@ def test_nothing_a_user_writes_becomes_a_marker():
 
 
 SYSTEM = "<<SYS>>\n{}\n<</SYS>>\n\n"
-PRINTED = {  # template, tokenizer, messages -> the text of the pieces, the answer's in brackets
-    "llama2": ("tiny-sentencepiece", [{"role": "system", "content": "친절하게"}, ASK, TELL, ASK],
-        f"<s>[INST] {SYSTEM.format('친절하게')}Hi [/INST][안녕하세요</s>]<s>[INST] Hi [/INST]"),
-    "newline": ("tiny-byte-level", [ASK | {"content": TRANSLATE, "input": "Good morning"}, TELL],
-        f"{TRANSLATE}\nGood morning\n[안녕하세요<|im_end|>]"),
-    "alpaca": ("tiny-byte-level", [ASK], "Below is an instruction that describes a task. Write a response that "
-        "appropriately completes the request.\n\n### Instruction:\nHi\n\n### Response:\n"),
-    "alpaca ": ("tiny-byte-level", [ASK | {"input": "there"}], "Below is an instruction that describes a task, paired with an "
-        "input that provides further context. Write a response that appropriately completes the request.\n\n"
-        "### Instruction:\nHi\n\n### Input:\nthere\n\n### Response:\n"),
-}  # fmt: skip
+BELOW = "Below is an instruction that describes a task{}. Write a response that appropriately completes the request.\n\n"
+INSTRUCTION, RESPONSE = "### Instruction:\nHi\n\n", "### Response:\n"
+PRINTED = [  # template, tokenizer, messages, the text of the pieces with answers in brackets
+    ("llama2", "tiny-sentencepiece", [{"role": "system", "content": "친절하게"}, ASK, TELL, ASK],
+     f"<s>[INST] {SYSTEM.format('친절하게')}Hi [/INST][안녕하세요</s>]<s>[INST] Hi [/INST]"),
+    ("llama2", "tiny-sentencepiece", [ASK], f"<s>[INST] {SYSTEM.format('You are a helpful assistant.')}Hi [/INST]"),
+    ("newline", "tiny-byte-level", [ASK | {"content": TRANSLATE, "input": "Good morning"}, TELL],
+     f"{TRANSLATE}\nGood morning\n[안녕하세요<|im_end|>]"),
+    ("alpaca", "tiny-byte-level", [ASK], BELOW.format("") + INSTRUCTION + RESPONSE),
+    ("alpaca", "tiny-byte-level", [ASK | {"input": "there"}],
+     BELOW.format(", paired with an input that provides further context") + INSTRUCTION
+     + "### Input:\nthere\n\n" + RESPONSE),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PRINTED)
-def test_a_template_reads_as_its_paper_prints_it(name):
-    source, messages, expected = PRINTED[name]
-    pieces = render_conversation(name.strip(), messages, tokenizer(source))
+@pytest.mark.parametrize(("template", "name", "messages", "expected"), PRINTED)
+def test_a_template_reads_as_its_paper_prints_it(template, name, messages, expected):
     brackets = {"answer": "[{}", "end": "{}]"}
+    pieces = render_conversation(template, messages, tokenizer(name))
     assert "".join(brackets.get(kind, "{}").format(text) for text, kind in pieces) == expected
-
-
-def test_a_conversation_without_a_system_message_gets_llama_2s():
-    pieces = render_conversation("llama2", [ASK], tokenizer("tiny-sentencepiece"))
-    assert pieces == [("<s>", "marker"), (f"[INST] {SYSTEM.format('You are a helpful assistant.')}Hi [/INST]", "prompt")]
 
 
 @pytest.mark.parametrize(
@@ -188,37 +174,24 @@ def written(folder, rows, name="rows.jsonl"):
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
 def test_all_forms_of_rows_give_the_same_messages(tmp_path, name):
+    said = [("user", "A?"), ("assistant", "a"), ("user", "B? "), ("assistant", "b")]
+    human = {"user": "human", "assistant": "gpt"}
     forms = [
         {"instruction": "B?", "output": "b", "history": [["A?", "a"]]},
-        {"conversations": ["A?", "a", "B?", "b"], "source": "multi_turn"},
-        {
-            "conversations": [
-                {"from": who, "value": v} for who, v in (("human", "A?"), ("gpt", "a"), ("human", "B?"), ("gpt", "b"))
-            ]
-        },
-        {
-            "messages": [
-                {"role": r, "content": c}
-                for r, c in (("user", "A?"), ("assistant", "a"), ("user", "B? "), ("assistant", "b"))
-            ]
-        },
+        {"conversations": [text for _, text in said], "source": "multi_turn"},
+        {"conversations": [{"from": human[role], "value": text} for role, text in said]},
+        {"messages": [{"role": role, "content": text} for role, text in said]},
     ]
     examples = read_instructions(written(tmp_path, forms, name), "en")
-    spoken = [[(m["role"], m["content"]) for m in e.messages] for e in examples]
-    assert spoken == [[("user", "A?"), ("assistant", "a"), ("user", "B?"), ("assistant", "b")]] * 4
+    assert [[(m["role"], m["content"] + " " * (m["content"] == "B?")) for m in e.messages] for e in examples] == [said] * 4
     assert examples[1].id == f"{name}:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
-
-
-def test_a_reviewers_note_is_read_under_both_names(tmp_path):
-    rows = [{"instruction": "a", "output": "b", name: "이름을 바꿈"} for name in ("note", "adaptation_note")]
-    assert [e.note for e in read_instructions(written(tmp_path, rows), "ko")] == ["이름을 바꿈"] * 2
 
 
 def test_text_is_composed_and_inner_lines_stay(tmp_path):
     row = {"instruction": "\u1112\u1161\u11ab", "input": "x\r\ny", "output": " 1. a\n\n2. b\n"}
-    (example,) = read_instructions(written(tmp_path, [row]), "ko")
-    assert example.messages[0] == {"role": "user", "content": "한", "input": "x\ny"}
-    assert example.output == "1. a\n\n2. b"
+    first, second = read_instructions(written(tmp_path, [row | {"note": "왜"}, row | {"adaptation_note": "왜"}]), "ko")
+    assert first.messages[0] == {"role": "user", "content": "한", "input": "x\ny"}
+    assert first.output == "1. a\n\n2. b" and first.note == second.note == "왜"
 
 
 @pytest.mark.parametrize(
@@ -246,20 +219,21 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path, row, message):
         read_instructions(file, "en")
 
 
-def test_files_that_are_no_instructions_are_refused(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"instruction": "a", "output": "b"}\n{oops\n')
-    (tmp_path / "b.jsonl").write_bytes("안녕".encode("cp949"))
-    (tmp_path / "c.json").write_text('{"rows": []}')
-    (tmp_path / "d.jsonl").write_text("\n")
-    (tmp_path / "e.csv").write_text("a,b\n")
-    cases = {"a.jsonl": "line 2: not valid JSON", "b.jsonl": "line 1: not UTF-8", "c.json": "expected a JSON list of rows"}
-    cases |= {"d.jsonl": "holds no examples", "e.csv": "expected a .json, .jsonl or .tsv file", "f.jsonl": "no asset"}
-    for name, message in cases.items():
-        with pytest.raises(ValueError, match=message):
-            read_instructions(str(tmp_path / name), "en")
-    twice = written(tmp_path, [{"id": "x", "instruction": "a", "output": "b"}] * 2)
-    with pytest.raises(ValueError, match="line 2: id 'x' is also that of .*line 1"):
-        read_instructions([twice], "en")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"instruction": "a", "output": "b"}\n{oops\n', "a.jsonl, line 2: not valid JSON"),
+        ("b.jsonl", "안녕", "b.jsonl, line 1: not UTF-8"),
+        ("c.json", '{"rows": []}', "c.json: expected a JSON list"),
+        ("d.jsonl", "\n", "d.jsonl: holds no examples"),
+        ("e.csv", "a,b\n", "e.csv: expected a .json, .jsonl"),
+        ("f.jsonl", '{"id": "x", "instruction": "a", "output": "b"}\n' * 2, "line 2: id 'x' is also that of .*line 1"),
+    ],
+)
+def test_a_file_that_is_no_instruction_set_is_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content.encode("cp949"))
+    with pytest.raises(ValueError, match=message):
+        read_instructions(str(tmp_path / name), "en")
 
 
 def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path):
@@ -354,23 +328,21 @@ def test_the_table_counts_reasons_and_languages():
 
 
 def test_a_pair_is_held_out_together():
-    pairs = [
-        (example(f"q{n}", "a", name=f"en{n}"), example(f"질{n}", "답", "ko", f"ko{n}", source_id=f"en{n}", group=f"en{n}"))
-        for n in range(20)
-    ]
-    everything = [e for pair in pairs for e in pair]
-    training, held = hold_out_examples(everything, 5)
-    assert len(held) == 10 and len(training) == 30
-    assert not {e.group for e in training} & {e.group for e in held}
+    def pair(n):
+        korean = {"source_id": f"en{n}", "group": f"en{n}"}
+        return [example(f"q{n}", "a", name=f"en{n}"), example(f"질{n}", "답", "ko", f"ko{n}", **korean)]
+
+    pairs = [e for n in range(20) for e in pair(n)]
+    training, held = hold_out_examples(pairs, 5)
+    assert len(held) == 10 and len(training) == 30 and not {e.group for e in training} & {e.group for e in held}
     assert {e.group for e in held if e.task == "ko"} == {e.group for e in held if e.task == "en"}
+    assert {e.id for e in hold_out_examples(pairs[::-1], 5)[1]} == {e.id for e in held}
     alone = [example(f"only English {n}", "a") for n in range(20)]
-    training, uneven = hold_out_examples(everything + alone, 5)
+    training, uneven = hold_out_examples(pairs + alone, 5)
     assert {e.group for e in uneven if e.task == "ko"} != {e.group for e in uneven if e.task == "en"}
     assert not {e.group for e in training} & {e.group for e in uneven}
-    again, same = hold_out_examples(everything[::-1], 5)
-    assert {e.id for e in same} == {e.id for e in held}
     with pytest.raises(ValueError, match="ko: 5 examples are left; holding out 5 leaves none"):
-        hold_out_examples([e for pair in pairs[:5] for e in pair], 5)
+        hold_out_examples(pairs[:10], 5)
 
 
 def test_fewer_examples_hold_out_the_same(smoke):

@@ -11,69 +11,62 @@ from blossom.instructions.readers import read_instructions
 
 def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path):
     a, b, c = (d.id for d in six[:3])
-    one = exported(
-        "민지", {a: {"fields": {"output": "새 답변입니다."}, "adaptation": "ne_change", "note": "이름을 바꿈"}, b: {}}
+    changed = {"fields": {"output": "새 답변입니다."}, "adaptation": "ne_change", "note": "이름을 바꿈"}
+    one, two = (
+        exported("민지", {a: changed, b: {}}),
+        exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}}),
     )
-    two = exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}})
     merged = merging.merge_reviews(six, [one, two])
     assert list(merged.rows) == [a, b, c] and merged.undone == [d.id for d in six[3:]] and merged.doubled == 1
     merging.write_merged(merged, tmp_path / "ko.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "ko.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {"instruction", "input", "output", "history", "adaptation", "source_id", "note", "reviewer"} <= rows[0].keys()
-    assert (rows[0]["output"], rows[0]["adaptation"], rows[0]["note"]) == ("새 답변입니다.", "ne_change", "이름을 바꿈")
-    assert (rows[1]["reviewer"], rows[1]["note"]) == ("민지, 서준", "서준: 좋음")
-    assert len(rows[1]["history"]) >= 1
+    assert [r["reviewer"] for r in rows] == ["민지", "민지, 서준", "서준"] and len(rows[1]["history"]) >= 1
     read = read_instructions(str(tmp_path / "ko.jsonl"), "ko")
-    assert [e.note for e in read] == ["이름을 바꿈", "서준: 좋음", ""]
+    assert [e.note for e in read] == ["이름을 바꿈", "서준: 좋음", ""] and read[0].output == "새 답변입니다."
     assert [(e.source_id, e.adaptation) for e in read] == [(a, "ne_change"), (b, "none"), (c, "topic_change")]
     assert [drafts.example_fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
 
 
-def test_two_reviewers_who_differ_are_a_conflict_until_it_is_settled(six, exported, tmp_path):
+@pytest.fixture
+def two(six, exported):
+    """Two reviewers' files that differ in the first row's text and in the second row's label."""
     a, b = six[0].id, six[1].id
-    one = exported("민지", {a: {"fields": {"output": "하나"}}, b: {}})
-    two = exported(
-        "서준", {a: {"fields": {"output": "둘"}, "edited": "2026-11-20T02:00:00Z"}, b: {"adaptation": "ne_change"}}
-    )
-    merged = merging.merge_reviews(six, [one, two])
-    assert merged.unsettled == [a, b] == list(merged.conflicts)  # another text, and another label alone
+    late = {"fields": {"output": "둘"}, "edited": "2026-11-20T02:00:00Z"}
+    return [
+        exported("민지", {a: {"fields": {"output": "하나"}}, b: {}}),
+        exported("서준", {a: late, b: {"adaptation": "ne_change"}}),
+    ]
+
+
+def test_two_reviewers_who_differ_are_a_conflict_until_it_is_settled(six, two, tmp_path):
+    a, b = six[0].id, six[1].id
+    merged = merging.merge_reviews(six, two)
+    assert merged.unsettled == [a, b] == list(merged.conflicts)
     assert [v.fields["output"] for v in merged.conflicts[a]] == ["하나", "둘"]
     with pytest.raises(ValueError, match=f"2 conflicts are unsettled .first: {a}, {b}"):
         merging.write_merged(merged, tmp_path / "ko.jsonl")
     assert not (tmp_path / "ko.jsonl").exists()
-    assert merging.merge_reviews(six, [one, two], policy="newest").rows[a].fields["output"] == "둘"
-    assert merging.merge_reviews(six, [one, two], policy=["민지"]).rows[a].fields["output"] == "하나"
-    assert merging.merge_reviews(six, [one, two], policy="drop").rows == {}
-    assert merging.merge_reviews(six, [one, two], policy=["다은"]).unsettled == [a, b]
-    with pytest.raises(ValueError, match="policy: expected ask, newest, drop or a list"):
-        merging.merge_reviews(six, [one, two], policy="oldest")
 
 
-def test_a_third_person_settles_conflicts(six, exported, tmp_path):
+def test_a_third_person_settles_conflicts_by_name_or_on_the_page(six, two, exported, tmp_path):
     a, b = six[0].id, six[1].id
-    files = [
-        exported("민지", {a: {"fields": {"output": "하나"}}, b: {}}),
-        exported("서준", {a: {}, b: {"adaptation": "ne_change"}}),
-    ]
-    by_name = tmp_path / "by_name.json"
-    by_name.write_text(json.dumps({a: "민지", b: "서준"}), encoding="utf-8")
-    merged = merging.merge_reviews(six, files, adjudication=by_name)
+    settled = tmp_path / "settled.json"
+    assert merging.merge_review_folder(six, tmp_path).unsettled == [a, b]
+    settled.write_text(json.dumps({a: "민지", b: "서준"}), encoding="utf-8")
+    merged = merging.merge_review_folder(six, tmp_path)
     assert (merged.rows[a].fields["output"], merged.rows[b].adaptation) == ("하나", "ne_change")
     assert len(merged.conflicts) == 2 and not merged.unsettled
     page = exported("다은", {a: {"fields": {"output": "셋"}}, b: {"done": False}})
-    merged = merging.merge_reviews(six, files, adjudication=page)
+    merged = merging.merge_reviews(six, two, adjudication=page)
     assert (merged.rows[a].fields["output"], merged.rows[a].reviewer, merged.unsettled) == ("셋", "다은", [b])
-    by_name.write_text(json.dumps({six[2].id: "민지"}), encoding="utf-8")
-    with pytest.raises(ValueError, match="'민지' cannot settle it: no two reviewers differ there"):
-        merging.merge_reviews(six, files, adjudication=by_name)
 
 
-def test_a_folder_of_files_is_merged_with_what_settles_it(six, exported, tmp_path):
-    a = six[0].id
-    exported("민지", {a: {"fields": {"output": "하나"}}}), exported("서준", {a: {}})
-    assert merging.merge_review_folder(six, tmp_path).unsettled == [a]
-    (tmp_path / "settled.json").write_text(json.dumps({a: "민지"}), encoding="utf-8")
-    assert merging.merge_review_folder(six, tmp_path).rows[a].fields["output"] == "하나"
+def test_a_wrong_adjudication_is_refused(six, two, tmp_path):
+    file = tmp_path / "settled.json"
+    for content, said in (({six[2].id: "민지"}, "'민지' cannot settle it"), ([], "expected an exported file")):
+        file.write_text(json.dumps(content), encoding="utf-8")
+        with pytest.raises(ValueError, match=f"settled.json: .*{said}"):
+            merging.merge_reviews(six, two, adjudication=file)
 
 
 def test_the_review_that_ships_shows_each_step():
@@ -107,46 +100,30 @@ def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("row", "top", "said"),
     [
-        ({"dataset": "0" * 64}, "made for another dataset .000000000000; these drafts are"),
-        ({"format": "something"}, "expected a file exported by the review page"),
-        ({"reviewer": " "}, "the file names no reviewer"),
-        ({"rows": [{"id": "nowhere"}]}, "row 1: no row of this dataset"),
-        ({"rows": ["text"]}, "row 1: no row of this dataset"),
+        ({}, {"dataset": "0" * 64}, "made for another dataset"),
+        ({}, {"format": "something"}, "exported by the review page"),
+        ({}, {"reviewer": " "}, "names no reviewer"),
+        ({}, {"rows": [{"id": "nowhere"}]}, "row 1: no row of this dataset"),
+        ({}, {"rows": ["text"]}, "row 1: no row of this dataset"),
+        ({}, {"rows": {"id": "x"}}, "rows: expected a list"),
+        ({"adaptation": "both"}, {}, "row 1 .*adaptation: .*'both'"),
+        ({"fields": {"output": " "}}, {}, "row 1 .*output is empty"),
+        ({"fields": {"output": 3}}, {}, "row 1 .*expected text in instruction, input, output"),
+        ({"fields": {"answer": "x"}}, {}, "row 1 .*expected text in instruction, input, output"),
+        ({"done": "yes"}, {}, "row 1 .*note .*done"),
     ],
 )
-def test_a_file_that_does_not_belong_is_refused(six, exported, broken, told):
-    with pytest.raises(ValueError, match=f"민지.json.*{told}"):
-        merging.merge_reviews(six, [exported("민지", {six[0].id: {}}, top=broken)])
-
-
-@pytest.mark.parametrize(
-    ("broken", "told"),
-    [
-        ({"adaptation": "both"}, "adaptation: expected one of none, ne_change, topic_change, found 'both'"),
-        ({"fields": {"output": " "}}, "민지 marked it as done, but output is empty"),
-        ({"fields": {"output": 3}}, "expected text in instruction, input, output"),
-        ({"fields": {"answer": "x"}}, "expected text in instruction, input, output"),
-        ({"done": "yes"}, "expected a note .text. and done"),
-    ],
-)
-def test_a_broken_row_names_file_row_and_field(six, exported, broken, told):
-    with pytest.raises(ValueError, match=rf"민지.json, row 1 \({six[0].id}\): .*{told}"):
-        merging.merge_reviews(six, [exported("민지", {six[0].id: broken})])
-
-
-def test_a_file_that_is_no_json_is_named(six, tmp_path):
-    (tmp_path / "x.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match="x.json: not valid JSON"):
-        merging.merge_reviews(six, [tmp_path / "x.json"])
+def test_a_file_that_does_not_belong_is_named_with_its_row(six, exported, row, top, said):
+    with pytest.raises(ValueError, match=f"민지.json.*{said}"):
+        merging.read_review(exported("민지", {six[0].id: row}, top=top), six)
 
 
 def test_nothing_done_is_nothing_to_write(six, exported, tmp_path):
-    with pytest.raises(ValueError, match="no row is marked as done"):
-        merging.write_merged(
-            merging.merge_reviews(six, [exported("민지", {six[0].id: {"done": False}})]), tmp_path / "ko.jsonl"
-        )
+    merged = merging.merge_reviews(six, [exported("민지", {six[0].id: {"done": False}})])
+    with pytest.raises(ValueError, match="nothing to write"):
+        merging.write_merged(merged, tmp_path / "ko.jsonl")
 
 
 def test_other_drafts_have_another_digest(six):

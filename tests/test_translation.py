@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -130,16 +131,12 @@ def test_the_conversation_so_far_is_shown_to_the_service(service, translator, ex
     assert "Request: Hi.\nAnswer: Hello.\nRequest: Bye?" in asked and asked.endswith("<text>\nBye.\n</text>")
 
 
-def test_drafts_survive_a_file(tmp_path):
-    listed = [
-        drafts.Draft(
-            "a", "how-to", {"instruction": "Hi", "output": "<b>"}, {"instruction": "안녕", "output": ""}, ("output",)
-        )
-    ]
-    drafts.write_drafts(listed, tmp_path / "d.jsonl")
-    assert drafts.read_drafts(tmp_path / "d.jsonl") == listed
-    (tmp_path / "d.jsonl").write_text('{"id": 1}\n')
-    with pytest.raises(ValueError, match="d.jsonl, line 1: no draft"):
+def test_drafts_are_read_line_by_line(tmp_path):
+    draft = drafts.Draft("a", "how-to", {"output": "<b>"}, {"output": ""}, ("output",))
+    (tmp_path / "d.jsonl").write_text(json.dumps(asdict(draft)) + "\n")
+    assert drafts.read_drafts(tmp_path / "d.jsonl") == [draft]
+    (tmp_path / "d.jsonl").write_text(json.dumps(asdict(draft)) + '\n{"id": 1}\n')
+    with pytest.raises(ValueError, match="d.jsonl, line 2: no draft"):
         drafts.read_drafts(tmp_path / "d.jsonl")
 
 

@@ -1,7 +1,7 @@
 """Answers of a model on this machine or behind a server: many prompts at once, with the paper's sampling."""
 
+import functools
 import hashlib
-import math
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -12,25 +12,28 @@ from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
+from blossom.vocabulary.loading import load_tokenizer
 
 
-def stored_answers(name, prompts, template, dtype=None, store=None, batch_size=24, **settings):
-    """`generate_answers` of a model by name, which is loaded only when an answer is not in the store.
+def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):
+    """`generate_answers` of a model by name, batch by batch from the store; it is loaded for the first batch not stored.
 
     name   asset name, folder or hub id; a stored answer belongs to the sha256 of its weights
-    dtype  torch dtype of the weights;  store  a `ReplyStore`, or None;  settings  of `generate_answers`
+    store  a `ReplyStore`;  dtype  torch dtype of the weights;  settings  of `generate_answers`
     """
     folder = fetch_asset(str(name))
-    request = {"model": paths.sha256(folder), "dtype": str(dtype), "template": template, "batch_size": batch_size}
-    request |= settings | {"prompts": list(prompts)}
-    if store:
-        found = [store.get(request | {"batch": n}) for n in range(math.ceil(len(prompts) / batch_size))]
-        if None not in found:
-            by_place = {i: text for batch in found for i, text in zip(batch["places"], batch["reply"], strict=True)}
-            return [by_place[i] for i in range(len(prompts))]
-    model, tokenizer = load_model(folder, dtype)
-    stored = {"store": store, "request": request}
-    return generate_answers(model, tokenizer, prompts, template, batch_size=batch_size, **stored, **settings)
+    load = functools.cache(lambda: load_model(folder, dtype))
+    request = {"model": paths.sha256(folder), "dtype": str(dtype), "template": template} | settings
+    tokenizer, texts = load_tokenizer(folder), [None] * len(prompts)
+    for batch in _batches([_encode(prompt, template, tokenizer) for prompt in prompts], batch_size):
+        asked = [prompts[i] for i in batch]
+        found = store.get(request | {"prompts": asked})
+        if not found:
+            found = {"reply": generate_answers(*load(), asked, template, batch_size=batch_size, **settings)}
+            store.put(request | {"prompts": asked}, **found)
+        for i, text in zip(batch, found["reply"], strict=True):
+            texts[i] = text
+    return texts
 
 
 def generate_answers(
@@ -45,8 +48,6 @@ def generate_answers(
     repetition_penalty=1.1,
     batch_size=24,
     seed=0,
-    store=None,
-    request=None,
 ):
     """One answer to each prompt: list of str in the order of `prompts`, without special tokens and outer white space.
 
@@ -57,36 +58,38 @@ def generate_answers(
     repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
     batch_size          prompts decoded together
     seed                with the text of a prompt it seeds that prompt's random numbers
-    store, request      a `ReplyStore` and a dict of all settings: each batch is stored, and an interrupted run continues
 
     A prompt's random numbers do not depend on the other prompts, so in float32 its answer does not depend on `batch_size` or
     order. In bfloat16 it does: rounding differs with the shape of the batch.
     Raises ValueError: an empty prompt, or one that leaves no room for an answer.
     """
-    encoded = [_encode(model, tokenizer, prompt, template, new_tokens, n) for n, prompt in enumerate(prompts)]
-    order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))  # equal lengths together: little padding
-    texts = [None] * len(prompts)
+    encoded, texts = [_encode(prompt, template, tokenizer) for prompt in prompts], [None] * len(prompts)
+    for number, ids in enumerate(encoded):
+        check_room(model, ids, new_tokens, f"prompt {number}")
     settings = (temperature, top_p, top_k, repetition_penalty)
-    for n, start in enumerate(tqdm(range(0, len(order), batch_size), unit="batch", delay=5)):
-        batch = order[start : start + batch_size]
-        found = store.get(request | {"batch": n}) if store else None
-        if not found:
-            seeds = [_seed(seed, prompts[i]) for i in batch]
-            answers = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, settings, seeds)
-            found = {"places": batch, "seeds": seeds, "reply": answers}
-            if store:
-                store.put(request | {"batch": n}, **found)
-        for i, text in zip(batch, found["reply"], strict=True):
+    for batch in tqdm(_batches(encoded, batch_size), unit="batch", delay=5):
+        seeds = [_seed(seed, prompts[i]) for i in batch]
+        answers = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, settings, seeds)
+        for i, text in zip(batch, answers, strict=True):
             texts[i] = text
     return texts
 
 
-def _encode(model, tokenizer, prompt, template, new_tokens, number):
-    ids, _ = encode_conversation(template, [{"role": "user", "content": prompt}], tokenizer)
+def _encode(prompt, template, tokenizer):
+    return encode_conversation(template, [{"role": "user", "content": prompt}], tokenizer)[0]
+
+
+def _batches(encoded, batch_size):
+    """Positions of prompts to decode together: those of similar length, which need little padding."""
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def check_room(model, ids, new_tokens, name):
+    """Raise ValueError when the tokens of a prompt leave no room for `new_tokens` more; `name` is for the message."""
     room = getattr(model.config, "max_position_embeddings", None) or len(ids) + new_tokens
     if len(ids) + new_tokens > room:
-        raise ValueError(f"prompt {number}: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
-    return ids
+        raise ValueError(f"{name}: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
 
 
 def _seed(seed, prompt):

@@ -4,7 +4,7 @@ import codecs
 
 import torch
 
-from blossom.generation.answers import Sampler, stop_token_ids
+from blossom.generation.answers import Sampler, check_room, stop_token_ids
 from blossom.instructions.templates import encode_conversation
 from blossom.vocabulary.spelling import token_bytes
 
@@ -37,9 +37,7 @@ def stream_answer(
     if messages and messages[-1].get("role") != "user":
         raise ValueError(f"messages: expected a user's message last, found role {messages[-1].get('role')!r}")
     ids, _ = encode_conversation(template, messages, tokenizer)
-    room = getattr(model.config, "max_position_embeddings", None) or len(ids) + new_tokens
-    if len(ids) + new_tokens > room:
-        raise ValueError(f"messages: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
+    check_room(model, ids, new_tokens, "messages")
     sampler = Sampler(torch.ones(1, len(ids)), [seed], temperature, top_p, top_k, repetition_penalty)
     return decode_stream(_tokens(model, ids, stop_token_ids(model, tokenizer), new_tokens, sampler), tokenizer)
 

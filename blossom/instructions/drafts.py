@@ -1,10 +1,8 @@
 """Drafts: an English conversation beside its Korean translation, field by field; what is checked and reviewed."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-from blossom.common import paths
 
 
 @dataclass(frozen=True)
@@ -43,30 +41,8 @@ def lima_row(named):
     return {name: named.get(name, "") for name in ("instruction", "input", "output")} | {"history": history}
 
 
-def pair_drafts(english, korean):
-    """Drafts from an existing translation: each Korean example with the English one that its source_id names.
-
-    Raises ValueError: a source_id that is no English id, or conversations of different turns.
-    """
-    by_id, drafts = {e.id: e for e in english}, []
-    for example in korean:
-        source = by_id.get(example.source_id)
-        if source is None:
-            raise ValueError(f"{example.where}: source_id {example.source_id!r} is the id of no English example")
-        before, after = example_fields(source), example_fields(example)
-        if list(before) != list(after):
-            raise ValueError(f"{example.where}: {len(example.messages)} messages, its English has {len(source.messages)}")
-        drafts.append(Draft(source.id, source.category, before, after))
-    return drafts
-
-
-def write_drafts(drafts, path):
-    """Write drafts to a .jsonl file."""
-    paths.write_text(path, "".join(json.dumps(asdict(d), ensure_ascii=False) + "\n" for d in drafts))
-
-
 def read_drafts(path):
-    """The drafts in a file of `write_drafts`; ValueError names the line that is no draft."""
+    """The drafts in a .jsonl file, one a line with the fields of `Draft`; ValueError names the line that is no draft."""
     drafts = []
     for n, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         try:

@@ -93,18 +93,14 @@ def _read_version(entry, reviewer, by_id, where):
     return Version(draft.id, reviewer, tidy, entry["adaptation"], note.strip(), done, str(entry.get("edited", "")))
 
 
-def merge_reviews(drafts, files, policy="ask", adjudication=None):
+def merge_reviews(drafts, files, adjudication=None):
     """Several reviewers' files as one `Merged`. Only rows marked as done count; notes are joined when reviewers agree.
 
     files         exported files; of one reviewer's two versions of a row the later counts
-    policy        for rows that reviewers finished differently: "ask" leaves them unsettled, "newest" takes the last
-                  edited, "drop" leaves them out, a list of reviewers takes the first of them who did the row
-    adjudication  settles before the policy: a file exported from the adjudication page, or JSON {row id: reviewer's name}
+    adjudication  settles conflicts: a file exported from the adjudication page, or JSON {row id: reviewer's name}
 
-    Raises ValueError as `read_review` does, and for an unknown policy or an adjudication of what is no conflict.
+    Raises ValueError as `read_review` does, and for an adjudication of what is no conflict.
     """
-    if not isinstance(policy, list | tuple) and policy not in ("ask", "newest", "drop"):
-        raise ValueError(f"policy: expected ask, newest, drop or a list of reviewers, found {policy!r}")
     latest = {d.id: {} for d in drafts}  # id -> reviewer -> Version
     for version in sorted((v for file in files for v in read_review(file, drafts)), key=lambda v: v.edited):
         latest[version.id][version.reviewer] = version
@@ -114,22 +110,18 @@ def merge_reviews(drafts, files, policy="ask", adjudication=None):
     merged.doubled = sum(len(versions) > 1 for versions in done.values())
     merged.conflicts = {i: v for i, v in done.items() if any(_differ(v[0], other) for other in v[1:])}
     rulings = _read_adjudication(adjudication, merged) if adjudication else {}
-    for i, versions in done.items():
-        if i not in merged.conflicts:
-            settled = _join_versions(versions) if versions else None
-        else:
-            settled = rulings.get(i) or _choose_version(versions, policy)
-            merged.unsettled += [i] if not settled and policy != "drop" else []
-        if settled:
-            merged.rows[i] = settled
+    merged.unsettled = [i for i in merged.conflicts if i not in rulings]
+    agreed = {i: _join_versions(versions) for i, versions in done.items() if versions and i not in merged.conflicts}
+    settled = agreed | {i: version for i, version in rulings.items() if i in merged.conflicts}
+    merged.rows = {i: settled[i] for i in done if i in settled}
     return merged
 
 
-def merge_review_folder(drafts, folder, policy="ask"):
+def merge_review_folder(drafts, folder):
     """`merge_reviews` of every .json file in a folder; `settled.json`, where there is one, is the adjudication."""
     files = sorted(Path(folder).glob("*.json"))
     settled = [f for f in files if f.name == SETTLED]
-    return merge_reviews(drafts, [f for f in files if f.name != SETTLED], policy, *settled)
+    return merge_reviews(drafts, [f for f in files if f.name != SETTLED], *settled)
 
 
 def _differ(a, b):
@@ -142,13 +134,6 @@ def _join_versions(versions):
         return versions[0]
     notes = " / ".join(f"{v.reviewer}: {v.note}" for v in versions if v.note)
     return replace(versions[-1], reviewer=", ".join(v.reviewer for v in versions), note=notes)
-
-
-def _choose_version(versions, policy):
-    if policy == "newest":
-        return max(versions, key=lambda v: v.edited)
-    chosen = [v for name in policy for v in versions if v.reviewer == name] if not isinstance(policy, str) else []
-    return chosen[0] if chosen else None
 
 
 def _read_adjudication(path, merged):
@@ -176,8 +161,8 @@ def write_merged(merged, path):
     if merged.unsettled:
         few = ", ".join(merged.unsettled[:5])
         raise ValueError(
-            f"{len(merged.unsettled)} conflicts are unsettled (first: {few}); choose a policy, or settle them on the "
-            "adjudication page and give its file as adjudication"
+            f"{len(merged.unsettled)} conflicts are unsettled (first: {few}); settle them on the adjudication page, or "
+            f"name whose text counts in {SETTLED}"
         )
     if not merged.rows:
         raise ValueError("no row is marked as done: nothing to write")

@@ -1,6 +1,6 @@
 """The reviewers' page: people rework the drafts in one HTML file that needs no server and no Python (B, 4.1).
 
-drafts = translation.translate_examples(...)                          # or pair_drafts(...), read_drafts(...)
+drafts = translation.translate_examples(...)                          # or read_drafts(...)
 write_review_page(drafts, "review.html")                              # send this one file to the reviewers
 merged = merging.merge_reviews(drafts, ["review-....json", ...])      # what they export and send back
 write_adjudication_page(merged, "conflicts.html")                     # a third person settles their differences
