@@ -23,7 +23,7 @@ def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **
     """
     folder = fetch_asset(str(name))
     load = functools.cache(lambda: load_model(folder, dtype))
-    request = {"model": paths.sha256(folder), "dtype": str(dtype), "template": template} | settings
+    request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template} | settings
     tokenizer, texts = load_tokenizer(folder), [None] * len(prompts)
     for batch in _batches([_encode(prompt, template, tokenizer) for prompt in prompts], batch_size):
         asked = [prompts[i] for i in batch]

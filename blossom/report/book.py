@@ -10,13 +10,16 @@ from blossom.report.convert import build_page, convert_notebook, read_executed
 
 
 def estimate_reading(notebook):
-    """Minutes to read a notebook, at 240 words (Brysbaert 2019) or 12 lines of code a minute; folded text is not counted."""
+    """Minutes to read a notebook, at 240 words (Brysbaert 2019) or 12 lines of code a minute.
+
+    Folded text, parameters, imports and empty lines are not counted.
+    """
     words = lines = 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             words += len(re.sub(r"<details>.*?</details>", "", cell.source, flags=re.S).split())
         elif not {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
-            lines += len(cell.source.splitlines())
+            lines += len(re.findall(r"^(?!import |from |\s*$).", cell.source, re.M))
     return words / 240 + lines / 12
 
 
