@@ -73,15 +73,31 @@ def _batches(documents, batch_tokens):
         yield from ((width, alike[i : i + count]) for i in range(0, len(alike), count))
 
 
-def _nats(causal, width, documents, chunk=512):
-    """Sum of -ln p over a batch of documents, their first tokens given. Pads stand at the end, where causal attention
-    keeps them from every real token, so no mask is needed; logits are made for real tokens alone, `chunk` at a time."""
+def _hidden_states(causal, width, documents):
+    """The last layer's states of a batch of documents, (N, D), and the token that follows each, (N,). Padding is on the
+    right, where causal attention keeps it from every real token, so no mask is needed."""
     place = causal.get_input_embeddings().weight.device
     ids = torch.tensor([d + [0] * (width - len(d)) for d in documents], device=place)  # (B, T)
     length = torch.tensor([len(d) for d in documents], device=place)
     real = torch.arange(1, width, device=place) < length[:, None]  # (B, T-1): is there a token to predict?
-    hidden = causal.get_decoder()(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[real]  # (N, D)
-    targets, head, over = ids[:, 1:][real], causal.get_output_embeddings(), -len(hidden) % 64
+    return causal.get_decoder()(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[real], ids[:, 1:][real]
+
+
+def _nats(causal, width, documents, chunk=512):
+    """Sum of -ln p over a batch of documents, their first tokens given; logits are computed `chunk` tokens at a time."""
+    (hidden, targets), head = _hidden_states(causal, width, documents), causal.get_output_embeddings()
+    over = -len(hidden) % 64
     hidden, targets = F.pad(hidden, (0, 0, 0, over)), F.pad(targets, (0, over), value=-100)  # -100: not counted
     pieces = zip(hidden.split(chunk), targets.split(chunk), strict=True)
     return sum(F.cross_entropy(head(h).float(), t, reduction="sum").item() for h, t in pieces)
+
+
+@torch.no_grad()
+def collect_states(model, documents, batch_tokens=4096):
+    """The hidden states of the last layer, and the token that follows each: (N, D) float32 and (N,), on the CPU.
+
+    documents  lists of ids, each beginning with `start_token`
+    """
+    batches = _batches(sorted(documents, key=len), batch_tokens)
+    states, targets = zip(*(_hidden_states(model, *batch) for batch in batches), strict=True)
+    return torch.cat([s.float().cpu() for s in states]), torch.cat(targets).cpu()

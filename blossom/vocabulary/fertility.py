@@ -1,20 +1,22 @@
-"""How many tokens a text takes: fertility, cost, word frequencies."""
+"""How many tokens a text takes, counted against its words, characters and bytes."""
 
 from collections import Counter
+from itertools import accumulate
 
 from blossom.assets.registry import fetch_asset
 from blossom.vocabulary.encoding import encode_lines
-from blossom.vocabulary.spelling import fallback_ids, is_whole, token_bytes
+from blossom.vocabulary.spelling import fallback_ids
 
 
 def measure_fertility(tokenizer, lines):
-    """How some lines are spelled.
+    """How a tokenizer spells some lines: a dict of
 
-    fertility             tokens per word (words: between white space)
-    bytes_per_token       UTF-8 bytes of the text over tokens
-    byte_fallback_share   share of the tokens that hold no whole character
-    unknown_share         share of the tokens that are the unknown token (its text is lost)
-    tokens_per_1000_chars, tokens, words, characters, bytes: counts
+    fertility             tokens per word (words are separated by white space)
+    bytes_per_token       UTF-8 bytes of the text / tokens
+    byte_fallback_share   share of the tokens that are not whole characters
+    unknown_share         share of the tokens that are the unknown token (their text is lost)
+    tokens_per_1000_chars, tokens, words, characters, bytes
+
     Raises ValueError when the lines hold no words.
     """
     lines = list(lines)
@@ -35,55 +37,16 @@ def measure_fertility(tokenizer, lines):
 
 
 def choose_unit(lines):
-    """What the text is counted by: "word", or "character" where words are not parted by spaces (Japanese, Chinese, Thai).
-
-    lines  list of str; a word of theirs may have 15 characters on average
-    """
-    characters, words = sum(map(len, lines)), sum(len(line.split()) for line in lines)
-    return "word" if characters <= 15 * words else "character"
-
-
-def compare_cost(korean, english, context, language="Korean"):
-    """What the same content costs in Korean (or another `language`, by name) and in English.
-
-    korean, english  `measure_fertility` of two texts that are translations of each other
-    context          tokens that fit in a prompt
-    return           dict; "premium" is Korean tokens over English tokens (Petrov et al. 2023, arXiv:2305.15425)
-    """
-    return {
-        f"tokens for 1,000 {language} characters": korean["tokens_per_1000_chars"],
-        f"{language} characters in the context": context * 1000 / korean["tokens_per_1000_chars"],
-        "English characters in the context": context * 1000 / english["tokens_per_1000_chars"],
-        "premium": korean["tokens"] / english["tokens"],
-    }
+    """What tokens are counted against: "word", or "character" if words average over 15 characters (Japanese, Thai)."""
+    return "word" if sum(map(len, lines)) <= 15 * sum(len(line.split()) for line in lines) else "character"
 
 
 def weigh_fertility(tokenizer, frequencies):
-    """Tokens per word when words come as often as a frequency list says.
-
-    frequencies  word -> share of running text (any positive unit); each word is spelled with a space before it
-    """
-    words = list(frequencies)
-    plain = [word if _adds_space(tokenizer) else " " + word for word in words]
-    lengths = map(len, encode_lines(tokenizer, plain))
-    return sum(n * frequencies[w] for n, w in zip(lengths, words, strict=True)) / sum(frequencies.values())
-
-
-def _adds_space(tokenizer):
-    """Whether the tokenizer puts a space before a text by itself, as SentencePiece's "dummy prefix" does."""
-    with_space = tokenizer.backend_tokenizer.encode("a", add_special_tokens=False).tokens
-    return bool(with_space) and with_space[0].startswith("▁")
-
-
-def measure_token_lengths(tokenizer, lines):
-    """Shares of the tokens that hold a part of a character, one, two, three or more characters (spaces not counted)."""
-    table, tally = token_bytes(tokenizer), Counter()
-    used = Counter(i for ids in encode_lines(tokenizer, lines) for i in ids)
-    for i, count in used.items():
-        length = len(table[i].decode().strip()) if is_whole(table[i]) else 0
-        tally["a part of one" if not is_whole(table[i]) else min(max(length, 1), 3)] += count
-    names = {"a part of one": "a part of one", 1: "one character", 2: "two", 3: "three or more"}
-    return {name: tally[key] / used.total() for key, name in names.items()}
+    """Tokens per word, weighted by how often each word occurs; each word is encoded with one space before it."""
+    adds_space = tokenizer.backend_tokenizer.encode("a", add_special_tokens=False).tokens[0].startswith("▁")
+    words = list(frequencies) if adds_space else [" " + word for word in frequencies]
+    lengths = map(len, encode_lines(tokenizer, words))
+    return sum(n * share for n, share in zip(lengths, frequencies.values(), strict=True)) / sum(frequencies.values())
 
 
 def read_frequencies(source):
@@ -100,11 +63,6 @@ def read_frequencies(source):
 
 
 def take_first_bytes(lines, size):
-    """The first of some lines that make up `size` bytes of UTF-8 (one at least): a part to measure quickly."""
-    taken, total = [], 0
-    for line in lines:
-        total += len(line.encode())
-        if taken and total > size:
-            break
-        taken.append(line)
-    return taken
+    """The first lines that have at most `size` bytes of UTF-8 together, but at least one line."""
+    totals = accumulate(len(line.encode()) for line in lines)
+    return [line for n, (line, total) in enumerate(zip(lines, totals, strict=True)) if not n or total <= size]

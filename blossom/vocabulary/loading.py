@@ -1,4 +1,4 @@
-"""Loading a tokenizer, whatever it lies in."""
+"""Loading a tokenizer from an asset, folder, file or hub id."""
 
 from pathlib import Path
 
@@ -9,10 +9,9 @@ from blossom.vocabulary.spm import convert_sentencepiece, read_sentencepiece
 def load_tokenizer(source):
     """A HF fast tokenizer from an asset's name, a folder, a SentencePiece `.model` file or a hub id.
 
-    A `.model` file is rebuilt from its pieces and scores, so that it agrees with SentencePiece id for id.
     Raises ValueError when there is no tokenizer in it, RuntimeError when it cannot be fetched.
     """
-    from transformers import PreTrainedTokenizerFast  # not AutoTokenizer: that imports every model, 10 s
+    from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import every model: 10 s
 
     path = Path(fetch_asset(str(source)))
     model_file = path / "tokenizer.model" if path.is_dir() else path

@@ -1,14 +1,15 @@
-"""SentencePiece models, read and rebuilt as HF fast tokenizers that agree with them id for id."""
+"""SentencePiece models: reading them, and rebuilding them as HF fast tokenizers that give the same ids."""
 
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE, UNIGRAM, BPE = 1, 2, 3, 4, 6, 1, 2  # SentencePiece's own numbers
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # SentencePiece's types of pieces
+UNIGRAM, BPE = 1, 2  # its types of models
 
 
 def read_sentencepiece(path):
-    """The protocol buffer in a SentencePiece `.model` file; ValueError when the file is something else."""
+    """The ModelProto in a SentencePiece `.model` file; ValueError when the file is something else."""
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
@@ -23,15 +24,14 @@ def read_sentencepiece(path):
 
 
 def list_merges(pieces, vocabulary):
-    """Merge rules that produce `pieces`: every split of each piece into two known tokens.
+    """Merge rules that make `pieces`: each split of a piece into two known tokens, as a list of (left, right).
 
-    pieces      strings, the piece to be made first first
-    vocabulary  container of known tokens (the pieces included)
-    return      list of (left, right), in the order of `pieces`
+    pieces      strings in rank order
+    vocabulary  the known tokens, `pieces` included
 
-    SentencePiece merges any two neighbours whose joint text is a piece, the best score first and, of equals, the
-    leftmost. A rank for each split says the same, except where both splits of one text overlap ("a aa a"); there
-    the order "longer left part first" picks the leftmost.
+    SentencePiece joins any two neighbours whose joint text is a piece: the best score first, the leftmost of equal ones.
+    One rule for each split gives the same result. Where two splits of one text overlap ("a aa a"), the rule with the
+    longer left part comes first, which picks the leftmost.
     """
     return [
         (piece[:cut], piece[cut:])
@@ -42,55 +42,45 @@ def list_merges(pieces, vocabulary):
 
 
 def convert_sentencepiece(proto):
-    """A HF fast tokenizer that agrees with SentencePiece on the ids of any text (special tokens read as text).
-
-    proto   SentencePiece ModelProto, BPE or unigram
-    """
+    """A HF fast tokenizer with the ids of a SentencePiece ModelProto (BPE or unigram); special tokens in text are text."""
     from transformers import PreTrainedTokenizerFast
 
-    special = find_special_tokens(proto)
-    backend = build_backend(proto)
-    if proto.trainer_spec.model_type == BPE and "bos_token" in special:
+    spec, backend = proto.trainer_spec, build_backend(proto)
+    ids = {"unk_token": spec.unk_id, "bos_token": spec.bos_id, "eos_token": spec.eos_id, "pad_token": spec.pad_id}
+    special = {name: proto.pieces[i].piece for name, i in ids.items() if 0 <= i < len(proto.pieces)}
+    if spec.model_type == BPE and "bos_token" in special:
         bos = special["bos_token"]
         backend.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, proto.trainer_spec.bos_id)]
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, spec.bos_id)]
         )
     return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
 
 
-def find_special_tokens(proto):
-    """The special tokens a SentencePiece model names: dict like {"bos_token": "<s>"}."""
-    spec = proto.trainer_spec
-    ids = {"unk_token": spec.unk_id, "bos_token": spec.bos_id, "eos_token": spec.eos_id, "pad_token": spec.pad_id}
-    return {name: proto.pieces[i].piece for name, i in ids.items() if 0 <= i < len(proto.pieces)}
-
-
 def build_backend(proto):
-    """The `tokenizers.Tokenizer` of a SentencePiece ModelProto, without a post-processor (no BOS)."""
-    spec = proto.trainer_spec
+    """The `tokenizers.Tokenizer` of a ModelProto, without a post-processor (it adds no BOS token)."""
+    spec, prefix = proto.trainer_spec, proto.normalizer_spec.add_dummy_prefix
     if spec.model_type == BPE:
-        backend = Tokenizer(_bpe(proto))
+        backend = Tokenizer(_build_bpe(proto))
     else:
         scored = [(piece.piece, piece.score) for piece in proto.pieces]
         backend = Tokenizer(models.Unigram(scored, unk_id=spec.unk_id, byte_fallback=spec.byte_fallback))
         backend.pre_tokenizer = pre_tokenizers.Split(Regex("(?=▁)"), "isolated")
     backend.normalizer = build_normalizer(proto.normalizer_spec)
-    strip = [decoders.Strip(" ", 1, 0)] if proto.normalizer_spec.add_dummy_prefix else []
+    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     backend.add_special_tokens(
         [AddedToken(p.piece, normalized=False, special=True) for p in proto.pieces if p.type in (UNKNOWN, CONTROL)]
     )
-    normalized = not proto.normalizer_spec.add_dummy_prefix  # Gemma: runs of spaces are symbols, found after clean-up
-    backend.add_tokens([AddedToken(p.piece, normalized=normalized) for p in proto.pieces if p.type == USER_DEFINED])
+    # Gemma has no prefix; its runs of spaces are symbols that are found after normalisation
+    backend.add_tokens([AddedToken(p.piece, normalized=not prefix) for p in proto.pieces if p.type == USER_DEFINED])
     return backend
 
 
-def _bpe(proto):
-    vocabulary = {piece.piece: i for i, piece in enumerate(proto.pieces)}
+def _build_bpe(proto):
     normal = [p for p in proto.pieces if p.type == NORMAL]
-    ordered = [p.piece for p in sorted(normal, key=lambda p: -p.score)]  # a stable sort: of equals, the lower id
+    ordered = [p.piece for p in sorted(normal, key=lambda p: -p.score)]  # stable: of equal scores, the lower id first
     return models.BPE(
-        vocabulary,
+        {piece.piece: i for i, piece in enumerate(proto.pieces)},
         list_merges(ordered, {p.piece for p in normal}),
         unk_token=proto.pieces[proto.trainer_spec.unk_id].piece,
         fuse_unk=True,
@@ -99,7 +89,7 @@ def _bpe(proto):
 
 
 def build_normalizer(spec):
-    """SentencePiece's clean-up before it splits: character map, white space, the space before the first word."""
+    """SentencePiece's normaliser: character map, white space, the space before the first word."""
     steps = [normalizers.Precompiled(spec.precompiled_charsmap)] if spec.precompiled_charsmap else []
     if spec.remove_extra_whitespaces:
         steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
