@@ -3,42 +3,32 @@
 import pytest
 import torch
 
+from blossom.models.bits import collect_states
 from blossom.models.loading import load_model
-from blossom.vocabulary.embeddings import calibrate_rows, collect_states, mean_rows, random_rows, subword_rows, weighted_rows
+from blossom.vocabulary.embeddings import calibrate_rows, mean_rows, random_rows, subword_rows
 
 OLD = torch.tensor([[2.0, 4.0], [4.0, 8.0], [0.0, 1.0]])
 
 
 def test_subword_rows_are_the_mean_of_the_rows_that_spelled_them():
     assert subword_rows(OLD, [[0, 1], [2]]).tolist() == [[3.0, 6.0], [0.0, 1.0]]
+    assert subword_rows(OLD, []).shape == (0, 2)
+    assert mean_rows(OLD, 2).tolist() == [[2.0, pytest.approx(13 / 3)]] * 2
 
 
-def test_weights_are_scaled_to_one():
-    assert weighted_rows(OLD, [[0, 1]], [[1.0, 3.0]])[0].tolist() == [3.5, 7.0]
+@pytest.mark.parametrize(("pieces", "named"), [([[0], []], r"\[1\]"), ([[3]], r"0\.\.2, found 3"), ([[-1]], "found -1")])
+def test_a_piece_without_base_tokens_is_named(pieces, named):
+    with pytest.raises(ValueError, match=named):
+        subword_rows(OLD, pieces)
 
 
-def test_a_piece_without_base_tokens_is_named():
-    with pytest.raises(ValueError, match=r"\[1\]"):
-        subword_rows(OLD, [[0], []])
-    with pytest.raises(ValueError, match=r"0\.\.2, found 3"):
-        subword_rows(OLD, [[3]])
-
-
-def test_rows_keep_the_dtype_and_random_ones_the_seed():
+def test_rows_keep_the_dtype_and_random_ones_the_seed_and_the_tables_spread():
     old = OLD.to(torch.bfloat16)
     draws = [random_rows(old, 3, seed) for seed in (0, 0, 1)]
     assert draws[0].dtype == mean_rows(old, 2).dtype == subword_rows(old, [[0]]).dtype == torch.bfloat16
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
-
-
-def test_random_rows_are_as_wide_as_the_table():
-    old = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)) * 0.3
-    assert random_rows(old, 500, 0).std().item() == pytest.approx(0.3, rel=0.05)
-    assert random_rows(old, 500, 0, std=0.02).std().item() == pytest.approx(0.02, rel=0.05)
-
-
-def test_mean_rows_are_the_mean():
-    assert mean_rows(OLD, 2).tolist() == [[2.0, pytest.approx(13 / 3)]] * 2
+    wide = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)) * 0.3
+    assert random_rows(wide, 500, 0).std().item() == pytest.approx(0.3, rel=0.05)
 
 
 def test_calibrated_rows_expect_tokens_as_often_as_they_come():
@@ -51,11 +41,11 @@ def test_calibrated_rows_expect_tokens_as_often_as_they_come():
     assert expected[:3].tolist() == pytest.approx([1000, 100, 10], rel=0.15) and expected[3] < 2
     moved = made - rows
     direction = hidden.mean(0) / hidden.mean(0).norm()
-    assert torch.allclose(moved, (moved @ direction)[:, None] * direction, atol=1e-4)  # along the mean state, nowhere else
+    assert torch.allclose(moved, (moved @ direction)[:, None] * direction, atol=1e-4)  # along the mean state only
 
 
-def test_contexts_pair_each_token_with_what_stood_before_it():
-    model, tokenizer = load_model("tiny-byte-level")
+def test_states_are_paired_with_the_token_that_follows():
+    model, _ = load_model("tiny-byte-level")
     documents = [[0, 5, 6], [0, 7]]
     hidden, targets = collect_states(model, documents)
     assert hidden.shape == (3, model.config.hidden_size) and sorted(targets.tolist()) == [5, 6, 7]

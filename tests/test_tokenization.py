@@ -1,4 +1,4 @@
-"""Loading and counting: what SentencePiece says, HF says; what is counted is what is there."""
+"""Loading and counting: the fast tokenizer gives SentencePiece's ids, the engine gives the tokenizer's, counts are right."""
 
 import pytest
 from hypothesis import given, settings
@@ -7,19 +7,14 @@ from tokenizers import normalizers
 
 from blossom.vocabulary import encoding
 from blossom.vocabulary.encoding import encode_lines, find_engine
-from blossom.vocabulary.fertility import (
-    measure_fertility,
-    measure_token_lengths,
-    read_frequencies,
-    take_first_bytes,
-    weigh_fertility,
-)
+from blossom.vocabulary.fertility import choose_unit, measure_fertility, read_frequencies, take_first_bytes, weigh_fertility
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.morphemes import compare_borders, find_morpheme_borders, find_token_borders
-from blossom.vocabulary.spelling import PAPERS_TABLE_1, find_shared_bytes, spell_text, token_bytes
+from blossom.vocabulary.spelling import show_bytes, spell_text, token_bytes
 from blossom.vocabulary.spm import list_merges
 
 KOREAN = ["햄버거를 먹는 공룡", "온도를 설정합니다.", "GPU를 3개 씁니다"]
+PRINTED = "▁ ED 96 84 EB B2 84 EA B1 B0 를 ▁ EB A8 B9 는 ▁ 공 EB A3 A1"  # Llama-2's row of the paper's table 1
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +32,9 @@ def llama(real_files):
     return load_tokenizer(real_files / "tokenizers" / "llama" / "tokenizer.model")
 
 
-def test_llama_spells_table_1_in_21_pieces(llama):
-    printed = PAPERS_TABLE_1["Llama-2, as the paper prints it"]
-    assert spell_text(llama, KOREAN[0]) == ["▁", *printed[1:]] and len(printed) == 21
-
-
-def test_kobert_spells_it_in_9(real_files):
+def test_table_1_is_spelled_as_printed(llama, real_files):
+    printed = [f"<0x{token}>" if len(token) == 2 else token for token in PRINTED.split()]
+    assert spell_text(llama, KOREAN[0]) == printed and len(printed) == 21
     kobert = load_tokenizer(real_files / "tokenizers" / "kobert" / "tokenizer_78b3253a26.model")
     assert spell_text(kobert, KOREAN[0]) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
 
@@ -56,11 +48,7 @@ def test_a_rebuilt_model_file_agrees_with_sentencepiece(llama, real_files):
     assert llama("a").input_ids[0] == llama.bos_token_id
 
 
-def test_shared_bytes_of_unrelated_syllables(llama):
-    assert find_shared_bytes(llama, ["햄", "버"])["<0x84>"] == {"햄", "버"}
-
-
-def test_statistics_count_what_is_there(byte_level):
+def test_fertility_counts_what_is_there(byte_level):
     lines = ["the cat", "the"]
     found = measure_fertility(byte_level, lines)
     tokens = sum(len(byte_level.tokenize(line)) for line in lines)
@@ -68,11 +56,13 @@ def test_statistics_count_what_is_there(byte_level):
     assert found["tokens"] == tokens and found["fertility"] == tokens / 3
     assert found["bytes_per_token"] == 10 / tokens and found["tokens_per_1000_chars"] == 100 * tokens
     assert found["byte_fallback_share"] == 0
+    with pytest.raises(ValueError, match="no words"):
+        measure_fertility(byte_level, ["", "  "])
 
 
 def test_korean_is_all_fallback_where_a_tokenizer_knows_none(byte_level, piece_level):
     assert measure_fertility(byte_level, ["공룡"])["byte_fallback_share"] == 1
-    assert measure_fertility(piece_level, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # the 7th is the space
+    assert measure_fertility(piece_level, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # the 7th is a space
 
 
 def test_a_special_token_in_a_text_is_text(byte_level):
@@ -80,7 +70,7 @@ def test_a_special_token_in_a_text_is_text(byte_level):
     assert byte_level.eos_token_id in byte_level("a<|im_end|>").input_ids
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text())
 def test_the_bytes_of_the_tokens_are_the_text(byte_level, text):
     table = token_bytes(byte_level)
@@ -88,7 +78,7 @@ def test_the_bytes_of_the_tokens_are_the_text(byte_level, text):
 
 
 @pytest.fixture(scope="module")
-def quick(byte_level):
+def quick():
     """A byte-level tokenizer with its engine."""
     pytest.importorskip("gigatoken", reason="the engine is optional")
     tokenizer = load_tokenizer("tiny-byte-level")
@@ -96,21 +86,20 @@ def quick(byte_level):
     return tokenizer
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
-def test_the_engine_says_what_the_tokenizer_says(quick, text):
+def test_the_engine_gives_the_tokenizers_ids(quick, text):
     texts = [text, " " + text, f"<s>{text}<|im_end|>"]
     assert encode_lines(quick, texts) == encode_lines(quick, texts, itself=True)
 
 
-def test_the_engine_is_made_for_large_texts_and_follows_the_tokenizer(monkeypatch):
-    pytest.importorskip("gigatoken", reason="the engine is optional")
-    tokenizer = load_tokenizer("tiny-sentencepiece")
-    made = []
-    monkeypatch.setattr(encoding, "_made", lambda t: made.append(len(t)))
+def test_the_engine_is_built_for_large_texts_and_follows_the_tokenizer(monkeypatch):
+    tokenizer, made = load_tokenizer("tiny-sentencepiece"), []
+    monkeypatch.setattr(encoding, "_build_engine", lambda t: made.append(len(t)))
     encode_lines(tokenizer, KOREAN)
     assert made == []
-    lines = ["the cat sat"] * (encoding.LARGE // 10)
+    monkeypatch.setattr(encoding, "LARGE", 1000)
+    lines = ["the cat sat"] * 100
     ids = encode_lines(tokenizer, lines)
     encode_lines(tokenizer, KOREAN)
     assert made == [500] and ids == encode_lines(tokenizer, lines, itself=True)
@@ -119,8 +108,7 @@ def test_the_engine_is_made_for_large_texts_and_follows_the_tokenizer(monkeypatc
     assert made == [500, 501]
 
 
-def test_a_tokenizer_that_the_engine_does_not_read_spells_by_itself(byte_level):
-    pytest.importorskip("gigatoken", reason="the engine is optional")
+def test_a_tokenizer_that_the_engine_does_not_support_encodes_by_itself():
     tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.add_tokens(["공룡"])  # a symbol found before merging
     assert find_engine(tokenizer) is None
@@ -128,25 +116,30 @@ def test_a_tokenizer_that_the_engine_does_not_read_spells_by_itself(byte_level):
     assert ids[-1] == len(tokenizer) - 1
 
 
-def test_readable_pieces_show_bytes_and_spaces(byte_level):
+def test_readable_tokens_show_bytes_and_spaces(byte_level):
     assert spell_text(byte_level, "룡") == ["<0xEB>", "<0xA3>", "<0xA1>"]
     assert "".join(spell_text(byte_level, " the cat")) == "▁the▁cat"
-
-
-def test_shares_of_token_lengths_sum_to_one(byte_level):
-    found = measure_token_lengths(byte_level, ["공룡 the cat"])
-    assert sum(found.values()) == pytest.approx(1) and found["a part of one"] > 0 and found["three or more"] > 0
+    assert [show_bytes(data) for data in (b"", " 가".encode(), b" \xed\x96", b"\xff")] == [
+        "<unk>",
+        "▁가",
+        "▁<0xED><0x96>",
+        "<0xFF>",
+    ]
 
 
 def test_weighted_fertility_weighs(byte_level):
     cat, dinosaur = (len(byte_level.tokenize(w)) for w in (" the", " 공룡"))
-    found = weigh_fertility(byte_level, {"the": 3.0, "공룡": 1.0})
-    assert found == (3 * cat + dinosaur) / 4
+    assert weigh_fertility(byte_level, {"the": 3.0, "공룡": 1.0}) == (3 * cat + dinosaur) / 4
 
 
 def test_the_first_bytes_are_whole_lines():
     assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"]
     assert take_first_bytes(["가나다"], 1) == ["가나다"]
+
+
+def test_counting_is_by_characters_where_words_are_not_separated():
+    assert choose_unit(["ハンバーガーを食べる恐竜はとても大きい"]) == "character"
+    assert choose_unit(KOREAN) == choose_unit(["the cat"]) == "word"
 
 
 def test_merges_take_every_split_longest_left_part_first():
@@ -155,16 +148,10 @@ def test_merges_take_every_split_longest_left_part_first():
 
 def test_borders_of_tokens_are_places_in_the_text(byte_level, piece_level):
     for tokenizer in (byte_level, piece_level):
-        (places,) = find_token_borders(tokenizer, ["공룡"])
-        assert places == {1}  # each syllable is three byte tokens; the borders inside it lie at no character
+        assert find_token_borders(tokenizer, ["공룡"]) == [{1}]  # each syllable is three byte tokens
     (places,) = find_token_borders(byte_level, ["the cat"])
     pieces = byte_level.tokenize("the cat")
     assert places == {p for n in range(1, len(pieces)) if (p := sum(map(len, pieces[:n]))) not in (3, 4)}
-
-
-def test_agreement_is_precision_and_recall():
-    assert list(compare_borders([{1, 3}, set(), None], [{3}, {2}, {1}]).values()) == [0.5, 0.5, 2]
-    assert list(compare_borders([set()], [set()]).values()) == [None, None, 1]
 
 
 def test_a_line_that_the_tokenizer_rewrites_has_no_borders():
@@ -173,26 +160,22 @@ def test_a_line_that_the_tokenizer_rewrites_has_no_borders():
     assert find_token_borders(tokenizer, ["\u1100\u1161나", "가나"]) == [None, {1}]
 
 
+def test_borders_are_compared_by_precision_and_recall():
+    assert list(compare_borders([{1, 3}, set(), None], [{3}, {2}, {1}]).values()) == [0.5, 0.5, 2]
+    assert list(compare_borders([set()], [set()]).values()) == [None, None, 1]
+
+
 def test_morphemes_of_table_1():
     pytest.importorskip("kiwipiepy", reason="an extra")
-    assert find_morpheme_borders([KOREAN[0]]) == [{3, 6}]  # 햄버거+를 먹+는 공룡
-    assert find_morpheme_borders(["했다"]) == [{1}]  # 하 and 었 share the first syllable
+    assert find_morpheme_borders([KOREAN[0], "했다"]) == [{3, 6}, {1}]  # 햄버거+를 먹+는; 하 and 었 share a syllable
 
 
-def test_no_words_is_an_error(byte_level):
-    with pytest.raises(ValueError, match="no words"):
-        measure_fertility(byte_level, ["", "  "])
-
-
-def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
+def test_what_is_no_tokenizer_or_no_frequency_list_is_named(tmp_path):
     (tmp_path / "notes.model").write_text("hello")
     with pytest.raises(ValueError, match=r"notes\.model: not a SentencePiece"):
         load_tokenizer(tmp_path / "notes.model")
     with pytest.raises(ValueError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
-
-
-def test_a_broken_frequency_list_is_named_with_its_line(tmp_path):
     (tmp_path / "words.tsv").write_text("이\t0.1\n는\n", encoding="utf-8")
     with pytest.raises(ValueError, match="line 2"):
         read_frequencies(str(tmp_path / "words.tsv"))

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from blossom.models.bits import start_token
+from blossom.models.bits import collect_states, start_token
 from blossom.models.loading import load_model, pick_dtype, resize_model
 from blossom.vocabulary.bases import read_base
-from blossom.vocabulary.embeddings import calibrate_rows, collect_states, mean_rows, random_rows, subword_rows
+from blossom.vocabulary.embeddings import calibrate_rows, mean_rows, random_rows, subword_rows
 from blossom.vocabulary.encoding import encode_lines
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import MergedVocab

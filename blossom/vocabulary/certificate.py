@@ -153,6 +153,6 @@ def check_certificate(model_folder):
     if not certificate["holds"]:
         broken = ", ".join(f"{n}: {c['found']}" for n, c in certificate["checks"].items() if c["found"] and c["refuses"])
         raise ValueError(f"{found[0]}: the vocabulary fails its checks ({broken}); merge again with other parameters")
-    if paths.sha256(folder / "tokenizer.json") != certificate["sha256"]["outputs"]["tokenizer.json"]:
+    if paths.hash_path(folder / "tokenizer.json") != certificate["sha256"]["outputs"]["tokenizer.json"]:
         raise ValueError(f"{folder}: its tokenizer.json is not the one that {found[0]} certifies; run notebook 02 again")
     return certificate
