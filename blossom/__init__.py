@@ -1,3 +1,3 @@
-"""Teach an English-centric language model a new language, and prove what it cost."""
+"""Teach an English-centric language model a new language, and measure what it costs in English."""
 
 __version__ = "0.1.0"
