@@ -1,44 +1,103 @@
 """A real headless Chromium for the tests of the pages; skipped, with the reason, where there is none.
 
-from tests.browser import chromium  # noqa: F401   (a fixture)
+conftest.py offers the fixtures `launch` and `browser`.
 """
 
 import shutil
-import time
+from pathlib import Path
 
 import pytest
 
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
+    "headless no-sandbox no-first-run disable-gpu disable-quic disable-background-networking disable-component-update "
+    "disable-sync disable-dev-shm-usage window-size=1400,1000 lang=ko"
 ).split()
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """A selenium driver with its own empty profile; `driver.downloads` is the folder where exported files land."""
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory):
+    """`launch()`: a new Chromium with a profile of its own, as a Page."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (pip install selenium)")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    program = shutil.which("chromedriver")
-    if not browser or not program:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not program or not driver:
         pytest.skip("needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    downloads = tmp_path_factory.mktemp("downloads")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}", "--window-size=1280,900", "--lang=ko"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(program))
-    driver.downloads = downloads
-    yield driver
-    driver.quit()
+    started = []
+
+    def start():
+        options = webdriver.ChromeOptions()
+        options.binary_location = program
+        for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
+            options.add_argument(f"--{flag}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        started.append(webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)))
+        downloads = tmp_path_factory.mktemp("downloads")
+        started[-1].execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+        return Page(started[-1], downloads)
+
+    yield start
+    for one in started:
+        one.quit()
 
 
-def until(ask, seconds=10):
-    """What `ask()` returns once it is true; AssertionError when it stays false for so long."""
-    end = time.time() + seconds
-    while not (answer := ask()):
-        assert time.time() < end, "the page did not get there"
-        time.sleep(0.03)
-    return answer
+@pytest.fixture(scope="session")
+def browser(launch):
+    return launch()
+
+
+class Page:
+    """What a person does on a page."""
+
+    def __init__(self, driver, downloads):
+        self.driver, self.downloads = driver, downloads
+
+    def open(self, path):
+        self.driver.get(Path(path).as_uri())
+        return self
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def find(self, selector):
+        return self.driver.find_element("css selector", selector)
+
+    def all(self, selector):
+        return self.driver.find_elements("css selector", selector)
+
+    def click(self, selector):
+        self.run("arguments[0].scrollIntoView({ block: 'center' })", self.find(selector))
+        self.find(selector).click()
+
+    def keys(self, *keys):
+        """Press the last key while the others are held."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        chain = ActionChains(self.driver)
+        for key in keys[:-1]:
+            chain = chain.key_down(key)
+        chain = chain.send_keys(keys[-1])
+        for key in keys[:-1]:
+            chain = chain.key_up(key)
+        chain.perform()
+
+    def wait(self, test):
+        from selenium.common.exceptions import StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        redrawn = [StaleElementReferenceException]  # between finding an element and reading it
+        return WebDriverWait(self.driver, 10, 0.02, redrawn).until(lambda _: test())
+
+    def export(self, how=None):
+        """The file that comes of a click on the button (or of `how`), moved to a folder of its own."""
+        how() if how else self.find("#export").click()
+        file = self.wait(lambda: next(self.downloads.glob("*.json"), None))
+        folder = self.downloads / str(len(list(self.downloads.iterdir())))
+        folder.mkdir()
+        return file.rename(folder / file.name)
+
+    def told(self):
+        return self.find("#told").text
+
+    def errors(self):
+        """The browser's messages since the last call."""
+        return self.driver.get_log("browser")

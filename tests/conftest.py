@@ -8,6 +8,7 @@ import pytest
 
 from blossom.common import params
 from blossom.instructions.readers import ADAPTATIONS, read_instructions
+from tests.browser import browser, launch  # noqa: F401  (fixtures)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a hub
 

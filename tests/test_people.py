@@ -5,7 +5,6 @@ import re
 from html import unescape
 
 import pytest
-from browser import chromium, until  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ EVIL = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     "</script><script>document.title='owned'</script> [link](javascript:document.title='owned')"
 )
-TURNED = "safe \u202egnp.exe\u202c end\u200b"
 MODELS = ("blossom-secret", "base-secret")
 
 
@@ -240,129 +238,106 @@ def test_an_export_saved_again_by_a_text_editor_still_counts(tmp_path):
 
 
 @pytest.fixture
-def rated_page(chromium, tmp_path):  # noqa: F811
-    """The page of 가람 open in Chromium, with hostile answers; (driver, batch, path, press)."""
-    hostile = {"p0": EVIL, "p1": TURNED, "p2": "가" * 100_000, "p3": "", "p4": " \n", "p5": "0 <b>bold</b> &amp;"}
-    hostile["p6"] = "\u202e\u200b가" * 33_000
-    rows = answers(7, ("ko",), **hostile)
-    batch = people.make_batch(rows, raters=["가람", "나래"], repeats=2)
+def rated_page(browser, tmp_path):
+    """(browser, batch, path) of the page of 가람, with hostile answers, open in Chromium; nothing is rated yet."""
+    hostile = {"p0": EVIL, "p1": "safe \u202egnp.exe\u202c end\u200b", "p2": "가" * 100_000, "p3": "", "p4": " \n"}
+    hostile |= {"p5": "0 <b>bold</b> &amp;", "p6": "\u202e\u200b가" * 33_000}
+    batch = people.make_batch(answers(7, ("ko",), **hostile), raters=["가람", "나래"], repeats=2)
     path = people.publish_batch(batch, tmp_path)[1][0]
-    chromium.get(path.as_uri())
-    chromium.execute_script("localStorage.clear()")
-    chromium.get(path.as_uri())
-    chromium.get_log("browser")
-
-    def press(keys):
-        from selenium.webdriver import ActionChains
-
-        for key in keys:
-            until(lambda: not chromium.execute_script("return state.busy"))
-            ActionChains(chromium).send_keys(key).perform()
-        until(lambda: not chromium.execute_script("return state.busy"))
-
-    return chromium, batch, path, press
+    browser.open(path).run("localStorage.clear()")
+    browser.open(path).errors()
+    return browser, batch, path
 
 
-def choices(driver):
-    return [v["choice"] for v in driver.execute_script("return listed()")]
+def press(browser, keys):
+    for key in keys:
+        browser.wait(lambda: not browser.run("return state.busy"))
+        browser.keys(key)
+    browser.wait(lambda: not browser.run("return state.busy"))
 
 
-def export(driver):
-    for old in driver.downloads.glob("*.json"):
-        old.unlink()
-    driver.find_element("id", "export").click()
-    return until(lambda: next(iter(driver.downloads.glob("ratings-*.json")), None))
+def choices(browser):
+    return [v["choice"] for v in browser.run("return listed()")]
 
 
 def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
-    driver, batch, path, press = rated_page
-    items = people.list_items(batch, "가람")
-    assert driver.find_element("id", "guide").is_displayed()
-    press("1")  # nothing is rated while the guide is open
-    assert choices(driver) == []
-    driver.find_element("css selector", "#guide .main").click()
-    press("123")
-    assert choices(driver) == ["A", "B", "neither"]
-    assert driver.find_element("id", "count").text == "9개 가운데 3개"
-    driver.get(path.as_uri())  # as if closed and opened again
-    assert choices(driver) == ["A", "B", "neither"] and driver.execute_script("return state.at") == 3
-    assert not driver.find_element("id", "guide").is_displayed()
     from selenium.webdriver.common.keys import Keys
 
-    press([Keys.ARROW_LEFT, Keys.ARROW_LEFT, "3"])  # back to the second, and otherwise
-    assert choices(driver) == ["A", "neither", "neither"]
-    press("z")  # no: undone
-    assert choices(driver) == ["A", "B", "neither"] and driver.execute_script("return state.at") == 1
-    part = ratings.merge_ratings(batch, [export(driver)])
+    browser, batch, path = rated_page
+    items = people.list_items(batch, "가람")
+    assert browser.find("#guide").is_displayed()
+    press(browser, "1")  # nothing is rated while the guide is open
+    assert choices(browser) == []
+    browser.find("#guide .main").click()
+    press(browser, "123")
+    assert choices(browser) == ["A", "B", "neither"] and re.findall(r"\d+", browser.find("#count").text) == ["9", "3"]
+    browser.open(path)  # as if closed and opened again
+    assert choices(browser) == ["A", "B", "neither"] and browser.run("return state.at") == 3
+    assert not browser.find("#guide").is_displayed()
+    press(browser, [Keys.ARROW_LEFT, Keys.ARROW_LEFT, "3"])  # back to the second, and otherwise
+    assert choices(browser) == ["A", "neither", "neither"]
+    press(browser, "z")  # no: undone
+    assert choices(browser) == ["A", "B", "neither"] and browser.run("return state.at") == 1
+    part = ratings.merge_ratings(batch, [browser.export()])
     assert list(part.files.status) == ["taken"] and len(part.verdicts) == 3
-    for _ in range(len(items) - 3):  # the mouse does the rest; the second is rated already and not asked again
-        driver.execute_script("show(firstOpen())")
-        driver.find_element("css selector", '.vote[data-choice="A"]').click()
-        until(lambda: not driver.execute_script("return state.busy"))
-    assert "모두 마쳤습니다" in driver.find_element("id", "screen").text
-    got = ratings.merge_ratings(batch, [export(driver)])
+    for _ in items[3:]:  # the mouse does the rest
+        browser.run("show(firstOpen())")
+        browser.find('.vote[data-choice="A"]').click()
+        browser.wait(lambda: not browser.run("return state.busy"))
+    assert browser.all("#screen .finished")
+    got = ratings.merge_ratings(batch, [browser.export()])
     assert got.left_out.empty and len(got.verdicts) == 9
-    assert [v["choice"] for v in driver.execute_script("return listed()")] == ["A", "B", "neither"] + ["A"] * 6
+    assert choices(browser) == ["A", "B", "neither"] + ["A"] * 6
     by_pair = {(r.prompt_id, r["look"]): r for _, r in got.verdicts.iterrows()}
-    for item, choice in zip(items, choices(driver), strict=True):
+    for item, choice in zip(items, choices(browser), strict=True):
         row = by_pair[batch.pairs[item.pair]["prompt_id"], item.look]
         assert row.winner == ("tie" if choice == "neither" else item.first if choice == "A" else "ab"[item.first == "a"])
-    assert driver.get_log("browser") == []
+    assert browser.errors() == []
 
 
 def test_no_answer_is_executed_and_every_answer_can_be_read_in_chromium(rated_page):
-    driver, batch, path, press = rated_page
-    driver.execute_script("document.getElementById('guide').close()")
-    items = people.list_items(batch, "가람")
+    browser, batch, _ = rated_page
+    browser.run("document.getElementById('guide').close()")
+    look = """const card = document.querySelectorAll('.answer')[arguments[0]];
+        return {inside: card.querySelector('.text, .empty').textContent, height: card.offsetHeight, empty:
+            Boolean(card.querySelector('.empty')), elements: card.querySelectorAll('script, img, a, b b').length}"""
     shown = {}
-    for n, item in enumerate(items):
-        driver.execute_script(f"show({n})")
-        side = 0 if item.first == "a" else 1  # the answers of the first model
-        shown[batch.pairs[item.pair]["prompt_id"]] = driver.execute_script(
-            "const card = document.querySelectorAll('.answer')[arguments[0]];"
-            "return {inside: card.querySelector('.text, .empty').textContent,"
-            " height: card.offsetHeight, elements: card.querySelectorAll('script, img, a, b b').length}",
-            side,
-        )
-    assert driver.title.startswith("두 답변 견주기")
+    for n, item in enumerate(people.list_items(batch, "가람")):
+        browser.run(f"show({n})")
+        shown[batch.pairs[item.pair]["prompt_id"]] = browser.run(look, 0 if item.first == "a" else 1)  # of the first model
     assert shown["p0"]["inside"] == EVIL and shown["p5"]["inside"] == "0 <b>bold</b> &amp;"
     assert "RLO" in shown["p1"]["inside"] and "ZWSP" in shown["p1"]["inside"] and "\u202e" not in shown["p1"]["inside"]
     assert len(shown["p2"]["inside"]) == 100_000 and shown["p2"]["height"] < 700
     assert shown["p6"]["inside"].count("가") == 33_000 and shown["p6"]["inside"].count("RLO") == 1000
-    assert "빈 답변" in shown["p3"]["inside"] and "공백만" in shown["p4"]["inside"]
-    assert all(card["elements"] == 0 for card in shown.values())
-    assert driver.execute_script("return document.scripts.length") == 2
-    blocked = "const s = document.createElement('script'); s.textContent = 'document.title = 1'; document.body.append(s);"
-    driver.execute_script(blocked)  # even a script that got in would not run
-    assert driver.title != "1" and any("Content Security Policy" in line["message"] for line in driver.get_log("browser"))
+    assert shown["p3"]["empty"] and shown["p4"]["empty"] and not shown["p5"]["empty"]
+    assert all(card["elements"] == 0 for card in shown.values()) and browser.run("return document.scripts.length") == 2
+    browser.run("const s = document.createElement('script'); s.textContent = 'document.title = 1'; document.body.append(s)")
+    assert browser.driver.title not in ("1", "owned")  # even a script that got in would not run
+    assert any("Content Security Policy" in line["message"] for line in browser.errors())
 
 
 def test_two_raters_in_one_browser_do_not_mix_and_a_file_carries_work_to_another_browser(rated_page):
-    driver, batch, path, press = rated_page
-    driver.find_element("css selector", "#guide .main").click()
-    press("12")
-    file = export(driver).read_text(encoding="utf-8")
-    driver.get((path.parent / "rate-나래.html").as_uri())
-    assert choices(driver) == []
+    browser, _, path = rated_page
+    browser.find("#guide .main").click()
+    press(browser, "12")
+    file = browser.export().read_text(encoding="utf-8")
     taking = "return importFile(new File([arguments[0]], 'f.json'))"
-    driver.execute_script(taking, file)
-    assert "가람" in driver.find_element("id", "told").text and choices(driver) == []
-    driver.execute_script("localStorage.clear()")
-    driver.get(path.as_uri())
-    assert choices(driver) == []
-    driver.execute_script(taking, file.replace('"choice": "A"', '"choice": "B"'))
-    assert "고쳐졌습니다" in driver.find_element("id", "told").text and choices(driver) == []
-    driver.execute_script(taking, file)
-    assert choices(driver) == ["A", "B"]
-    driver.get(path.as_uri())
-    assert choices(driver) == ["A", "B"]
+    browser.open(path.parent / "rate-나래.html").run(taking, file)
+    assert "가람" in browser.told() and choices(browser) == []
+    browser.run("localStorage.clear()")
+    browser.open(path).run(taking, file.replace('"choice": "A"', '"choice": "B"'))
+    assert browser.told() and choices(browser) == []  # edited by hand
+    browser.run(taking, file)
+    assert choices(browser) == ["A", "B"]
+    browser.open(path)
+    assert choices(browser) == ["A", "B"]
 
 
 def test_a_page_that_cannot_save_says_so_and_still_exports(rated_page):
-    driver, batch, path, press = rated_page
-    driver.find_element("css selector", "#guide .main").click()
-    driver.execute_script("Storage.prototype.setItem = () => { throw new Error('full') }")
-    press("1")
-    assert "저장되지 않습니다" in driver.find_element("id", "saved").text
-    assert len(ratings.merge_ratings(batch, [export(driver)]).verdicts) == 1
-    driver.execute_script("state.saved = true")  # let the test leave the page
+    browser, batch, _ = rated_page
+    browser.find("#guide .main").click()
+    browser.run("Storage.prototype.setItem = () => { throw new Error('full') }")
+    press(browser, "1")
+    assert "bad" in browser.find("#saved").get_attribute("class")
+    assert len(ratings.merge_ratings(batch, [browser.export()]).verdicts) == 1
+    browser.run("state.saved = true")  # let the test leave the page

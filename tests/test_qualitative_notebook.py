@@ -4,7 +4,6 @@ import json
 import subprocess
 
 import pytest
-from test_judges import Server
 from test_people import exported, for_model
 
 from blossom.common import params, paths
@@ -13,6 +12,7 @@ from blossom.generation.answers import stored_answers
 from blossom.models.loading import pick_dtype
 from blossom.preference import people
 from blossom.preference import prompts as prompt_sets
+from tests.server import FakeServer
 
 CHANGED = {
     "compare_with": "tiny-sentencepiece",
@@ -42,13 +42,13 @@ def done(tmp_path_factory):
         own = people.make_batch(answers, raters=p.raters, repeats=p.rater_repeats, seed=seed)
         paths.write_json(sent / f"{name}.json", exported(own, "가람", for_model(batch, "base")))
     paths.write_text(folder / "figures" / "figure4_people.png", "of an earlier run")
-    server = Server(lambda body, n: "A is significantly better")
+    server = FakeServer(lambda body, n: "A is significantly better")
     own = CHANGED | {"recipe": "base", "outputs": str(outputs), "rating_files": [str(sent)], "judge_url": server.url}
     own["judge_examples"] = 3
     layers = ["-f", "params/scales/smoke.yaml", "-y", json.dumps(own, ensure_ascii=False)]
     command = ["papermill", "notebooks/06_qualitative_eval.ipynb", str(outputs / "out.ipynb"), "--cwd", ".", *layers]
     ran = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
-    server.shutdown()
+    server.stop()
     assert ran.returncode == 0, ran.stderr[-3000:]
     return folder, (outputs / "out.ipynb").read_text(encoding="utf-8")
 
