@@ -47,7 +47,7 @@ def test_every_field_is_translated_in_its_place(service, translator, examples, c
     assert list(told[-1].korean) == ["history.1.user", "history.1.assistant", "instruction", "input", "output"]
     assert drafts.lima_row(told[-1].korean)["history"] == [["번역: Hi.", "번역: Hello."]]
     assert len(service.bodies) == 14 and not any(d.cut for d in told)
-    assert "14 to request" in capsys.readouterr().out
+    assert "14 requests" in capsys.readouterr().out
 
 
 def test_a_service_that_fails_half_way_is_not_paid_twice(service, translator, examples):
@@ -111,7 +111,7 @@ def test_a_text_that_is_refused_stops_no_other(service, translator, examples, ca
     service.reply = lambda body, n: (400, {}, "too long") if "Answer 3." in str(body) else translating(body, n)
     told = translation.translate_examples(examples, translator(service.url, parallel=1), 100)
     assert told[3].korean["output"] == "" and told[4].korean["output"]
-    assert "1 of them were refused" in capsys.readouterr().out
+    assert "1 of them were asked for" in capsys.readouterr().out
 
 
 def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translator, examples):

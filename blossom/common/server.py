@@ -3,6 +3,7 @@
 A stored reply is found again by the request itself, so a second run needs neither the server nor a key for it.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -11,10 +12,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import openai
+
 from blossom.common import paths
 
 OPTIONAL = ("top_k", "repetition_penalty", "seed", "top_p", "temperature", "max_tokens")  # settings a server may not know
 OVERHEAD = 64  # most tokens that a chat template puts around the messages
+UNREADABLE = (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError)
 FAILURES = 3  # requests in a row without a reply after which the server is given up; without a connection, one
 
 
@@ -52,11 +56,11 @@ class ChatServer:
     timeout   seconds for one reply;  tries  HTTP requests for one reply before it is given up
     called    the parameters that error messages name
 
-    Attributes: sent, replayed (requests sent, replies taken from the store), spent, failures (Counter of error kinds),
+    Attributes: sent and replayed (HTTP requests, replies from the store), spent, failures (Counter of error kinds),
     last_error, unsupported (settings that the server refused by name: left out from then on).
 
-    The key is read from OPENAI_API_KEY and removed from every message. Before a request is sent, its highest cost is
-    taken from the budget (a token has at least one byte); the usage in the reply then corrects it.
+    The key is read from OPENAI_API_KEY and removed from every message. A request's highest cost is reserved before it is
+    sent (a token has at least one byte) and corrected by the usage in the reply.
     """
 
     def __init__(
@@ -69,9 +73,9 @@ class ChatServer:
         self.timeout, self.tries, self.pause, self.called = timeout, tries, pause, called
         self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()
         self.last_error, self.unsupported = "", []
-        self._key = os.environ.get("OPENAI_API_KEY") or "none"
+        self._key = os.environ.get("OPENAI_API_KEY", "")
         self._failed, self._answered = 0, False  # requests without a reply in a row; was one answered?
-        self._lock, self._client = threading.Lock(), None
+        self._lock = threading.Lock()
         self.model = model or self._ask_model_name()
 
     @property
@@ -124,8 +128,7 @@ class ChatServer:
         while attempt < self.tries and not self.gave_up and (cost := self._reserve(request)) is not None:
             found, wait = self._send(request, cost, errors, 2.0**attempt)
             if found:
-                self._failed = 0
-                self._answered = True
+                self._failed, self._answered = 0, True
                 self.store.put(request, **found, unsupported=list(self.unsupported), errors=errors)
                 return found
             if wait is None:
@@ -153,7 +156,6 @@ class ChatServer:
 
     def _send(self, request, cost, errors, wait):
         """One HTTP request: (what to store, 0), or (None, seconds until the next try; None: no further try)."""
-        import openai
 
         def failed(kind, error, back=0.0):
             with self._lock:
@@ -167,7 +169,7 @@ class ChatServer:
             settings["max_completion_tokens"] = request["max_tokens"]  # its newer name
         words = {"model": request["model"], "messages": request["messages"], "extra_body": settings}
         try:
-            reply = self._connect().chat.completions.create(**words)
+            reply = self._client.chat.completions.create(**words)
             choice, usage = reply.choices[0], reply.usage
             text = choice.message.content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
         except openai.APITimeoutError as error:
@@ -177,7 +179,7 @@ class ChatServer:
         except openai.APIStatusError as error:
             failed(f"HTTP {error.status_code}", error, cost)
             return None, self._wait_after(error, settings, wait)
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError) as error:
+        except UNREADABLE as error:
             failed("unreadable reply", error)
         else:
             used = {"in": getattr(usage, "prompt_tokens", None), "out": getattr(usage, "completion_tokens", None)}
@@ -195,7 +197,7 @@ class ChatServer:
             told = f"{self.url} answers {status} for {self.model}: {self._words(error)}"
             raise RuntimeError(f"{self.called}: {told}") from None
         if status in (400, 422):
-            named = [name for name in OPTIONAL if name in settings and name in self._words(error)]
+            named = [name for name in OPTIONAL if name in settings and name in f"{error} {error.body}"]
             with self._lock:
                 self.unsupported += [name for name in named if name not in self.unsupported]
             return 0 if named else None
@@ -207,36 +209,28 @@ class ChatServer:
             return wait
 
     def _words(self, error):
-        """An error's text, with the server's own where the client left it out, and without the key."""
-        body = getattr(error, "body", None)
-        text = f"{error} {body}" if body and str(body) not in str(error) else str(error)
-        return " ".join((text.replace(self._key, "(key)") if self._key != "none" else text).split())[:300]
+        """The start of an error's text, with the server's own where the client left it out, and without the key."""
+        body = str(getattr(error, "body", None) or "")
+        text = str(error) if body in str(error) else f"{error} {body}"
+        return " ".join(text.replace(self._key or "\0", "(key)").split())[:300]
 
-    def _connect(self):
-        import openai
-
-        with self._lock:
-            if self._client is None:
-                self._client = openai.OpenAI(base_url=self.url, api_key=self._key, timeout=self.timeout, max_retries=0)
-            return self._client
+    @functools.cached_property
+    def _client(self):
+        return openai.OpenAI(base_url=self.url, api_key=self._key or "none", timeout=self.timeout, max_retries=0)
 
     def _ask_model_name(self):
         """The name of the one model that the server has; stored for a run without the server."""
-        import openai
-
-        question = {"server": self.url}
-        client, listed, self.sent = self._connect(), [], 1
-        failures = (openai.OpenAIError, ValueError, TypeError, AttributeError)
+        question, listed, self.sent = {"server": self.url}, [], 1
         try:  # a server of one model takes a request that names none, and its reply says which model answered
             messages = [{"role": "user", "content": "."}]
-            reply = client.chat.completions.create(model=None, messages=messages, extra_body={"max_tokens": 1})
+            reply = self._client.chat.completions.create(model=None, messages=messages, extra_body={"max_tokens": 1})
             listed = [reply.model] if isinstance(reply.model, str) and reply.model else []
-        except failures:
+        except UNREADABLE:
             pass
         try:
-            listed = listed or [m.id for m in client.models.list()]
-        except failures:
-            listed = [(self.store.get(question) or {}).get("reply")]
+            listed = listed or [model.id for model in self._client.models.list()]
+        except UNREADABLE:
+            listed = [self.stored_reply(question)]
         if len(listed) != 1 or not listed[0]:
             there = ", ".join(map(str, listed))[:300] if len(listed) > 1 else "not known; is the server there?"
             raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; what it serves: {there}")

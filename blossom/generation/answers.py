@@ -36,28 +36,14 @@ def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **
     return texts
 
 
-def generate_answers(
-    model,
-    tokenizer,
-    prompts,
-    template,
-    new_tokens=48,
-    temperature=0.2,
-    top_p=0.9,
-    top_k=40,
-    repetition_penalty=1.1,
-    batch_size=24,
-    seed=0,
-):
+def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_size=24, seed=0, **sampling):
     """One answer to each prompt: list of str in the order of `prompts`, without special tokens and outer white space.
 
-    prompts             list of str; each becomes the user's message of `template` (a name of TEMPLATES, or "own")
-    new_tokens          longest answer; it ends earlier at any special token
-    temperature         0 is greedy decoding; the defaults are those of the released Bllossom model
-    top_p, top_k        keep the most probable tokens, at most `top_k` of them (0: all) with `top_p` of the probability
-    repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
-    batch_size          prompts decoded together
-    seed                with the text of a prompt it seeds that prompt's random numbers
+    prompts     list of str; each becomes the user's message of `template` (a name of TEMPLATES, or "own")
+    new_tokens  longest answer; it ends earlier at any special token
+    batch_size  prompts decoded together
+    seed        with the text of a prompt it seeds that prompt's random numbers
+    sampling    temperature, top_p, top_k and repetition_penalty of a `Sampler`
 
     A prompt's random numbers do not depend on the other prompts, so in float32 its answer does not depend on `batch_size` or
     order. In bfloat16 it does: rounding differs with the shape of the batch.
@@ -66,10 +52,9 @@ def generate_answers(
     encoded, texts = [_encode(prompt, template, tokenizer) for prompt in prompts], [None] * len(prompts)
     for number, ids in enumerate(encoded):
         check_room(model, ids, new_tokens, f"prompt {number}")
-    settings = (temperature, top_p, top_k, repetition_penalty)
     for batch in tqdm(_batches(encoded, batch_size), unit="batch", delay=5):
         seeds = [_seed(seed, prompts[i]) for i in batch]
-        answers = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, settings, seeds)
+        answers = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, seeds, sampling)
         for i, text in zip(batch, answers, strict=True):
             texts[i] = text
     return texts
@@ -106,7 +91,7 @@ def stop_token_ids(model, tokenizer):
 
 
 @torch.no_grad()
-def _decode(model, tokenizer, encoded, new_tokens, settings, seeds):
+def _decode(model, tokenizer, encoded, new_tokens, seeds, sampling):
     """The answers to a batch of token lists, padded on the left so that all answers start at the same position."""
     device, width = model.get_input_embeddings().weight.device, max(map(len, encoded))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -120,7 +105,7 @@ def _decode(model, tokenizer, encoded, new_tokens, settings, seeds):
         pad_token_id=pad,
         use_cache=True,
     )
-    sampler = Sampler(mask, seeds, *settings)
+    sampler = Sampler(mask, seeds, **sampling)
     output = model.generate(
         input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=LogitsProcessorList([sampler])
     )
@@ -128,15 +113,18 @@ def _decode(model, tokenizer, encoded, new_tokens, settings, seeds):
 
 
 class Sampler(LogitsProcessor):
-    """Chooses each row's next token with a random generator of its own.
+    """Chooses each row's next token with a random generator of its own; the defaults are the released Bllossom model's.
 
-    mask   (B, T) 1 for prompt tokens, 0 for padding, which does not count as repetition
-    seeds  B integers
+    mask                (B, T) 1 for prompt tokens, 0 for padding, which does not count as repetition
+    seeds               B integers
+    temperature         0 is greedy decoding
+    top_p, top_k        keep the most probable tokens, at most `top_k` of them (0: all) with `top_p` of the probability
+    repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
 
     Adding Gumbel noise to the logits and taking the largest draws from their softmax.
     """
 
-    def __init__(self, mask, seeds, temperature, top_p, top_k, repetition_penalty):
+    def __init__(self, mask, seeds, temperature=0.2, top_p=0.9, top_k=40, repetition_penalty=1.1):
         self.mask, self.temperature, self.top_p, self.top_k = mask.bool(), temperature, top_p, top_k
         self.penalise = RepetitionPenaltyLogitsProcessor(repetition_penalty) if repetition_penalty != 1 else None
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -175,7 +163,7 @@ def parse_addresses(served, names):
 def request_answers(
     server, prompts, new_tokens=48, temperature=0.2, top_p=0.9, top_k=40, repetition_penalty=1.1, seed=0, parallel=8
 ):
-    """One answer of a `ChatServer`'s model to each prompt, in its own chat template: list of str without outer space.
+    """One answer of a `ChatServer`'s model to each prompt, in its own chat template: list of str without outer white space.
 
     parallel  requests sent at once: a server batches them itself
     The other settings are those of `generate_answers`; `server.unsupported` lists those that the server did not take.

@@ -9,24 +9,13 @@ from blossom.instructions.templates import encode_conversation
 from blossom.vocabulary.spelling import token_bytes
 
 
-def stream_answer(
-    model,
-    tokenizer,
-    messages,
-    template="own",
-    new_tokens=200,
-    temperature=0.2,
-    top_p=0.9,
-    top_k=40,
-    repetition_penalty=1.1,
-    seed=0,
-):
-    """Yield the answer to a conversation piece by piece: str of whole characters.
+def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, seed=0, **sampling):
+    """The answer to a conversation piece by piece: a generator of str that hold whole characters only.
 
     messages    list of {"role", "content"}, a user's last; earlier turns are encoded again at each call
     template    a name of TEMPLATES; "own" is the chat template saved with the model (notebook 04 saves one)
     new_tokens  longest answer; it ends earlier at any special token
-    the rest    as in `generate_answers`
+    sampling    temperature, top_p, top_k and repetition_penalty of a `Sampler`
 
     A Korean syllable is three bytes, often in two or three tokens; each token alone would show as U+FFFD. Bytes wait here
     until they form a character; bytes that never do are left out.
@@ -38,13 +27,13 @@ def stream_answer(
         raise ValueError(f"messages: expected a user's message last, found role {messages[-1].get('role')!r}")
     ids, _ = encode_conversation(template, messages, tokenizer)
     check_room(model, ids, new_tokens, "messages")
-    sampler = Sampler(torch.ones(1, len(ids)), [seed], temperature, top_p, top_k, repetition_penalty)
-    return decode_stream(_tokens(model, ids, stop_token_ids(model, tokenizer), new_tokens, sampler), tokenizer)
+    sampler = Sampler(torch.ones(1, len(ids)), [seed], **sampling)
+    return decode_stream(_generate_tokens(model, ids, stop_token_ids(model, tokenizer), new_tokens, sampler), tokenizer)
 
 
 @torch.no_grad()
-def _tokens(model, ids, stops, most, sampler):
-    """Yield the ids of an answer one by one; the key-value cache holds what was read."""
+def _generate_tokens(model, ids, stops, most, sampler):
+    """Yield the ids of an answer one by one; the key-value cache holds the earlier tokens."""
     ids = torch.tensor([ids], device=model.get_input_embeddings().weight.device)  # (1, T)
     unread, cache = ids, None
     for _ in range(most):

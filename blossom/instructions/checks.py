@@ -7,67 +7,18 @@ count_flags([flags, ...])                                     # rows flagged, by
 import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
+from blossom.common.params import load_yaml
 from blossom.text.language import language_of
 
-# kind -> (Korean, English) label, in the order of the page
-KINDS = {
-    "empty": ("번역 없음", "no translation"),
-    "left_in_english": ("영어가 남음", "left in English"),
-    "cut_off": ("끝이 잘림", "answer cut off"),
-    "extra": ("덧붙거나 되풀이됨", "added or repeated text"),
-    "broken_format": ("서식이 깨짐", "format broken"),
-    "translationese": ("번역 투", "translationese"),
-    "foreign_life": ("미국 사정·단위", "American institutions, money or units"),
-    "foreign_name": ("외국 고유명사", "foreign named entity"),
-}
-PERSON = r"(?<![가-힣])"  # start of a word: 그는 counts, 도그는 does not
-# Rare in Korean by native writers, common in translations of he, she, you, passives, "one of the": one is a hint.
-STRONG = (
-    r"되어[지진졌져질집]\S*|[보쓰모]여[지진졌져질집]\S*|불려[지진졌져질집]\S*|잊혀[지진졌져질집]\S*",  # doubled passive
-    r"\S{1,20}에 의해서?(?![가-힣])",  # by ...
-    PERSON + r"(?:당신|그녀)(?=[은는이가의를을도와에]|\s)\S*",  # you, she
-    r"\S{1,20}[을를] 가지고 있(?:습|어|는|다|었|을)\S*",  # have
-    r"\S{1,20}[ 들] ?중(?:의|에)? ?하나(?=[가는로를와의입이인다]|\W)\S*",  # one of the
-    r"(?:많은|여러|모든|수많은|몇몇|다양한|대부분의) \S{1,20}들(?=[이은을의에과도]|\s)\S*",  # a quantity and a plural
-    r"\S{1,20}는 것[이은] 불?가능\S*",  # it is possible to
-    r"\S{1,20}[을를] 필요로 \S{1,20}",  # needs
-    r"\S{1,20}(?<!그럼)에도 불구하고",  # in spite of
-    r"\S{1,20}[으]?로 하여금",  # make someone
-    PERSON + r"보다 더(?= )",
+TABLES = load_yaml(Path(__file__).with_suffix(".yaml"))
+KINDS = {kind: tuple(labels) for kind, labels in TABLES["kinds"].items()}  # kind -> (Korean, English) label
+WEAK_LEAST, WEAK_SHARE = 3, 1 / 40  # least number of weak patterns in a field, least number per word
+STRONG, WEAK, AMERICAN, AMERICAN_KOREAN = (
+    re.compile("|".join(TABLES[name])) for name in ("strong", "weak", "american_english", "american_korean")
 )
-# Native writers use these too: only many of them are a hint.
-WEAK = "|".join(
-    (
-        r"에 대한|에 관한|[을를] 통해|또한|것입니다|[을를] 위해|[을를] 위한|제공[하합]|에 있어서?(?=\s)|으로부터",
-        r"(?:에서|에게서|로서|에|(?<!앞)으로)의(?=\s)",  # doubled particles
-        PERSON + r"(?:이것|그것|이들|그들|우리)[은이을의]",
-    )
-)
-WEAK_LEAST, WEAK_SHARE = 3, 1 / 40  # least number in a field, least number per word
-# American daily life, law and units, in English and in Korean
-ABROAD = (
-    r"\b(?:IRS|401\(k\)|FDA|FBI|DMV|USPS|FAFSA|SAT|ACT|GED|Medicare|Medicaid|Social Security|Thanksgiving|Groundhog Day|"
-    r"Super Bowl|Black Friday|Fourth of July|Memorial Day|Halloween|Congress|Senate|Supreme Court|Democrats?|Republicans?|"
-    r"Electoral College|NFL|MLB|NBA|Craigslist|Venmo|Walmart|Walgreens|CVS|Home Depot|Fahrenheit|zip code|US|USA|U\.S\.|"
-    r"America(?:n|ns)?|United States|mph|dollars?|cents)\b|\$\d(?:[\d,.]*\d)?|\d+ ?°F|\b911\b|"
-    r"(?:\d[\d,.]*|\b(?:hundred|thousand|few|several|many|per|an?))"
-    r"[ -](?:feet|foot|miles?|pounds?|ounces?|gallons?|inch(?:es)?)\b"
-)
-ABROAD_KOREAN = (
-    r"국세청\(IRS\)|추수감사절|슈퍼볼|미식축구|블랙 ?프라이데이|선거인단|사회보장(?:번호|연금)|메디케어|"
-    r"[0-9][0-9,만천백 ]{0,12}달러|화씨|[0-9][0-9,]* ?(?:마일|파운드|피트)|갤런|온스|"
-    r"캘리포니아|텍사스|플로리다|뉴욕|시카고|보스턴|시애틀|오하이오|미시간|버지니아|콜로라도|애리조나|조지아주|"
-    r"펜실베이니아|매사추세츠|워싱턴"
-)
-# Capitalised English words that are no foreign names
-COMMON = set(
-    "I I'm I've I'd I'll OK TV PC AM PM CEO AI DNA URL PDF USB GPS API CPU RAM HTML CSS SQL JSON CSV XML HTTP HTTPS UTF "
-    "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May June July August September "
-    "October November December English Korean Chinese Japanese French German Spanish Latin Greek Korea Seoul Earth Moon Sun "
-    "Mars Python Java JavaScript TypeScript Excel Windows Linux Git GitHub Google YouTube Bash Rust React Node Wi-Fi "
-    "True False None Mr Mrs Ms Dr Step Part Note Internet Bluetooth Celsius Word Android Mac Apple Dear Sincerely".split()
-)
+NO_NAMES = set(TABLES["no_names"].split())
 FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S)
 NOT_PROSE = re.compile(r"`[^`\n]+`|https?://\S+|\$\$.{1,500}?\$\$|\\\[.{1,500}?\\\]|\\\(.{1,500}?\\\)|<[^>\n]{1,80}>", re.S)
 COMMENT = re.compile(r"#.*|//.*|--\s.*|/\*.*?\*/|<!--.*?-->|\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*'", re.S)
@@ -199,31 +150,31 @@ def _bare_code(code):
 
 def _translationese(english, korean):
     text = _prose(korean)
-    strong = [m[0].strip() for pattern in STRONG for m in re.finditer(pattern, text)]
-    weak = [m[0] for m in re.finditer(WEAK, text)]
-    if len(weak) < max(WEAK_LEAST, WEAK_SHARE * len(text.split())):
-        weak = []
-    return ", ".join(dict.fromkeys(strong + [f"{word} ×{times}" for word, times in Counter(weak).items()]))
+    strong = [m[0].strip() for m in STRONG.finditer(text)]
+    weak = Counter(m[0] for m in WEAK.finditer(text))
+    if weak.total() < max(WEAK_LEAST, WEAK_SHARE * len(text.split())):
+        weak = {}
+    return ", ".join(dict.fromkeys(strong + [f"{word} ×{times}" for word, times in weak.items()]))
 
 
 def _foreign_life(english, korean):
-    names = [m[0] for m in re.finditer(ABROAD, _prose(english))]
-    return ", ".join(dict.fromkeys(names + [m[0].strip() for m in re.finditer(ABROAD_KOREAN, _prose(korean))]))
+    found = [m[0].strip() for m in (*AMERICAN.finditer(_prose(english)), *AMERICAN_KOREAN.finditer(_prose(korean)))]
+    return ", ".join(dict.fromkeys(found))
 
 
 def _foreign_name(english, korean):
-    """Names in the English: neighbouring capitalised words inside a sentence, but COMMON ones, abbreviations, camel case and
+    """Names in the English: neighbouring capitalised words inside a sentence, but NO_NAMES, abbreviations, camel case and
     words that the text also has in small letters."""
     text = _prose(english)
     small = set(re.findall(r"\b[a-z]+", text))
 
     def telling(word):
-        usual = word in COMMON or word.lower() in small or word.lower().rstrip("s") in small
+        usual = word in NO_NAMES or word.lower() in small or word.lower().rstrip("s") in small
         return len(word) > 1 and not usual and not word.isupper() and not re.search(r"[a-z][A-Z]", word)
 
     names = re.findall(r"(?<=[a-z,] )(?:[A-Z][\w'’&-]+(?: (?:of |the )?(?=[A-Z]))?)+", text)
     bare = dict.fromkeys(re.sub(r"['’]s?$", "", name.strip()) for name in names)
-    return ", ".join(n for n in bare if any(map(telling, n.split())) and not re.fullmatch(ABROAD, n))
+    return ", ".join(n for n in bare if any(map(telling, n.split())) and not AMERICAN.fullmatch(n))
 
 
 _CHECKS = {

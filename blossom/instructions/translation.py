@@ -137,53 +137,45 @@ def plan_translation(examples, translator):
     """What a translation takes, before anything is sent.
 
     return  dict: rows, texts (fields that are not empty), stored (texts with a reply), requests (still to send),
-            characters (of those requests' English), context_characters (sent with them)
+            characters (of those requests' English), "characters of context" (sent with them)
     """
-    return _plan(examples, translator)[2]
+    return _plan(examples, translator)[-1]
 
 
 def translate_examples(examples, translator, requests):
-    """Drafts of English examples, from stored replies and at most `requests` new ones; prints the plan first.
+    """Drafts of English examples (list of Draft) from stored replies and at most `requests` new ones; prints the plan first.
 
-    return  list of Draft, one an example; Korean fields without a reply are ""
-
-    A text that the server refuses stays empty and is reported. Raises RuntimeError when the server fails (replies are
-    stored, the next call continues) or another run uses the same folder, ValueError for negative `requests` and for two
-    examples with one id.
+    A Korean field is "" when the server refused its text, or it came after `requests` others; the next call asks again.
+    Raises RuntimeError when the server fails (replies are stored, the next call continues) or another run uses the same
+    folder, ValueError for negative `requests` and for two examples with one id.
     """
     if requests < 0:
         raise ValueError(f"requests: expected at least 0, found {requests}")
     folder = translator.store.folder
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            places, wanted, plan = _plan(examples, translator)
-            sent = min(plan["requests"], requests)
-            print(
-                f"{translator.name}: {plan['rows']:,} rows, {plan['texts']:,} texts; {plan['stored']:,} are in {folder}, "
-                f"{plan['requests']:,} to request ({plan['characters']:,} characters + {plan['context_characters']:,} of "
-                f"context); sending {sent:,} now"
-            )
-            wanted = wanted[: len(wanted) - plan["requests"] + sent]
-            with ThreadPoolExecutor(translator.parallel) as pool:
-                requested = [translator.make_request(*pair) for pair in wanted]
-                replies = dict(zip(wanted, pool.map(translator.translate, requested), strict=True))
+        with filelock.FileLock(folder / ".lock", timeout=0), ThreadPoolExecutor(translator.parallel) as pool:
+            places, stored, todo, plan = _plan(examples, translator)
+            print(f"{translator.name}: {', '.join(f'{n:,} {name}' for name, n in plan.items())}; at most {requests:,} now")
+            wanted = stored + todo[:requests]
+            asked = [translator.make_request(*pair) for pair in wanted]
+            replies = dict(zip(wanted, pool.map(translator.translate, asked), strict=True))
     except filelock.Timeout:
         raise RuntimeError(f"{folder}: another run is translating into it; wait for it to end") from None
-    failed = sum(reply is None for reply in replies.values())
+    missing, sent = sum(reply is None for reply in replies.values()), len(wanted) - len(stored)
     if translator.server and translator.server.gave_up:
         raise RuntimeError(
-            f"{translator.name}: stopped after {sent - failed:,} of {sent:,} requests; their replies are in {folder}, the "
+            f"{translator.name}: stopped after {sent - missing:,} of {sent:,} requests; their replies are in {folder}, the "
             f"next call continues there. {translator.server.last_error}"
         )
     left = sum(replies.get(pair) is None for pair in places.values())
     if left:
-        print(f"  {left:,} texts have no translation yet, {failed:,} of them were refused; the next call asks again")
+        print(f"  {left:,} texts have no translation yet, {missing:,} of them were asked for now; the next call asks again")
     return [_draft(example, places, replies) for example in examples]
 
 
 def _plan(examples, translator):
-    """({(id, field): (text, context)}, its distinct values with the stored ones first, the plan's numbers)."""
+    """{(id, field): (text, context)}, the distinct values with and without a stored reply, the plan's numbers."""
     twice = [name for name, n in Counter(e.id for e in examples).items() if n > 1]
     if twice:
         raise ValueError(f"examples: id {twice[0]!r} is given twice")
@@ -195,11 +187,11 @@ def _plan(examples, translator):
                 places[example.id, field] = (text, said[-translator.context :].strip() if translator.context else "")
                 said += f"{'Answer' if field.endswith(('assistant', 'output')) else 'Request'}: {text}\n"
     found = {pair: translator.store.get(translator.make_request(*pair)) for pair in dict.fromkeys(places.values())}
-    stored = {pair for pair, record in found.items() if record and record["reply"] is not None}
+    stored = {pair: record for pair, record in found.items() if record and record["reply"] is not None}
     todo = [pair for pair in found if pair not in stored]
-    plan = {"rows": len(examples), "texts": len(places), "stored": sum(pair in stored for pair in places.values())}
+    plan = {"rows": len(examples), "texts": len(places), "stored": sum(p in stored for p in places.values())}
     plan |= {"requests": len(todo), "characters": sum(len(text) for text, _ in todo)}
-    return places, [*stored, *todo], plan | {"context_characters": sum(len(context) for _, context in todo)}
+    return places, list(stored), todo, plan | {"characters of context": sum(len(context) for _, context in todo)}
 
 
 def _draft(example, places, replies):
