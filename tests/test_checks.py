@@ -93,7 +93,7 @@ POEM = "Roses are red\nViolets are blue\nSugar is sweet and so, so very, very, v
         (LONG, WHOLE, []),
         (LONG, WHOLE[:-12], ["cut_off"]),
         (LONG, "눌러 닦으세요.", ["cut_off"]),  # a tenth of the length
-        ("Run:\n```\nls\n```", "이렇게 하세요.\n```\nls\n", ["cut_off", "broken_format"]),
+        ("Run:\n```\nls\n```", "이렇게 하세요.\n```\nls\n", ["cut_off"]),
         (POEM, "장미는 붉고\n제비꽃은 푸르고\n설탕은 달고\n그대도 달아", []),
         ("Rinse it.", "다음은 번역한 글입니다:\n헹구세요.", ["extra"]),
         ("Rinse it well, please.", "헹구어 주시기 바랍니다. " * 4, ["extra"]),
