@@ -1,7 +1,6 @@
 """The notebooks as a course: short cells, exercises whose solutions run, links; the report and the book made from them."""
 
 import ast
-import builtins
 import inspect
 import re
 import shlex
@@ -100,13 +99,8 @@ def code(stage):
     return ast.parse("\n".join(c.source for c in notebook(stage).cells if c.cell_type == "code"))
 
 
-def imports(stage):
-    """What a notebook imports, as source."""
-    return "\n".join(ast.unparse(n) for n in code(stage).body if isinstance(n, ast.Import | ast.ImportFrom))
-
-
-def imported(tree):
-    """name -> module, class or function, of every import at any depth."""
+def run_imports(tree):
+    """{name: module, class or function} of every import in a tree."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -114,70 +108,52 @@ def imported(tree):
     return names
 
 
-def given(tree):
-    """The names that a tree gives a value to, at any depth, imports apart."""
-    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-    caught = {n.name for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler)}
-    return stored | caught | {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
-
-
-def stands_for(node, known):
-    """What `a.b.c` is, as far as modules and classes go; None for an attribute of a value, AttributeError if it is gone."""
+def resolve(node, known):
+    """What `a.b.c` is, for modules and classes; None for an attribute of a value, AttributeError when it does not exist."""
     if isinstance(node, ast.Name):
         return known.get(node.id)
-    owner = stands_for(node.value, known) if isinstance(node, ast.Attribute) else None
+    owner = resolve(node.value, known) if isinstance(node, ast.Attribute) else None
     return getattr(owner, node.attr) if isinstance(owner, ModuleType | type) else None
 
 
-def look_up(tree, known, names=()):
-    """Every name of a tree is known, every attribute of a module is there, every function of ours takes its arguments."""
-    own = given(tree)
-    unknown = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} - own - {*known, *names, *dir(builtins)}
-    assert not unknown, f"{unknown}: given no value"
-    known = {name: thing for name, thing in known.items() if name not in own}
+def check_calls(tree, known):
+    """Every attribute of an imported module exists, and every function of ours takes the arguments of its calls."""
+    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    known = {name: thing for name, thing in known.items() if name not in stored}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            stands_for(node, known)
-        function = stands_for(node.func, known) if isinstance(node, ast.Call) else None
-        if getattr(function, "__module__", "").startswith("blossom"):
-            arguments = [*node.args, *node.keywords]
-            if not any(isinstance(a, ast.Starred) or getattr(a, "arg", "") is None for a in arguments):
-                inspect.signature(function).bind(*node.args, **{k.arg: k for k in node.keywords})
+        function = resolve(node.func if isinstance(node, ast.Call) else node, known)
+        ours = isinstance(node, ast.Call) and getattr(function, "__module__", "").startswith("blossom")
+        arguments = [*node.args, *node.keywords] if ours else []
+        if ours and not any(isinstance(a, ast.Starred) or getattr(a, "arg", "") is None for a in arguments):
+            inspect.signature(function).bind(*node.args, **{k.arg: k for k in node.keywords})
 
 
 @every_notebook
 def test_what_cells_and_solutions_call_is_there(stage):
-    """Looked up, not run: a renamed function shows in seconds (tests/test_notebooks.py runs them)."""
-    tree = code(stage)
-    known = imported(tree)
-    look_up(tree, known)
-    blocks = ast.parse("\n".join(solutions(stage, "python")))
-    look_up(blocks, known | imported(blocks), ("p", "run"))
-    own = {f.name for f in fields(stages.STAGES[stage])}
+    """A renamed function or parameter is found in seconds; tests/test_notebooks.py runs the notebooks."""
+    tree, blocks = code(stage), ast.parse("\n".join(solutions(stage, "python")))
+    known = run_imports(tree)
+    check_calls(tree, known)
+    check_calls(blocks, known | run_imports(blocks))
     asked = {n.attr for n in ast.walk(blocks) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "p"}
-    assert asked <= own, f"{asked - own}: no parameters of {stage}"
+    assert asked <= {f.name for f in fields(stages.STAGES[stage])}
 
 
 @pytest.mark.parametrize(
-    ("line", "error", "said"),
-    [
-        ("paths.write_jsn('a', 1)", AttributeError, "write_jsn"),
-        ("paths.write_json('a')", TypeError, "missing a required argument: 'value'"),
-        ("paths.write_json('a', 1, indent=2)", TypeError, "unexpected keyword argument 'indent'"),
-        ("paths.write_json('a', metrix)", AssertionError, "metrix"),
-    ],
+    ("line", "error", "named"),
+    [("paths.write_jsn('a', 1)", AttributeError, "write_jsn"), ("paths.write_json('a', 1, indent=2)", TypeError, "indent")],
 )
-def test_a_call_that_no_longer_fits_is_seen(line, error, said):
-    look_up(ast.parse("paths.write_json('a', 1)"), {"paths": paths})
-    with pytest.raises(error, match=said):
-        look_up(ast.parse(line), {"paths": paths})
+def test_a_call_that_no_longer_fits_is_found(line, error, named):
+    check_calls(ast.parse("paths.write_json('a', 1)"), {"paths": paths})
+    with pytest.raises(error, match=named):
+        check_calls(ast.parse(line), {"paths": paths})
 
 
 def run_solutions(outputs, recipe, stage):
     """Run a notebook's solutions as cells after its last one: with its imports, its parameters, its finished run."""
     p = params.effective_params(stage, "smoke", recipe, outputs=str(outputs))
     names = {"p": p, "run": SimpleNamespace(folder=paths.stage_folder(p.outputs, p.scale, p.recipe, stage))}
-    exec(imports(stage), names)
+    names |= run_imports(code(stage))
     blocks = solutions(stage, "python")
     for n, block in enumerate(blocks, 1):
         exec(compile(block, f"{stage}: Python block {n} of the solutions", "exec"), names)
@@ -303,3 +279,14 @@ def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():
     missing = {name: asset.licence for name, asset in REGISTRY.items() if asset.licence != AUTHORED}
     missing = {n: kind for n, kind in missing.items() if not any(f"`{n}`" in line and kind in line for line in lines)}
     assert missing == {}, "data/README.md: a row for each, with the licence that blossom/assets gives"
+
+
+def test_the_map_of_the_module_has_a_line_for_every_file():
+    listed = set()
+    for line in (paths.ROOT / "README.md").read_text(encoding="utf-8").splitlines():
+        if folder := re.match(r"(\w+)/ {2,}", line):
+            top = folder[1]
+        elif file := re.match(r"  ([\w/]+\.py) ", line):
+            listed.add(f"{top}/{file[1]}")
+    files = (f.relative_to(paths.ROOT / "blossom").as_posix() for f in (paths.ROOT / "blossom").rglob("*.py"))
+    assert listed == {file for file in files if not file.endswith("__init__.py")}

@@ -170,43 +170,39 @@ def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
 
 def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_path):
     p = plan.Plan(str(tmp_path))
-    ko = plan.RunName(str(tmp_path), "smoke", "blossom-ko", "02_vocab_merge")
-    assert p.twin(ko) == ko._replace(recipe="blossom-bi")
-    assert p.twin(ko._replace(recipe="blossom-bi")) is None
+    ko, bi = (plan.RunName(str(tmp_path), "smoke", recipe, "02_vocab_merge") for recipe in ("blossom-ko", "blossom-bi"))
+    assert (p.twin(ko), p.twin(bi)) == (bi, None)
     assert p.twin(ko._replace(stage="03_bilingual_pretraining")) is None, "other shares of Korean are another training"
-
-
-def test_a_shared_run_holds_links_and_its_manifest_holds(tmp_path):
     first = made(tmp_path, "blossom-bi", "02_vocab_merge", {"added": 1})
     second = first.parents[1] / "blossom-ko" / "02_vocab_merge"
     plan.share(first, second)
     assert read_run(second, check=None).manifest["recipe"] == "blossom-bi"
     assert (second / "metrics.json").is_symlink() and not (second / "manifest.json").is_symlink()
     assert plan.is_own(first) and not plan.is_own(second)
-    p = plan.Plan(str(tmp_path))
-    assert p.twin(plan.RunName(str(tmp_path), "smoke", "blossom-bi", "02_vocab_merge")) is None
 
 
 def test_models_that_others_are_scored_beside_are_scored_before_them():
-    p = plan.Plan("outputs")
-    needs = p.needs(plan.RunName("outputs", "laptop", "blossom-bi-biSFT", STAGE))
+    needs = plan.Plan("outputs").needs(plan.RunName("outputs", "laptop", "blossom-bi-biSFT", STAGE))
     assert [(n.recipe, n.stage[:2]) for n in needs] == [("blossom-bi-biSFT", "04"), ("blossom-bi", "05"), ("base", "05")]
 
 
-def test_a_report_needs_the_runs_of_its_scales_recipes_unless_others_are_asked_for():
-    def needed(scale, **asked):
-        found = plan.Plan("outputs", asked).needs(plan.RunName("outputs", scale, "report", "07_report"))
-        return {run.recipe for run in found}
+@pytest.mark.parametrize(
+    ("scale", "asked", "needed"),
+    [
+        ("laptop", {}, {"base", "blossom-bi", "blossom-bi-biSFT"}),
+        ("laptop-ja", {}, {"base", "blossom-bi"}),
+        ("laptop-ja", {"recipes": ["base-ko"]}, {"base-ko"}),
+    ],
+)
+def test_a_report_needs_the_runs_of_its_scales_recipes_unless_others_are_asked_for(scale, asked, needed):
+    found = plan.Plan("outputs", asked).needs(plan.RunName("outputs", scale, "report", "07_report"))
+    assert {run.recipe for run in found} == needed
 
-    assert needed("laptop") == {"base", "blossom-bi", "blossom-bi-biSFT"}
-    assert needed("laptop-ja") == {"base", "blossom-bi"}
-    assert needed("laptop-ja", recipes=["base-ko"]) == {"base-ko"}
 
-
-def test_a_recipe_file_must_say_its_own_name(tmp_path, monkeypatch):
+def test_a_recipe_file_must_have_its_own_name(tmp_path, monkeypatch):
     monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
     (tmp_path / "mine.yaml").write_text("recipe: blossom-bi\nstages: []\n")
-    with pytest.raises(ValueError, match="mine.yaml: recipe: expected the file's own name, found 'blossom-bi'; two recipes"):
+    with pytest.raises(ValueError, match="mine.yaml: recipe: .*'blossom-bi'"):
         plan.check_recipes()
 
 
@@ -244,13 +240,13 @@ def test_the_default_sweep_asks_whether_expansion_helps_with_three_seeds():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"grid": {"sedd": [1]}}, "did you mean 'seed'"),
-        ({"grid": {"learning_rate": [0.1]}, "repeats": []}, "no stage of base takes 'learning_rate'"),
-        ({"grid": {"seed": 1}}, "grid: expected 'parameter: \\[values\\]'"),
-        ({"grid": {"general_korean": ["a b", "a/b"]}, "repeats": []}, "two points would write one folder"),
-        ({"recipes": ["nobody"]}, "nobody.yaml: no such parameter file"),
-        ({"compare": {"x": ["base", "nobody"]}}, "compare: x: expected two of base"),
-        ({"stages": None}, "expected recipes, stages, grid"),
+        ({"grid": {"sedd": [1]}}, "sedd.*'seed'"),
+        ({"grid": {"learning_rate": [0.1]}, "repeats": []}, "'learning_rate'"),
+        ({"grid": {"seed": 1}}, "grid: "),
+        ({"grid": {"general_korean": ["a b", "a/b"]}, "repeats": []}, "general_korean"),
+        ({"recipes": ["nobody"]}, "nobody.yaml"),
+        ({"compare": {"x": ["base", "nobody"]}}, "compare: x"),
+        ({"stages": None}, "stages"),
     ],
 )
 def test_a_wrong_sweep_is_refused_with_its_file(tmp_path, changes, message):
@@ -337,9 +333,9 @@ def test_a_metric_that_is_gone_is_out_of_tolerance(kept):
 
 
 def test_without_a_reference_or_a_run_it_says_what_to_do(kept, tmp_path):
-    with pytest.raises(ValueError, match="run `make ablation`"):
+    with pytest.raises(ValueError, match="make ablation"):
         run_report_command(["check", "--scale", "smoke", "--outputs", str(tmp_path / "nothing")])
-    with pytest.raises(ValueError, match="`make reference` keeps one"):
+    with pytest.raises(ValueError, match="make reference"):
         run_report_command(["check", "--scale", "laptop", "--outputs", str(kept[1])])
 
 
