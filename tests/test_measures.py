@@ -1,13 +1,12 @@
-"""What is counted in answers, the prompts they answer, and how they are shown."""
+"""What is counted in answers, and the prompts they answer."""
 
 import json
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom.preference import examples, measures, prompts
+from blossom.preference import measures, prompts
 from blossom.text.language import language_of
 
 
@@ -48,13 +47,6 @@ def test_the_authored_prompts_have_both_languages_and_every_kind():
     assert len({p["kind"] for p in korean}) == 8
     assert all(language_of(p["prompt"]) == p["language"] for p in found)
     assert len(prompts.read_prompts("authored-prompts", 1000)) == 128
-
-
-def test_limas_rows_are_prompts_of_the_language_they_are_in(tmp_path):
-    rows = [{"conversations": ["What is a comet?"], "source": "test"}, {"instruction": "혜성이란 무엇인가요?"}]
-    file = tmp_path / "lima.jsonl"
-    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    assert [(p["language"], p["kind"]) for p in prompts.read_prompts(str(file), 5)] == [("ko", "other"), ("en", "test")]
 
 
 @pytest.mark.parametrize(
@@ -109,58 +101,3 @@ def test_a_wrong_prompt_file_is_named(tmp_path, rows, words):
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
     with pytest.raises(ValueError, match=words):
         prompts.read_prompts(str(file), 5)
-
-
-class Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.tags, self.attributes = set(), set()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-
-
-OWN = {"style", "table", "thead", "tbody", "tr", "th", "td", "div", "i"}
-
-
-def shown(answer_a, answer_b="", prompt="질문?", kind="advice"):
-    return examples.show_pairs([{
-        "prompt_id": "p-1", "kind": kind, "language": "ko", "prompt": prompt,
-        "model_a": "<ours>", "model_b": "base", "answer_a": answer_a, "answer_b": answer_b,
-    }], notes=[("ko", "<b>en</b>")])  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [
-        "<script>alert(1)</script>",
-        "<img src=x onerror=alert(1)>",
-        "</td></tr></table><iframe src=javascript:alert(1)>",
-        "' onmouseover='alert(1)",
-        "[click](javascript:alert(1))",
-    ],
-)
-def test_an_answer_is_text_whatever_it_contains(attack):
-    page = shown(attack, attack, prompt=attack, kind=attack)
-    parser = Tags()
-    parser.feed(page)
-    assert parser.tags <= OWN and parser.attributes <= {"class", "dir", "lang"}
-
-
-@given(st.text())
-@settings(deadline=None, max_examples=50)
-def test_no_text_makes_a_tag(text):
-    parser = Tags()
-    parser.feed(shown(text))
-    assert parser.tags <= OWN and parser.attributes <= {"class", "dir", "lang"}
-
-
-def test_marks_that_turn_text_around_are_spelled_out():
-    page = shown("안전\u202egnp.exe\x00")
-    assert "[U+202E]" in page and "[U+0000]" in page and "\u202e" not in page
-
-
-def test_empty_and_endless_answers_are_said_to_be():
-    page = shown("가" * 100_000, " ")
-    assert "(100,000 characters)" in page and "(empty)" in page and len(page) < 10_000

@@ -1,11 +1,8 @@
 """The paper's figures from verdicts, preference beside language, and examples of wins and losses."""
 
-import json
-
 import pandas as pd
 import pytest
 
-from blossom.common.pages import show_table
 from blossom.preference import examples, measures, panels, people, ratings, verdicts
 
 KOREAN, ENGLISH = "네, 한국어 답변입니다.", "Yes, an English answer."
@@ -108,17 +105,6 @@ def test_raters_files_are_found_in_folders_and_a_missing_one_is_shown(tmp_path):
     assert [f.name for f in listed] == ["1.json", "2.json", "none.json"]
     got = ratings.merge_ratings(people.make_batch(answers(), raters=["a"]), listed)
     assert list(got.files.status) == ["refused"] * 3 and got.verdicts.empty
-
-
-def test_a_table_shows_markup_as_text():
-    html = show_table(pd.DataFrame({"file": ["<b>\u202e.json"], "share": [0.123456]})).to_html()
-    assert "&lt;b&gt;[U+202E].json" in html and "0.12" in html and "0.1234" not in html
-
-
-def test_a_summary_can_be_written_as_json():
-    got = drawn(table(lambda pair, o: "a"), table(lambda pair, o: "b", "referee", "referee"))
-    for panel in got.values():
-        json.dumps(panel.shares.to_dict("records"), allow_nan=False)
 
 
 def test_figures_need_verdicts_on_the_model():

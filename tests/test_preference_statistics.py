@@ -115,12 +115,6 @@ def test_a_model_that_wins_every_prompt_still_has_an_interval():
     assert row["win"] == row["win_high"] == 1 and 0.7 < row["win_low"] < 0.98
 
 
-def test_kinds_of_prompt_are_told_apart():
-    code, travel = table((1, "x", "y", "a", "r")), table((2, "x", "y", "b", "r"), kind="travel")
-    got = statistics.summarize_verdicts(pd.concat([code, travel]), by=["kind"]).set_index("kind")
-    assert got.win["code"] == 1 and got.win["travel"] == 0
-
-
 def test_won_both_and_lost_both_count_prompts():
     rows = [(1, "x", "y", "a", "r"), (1, "x", "z", "a", "r"), (2, "x", "y", "b", "r"), (2, "z", "x", "a", "r")]
     rows += [(3, "x", "y", "a", "r"), (3, "x", "z", "tie", "r"), (4, "x", "y", "a", "r")]  # 4 has no verdict against z
@@ -142,22 +136,11 @@ def test_strengths_recover_the_order_and_cover_the_truth():
     assert 0.87 < np.mean(covered) < 0.99
 
 
-def test_the_strengths_of_two_models_are_the_log_odds_of_their_rate():
-    two_of_three = table(*[(n, "x", "y", "aab"[n % 3], "r") for n in range(3000)])
-    got = statistics.rank_models(two_of_three, samples=20).set_index("model")
-    assert got.strength["x"] - got.strength["y"] == pytest.approx(np.log(2), abs=0.01)
-    assert list(got.verdicts) == [3000, 3000]
-
-
-def test_models_that_were_never_compared_are_named():
-    apart = table((1, "p", "q", "a", "r"), (1, "x", "y", "a", "r"))
-    with pytest.raises(ValueError, match="never compared.*p, q . x, y"):
-        statistics.rank_models(apart)
-
-
-def test_an_unbeaten_model_is_strong_but_finite():
-    got = statistics.rank_models(table(*[(n, "x", "y", "a", "r") for n in range(30)])).set_index("model")
-    assert 0 < got.strength_low["x"] < got.strength["x"] < got.strength_high["x"] < 20
+def test_two_models_strengths_are_the_log_odds_of_their_rate_and_finite_for_an_unbeaten_one():
+    got = statistics.rank_models(table(*[(n, "x", "y", "aab"[n % 3], "r") for n in range(3000)]), samples=20)
+    assert got.strength[0] - got.strength[1] == pytest.approx(np.log(2), abs=0.01) and list(got.verdicts) == [3000, 3000]
+    best = statistics.rank_models(table(*[(n, "x", "y", "a", "r") for n in range(30)])).iloc[0]
+    assert best.model == "x" and 0 < best.strength_low < best.strength < best.strength_high < 20
 
 
 # ---- position
@@ -214,7 +197,7 @@ def test_agreement_that_cannot_be_measured_is_nan_and_not_perfect():
 
 
 def test_two_verdicts_of_one_rater_on_one_pair_are_refused():
-    with pytest.raises(ValueError, match="r has two verdicts on x and y, prompt 1"):
+    with pytest.raises(ValueError, match="r .* x and y, prompt 1"):
         agreement.compare_raters(table((1, "x", "y", "a", "r"), (1, "x", "y", "b", "r")))
 
 
