@@ -1,3 +1,4 @@
+import ast
 import shlex
 from dataclasses import asdict, fields
 
@@ -6,126 +7,158 @@ import pytest
 from papermill.inspection import _infer_parameters
 from papermill.iorw import load_notebook_node
 
-from blossom.common import params, paths, runs, stages
+from blossom.common import params, paths, runs
+from blossom.common.params import ParameterError, build_params, collect_params, effective_params, starting_stage
+from blossom.common.stages import STAGES, BilingualPretraining, KoreanLimaSFT, PlanAssumptions, VocabMerge
 
 SCALES = sorted(f.stem for f in (paths.ROOT / "params/scales").glob("*.yaml"))
 RECIPES = sorted(f.stem for f in (paths.ROOT / "params/recipes").glob("*.yaml"))
 
 
-def notebook(stage):
-    return paths.ROOT / "notebooks" / f"{stage}.ipynb"
+def code_cells(stage):
+    """(the parameter cell, the other code cells) of a notebook."""
+    book = nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4)
+    cells = [c for c in book.cells if c.cell_type == "code"]
+    own = next(c for c in cells if "parameters" in c.metadata.get("tags", []))
+    return own, [c for c in cells if c is not own]
+
+
+# ------------------------------------------------------------------------------------------------------ shipped values
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_shipped_yaml_fits_every_notebook_it_reaches(scale, recipe):
     for stage in params.read_recipe(recipe).stages:
-        p = params.effective_params(stage, scale, recipe)
+        p = effective_params(stage, scale, recipe)
         assert (p.scale, p.recipe) == (scale, recipe)
 
 
-@pytest.mark.parametrize("name", SCALES + RECIPES)
-def test_a_file_says_its_own_name(name):
-    values = params.read_params((params.scale_file if name in SCALES else params.recipe_file)(name))
-    assert values["scale" if name in SCALES else "recipe"] == name
-
-
-def test_the_issue_names_every_scale_and_recipe():
+def test_the_papers_scales_and_recipes_are_there():
     assert set(SCALES) >= {"smoke", "laptop", "llama2-7b", "llama2-13b"}
     assert set(RECIPES) >= {"base", "base-koSFT", "base-ko", "blossom-ko", "blossom-bi", "blossom-bi-koSFT"}
     assert set(RECIPES) >= {"blossom-bi-biSFT", "cross-lingual"}
 
 
-@pytest.mark.parametrize("stage", stages.STAGES)
-def test_a_notebook_shows_every_parameter_with_the_default_of_its_dataclass(stage):
-    cls = stages.STAGES[stage]
-    shown = {q.name: q for q in _infer_parameters(load_notebook_node(str(notebook(stage))))}
-    assert set(shown) == {f.name for f in fields(cls)}
+@pytest.mark.parametrize("name", SCALES + RECIPES)
+def test_a_file_says_its_own_name_and_repeats_no_default(name):
+    kind = "scale" if name in SCALES else "recipe"
+    values = params.read_params((params.scale_file if kind == "scale" else params.recipe_file)(name))
+    assert values.pop(kind) == name
+    # a recipe may put back what a scale changes
+    changed = {n for s in SCALES for n in params.read_params(params.scale_file(s))} if kind == "recipe" else set()
+    for cls in (*STAGES.values(), PlanAssumptions):
+        repeated = [n for n, v in asdict(cls()).items() if n in values and values[n] == v and n not in changed]
+        assert repeated == [], f"{name}: these are the defaults of {cls.__name__}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_notebook_shows_every_parameter_with_default_and_help_of_its_class(stage):
+    cls, cell = STAGES[stage], code_cells(stage)[0]
     namespace = {}
-    cell = next(c for c in nbformat.read(notebook(stage), 4).cells if "parameters" in c.metadata.get("tags", []))
     exec(cell.source, namespace)
-    assert params.collect_params(cls, namespace) == cls()
-    assert all(q.help for q in shown.values()), "papermill --help-notebook shows a line for each"
+    assert collect_params(cls, namespace) == cls()
+    shown = _infer_parameters(load_notebook_node(str(paths.ROOT / "notebooks" / f"{stage}.ipynb")))
+    assert {q.name: q.help for q in shown} == {f.name: f.default.description for f in fields(cls)}
 
 
-@pytest.mark.parametrize("stage", stages.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_laptop_is_what_a_notebook_does_by_itself(stage):
-    cls = stages.STAGES[stage]
-    assert params.effective_params(stage, "laptop", cls().recipe) == cls()
+    cls = STAGES[stage]
+    assert effective_params(stage, "laptop", cls().recipe) == cls()
 
 
-@pytest.mark.parametrize("stage", stages.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_notebooks_are_committed_clean(stage):
-    book = nbformat.read(notebook(stage), 4)
+    book = nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4)
     assert book.metadata.kernelspec.name == "python3"
     assert not [c for c in book.cells if c.cell_type == "code" and (c.outputs or c.execution_count)]
 
 
-def test_names_of_other_notebooks_and_of_jupyter_pass():
-    given = {"In": [""], "Out": {}, "_i1": "x", "new_tokens": 9, "seed": 3, "exit": object()}
-    assert params.collect_params(stages.VocabMerge, given).seed == 3
+# --------------------------------------------------------------------------------------------------- values and names
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("name", "value", "message"),
     [
-        ("2e-4", r"learning_rate: expected float, found str '2e-4' \(YAML reads 2e-4 as text: write 2.0e-04"),
-        ("fast", "learning_rate: expected float, found str 'fast'$"),
-        (True, "learning_rate: expected float, found bool"),
-        (float("nan"), "learning_rate: expected a finite number"),
-        (-1.0, "learning_rate: expected 0.0 to 1.0, found -1.0"),
-        (None, "learning_rate: expected float, found NoneType"),
+        ("learning_rate", "2e-4", r"valid number, found str '2e-4' \(YAML reads 2e-4 as text: write 2.0e-04"),
+        ("learning_rate", "fast", "valid number, found str 'fast'$"),
+        ("learning_rate", True, "valid number, found bool"),
+        ("learning_rate", float("nan"), "finite number"),
+        ("learning_rate", -1.0, "greater than or equal to 0, found float -1.0"),
+        ("learning_rate", None, "valid number, found NoneType"),
+        ("block_size", 256.0, "valid integer, found float"),
+        ("block_size", "256", r"found str '256' \(a number in quotation marks is text: leave them out\)"),
+        ("block_size", (2, 0), r"valid integer, found tuple \(2, 0\)"),  # block_size: int = 2,000
+        ("seed", 1 << 63, "less than 9223372036854775808"),
+        ("trainable", "lora", "'lora.embeddings', 'lora.new-rows' or 'full', found str 'lora'"),
+        ("korean_texts", "my.txt", r"valid list, found str 'my.txt' \(write \['my.txt'\]\)"),
+        ("korean_texts", ["a", ""], "1"),
+        ("sentence", "\ud800", "valid string"),
+        *[("source_weights", w, "found") for w in ({"a": -1}, {"a": "1"}, {"a": True}, {"": 1.0}, {3: 1.0})],
+        ("source_weights", {"a": float("inf")}, "finite"),
     ],
 )
-def test_wrong_values_name_the_parameter(value, message):
-    with pytest.raises(ValueError, match=message):
-        params.build_params(stages.BilingualPretraining, {"learning_rate": value})
+def test_a_wrong_value_names_the_parameter_what_was_expected_and_found(name, value, message):
+    cls = VocabMerge if name == "sentence" else BilingualPretraining
+    with pytest.raises(ParameterError, match=f"^{name}: .*{message}"):
+        collect_params(cls, {name: value})
 
 
-def test_whole_numbers_serve_as_floats_but_not_the_reverse():
-    assert params.build_params(stages.KoreanLimaSFT, {"epochs": 3}).epochs == 3.0
-    with pytest.raises(ValueError, match="block_size: expected int, found float"):
-        params.build_params(stages.BilingualPretraining, {"block_size": 256.0})
+def test_whole_numbers_serve_as_floats():
+    assert build_params(KoreanLimaSFT, {"epochs": 3}).epochs == 3.0
+    assert build_params(BilingualPretraining, {"source_weights": {"a": 2}}).source_weights == {"a": 2.0}
 
 
-def test_a_stage_starts_from_the_nearest_model_of_its_line():
-    assert params.starting_stage("blossom-bi", "02_vocab_merge") is None
-    assert params.starting_stage("blossom-bi", "03_bilingual_pretraining") == ("blossom-bi", "02_vocab_merge")
-    assert params.starting_stage("blossom-bi-biSFT", "04_korean_lima_sft") == ("blossom-bi", "03_bilingual_pretraining")
-    assert params.starting_stage("blossom-bi-biSFT", "05_benchmark_eval") == ("blossom-bi-biSFT", "04_korean_lima_sft")
-    assert params.starting_stage("base-ko", "03_bilingual_pretraining") is None
+def test_names_of_other_notebooks_and_of_jupyter_pass():
+    given = {"In": [""], "Out": {}, "_i1": "x", "new_tokens": 9, "seed": 3, "exit": object(), "size": 3}
+    assert collect_params(VocabMerge, given).seed == 3
 
 
-@pytest.mark.parametrize("value", [{"a": -1}, {"a": "1"}, {"a": True}, {"": 1.0}, {3: 1.0}, {"a": float("inf")}])
-def test_weights_are_numbers_from_0_up(value):
-    with pytest.raises(ValueError, match="source_weights: expected 'name: number'"):
-        params.build_params(stages.BilingualPretraining, {"source_weights": value})
+@pytest.mark.parametrize(("slip", "meant"), [("aded_pieces", "added_pieces"), ("learning_rat", "learning_rate")])
+def test_a_name_close_to_a_parameter_is_refused(slip, meant):
+    with pytest.raises(ParameterError, match=f"'{slip}'; did you mean '{meant}'"):
+        collect_params(VocabMerge, {slip: 9})
+    assert collect_params(VocabMerge, {slip: object()}) == VocabMerge(), "modules and functions are no parameters"
 
 
-def test_weights_keep_their_names():
-    assert params.build_params(stages.BilingualPretraining, {"source_weights": {"aligned-ko": 2}}).source_weights == {
-        "aligned-ko": 2.0
-    }
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_variable_of_a_notebook_is_taken_for_a_mistyped_parameter(stage):
+    """A kernel keeps a notebook's variables: "Run All" a second time must not refuse them."""
+    trees = [ast.parse(c.source) for c in code_cells(stage)[1]]
+    names = {n.id for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    assert {n: near for n in names if (near := params.suggest_name(n))} == {}
 
 
 def test_a_scale_typed_into_a_notebook_says_what_it_does_not_take(capsys, monkeypatch):
     monkeypatch.delenv("BLOSSOM_BATCH", raising=False)
     typed = {"scale": "smoke", "recipe": "blossom-ko", "block_size": 128}
-    params.collect_params(stages.BilingualPretraining, typed)
+    collect_params(BilingualPretraining, typed)
     told = capsys.readouterr().out
-    assert "other values for" in told and "base_model" in told and "korean_share" in told
+    assert "base_model" in told and "korean_share" in told
     assert "block_size" not in told, "what was typed is meant"
-    p = params.collect_params(stages.BilingualPretraining, typed | params.read_layers("smoke", "blossom-ko"))
-    assert p == params.effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
+    p = collect_params(BilingualPretraining, typed | params.read_layers("smoke", "blossom-ko"))
+    assert p == effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
     assert not capsys.readouterr().out, "what the files say is taken"
-    params.collect_params(stages.VocabMerge, {"scale": "lapotp"})
+    collect_params(VocabMerge, {"scale": "lapotp"})
     assert "lapotp.yaml: no such parameter file; there are: laptop" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------- what a stage starts from
+
+
+def test_a_stage_starts_from_the_nearest_model_of_its_line():
+    assert starting_stage("blossom-bi", "02_vocab_merge") is None
+    assert starting_stage("blossom-bi", "03_bilingual_pretraining") == ("blossom-bi", "02_vocab_merge")
+    assert starting_stage("blossom-bi-biSFT", "04_korean_lima_sft") == ("blossom-bi", "03_bilingual_pretraining")
+    assert starting_stage("blossom-bi-biSFT", "05_benchmark_eval") == ("blossom-bi-biSFT", "04_korean_lima_sft")
+    assert starting_stage("base-ko", "03_bilingual_pretraining") is None
 
 
 def finished(p, recipe, stage, **changed):
     """The folder of a finished earlier run, with its parameters and nothing else."""
     folder = paths.stage_folder(p.outputs, p.scale, recipe, stage)
-    made = asdict(params.effective_params(stage, p.scale, recipe)) | changed
+    made = asdict(effective_params(stage, p.scale, recipe)) | changed
     paths.write_json(folder / "params.yaml", made)  # JSON is YAML
     paths.write_json(folder / "metrics.json", {})
     paths.write_json(folder / "manifest.json", {"outputs": {"params.yaml": paths.hash_path(folder / "params.yaml")}})
@@ -136,7 +169,7 @@ def test_an_earlier_run_of_another_base_is_refused_and_of_other_texts_told(smoke
     stage = "03_bilingual_pretraining"
     p = smoke(stage, base_model="my/model")
     folder = finished(p, "blossom-bi", "02_vocab_merge")
-    with pytest.raises(params.ParameterError, match="base_model: .*02_vocab_merge .*'tiny-.*'my/model'"):
+    with pytest.raises(ParameterError, match="base_model: .*02_vocab_merge .*'tiny-.*'my/model'"):
         runs.require_model(p, stage)
     assert runs.require_model(smoke(stage), stage) == folder / "model"
     assert not capsys.readouterr().out
@@ -149,32 +182,6 @@ def test_a_missing_earlier_run_names_the_command_with_the_notebooks_base(smoke, 
     p = smoke(stage, base_model="my/model")
     with pytest.raises(runs.MissingRun) as told:
         runs.require_model(p, stage)
-    start = params.starting_stage("blossom-bi", stage)
     words = shlex.split(str(told.value).splitlines()[-1])
-    assert words[-1] == str(paths.stage_folder(p.outputs, p.scale, *start) / "manifest.json")
+    assert words[-1] == str(paths.stage_folder(p.outputs, p.scale, *starting_stage("blossom-bi", stage)) / "manifest.json")
     assert 'set={"base_model": "my/model"}' in words, "only what differs from the files is set"
-
-
-def test_run_all_a_second_time_meets_the_first_ones_variables(monkeypatch):
-    """A kernel keeps what earlier cells defined; only what the parameter cell, as last run, assigns is a parameter."""
-    cell, call = "scale: str = 'laptop'\nadded_pieces: int = 4000", "p = params.collect_params(stages.VocabMerge, globals())"
-    wrong, body = cell.replace("added", "aded"), "size = 3\ntold = {}"
-    kept = {"scale": "laptop", "added_pieces": 9, "aded_pieces": 9, "size": 3, "told": {}}
-    later = kept | {"In": ["", wrong, call, cell, call, body, "%broken", cell, "korean_share = 0.5", call]}
-    assert params.collect_params(stages.VocabMerge, later).added_pieces == 9
-    for slip in ([cell, call, wrong, call], [cell, "# Parameters\naded_pieces = 9", call], [cell, call, wrong, body, call]):
-        with pytest.raises(params.ParameterError, match="no parameter is called 'aded_pieces'; did you mean 'added_pieces'"):
-            params.collect_params(stages.VocabMerge, kept | {"In": ["", *slip]})
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("added_pieces", (2, 0), r"expected int, found tuple \(2, 0\)"),  # added_pieces: int = 2,000
-        ("added_pieces", "2000", r"found str '2000' \(a number in quotation marks is text: leave them out\)"),
-        ("korean_texts", "my.txt", r"expected list, found str 'my.txt' \(write \['my.txt'\]\)"),
-    ],
-)
-def test_slips_of_the_parameter_cell_are_told_with_their_cure(name, value, message):
-    with pytest.raises(params.ParameterError, match=f"{name}: .*{message}"):
-        params.collect_params(stages.VocabMerge, {name: value})

@@ -1,6 +1,6 @@
 """What a scale's runs will take, before model, texts and card are here: hours, memory and disk, for `snakemake -n`.
 
-Arithmetic alone: the model's sizes, the scale's own assumptions (stages.Forecast), and the constants below. Everything it
+Arithmetic alone: the model's sizes, the scale's own assumptions (PlanAssumptions), and the constants below. Everything it
 says is an estimate. `estimate` measures on the machine itself once a run starts; the two agree on numbers of
 parameters, which tests hold against models that are really built (tests/test_scales.py).
 """
@@ -63,8 +63,8 @@ LINKED = Forecast(None, 0.0, 1 * GB, 0.0, 0, 0.2)  # nothing is computed: anothe
 
 
 def assumptions(scale, **overrides):
-    """stages.Forecast of a scale, or None when its file names no card: then nothing is forecast."""
-    found = params.build_params(stages.Forecast, params.read_params(params.scale_file(scale)) | overrides)
+    """stages.PlanAssumptions of a scale, or None when its file names no card: then nothing is forecast."""
+    found = params.build_params(stages.PlanAssumptions, params.read_params(params.scale_file(scale)) | overrides)
     return found if found.device_name else None
 
 
