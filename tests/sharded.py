@@ -11,7 +11,8 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 
 from blossom.training import __main__ as launched
-from blossom.training import loop, watch
+from blossom.training import loop
+from blossom.training.progress import Progress
 
 make = PartialState.__init__
 
@@ -22,14 +23,17 @@ def as_if_on_cards(self, *words, **more):
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
-class Stopping(watch.Watch):
-    def on_step_end(self, args, state, control, **more):
-        super().on_step_end(args, state, control, **more)
-        if state.global_step == int(os.environ.get("STOP_AFTER", 0)):
+class Stopping(Progress):
+    steps_done = 0
+
+    def add_step(self, *counts):
+        super().add_step(*counts)
+        self.steps_done += 1
+        if self.steps_done == int(os.environ.get("STOP_AFTER", 0)):
             os._exit(9)
 
 
 PartialState.__init__ = as_if_on_cards
-loop.Watch = Stopping
+loop.Progress = Stopping
 launched.main(sys.argv[1:])
 assert PartialState._shared_state["distributed_type"] == DistributedType.FSDP

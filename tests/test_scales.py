@@ -284,7 +284,7 @@ def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, cap
     rows, _ = launched.data(p, tokenizer)
     folder, said = paths.stage_folder(p.outputs, p.scale, p.recipe, launched.STAGE), []
     result = train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
-    assert said == [f"going on from step-{result['steps']:06d}"]
+    assert said == [f"continuing from step-{result['steps']:06d}"]
 
 
 def test_the_launch_line_names_the_configuration_for_what_learns():
@@ -342,7 +342,7 @@ def test_the_real_shapes_take_the_memory_that_is_forecast(scale, recipe):
         pytest.skip("the card is smaller than the paper's")
     model = built(scale, assumed.new_rows, device="cuda", dtype=torch.bfloat16)
     learner = Learner(adapt_model(model, p.trainable, p.lora_rank), p.precision, p.activation_checkpointing).train()
-    optimizer = torch.optim.AdamW(learner.groups(TrainingSettings.of(p)), fused=True)
+    optimizer = torch.optim.AdamW(learner.parameter_groups(TrainingSettings.of(p)), fused=True)
     ids = torch.randint(32000, (p.batch_size, p.block_size), device="cuda")
     for _ in range(3):
         loss = learner(ids, ids, items=ids.numel())

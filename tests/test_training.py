@@ -13,10 +13,14 @@ import torch
 
 from blossom.common import params, paths
 from blossom.models.adapters import adapt_model, trainable_share
+from blossom.models.bits import bits_per_byte
 from blossom.models.loading import first_new_row, load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints, tables
-from blossom.training.cpu import attention, decoder, kernels, memory, passes
+from blossom.training.cpu import attention, compiled_ops, decoder
+from blossom.training.cpu.decoder import segment_arguments
+from blossom.training.cpu.memory import BufferPool
+from blossom.training.cpu.torch_ops import TorchOps
 from blossom.training.estimate import estimate
 from blossom.training.keep import keep_model
 from blossom.training.learner import Learner, mean_loss
@@ -52,8 +56,7 @@ def some_rows(count=12, length=24, seed=0):
 
 def library_loss(model, ids, labels, segments):
     """The same sum by transformers' own forward pass and torch's own cross-entropy."""
-    mask, places = decoder.allowed(segments, torch.float32)[:, None], decoder.positions(segments)
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=places).logits
+    logits = model(input_ids=ids, **segment_arguments(segments, torch.float32)).logits
     return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
 
 
@@ -79,7 +82,7 @@ def test_loss_and_gradients_are_the_library_s(base, mode, monkeypatch):
     learner = Learner(ours, "float32")
     loss = learner(ids, labels, segments)
     loss.backward()
-    assert learner.quick == (mode != "full")
+    assert bool(learner.fast) == (mode != "full")
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     found = gradients(ours)
     for name, gradient in gradients(reference).items():
@@ -115,7 +118,7 @@ def test_bfloat16_stays_near_float32():
 
 @pytest.mark.parametrize("targets", [("q_proj", "k_proj", "v_proj"), ("gate_proj", "down_proj")])
 def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, monkeypatch):
-    """Llama's few channels of a thousand times the others' size, through the compiled passes and through passes.py."""
+    """Llama's few channels of a thousand times the others' size, through the compiled passes and through torch_ops.py."""
     ids = torch.randint(10, 480, (3, 37), generator=torch.Generator().manual_seed(3))  # sizes that the products pad
 
     def run(precision, checkpointing=False):
@@ -133,12 +136,13 @@ def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, mo
     loss, exact, sizes = run("float32")
     assert sizes.max() > 500 * sizes.median()
     found = {"torch's own": run("bfloat16", checkpointing=True), "compiled": run("bfloat16")}
-    monkeypatch.setattr(kernels, "quickest", lambda *_: passes)
-    found["passes.py"] = run("bfloat16")
+    monkeypatch.setattr(decoder, "pick_ops", lambda *_: TorchOps)
+    monkeypatch.setattr(tables, "pick_ops", lambda *_: TorchOps)
+    found["torch_ops.py"] = run("bfloat16")
     apart = {
         name: np.mean([((g[n] - e).norm() / e.norm()).item() for n, e in exact.items()]) for name, (_, g, _) in found.items()
     }
-    for name in ("compiled", "passes.py"):
+    for name in ("compiled", "torch_ops.py"):
         assert found[name][0] == pytest.approx(loss, rel=1e-3)
         assert apart[name] < 1.1 * apart["torch's own"] < 0.15, apart
 
@@ -147,9 +151,9 @@ def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, mo
     "name", ["add_rms", "norm", "rms_backward", "swiglu", "swiglu_backward", "heads", "softmax", "exponentials"]
 )
 def test_compiled_passes_are_torch_s(name):
-    """Every pass of kernels.c against passes.py, to a rounding of bfloat16."""
-    compiled = kernels.load()
-    if compiled is None:
+    """Every pass of kernels.c against torch_ops.py, to a rounding of bfloat16."""
+    library = compiled_ops.compile_kernels()
+    if library is None:
         pytest.skip("no C compiler here")
     torch.manual_seed(0)
     start = torch.tensor([[0, 0, 0, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0, 6]], dtype=torch.int32)
@@ -168,7 +172,7 @@ def test_compiled_passes_are_torch_s(name):
         "exponentials": lambda ops: ops.exponentials(y.repeat(1, 8)),
     }[name]
     qkv, scores = narrow(14, 12 * 8), wide(6, 4 * 2, 6)  # scores of the queries 2 to 5
-    for ours, theirs in zip(given(compiled), given(passes), strict=True):
+    for ours, theirs in zip(given(compiled_ops.CompiledOps(library)), given(TorchOps), strict=True):
         assert ours.dtype == theirs.dtype
         assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
 
@@ -197,7 +201,7 @@ def test_gradients_add_up_whenever_their_memory_is_used_again(mode):
 
 
 def test_memory_is_lent_again_when_nobody_holds_it():
-    lender = memory.Memory()
+    lender = BufferPool()
 
     def place(*shape, dtype=torch.float32):
         return lender.empty(shape, dtype, "cpu").data_ptr()
@@ -259,10 +263,10 @@ def test_segments_are_as_good_as_separate_sequences():
 def test_the_tiled_loss_is_cross_entropy(scale, monkeypatch):
     monkeypatch.setitem(tables.TILE, "cpu", (7, 16))  # tiles that do not divide the sizes
     torch.manual_seed(0)
-    table = object.__new__(tables.Table)
-    table.gradients = table.tiles = tables.Memory()
+    table = object.__new__(tables.EmbeddingTable)
+    table.gradients = table.tiles = BufferPool()
     parts = SimpleNamespace(frozen=torch.randn(30, 8), trained=torch.nn.Parameter(torch.randn(21, 8)))
-    table.dtype, table.first, table._frozen, table._learnt = torch.float32, 30, (parts, "frozen"), (parts, "trained")
+    table.dtype, table.first, table._frozen, table._trained = torch.float32, 30, (parts, "frozen"), (parts, "trained")
     hidden, targets = (torch.randn(20, 8) * scale / 8).requires_grad_(), torch.randint(0, 51, (20,))
     ours = table.loss(hidden, targets)
     found = torch.autograd.grad(ours * 0.5, (hidden, table.trained))
@@ -292,6 +296,30 @@ def test_fit_learns_and_says_what_it_did(tmp_path):
     assert result["loss"][0]["loss"] == pytest.approx(during[0], abs=0.3)
     assert any("tokens/s" in line for line in seen)
     assert json.loads((tmp_path / "history.json").read_text())["steps"] == 13
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mode", MODES)
+def test_measuring_changes_nothing_and_training_leaves_the_library_s_forward(mode, dtype, tmp_path):
+    def state(model):
+        return {n: (p.dtype, p.clone()) for n, p in model.named_parameters() if "original_module" not in n}
+
+    model, ids = adapted(mode=mode).to(dtype), torch.arange(10, 40)[None]
+    before, logits = state(model), model(ids).logits
+    mean_loss(model, some_rows(4))
+    bits_per_byte(model, load_model("tiny-byte-level")[1], ["Open the door."])
+    assert torch.equal(model(ids).logits, logits) and model(ids).logits.dtype == dtype
+    assert all(was == dtype and torch.equal(value, before[name][1]) for name, (was, value) in state(model).items())
+
+    def evaluate(m):
+        assert "forward" in vars(m.get_output_embeddings())  # the fast way
+        return {"english": mean_loss(m, some_rows(4))}
+
+    settings = TrainingSettings(precision="bfloat16", learning_rate=0.0, row_learning_rate=0.0)
+    train_model(model, some_rows(4), settings, tmp_path, evaluate, lambda line: None)
+    assert not [name for name, module in model.named_modules() if "forward" in vars(module)]
+    assert {n: was for n, (was, _) in before.items()} == {n: was for n, (was, _) in state(model).items()}
+    assert torch.allclose(model.eval()(ids).logits.float(), logits.float(), atol=0.05)
 
 
 def test_rows_have_a_rate_of_their_own(tmp_path):
@@ -331,13 +359,13 @@ def test_curves_reach_tensorboard(tmp_path):
 
 
 def test_a_bar_is_for_people_and_lines_are_for_batches(monkeypatch):
-    from blossom.training import watch
+    from blossom.training.progress import is_watched
 
     monkeypatch.setenv("BLOSSOM_BATCH", "1")
-    assert not watch.someone_looks()
+    assert not is_watched()
     monkeypatch.delenv("BLOSSOM_BATCH")
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
-    assert watch.someone_looks()
+    assert is_watched()
 
 
 # --------------------------------------------------------------------------------------------------- kills and resuming
@@ -376,7 +404,7 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
     assert saved == ["step-000004" if mode == "between" else "step-000003"]
     again, lines = adapted(), []
     result = train_model(again, some_rows(), EXACT, folder, lambda m: {"english": 1.0}, lines.append)
-    assert lines[0] == f"going on from {saved[-1]}"
+    assert lines[0] == f"continuing from {saved[-1]}"
     for (name, a), (_, b) in zip(whole.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert [r["loss"] for r in result["loss"]] == [r["loss"] for r in expected["loss"]]
@@ -457,7 +485,7 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(tmp_pa
         assert torch.allclose(states[0][name], states[1][name], atol=1e-5), name
     lines, (model, blocks, settings) = [], as_the_notebook(tmp_path / "two")
     assert train_model(model, blocks, settings, folders[1], report=lines.append) == two
-    assert lines == ["going on from step-000008"]  # nothing is trained again
+    assert lines == ["continuing from step-000008"]  # nothing is trained again
     trained = {f"parameter/model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     assert trained and all(torch.equal(states[1][name], p) for name, p in trained.items())
 
@@ -501,7 +529,7 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(tm
     assert run(env=environment | {"STOP_AFTER": "5"}).returncode != 0
     assert [f.name for f in (folders[1] / "checkpoints").glob("step-*")] == ["step-000004"]
     done = run(env=environment)
-    assert done.returncode == 0 and "going on from step-000004" in done.stdout, done.stderr[-3000:]
+    assert done.returncode == 0 and "continuing from step-000004" in done.stdout, done.stderr[-3000:]
     one, two = (paths.read_json(folder / "history.json") for folder in folders)
     assert one["steps"] == two["steps"] == 8 and one["tokens"] == two["tokens"]
     assert np.allclose([r["loss"] for r in one["loss"]], [r["loss"] for r in two["loss"]], rtol=1e-4)

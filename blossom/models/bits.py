@@ -31,18 +31,15 @@ def end_token(tokenizer):
     return tokenizer.eos_token_id if start == tokenizer.bos_token_id != tokenizer.eos_token_id else None
 
 
-@torch.no_grad()
 def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
     """How many bits the model needs for one byte of text: comparable between tokenizers, lower is better.
 
-    Each line is a document of its own: the model sees `start_token` and then predicts every token of the line from
-    those before it; the start itself and the end are not counted.
+    Each line is a document: the model reads `start_token`, then predicts every token of the line from those before it.
 
         bits/byte = sum of -ln p(token | start, tokens before) over all lines / ln 2 / UTF-8 bytes of all lines
 
-    lines         non-empty list of str; a line of more tokens than the model has positions goes in pieces
-    batch_tokens  most tokens (with padding) of a forward pass
-    return        float; log-softmax in float32 whatever the model's dtype
+    lines         non-empty list of str; a line longer than the model's context is measured in pieces
+    batch_tokens  most tokens, with padding, of a forward pass
 
     Raises ValueError when there are no lines.
     """
@@ -54,7 +51,7 @@ def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
     encoded = tokenizer(list(lines), add_special_tokens=False).input_ids
     documents = [[start, *ids[i : i + longest]] for ids in encoded for i in range(0, len(ids), longest)]
     documents.sort(key=len)
-    nats = sum(_nats(causal, *batch) for batch in _batches(documents, batch_tokens))
+    nats = sum(sum_nats(causal, *batch) for batch in _batches(documents, batch_tokens))
     model.train(was_training)
     return nats / math.log(2) / utf8_bytes(lines)
 
@@ -64,30 +61,19 @@ def measure_bits(model, tokenizer, texts):
     return {name: bits_per_byte(model, tokenizer, lines) for name, lines in texts.items()}
 
 
-def _batches(documents, batch_tokens):
-    """Groups of documents of like length, with the length to pad them to, at most `batch_tokens` in all (one document at
-    least). Few different sizes: on CPU every new size of a product costs a compilation."""
-    for width, alike in itertools.groupby(documents, lambda d: -(-(len(d) - 1) // 32) * 32 + 1):
-        alike = list(alike)
-        count = max(1, batch_tokens // width)
-        yield from ((width, alike[i : i + count]) for i in range(0, len(alike), count))
+@torch.no_grad()
+def sum_nats(causal, ids, labels, chunk=512, **arguments):
+    """Sum of -ln p(label | tokens before) over a batch, log-softmax in float32.
 
-
-def _hidden_states(causal, width, documents):
-    """The last layer's states of a batch of documents, (N, D), and the token that follows each, (N,). Padding is on the
-    right, where causal attention keeps it from every real token, so no mask is needed."""
-    place = causal.get_input_embeddings().weight.device
-    ids = torch.tensor([d + [0] * (width - len(d)) for d in documents], device=place)  # (B, T)
-    length = torch.tensor([len(d) for d in documents], device=place)
-    real = torch.arange(1, width, device=place) < length[:, None]  # (B, T-1): is there a token to predict?
-    return causal.get_decoder()(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[real], ids[:, 1:][real]
-
-
-def _nats(causal, width, documents, chunk=512):
-    """Sum of -ln p over a batch of documents, their first tokens given; logits are computed `chunk` tokens at a time."""
-    (hidden, targets), head = _hidden_states(causal, width, documents), causal.get_output_embeddings()
-    over = -len(hidden) % 64
-    hidden, targets = F.pad(hidden, (0, 0, 0, over)), F.pad(targets, (0, over), value=-100)  # -100: not counted
+    causal       a causal language model of transformers
+    ids, labels  (B, T), labels not shifted; -100 is not counted
+    chunk        labelled tokens whose logits are computed at a time
+    arguments    for the decoder: attention_mask, position_ids. None are needed when padding stands at the end, where
+                 causal attention hides it from every token before
+    """
+    (hidden, targets), head = _hidden_states(causal, ids, labels, **arguments), causal.get_output_embeddings()
+    missing = -len(hidden) % 64
+    hidden, targets = F.pad(hidden, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=-100)
     pieces = zip(hidden.split(chunk), targets.split(chunk), strict=True)
     return sum(F.cross_entropy(head(h).float(), t, reduction="sum").item() for h, t in pieces)
 
@@ -101,3 +87,23 @@ def collect_states(model, documents, batch_tokens=4096):
     batches = _batches(sorted(documents, key=len), batch_tokens)
     states, targets = zip(*(_hidden_states(model, *batch) for batch in batches), strict=True)
     return torch.cat([s.float().cpu() for s in states]), torch.cat(targets).cpu()
+
+
+def _hidden_states(causal, ids, labels, **arguments):
+    """The last layer's states at the labelled tokens of a batch, (N, D), and their labels (N,)."""
+    ids, labels = (x.to(causal.get_input_embeddings().weight.device) for x in (ids, labels[:, 1:]))
+    labelled = labels != -100
+    states = causal.get_decoder()(input_ids=ids[:, :-1], use_cache=False, **arguments).last_hidden_state
+    return states[labelled], labels[labelled]
+
+
+def _batches(documents, batch_tokens):
+    """(ids, labels) of documents of similar length, (B, T), at most `batch_tokens` in all but at least one document.
+
+    Widths are multiples of 32: on CPU, every new shape of a matmul costs a compilation.
+    """
+    for width, alike in itertools.groupby(documents, lambda d: -(-(len(d) - 1) // 32) * 32 + 1):
+        alike, count = list(alike), max(1, batch_tokens // width)
+        for some in (alike[i : i + count] for i in range(0, len(alike), count)):
+            pads = [width - len(d) for d in some]
+            yield tuple(torch.tensor([d + [pad] * n for d, n in zip(some, pads, strict=True)]) for pad in (0, -100))

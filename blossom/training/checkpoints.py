@@ -1,16 +1,17 @@
-"""The state of a run on disk: complete or absent, safetensors and JSON only, and set aside when it is of another run.
+"""The state of a training on disk: complete or absent, safetensors and JSON only, set aside when it is of another run.
 
     checkpoints/step-000120/
-        state.safetensors   trained parameters, the optimizer's moments, the generators' states
-        progress.json       rates, what was measured so far, and the fingerprint of the run
-        trainer_state.json  Trainer's own: the step
+        state.safetensors   trained parameters, the optimizer's moments, torch's random generators
+        progress.json       the run's fingerprint, what was measured so far, Python's and numpy's random generators
 
 A checkpoint is written under another name and renamed when whole, so a kill or a full disk leaves the one before.
 """
 
 import json
+import random
 import shutil
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -19,9 +20,9 @@ from blossom.common import paths
 
 
 def find_checkpoint(folder, fingerprint, report=print):
-    """The newest complete checkpoint of the run with this fingerprint below `folder`, or None.
+    """The newest complete checkpoint below `folder` of the run with this fingerprint, or None.
 
-    Removes what a killed run left half-written; sets another run's checkpoints aside as <folder>.old, and says so.
+    Removes what a killed run left half-written; renames another run's checkpoints to <folder>.old, and reports it.
     """
     for rest in folder.glob(".*.part"):
         shutil.rmtree(rest)
@@ -30,11 +31,11 @@ def find_checkpoint(folder, fingerprint, report=print):
         return None
     progress, asked = paths.read_json(newest / "progress.json"), json.loads(json.dumps(fingerprint))
     kept = progress["fingerprint"]
-    if "result" in progress:  # nothing is left to train, so it does not matter by how many it was
+    if "result" in progress:  # a finished training is the same whatever the number of processes
         kept["processes"] = asked["processes"]
     differ = [name for name in asked if kept.get(name) != asked[name]]
     if not differ:
-        report(f"going on from {newest.name}")
+        report(f"continuing from {newest.name}")
         return newest
     names = (f"{folder.name}.old{n}" for n in ("", *range(2, 1000)))
     aside = next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
@@ -48,18 +49,18 @@ def _newest(folder):
     return max(folder.glob("step-*"), default=None)
 
 
-def write_checkpoint(folder, step, tensors, files):
-    """Save the whole state (of `collect_state`) as `folder`/step-<step>, then remove older ones.
+def write_checkpoint(folder, step, tensors, fingerprint, seen):
+    """Save the state (of `collect_state`) as `folder`/step-<step>, then remove older ones.
 
     Raises RuntimeError when the disk is full; the checkpoint before is still there then.
     """
-    target = folder / f"step-{step:06d}"
+    generators = {"python": random.getstate(), "numpy": _plain(np.random.get_state(legacy=False))}
     try:
-        with paths.write_atomically(target) as temporary:
+        with paths.write_atomically(folder / f"step-{step:06d}") as temporary:
             temporary.mkdir()
             save_file(tensors, temporary / "state.safetensors")
-            for name, value in files.items():
-                paths.write_json(temporary / name, value)
+            progress = {"fingerprint": fingerprint, "seen": seen, "generators": generators}
+            paths.write_json(temporary / "progress.json", progress)
     except Exception as error:  # OSError, or safetensors' own with the same words in it
         if not paths.is_disk_full(error):
             raise
@@ -71,7 +72,7 @@ def write_checkpoint(folder, step, tensors, files):
 
 
 def mark_finished(folder, step, result):
-    """Mark the checkpoint of `step`, if there is one, as the end of its training, with what `train_model` returned."""
+    """Record in the checkpoint of `step`, if there is one, that it ends its training, with what `train_model` returns."""
     file = folder / f"step-{step:06d}" / "progress.json"
     if file.exists():
         paths.write_json(file, paths.read_json(file) | {"result": result})
@@ -83,50 +84,24 @@ def read_result(path):
 
 
 def read_checkpoint(path, learner, optimizer=None):
-    """Put a checkpoint's state back into `learner` and `optimizer` (if given); returns its progress (dict)."""
-    progress = paths.read_json(path / "progress.json")
-    tensors = load_file(path / "state.safetensors")
+    """Put a checkpoint's parameters into `learner`; with an optimizer also its moments and the random generators.
+
+    return  (steps done, what `Progress` had seen)
+    """
+    progress, tensors = paths.read_json(path / "progress.json"), load_file(path / "state.safetensors")
     with torch.no_grad():
         for name, parameter in _trained(learner):
-            parameter.copy_(_as(parameter, tensors[f"parameter/{name}"]))
-            if optimizer is None:
-                continue
-            own = (key for key in tensors if key.startswith("moment/") and key.split("/", 2)[2] == name)
-            kept = {key.split("/")[1]: tensors[key] for key in own}
-            optimizer.state[parameter] = {key: _moment(parameter, value) for key, value in kept.items()}
-    return progress
-
-
-def _as(parameter, tensor):
-    """A whole tensor as `parameter` is held: on its device, and of FSDP's shards this process's."""
-    tensor = tensor.to(parameter.device)
-    return distribute_tensor(tensor, parameter.device_mesh, parameter.placements) if _is_shard(parameter) else tensor
-
-
-def _moment(parameter, value):
-    if value.dtype == torch.int64 and not value.dim():  # an 8-bit optimizer counts in plain numbers
-        return value.item()
-    return _as(parameter, value) if value.shape == parameter.shape else value.to(parameter.device)
-
-
-def _is_shard(tensor):
-    return isinstance(tensor, DTensor)
-
-
-def restore_generators(path):
-    """Put the random generators back where a checkpoint left them."""
-    tensors = load_file(path / "state.safetensors")
-    torch.set_rng_state(tensors["generator/cpu"])
-    if "generator/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["generator/cuda"])
-
-
-def _trained(learner):
-    return [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
+            parameter.copy_(_placed(tensors[f"parameter/{name}"], parameter))
+            if optimizer is not None:
+                own = [key for key in tensors if key.startswith("moment/") and key.split("/", 2)[2] == name]
+                optimizer.state[parameter] = {key.split("/")[1]: _moment(tensors[key], parameter) for key in own}
+    if optimizer is not None:
+        _restore_generators(tensors, progress["generators"])
+    return int(path.name.removeprefix("step-")), progress["seen"]
 
 
 def collect_state(learner, optimizer):
-    """All that a checkpoint holds, name -> tensor; every process must call it, since shards are gathered here."""
+    """The tensors of a checkpoint by name; every process must call it, since FSDP's shards are gathered here."""
     tensors = {"generator/cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["generator/cuda"] = torch.cuda.get_rng_state()
@@ -137,6 +112,38 @@ def collect_state(learner, optimizer):
     return tensors
 
 
+def _restore_generators(tensors, generators):
+    version, state, gauss = generators["python"]
+    random.setstate((version, tuple(state), gauss))
+    np.random.set_state(generators["numpy"])
+    torch.set_rng_state(tensors["generator/cpu"])
+    if "generator/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["generator/cuda"])
+
+
+def _trained(learner):
+    return [(n, p) for n, p in learner.named_parameters() if p.requires_grad]
+
+
+def _placed(tensor, parameter):
+    """A whole tensor as `parameter` is held: on its device; under FSDP, this process's shard."""
+    tensor = tensor.to(parameter.device)
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
+    return tensor
+
+
+def _moment(value, parameter):
+    if value.dtype == torch.int64 and not value.dim():  # an 8-bit optimizer counts steps in plain numbers
+        return value.item()
+    return _placed(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+
+
 def _whole(value):
     value = torch.as_tensor(value).detach()
-    return (value.full_tensor() if _is_shard(value) else value).contiguous()
+    return (value.full_tensor() if isinstance(value, DTensor) else value).contiguous()
+
+
+def _plain(state):
+    """numpy's generator state with lists for arrays, as JSON holds it."""
+    return state | {"state": state["state"] | {"key": state["state"]["key"].tolist()}}

@@ -1,4 +1,4 @@
-"""The model as the loop sees it: sequences in, summed cross-entropy out, by the quickest way this machine has."""
+"""The model as the training loop sees it: sequences in, summed cross-entropy out, by the fastest way this machine has."""
 
 import contextlib
 
@@ -6,151 +6,135 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
+from blossom.models.bits import sum_nats
 from blossom.models.loading import pick_device, pick_dtype
-from blossom.training.cpu import decoder
+from blossom.training.cpu.decoder import FastDecoder, segment_arguments, supports_decoder
+from blossom.training.data import collate_rows
 from blossom.training.packing import IGNORED
-from blossom.training.tables import Table
+from blossom.training.tables import EmbeddingTable
 
 
 class Learner(nn.Module):
-    """Wraps what `adapt_model` returned; forward gives the loss, so DDP and FSDP see one module.
+    """Wraps what `adapt_model` returned; forward gives the loss, so that DDP and FSDP see one module.
 
-    After this the wrapped model itself is quicker too (`bits_per_byte`, generation): frozen weights lie in the
-    working precision, embeddings and head skip PEFT's copies, and on CPU `decoder.Quick` stands in for the layers.
+    It computes with the model's own weights, but not through the library's forward: embedding and head are an
+    `EmbeddingTable`, and on CPU a `FastDecoder` runs the layers. As a context manager it puts all weights back into the
+    dtype they had. PEFT's untrained copy of an embedding that is trained whole is dropped: nothing reads it.
     """
 
     def __init__(self, model, precision="auto", activation_checkpointing=False):
         super().__init__()
-        self.model = model
-        self.dtype = pick_dtype(precision)
-        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        for parameter in model.parameters():  # masters of what learns in float32, the rest in the working precision
+        self.model, self.dtype = model, pick_dtype(precision)
+        self._dtypes = [(parameter, parameter.dtype) for parameter in model.parameters()]
+        for parameter in model.parameters():  # float32 for what is trained, the working precision for the rest
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else self.dtype)
-        self._causal = [causal]  # in a list: not registered twice
-        embedding, head = causal.get_input_embeddings(), causal.get_output_embeddings()
-        self.table = Table(embedding, self.dtype)
-        self.head = self.table if causal.config.tie_word_embeddings else Table(head, self.dtype)
-        embedding.forward, head.forward = self.table.embed, self.head.logits
-        inner = causal.get_decoder()
-        self.quick = pick_device().type == "cpu" and not activation_checkpointing and decoder.fits(inner)
-        if self.quick:
-            inner.forward = decoder.Quick(inner, self.dtype)
-        elif activation_checkpointing:
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._causal = [causal]  # in a list, or torch would register it twice
+        self.table = EmbeddingTable(causal.get_input_embeddings(), self.dtype)
+        tied = causal.config.tie_word_embeddings
+        self.head = self.table if tied else EmbeddingTable(causal.get_output_embeddings(), self.dtype)
+        fast = pick_device().type == "cpu" and not activation_checkpointing and supports_decoder(self.decoder)
+        self.fast = FastDecoder(self.decoder, self.dtype) if fast else None
+        if activation_checkpointing:
             causal.activation_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def decoder(self):
+        return self._causal[0].get_decoder()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if not isinstance(self, FSDPModule):  # whose parameters have become shards
+            for parameter, dtype in self._dtypes:
+                parameter.data = parameter.data.to(dtype)
 
     def forward(self, input_ids, labels, segments=None, items=1, anchored=None):
         """Sum of -ln p over the labelled tokens, divided by `items`.
 
-        input_ids, labels, segments  (B, T); labels[t] is predicted from the tokens before t; IGNORED is not predicted
-        anchored  (B,) bool or None: sequences in which the base's own expectation is the target, not the token
+        input_ids, labels, segments  (B, T); labels[t] is predicted from the tokens before t
+        anchored  (B,) bool or None: rows whose target is the distribution of the base, with its adapters off
+                  (knowledge distillation; cross-entropy between the two distributions)
         """
-        x, linked = self.table.embed_linked(input_ids)
+        x, trained = self.table.embed_linked(input_ids)
         hidden = self.hidden(x, segments)[:, :-1]
         targets = labels[:, 1:]
-        learnt = targets != IGNORED
+        labelled = targets != IGNORED
         soft = None
         if anchored is not None and anchored.any():
             states = self.base_states(input_ids[anchored], None if segments is None else segments[anchored])[:, :-1]
-            soft = (learnt & anchored[:, None])[learnt], states[learnt[anchored]].to(self.dtype)
-        linked = linked if self.head is self.table else None
-        return self.head.loss(hidden[learnt].to(self.dtype), targets[learnt], soft, items, linked)  # logits where labels are
+            soft = (labelled & anchored[:, None])[labelled], states[labelled[anchored]].to(self.dtype)
+        trained = trained if self.head is self.table else None
+        return self.head.loss(hidden[labelled].to(self.dtype), targets[labelled], soft, items, trained)
+
+    def hidden(self, x, segments):
+        """The decoder's last hidden states (B, T, D) of embedded tokens x (B, T, D)."""
+        if self.fast:
+            return self.fast(inputs_embeds=x, segments=segments).last_hidden_state
+        mixed = torch.autocast(x.device.type, self.dtype) if self.dtype != torch.float32 else contextlib.nullcontext()
+        with mixed:
+            more = segment_arguments(segments, self.dtype)
+            return self.decoder(inputs_embeds=x, use_cache=False, **more).last_hidden_state
 
     @torch.no_grad()
     def base_states(self, input_ids, segments):
         """The last hidden states (B, T, D) of the model without its adapters."""
-        if self.quick:
-            quick = self._causal[0].get_decoder().forward
-            quick.bare = True
-            try:
-                return self.hidden(self.table.embed(input_ids), segments)
-            finally:
-                quick.bare = False
-        with self.model.disable_adapter():
+        with self.fast.without_adapters() if self.fast else self.model.disable_adapter():
             return self.hidden(self.table.embed(input_ids), segments)
 
-    def hidden(self, x, segments):
-        """The decoder's last hidden states (B, T, D) of embedded tokens x (B, T, D)."""
-        inner = self._causal[0].get_decoder()
-        if self.quick:
-            return inner(inputs_embeds=x, segments=segments).last_hidden_state
-        more = {}
-        if segments is not None:
-            more = {
-                "attention_mask": decoder.allowed(segments, self.dtype)[:, None],
-                "position_ids": decoder.positions(segments),
-            }
-        mixed = torch.autocast(x.device.type, self.dtype) if self.dtype != torch.float32 else contextlib.nullcontext()
-        with mixed:
-            return inner(inputs_embeds=x, use_cache=False, **more).last_hidden_state
-
     @contextlib.contextmanager
-    def whole(self):
-        """Under FSDP, holds what is no layer's (embeddings, head, last norm) whole: the model can then be used by itself."""
-        if not isinstance(self, FSDPModule):
+    def evaluation(self):
+        """Within, `self.model` is in eval mode and its own forward goes the fast way; under FSDP, embeddings, head and
+        last norm are gathered. Afterwards the library's forward is back."""
+        sharded, causal = isinstance(self, FSDPModule), self._causal[0]
+        if sharded:
+            with torch.no_grad():  # the first pass must be through this module, FSDP's root
+                self(*torch.zeros(2, 1, 2, dtype=torch.int64, device=pick_device()))
+            self.unshard()
+        forwards = {causal.get_output_embeddings(): self.head.logits, causal.get_input_embeddings(): self.table.embed}
+        forwards |= {self.decoder: self.fast} if self.fast else {}
+        for module, forward in forwards.items():
+            module.forward = forward
+        self.model.eval()
+        try:
             yield
-            return
-        with torch.no_grad():
-            ids = torch.zeros(1, 2, dtype=torch.int64, device=pick_device())
-            self(ids, ids)  # the first pass must be through this module, since it is the root
-        self.unshard()
-        yield
-        self.reshard()
+        finally:
+            for module in forwards:
+                del module.forward
+            self.model.train()
+            if sharded:
+                self.reshard()
 
     def shapes(self):
         """Name -> shape of every trained parameter."""
         return {n: list(p.shape) for n, p in self.named_parameters() if p.requires_grad}
 
-    def groups(self, settings):
-        """Parameters to train in two groups with their own learning rates: embedding rows, and all others."""
+    def parameter_groups(self, settings):
+        """Trained parameters in two groups with learning rates of their own: all but embedding rows, embedding rows."""
         rows = {id(t.trained) for t in (self.table, self.head) if t.trained is not None}
         trained = [p for p in self.parameters() if p.requires_grad]
-        others, own = [p for p in trained if id(p) not in rows], [p for p in trained if id(p) in rows]
         groups = [
-            {"params": others, "lr": settings.learning_rate},
-            {"params": own, "lr": settings.row_learning_rate, "eps": settings.row_epsilon},
+            {"params": [p for p in trained if id(p) not in rows], "lr": settings.learning_rate},
+            {"params": [p for p in trained if id(p) in rows], "lr": settings.row_learning_rate, "eps": settings.row_epsilon},
         ]
         return [group for group in groups if group["params"]]
 
 
-def precision_of(model):
-    """The name of the precision that a Learner has put a model into; "" for a model that none has wrapped."""
-    table = getattr(model.get_input_embeddings().forward, "__self__", None)
-    return str(table.dtype).removeprefix("torch.") if isinstance(table, Table) else ""
-
-
-def collate(items):
-    """A batch of items, padded at the end to the longest: dict of (B, T) int64 tensors, row numbers and own lengths.
-
-    Items of unequal lengths are padded to a multiple of 32: the library keeps a program for every size it has met, and
-    gigabytes of them were the most of stage 04's memory.
-    """
-    sizes = {len(item["input_ids"]) for item in items}
-    width = max(sizes) if len(sizes) == 1 else -(-max(sizes) // 32) * 32
-
-    def column(name, pad):
-        rows = [torch.as_tensor(item[name], dtype=torch.int64) for item in items]
-        return torch.stack([nn.functional.pad(row, (0, width - len(row)), value=pad) for row in rows])
-
-    batch = {"input_ids": column("input_ids", 0), "labels": column("labels", IGNORED)}
-    batch["tokens"] = torch.tensor([item.get("tokens", len(item["input_ids"])) for item in items])
-    if "segments" in items[0]:
-        batch["segments"] = column("segments", 0)
-    if "anchored" in items[0]:
-        batch["anchored"] = torch.tensor([item["anchored"] for item in items])
-    return batch | {"row": torch.tensor([item["row"] for item in items])}
-
-
 def mean_loss(model, dataset, batch_size=4):
-    """Nats a labelled token of a dataset (what `train_model` minimises); model as `train_model` or `load_model` left it."""
-    total = count = 0.0
-    training, _ = model.training, model.eval()
-    learner = Learner(model, precision_of(model) or "auto")
-    with torch.no_grad():
-        for start in range(0, len(dataset), batch_size):
-            items = [dict(dataset[i]) | {"row": i} for i in range(start, min(start + batch_size, len(dataset)))]
-            batch = {k: v.to(pick_device()) for k, v in collate(items).items() if k not in ("row", "tokens")}
-            total += learner(**batch).item()
-            count += (batch["labels"][:, 1:] != IGNORED).sum().item()
+    """Nats a labelled token of a dataset, what `train_model` minimises; the model is not changed.
+
+    dataset  as for `train_model`. Raises ValueError when no token is labelled.
+    """
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    total, count, training = 0.0, 0, model.training
+    model.eval()
+    for start in range(0, len(dataset), batch_size):
+        rows = [dict(dataset[i]) | {"row": i} for i in range(start, min(start + batch_size, len(dataset)))]
+        batch = collate_rows(rows)
+        segments = batch["segments"][:, :-1] if "segments" in batch else None
+        total += sum_nats(causal, batch["input_ids"], batch["labels"], **segment_arguments(segments, causal.dtype))
+        count += (batch["labels"][:, 1:] != IGNORED).sum().item()
     model.train(training)
     if not count:
         raise ValueError("mean_loss: no labelled token in the dataset")

@@ -1,49 +1,47 @@
-"""Embedding tables of which some rows, all or none are trained; and cross-entropy that never holds all logits.
+"""Embedding tables of which some rows, all or none are trained; and a fused linear cross-entropy over them.
 
-The frozen part stays in the working precision, the trained rows in float32. Logits are made a tile at a time
-(some tokens by some of the vocabulary), turned into the gradient while still in the processor's cache, and dropped:
-no (tokens, vocabulary) matrix ever exists, and no gradient of a frozen row is ever computed.
+The frozen part stays in the working precision, the trained rows in float32. Logits are computed in tiles (some tokens by
+part of the vocabulary), turned into the gradient while still in cache, and dropped: no (tokens, vocabulary) matrix is
+ever stored, and no gradient of a frozen row is computed.
 """
 
 import torch
 import torch.nn.functional as F
 
-from blossom.training.cpu import kernels
-from blossom.training.cpu.memory import Memory
+from blossom.training.cpu.compiled_ops import pick_ops
+from blossom.training.cpu.memory import BufferPool
 
 TILE = {"cpu": (1024, 4096), "cuda": (4096, 32768)}  # tokens by vocabulary; on CPU a tile of bfloat16 is 8 MB
 
 
-class Table:
-    """One embedding table as its two parts.
+class EmbeddingTable:
+    """An embedding module's weight as two parts; the module itself is not changed.
 
     frozen   (first, D) in the working precision, or None when all rows are trained
-    trained  (V - first, D) parameter, or None when no row is
+    trained  (V - first, D) parameter, or None when no row is trained
 
-    Both are looked up where they are used: FSDP puts another tensor into their place for every pass.
+    Both are properties, read at every use, because FSDP replaces the tensors for every pass.
     """
 
     def __init__(self, module, dtype):
         self.dtype, self.first = dtype, 0
-        self.gradients, self.tiles = Memory(), Memory()  # kept apart, so that a tile never takes a whole table's block
-        frozen = learnt = None  # (module or dict of parameters, name)
+        self.gradients, self.tiles = BufferPool(), BufferPool()  # two, so that a tile never takes a table's block
+        frozen = trained = None  # (module or dict of parameters, name)
         if hasattr(module, "token_adapter"):  # PEFT: some rows
             adapter = module.token_adapter
-            learnt, frozen = (adapter.trainable_tokens_delta, "default"), (adapter.get_base_layer(), "weight")
+            trained, frozen = (adapter.trainable_tokens_delta, "default"), (adapter.get_base_layer(), "weight")
             self.first, rows = adapter.token_indices["default"][0], len(frozen[0].weight)
             if list(adapter.token_indices["default"]) != list(range(self.first, rows)):
                 raise ValueError("trained rows must be the last rows of the table")
-        elif hasattr(module, "modules_to_save"):  # PEFT: the whole table; the original it keeps aside is not read again
+        elif hasattr(module, "modules_to_save"):  # PEFT: the whole table; its untrained copy is dropped
             original = module.original_module.weight
             original.data = original.data.new_empty(0, original.shape[1], dtype=dtype)
-            learnt = module.modules_to_save["default"], "weight"
+            trained = module.modules_to_save["default"], "weight"
         elif module.weight.requires_grad:
-            learnt = module, "weight"
+            trained = module, "weight"
         else:
             frozen, self.first = (module, "weight"), len(module.weight)
-        if frozen:
-            frozen[0].weight.data = frozen[0].weight.data.to(dtype)
-        self._frozen, self._learnt = frozen, learnt
+        self._frozen, self._trained = frozen, trained
 
     @property
     def frozen(self):
@@ -51,22 +49,22 @@ class Table:
 
     @property
     def trained(self):
-        return None if self._learnt is None else getattr(*self._learnt)
+        return None if self._trained is None else getattr(*self._trained)
 
     def embed(self, ids):
         """ids (..) -> rows (.., D) in the working precision."""
         return self.embed_linked(ids)[0]
 
     def embed_linked(self, ids):
-        """(rows (.., D), the trained rows as `loss` should see them when it belongs to the same pass).
+        """(rows (.., D), the trained rows to give to `loss` in the same pass).
 
-        Handing on the second lets the two gradients of a tied table meet in one tensor: the head's, to which the few
-        rows that were read are added, instead of two tables' worth.
+        With the second, the two gradients of a tied table share one tensor: the embedding adds its few rows to the
+        head's gradient, instead of a second gradient of the whole table.
         """
-        return (self.look_up(ids), None) if self.trained is None else Embed.apply(self.trained, ids, self)
+        return (self.look_up(ids), None) if self.trained is None else _Embed.apply(self.trained, ids, self)
 
     def look_up(self, ids):
-        """ids (..) -> rows (.., D) in the working precision, from whichever part holds them; without gradients."""
+        """ids (..) -> rows (.., D) in the working precision; without gradients."""
         frozen, trained = self.frozen, self.trained
         if frozen is None or trained is None:
             return F.embedding(ids, trained if frozen is None else frozen).to(self.dtype)
@@ -75,8 +73,8 @@ class Table:
 
     def add_rows(self, gradient, ids, rows):
         """Add rows (N, D) to a gradient of the trained rows, where ids (N,) are trained."""
-        learnt = ids >= self.first
-        gradient.index_add_(0, ids[learnt] - self.first, rows[learnt].to(gradient.dtype))
+        trained = ids >= self.first
+        gradient.index_add_(0, ids[trained] - self.first, rows[trained].to(gradient.dtype))
 
     def logits(self, hidden):
         """hidden (.., D) -> (.., V), for decoding and measuring."""
@@ -89,17 +87,17 @@ class Table:
     def loss(self, hidden, targets, soft=None, items=1, linked=None):
         """Sum of -ln p(target) over hidden (N, D), targets (N,), divided by `items`; a float32 scalar.
 
-        soft    (N,) bool and (n, D): tokens whose target is not one token but what the base expects there, given by the
-                base's last state; the sum has the cross-entropy between the two distributions for these
-        linked  what `embed_linked` gave beside the rows, if it was this table's
+        soft    None or (N,) bool and (n, D): tokens whose target is the base's distribution (knowledge distillation), and
+                the base's last hidden states there
+        linked  the second result of this table's `embed_linked`, or None
         """
         trained = self.trained if linked is None else linked
-        return Loss.apply(hidden, targets, trained, self, torch.is_grad_enabled(), self._expected(soft), items)
+        return _Loss.apply(hidden, targets, trained, self, torch.is_grad_enabled(), self._expected(soft), items)
 
     def _expected(self, soft):
-        """(where (N,), the base's expected output row there (n, D)): the sum over its vocabulary of p times row.
+        """(where (N,), the base's expected output row there (n, D)): the sum over the vocabulary of p times row.
 
-        That vector is all the loss needs: the cross-entropy with a distribution is linear in its logits.
+        The loss needs nothing else: cross-entropy with a soft target is linear in the logits besides ln of their sum.
         """
         if soft is None or not soft[0].any():
             return None
@@ -114,7 +112,7 @@ class Table:
         return where, expected[: len(states)]
 
 
-class Embed(torch.autograd.Function):
+class _Embed(torch.autograd.Function):
     """Rows of a table by their ids. Its second output is the trained rows themselves, see `Table.embed_linked`."""
 
     @staticmethod
@@ -134,8 +132,8 @@ class Embed(torch.autograd.Function):
         return dtrained, None, None
 
 
-class Loss(torch.autograd.Function):
-    """Cross-entropy by tiles: the gradient is made with the loss, so nothing of the size of the logits is kept."""
+class _Loss(torch.autograd.Function):
+    """Cross-entropy in tiles; the gradient is computed with the loss, so nothing of the size of the logits is stored."""
 
     @staticmethod
     def forward(ctx, hidden, targets, trained, table, learn, expected, items):
@@ -158,18 +156,18 @@ class Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, scale):
         dhidden, dtrained = ctx.saved_tensors
-        if scale.item() != 1:  # several devices; else nothing is left to be done
+        if scale.item() != 1:  # several devices
             dhidden, dtrained = dhidden * scale.to(dhidden.dtype), None if dtrained is None else dtrained.mul_(scale)
         return dhidden, None, dtrained, None, None, None, None
 
 
 def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, first):
-    """Losses (n,) of some tokens h (n, D) whose targets have the rows `chosen` (n, D); writes their gradient into dh and
-    the trained rows' into dtrained: over what it holds when these are the `first` tokens, else added to it.
+    """Losses (n,) of some tokens h (n, D) whose target rows are `chosen` (n, D); writes their gradient into dh, and the
+    trained rows' into dtrained: overwriting it for the `first` tokens, else adding to it.
 
     With e = exp(logits) and s = their sum: loss = ln s - h . chosen; dh = (e @ W) / s - chosen. Dividing after the
-    product saves a pass over e. No maximum is subtracted, since logits within (-60, 60) cannot overflow; where they
-    lie outside, the work is done again with it. Gradients are divided by `items`.
+    matmul saves a pass over e. No maximum is subtracted, since logits within (-60, 60) cannot overflow; outside, the
+    tile is computed again with it. Gradients are divided by `items`.
     """
     s, gradient, kept = _exponentials(h, parts, columns, table)
     shift = torch.zeros_like(s)
@@ -189,18 +187,18 @@ def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, fi
 
 
 def _padded(x, multiple=64):
-    """x with rows of zeros up to a multiple: the library keeps a program for every size of product it has met, and a
-    batch's labelled tokens are rarely as many as another's. A token of zeros adds nothing to any gradient."""
+    """x with rows of zeros up to a multiple, as the number of labelled tokens differs between batches and oneDNN caches a
+    primitive for every shape. A token of zeros adds nothing to any gradient."""
     return F.pad(x, (0, 0) * (x.dim() - 1) + (0, -len(x) % multiple))
 
 
 def _exponentials(h, parts, columns, table, shift=None):
-    """Over the vocabulary, tile by tile: sum of e (n, 1), e @ W (n, D), both float32, and the e of the parts that learn."""
-    ops = kernels.quickest(h.dtype, h.device)
+    """Over the vocabulary in tiles: sum of e (n, 1), e @ W (n, D), both float32, and the e of the trained parts."""
+    ops = pick_ops(h.dtype, h.device)
     s, gradient, kept = h.new_zeros(len(h), 1, dtype=torch.float32), h.new_zeros(h.shape, dtype=torch.float32), []
     for part, learn in parts:
         for w in part.split(columns):
-            w = w.to(h.dtype)  # a tile of trained rows is recast here, where it is used: the whole is never copied
+            w = w.to(h.dtype)  # trained rows are recast tile by tile, never copied as a whole
             logits = torch.mm(h, w.t(), out=table.tiles.empty((len(h), len(w)), h.dtype, h.device))
             e, total = ops.exponentials(logits if shift is None else logits.sub_(shift))
             s += total

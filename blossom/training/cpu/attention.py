@@ -1,47 +1,47 @@
 """Causal attention within segments by blocks of queries, forward and backward; notation as in decoder.py.
 
-Queries lie as (B*K, T*G, h): the G queries of a token that read the same key head are neighbours, so that a run of
-tokens is a run of rows. `s` is a decoder.Shape, `ops` its passes.
+Queries are laid out as (B*K, T*G, h): the G queries of a token that share a key head are adjacent, so consecutive
+tokens are consecutive rows. `s` is a decoder.Shape, `ops` TorchOps or CompiledOps.
 """
 
 import torch
 
-BLOCK = 128  # queries attended at a time; half the products of whole squares, and half of what is kept for backward
+BLOCK = 128  # queries at a time; keys after a block are skipped, which halves the work and the stored probabilities
 
 
-def blocks(tokens):
+def _blocks(tokens):
     """(first query, query after the last = keys that they may see) of each block of queries."""
     return [(first, min(first + BLOCK, tokens)) for first in range(0, tokens, BLOCK)]
 
 
 def attend(q, k, v, s, ops):
-    """q (B*K, T*G, h), k and v (B*K, T, h) -> what the queries read (B*K, T*G, h), and each block's probabilities."""
+    """q (B*K, T*G, h), k and v (B*K, T, h) -> attention output (B*K, T*G, h), and each block's probabilities."""
     heads, kept, g = torch.empty_like(q), [], s.heads // s.key_heads
-    for first, end in blocks(s.tokens):
+    for first, end in _blocks(s.tokens):
         own = slice(first * g, end * g)
-        p = ops.softmax(exact(q[:, own], k[:, :end], s.passing), s, first)  # (B*K, (end - first)*G, end)
+        p = ops.softmax(_exact(q[:, own], k[:, :end], s.passing), s, first)  # (B*K, (end - first)*G, end)
         heads[:, own] = p @ v[:, :end]
         kept.append(p)
     return heads, kept
 
 
 def attend_backward(dheads, q, k, v, kept, s, ops):
-    """Gradients of q, k and v, in their shapes. Every later block sees the first keys too: theirs add up."""
+    """Gradients of q, k and v, in their shapes; those of keys and values are summed over the blocks."""
     dq, dk, dv, g = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), s.heads // s.key_heads
-    for (first, end), p in zip(blocks(s.tokens), kept, strict=True):
+    for (first, end), p in zip(_blocks(s.tokens), kept, strict=True):
         own = slice(first * g, end * g)
-        dscores = ops.softmax_backward(exact(dheads[:, own], v[:, :end], s.passing), p, s, first)
+        dscores = ops.softmax_backward(_exact(dheads[:, own], v[:, :end], s.passing), p, s, first)
         dq[:, own] = dscores @ k[:, :end]
         dk[:, :end].baddbmm_(dscores.transpose(1, 2), q[:, own])
         dv[:, :end].baddbmm_(p.transpose(1, 2), dheads[:, own])
     return dq, dk, dv
 
 
-def exact(a, b, memory):
+def _exact(a, b, memory):
     """a (N, m, h), b (N, n, h) -> a @ b.T (N, m, n) in float32.
 
-    Attention scores are large and differ by little: bfloat16 scores would move probabilities by a quarter. The processor's
-    bfloat16 products sum in float32 by themselves, and this setting lets float32 matmul use them; the factors are
+    Attention scores are large with small differences: bfloat16 scores would change probabilities by a quarter. The
+    processor's bfloat16 matmul accumulates in float32, and this setting lets a float32 matmul use it; the factors are
     bfloat16 values, so nothing is lost.
     """
     out = memory.empty((len(a), a.shape[1], b.shape[1]), torch.float32, a.device)

@@ -1,24 +1,25 @@
-"""A Llama decoder's forward and backward passes written out by hand, for training adapters on CPU.
+"""A Llama decoder's forward and backward passes written out, for training adapters on CPU.
 
-Autograd over the library's modules computes more than is needed here: gradients of frozen weights' casts, copies of
-every head, float32 copies of norms. Written out, a layer is its matrix products and a handful of passes between them
-(passes.py in torch, kernels.py in C); only the adapters' gradients and the input's are computed.
+Autograd over the library's modules does more than is needed: it casts frozen weights, copies every head, and keeps
+float32 copies of norms. Written out, a layer is its matmuls and a few fused element-wise passes between them
+(torch_ops.py, compiled_ops.py); only the gradients of the adapters and of the input are computed.
 
-Numbers agree with the library's to bfloat16 rounding (tests/test_training.py compares both passes in float32 exactly).
+Results agree with the library's to float rounding (tests/test_training.py compares losses and gradients in float32).
 Notation: B sequences, T tokens each, M = B*T, D hidden size, H query heads, K key heads, G = H/K, h head size,
 F feed-forward size, R rank of stacked adapters.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from blossom.training.cpu import kernels
 from blossom.training.cpu.attention import attend, attend_backward, swap_heads
-from blossom.training.cpu.memory import Memory
+from blossom.training.cpu.compiled_ops import pick_ops
+from blossom.training.cpu.memory import BufferPool
 
-GROUPS = {  # projections that read the same input share one matrix product
+GROUPS = {  # projections that read the same input share one matmul
     "qkv": ("q_proj", "k_proj", "v_proj"),
     "out": ("o_proj",),
     "gate_up": ("gate_proj", "up_proj"),
@@ -29,7 +30,7 @@ LONGEST = 512  # beyond this many tokens the (T, T) scores outweigh flash attent
 
 @dataclass
 class Frozen:
-    """What a layer does not learn, in the working precision; w[g] (out, in) is group g's stacked matrix."""
+    """A layer's frozen weights in the working precision; w[g] (out, in) is group g's stacked matrix, b[g] its bias."""
 
     norm1: torch.Tensor
     norm2: torch.Tensor
@@ -40,7 +41,7 @@ class Frozen:
 
 @dataclass
 class Shape:
-    """Sizes of a batch, and what its layers share."""
+    """Sizes of a batch and what all layers share: rotary tables, segments, buffers."""
 
     batch: int
     tokens: int
@@ -52,8 +53,8 @@ class Shape:
     sin: torch.Tensor
     start: torch.Tensor  # (B, T) int32: the first key that a query may see; the last is itself
     dtype: torch.dtype  # the working precision
-    kept: Memory = field(default_factory=Memory)  # where that lies which is kept for the way back
-    passing: Memory = field(default_factory=Memory)  # and all else of size
+    kept: BufferPool = field(default_factory=BufferPool)  # for what the backward pass needs
+    passing: BufferPool = field(default_factory=BufferPool)  # for everything else
 
     def mask(self):
         """(B*K, T*G, T) float32: 0 where attention is allowed, -inf elsewhere; made once."""
@@ -63,9 +64,6 @@ class Shape:
             mask = torch.where(seen, 0.0, -torch.inf)[:, None, :, None].expand(-1, self.key_heads, -1, groups, -1)
             self._mask = mask.reshape(self.batch * self.key_heads, -1, self.tokens)
         return self._mask
-
-
-# ----------------------------------------------------------------------------------------------------------- products
 
 
 def linear(x, w, b, adapter, memory):
@@ -87,14 +85,11 @@ def linear_backward(dy, x, u, w, adapter, memory):
     return dx.addmm_(du, adapter[0]), du.t() @ x, dy.t() @ u
 
 
-# ----------------------------------------------------------------------------------------------------------- a layer
-
-
 class Layer(torch.autograd.Function):
-    """One decoder layer; learns the eight adapter matrices it is given (or None).
+    """One decoder layer, with gradients for its input and its eight adapter matrices (A and B of each group, or None).
 
-    The residual stream comes and goes in two parts, x (M, D) float32 and `extra` (M, D) in working precision, the last
-    product that is yet to be added: the norm that follows adds it in passing.
+    The residual stream is passed in two parts, x (M, D) float32 and `extra` (M, D) in working precision, the layer's last
+    matmul result, which is still to be added: the following norm adds it in the same pass.
     """
 
     @staticmethod
@@ -120,7 +115,7 @@ class Layer(torch.autograd.Function):
         x1, r1, x2, r2, q, k, v, gate_up, heads, *rest = ctx.saved_tensors
         (u_qkv, u_out, u_gate_up, u_down), adapters, kept = rest[:4], rest[4:12], rest[12:]
         a = _by_group(adapters)
-        # what an adapter read is made again rather than kept: a pass over memory, where it would be a third of it
+        # inputs of the adapters are recomputed, not stored: one element-wise pass, against a third of the activations
         y1 = ops.norm(x1, r1, frozen.norm1, s) if a["qkv"] else None
         y2 = ops.norm(x2, r2, frozen.norm2, s) if a["gate_up"] else None
         inner = ops.swiglu(gate_up, s) if a["down"] else None
@@ -141,45 +136,48 @@ def _by_group(adapters):
     return {group: pair if pair[0] is not None else None for group, pair in zip(GROUPS, pairs, strict=True)}
 
 
-# --------------------------------------------------------------------------------------------------------- the decoder
-
-
-class Quick:
-    """Stands in for the library decoder's forward where it can, and calls the library's where it cannot.
+class FastDecoder:
+    """Called like the library's decoder; runs the layers written out here, or the library's own forward where it must.
 
     decoder  a Llama-like decoder: layers of input_layernorm, self_attn (q, k, v, o), post_attention_layernorm, gated MLP
-    dtype    the working precision; all frozen weights are recast to it, stacked by group, in place
+    dtype    the working precision; all frozen weights are recast to it and stacked by group, the modules' own weights
+             becoming views of the stacked ones
     """
 
     def __init__(self, decoder, dtype):
-        self.decoder, self.dtype = decoder, dtype
-        self.original = getattr(decoder.forward, "original", decoder.forward)  # not another Quick's
-        self.config = decoder.config
-        self.passes = kernels.quickest(dtype, decoder.norm.weight.device)
+        self.decoder, self.dtype, self.library_forward = decoder, dtype, decoder.forward
+        self.ops = pick_ops(dtype, decoder.norm.weight.device)
         self.layers = [(_freeze(layer, dtype), _adapters(layer)) for layer in decoder.layers]
-        self.memory = Memory(), Memory()
-        self.bare = False  # True: as if there were no adapters
+        self.memory = BufferPool(), BufferPool()
+        self.adapters_off = False
 
     def __call__(self, input_ids=None, inputs_embeds=None, segments=None, **other):
         busy = any(v is not None and v is not False for k, v in other.items() if k != "position_ids")
         x = self.decoder.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-        if busy or x.shape[1] > LONGEST:  # decoding with a cache, odd masks, long texts
-            if segments is not None:
-                other |= {"attention_mask": allowed(segments, x.dtype)[:, None], "position_ids": positions(segments)}
-            return self.original(inputs_embeds=x, **other)
+        if busy or x.shape[1] > LONGEST:  # decoding with a cache, other masks, long texts
+            return self.library_forward(inputs_embeds=x, **other | segment_arguments(segments, x.dtype))
         b, t, d = x.shape
-        shape = self.shape(b, t, segments, other.get("position_ids"))
+        shape = self._shape(b, t, segments, other.get("position_ids"))
         x, extra = x.reshape(b * t, d).float(), None
         for frozen, adapters in self.layers:
-            pairs = [(None, None) if self.bare else stacked(group, self.dtype) for group in adapters]
-            x, extra = Layer.apply(x, extra, frozen, shape, self.passes, *(m for pair in pairs for m in pair))
+            pairs = [(None, None) if self.adapters_off else _stack_adapters(group, self.dtype) for group in adapters]
+            x, extra = Layer.apply(x, extra, frozen, shape, self.ops, *(m for pair in pairs for m in pair))
         return BaseModelOutputWithPast(last_hidden_state=self.decoder.norm(x + extra).view(b, t, d))
 
-    def shape(self, b, t, segments, position_ids):
-        c, place = self.config, self.decoder.norm.weight.device
+    @contextlib.contextmanager
+    def without_adapters(self):
+        """Within, the decoder is that of the base model."""
+        self.adapters_off = True
+        try:
+            yield
+        finally:
+            self.adapters_off = False
+
+    def _shape(self, b, t, segments, position_ids):
+        c, place = self.decoder.config, self.decoder.norm.weight.device
         width = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
         index = torch.arange(t, device=place)[None]
-        within = index if segments is None else positions(segments)
+        within = index if segments is None else segment_positions(segments)
         tables = self.decoder.rotary_emb(torch.empty(0, device=place), within if position_ids is None else position_ids)
         start = (index - within).expand(b, t).to(torch.int32).contiguous()
         cos, sin = (table.contiguous() for table in tables)
@@ -187,7 +185,7 @@ class Quick:
         return Shape(*sizes, cos, sin, start, self.dtype, *self.memory)
 
 
-def positions(segments):
+def segment_positions(segments):
     """segments (B, T) -> position of each token within its own segment (B, T)."""
     index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
     new = torch.ones_like(segments, dtype=torch.bool)
@@ -195,20 +193,21 @@ def positions(segments):
     return index - torch.where(new, index, 0).cummax(1).values
 
 
-def allowed(segments, dtype):
-    """segments (B, T) -> additive mask (B, T, T): 0 where a token may see another of its own segment, else -inf.
+def segment_arguments(segments, dtype):
+    """Arguments that make a library's decoder attend within segments (B, T): additive mask (B, 1, T, T) and positions.
 
-    Every token sees itself, so that no row of the softmax is empty.
+    None gives no arguments. Every token sees itself, so no row of the softmax is empty.
     """
-    t = segments.shape[1]
-    keys = torch.arange(t, device=segments.device)
-    start = keys - positions(segments)  # the first of its own segment
-    seen = (keys >= start[:, :, None]) & (keys <= keys[:, None])
-    return torch.where(seen, 0.0, -torch.inf).to(dtype)
+    if segments is None:
+        return {}
+    positions = segment_positions(segments)
+    keys = torch.arange(segments.shape[1], device=segments.device)
+    seen = (keys >= (keys - positions)[:, :, None]) & (keys <= keys[:, None])
+    return {"attention_mask": torch.where(seen, 0.0, -torch.inf).to(dtype)[:, None], "position_ids": positions}
 
 
-def fits(decoder):
-    """Can `Quick` stand in for this decoder? (Llama, Mistral with a window beyond LONGEST, Qwen2, SmolLM2; frozen base.)"""
+def supports_decoder(decoder):
+    """Can `FastDecoder` run this decoder? Llama, SmolLM2, Qwen2, Mistral with a window beyond LONGEST; base frozen."""
     layer = decoder.layers[0] if hasattr(decoder, "layers") else None
     names = [name for name, _ in layer.named_modules()] if layer is not None else []
     expected = {"input_layernorm", "post_attention_layernorm", "self_attn", "mlp"} | {
@@ -246,7 +245,7 @@ def _freeze(layer, dtype):
 
 
 def _adapters(layer):
-    """Per group, what `stacked` needs of each projection: its width and its A and B modules with their scale, or None."""
+    """Per group, for each projection: (width, A and B modules or None, scale)."""
     return [
         [
             (m.out_features, m.lora_A["default"], m.lora_B["default"], m.scaling["default"])
@@ -258,7 +257,7 @@ def _adapters(layer):
     ]
 
 
-def stacked(group, dtype):
+def _stack_adapters(group, dtype):
     """The adapters of a group as one pair: A (R, in) stacked, B (out, R) block by block, scaled; (None, None) without."""
     trained = [part for part in group if part[1] is not None]
     if not trained:

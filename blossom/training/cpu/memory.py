@@ -1,4 +1,4 @@
-"""Blocks of the processor's memory that are used again: a fresh page costs more than the pass that fills it."""
+"""Reused CPU buffers: a fresh page from the system costs more than the pass that fills it."""
 
 import math
 import mmap
@@ -8,16 +8,15 @@ import numpy as np
 import torch
 
 _lone = [np.empty(1)]
-FREE = sys.getrefcount(_lone[0])  # what a block in a list counts when nobody else holds it
+FREE = sys.getrefcount(_lone[0])  # the reference count of a block that only the pool's list holds
 
 
-class Memory:
-    """Lends tensors, and the same memory again once nothing refers to such a tensor or to a view of it.
+class BufferPool:
+    """Lends tensors; their memory is lent again once nothing refers to such a tensor or to a view of it.
 
-    A large block comes from the system page by page, cleared, and goes back when it is freed: measured at 55 ms for the
-    122 MB gradient of an embedding table, where writing it takes 5. Smaller ones leave holes between each other that
-    nothing fits into: 220 MB of them beside 480 that were used. Elsewhere than on a processor, torch's own allocator
-    does this already.
+    torch's CPU allocator returns large blocks to the system, which then clears every page again, and small blocks
+    fragment. Without the pool a training step of SmolLM2-135M (2 x 512 tokens, one core) takes 10 % more processor time
+    and 7 times the page faults, and the peak is 8 % higher (2.09 GB, not 1.93). Other devices' allocators do this.
     """
 
     def __init__(self):
@@ -31,7 +30,7 @@ class Memory:
         return torch.from_numpy(self._block(size)[:size]).view(dtype).view(shape)
 
     def _block(self, size):
-        """A free block of `size` bytes to twice as many, the smallest there is, or a new one; free smaller ones then go."""
+        """The smallest free block of `size` to twice as many bytes; else a new one, which replaces free smaller ones."""
         free = [i for i in range(len(self.blocks)) if sys.getrefcount(self.blocks[i]) == FREE]
         fitting = [i for i in free if size <= self.blocks[i].nbytes <= 2 * size + mmap.PAGESIZE]
         if fitting:
@@ -44,7 +43,7 @@ class Memory:
 
 
 def _pages(size):
-    """Bytes straight from the system, in huge pages where it has them."""
+    """Memory straight from the system, in huge pages where it has them."""
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
         return bytearray(size)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
