@@ -668,6 +668,7 @@ def merged_stage(smoke):
     lines = [["문을 열다"] * 3, ["Open the door."] * 3]
     save_certificate(certify_merge(made, folder / "model", *lines, ["Hangul"], "add", {"donor": "trained"}), folder)
     paths.write_text(folder / "params.yaml", f"base_model: {p.base_model}\n")
+    paths.write_json(folder / "metrics.json", {})
     paths.write_json(folder / "manifest.json", {"outputs": {}})
     return folder
 
