@@ -26,7 +26,7 @@ from blossom.vocabulary.fertility import measure_fertility
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab, save_tokenizer, select_pieces
 from blossom.vocabulary.pieces import add_word_frequencies, count_runs, script_pattern, split_characters, train_pieces
-from blossom.vocabulary.spelling import BYTE_OF, spell_text
+from blossom.vocabulary.spelling import BYTE_OF, is_whole, spell_text
 
 HANGUL = script_pattern(["Hangul"])
 SENTENCE = "햄버거를 먹는 공룡"
@@ -459,7 +459,7 @@ def test_units_of_a_byte_level_base_are_whole_characters():
     base = read_base("tiny-byte-level")
     units = split_characters(base, base.piece(" 먹는"))
     assert [base.bytes(unit).decode() for unit, _ in units][-2:] == ["먹", "는"]
-    assert all(base.is_whole(steps[-1]) for _, steps in units if steps)
+    assert all(is_whole(base.bytes(steps[-1])) for _, steps in units if steps)
 
 
 def test_special_names_are_no_pieces():

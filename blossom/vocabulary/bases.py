@@ -11,9 +11,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from blossom.assets.registry import fetch_asset
-from blossom.vocabulary import spm
-from blossom.vocabulary.loading import load_tokenizer
-from blossom.vocabulary.spelling import BYTE_ALPHABET, is_byte_level, is_whole, piece_bytes
+from blossom.vocabulary import loading
+from blossom.vocabulary.spelling import BYTE_ALPHABET, is_byte_level, piece_bytes
 
 SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and byte-level BPE (Llama-3, Qwen, SmolLM2)"
 UNRANKED = -1e8  # Llama and Mistral score runs of spaces -1e9, where float32 cannot separate neighbouring scores
@@ -27,15 +26,15 @@ def read_base(source):
     path = Path(fetch_asset(str(source)))
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if model_file.is_file():
-        proto = spm.read_sentencepiece(model_file)
-        if proto.trainer_spec.model_type != spm.BPE:
+        proto = loading.read_sentencepiece(model_file)
+        if proto.trainer_spec.model_type != loading.BPE:
             raise ValueError(f"{source}: a unigram SentencePiece model cannot be merged into; {SUPPORTED}")
         if not proto.trainer_spec.byte_fallback:
             raise ValueError(
                 f"{source}: a SentencePiece BPE without byte fallback loses text; {SUPPORTED}, with byte fallback"
             )
-        return SentencePieceBase(source, proto, load_tokenizer(source) if path.is_dir() else None)
-    tokenizer = load_tokenizer(source)
+        return SentencePieceBase(source, proto, loading.load_tokenizer(source) if path.is_dir() else None)
+    tokenizer = loading.load_tokenizer(source)
     kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
     if kind != "BPE":
         raise ValueError(f"{source}: a {kind} tokenizer cannot be merged into; {SUPPORTED}")
@@ -56,10 +55,6 @@ class _Base:
     def bytes(self, piece):
         """The UTF-8 bytes of a piece."""
         return piece_bytes(piece, self.kind == "byte-level")
-
-    def is_whole(self, piece):
-        """Whether a piece consists of whole characters."""
-        return is_whole(self.bytes(piece))
 
     def tokens(self, piece):
         """The base's own tokens for a piece, byte pieces included: list of pieces."""
@@ -95,27 +90,35 @@ class ByteLevelBase(_Base):
         for i, token in self.tokenizer.added_tokens_decoder.items():  # or reloading would give them other ids
             model["vocab"].setdefault(token.content, i)
         model["vocab"].update({piece: self.size + i for i, piece in enumerate(pieces)})
-        model["merges"] += spm.list_merges(pieces, model["vocab"])
+        model["merges"] += loading.list_merges(pieces, model["vocab"])
         return _replace_backend(self.tokenizer, Tokenizer.from_str(json.dumps(state)))
 
 
 class SentencePieceBase(_Base):
-    """A SentencePiece BPE: new pieces get strictly falling scores below the base's lowest.
-
-    Tokens that a folder adds behind its tokenizer.model become pieces of `proto`, so that their ids stay.
-    """
+    """A SentencePiece BPE (`proto`): new pieces get strictly falling scores below the base's lowest."""
 
     kind = "sentencepiece"
 
     def __init__(self, name, proto, folder_tokenizer=None):
         self.proto = copy.deepcopy(proto)
-        if folder_tokenizer:
-            _take_added_tokens(self.proto, folder_tokenizer, name)
-        self._like = folder_tokenizer or spm.convert_sentencepiece(self.proto)
+        self._take_added_tokens(folder_tokenizer.added_tokens_decoder if folder_tokenizer else {}, name)
+        self._like = folder_tokenizer or loading.convert_sentencepiece(self.proto)
         super().__init__(name, self._tokenizer(self.proto) if folder_tokenizer else self._like)
         spec = copy.deepcopy(self.proto.normalizer_spec)
         spec.add_dummy_prefix = spec.remove_extra_whitespaces = False
-        self._normalizer = spm.build_normalizer(spec)
+        self._normalizer = loading.build_normalizer(spec)
+
+    def _take_added_tokens(self, added, name):
+        """Tokens that a folder adds behind its tokenizer.model (a pad token, chat markers) become pieces of `proto`."""
+        for i, token in sorted(added.items()):
+            end = len(self.proto.pieces)
+            if i > end:
+                raise ValueError(
+                    f"{name}: its added token {token.content!r} has id {i}, but its tokenizer.model ends at {end}"
+                )
+            if i == end:
+                kind = loading.CONTROL if token.special else loading.USER_DEFINED
+                self.proto.pieces.add(piece=token.content, score=0.0, type=kind)
 
     def piece(self, text):
         """Text as a piece. Example: " 먹" -> "▁먹"."""
@@ -145,29 +148,17 @@ class SentencePieceBase(_Base):
     def extend_proto(self, pieces):
         """The ModelProto with `pieces` behind the base's; scores fall by 1 each, below the base's lowest real score."""
         proto = copy.deepcopy(self.proto)
-        lowest = min(p.score for p in proto.pieces if p.type == spm.NORMAL and p.score > UNRANKED)
+        lowest = min(p.score for p in proto.pieces if p.type == loading.NORMAL and p.score > UNRANKED)
         for i, piece in enumerate(pieces, 1):
-            proto.pieces.add(piece=piece, score=lowest - i, type=spm.NORMAL)
+            proto.pieces.add(piece=piece, score=lowest - i, type=loading.NORMAL)
         proto.trainer_spec.vocab_size = len(proto.pieces)
         return proto
 
     def _tokenizer(self, proto):
-        backend = spm.build_backend(proto)
+        backend = loading.build_backend(proto)
         if self._like.backend_tokenizer.post_processor:
             backend.post_processor = self._like.backend_tokenizer.post_processor
         return _replace_backend(self._like, backend)
-
-
-def _take_added_tokens(proto, tokenizer, name):
-    """Make pieces of `proto` of the tokens that a folder adds behind its tokenizer.model (a pad token, chat markers)."""
-    for i, token in sorted(tokenizer.added_tokens_decoder.items()):
-        if i < len(proto.pieces):
-            continue
-        if i > len(proto.pieces):
-            raise ValueError(
-                f"{name}: its added token {token.content!r} has id {i}, but its tokenizer.model ends at {len(proto.pieces)}"
-            )
-        proto.pieces.add(piece=token.content, score=0.0, type=spm.CONTROL if token.special else spm.USER_DEFINED)
 
 
 def _replace_backend(tokenizer, backend):

@@ -1,6 +1,8 @@
 """The certificate of a merge: what was merged, and whether the saved files are exactly what they should be."""
 
 from collections import Counter
+from itertools import islice, product
+from operator import ne
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
@@ -8,8 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 from blossom.common import paths
 from blossom.vocabulary.encoding import encode_lines, make_test_lines
 from blossom.vocabulary.loading import load_tokenizer
-from blossom.vocabulary.pieces import texts_with_piece
-from blossom.vocabulary.spelling import fallback_ids
+from blossom.vocabulary.spelling import fallback_ids, is_whole
 
 FILE = "certificate.json"
 
@@ -38,12 +39,12 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
         "ids of the base that moved": sum(vocabulary.get(t) != i for t, i in base.tokenizer.get_vocab().items()),
         "pieces twice or empty": len(new) - len(set(new) - {""}),
         "ids that do not follow on": sum(vocabulary.get(p) != base.size + i for i, p in enumerate(new)),
-        "round trip failures": _count_different(tokenizer.backend_tokenizer.decode_batch(after), _clean(base, lines)),
+        "round trip failures": sum(map(ne, tokenizer.backend_tokenizer.decode_batch(after), _clean(base, lines))),
         "lines that differ from SentencePiece": merged_apart,
         "lines that SentencePiece cleans up otherwise": cleaned_apart,
         "rows missing in the model": max(0, len(vocabulary) - rows) if rows else 0,
         "unreachable pieces": len(unreachable),
-        "English lines whose ids changed": _count_different(before[en], after[en]),
+        "English lines whose ids changed": sum(map(ne, before[en], after[en])),
     }
     reported = {"lines that SentencePiece cleans up otherwise"}  # the base's own character map: not refused
     reported |= {"unreachable pieces"} if policy == "keep" else set()
@@ -54,9 +55,7 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
     metrics |= {"english_lines_changed": found["English lines whose ids changed"], "slow_fast_differences": merged_apart}
     metrics |= {"round_trip_failures": found["round trip failures"], "certificate_holds": holds}
     for when, encoder, ids in (("before", base.tokenizer, before), ("after", tokenizer, after)):
-        metrics |= _count_text(f"korean_{{}}_{when}", encoder, ids[ko]) | _count_text(
-            f"english_{{}}_{when}", encoder, ids[en]
-        )
+        metrics |= _count_text("korean", when, encoder, ids[ko]) | _count_text("english", when, encoder, ids[en])
     return {
         "holds": holds,
         "base": base.name,
@@ -77,7 +76,7 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
 def find_unmade_pieces(base, tokenizer, new):
     """The new pieces that the saved tokenizer gives for no text: neither their own nor the characters they can begin."""
     ids = tokenizer.get_vocab()
-    texts = [(piece, text) for piece in new for text in texts_with_piece(base, piece)]
+    texts = [(piece, text) for piece in new for text in _texts_with(base, piece)]
     if base.kind == "sentencepiece":  # by the model alone, which puts no space before a text
         model = tokenizer.backend_tokenizer.model
         encoded = [[token.id for token in model.tokenize(base.piece(text))] for _, text in texts]
@@ -86,13 +85,19 @@ def find_unmade_pieces(base, tokenizer, new):
     made = {
         piece
         for (piece, _), found in zip(texts, encoded, strict=True)
-        if found == [ids[piece]] or (ids[piece] in found and not base.is_whole(piece))
+        if found == [ids[piece]] or (ids[piece] in found and not is_whole(base.bytes(piece)))
     }
     return [piece for piece in new if piece not in made]
 
 
-def _count_different(one, other):
-    return sum(a != b for a, b in zip(one, other, strict=True))
+def _texts_with(base, piece):
+    """Texts that contain a piece: its own, or the characters that part of a character can begin (4,096 at most)."""
+    for length in range(4):
+        tails = islice(product(range(0x80, 0xC0), repeat=length), 4096)
+        candidates = [base.bytes(piece) + bytes(tail) for tail in tails]
+        if texts := [data.decode() for data in candidates if is_whole(data)]:
+            return texts
+    raise ValueError(f"{piece!r} is part of no character")
 
 
 def _clean(base, lines):
@@ -121,11 +126,11 @@ def _compare_sentencepiece(folder, tokenizer, lines, ids):
     return merged, sum(apart)
 
 
-def _count_text(name, tokenizer, ids):
-    """The tokens of a text, and the share of them that are not whole characters."""
+def _count_text(name, when, tokenizer, ids):
+    """The tokens of a text, and the share of them that are not whole characters, named like "korean_tokens_before"."""
     used = Counter(i for line in ids for i in line)
     share = sum(used[i] for i in fallback_ids(tokenizer)) / max(1, used.total())
-    return {name.format("tokens"): used.total(), name.format("fallback"): share}
+    return {f"{name}_tokens_{when}": used.total(), f"{name}_fallback_{when}": share}
 
 
 def render_certificate(certificate):

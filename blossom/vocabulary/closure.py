@@ -42,21 +42,16 @@ def close_pieces(base, pieces, policy):
         stuck = {piece: tokens for piece, tokens in spelled.items() if len(tokens) > 1}
         if not stuck or policy == "keep":
             return pieces, dropped, list(stuck)
-        steps = _missing_steps(stuck, set(pieces) | base.vocabulary) if policy == "add" else {}
-        if any(steps.values()):
-            pieces = [p for piece in pieces for p in (*steps.get(piece, ()), piece)]
-        else:
+        before, known, closed = len(pieces), set(pieces) | base.vocabulary, []
+        for piece in pieces:
+            tokens = stuck.get(piece, ()) if policy == "add" else ()
+            steps = [joint for n in range(2, len(tokens)) if (joint := "".join(tokens[:n])) not in known]
+            known.update(steps)
+            closed += [*steps, piece]
+        pieces = closed
+        if len(closed) == before:  # nothing to add
             dropped += stuck
             pieces = [piece for piece in pieces if piece not in stuck]
-
-
-def _missing_steps(stuck, known):
-    """Stuck piece -> the joints of its tokens from the left that are no pieces yet."""
-    steps = {}
-    for piece, tokens in stuck.items():
-        steps[piece] = [joint for n in range(2, len(tokens)) if (joint := "".join(tokens[:n])) not in known]
-        known.update(steps[piece])
-    return steps
 
 
 def find_halves(base, pieces):

@@ -7,8 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from blossom.assets.registry import fetch_asset
-from blossom.vocabulary import spm
-from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary import loading
 from blossom.vocabulary.pieces import script_pattern, train_pieces
 from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level, is_whole, piece_bytes
 
@@ -39,9 +38,9 @@ def read_donor(source):
     if path.suffix == ".json":
         return _read_json(path)
     if model_file.is_file():
-        found = [p for p in spm.read_sentencepiece(model_file).pieces if p.type in (spm.NORMAL, spm.USER_DEFINED)]
-        return [_to_text(p.piece) for p in sorted(found, key=lambda p: -p.score)]
-    return _read_fast(load_tokenizer(source))
+        pieces, taken = loading.read_sentencepiece(model_file).pieces, (loading.NORMAL, loading.USER_DEFINED)
+        return [_to_text(p.piece) for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken]
+    return _read_fast(loading.load_tokenizer(source))
 
 
 def _read_fast(tokenizer):

@@ -47,10 +47,9 @@ def calibrate_rows(old, rows, hidden, targets, rounds=3, prior=2.0, most=4096):
     most     the expected counts are computed over so many states, evenly spaced
     return   (N, D), dtype of `old`
 
-    The hidden states have a large common mean m. Adding b m / |m|^2 to a row raises its logit by about b everywhere, like
-    an output bias. Each round sets b = ln(observed + prior) - ln(expected + prior), where the expected count is the sum
-    of the softmax over all states. The shift is short (b / |m|), so tied input rows hardly change.
-    Source: output bias at the log unigram frequencies (Meister et al. 2023, arXiv:2212.09686).
+    The states have a large mean m: adding b m / |m|^2 to a row raises its logit by about b everywhere, like an output bias.
+    Each round sets b = ln(observed + prior) - ln(expected + prior); the expected count is the sum of the softmax over all
+    states. Source: output bias at the log unigram frequencies (Meister et al. 2023, arXiv:2212.09686).
     """
     mean = hidden.mean(0)
     direction = mean / mean.square().sum()

@@ -3,7 +3,6 @@
 The engine is gigatoken (MIT). It caches the ids of words, while SentencePiece and HF tokenizers merge every line anew.
 """
 
-import contextlib
 import gc
 import json
 import random
@@ -24,27 +23,18 @@ def encode_lines(tokenizer, lines, itself=False):
     """
     lines = list(lines)
     characters = sum(map(len, lines))
-    if not itself and (characters >= LARGE or tokenizer in _engines) and (engine := find_engine(tokenizer, characters)):
-        with _no_collection():
-            return engine.encode_batch_list(lines)
-    backend = tokenizer.backend_tokenizer
+    wanted = not itself and (characters >= LARGE or tokenizer in _engines)
+    engine = find_engine(tokenizer, characters) if wanted else None
+    backend, collects = tokenizer.backend_tokenizer, gc.isenabled()
     before, backend.encode_special_tokens = backend.encode_special_tokens, True
+    gc.disable()  # it would scan the new lists again and again: a third of the time
     try:
-        with _no_collection():
-            return [e.ids for e in backend.encode_batch_fast(lines, add_special_tokens=False)]
+        if engine:
+            return engine.encode_batch_list(lines)
+        return [e.ids for e in backend.encode_batch_fast(lines, add_special_tokens=False)]
     finally:
         backend.encode_special_tokens = before
-
-
-@contextlib.contextmanager
-def _no_collection():
-    """Pause Python's garbage collector, which would scan the new lists again and again (a third of the time)."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
+        if collects:
             gc.enable()
 
 

@@ -1,9 +1,13 @@
-"""Loading a tokenizer from an asset, folder, file or hub id."""
+"""Loading tokenizers; SentencePiece models are rebuilt as HF fast tokenizers that give the same ids."""
 
 from pathlib import Path
 
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
 from blossom.assets.registry import fetch_asset
-from blossom.vocabulary.spm import convert_sentencepiece, read_sentencepiece
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # SentencePiece's types of pieces
+UNIGRAM, BPE = 1, 2  # its types of models
 
 
 def load_tokenizer(source):
@@ -24,3 +28,81 @@ def load_tokenizer(source):
     if model_file.is_file():
         return convert_sentencepiece(read_sentencepiece(model_file))
     raise ValueError(f"{source}: holds no tokenizer; expected tokenizer.json or tokenizer.model in {path}")
+
+
+def read_sentencepiece(path):
+    """The ModelProto in a SentencePiece `.model` file; ValueError when the file is something else."""
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    try:
+        proto.ParseFromString(Path(path).read_bytes())
+    except DecodeError:
+        proto.Clear()
+    if not proto.pieces or proto.trainer_spec.model_type not in (UNIGRAM, BPE):
+        raise ValueError(f"{path}: not a SentencePiece BPE or unigram model (nor a folder with a tokenizer.json)")
+    return proto
+
+
+def list_merges(pieces, vocabulary):
+    """Merge rules that make `pieces` (in rank order): each split of a piece into two tokens of `vocabulary`, (left, right).
+
+    SentencePiece joins any two neighbours whose joint text is a piece, the leftmost of equal ones. One rule for each split
+    gives the same result; where splits of one text overlap ("a aa a"), the longer left part comes first: the leftmost.
+    """
+    return [
+        (piece[:cut], piece[cut:])
+        for piece in pieces
+        for cut in range(len(piece) - 1, 0, -1)
+        if piece[:cut] in vocabulary and piece[cut:] in vocabulary
+    ]
+
+
+def convert_sentencepiece(proto):
+    """A HF fast tokenizer with the ids of a SentencePiece ModelProto (BPE or unigram); special tokens in text are text."""
+    from transformers import PreTrainedTokenizerFast
+
+    spec, backend = proto.trainer_spec, build_backend(proto)
+    ids = {"unk_token": spec.unk_id, "bos_token": spec.bos_id, "eos_token": spec.eos_id, "pad_token": spec.pad_id}
+    special = {name: proto.pieces[i].piece for name, i in ids.items() if 0 <= i < len(proto.pieces)}
+    if spec.model_type == BPE and "bos_token" in special:
+        bos = special["bos_token"]
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, spec.bos_id)]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
+
+
+def build_backend(proto):
+    """The `tokenizers.Tokenizer` of a ModelProto, without a post-processor (it adds no BOS token)."""
+    spec, prefix = proto.trainer_spec, proto.normalizer_spec.add_dummy_prefix
+    if spec.model_type == BPE:
+        normal = [p for p in proto.pieces if p.type == NORMAL]
+        ordered = [p.piece for p in sorted(normal, key=lambda p: -p.score)]  # stable: of equal scores, the lower id first
+        merges = list_merges(ordered, {p.piece for p in normal})
+        vocabulary, unknown = {piece.piece: i for i, piece in enumerate(proto.pieces)}, proto.pieces[spec.unk_id].piece
+        bpe = models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=spec.byte_fallback)
+        backend = Tokenizer(bpe)
+    else:
+        scored = [(piece.piece, piece.score) for piece in proto.pieces]
+        backend = Tokenizer(models.Unigram(scored, unk_id=spec.unk_id, byte_fallback=spec.byte_fallback))
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex("(?=▁)"), "isolated")
+    backend.normalizer = build_normalizer(proto.normalizer_spec)
+    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
+    backend.add_special_tokens(
+        [AddedToken(p.piece, normalized=False, special=True) for p in proto.pieces if p.type in (UNKNOWN, CONTROL)]
+    )
+    # Gemma has no prefix; its runs of spaces are symbols that are found after normalisation
+    backend.add_tokens([AddedToken(p.piece, normalized=not prefix) for p in proto.pieces if p.type == USER_DEFINED])
+    return backend
+
+
+def build_normalizer(spec):
+    """SentencePiece's normaliser: character map, white space, the space before the first word."""
+    steps = [normalizers.Precompiled(spec.precompiled_charsmap)] if spec.precompiled_charsmap else []
+    if spec.remove_extra_whitespaces:
+        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    steps += [normalizers.Prepend("▁")] if spec.add_dummy_prefix else []
+    return normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])

@@ -10,20 +10,13 @@ from blossom.vocabulary.pieces import split_characters
 
 @dataclass
 class MergedVocab:
-    """A base and the new pieces merged into it.
-
-    base         of `read_base`
-    pieces       the new pieces in the base's alphabet, in the order of their ids
-    on_the_way   pieces among them that were not asked for but are needed to make others
-    dropped      pieces left out because no merge makes them
-    unreachable  pieces kept although no merge makes them
-    """
+    """A base of `read_base` and the new pieces merged into it."""
 
     base: object
-    pieces: list
-    on_the_way: list = field(default_factory=list)
-    dropped: list = field(default_factory=list)
-    unreachable: list = field(default_factory=list)
+    pieces: list  # the new pieces in the base's alphabet, in the order of their ids
+    on_the_way: list = field(default_factory=list)  # pieces that were not asked for but are needed to make others
+    dropped: list = field(default_factory=list)  # pieces left out because no merge makes them
+    unreachable: list = field(default_factory=list)  # pieces kept although no merge makes them
 
     @cached_property
     def tokenizer(self):

@@ -3,10 +3,7 @@
 햄버거를 (*hamburger*, object) is 햄버거 + 를: a token that ends before 를 can be reused with every noun.
 """
 
-from itertools import accumulate
-
-from blossom.vocabulary.encoding import encode_lines
-from blossom.vocabulary.spelling import token_bytes
+from itertools import pairwise
 
 
 def find_morpheme_borders(lines):
@@ -25,21 +22,10 @@ def find_morpheme_borders(lines):
 
 
 def find_token_borders(tokenizer, lines):
-    """Borders between tokens inside the words of some lines: list of sets of character positions.
-
-    Borders inside a character (byte fallback) are left out. A line that the tokenizer normalises is None.
-    """
-    table, found = token_bytes(tokenizer), []
-    for line, ids in zip(lines, encode_lines(tokenizer, lines), strict=True):
-        spelled = b"".join(table[i] for i in ids)
-        ahead = len(spelled) - len(line.encode())  # SentencePiece's space before the line
-        if spelled[max(0, ahead) :] != line.encode():
-            found.append(None)
-            continue
-        ends = {end - ahead for end in accumulate(len(table[i]) for i in ids)}
-        bytes_before = accumulate((len(character.encode()) for character in line), initial=0)
-        found.append(_keep_inside_words(line, {place for place, size in enumerate(bytes_before) if size in ends}))
-    return found
+    """Borders between tokens inside the words of some lines, without those inside a character (byte fallback)."""
+    offsets = tokenizer(list(lines), add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    borders = ({end for (_, end), (start, _) in pairwise(spans) if start == end} for spans in offsets)
+    return [_keep_inside_words(line, places) for line, places in zip(lines, borders, strict=True)]
 
 
 def _keep_inside_words(line, places):
@@ -47,12 +33,11 @@ def _keep_inside_words(line, places):
 
 
 def compare_borders(tokens, morphemes):
-    """Precision and recall of token borders against morpheme borders, over the lines that are not None: a dict."""
-    pairs = [(t, m) for t, m in zip(tokens, morphemes, strict=True) if t is not None]
-    both = sum(len(t & m) for t, m in pairs)
-    of_tokens, of_morphemes = sum(len(t) for t, _ in pairs), sum(len(m) for _, m in pairs)
+    """Precision and recall of token borders against morpheme borders: a dict."""
+    both = sum(len(t & m) for t, m in zip(tokens, morphemes, strict=True))
+    of_tokens, of_morphemes = sum(map(len, tokens)), sum(map(len, morphemes))
     return {
         "token ends at a morpheme's end": both / of_tokens if of_tokens else None,
         "morpheme ends at a token's end": both / of_morphemes if of_morphemes else None,
-        "lines": len(pairs),
+        "lines": len(tokens),
     }

@@ -1,7 +1,6 @@
 """The runs of a script in a corpus, and new pieces learned from them by continued BPE."""
 
 from collections import Counter
-from itertools import islice, product
 
 import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -73,7 +72,7 @@ def split_characters(base, piece):
         begun += token
         if begun not in base.vocabulary:
             steps.append(begun)
-        if base.is_whole(begun):
+        if is_whole(base.bytes(begun)):
             units.append((begun, steps))
             begun, steps = "", []
     return units
@@ -102,13 +101,3 @@ def train_pieces(base, counts, size):
     learned = sorted((i, token) for token, i in learner.get_vocab().items() if len(token) > 1)
     steps = (step for split in spelled.values() for _, unit_steps in split for step in unit_steps)
     return list(dict.fromkeys([*steps, *("".join(map(name.get, token)) for _, token in learned)]))
-
-
-def texts_with_piece(base, piece):
-    """Texts that contain a piece: its own, or the characters that part of a character can begin (4,096 at most)."""
-    for length in range(4):
-        tails = islice(product(range(0x80, 0xC0), repeat=length), 4096)
-        candidates = [base.bytes(piece) + bytes(tail) for tail in tails]
-        if texts := [data.decode() for data in candidates if is_whole(data)]:
-            return texts
-    raise ValueError(f"{piece!r} is part of no character")
