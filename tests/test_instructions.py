@@ -243,7 +243,7 @@ def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path
     assert [m["content"] for m in example.messages] == ["Translate the following sentences from English to Korean", "끄기"]
     assert example.messages[0]["input"] == "Turn off"
     file.write_text("Turn on\n")
-    with pytest.raises(ValueError, match=r"pairs.tsv, line 1: expected English TAB Korean, found 'Turn on'"):
+    with pytest.raises(ValueError, match="pairs.tsv, line 1: expected 2 columns"):
         read_translations([str(file)])
 
 

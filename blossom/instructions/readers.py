@@ -1,4 +1,4 @@
-"""Instruction sets in: LIMA, Alpaca and KoAlpaca rows, chat logs, and aligned text as translation exercises."""
+"""Read instruction sets: LIMA, Alpaca and KoAlpaca rows, chat logs, and aligned text as translation exercises."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from blossom.instructions.templates import check_messages
 from blossom.text.corpus import normalise_text
 from blossom.text.leaks import fold_letters
-from blossom.text.rows import find_source, read_lines, read_rows
+from blossom.text.rows import read_rows
 
 TRANSLATE = "Translate the following sentences from English to Korean"  # paper X, 3.1
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
@@ -16,15 +16,15 @@ _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation to learn from.
+    """One conversation to train on.
 
     task        "ko", "en" or "translation"
     messages    list of {"role", "content"[, "input"]}, ending in the assistant's
     id          unique in its source; the row's place where the row has none
     where       file and line, for messages
-    group       examples that say the same (a Korean row and the English one it comes from) share it
-    adaptation  how a Korean row came from its English one: one of ADAPTATIONS, or "" when the source does not say
-    note        what was changed, in words
+    group       the same for a Korean row and the English one it comes from
+    adaptation  of a Korean row to Korea: one of ADAPTATIONS, or "" when the source does not say
+    note        the reviewer's note
     """
 
     task: str
@@ -80,30 +80,33 @@ def read_instructions(sources, task):
 
 
 def read_translations(sources, avoid=()):
-    """Aligned text as exercises, the way paper X did: its instruction sentence, the English, then the Korean.
+    """Aligned text as the exercises of paper X: its instruction sentence, the English, then the Korean.
 
-    sources  asset names or .tsv files, English TAB Korean
+    sources  asset names or .tsv files, English TAB Korean; or sets of rows with the fields english and korean
     avoid    lines (either language) that must not be trained on: held-out text
     Raises ValueError with file and line when a line has no two columns.
     """
     avoid, examples = {fold_letters(line) for line in avoid}, []
-    for source in sources:
-        path = find_source(source)
-        for n, line in enumerate(read_lines(path), 1):
-            columns = line.split("\t")
-            if len(columns) != 2 or not all(c.strip() for c in columns):
-                raise ValueError(f"{path}, line {n}: expected English TAB Korean, found {line[:60]!r}")
-            english, korean = (normalise_text(c) for c in columns)
-            if avoid.isdisjoint((fold_letters(english), fold_letters(korean))):
-                asked = {"role": "user", "content": TRANSLATE, "input": english}
-                told = {"role": "assistant", "content": korean}
-                place = f"{path.name}:{n}"
-                examples.append(Example("translation", [asked, told], place, f"{path}, line {n}", place, "translation"))
+    for place, row in (found for source in sources for found in read_rows(source, ("english", "korean"))):
+        english, korean = (normalise_text(str(row.get(name) or "")) for name in ("english", "korean"))
+        if not english or not korean:
+            raise ValueError(f"{place}: expected English TAB Korean, found {str(row)[:60]}")
+        if avoid.isdisjoint((fold_letters(english), fold_letters(korean))):
+            asked = {"role": "user", "content": TRANSLATE, "input": english}
+            told = {"role": "assistant", "content": korean}
+            examples.append(Example("translation", [asked, told], _name(place), place, _name(place), "translation"))
     return examples
 
 
+def _name(place):
+    """A short name for a row without an id: "file:line"."""
+    return Path(place.split(",")[0]).name + ":" + place.split()[-1]
+
+
 def _example(row, where, task):
-    messages = _messages(row, where)
+    messages = [_message(role, text, where) for role, text in _turns(row, where)]
+    if row.get("input") and not {"messages", "conversations"} & row.keys():
+        messages[-2]["input"] = _message("user", row["input"], where)["content"]
     for n, message in enumerate(messages, 1):
         if message["role"] == "assistant" and not message["content"]:
             raise ValueError(f"{where}: message {n}, the assistant's, is empty: there is nothing to learn; remove the row")
@@ -116,54 +119,41 @@ def _example(row, where, task):
     adaptation, source = row.get("adaptation") or "", str(row.get("source_id") or "")
     if adaptation and adaptation not in ADAPTATIONS:
         raise ValueError(f"{where}: adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
-    identity = str(row.get("id") or Path(where.split(",")[0]).name + ":" + where.split()[-1])
-    note = str(row.get("adaptation_note") or row.get("note") or "")  # the second is how reviewed sets spell it
+    identity = str(row.get("id") or _name(where))
+    note = str(row.get("adaptation_note") or row.get("note") or "")  # reviewed sets call it note
     category = str(row.get("category") or "")
     return Example(task, messages, identity, where, source or identity, category, adaptation, source, note)
 
 
-def _messages(row, where):
-    """A row's conversation as messages, whichever of the three forms it has."""
-    if "messages" in row or "conversations" in row:
-        key = "messages" if "messages" in row else "conversations"
-        return [_message(m, n, f"{where}: {key}[{n}]") for n, m in enumerate(_list(row[key], f"{where}: {key}"))]
-    missing = [key for key in ("instruction", "output") if key not in row]
-    if missing:
-        has = ", ".join(map(str, row)) or "none"
-        raise ValueError(f"{where}: no field '{missing[0]}' (nor messages, nor conversations); it has {has}")
-    turns = []
-    for n, pair in enumerate(_list(row.get("history") or [], f"{where}: history")):
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise ValueError(f"{where}: history[{n}]: expected [user, assistant], found {str(pair)[:60]!r}")
-        turns += [_turn("user", pair[0], where), _turn("assistant", pair[1], where)]
-    asked = _turn("user", row["instruction"], where)
-    if row.get("input"):
-        asked["input"] = _text(row["input"], where)
-    return [*turns, asked, _turn("assistant", row["output"], where)]
+def _turns(row, where):
+    """Yield (role, text) of a row in any of the three forms."""
+    key = next((key for key in ("messages", "conversations") if key in row), "history")
+    listed = row.get(key) or []
+    if not isinstance(listed, list | tuple):
+        raise ValueError(f"{where}: {key}: expected a list, found {type(listed).__name__}")
+    if key == "history":
+        missing = [name for name in ("instruction", "output") if name not in row]
+        if missing:
+            has = ", ".join(map(str, row)) or "none"
+            raise ValueError(f"{where}: no field '{missing[0]}' (nor messages, nor conversations); it has {has}")
+        for n, pair in enumerate(listed):
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise ValueError(f"{where}: history[{n}]: expected [user, assistant], found {str(pair)[:60]!r}")
+        for asked, told in [*listed, (row["instruction"], row["output"])]:
+            yield from (("user", asked), ("assistant", told))
+        return
+    for n, m in enumerate(listed):
+        if isinstance(m, str):  # GAIR/lima: texts alone, the user's first
+            yield ("user", "assistant")[n % 2], m
+            continue
+        speaker = m.get("role", m.get("from")) if isinstance(m, dict) else None
+        if not isinstance(speaker, str) or speaker not in _SPEAKERS:
+            found = repr(speaker) if isinstance(m, dict) else type(m).__name__
+            raise ValueError(f"{where}: {key}[{n}]: expected a role of {', '.join(_SPEAKERS)}, found {found}")
+        yield _SPEAKERS[speaker], m.get("content", m.get("value"))
 
 
-def _message(m, n, where):
-    if isinstance(m, str):  # GAIR/lima: bare turns, the user first
-        return _turn(("user", "assistant")[n % 2], m, where)
-    if not isinstance(m, dict):
-        raise ValueError(f"{where}: expected text or a message, found {type(m).__name__}")
-    speaker, text = m.get("role", m.get("from")), m.get("content", m.get("value"))
-    if not isinstance(speaker, str) or speaker not in _SPEAKERS:
-        raise ValueError(f"{where}: expected a role of {', '.join(_SPEAKERS)}, found {speaker!r}")
-    return _turn(_SPEAKERS[speaker], text, where)
-
-
-def _turn(role, text, where):
-    return {"role": role, "content": _text(text, where)}
-
-
-def _text(text, where):
+def _message(role, text, where):
     if not isinstance(text, str):
         raise ValueError(f"{where}: expected text in every field, found {type(text).__name__} {str(text)[:40]!r}")
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
-
-
-def _list(value, where):
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{where}: expected a list, found {type(value).__name__}")
-    return value
+    return {"role": role, "content": unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()}
