@@ -34,36 +34,30 @@ def test_rows_that_people_adapted_are_found_in_the_english(authored):
     assert found("none") <= 0.15  # 0.09
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "이 책은 그에 의해 쓰여졌습니다.",
-        "당신은 물을 더 마셔야 합니다.",
-        "그녀는 좋은 의사입니다.",
-        "그는 큰 집을 가지고 있습니다.",
-        "서울은 가장 큰 도시들 중 하나입니다.",
-        "많은 사람들이 이것을 모릅니다.",
-        "회의가 취소되어졌습니다.",
-        "비용에도 불구하고 가치가 있습니다.",
-        "건강에 대한 정보를 통해 식단에 대한 계획을 세우는 것입니다.",
-    ],
-)
+TRANSLATED = """이 책은 그에 의해 쓰여졌습니다.
+당신은 물을 더 마셔야 합니다.
+그녀는 좋은 의사입니다.
+그는 큰 집을 가지고 있습니다.
+서울은 가장 큰 도시들 중 하나입니다.
+많은 사람들이 이것을 모릅니다.
+회의가 취소되어졌습니다.
+비용에도 불구하고 가치가 있습니다.
+건강에 대한 정보를 통해 식단에 대한 계획을 세우는 것입니다."""
+PLAIN = """그 도시는 볼거리가 많습니다.
+건강을 위해 많이 걸으세요.
+학생들이 도서관에 모였습니다.
+불이 꺼져 있으면 되돌려 보세요.
+지나치게 당신경질적인 말투는 피하세요.
+그럼에도 불구하고 해 볼 만합니다.
+앞으로의 계획을 적어 보세요."""
+
+
+@pytest.mark.parametrize("text", TRANSLATED.splitlines())
 def test_translationese_is_flagged(text):
     assert "translationese" in kinds("He has a big house.", text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "그 도시는 볼거리가 많습니다.",
-        "건강을 위해 많이 걸으세요.",
-        "학생들이 도서관에 모였습니다.",
-        "불이 꺼져 있으면 되돌려 보세요.",
-        "지나치게 당신경질적인 말투는 피하세요.",
-        "그럼에도 불구하고 해 볼 만합니다.",
-        "앞으로의 계획을 적어 보세요.",
-    ],
-)
+@pytest.mark.parametrize("text", PLAIN.splitlines())
 def test_plain_korean_is_not(text):
     assert "translationese" not in kinds("Walk a lot.", text)
 

@@ -6,7 +6,7 @@ import pytest
 from blossom.common.server import ChatServer
 from blossom.instructions import drafts, translation
 from blossom.instructions.readers import read_instructions
-from tests.server import completion, free_port, save_tiny_model, served
+from tests.server import completion
 
 
 def translating(body, number):
@@ -61,34 +61,6 @@ def test_a_service_that_fails_half_way_is_not_paid_twice(service, translator, ex
     assert all(text.startswith("번역: ") for d in told for name, text in d.korean.items() if name != "input")
 
 
-def test_a_real_server_that_dies_half_way_is_continued(examples, tmp_path):
-    """`transformers serve`, killed after the third of 14 replies and started again at the same address."""
-    save_tiny_model(tmp_path / "model")
-    port = free_port()
-
-    def fresh():
-        server = ChatServer(f"http://127.0.0.1:{port}/v1", str(tmp_path / "model"), tmp_path / "replies", tries=1)
-        return translation.ServedTranslator(server, parallel=1, max_tokens=4)
-
-    stopped = pytest.raises(RuntimeError, match="model: stopped after 3 of 14 requests")
-    with served(tmp_path / "model", port, tmp_path / "log") as process, stopped:
-        dying = fresh()
-        fetch = dying.server.fetch
-
-        def fetch_three(request):
-            if dying.server.sent == 3:
-                process.kill()
-                process.wait(20)
-            return fetch(request)
-
-        dying.server.fetch = fetch_three
-        translation.translate_examples(examples, dying, 100)
-    assert translation.plan_translation(examples, fresh())["requests"] == 11
-    with served(tmp_path / "model", port, tmp_path / "log"):
-        told = translation.translate_examples(examples, fresh(), 100)
-    assert all(d.cut == tuple(field for field, text in d.english.items() if text) for d in told)
-
-
 def test_a_translator_is_found_by_its_name(translation_model, tmp_path):
     server = translation.find_translator("http://127.0.0.1:9/v1", "gpt", tmp_path, 7)
     assert isinstance(server, translation.ServedTranslator) and (server.name, server.server.requests) == ("gpt", 7)
@@ -120,11 +92,6 @@ def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translator, examp
     assert told.cut == ("instruction", "output")
 
 
-def test_other_settings_ask_again(service, translator, examples):
-    translation.translate_examples(examples[:1], translator(service.url), 9)
-    assert translation.plan_translation(examples[:1], translator(service.url, max_tokens=50))["requests"] == 2
-
-
 def test_the_conversation_so_far_is_shown_to_the_service(service, translator, examples):
     translation.translate_examples(examples[-1:], translator(service.url, parallel=1), 9)
     asked = service.bodies[-1]["messages"][-1]["content"]
@@ -153,12 +120,13 @@ def test_sentences_join_to_the_text_again(text):
     assert "".join(part for part, _ in translation._split_sentences(text)) == text
 
 
-PAIRS = {
-    "Boil the water.": "물을 끓이세요.",
-    "Add salt.": "소금을 넣으세요.",
-    "Stir it well.": "잘 저으세요.",
-    "Steps:": "순서:",
-}
+PAIRS = dict(
+    zip(
+        ("Boil the water.", "Add salt.", "Stir it well.", "Steps:"),
+        ("물을 끓이세요.", "소금을 넣으세요.", "잘 저으세요.", "순서:"),
+        strict=True,
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -171,28 +139,18 @@ def translation_model(tmp_path_factory):
     vocabulary = {t: i for i, t in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters])}
     tokenizer = NllbTokenizer(vocab=vocabulary, merges=[], src_lang="eng_Latn", tgt_lang="kor_Hang")
     torch.manual_seed(0)
-    size = {"d_model": 64, "max_position_embeddings": 64, "scale_embedding": False, "dropout": 0.0, "attention_dropout": 0.0}
-    size |= {
-        f"{side}_{name}": n
-        for side in ("encoder", "decoder")
-        for name, n in (("layers", 1), ("ffn_dim", 128), ("layerdrop", 0))
-    }
-    config = M2M100Config(
-        vocab_size=len(tokenizer), encoder_attention_heads=4, decoder_attention_heads=4, activation_dropout=0.0, **size
-    )
-    model = M2M100ForConditionalGeneration(config).train()
+    size = {"d_model": 64, "max_position_embeddings": 64, "scale_embedding": False, "vocab_size": len(tokenizer)}
+    size |= dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), 0.0)
+    for side in ("encoder", "decoder"):
+        size |= {f"{side}_layers": 1, f"{side}_ffn_dim": 128, f"{side}_layerdrop": 0, f"{side}_attention_heads": 4}
+    model = M2M100ForConditionalGeneration(M2M100Config(**size)).train()
     batch = tokenizer(list(PAIRS), text_target=list(PAIRS.values()), return_tensors="pt", padding=True)
-    labels = batch.pop("labels")
-    labels = labels.masked_fill(labels == tokenizer.pad_token_id, -100)
+    batch["labels"] = batch["labels"].masked_fill(batch["labels"] == tokenizer.pad_token_id, -100)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for a model this small a second thread only waits
     for _ in range(60):
-        loss = model(**batch, labels=labels).loss
-        loss.backward()
+        model(**batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    torch.set_num_threads(threads)
     folder = tmp_path_factory.mktemp("nllb")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
