@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 
 from blossom.benchmark.papers import paper_model, paper_table6, read_papers
-from blossom.benchmark.tables import wilson_interval
 from blossom.common import figures
 from blossom.report import tables
 from blossom.report.tables import TEXTS
@@ -140,34 +139,4 @@ def plot_expansion(runs):
     arms = (("blossom-ko", "at equal tokens"), ("blossom-ko-text", "at equal text"))
     found = [f"{last[r] - last['base-ko']:+.2f} {how}" for r, how in arms if {r, "base-ko"} <= set(last)]
     figure.suptitle(f"Expansion against none, {language} bits/byte: {' and '.join(found)}", **TITLE)
-    return figure
-
-
-def plot_answers(runs):
-    """The share of answers in the language of the question, with 95 % intervals; a row a model, a panel a language."""
-    table = tables.tabulate_answers(runs)
-    models = list(dict.fromkeys(table["model"]))
-    figure, axes = _plot_rows(models, 2, 8.0)
-    for axis, code, label in zip(axes, ("ko", "en"), ("Korean", "English"), strict=True):
-        own = table[table["language"] == code].set_index("model").loc[models]
-        share, count = own["answered in language"].to_numpy(float), own["answers"].to_numpy(float)
-        error = 100 * np.abs(np.clip(wilson_interval(share, count), 0, 1) - share)
-        look = {"fmt": "o", "capsize": 3, "color": figures.COLOURS[label.lower()]}
-        axis.errorbar(100 * share, range(len(models)), xerr=error, **look)
-        axis.set(title=f"{label} prompts answered in {label}", xlabel="share (%), 95 % interval", xlim=(-4, 104))
-    return figure
-
-
-def plot_costs(runs):
-    """Wall time of every stage as bars, with its peak memory."""
-    table = tables.tabulate_costs(runs)
-    seconds, gigabytes = table["wall time (s)"], table["peak memory (GB)"]
-    stages = table["stage"].str.replace("_", " ")
-    figure, axis = plt.subplots(figsize=(8, 0.3 * len(table) + 1.2))
-    bars = axis.barh(table["recipe"] + " · " + stages, seconds, color=OURS)
-    axis.bar_label(bars, [f"{s:.0f} s, {g:.1f} GB" for s, g in zip(seconds, gigabytes, strict=True)], fontsize=8, padding=3)
-    axis.invert_yaxis()
-    axis.tick_params(axis="y", labelsize=9)
-    axis.set(xlim=(0, seconds.max() * 1.2), xlabel="wall time (s)")
-    axis.set_title(f"{seconds.sum() / 60:.1f} minutes of stages in all, {gigabytes.max():.1f} GB at the most")
     return figure

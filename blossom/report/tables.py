@@ -20,16 +20,6 @@ def select_stage(runs, stage):
     return {recipe: run for (recipe, s), run in runs.items() if s == stage}
 
 
-def tabulate_costs(runs):
-    """Seconds and peak memory (GB) of every stage; stages linked to another recipe's run are left out."""
-    rows = [
-        (run.recipe, run.stage, run.manifest["wall_seconds"], round(run.manifest["peak_bytes"] / 1e9, 2))
-        for run in runs.values()
-        if run.recipe == run.manifest["recipe"]
-    ]
-    return pd.DataFrame(rows, columns=["recipe", "stage", "wall time (s)", "peak memory (GB)"])
-
-
 def tabulate_bits(runs):
     """Bits/byte of the four held-out texts: a row for the base, then one for each recipe that trained a model.
 
@@ -61,19 +51,6 @@ def tabulate_scores(runs):
     rows.append({"model": "commonest label", "source": "this run's items"} | chance)
     labels = read_papers()["bllossom"]["table6"]["labels"] | {"average": "AVG"}
     return pd.DataFrame(rows).fillna("").rename(columns=labels)
-
-
-def tabulate_answers(runs):
-    """Stage 06: a row a model and language. Empty when no recipe has the stage."""
-    models = {}
-    for run in select_stage(runs, JUDGED).values():
-        models |= run.metrics["models"]
-    rows = [
-        {"model": model, "language": language} | {k.replace("_", " "): v for k, v in measures.items()}
-        for model, languages in models.items()
-        for language, measures in languages.items()
-    ]
-    return pd.DataFrame(rows)
 
 
 def tabulate_recipes(runs):
