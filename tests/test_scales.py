@@ -18,8 +18,8 @@ from blossom.instructions.dataset import encode_examples, hold_out_examples, loa
 from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
+from blossom.training.checkpoints import keep_model
 from blossom.training.estimate import estimate
-from blossom.training.keep import keep_model
 from blossom.training.learner import Learner
 from blossom.training.loop import train_model
 from blossom.training.pretraining import load_adapted, mix_corpus

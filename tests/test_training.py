@@ -17,12 +17,12 @@ from blossom.models.bits import bits_per_byte
 from blossom.models.loading import first_new_row, load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints, tables
+from blossom.training.checkpoints import keep_model
 from blossom.training.cpu import attention, compiled_ops, decoder
 from blossom.training.cpu.decoder import segment_arguments
 from blossom.training.cpu.memory import BufferPool
 from blossom.training.cpu.torch_ops import TorchOps
 from blossom.training.estimate import estimate
-from blossom.training.keep import keep_model
 from blossom.training.learner import Learner, mean_loss
 from blossom.training.loop import train_model
 from blossom.training.new_rows import nearest_rows, summarize_rows

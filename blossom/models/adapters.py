@@ -1,109 +1,76 @@
-"""What of a model learns, and how what was learnt is kept: adapters, their merge, and its proof on a reloaded model."""
+"""Choose the trained parameters of a model; merge trained adapters into the weights, compared after reloading."""
 
 import contextlib
 import warnings
 
 import torch
 
-from blossom.common import paths
+from blossom.common.paths import write_atomically
 from blossom.models.loading import first_new_row, load_model, pick_device, save_model
 
 
 def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj")):
-    """Choose what learns. Figure 1 of the paper: LoRA on query, key and value plus the word embeddings.
+    """Make some of a model's parameters trainable: LoRA on query, key and value plus word embeddings (figure 1).
 
-    trainable  "lora+embeddings" (the paper), "lora+new-rows" (of the embeddings only the added rows) or "full"
-    targets    names of the projections that get adapters of rank `rank`, scaled by alpha / rank
+    trainable  "lora+embeddings" (the paper), "lora+new-rows" (only the added embedding rows) or "full"
+    targets    last names of the projections that get adapters of rank `rank`, scaled by alpha / rank
     return     a PeftModel, or the model itself when "full"
 
-    Raises ValueError: no projection of these names (says which there are), no new rows to train.
+    Raises ValueError: no projection of these names (lists those there are), no new rows to train.
     """
     from peft import LoraConfig, get_peft_model
 
     if trainable == "full":
         return model.requires_grad_(True)
     linear = {name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    missing = [t for t in targets if t not in linear]
-    if missing:
+    if missing := [t for t in targets if t not in linear]:
         raise ValueError(f"lora_targets: the base has no {', '.join(missing)}; it has {', '.join(sorted(linear))}")
-    tied, names = model.config.tie_word_embeddings, _embedding_names(model)
-    rows = {}
+    tied = model.config.tie_word_embeddings
+    tables = [model.get_input_embeddings()] + ([] if tied else [model.get_output_embeddings()])
+    names = [next(name for name, m in model.named_modules() if m is table).split(".")[-1] for table in tables]
     if trainable == "lora+embeddings":
-        rows = {"modules_to_save": names[:1] if tied else names, "ensure_weight_tying": tied}
+        rows = {"modules_to_save": names, "ensure_weight_tying": tied}
     else:
-        first, size = first_new_row(model), model.get_input_embeddings().weight.shape[0]
+        first, size = first_new_row(model), len(tables[0].weight)
         if first is None or first >= size:
             raise ValueError("trainable: 'lora+new-rows' needs a model with added rows; this one has none (run 02 first)")
-        rows = {"trainable_token_indices": {name: list(range(first, size)) for name in (names[:1] if tied else names)}}
+        rows = {"trainable_token_indices": {name: list(range(first, size)) for name in names}}
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), task_type="CAUSAL_LM", **rows)
-    with _no_warning():
+    with _quiet_peft():
         return get_peft_model(model, config)
 
 
-@contextlib.contextmanager
-def _no_warning():
-    """PEFT asks transformers for a property by its old name; no reader can do anything about it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
-
-
-def _embedding_names(model):
-    """The last names of the input and output embedding modules, e.g. ["embed_tokens", "lm_head"]."""
-    wanted = (model.get_input_embeddings(), model.get_output_embeddings())
-    return [next(name for name, m in model.named_modules() if m is w).split(".")[-1] for w in wanted]
-
-
 def trainable_share(model):
-    """Figure 1's red over red and blue: trained parameters over all of the model with what it adds, tied tables once.
-
-    return  dict: "trained" and "all" (numbers of parameters), "share" (trained / all)
-    """
+    """dict "trained", "all" (numbers of parameters, tied tables once), "share" (trained / all): figure 1's red part."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = trained + sum(p.numel() for n, p in model.named_parameters() if not p.requires_grad and not _shadow(n))
+    frozen = (p for n, p in model.named_parameters() if not p.requires_grad)
+    copies = (p for n, p in model.named_parameters() if ".original_module." in n)  # PEFT's, of tables trained whole
+    total = trained + sum(p.numel() for p in frozen) - sum(p.numel() for p in copies)
     return {"trained": trained, "all": total, "share": trained / total}
 
 
-def _shadow(name):
-    """Is this the untrained copy that PEFT keeps beside a table that is trained whole?"""
-    return ".original_module." in name
-
-
 def save_adapter(model, folder):
-    """Write what was trained (a PeftModel's adapters and rows) to `folder` in PEFT's format, whole or not at all."""
-    with paths.write_atomically(folder) as temporary:
+    """Write a PeftModel's trained parameters to `folder` in PEFT's format, whole or not at all."""
+    with write_atomically(folder) as temporary:
         model.save_pretrained(temporary, save_embedding_layers=False)
 
 
 def save_checked(model, tokenizer, target, tolerance=1e-3):
-    """Save a model that was trained whole, reload it, and compare logits; returns their largest difference.
-
-    Raises RuntimeError, and leaves no folder, when they differ by more than `tolerance` (see `merge_adapter`).
-    """
-    probe = _probe(tokenizer, pick_device())
-    with torch.no_grad(), paths.write_atomically(target) as temporary:
-        before = model.eval()(probe).logits.float()
+    """Save a model that was trained whole, reload it, and compare; see `merge_adapter` for what is returned and raised."""
+    before = _probe_logits(model.eval(), tokenizer)
+    with write_atomically(target) as temporary:
         save_model(model, tokenizer, temporary)
-        difference = (load_model(temporary)[0](probe).logits.float() - before).abs().max().item()
-        if not difference <= tolerance:
-            raise RuntimeError(f"{target}: logits changed by {difference:.2e} at saving; expected at most {tolerance:.0e}")
-    return difference
-
-
-def _probe(tokenizer, place):
-    """Sixty-four ids from all over the vocabulary, (1, 64)."""
-    return torch.arange(min(64, len(tokenizer)), device=place)[None] * max(1, len(tokenizer) // 64)
+        return _compare_reloaded(temporary, target, before, tolerance, pick_device())
 
 
 def merge_adapter(base, adapter, target, tokenizer=None, tolerance=1e-3):
-    """Add a saved adapter to its base, save, reload from disk, and make sure that nothing was lost.
+    """Add a saved adapter to its base, save the model, reload it from disk and compare the logits.
 
-    All of it in the machine's memory, which has room where the card, with the model just trained on it, has none.
+    This happens in CPU memory: a GPU may have no room beside the model just trained.
 
-    base, adapter   folders (base also asset name or hub id); base weights at their stored precision
-    target          folder to write
-    tokenizer       to save with it (its chat template may be new); None takes the base's
-    tolerance       largest difference of float32 logits between base+adapter and what was reloaded
+    base, adapter   folders (base also asset name or hub id); the base is read at its stored precision
+    tokenizer       to save with the model (its chat template may be new); None takes the base's
+    tolerance       largest allowed difference of float32 logits
     return          the largest difference found
 
     Raises RuntimeError, and leaves no folder, when logits differ by more or tied embeddings came apart (peft #1300,
@@ -113,22 +80,38 @@ def merge_adapter(base, adapter, target, tokenizer=None, tolerance=1e-3):
 
     model, own = load_model(base, place="cpu")
     tokenizer = tokenizer or own
-    with _no_warning():
+    limit = tolerance if model.dtype == torch.float32 else 50 * tolerance  # two bfloat16 roundings apart
+    with _quiet_peft():
         adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu").eval()
-    probe = _probe(tokenizer, "cpu")
-    with torch.no_grad():
-        before = adapted(probe).logits.float()
+    before = _probe_logits(adapted, tokenizer)
     merged = adapted.merge_and_unload()
-    with paths.write_atomically(target) as temporary:
+    with write_atomically(target) as temporary:
         save_model(merged, tokenizer, temporary)
         del model, adapted, merged
-        again, _ = load_model(temporary, place="cpu")
-        with torch.no_grad():
-            difference = (again(probe).logits.float() - before).abs().max().item()
-        ties = again.get_input_embeddings().weight.data_ptr() == again.get_output_embeddings().weight.data_ptr()
-        limit = tolerance if again.dtype == torch.float32 else 50 * tolerance  # two bfloat16 roundings apart
-        if not difference <= limit:
-            raise RuntimeError(f"{target}: logits changed by {difference:.2e} at merging; expected at most {limit:.0e}")
-        if ties != bool(again.config.tie_word_embeddings):
-            raise RuntimeError(f"{target}: input and output embeddings are {'tied' if ties else 'not tied'} after reloading")
+        return _compare_reloaded(temporary, target, before, limit, "cpu")
+
+
+def _compare_reloaded(folder, target, before, limit, place):
+    model, tokenizer = load_model(folder, place=place)
+    difference = (_probe_logits(model, tokenizer) - before).abs().max().item()
+    if not difference <= limit:
+        raise RuntimeError(f"{target}: logits changed by {difference:.2e} at saving; expected at most {limit:.0e}")
+    ties = model.get_input_embeddings().weight.data_ptr() == model.get_output_embeddings().weight.data_ptr()
+    if ties != bool(model.config.tie_word_embeddings):
+        raise RuntimeError(f"{target}: input and output embeddings are {'tied' if ties else 'not tied'} after reloading")
     return difference
+
+
+@torch.no_grad()
+def _probe_logits(model, tokenizer):
+    """Float32 logits of sixty-four ids from all over the vocabulary."""
+    ids = torch.arange(min(64, len(tokenizer)), device=model.device)[None] * max(1, len(tokenizer) // 64)
+    return model(ids).logits.float()
+
+
+@contextlib.contextmanager
+def _quiet_peft():
+    """PEFT asks transformers for a property by its old name; users can do nothing about the warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

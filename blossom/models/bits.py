@@ -10,11 +10,10 @@ from blossom.text.corpus import utf8_bytes
 
 
 def start_token(tokenizer):
-    """The id that a document is read after, the one the base saw there when it was pretrained.
+    """The id that a document starts with, as in the base's pretraining; used by packing and by `bits_per_byte`.
 
-    BOS where the tokenizer puts one before text by itself; else `<|endoftext|>` where there is one (SmolLM2, Qwen: BOS
-    and EOS of their chat models mark turns, not documents); else BOS; else EOS. Packing and `bits_per_byte` share it.
-    Raises ValueError when there is none of these.
+    BOS where the tokenizer adds it to text by itself; else `<|endoftext|>` (SmolLM2, Qwen: BOS and EOS of their chat
+    models mark turns, not documents); else BOS; else EOS. Raises ValueError when there is none of these.
     """
     bos, separator = tokenizer.bos_token_id, tokenizer.get_vocab().get("<|endoftext|>")
     if bos is not None and tokenizer("a").input_ids[:1] == [bos]:
@@ -26,7 +25,7 @@ def start_token(tokenizer):
 
 
 def end_token(tokenizer):
-    """The id that ends a document: EOS where documents begin with a BOS of their own, else None (the next start tells)."""
+    """The id that ends a document: EOS where documents start with BOS, else None (the next document's start ends it)."""
     start = start_token(tokenizer)
     return tokenizer.eos_token_id if start == tokenizer.bos_token_id != tokenizer.eos_token_id else None
 

@@ -1,7 +1,7 @@
-"""Models in and out: load and check, resize, save.
+"""Load and check models, resize their embeddings, save them.
 
-A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus `blossom.json`, a small record of the
-tokenizer the weights belong to. `load_model` refuses a folder whose tokenizer is another one.
+A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus `blossom.json`, a record of the tokenizer
+the weights belong to. `load_model` refuses a folder with another tokenizer.
 """
 
 import contextlib
@@ -19,21 +19,18 @@ RECORD = "blossom.json"
 
 
 def pick_device():
-    """The device that work runs on: the CUDA card when there is one, else the CPU."""
+    """The CUDA device when there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def pick_dtype(precision="auto"):
-    """The torch dtype of a precision's name; "auto" is bfloat16 where the processor multiplies it faster than float32."""
+    """The torch dtype of "float32", "bfloat16" or "auto": bfloat16 where its matmuls are faster than float32's."""
     if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if pick_device().type == "cuda" else _cpu_multiplies_bfloat16()
+        cpu = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+        cuda = pick_device().type == "cuda"
+        fast = torch.cuda.is_bf16_supported() if cuda else any(check() for check in cpu if check)
         return torch.bfloat16 if fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-
-
-def _cpu_multiplies_bfloat16():
-    checks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return any(check() for check in checks if check)
 
 
 def load_model(name, dtype=None, place=None):
@@ -41,8 +38,7 @@ def load_model(name, dtype=None, place=None):
 
     name    asset name, folder or hub id
     dtype   torch dtype of the weights; None keeps the stored one
-    place   device that the weights go to; None takes `pick_device()`
-    return  (model, tokenizer)
+    place   device for the weights; None takes `pick_device()`
 
     Raises ValueError when tokenizer and weights do not belong together, naming both sizes, or the folder is not what
     `check_model` asks, or lacks weights; RuntimeError or ValueError of `fetch_asset` when there is no such model.
@@ -57,7 +53,7 @@ def load_model(name, dtype=None, place=None):
 
 @contextlib.contextmanager
 def offload_model(model):
-    """Hold `model` in the machine's memory meanwhile: two large ones do not fit on one card. Without a card, nothing."""
+    """Within, `model` is in CPU memory: two large models do not fit on one GPU. Does nothing without a GPU."""
     place = next(model.parameters()).device
     if place.type == "cuda":
         model.to("cpu")
@@ -71,7 +67,7 @@ def offload_model(model):
 def _read(folder, name, dtype):
     from transformers import AutoModelForCausalLM
 
-    safe = {"use_safetensors": True, "trust_remote_code": False}  # left unsaid, transformers asks the user at the keyboard
+    safe = {"use_safetensors": True, "trust_remote_code": False}  # without it, transformers asks at the keyboard
     try:
         model, told = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **safe)
     except Exception as error:
@@ -100,7 +96,7 @@ def check_tokenizer(model, tokenizer, folder=None):
 
 
 def describe_model(model, tokenizer):
-    """What a saved model's record says: sizes, padding, which rows are new, and the tokenizer's digest."""
+    """A saved model's record: sizes, padding, which rows are new, and the tokenizer's sha256."""
     return {
         "vocabulary": len(tokenizer),
         "rows": model.get_input_embeddings().weight.shape[0],
@@ -133,9 +129,9 @@ def save_model(model, tokenizer, folder):
 
 
 def resize_model(model, first, rows, head_rows=None):
-    """Give the model new rows for the tokens from id `first` on; remembers `first` for `lora+new-rows`.
+    """Give the model new embedding rows for the tokens from id `first` on; config.first_new_row remembers `first`.
 
-    model      changed in place; rows of the base beyond `first` (padding) are dropped
+    model      changed in place; the base's rows from `first` on (padding) are dropped
     rows       (N, D) input embeddings of the new tokens
     head_rows  (N, D) their output embeddings; None takes `rows`
 

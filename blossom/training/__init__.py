@@ -7,9 +7,8 @@ data.py         the order of the rows; batches
 learner.py      the model as the loop sees it: a batch in, the loss out
 tables.py       embedding tables of which some rows are trained; cross-entropy in tiles
 loop.py         the training loop
-watch.py        evaluation, checkpoints and progress during training
-checkpoints.py  the state of a training on disk
-keep.py         save what was trained
+progress.py     what a training has measured so far, as a bar or as lines
+checkpoints.py  the state of a training on disk; saving the trained model
 new_rows.py     what training did to new embedding rows
 cpu/            fast forward and backward passes on CPU
 """

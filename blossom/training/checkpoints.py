@@ -10,6 +10,7 @@ A checkpoint is written under another name and renamed when whole, so a kill or 
 import json
 import random
 import shutil
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from blossom.common import paths
+from blossom.models.adapters import merge_adapter, save_adapter, save_checked
 
 
 def find_checkpoint(folder, fingerprint, report=print):
@@ -147,3 +149,21 @@ def _whole(value):
 def _plain(state):
     """numpy's generator state with lists for arrays, as JSON holds it."""
     return state | {"state": state["state"] | {"key": state["state"]["key"].tolist()}}
+
+
+def keep_model(model, tokenizer, base, folder):
+    """Write what `train_model` trained: `folder`/model (merged weights, tokenizer) and, with adapters, `folder`/adapter.
+
+    base    what the model was loaded from (folder, asset or hub id); read again for merging, at its stored precision
+    return  the largest difference of logits after reloading
+
+    Removes `folder`/checkpoints at the end. Raises RuntimeError when logits differ, and leaves the checkpoints.
+    """
+    folder = Path(folder)
+    if hasattr(model, "get_base_model"):
+        save_adapter(model, folder / "adapter")
+        difference = merge_adapter(base, folder / "adapter", folder / "model", tokenizer)
+    else:
+        difference = save_checked(model, tokenizer, folder / "model")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return difference
