@@ -16,7 +16,7 @@ from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read_i
 from blossom.instructions.templates import MASKED, TEMPLATES, encode_conversation, render_conversation
 from blossom.text.language import language_of
 from blossom.text.leaks import find_paraphrases, read_evaluation_texts
-from blossom.vocabulary.bases import read_base
+from blossom.vocabulary.bases import SentencePieceBase, read_base
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab
 
@@ -33,7 +33,7 @@ def tokenizer(name):
     if not merged:
         return load_tokenizer(source)
     base = read_base(source)
-    if base.proto:  # like Llama's and Mistral's, which lose no space; the tiny one cleans them up
+    if isinstance(base, SentencePieceBase):  # like Llama's and Mistral's, which lose no space; the tiny one cleans them up
         base.proto.normalizer_spec.Clear()
         base.proto.normalizer_spec.remove_extra_whitespaces = False
     return merge_vocab(base, [base.piece(p) for p in NEW_PIECES]).tokenizer

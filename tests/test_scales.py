@@ -281,7 +281,7 @@ def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, cap
     )
     model, tokenizer = load_model(p.base_model)
     model = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
-    rows, _ = launched.data(p, tokenizer)
+    rows, _ = launched.prepare_rows(p, tokenizer)
     folder, said = paths.stage_folder(p.outputs, p.scale, p.recipe, launched.STAGE), []
     result = train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
     assert said == [f"continuing from step-{result['steps']:06d}"]

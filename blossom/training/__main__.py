@@ -1,9 +1,9 @@
-r"""Stage 03's training on several devices, from the notebook's own parameter files:
+r"""Train stage 03 on several devices, from the notebook's own parameter files:
 
     accelerate launch --num_processes 2 -m blossom.training \
         --params params/scales/laptop.yaml --params params/recipes/blossom-bi.yaml
 
-(On processors alone accelerate wants MPI; `torchrun --nproc_per_node 2 -m blossom.training ...` starts the same.)
+(On CPUs alone accelerate wants MPI; `torchrun --nproc_per_node 2 -m blossom.training ...` starts the same.)
 Afterwards the notebook, with the same parameters, finds the finished training, merges it, and shows it.
 """
 
@@ -23,37 +23,48 @@ from blossom.training.settings import TrainingSettings
 
 
 def main(words=None):
-    p = asked_for(words, "blossom.training")
-    state = PartialState(cpu=not torch.cuda.is_available())  # takes this process's place among the others, and its card
-    folder = paths.stage_folder(p.outputs, p.scale, p.recipe, pretraining.STAGE)
-    with state.main_process_first():  # downloads and tokenizes once; the others read what it left
-        start = pretraining.find_start(p)
-        shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
-        estimate(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
-        text = read_corpus(p)
-        model, tokenizer = pretraining.load_adapted(p, start)
-        blocks = pretraining.mix_corpus(p, text, tokenizer)
-    heldout = text.heldout()
-    settings = TrainingSettings.of(p)
-    result = train_model(model, blocks, settings, folder, lambda m: measure_bits(m, tokenizer, heldout))
-    if state.is_main_process:
-        print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
-        print(f"finish: run notebooks/{pretraining.STAGE}.ipynb with the same parameters")
+    """Train stage 03 by the words of a command line; None: the process's own."""
+    launch_training(words, "blossom.training", pretraining.STAGE, "", prepare_pretraining)
 
 
-def asked_for(words, module, *stage):
-    """The checked parameters in the words of a command line; `stage` as in `parameters`."""
+def prepare_pretraining(p, shards):
+    """(model, blocks, evaluate) of stage 03, once its memory has been checked."""
+    start = pretraining.find_start(p)
+    estimate(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
+    text = read_corpus(p)
+    model, tokenizer = pretraining.load_adapted(p, start)
+    blocks, heldout = pretraining.mix_corpus(p, text, tokenizer), text.heldout()
+    return model, blocks, lambda m: measure_bits(m, tokenizer, heldout)
+
+
+def launch_training(words, module, stage, prefix, prepare):
+    """Train a stage in this process and those started beside it.
+
+    words    command line; None: the process's own;  module  its name in messages
+    prefix   of the parameters that are training settings
+    prepare  (parameters, devices that share the model) -> (model, dataset, evaluate) of `train_model`; the main process runs
+             it first, since it downloads and stores files that the others then read
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description="A stage's training on one or several devices.")
     parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, above all files")
     asked = parser.parse_args(words)
-    return parameters(asked.params, asked.set, *stage)
+    p = read_training_params(asked.params, asked.set, stages.STAGES[stage], f"{prefix}checkpoints")
+    state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
+    shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
+    with state.main_process_first():
+        model, dataset, evaluate = prepare(p, shards)
+    folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
+    result = train_model(model, dataset, TrainingSettings.of(p, prefix), folder, evaluate)
+    if state.is_main_process:
+        print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
+        print(f"finish: run notebooks/{stage}.ipynb with the same parameters")
 
 
-def parameters(files, overrides, cls=stages.BilingualPretraining, checkpoints="checkpoints"):
+def read_training_params(files, overrides, cls=stages.BilingualPretraining, checkpoints="checkpoints"):
     """A checked `cls` from YAML files and "name=value" words; ValueError names what is wrong.
 
-    checkpoints  the parameter of `cls` that says how often the state is saved
+    checkpoints  the parameter that says how often the state is saved: at least once, for the notebook continues from it
     """
     layered = {}
     for file in files:
@@ -65,9 +76,7 @@ def parameters(files, overrides, cls=stages.BilingualPretraining, checkpoints="c
         layered |= params.parse_overrides({name: value}, "--set")
     p = params.build_params(cls, layered)
     if not getattr(p, checkpoints):
-        raise ValueError(
-            f"{checkpoints}: expected at least 1, found 0: the notebook takes the training over from its last one"
-        )
+        raise ValueError(f"{checkpoints}: expected at least 1, found 0: the notebook continues from the last checkpoint")
     return p
 
 

@@ -165,6 +165,6 @@ case(COMMANDS, "the launch of several processes, without a checkpoint for the no
 
 
 def launch(words):
-    from blossom.training.__main__ import parameters
+    from blossom.training.__main__ import read_training_params
 
-    parameters([], words)
+    read_training_params([], words)
