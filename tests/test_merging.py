@@ -80,7 +80,7 @@ def test_the_review_that_ships_shows_each_step():
     assert len(merged.rows) == len(pairs) == 8 and list(merged.conflicts) == ["en-b-042"] and merged.doubled == 2
     authored = {k.source_id: drafts.example_fields(k) for k in read_instructions("authored-ko", "ko")}
     assert all(v.fields == authored[i] for i, v in merged.rows.items())
-    assert {r["category"] for r in changes.adaptation_table(merged)} == {"NE change", "topic change"}
+    assert {v.adaptation for v in merged.rows.values()} == {"none", "ne_change", "topic_change"}
 
 
 def test_of_one_reviewers_two_files_the_later_row_counts(six, exported):
@@ -175,19 +175,6 @@ def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):
     assert total["labels"] == {"none": 2, "ne_change": 1, "topic_change": 0}
     assert (total["settled"], total["undone"], total["as drafted"], total["labelled but as drafted"]) == (3, 3, 2, [c])
     assert total["edit share"]["topic_change"] is None and total["by reviewer"] == {"민지": 3}
-
-
-def test_table_2_is_drawn_from_the_data(six, exported):
-    labels = dict(zip([d.id for d in six[2:]], ["ne_change"] * 2 + ["topic_change"] * 2, strict=True))
-    merged = merging.merge_reviews(
-        six, [exported("민지", {i: {"adaptation": a, "note": "까닭"} for i, a in labels.items()})]
-    )
-    table = changes.adaptation_table(merged, each=1, longest=1000)
-    assert [(r["category"], r["english"]) for r in table] == [
-        ("NE change", six[2].english["instruction"]),
-        ("topic change", six[4].english["instruction"]),
-    ]
-    assert table[0]["korean"] == six[2].korean["instruction"] and table[0]["note"] == "까닭"
 
 
 def test_a_difference_is_shown_as_text():

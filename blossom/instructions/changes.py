@@ -1,4 +1,4 @@
-"""What the reviewers changed: edit distance, labels, and the paper's table 2 drawn from the data."""
+"""What the reviewers changed: edit distance, labels, and what the checks still flag."""
 
 import difflib
 import re
@@ -7,8 +7,7 @@ from collections import Counter
 from html import escape
 
 from blossom.instructions.checks import count_flags, flag_draft
-
-CATEGORIES = {"none": "none", "ne_change": "NE change", "topic_change": "topic change"}
+from blossom.instructions.readers import ADAPTATIONS
 
 
 def edit_distance(a, b):
@@ -59,7 +58,7 @@ def summarize_review(merged):
             "flags left" counts rows that a check still flags, by kind
     """
     listed, english = list_changes(merged), {d.id: d.english for d in merged.drafts}
-    shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in CATEGORIES}
+    shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in ADAPTATIONS}
     flags = [flag_draft(english[i], v.fields, (), v.adaptation) for i, v in merged.rows.items()]
     return {
         "rows": len(merged.drafts),
@@ -75,22 +74,6 @@ def summarize_review(merged):
         "labelled but as drafted": [r["id"] for r in listed if r["adaptation"] != "none" and not r["edit distance"]],
         "flags left": count_flags(flags),
     }
-
-
-def adaptation_table(merged, each=2, longest=140):
-    """The paper's table 2 from this data: dicts of category, english, korean and note, at most `each` of a category.
-
-    The first rows whose English instruction has at most `longest` characters.
-    """
-    english = {d.id: d.english["instruction"] for d in merged.drafts}
-    table = []
-    for adaptation in ("ne_change", "topic_change"):
-        chosen = [v for i, v in merged.rows.items() if v.adaptation == adaptation and len(english[i]) <= longest]
-        table += [
-            {"category": CATEGORIES[adaptation], "english": english[v.id], "korean": v.fields["instruction"], "note": v.note}
-            for v in chosen[:each]
-        ]
-    return table
 
 
 def show_changes(before, after):

@@ -65,16 +65,3 @@ def encode_examples(examples, template, tokenizer):
     """Training rows: a list of {"input_ids", "labels"}, equally long; labels are -100 outside the answers."""
     encoded = (encode_conversation(template, e.messages, tokenizer) for e in examples)
     return [{"input_ids": ids, "labels": labels} for ids, labels in encoded]
-
-
-def pair_adapted(examples, adaptation):
-    """[(English example, Korean example)] of one adaptation, in order: table 2 drawn from the data.
-
-    Raises ValueError when a Korean row's source_id is the id of no English row.
-    """
-    english = {e.id: e for e in examples if e.task == "en"}
-    korean = [e for e in examples if e.task == "ko" and e.adaptation == adaptation]
-    for e in korean:
-        if e.source_id not in english:
-            raise ValueError(f"{e.where}: source_id {e.source_id!r} is the id of no English example")
-    return [(english[e.source_id], e) for e in korean]
