@@ -35,5 +35,5 @@ class Stopping(Progress):
 
 PartialState.__init__ = as_if_on_cards
 loop.Progress = Stopping
-launched.main(sys.argv[1:])
+launched.launch_pretraining(sys.argv[1:])
 assert PartialState._shared_state["distributed_type"] == DistributedType.FSDP

@@ -274,7 +274,7 @@ def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, cap
         "epochs=0.5",
     ]
     files = [str(params.scale_file("smoke")), str(params.recipe_file("base-koSFT"))]
-    launched.main([w for f in files for w in ("--params", f)] + [w for word in words for w in ("--set", word)])
+    launched.launch_tuning([w for f in files for w in ("--params", f)] + [w for word in words for w in ("--set", word)])
     assert "finish: run notebooks/04_korean_lima_sft.ipynb" in capsys.readouterr().out
     p = params.effective_params(
         launched.STAGE, "smoke", "base-koSFT", outputs=f"{tmp_path}/o", sft_checkpoints=1, epochs=0.5, sft_evaluations=0

@@ -471,10 +471,10 @@ def launched(processes, outputs, batch_size):
 
 
 def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(tmp_path):
-    from blossom.training.__main__ import main
+    from blossom.training.__main__ import launch_pretraining
 
     folders = [tmp_path / name / "smoke/base-ko/03_bilingual_pretraining" for name in ("one", "two")]
-    main(launched(1, tmp_path / "one", batch_size=4))
+    launch_pretraining(launched(1, tmp_path / "one", batch_size=4))
     done = subprocess.run(launched(2, tmp_path / "two", batch_size=2), cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (paths.read_json(folder / "history.json") for folder in folders)
@@ -517,10 +517,10 @@ def test_accelerate_reads_the_shipped_configurations(name, processes, monkeypatc
 
 def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(tmp_path):
     """FSDP as the shipped configuration asks for it, on two processors by gloo (see sharded.py)."""
-    from blossom.training.__main__ import main
+    from blossom.training.__main__ import launch_pretraining
 
     folders = [tmp_path / name / "smoke/base-ko/03_bilingual_pretraining" for name in ("one", "two")]
-    main(launched(1, tmp_path / "one", batch_size=4))
+    launch_pretraining(launched(1, tmp_path / "one", batch_size=4))
     words = launched(2, tmp_path / "two", batch_size=2)
     words[words.index("-m", 3) : words.index("blossom.training") + 1] = [str(paths.ROOT / "tests" / "sharded.py")]
     words.append("--set=activation_checkpointing=true")  # the library's layers, as on cards
@@ -576,11 +576,11 @@ def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recip
 
 
 def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
-    from blossom.training.__main__ import main
+    from blossom.training.__main__ import launch_pretraining
 
     monkeypatch.setattr("blossom.training.pretraining.load_model", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
-        main([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
+        launch_pretraining([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
 
 
 def test_an_estimate_s_speed_is_that_of_the_machine(smoke):

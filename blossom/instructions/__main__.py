@@ -22,7 +22,7 @@ from blossom.vocabulary.loading import load_tokenizer
 STAGE = "04_korean_lima_sft"
 
 
-def main(words=None):
+def launch_tuning(words=None):
     """Train stage 04 by the words of a command line; None: the process's own."""
     launch_training(words, "blossom.instructions", STAGE, "sft_", prepare_tuning)
 
@@ -53,4 +53,4 @@ def prepare_rows(p, tokenizer):
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    shell.run(launch_tuning)

@@ -22,7 +22,7 @@ from blossom.training.loop import train_model
 from blossom.training.settings import TrainingSettings
 
 
-def main(words=None):
+def launch_pretraining(words=None):
     """Train stage 03 by the words of a command line; None: the process's own."""
     launch_training(words, "blossom.training", pretraining.STAGE, "", prepare_pretraining)
 
@@ -81,4 +81,4 @@ def read_training_params(files, overrides, cls=stages.BilingualPretraining, chec
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    shell.run(launch_pretraining)
