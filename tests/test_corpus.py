@@ -1,3 +1,4 @@
+import tracemalloc
 import unicodedata
 
 import pytest
@@ -60,10 +61,8 @@ def test_a_line_of_two_sources_belongs_to_the_first(texts, smoke, tmp_path):
     p = texts("\n".join(f"{c} 문장" for c in "가나다라마바사아자차"), heldout_lines=1)
     p = smoke("03_bilingual_pretraining", korean_texts=[*p.korean_texts, str(tmp_path / "more.txt")], heldout_lines=1)
     own, more = read_corpus(p).sources["korean"].values()
-    assert "가 문장" not in list(more) and set(own) | set(more) | set(read_corpus(p).heldout_korean) >= {
-        "가 문장",
-        "카 문장",
-    }
+    assert "가 문장" not in list(more)
+    assert set(own) | set(more) | set(read_corpus(p).heldout_korean) >= {"가 문장", "카 문장"}
 
 
 def test_general_text_is_never_trained_on(texts, smoke):
@@ -85,22 +84,29 @@ def test_decomposed_hangul_becomes_syllables():
     assert normalise_text(unicodedata.normalize("NFD", "햄버거를\t먹는 \x00공룡")) == "햄버거를 먹는 공룡"
 
 
-def test_text_that_is_not_utf8_names_file_line_and_cure(texts):
-    p = texts("첫 줄\n".encode() + "둘째 줄\n".encode("cp949"))
-    with pytest.raises(ValueError, match=r"ko.txt, line 2: not UTF-8 .*iconv -f cp949"):
-        read_corpus(p)
-
-
-def test_jsonl_and_tsv_and_folders_are_read(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "하나"}\n', encoding="utf-8")
+def test_files_of_every_kind_and_folders_are_read(tmp_path):
+    (tmp_path / "a.JSONL").write_text('{"text": "하나"}\n', encoding="utf-8")
     (tmp_path / "b.tsv").write_text("둘\ttwo\n", encoding="utf-8")
-    (tmp_path / "c.md").write_text("not read", encoding="utf-8")
-    assert list(read_documents(str(tmp_path))) == ["하나", "둘"]
+    (tmp_path / "c.TXT").write_bytes("\ufeff셋\r\n넷\r\n".encode())
+    (tmp_path / "._c.TXT").write_bytes(b"\x00\x05\x16")
+    (tmp_path / "d.md").write_text("not read", encoding="utf-8")
+    assert list(read_documents(str(tmp_path))) == ["하나", "둘", "셋", "넷"]
+
+
+def test_a_row_without_text_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"txt": "하나"}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"a.jsonl, line 1: expected"):
+    with pytest.raises(ValueError, match=r"a.jsonl, line 1: expected text in field 'text'"):
         list(read_documents(str(tmp_path / "a.jsonl")))
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path):
-    (tmp_path / "a.txt").write_bytes("\ufeff하나\r\n둘\r\n".encode())
-    assert list(read_documents(str(tmp_path / "a.txt"))) == ["하나", "둘"]
+def test_a_corpus_is_never_held_whole_in_memory(tmp_path, smoke):
+    file = tmp_path / "large.txt"
+    names = [f"{chr(0xAC00 + n)}{chr(0xD7A3 - n)}" for n in range(1000)]
+    file.write_text("".join(f"{name} " + "긴 문장이다 " * 100 + "\n" for name in names), encoding="utf-8")
+    p = smoke("03_bilingual_pretraining", korean_texts=[str(file)])
+    read_corpus(p)  # imports
+    tracemalloc.start()
+    characters = sum(map(len, read_corpus(p).korean))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert characters > 6e5 and file.stat().st_size > 1.6e6 and peak < 6e5

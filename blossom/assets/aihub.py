@@ -5,8 +5,8 @@
 writes paper X's translation pairs, and 1,000 others for its test (docs/data.md). Text for pretraining needs no such step:
 `korean_texts: [data/aihub]` reads the folder itself.
 
-aihub.or.kr publishes no one format. These shapes are read, named after the data sets whose pages and public readers show
-them (AI-Hub's number in brackets); a file of another shape is refused with the names it has:
+aihub.or.kr publishes no one format. These shapes are read, named after the data sets that have them (AI-Hub's number in
+brackets); a file of another shape is refused with the names it has:
 
     web text (624)               {"SJML": {"text": [{"title", "content"}]}}
     its labelled side (624)      {"named_entity": [{"title": [{"sentence"}], "content": [{"sentence"}]}]}
@@ -26,90 +26,83 @@ from blossom.common import paths, shell
 SHAPES = "SJML.text, named_entity, documents, data[].paragraphs, data[].ko and en, or a list with text"
 
 
-def documents(path):
+def read_aihub_documents(path):
     """The texts of a .json file, a .zip of them, or a folder of both, one str a document, in the order of the names.
 
     A file is read whole, one at a time. Raises ValueError naming file (and member): not JSON, another shape, a broken zip.
     """
-    for where, content in _files(path):
-        yield from (text for row in _rows(content, where) if (text := _text(row, where)))
+    for place, content in _read_files(path):
+        for row in _rows(content, place):
+            body = _first(row, ("content", "text", "paragraphs", "ko"), None) if isinstance(row, dict) else None
+            if body is None:
+                raise ValueError(f"{place}: expected {SHAPES}; found a row with {_names(row)}")
+            if text := "\n".join([*_texts(row.get("title", row.get("doc_title", ""))), *_texts(body)]):
+                yield text
 
 
-def pairs(path):
+def read_aihub_pairs(path):
     """(English, Korean) of every row of translation data below `path`, white space as single spaces.
 
     Raises ValueError naming file and row when a row has no `en` and `ko`.
     """
-    for where, content in _files(path):
-        for n, row in enumerate(_rows(content, where), 1):
+    for place, content in _read_files(path):
+        for n, row in enumerate(_rows(content, place), 1):
             found = [" ".join(row.get(name, "").split()) if isinstance(row, dict) else "" for name in ("en", "ko")]
             if not all(found):
-                raise ValueError(f"{where}, row {n}: expected text in 'en' and 'ko', found {_names(row)}")
+                raise ValueError(f"{place}, row {n}: expected text in 'en' and 'ko', found {_names(row)}")
             yield tuple(found)
 
 
-def _files(path):
-    """(name for messages, parsed content) of every JSON file below `path`."""
+def _read_files(path):
+    """(place for messages, parsed content) of every JSON file below `path`, those in zip files included."""
     path = Path(path)
-    found = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in (".json", ".zip"))
+    found = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix.lower() in (".json", ".zip"))
     if not found:
         raise ValueError(f"{path}: holds no .json and no .zip file")
     for file in found:
-        if file.suffix == ".zip":
-            yield from _members(file)
-        else:
-            yield str(file), _parsed(file.read_bytes(), file)
+        if file.suffix.lower() != ".zip":
+            yield str(file), _parse(file.read_bytes(), file)
+            continue
+        try:
+            with zipfile.ZipFile(file) as archive:
+                for name in sorted(n for n in archive.namelist() if n.endswith(".json")):
+                    yield f"{file}: {name}", _parse(archive.read(name), f"{file}: {name}")
+        except zipfile.BadZipFile as error:
+            told = f"{file}: not a whole zip file ({error}); join the downloaded parts (.part0, ...) first"
+            raise ValueError(told) from None
 
 
-def _members(file):
-    try:
-        with zipfile.ZipFile(file) as archive:
-            for name in sorted(n for n in archive.namelist() if n.endswith(".json")):
-                where = f"{file}: {name}"
-                yield where, _parsed(archive.read(name), where)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{file}: not a whole zip file ({error}); join the downloaded parts (.part0, ...) first") from None
-
-
-def _parsed(data, where):
+def _parse(data, place):
     try:
         return json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not UTF-8 ({error.reason} at byte {error.start}); convert it from CP949") from None
+        raise ValueError(f"{place}: not UTF-8 ({error.reason} at byte {error.start}); convert it from CP949") from None
     except ValueError as error:
-        raise ValueError(f"{where}: not valid JSON ({error})") from None
+        raise ValueError(f"{place}: not valid JSON ({error})") from None
 
 
-def _rows(content, where):
-    """The list of documents in a file, whichever shape it has."""
+def _rows(content, place):
+    """The list of documents in a file of any shape."""
     if isinstance(content, dict):
         web = content.get("SJML")
-        content = web.get("text") if isinstance(web, dict) else _first(content, ("named_entity", "documents", "data"))
+        content = (
+            web.get("text") if isinstance(web, dict) else _first(content, ("named_entity", "documents", "data"), content)
+        )
     if not isinstance(content, list):
-        raise ValueError(f"{where}: expected {SHAPES}; found {_names(content)}")
+        raise ValueError(f"{place}: expected {SHAPES}; found {_names(content)}")
     return content
 
 
-def _first(content, names):
-    return next((content[name] for name in names if name in content), content)
+def _first(content, names, otherwise):
+    return next((content[name] for name in names if name in content), otherwise)
 
 
-def _text(row, where):
-    """A document's text: its title, then its body; of translation data the Korean side."""
-    if isinstance(row, dict):
-        body = _first(row, ("content", "text", "paragraphs", "ko"))
-        title = row.get("title", row.get("doc_title", ""))
-        if body is not row:
-            return "\n".join([*_strings(title), *_strings(body)])
-    raise ValueError(f"{where}: expected {SHAPES}; found a row with {_names(row)}")
-
-
-def _strings(value):
+def _texts(value):
     """The texts in a str, {"sentence"}, {"context"}, or lists of these, in order."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):
-        return [text for part in value for text in _strings(part)]
+        return [text for part in value for text in _texts(part)]
     return [value[name] for name in ("sentence", "context") if name in value] if isinstance(value, dict) else []
 
 
@@ -117,15 +110,15 @@ def _names(value):
     return ", ".join(map(repr, list(value)[:8])) if isinstance(value, dict) and value else type(value).__name__
 
 
-def write_pairs(source, target, rows=0, heldout=0, seed=0):
+def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
     """Write pairs drawn by `seed` to the TSV `target` (English TAB Korean) and `heldout` others beside it.
 
     source   folder or file of translation data;  rows  pairs to train on, 0 takes all that are not held out
     return   (target, held-out file or None); the second is named translation.tsv, as `benchmarks` looks for it
     Raises ValueError when there are too few pairs.
     """
-    found = list(dict.fromkeys(pairs(source)))
-    if len(found) < rows + heldout or len(found) <= heldout:
+    found = list(dict.fromkeys(read_aihub_pairs(source)))
+    if len(found) < heldout + (rows or 1):
         raise ValueError(
             f"{source}: {len(found)} different pairs, fewer than rows {rows or 1} and heldout {heldout} together"
         )
@@ -139,15 +132,14 @@ def write_pairs(source, target, rows=0, heldout=0, seed=0):
 
 
 def main(words=None):
-    """`write_pairs` from a command line (`words`; None: the process's own); prints the files written."""
+    """`write_aihub_pairs` from a command line (`words`; None: the process's own); prints the files written."""
     parser = argparse.ArgumentParser(prog="python -m blossom.assets.aihub", description="AI-Hub's translations as TSV.")
     parser.add_argument("source", help="folder or file of the export")
     parser.add_argument("target", help="TSV file to write")
     parser.add_argument("--rows", type=int, default=0, help="pairs to train on; 0 takes all (paper X: 200302)")
     parser.add_argument("--heldout", type=int, default=0, help="pairs for the test (paper X: 1000)")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args(words)
-    for file in filter(None, write_pairs(asked.source, asked.target, asked.rows, asked.heldout, asked.seed)):
+    for file in filter(None, write_aihub_pairs(**vars(parser.parse_args(words)))):
         print(file)
 
 

@@ -1,4 +1,4 @@
-"""What a model's folder must be before anything in it is read: data alone. No code from it runs, no pickle is opened."""
+"""The checks of a model's folder before anything in it is read: no code from it runs, no pickle is opened."""
 
 from pathlib import Path
 
@@ -10,19 +10,27 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 def check_model(folder, name):
     """Raise ValueError unless `folder` holds a model that can be read without running anything of it.
 
-    folder  of the model;  name  how the user calls it, for the message
-
-    Refused: what `check_config` refuses, weights as pickles, an index that names files outside the folder.
+    Refused: what `check_config` refuses, weights as pickles, an index that names files outside the folder. `name` is how
+    the user calls the model.
     """
+    folder = Path(folder)
     check_config(folder, name)
-    _check_weights(Path(folder), name)
+    if not list(folder.glob("*.safetensors")):
+        pickles = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLES)
+        told = f"; {pickles[0]} is a pickle, which can run code: convert it to safetensors" if pickles else ""
+        raise ValueError(f"{name}: no weights there (expected *.safetensors in {folder}){told}")
+    for index in folder.glob("*.safetensors.index.json"):
+        listed = paths.read_json(index)
+        files = listed.get("weight_map") if isinstance(listed, dict) else None
+        if not isinstance(files, dict):
+            raise ValueError(f"{index}: expected a weight_map")
+        for file in set(map(str, files.values())):
+            if Path(file).name != file or not file.endswith(".safetensors") or not (folder / file).exists():
+                raise ValueError(f"{index}: names {file!r}, which is no .safetensors file beside it")
 
 
 def check_config(folder, name):
-    """Raise ValueError unless the configuration in `folder` is there and of an architecture that transformers knows.
-
-    Refused: no config.json, an adapter alone, an architecture that only the model's own code knows (auto_map).
-    """
+    """Raise ValueError unless `folder` has a config.json of an architecture that transformers knows, and no adapter."""
     from transformers import CONFIG_MAPPING
 
     folder = Path(folder)
@@ -37,18 +45,3 @@ def check_config(folder, name):
             f"{name}: its config.json names the architecture {kind!r}, which transformers does not know; "
             "code that comes with a model is never run"
         )
-
-
-def _check_weights(folder, name):
-    if not list(folder.glob("*.safetensors")):
-        pickles = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLES)
-        told = f"; {pickles[0]} is a pickle, which can run code: convert it to safetensors" if pickles else ""
-        raise ValueError(f"{name}: no weights there (expected *.safetensors in {folder}){told}")
-    for index in folder.glob("*.safetensors.index.json"):
-        listed = paths.read_json(index)
-        files = listed.get("weight_map") if isinstance(listed, dict) else None
-        if not isinstance(files, dict):
-            raise ValueError(f"{index}: expected a weight_map")
-        for file in set(map(str, files.values())):
-            if Path(file).name != file or not file.endswith(".safetensors") or not (folder / file).exists():
-                raise ValueError(f"{index}: names {file!r}, which is no .safetensors file beside it")

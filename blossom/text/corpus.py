@@ -1,4 +1,4 @@
-"""Text in, clean and split: normalised, deduplicated, with lines held out that training never sees."""
+"""The texts of a run: normalised, deduplicated, with lines held out that training never sees."""
 
 import hashlib
 import heapq
@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from blossom.assets import aihub
+from blossom.assets.aihub import read_aihub_documents
 from blossom.assets.registry import fetch_asset
-from blossom.text.hub import load_hub_rows
 from blossom.text.leaks import fold_letters
-from blossom.text.rows import find_source, parse_json, read_lines
+from blossom.text.rows import find_source, read_lines, read_rows
 
-# all of category Cc that is no white space, and of Cs: halves of characters, which no file could hold
-CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
+CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
 SUFFIXES = (".txt", ".jsonl", ".tsv", ".json", ".zip")  # what is read in a folder
 ALIGNED = {  # one side of a TSV of pairs: (its asset, the column)
     "aligned-ko": ("aligned-en-ko", 1),
@@ -28,10 +26,10 @@ ALIGNED = {  # one side of a TSV of pairs: (its asset, the column)
 
 
 class Lines(Sequence):
-    """The lines of some sources that training may read. They are read anew at each pass, so a source may be larger than
-    memory; one byte a line says which are kept.
+    """The lines of some sources that training may read. Each pass reads the sources anew, so that they may be larger than
+    memory.
 
-    parts  list of (source, keep): keep (lines of the source,) bool
+    parts  list of (source, keep): keep is a bool array with one value a line of the source
     """
 
     def __init__(self, parts):
@@ -84,13 +82,9 @@ class Corpus:
         return Lines([part for lines in self.sources[language].values() for part in lines.parts])
 
     def heldout(self):
-        """Name -> held-out lines, the four texts that bits/byte is measured on."""
-        return {
-            "korean": self.heldout_korean,
-            "english": self.heldout_english,
-            "general_korean": self.general_korean,
-            "general_english": self.general_english,
-        }
+        """Name -> lines, the four texts that bits/byte is measured on."""
+        names = ("heldout_korean", "heldout_english", "general_korean", "general_english")
+        return {name.removeprefix("heldout_"): getattr(self, name) for name in names}
 
 
 def read_corpus(p):
@@ -98,9 +92,8 @@ def read_corpus(p):
 
     p  parameters with korean_texts, english_texts, heldout_lines, general_korean, general_english
 
-    Held-out lines are those with the smallest hash, so adding text moves few lines across; a training line that
-    equals a held-out line but for case, digits and punctuation is removed. Held in memory: about 75 bytes a different line
-    while duplicates are looked for, one byte a line after, and the held-out lines.
+    Held-out lines are those with the smallest hash, so that adding text moves few of them; a training line that equals a
+    held-out or general line but for case, digits and punctuation is removed. Memory: about 75 bytes a different line.
     Raises ValueError: a source that is missing, empty, not UTF-8, or smaller than the lines to hold out.
     """
     removed = {}
@@ -113,16 +106,16 @@ def read_corpus(p):
 
 def _split(name, sources, heldout, never, removed):
     """(source -> Lines to train on, held-out lines) of some sources, without duplicates and without the lines in `never`."""
-    new, kept_out = _unique(sources, heldout)
-    count, unique = sum(map(len, new.values())), sum(int(found.sum()) for found in new.values())
+    keeps, kept_out = _find_first(sources, heldout)
+    count, unique = sum(map(len, keeps.values())), sum(int(keep.sum()) for keep in keeps.values())
     if unique < 2 * heldout:
         told = f"{name}: {sources} hold {unique} different lines; holding out {heldout} needs {2 * heldout}"
         raise ValueError(f"{told}: give more text, or lower heldout_lines")
-    guarded = never | {fold_letters(line) for line in kept_out}
-    for source, keep in new.items():
+    never = never | {fold_letters(line) for line in kept_out}
+    for source, keep in keeps.items():
         for i, line in enumerate(read_documents(source)):
-            keep[i] = keep[i] and fold_letters(line) not in guarded
-    training = {source: Lines([(source, keep)]) for source, keep in new.items()}
+            keep[i] = keep[i] and fold_letters(line) not in never
+    training = {source: Lines([(source, keep)]) for source, keep in keeps.items()}
     removed[f"{name}: duplicate"] = count - unique
     removed[f"{name}: like a held-out line"] = unique - heldout - sum(map(len, training.values()))
     if not any(map(len, training.values())):
@@ -130,9 +123,9 @@ def _split(name, sources, heldout, never, removed):
     return training, kept_out
 
 
-def _unique(sources, heldout):
+def _find_first(sources, heldout):
     """(source -> bool a line: is it the first of its kind, the `heldout` lines with the smallest hashes in their order)."""
-    seen, new, smallest = set(), {}, []  # smallest: a heap of (-hash, -number, line), the largest hash on top
+    seen, keeps, smallest = set(), {}, []  # smallest: a heap of (-hash, -number, line), the largest hash on top
     for source in dict.fromkeys(sources):
         first = bytearray()
         for line in read_documents(source):
@@ -142,12 +135,12 @@ def _unique(sources, heldout):
                 seen.add(digest[:8])
                 entry = (-int.from_bytes(digest), -len(seen), line)
                 (heapq.heappush if len(smallest) < heldout else heapq.heappushpop)(smallest, entry)
-        new[source] = np.frombuffer(first, dtype=bool).copy()
-    return new, [line for _, _, line in sorted(smallest, key=lambda entry: -entry[1])]
+        keeps[source] = np.frombuffer(first, dtype=bool).copy()
+    return keeps, [line for _, _, line in sorted(smallest, key=lambda entry: -entry[1])]
 
 
 def normalise_text(text):
-    """NFC (Hangul as whole syllables), runs of white space as one space, no control characters, no half characters."""
+    """NFC (Hangul as whole syllables), runs of white space as one space, no control characters, no surrogates."""
     return " ".join(CONTROL.sub("", unicodedata.normalize("NFC", text)).split())
 
 
@@ -155,13 +148,12 @@ def read_documents(source):
     """The lines (documents) of a source, normalised, empty ones skipped, in order.
 
     source  an asset ("aligned-ko"), a .txt, .jsonl (field `text`) or .tsv file (first column), a .json or .zip file of
-            AI-Hub (see assets.aihub), a folder of such files, or "hub:<dataset id>[:config]" (field `text`; kept on disk
-            by `datasets`)
+            AI-Hub (see blossom.assets.aihub), a folder of such files, or "hub:..." (field `text`; see blossom.text.hub)
 
     Raises ValueError: no such source, a file that is not UTF-8 (with the line), a source without text.
     """
     found = False
-    for line in _raw(source):
+    for line in _raw_documents(source):
         if line := normalise_text(line):
             found = True
             yield line
@@ -169,46 +161,35 @@ def read_documents(source):
         raise ValueError(f"{source}: holds no text")
 
 
-def _raw(source):
+def _raw_documents(source):
     if source in ALIGNED:
         asset, column = ALIGNED[source]
-        return (line.split("\t")[column] for line in read_lines(fetch_asset(asset)))
-    if source.startswith("hub:"):
-        return _hub_lines(source)
-    path = find_source(source)
-    if path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
-        return (line for file in files for line in _documents(file))
-    return _documents(path)
-
-
-def _documents(file):
-    if file.suffix in (".json", ".zip"):
-        yield from aihub.documents(file)
+        yield from (line.split("\t")[column] for line in read_lines(fetch_asset(asset)))
         return
-    for number, line in enumerate(read_lines(file), 1):
-        if file.suffix == ".jsonl":
-            line = _text(line, f"{file}, line {number}")
-        yield line.split("\t")[0] if file.suffix == ".tsv" else line
+    if source.startswith("hub:"):
+        yield from _texts(source)
+        return
+    path = find_source(source)
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+    for file in files:
+        suffix = file.suffix.lower()
+        if file.name.startswith("."):  # macOS puts ._name beside a file
+            continue
+        if suffix in (".json", ".zip"):
+            yield from read_aihub_documents(file)
+        elif suffix == ".jsonl":
+            yield from _texts(str(file))
+        else:
+            yield from (line.split("\t")[0] if suffix == ".tsv" else line for line in read_lines(file))
 
 
-def _text(line, where):
-    try:
-        text = parse_json(line, where)["text"]
-    except (ValueError, LookupError, TypeError):
-        text = None
-    if not isinstance(text, str):
-        raise ValueError(f'{where}: expected {{"text": "..."}}, found {line[:60]!r}')
-    return text
-
-
-def _hub_lines(source):
-    rows = load_hub_rows(source)
-    if "text" not in rows.column_names:
-        raise ValueError(f"{source}: no column 'text'; it has {', '.join(rows.column_names)}")
-    return (row["text"] for row in rows)
+def _texts(source):
+    for place, row in read_rows(source):
+        if not isinstance(row.get("text"), str):
+            raise ValueError(f"{place}: expected text in field 'text', found {str(row)[:60]}")
+        yield row["text"]
 
 
 def utf8_bytes(lines):
-    """Bytes of some lines in UTF-8, the unit that models with different tokenizers are compared in."""
+    """Bytes of some lines in UTF-8, the unit in which models with different tokenizers are compared."""
     return sum(len(line.encode()) for line in lines)

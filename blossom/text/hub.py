@@ -28,32 +28,31 @@ def parse_hub(source):
 
 
 def load_hub_rows(source):
-    """The rows of a hub set as a memory-mapped `datasets.Dataset`, kept on disk by `datasets`.
+    """The rows of a hub set as a memory-mapped `datasets.Dataset`, which `datasets` keeps on disk.
 
     A set that is a loading script is read from the hub's Parquet copy. Raises ValueError: what is wrong and what to do.
     """
-    from datasets import load_dataset
-
     name, revision, config, split = parse_hub(source)
     try:
-        if revision != PARQUET:
-            try:
-                return load_dataset(name, config, split=split, revision=revision)
-            except RuntimeError as error:
-                if "scripts are no longer supported" not in str(error):
-                    raise
-        if config is None:
-            return load_dataset(name, split=split, revision=PARQUET)
+        try:
+            return _load(name, revision, config, split)
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            return _load(name, PARQUET, config, split)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+        if "gated" in str(error):
+            reason += f". It is gated: ask for access on https://huggingface.co/datasets/{name}, then `hf auth login`"
+        if "BuilderConfig" in str(error) or config in ("train", "test", "validation"):
+            reason += f". {config!r} stands where the configuration does: write hub:{name}:<config>:<split>"
+        raise ValueError(f"{source}: the hub does not give it ({reason})") from None
+
+
+def _load(name, revision, config, split):
+    from datasets import load_dataset
+
+    if revision == PARQUET and config:  # that branch has a folder a configuration, and no card that names them
         files = f"hf://datasets/{name}@{PARQUET}/{config}/{split}/*.parquet"
         return load_dataset("parquet", data_files={split: files}, split=split)
-    except Exception as error:
-        raise ValueError(f"{source}: the hub does not give it ({_explain(name, config, error)})") from None
-
-
-def _explain(name, config, error):
-    reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-    if "gated" in str(error):
-        reason += f". It is gated: ask for access on https://huggingface.co/datasets/{name}, then `hf auth login`"
-    if "BuilderConfig" in str(error) or config in ("train", "test", "validation"):
-        reason += f". {config!r} stands where the configuration does: write hub:{name}:<config>:<split>"
-    return reason
+    return load_dataset(name, config, split=split, revision=revision)

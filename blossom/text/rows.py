@@ -13,8 +13,7 @@ def find_source(source):
     """The path of an asset, a file or a folder (relative to the repository's root); ValueError when there is none."""
     if source in REGISTRY:
         return fetch_asset(source)
-    path = Path(source).expanduser()
-    path = path if path.is_absolute() else paths.ROOT / path
+    path = paths.ROOT / Path(source).expanduser()
     if not path.exists():
         raise ValueError(f"{source}: no such asset, file or folder (looked for {path})")
     return path
@@ -33,21 +32,21 @@ def read_lines(file):
                 ) from None
 
 
-def read_rows(source, columns=(), quoted=False):
+def read_rows(source, columns=()):
     """Yield (place, row) for every row of a set; row is a dict, place "file, line n" or "file, row n".
 
     source   asset name, .json (a list of objects), .jsonl or .tsv file, or "hub:..." (see blossom.text.hub)
-    columns  of a .tsv file without a header line;  quoted  whether its fields may stand in double quotes
+    columns  names of the columns of a .tsv file without a header line
 
     Raises ValueError with the place: another kind of file, not UTF-8, not JSON, a row that is no object.
     """
-    for place, row in _rows(source, columns, quoted):
+    for place, row in _rows(source, columns):
         if not isinstance(row, dict):
             raise ValueError(f"{place}: expected an object with fields, found {str(row)[:60]!r}")
         yield place, row
 
 
-def _rows(source, columns, quoted):
+def _rows(source, columns):
     if source.startswith("hub:"):
         yield from ((f"{source}, row {n}", row) for n, row in enumerate(load_hub_rows(source), 1))
         return
@@ -63,12 +62,16 @@ def _rows(source, columns, quoted):
             if line.strip():
                 yield f"{path}, line {n}", parse_json(line, f"{path}, line {n}")
     elif suffix == ".tsv":
-        yield from _tab_separated(path, columns, quoted)
+        yield from read_table(path, columns)
     else:
         raise ValueError(f"{path}: expected a .json, .jsonl or .tsv file")
 
 
-def _tab_separated(path, columns, quoted):
+def read_table(path, columns=(), quoted=False):
+    """Yield (place, row) for every row of a tab-separated file.
+
+    columns  their names in a file without a header line;  quoted  whether fields may stand in double quotes
+    """
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     lines = csv.reader((line + "\n" for line in read_lines(path)), delimiter="\t", quoting=quoting)
     header = list(columns) or next(lines, [])
