@@ -68,12 +68,6 @@ def test_a_gguf_file_gives_the_same_logits_and_the_same_ids(saved, tmp_path, nam
     assert "m.content" in reader.fields["tokenizer.chat_template"].contents()
 
 
-def test_rows_change_places_as_llama_cpp_expects_them():
-    rows = torch.arange(8)[:, None]
-    assert gguf_file.interleave_heads(rows, 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    assert gguf_file.interleave_heads(rows[:, 0], 1).tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
-
-
 def test_a_file_that_differs_from_the_model_is_not_kept(saved, tmp_path, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(gguf_file, "interleave_heads", lambda weight, heads: weight)
