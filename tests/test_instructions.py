@@ -247,26 +247,6 @@ def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path
         read_translations([str(file)])
 
 
-def test_hub_sets_are_asked_for_by_revision_configuration_and_split(monkeypatch):
-    asked = []
-
-    def load_dataset(*words, **named):
-        asked.append((words, named))
-        return [{"conversations": ["Q?", "A."], "source": "stackexchange"}]
-
-    monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    (example,) = read_instructions("hub:GAIR/lima:plain_text:train", "en")
-    assert example.output == "A."
-    assert read_evaluation_texts(["hub:klue/klue:nli:validation"])
-    assert asked == [
-        (("GAIR/lima", "plain_text"), {"split": "train", "revision": None}),
-        (("klue/klue", "nli"), {"split": "validation", "revision": None}),
-    ]
-    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: 1 / 0)
-    with pytest.raises(ValueError, match="hub:a/b: .*ZeroDivisionError"):
-        read_instructions("hub:a/b", "en")
-
-
 def test_the_public_sets_read_whole(real_files):
     sizes = {"lima_en.json": 1029, "koalpaca_ko_4000.json": 4000, "alpaca_en_999.json": 999}
     for name, size in sizes.items():
