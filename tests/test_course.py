@@ -241,6 +241,8 @@ def test_a_report_has_no_code_and_none_of_the_course_only_cells(tmp_path):
     own = executed(tmp_path, "07_report", "report", "# 07", stream("measured"))
     page = convert.write_report(own, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "measured" in page and "train()" not in page and 'href="report/07_report/notebook.ipynb"' in page
+    with pytest.raises(ValueError, match=r"07_report/notebook.ipynb: .*manifest.json"):
+        convert.write_report(tmp_path / "other/07_report/notebook.ipynb", tmp_path / "report.html")
     other = executed(tmp_path, "07_report", "ablation", "# 07", stream("an exercise"), tags=["course"])
     assert "an exercise" not in convert.convert_notebook(convert.read_executed(other), code=False)
 

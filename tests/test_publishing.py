@@ -83,7 +83,7 @@ def test_a_file_that_differs_from_the_model_is_not_kept(saved, tmp_path, monkeyp
 def test_what_cannot_be_written_is_refused_by_name(saved, tmp_path):
     config = load_model("tiny-byte-level")[0].config
     config.rope_parameters = {"rope_type": "llama3", "rope_theta": 1e4}
-    with pytest.raises(ValueError, match="rope_type 'llama3'"):
+    with pytest.raises(ValueError, match="rope_type.*'llama3'"):
         gguf_file._find_architecture(config)
     with pytest.raises(ValueError, match="pre-tokenizer.*Whitespace"):
         gguf_file.name_pretokenizer({"pre_tokenizer": {"type": "Whitespace"}})

@@ -17,11 +17,7 @@ from blossom.text.corpus import read_documents
 from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level
 
 SHAPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # transformers' model_type -> GGUF's architecture
-PRECISIONS = {
-    "F32": (torch.float32, GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
-    "F16": (torch.float16, GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
-    "BF16": (torch.bfloat16, GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
-}
+PRECISIONS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 OTHERWISE = "Use llama.cpp's convert_hf_to_gguf.py"
 
 
@@ -44,11 +40,11 @@ def export_gguf(folder, target, precision="F16", name="", lines=None):
     with paths.write_atomically(target) as temporary:
         writer = gguf.GGUFWriter(temporary, architecture, use_temp_file=True)  # buffers tensors on disk, not in memory
         writer.add_name(name or Path(target).stem)
-        writer.add_file_type(PRECISIONS[precision][2])
+        writer.add_file_type(LlamaFileType[f"{'ALL' if precision == 'F32' else 'MOSTLY'}_{precision}"])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _add_shape(writer, model.config)
         _add_tokenizer(writer, tokenizer, model.get_input_embeddings().weight.shape[0])
-        _add_tensors(writer, model, architecture, PRECISIONS[precision][1])
+        _add_tensors(writer, model, architecture, GGMLQuantizationType[precision])
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -58,15 +54,15 @@ def export_gguf(folder, target, precision="F16", name="", lines=None):
 
 def _find_architecture(config):
     rope = (config.rope_parameters or {}).get("rope_type", "default")
-    unsupported = {
-        f"model_type '{config.model_type}' (expected {', '.join(SHAPES)})": config.model_type not in SHAPES,
-        f"rope_type '{rope}' (expected default)": rope != "default",
-        f"hidden_act '{config.hidden_act}' (expected silu)": config.hidden_act != "silu",
-        "a sliding window": getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None),
-    }
-    found = [what for what, is_so in unsupported.items() if is_so]
-    if found:
-        raise ValueError(f"cannot be written as GGUF here: {'; '.join(found)}. {OTHERWISE}")
+    window = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
+    for name, value, expected in (
+        ("model_type", config.model_type, tuple(SHAPES)),
+        ("rope_type", rope, ("default",)),
+        ("hidden_act", config.hidden_act, ("silu",)),
+        ("sliding_window", window or None, (None,)),
+    ):
+        if value not in expected:
+            raise ValueError(f"{name}: expected {' or '.join(map(str, expected))}, found {value!r}. {OTHERWISE}")
     return SHAPES[config.model_type]
 
 
@@ -194,7 +190,7 @@ def compare_gguf(model, tokenizer, file, precision, lines=None, tolerance=1e-3):
     model = model.to("cpu", torch.float32)
     for weight in model.parameters():
         if weight.ndim > 1:
-            weight.data = weight.data.to(PRECISIONS[precision][0]).float()
+            weight.data = weight.data.to(PRECISIONS[precision]).float()
     ids = torch.tensor([tokenizer(" ".join(lines)[:500], add_special_tokens=False).input_ids[:64]])
     with torch.no_grad():
         found = (model.eval()(ids).logits - again.eval()(ids).logits).abs().max().item()

@@ -19,21 +19,27 @@ def compare_runs(a, b):
     first, second = list_runs(a), list_runs(b)
     if len(first) == len(second) == 1:
         second = dict(zip(first, second.values(), strict=True))  # two single runs may be of any stage and name
-    common = [name for name in first if name in second]
+    common = [(name, run, second[name]) for name, run in first.items() if name in second]
     if not common:
         raise ValueError(f"{a} and {b} have no stage in common: {', '.join(first)}; {', '.join(second)}")
-    settings, measured = [], []
-    for name in common:
-        one, two = first[name], second[name]
-        settings += _differing(name, one.params, two.params)
-        settings += _differing(name, *({k: run.manifest[k] for k in ("git_commit", "versions")} for run in (one, two)))
-        measured += _differing(name, one.metrics, two.metrics)
-    columns = ["stage", "name", "a", "b"]
-    parameters, metrics = (pd.DataFrame(rows, columns=columns) for rows in (settings, measured))
+    parameters = _list_differences((name, _parameters(one), _parameters(two)) for name, one, two in common)
+    metrics = _list_differences((name, one.metrics, two.metrics) for name, one, two in common)
     before, after = (pd.to_numeric(metrics[side], errors="coerce") for side in "ab")
     metrics["change"] = after - before
     metrics["relative"] = metrics["change"] / before.abs().where(before != 0)
     return parameters, metrics
+
+
+def _parameters(run):
+    return run.params | {key: run.manifest[key] for key in ("git_commit", "versions")}
+
+
+def _list_differences(stages):
+    rows = []
+    for stage, one, two in stages:
+        one, two = flatten_metrics(one), flatten_metrics(two)
+        rows += [(stage, n, one.get(n, "–"), two.get(n, "–")) for n in one | two if one.get(n, "–") != two.get(n, "–")]
+    return pd.DataFrame(rows, columns=["stage", "name", "a", "b"])
 
 
 def list_runs(folder):
@@ -56,14 +62,12 @@ def flatten_metrics(values, prefix=""):
 
     Example: {"a": {"b": 1}, "t": [{"pair": "x", "n": 2}]} -> {"a.b": 1, "t.x.n": 2}
     """
-    if isinstance(values, dict):
-        items = values.items()
-    elif isinstance(values, list):
-        items = ((_row_name(value, n), value) for n, value in enumerate(values))
-    else:
+    if isinstance(values, list):
+        values = {_row_name(value, n): value for n, value in enumerate(values)}
+    if not isinstance(values, dict):
         return {prefix: values}
     found = {}
-    for name, value in items:
+    for name, value in values.items():
         found |= flatten_metrics(value, f"{prefix}.{name}" if prefix else str(name))
     return found
 
@@ -71,9 +75,3 @@ def flatten_metrics(values, prefix=""):
 def _row_name(row, number):
     texts = [v for v in row.values() if isinstance(v, str)] if isinstance(row, dict) else []
     return ".".join(texts[:2]) or number
-
-
-def _differing(stage, one, two):
-    one, two = flatten_metrics(one), flatten_metrics(two)
-    names = dict.fromkeys([*one, *two])
-    return [(stage, n, one.get(n, "–"), two.get(n, "–")) for n in names if one.get(n, "–") != two.get(n, "–")]

@@ -17,9 +17,9 @@ from blossom.benchmark.comparing import compare_scores
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
 from blossom.common import figures
 from blossom.common.runs import find_run
+from blossom.report.tables import JUDGED, MERGED, SCORED
 
 FILE = Path(__file__).with_suffix(".yaml")
-SCORED, JUDGED = "05_benchmark_eval", "06_qualitative_eval"
 ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' F1 is averaged over the labels
 TABLE6 = tuple(read_papers()["bllossom"]["table6"]["tasks"])
 
@@ -160,7 +160,7 @@ def _check_scores(claim, runs, margin, times):
 def _check_fertility(runs):
     """A count of tokens, so there is no interval."""
     about = "Bllossom, table 1", "The expanded vocabulary spells Korean with fewer tokens", "21 → 9"
-    merged = find_run(runs, "02_vocab_merge")
+    merged = find_run(runs, MERGED)
     if not merged:
         return Claim(*about, why="this report has no expanded vocabulary")
     before, after = merged.metrics["korean_tokens_before"], merged.metrics["korean_tokens_after"]

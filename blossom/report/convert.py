@@ -26,8 +26,8 @@ h1{line-height:1.2} h2{margin-top:2.4rem;border-bottom:2px solid #009E73;padding
 nav{display:flex;justify-content:space-between;gap:1rem;padding:.6rem 0;border-bottom:1px solid #ddd}
 pre{background:#f7f7f5;padding:.7rem;overflow-x:auto;font-size:.82rem;line-height:1.4} code{font-size:.9em}
 .output,.output_area,.rendered_html{overflow-x:auto} img{max-width:100%;height:auto} .prompt{display:none}
-table{border-collapse:collapse;font-size:.88rem;margin:1rem 0} thead th{border-bottom:2px solid #888}
-td,th{padding:.3rem .7rem;border-bottom:1px solid #e3e3e3;text-align:left;vertical-align:top}
+table{border:0;border-collapse:collapse;font-size:.88rem;margin:1rem 0} thead th{border-bottom:2px solid #888}
+td,th{padding:.3rem .7rem;border:solid #e3e3e3;border-width:0 0 1px;text-align:left;vertical-align:top}
 details{background:#f3f8f6;padding:.4rem .8rem;margin:.5rem 0} summary{cursor:pointer;font-weight:600}
 """
 FOLDED = """{%- extends 'basic/index.html.j2' -%}
@@ -78,8 +78,14 @@ def build_page(title, body, math=False):
 
 
 def write_report(notebook, target):
-    """Write the report: notebook 07 as it ran, without code, and links to the executed notebooks below `target`'s folder."""
-    target = Path(target)
+    """Write the report: notebook 07 as it ran, without code, and links to the executed notebooks below `target`'s folder.
+
+    Raises ValueError when the executed notebook is missing, because it was run in JupyterLab.
+    """
+    notebook, target = Path(notebook), Path(target)
+    if not notebook.exists():
+        remedy = f"delete {notebook.with_name('manifest.json')}, then `make run`"
+        raise ValueError(f"{notebook}: no executed notebook; if it was run in JupyterLab, {remedy}")
     links = [f.relative_to(target.parent) for f in sorted(target.parent.glob("*/*/notebook.ipynb"))]
     listed = "".join(f'<li><a href="{escape(str(f))}">{escape(" · ".join(f.parts[:2]))}</a></li>' for f in links)
     body = convert_notebook(read_executed(notebook), code=False)
