@@ -46,12 +46,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Item:
-    """One screen of a rater's page.
+    """One screen of a rater's page: a pair (its number), a or b on the left as A, seen for the first or second time.
 
-    id     12 hex digits, the same for every rater who sees this pair this way round
-    pair   its number in the batch
-    first  a or b: whose answer is on the left, under the letter A
-    look   1, or 2 when the same rater has seen the pair before
+    The id, 12 hex digits, is the same for every rater who sees this pair this way round.
     """
 
     id: str
@@ -108,13 +105,11 @@ def _pair_answers(by_model, a, b):
 def _check_raters(raters):
     """The names, normalised; ValueError when one is unusable or two would have one file."""
     names = [unicodedata.normalize("NFC", str(name)).strip() for name in raters]
-    for name in names:
-        if not name or not name.isprintable() or len(name) > 60:
-            raise ValueError(f"raters: expected names of 1 to 60 printable characters, found {name!r}")
-    files = [_file_name(name) for name in names]
-    same = [name for name, file in zip(names, files, strict=True) if files.count(file) > 1]
-    if same or not names:
-        raise ValueError(f"raters: expected different names, found {', '.join(same) or 'none'}")
+    wrong = [name for name in names if not 0 < len(name) <= 60 or not name.isprintable()]
+    if wrong:
+        raise ValueError(f"raters: expected names of 1 to 60 printable characters, found {wrong[0]!r}")
+    if not names or len({_file_name(name) for name in names}) < len(names):
+        raise ValueError(f"raters: expected different names, found {', '.join(names) or 'none'}")
     return tuple(names)
 
 

@@ -1,10 +1,9 @@
 """Win, tie and loss with intervals, strengths of all models, position bias.
 
-The prompts are a sample of all prompts, so every interval is a bootstrap over prompts: all verdicts on a prompt stay
-together. It is the Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981), which gives each prompt a random weight from an
-exponential distribution instead of drawing prompts again. Half a prompt of each outcome is added (Jeffreys' prior): without
-it the interval of a model that won every prompt would have no width. The 95 % intervals cover the truth in about 95 % of
-simulations with 24 to 300 prompts (tests/test_preference_statistics.py).
+The prompts are a sample, so every interval is a bootstrap over prompts; all verdicts on a prompt stay together. It is the
+Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981): instead of drawing prompts again, each gets a random weight from an
+exponential distribution. Half a prompt of each outcome is added (Jeffreys' prior), or the interval of a model that won every
+prompt would have no width. With 24 to 300 prompts, about 95 % of the 95 % intervals of simulations hold the truth.
 """
 
 import choix
@@ -110,7 +109,7 @@ def rank_models(verdicts, samples=200, seed=0):
 def measure_position_bias(verdicts, by=("source", "rater"), samples=SAMPLES, seed=0):
     """How often the answer shown first won, among the verdicts that were no tie; 0.5 means no bias. Judges not settled.
 
-    return  one row a group: `by`, verdicts, decided, first with _low and _high (a share of the decided; NaN when none)
+    return  one row a group: `by`, prompts, verdicts, decided, first with _low and _high (of the decided; NaN when none)
     """
     rng, rows = np.random.default_rng(seed), []
     for key, group in verdicts.groupby(list(by), sort=False):
@@ -118,7 +117,7 @@ def measure_position_bias(verdicts, by=("source", "rater"), samples=SAMPLES, see
         counts = _count_winners(group, place)
         won, _, lost = counts.sum(0)
         drawn = _bootstrap(counts, samples, rng)
-        row = dict(zip(by, key, strict=True)) | {"verdicts": len(group), "decided": int(won + lost)}
+        row = dict(zip(by, key, strict=True)) | {"prompts": len(counts), "verdicts": len(group), "decided": int(won + lost)}
         share = won / (won + lost) if won + lost else np.nan
         rows.append(row | add_intervals(["first"], [share], drawn[:, :1] / (drawn[:, :1] + drawn[:, 2:])))
     return pd.DataFrame(rows)

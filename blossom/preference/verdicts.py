@@ -42,22 +42,17 @@ def make_verdicts(rows):
             row = good.idxmin()
             raise ValueError(f"verdicts, row {row}: {name}: expected {expected}, found {table[name][row]!r}")
     order = {}
-    for a, b in zip(table.model_a, table.model_b, strict=True):
-        order.setdefault(frozenset((a, b)), a)
+    for pair in zip(table.model_a, table.model_b, strict=True):
+        order.setdefault(frozenset(pair), pair[0])
     first = [order[frozenset(pair)] for pair in zip(table.model_a, table.model_b, strict=True)]
     return _swap_models(table, table.model_a != first)
 
 
 def _swap_models(table, where):
     """The table with models A and B exchanged in the rows where the bool Series `where` is true."""
-    swapped = table.copy()
-    swapped["model_a"], swapped["model_b"] = (
-        table.model_a.mask(where, table.model_b),
-        table.model_b.mask(where, table.model_a),
-    )
-    for name in ("winner", "first_shown"):
-        swapped[name] = table[name].mask(where, table[name].map(OTHER))
-    return swapped
+    swapped = {"model_a": table.model_b, "model_b": table.model_a}
+    swapped |= {name: table[name].map(OTHER) for name in ("winner", "first_shown")}
+    return table.assign(**{name: table[name].mask(where, values) for name, values in swapped.items()})
 
 
 def turn_verdicts(verdicts, model):
