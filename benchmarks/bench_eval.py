@@ -22,7 +22,7 @@ import torch
 from common import HERE, OURS, Failed, measure, median
 
 from blossom.assets.registry import fetch_asset
-from blossom.benchmark import several
+from blossom.benchmark.evaluation import VERSION
 from blossom.benchmark.suite import GROUPS, PAPER_TASKS
 from blossom.common import paths
 from blossom.models.bits import start_token
@@ -53,14 +53,14 @@ def kind(p):
 
 def conditions(p, arguments):
     """What a kept result depends on."""
-    code = b"".join((paths.ROOT / "blossom" / "benchmark" / name).read_bytes() for name in ("scoring.py", "trees.py"))
+    code = (paths.ROOT / "blossom" / "benchmark" / "scoring.py").read_bytes()
     return {
         "rows and prompt": p.digest,
         "items": len(p.rows),
         "weights": arguments.weights,
         "precision": arguments.precision,
         "scoring": hashlib.sha256(code).hexdigest()[:16],
-        "versions": f"{several.VERSION}, torch {torch.__version__}",
+        "versions": f"{VERSION}, torch {torch.__version__}",
     }
 
 

@@ -2,27 +2,22 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
+import lm_eval
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from blossom.assets.registry import cache_folder, fetch_asset
-from blossom.benchmark import comparing, josa, several, statistics
+from blossom.assets.registry import fetch_asset
+from blossom.benchmark import comparing, josa, statistics
 from blossom.benchmark.comparing import compare_scores, measure_consistency
-from blossom.benchmark.data import read_task_rows
-from blossom.benchmark.evaluation import evaluate_model
+from blossom.benchmark.evaluation import VERSION, find_models, read_comparators, score_models
 from blossom.benchmark.papers import paper_table6, paper_x_tables
-from blossom.benchmark.several import find_models, read_comparators, score_models
 from blossom.benchmark.suite import prepare_tasks
 from blossom.benchmark.tables import tabulate_josa, tabulate_paper_x, tabulate_table6, wilson_interval
 from blossom.benchmark.tasks import utils
-from blossom.common import params, paths
+from blossom.common import paths
 from blossom.models.loading import describe_model, load_model
 from blossom.text.corpus import read_documents
 
@@ -47,6 +42,15 @@ def prepared(tmp_path_factory, texts):
 @pytest.fixture(scope="module")
 def folders():
     return {name: fetch_asset(name) for name in ("tiny-byte-level", "tiny-sentencepiece")}
+
+
+def score(folders, prepared, kept, precision="float32", texts=None, show=lambda line: None):
+    """`score_models` with lm-eval's evaluator; the notebook's `simple_evaluate` adds a second for its records."""
+
+    def evaluate(lm, tasks):
+        return lm_eval.evaluate(lm, {"tasks": {task.task_name: task for task in tasks}}, bootstrap_iters=0)
+
+    return score_models(folders, prepared, evaluate, kept, precision, texts=texts, show=show)
 
 
 # ---------------------------------------------------------------------------------------------------------------- josa
@@ -113,10 +117,10 @@ def test_both_languages_draw_the_same_items(prepared):
 
 def test_a_second_report_costs_nothing(folders, prepared, tmp_path, monkeypatch):
     english = {"english": ["The kettle is on.", "It rains."]}
-    first = score_models(folders, prepared, tmp_path, "float32", texts=english, show=lambda line: None)
-    monkeypatch.setattr("blossom.benchmark.several.load_model", lambda *a: pytest.fail("a model was loaded again"))
+    first = score(folders, prepared, tmp_path, texts=english)
+    monkeypatch.setattr("blossom.benchmark.evaluation.load_model", lambda *a: pytest.fail("a model was loaded again"))
     lines = []
-    assert score_models(folders, prepared, tmp_path, "float32", texts=english, show=lines.append) == first
+    assert score(folders, prepared, tmp_path, texts=english, show=lines.append) == first
     assert len(lines) == len(folders) * len(prepared) and all(line.endswith("kept") for line in lines)
     assert all(len(r["items"]) == 40 and r["bits_per_byte"]["english"] > 1 for r in first.values())
 
@@ -129,15 +133,15 @@ def test_a_run_that_dies_keeps_its_finished_tasks(folders, prepared, tmp_path, m
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score_models(one, prepared, tmp_path, "float32", show=dying)
+        score(one, prepared, tmp_path, show=dying)
     lines = []
-    score_models(one, prepared, tmp_path, "float32", show=lines.append)
+    score(one, prepared, tmp_path, show=lines.append)
     assert [line.split()[1] for line in lines if line.endswith("kept")] == ["klue_sts", "kobest_copa"]
 
 
 def test_another_row_weight_or_precision_is_scored_anew(folders, prepared, tmp_path):
     one, task = {"tiny": folders["tiny-byte-level"]}, prepared[:1]
-    score_models(one, task, tmp_path / "kept", "float32", show=lambda line: None)
+    score(one, task, tmp_path / "kept")
     again = prepare_tasks(["klue_sts"], tmp_path / "elsewhere", items=8)
     assert again[0].digest == task[0].digest
     other = prepare_tasks(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
@@ -148,17 +152,17 @@ def test_another_row_weight_or_precision_is_scored_anew(folders, prepared, tmp_p
         ({"x": folders["tiny-sentencepiece"]}, task, "float32"),
     ):
         lines = []
-        score_models(*arguments[:2], tmp_path / "kept", arguments[2], show=lines.append)
+        score(*arguments[:2], tmp_path / "kept", arguments[2], show=lines.append)
         assert not any(line.endswith("kept") for line in lines)
 
 
 def test_a_spoilt_record_is_made_again(folders, prepared, tmp_path):
     one = {"tiny": folders["tiny-byte-level"]}
-    score_models(one, prepared[:1], tmp_path, "float32", show=lambda line: None)
+    score(one, prepared[:1], tmp_path)
     (file,) = tmp_path.rglob("klue_sts-*.json")
     file.write_text('{"score": ')
-    score_models(one, prepared[:1], tmp_path, "float32", show=lambda line: None)
-    assert json.loads(file.read_text())["version"] == several.VERSION
+    score(one, prepared[:1], tmp_path)
+    assert json.loads(file.read_text())["version"] == VERSION
 
 
 def test_a_model_and_a_tokenizer_that_disagree_are_refused(folders, prepared, tmp_path):
@@ -168,7 +172,7 @@ def test_a_model_and_a_tokenizer_that_disagree_are_refused(folders, prepared, tm
     other.save_pretrained(tmp_path / "mixed")
     paths.write_json(tmp_path / "mixed" / "blossom.json", describe_model(*load_model("tiny-byte-level")))
     with pytest.raises(ValueError, match="mixed.*(its files do not belong together|embedding rows)"):
-        score_models({"mixed": tmp_path / "mixed"}, prepared[:1], None, "float32", show=lambda line: None)
+        score({"mixed": tmp_path / "mixed"}, prepared[:1], None)
 
 
 def test_models_are_found_before_anything_is_scored(smoke, tmp_path, monkeypatch):
@@ -178,7 +182,7 @@ def test_models_are_found_before_anything_is_scored(smoke, tmp_path, monkeypatch
     assert list(find_models(p, [str(folder), "base"])) == [str(folder), "base"]
     with pytest.raises(ValueError, match="'nowhere' is no asset"):
         find_models(p, ["nowhere"])
-    monkeypatch.setattr(params, "model_folder", lambda p, stage: folder if p.recipe != "base" else None)
+    monkeypatch.setattr("blossom.common.runs.require_model", lambda p, stage: folder if p.recipe != "base" else None)
     p = smoke("05_benchmark_eval", "blossom-bi-biSFT")
     assert list(find_models(p, ["parents"])) == ["base", "blossom-bi", "blossom-bi-biSFT"]
 
@@ -226,7 +230,7 @@ def test_pairing_finds_what_two_intervals_would_not():
 
 
 def test_a_model_does_not_differ_from_itself(folders, prepared, tmp_path):
-    result = score_models({"a": folders["tiny-byte-level"]}, prepared, None, "float32", show=lambda line: None)["a"]
+    result = score({"a": folders["tiny-byte-level"]}, prepared, None)["a"]
     table = compare_scores(prepared, result["items"], result["items"])
     assert (table.difference == 0).all() and (table.p_holm == 1).all() and not table.significant.any()
     assert list(table.task) == ["klue_sts", "kobest_copa", "consistency_ko", "consistency_en", "josa", "average"]
@@ -310,7 +314,7 @@ def test_bleu_and_chrf_are_sacrebleus():
         draws = np.array([[0, 1, 2], [1, 1, 2]])
         found = statistics.item_statistic(metric, items)(draws)
         assert found == pytest.approx([whole([pairs[i] for i in draw]) for draw in draws])
-        assert "version:2" in statistics.sacrebleu_signature(metric)
+        assert "version:2" in statistics.bleu_signature(metric)
 
 
 @pytest.mark.parametrize(
@@ -337,12 +341,6 @@ def test_written_tasks_have_their_own_number_of_items(tmp_path):
     assert instructions["ko_en_korean_instruction"] == "다음 문장을 한국어에서 영어로 번역하세요\n{ko}\n"
 
 
-def test_parallel_files_without_a_header_are_read(real_files, tmp_path):
-    os.symlink(real_files / "parallel" / "news_dev_en_ko.tsv", tmp_path / "translation.tsv")
-    rows, _ = read_task_rows("ko_en", tmp_path)
-    assert len(rows) == 1000 and rows[0]["en"].startswith("After keeping the world's most powerful")
-
-
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
@@ -359,41 +357,3 @@ def test_josa_is_told_by_pair(prepared):
     table = tabulate_josa([{"task": "josa", "id": r["id"], "acc": 1.0} for r in rows], prepared)
     assert table["items"].iloc[-1] == len(rows) == table["items"].iloc[:-1].sum() and table.pair.iloc[-1] == "all"
     assert (table.right == 1).all() and (table.low < 1).all()
-
-
-# --------------------------------------------------------------------------------------------- lm-eval's command line
-
-
-def test_items_score_as_lm_evals_own_command_line_scores_them(real_files, tmp_path):
-    """The public rows, SmolLM2 when it is there: log-likelihoods item by item, and the shipped task on the same rows."""
-    if not (cache_folder() / "smollm2-135m-instruct-1").exists():
-        pytest.skip("needs SmolLM2 in the cache: run any stage at scale laptop once")
-    folder, tasks = fetch_asset("smollm2-135m-instruct"), ["klue_sts", "kobest_sentineg", "kobest_copa_shipped", "copa_en"]
-    prepared = prepare_tasks(tasks, tmp_path / "tasks", real_files / "benchmarks", items=4)
-    scores, items = evaluate_model(*load_model(folder, torch.float32), prepared, show=lambda line: None)
-    command = [
-        "-m",
-        "lm_eval",
-        "run",
-        "--model",
-        "hf",
-        "--model_args",
-        f"pretrained={folder},dtype=float32",
-        "--device",
-        "cpu",
-    ]
-    command += ["--tasks", *tasks, "--include_path", str(tmp_path / "tasks"), "--batch_size", "4", "--log_samples"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, *command, "--output_path", str(tmp_path / "out")], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    (found,) = (tmp_path / "out").rglob("results_*.json")
-    results = paths.read_json(found)["results"]
-    for p in prepared:
-        (file,) = (tmp_path / "out").rglob(f"samples_{p.name}_*.jsonl")
-        samples = sorted(map(json.loads, file.read_text(encoding="utf-8").splitlines()), key=lambda s: s["doc_id"])
-        own = [i for i in items if i["task"] == p.name]
-        theirs = [[float(r[0]) for r in s["filtered_resps"]] for s in samples]
-        assert np.allclose(theirs, [i["loglikelihoods"] for i in own], atol=2e-3), p.name
-        assert scores[p.name]["score"] == pytest.approx(results[p.name][f"{scores[p.name]['metric']},none"])

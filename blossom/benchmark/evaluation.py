@@ -1,89 +1,153 @@
-"""A model's scores on prepared tasks, with everything that makes a score comparable."""
+"""Scores of one or several models on prepared tasks; each score is computed once and kept.
+
+A score is kept under the hash of the model and the hash of the task: a second run computes nothing, a run that is cut off
+keeps what it has finished, and another prompt, row or weight is scored anew.
+"""
 
 import contextlib
+import gc
+import hashlib
 import io
-import time
+import json
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
-from blossom.benchmark import statistics
+from blossom.assets.registry import fetch_asset
+from blossom.benchmark.statistics import BLEU_METRICS, bleu_signature, draw_items, f1_of_draws, item_statistic
 from blossom.benchmark.suite import PAPER_TASKS
+from blossom.common import params, paths, runs
+from blossom.models.bits import bits_per_byte
+from blossom.models.loading import load_model, pick_dtype
+
+COMPARATORS = paths.ROOT / "params" / "comparators.yaml"
+VERSION = f"2, lm-eval {metadata.version('lm-eval')}"  # of the kept scores; those of another version are computed again
+CALL_ITEMS = 500  # items that one call of lm-eval gets at least: it takes a second by itself, and what it did is then kept
 
 
-def plan_evaluation(model, tokenizer, prepared, tokens=0):
-    """What scoring will take, from counting tokens and timing one forward pass.
+def read_comparators():
+    """The models that the papers compare with, from params/comparators.yaml: {name: {"hub", "paper", "row"}}."""
+    return yaml.safe_load(COMPARATORS.read_text(encoding="utf-8"))
 
-    return  dict: items, lm_eval_tokens (every choice with its context), tokens (shared ones once), seconds, gigabytes
-            (weights and the largest logits), written (tokens to write at most: they come on top of seconds)
+
+def find_models(p, names):
+    """Where the models to be scored are.
+
+    p       the notebook's parameters; the model of its recipe comes last
+    names   "parents" (the recipes that the recipe comes from), recipes, names in params/comparators.yaml, folders, hub ids
+    return  {name: folder}, in the order of `names`
+
+    Raises ValueError or RuntimeError: a name that is none of these, a model that cannot be had (no network, gated).
     """
-    from blossom.benchmark.scoring import SharedPrefixLM
-    from blossom.benchmark.trees import tree_logits
+    known, found = read_comparators(), {}
+    ancestors = [r.name for r in params.recipe_lineage(p.recipe)][:0:-1]  # the base first
+    wanted = [n for name in names for n in (ancestors if name == "parents" else [name])]
+    for name in dict.fromkeys([*(n for n in wanted if n != p.recipe), p.recipe]):
+        if name in known:
+            found[name] = fetch_asset(known[name]["hub"])
+        elif params.recipe_file(name).exists():
+            folder = runs.require_model(replace(p, recipe=name), "05_benchmark_eval")
+            found[name] = folder or fetch_asset(p.base_model)
+        else:
+            found[name] = fetch_asset(name)
+    return {name: Path(folder) for name, folder in found.items()}
 
-    lm = SharedPrefixLM(model, tokenizer, tokens)
-    plain = shared = written = 0
+
+def score_models(folders, prepared, evaluate, kept=None, precision="auto", tokens=0, texts=None, show=print):
+    """Scores of several models on prepared tasks, and their bits per byte of texts; one model is in memory at a time.
+
+    folders   {name: folder of the model}, as `find_models` gives them
+    evaluate  (lm, tasks) -> what `lm_eval.simple_evaluate` returns for them
+    kept      folder of finished scores; None keeps none
+    tokens    most tokens of a forward pass; 0 fits them to the memory
+    texts     {name: lines} to measure in bits per byte, e.g. held-out English
+    show      called with a line for each finished task
+    return    {model: {"tasks": {task: score}, "items": [dict an item], "bits_per_byte": {text: float}}}
+    """
+    texts, dtype = texts or {}, pick_dtype(precision)
+    keys = {p.name: f"{p.name}-{p.digest}" for p in prepared}
+    keys |= {text: f"bits-{text}-{_hash_lines(lines)}" for text, lines in texts.items()}
+    return {
+        name: _score_model(name, folder, prepared, evaluate, _Kept(kept, folder, dtype, keys), dtype, tokens, texts, show)
+        for name, folder in folders.items()
+    }
+
+
+def _score_model(name, folder, prepared, evaluate, kept, dtype, tokens, texts, show):
+    for p in (p for p in prepared if p.name in kept.found):
+        show(f"{name}: {p.name:18s} {describe_score(kept.found[p.name]['score'])}  kept")
+    if not kept.is_complete():
+        from blossom.benchmark.scoring import SharedPrefixLM
+
+        model, tokenizer = load_model(folder, dtype)
+        lm = SharedPrefixLM(model, tokenizer, tokens)
+        for some in _calls([p for p in prepared if p.name not in kept.found]):
+            with contextlib.redirect_stderr(io.StringIO()):  # lm-eval's progress bars; that of `lm` is shown
+                result = evaluate(lm, [p.task for p in some])
+            for p in some:
+                score, items = read_result(p, result, lm)
+                kept.add(p.name, {"score": score, "items": items})
+                show(f"{name}: {p.name:18s} {describe_score(score)}")
+        for text in (text for text in texts if text not in kept.found):
+            kept.add(text, {"bits_per_byte": bits_per_byte(model, tokenizer, texts[text])})
+        del model, lm
+        gc.collect()
+        torch.cuda.empty_cache()
+    return {
+        "tasks": {p.name: kept.found[p.name]["score"] for p in prepared},
+        "items": [item for p in prepared for item in kept.found[p.name]["items"]],
+        "bits_per_byte": {text: kept.found[text]["bits_per_byte"] for text in texts},
+    }
+
+
+def _calls(prepared):
+    """Lists of tasks, each of CALL_ITEMS items or more."""
+    some = []
     for p in prepared:
-        if p.generates:
-            written += len(p.rows) * p.task.config.generation_kwargs["max_gen_toks"]
-            continue
-        before, after, forest = _counted(lm, p)
-        plain, shared = plain + before, shared + after
-    seconds = 0.0
-    if shared:
-        started = time.time()
-        with torch.no_grad():
-            tree_logits(model, forest, [0])
-        seconds = (time.time() - started) / sum(len(tree.ids) for tree in forest) * shared
-    weights = sum(w.numel() * w.element_size() for w in model.parameters())
-    logits = lm.tokens * model.get_input_embeddings().weight.shape[0] * (model.dtype.itemsize + 4)
-    items = sum(len(p.rows) for p in prepared)
-    sizes = {"items": items, "lm_eval_tokens": plain, "tokens": shared, "written": written}
-    return sizes | {"seconds": round(seconds, 1), "gigabytes": round((weights + logits) / 1e9, 2)}
+        some.append(p)
+        if sum(len(own.rows) for own in some) >= CALL_ITEMS:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
-def _counted(lm, p):
-    """(tokens lm-eval would read, tokens read here, the first pass's trees) of a task whose answers are chosen."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        p.task.build_all_requests(rank=0, world_size=1)
-    return lm.count(p.task.instances)
+class _Kept:
+    """The finished scores of one model: `found` is {task or text: record}, on disk when there is a folder for it."""
+
+    def __init__(self, folder, model, dtype, keys):
+        name = f"{paths.hash_path(model)[:16]}-{str(dtype).removeprefix('torch.')}"
+        self.files = {key: Path(folder) / name / f"{file}.json" for key, file in keys.items()} if folder else {}
+        self.keys, self.found = keys, {}
+        for key, file in self.files.items():
+            try:
+                record = json.loads(file.read_text(encoding="utf-8"))
+            except (FileNotFoundError, ValueError):  # never made, or damaged
+                continue
+            if record.get("version") == VERSION:
+                self.found[key] = record
+
+    def is_complete(self):
+        return len(self.found) == len(self.keys)
+
+    def add(self, key, record):
+        self.found[key] = {"version": VERSION, **record}
+        if key in self.files:
+            paths.write_json(self.files[key], self.found[key])
+
+
+def _hash_lines(lines):
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def average_score(scores):
-    """Mean of the scores of the paper's tasks among `scores` (0 to 1); of all when none of the paper's is there."""
+    """Mean of the scores (0 to 1) of the paper's tasks; of all tasks when none of the paper's is among them."""
     own = [s["score"] for task, s in scores.items() if task in PAPER_TASKS] or [s["score"] for s in scores.values()]
     return float(np.mean(own))
-
-
-def evaluate_model(model, tokenizer, prepared, tokens=0, show=print, done=lambda p, score, items: None):
-    """A model's scores on prepared tasks.
-
-    model, tokenizer  as `load_model` gives them
-    tokens            most tokens of one forward pass; 0 fits them to the memory
-    show              called with a line for each finished task
-    done              called with each task as soon as it is scored, so that what is finished can be kept
-    return            (scores, items): {task: score} as metrics.json has it, and one dict an item
-
-    A score holds `metric` and its value `score` (0 to 1), `stderr`, `items`, `majority_share`, `constant` (the most that
-    one constant answer gets in this metric), `shots`, `version`, `prompt_hash`, `origin`, `truncated` (items cut on the
-    left), `signature` (of BLEU and chrF), `tokens` and `lm_eval_tokens` (read here, and by lm-eval for the same), `seconds`,
-    and every other metric by its name.
-    """
-    from blossom.benchmark.scoring import SharedPrefixLM
-
-    lm = SharedPrefixLM(model, tokenizer, tokens)
-    scores, items = {}, []
-    for p in prepared:
-        lm.truncated.clear()
-        lm.read = lm.lm_evals = 0
-        started = time.time()
-        values, samples = _run(lm, p.task)
-        own = [_item(p, row, sample, lm.truncated) for row, sample in zip(p.rows, samples, strict=True)]
-        seconds = round(time.time() - started, 2)
-        scores[p.name] = _score(p, values, own) | {"tokens": lm.read, "lm_eval_tokens": lm.lm_evals, "seconds": seconds}
-        items += own
-        done(p, scores[p.name], own)
-        show(f"{p.name:18s} {describe_score(scores[p.name])}  {seconds:.1f} s")
-    return scores, items
 
 
 def describe_score(score):
@@ -93,24 +157,46 @@ def describe_score(score):
     return f"{score['metric']} {score['score']:.3f} ± {score['stderr']:.3f} ({score['items']} items{constant}{truncated})"
 
 
-def _run(lm, task):
-    """(metric -> value, samples) of one task, by lm-eval's own evaluator."""
-    from lm_eval.evaluator import evaluate as lm_evaluate
+def read_result(p, result, lm):
+    """(score, items) of a prepared task from what `lm_eval.simple_evaluate` returned.
 
-    with contextlib.redirect_stderr(io.StringIO()):  # its bars; ours is shown for what takes longer than some seconds
-        result = lm_evaluate(lm, {"tasks": {task.task_name: task}}, bootstrap_iters=0, log_samples=True)
-    values = result["results"][task.task_name]
-    values = {
-        key.removesuffix(",none"): float(v) for key, v in values.items() if key.endswith(",none") and "_stderr" not in key
+    score   dict: `metric` and its value `score` (0 to 1), `stderr`, `items`, `majority_share`, `constant` (the most that
+            one constant answer gets), `shots`, `version`, `prompt_hash`, `origin`, `truncated` (items cut on the left),
+            `signature` (of BLEU and chrF), and every other metric by its name
+    items   a dict an item: task, id, truncated, label, and loglikelihoods (nats) and choice, or the written answer
+    """
+    values = {key.removesuffix(",none"): v for key, v in result["results"][p.name].items() if key.endswith(",none")}
+    values = {key: float(v) for key, v in values.items() if not key.endswith("_stderr")}
+    samples = sorted(result["samples"][p.name], key=lambda sample: sample["doc_id"])
+    items = [_read_item(p, n, sample, lm) for n, sample in enumerate(samples)]
+    metric = p.settings["score"]
+    score = {
+        "metric": metric,
+        "score": values.pop(metric),
+        "stderr": _standard_error(p, metric, items),
+        "items": len(items),
+        "majority_share": p.majority_share,
+        "constant": None if p.generates else _constant_score(p, metric),
+        "shots": p.shots,
+        "version": str(p.settings["version"]),
+        "prompt_hash": p.prompt_hash,
+        "origin": p.origin,
+        "truncated": sum(item["truncated"] for item in items),
     }
-    return values, sorted(result["samples"][task.task_name], key=lambda s: s["doc_id"])
+    if metric in BLEU_METRICS:
+        score["signature"] = bleu_signature(metric)
+    return score | values, items
 
 
-def _item(p, row, sample, truncated):
-    """What is kept of one item: its label, the choice and the choices' log-likelihoods (nats), or the written answer."""
-    item = {"task": p.name, "id": row["id"], "truncated": sample["arguments"][0][0] in truncated}
-    if "label" in row:
-        item["label"] = row["label"]
+def _read_item(p, n, sample, lm):
+    if p.generates:
+        context, options = sample["arguments"][0]
+        truncated = len(lm.tok_encode(context)) > lm.max_length - options["max_gen_toks"]
+    else:
+        truncated = any(len(lm.tok_encode(context + choice)) > lm.max_length + 1 for context, choice in sample["arguments"])
+    item = {"task": p.name, "id": p.rows[n]["id"], "truncated": truncated}
+    if p.labels:
+        item["label"] = p.labels[n]
     if p.generates:
         item["answer"] = sample["filtered_resps"][0]
     else:
@@ -121,38 +207,19 @@ def _item(p, row, sample, truncated):
     return item | {name: float(sample[name]) for name in sample["metrics"] if np.isscalar(sample[name])}
 
 
-def _score(p, values, items):
-    metric = p.settings["score"]
-    return {
-        "metric": metric,
-        "score": values[metric],
-        "stderr": _stderr(p, metric, items),
-        "items": len(items),
-        "majority_share": p.majority_share,
-        "constant": None if p.generates else _constant(p, metric),
-        "shots": p.shots,
-        "version": str(p.settings["version"]),
-        "prompt_hash": p.prompt_hash,
-        "origin": p.origin,
-        "truncated": sum(i["truncated"] for i in items),
-        **({"signature": statistics.sacrebleu_signature(metric)} if metric in statistics.WRITTEN else {}),
-        **{name: value for name, value in values.items() if name != metric},
-    }
-
-
-def _stderr(p, metric, items):
-    """Standard error: of a mean over items as lm-eval's, of F1 and BLEU by a bootstrap of 1,000 draws of the items."""
+def _standard_error(p, metric, items):
+    """Standard error: of a mean over items as lm-eval's, of F1 and BLEU from 1,000 bootstrap draws of the items."""
     if len(items) < 2:
         return 0.0
     if metric in items[0]:
-        return float(np.std([i[metric] for i in items], ddof=1) / np.sqrt(len(items)))
-    scores = statistics.item_statistic(metric, items, p.is_macro)(statistics.draw_items(len(items), 1000))
+        return float(np.std([item[metric] for item in items], ddof=1) / np.sqrt(len(items)))
+    scores = item_statistic(metric, items, p.is_macro)(draw_items(len(items), 1000))
     return float(np.std(scores, ddof=1))
 
 
-def _constant(p, metric):
-    """The most that giving one and the same answer to every item would score."""
+def _constant_score(p, metric):
+    """The most that the same answer to every item scores."""
     if metric != "f1":
         return p.majority_share
-    labels = np.array([row["label"] for row in p.rows])
-    return max(float(statistics.f1_of_draws(labels, np.full_like(labels, c), p.is_macro)) for c in set(labels.tolist()))
+    labels = np.array(p.labels)
+    return max(float(f1_of_draws(labels, np.full_like(labels, c), p.is_macro)) for c in set(p.labels))

@@ -1,9 +1,12 @@
-"""lm-eval's model, computing every shared token once.
+"""lm-eval's Hugging Face model, with shared tokens computed once.
 
-The choices of an item share its context, and the items of a task share the template's first words. lm-eval feeds each
-(context, choice) pair by itself; here all pairs of a task become the prefix trees of `blossom.benchmark.trees`.
+The choices of an item share its context, and the items of a task share the words of the template. lm-eval reads every
+context with every choice. Here the sequences of a forward pass form a trie: a token that several sequences share stands in
+it once, at its own position, and attends to the tokens before it in its sequences alone. So every choice gets the
+log-likelihood that it gets by itself, up to rounding.
 """
 
+import inspect
 import logging
 import sys
 import warnings
@@ -12,126 +15,151 @@ import psutil
 import torch
 from tqdm import tqdm
 
-from blossom.benchmark.trees import forests, node_paths, pair_cost, takes_trees, tree_logits, trees
 from blossom.models.bits import start_token
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from lm_eval.models.huggingface import HFLM
 
-logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of what is meant here: a model that is already loaded
+logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns that the model is already loaded, which is meant
 
 
 class SharedPrefixLM(HFLM):
-    """An lm-eval model made of a loaded one; only the way log-likelihoods are computed differs from HFLM.
+    """An lm-eval model made of a loaded model; only `loglikelihood` is computed in another way than HFLM computes it.
 
     model, tokenizer  a causal language model in eval mode and its tokenizer
-    tokens            most tokens of one forward pass, 0 fits them to the memory; a single longer item still goes in one
-    truncated         contexts that were cut on the left because they did not fit the model, as lm-eval cuts them
-    read, lm_evals    tokens that choices took here so far, and that they take when each is read by itself, as lm-eval does
+    tokens            most tokens of a forward pass, 0 fits them to the memory; a longer sequence gets a pass of its own
+    read, lm_evals    tokens that choices took so far, and what they take when each is read with its whole context
     """
 
     def __init__(self, model, tokenizer, tokens=0):
-        tokens = tokens or fitting_tokens(model)
-        start = start_token(tokenizer)  # what a choice without a context is read after
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=max(1, tokens // 64), prefix_token_id=start)
-        self.tokens, self.truncated = tokens, set()
-        self.read = self.lm_evals = 0
-        self.shares, self.pair = takes_trees(model), pair_cost(model)
-        self.stream = sys.stderr  # lm-eval's own bars are silenced later
+        start = start_token(tokenizer)  # a choice without a context follows it
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=16, prefix_token_id=start)
+        self.tokens, self.read, self.lm_evals = tokens or _fitting_tokens(model), 0, 0
+        self.shares, self.stream = _takes_tries(model), sys.stderr  # lm-eval's own bars may be silenced later
 
     def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None):
         """[(log-likelihood, is it the greedy continuation?)] of ((context, choice), context ids, choice ids) requests."""
-        paths, choices = [], []
-        for (context, choice), before, after in requests:
-            if not after or len(after) > self.max_length:
-                raise ValueError(
-                    f"choice {choice[:40]!r} has {len(after)} tokens; expected 1 to {self.max_length}, the model's context"
-                )
-            if len(before) + len(after) > self.max_length + 1:
-                self.truncated.add(context)
-            paths.append((before + after)[-(self.max_length + 1) :][:-1])  # the last token is predicted, never read
-            choices.append(after)
-        self.lm_evals += sum(map(len, paths))
-        if not self._shares(paths):
-            self.read += sum(map(len, paths))
+        for (_, choice), _, ids in requests:
+            if not ids or len(ids) > self.max_length:
+                raise ValueError(f"choice {choice[:40]!r} has {len(ids)} tokens; expected 1 to {self.max_length}")
+        sequences = [(before + after)[-(self.max_length + 1) :][:-1] for _, before, after in requests]
+        self.lm_evals += sum(map(len, sequences))
+        window = getattr(self.model.config, "sliding_window", None)
+        if not self.shares or (window and max(map(len, sequences), default=0) > window):
+            self.read += sum(map(len, sequences))
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         answers = [None] * len(requests)
         with tqdm(total=len(requests), unit="choice", file=self.stream, delay=5, disable=disable_tqdm) as bar:
-            for forest in forests(trees(paths, self.tokens, self.pair), self.tokens):
-                self.read += sum(len(tree.ids) for tree in forest)
-                for i, answer in self._score(forest, choices):
-                    answers[i] = answer
-                    bar.update()
+            for numbers in _passes(sequences, self.tokens):
+                ids, parents, paths = build_trie([sequences[n] for n in numbers])
+                self.read += len(ids)
+                found = self._score(ids, parents, paths, [requests[n][2] for n in numbers])
+                for n, answer in zip(numbers, found, strict=True):
+                    answers[n] = answer
+                bar.update(len(numbers))
         return answers
 
-    def _shares(self, paths):
-        """Do trees give these sequences' log-likelihoods? An attention window narrower than one would hide ancestors."""
-        window = getattr(self.model.config, "sliding_window", None)
-        return self.shares and (not window or max(map(len, paths), default=0) <= window)
-
-    def count(self, requests):
-        """(tokens lm-eval would read, tokens read here, the first pass's trees) for lm-eval's requests of one task."""
-        pairs = [
-            self._encode_pair(*request.args) if request.args[0] else self._start(request.args[1]) for request in requests
-        ]
-        read = [(before + after)[-(self.max_length + 1) :][:-1] for before, after in pairs]
-        grown = list(trees(read, self.tokens if self._shares(read) else 1, self.pair))
-        return sum(map(len, read)), sum(len(tree.ids) for tree in grown), next(forests(grown, self.tokens))
-
-    def _start(self, choice):
-        return [self.prefix_token_id], self.tok_encode(choice, add_special_tokens=False)
-
     @torch.no_grad()
-    def _score(self, forest, choices):
-        """(number, (log-likelihood, greedy?)) of each sequence of some trees, computed in one pass."""
-        numbers = [i for tree in forest for i in tree.sequences]
-        ends = [path[-len(choices[i]) :] for i, path in zip(numbers, node_paths(forest), strict=True)]
-        nodes = sorted({node for end in ends for node in end})  # where a choice's token is predicted; the head sees these
+    def _score(self, ids, parents, paths, choices):
+        """[(log-likelihood, greedy?)] of the choices that end a trie's sequences."""
+        ends = [path[-len(choice) :] for path, choice in zip(paths, choices, strict=True)]
+        nodes = sorted({node for end in ends for node in end})  # the tokens that a choice's tokens are predicted from
         place = {node: n for n, node in enumerate(nodes)}
-        logits = tree_logits(self.model, forest, nodes)  # (N, V)
-        rows = torch.tensor([place[node] for end in ends for node in end], device=logits.device)
-        targets = torch.tensor([t for i in numbers for t in choices[i]], device=logits.device)
+        logits = trie_logits(self.model, ids, parents, nodes)  # (N, V)
         total, best = _logsumexp_and_argmax(logits)
-        chosen = (logits[rows, targets].float() - total[rows]).cpu()
-        greedy = (best[rows] == targets).cpu()
-        parts = zip(*(values.split([len(end) for end in ends]) for values in (chosen, greedy)), strict=True)
-        return zip(numbers, [(p.sum().item(), bool(g.all())) for p, g in parts], strict=True)
-
-    def generate_until(self, requests, disable_tqdm=False):
-        """As HFLM, with the contexts that do not fit counted and more answers written at a time."""
-        for request in requests:
-            context, options = request.args
-            room = self.max_length - options.get("max_gen_toks", self.max_gen_toks)
-            if len(self.tok_encode(context)) > room:
-                self.truncated.add(context)
-        before = self.batch_size_per_gpu
-        self.batch_size_per_gpu = max(before, min(32, self.tokens // 24))
-        try:
-            return super().generate_until(requests, disable_tqdm)
-        finally:
-            self.batch_size_per_gpu = before
+        answers = []
+        for end, choice in zip(ends, choices, strict=True):
+            rows = torch.tensor([place[node] for node in end], device=logits.device)
+            targets = torch.tensor(choice, device=logits.device)
+            likelihoods = logits[rows, targets].float() - total[rows]
+            answers.append((likelihoods.sum().item(), bool((best[rows] == targets).all())))
+        return answers
 
 
-def fitting_tokens(model, share=0.25, most=8192):
-    """Tokens of a forward pass whose logits, in the model's dtype and in float32, take at most a quarter of the free memory.
+def build_trie(sequences):
+    """The trie of some lists of token ids. Example: [1, 2, 3] and [1, 2, 4] -> 4 nodes.
 
-    A processor gains nothing from more than 768.
+    return  (ids, parents, paths): the token and the parent (-1: none) of each node, and the nodes of each sequence
     """
-    place = model.get_input_embeddings().weight
-    if place.is_cuda:
-        free = torch.cuda.mem_get_info(place.device)[0]
+    ids, parents, paths, known = [], [], [], {}
+    for sequence in sequences:
+        node, path = -1, []
+        for token in sequence:
+            parent, node = node, known.setdefault((node, token), len(ids))
+            if node == len(ids):
+                ids.append(token)
+                parents.append(parent)
+            path.append(node)
+        paths.append(path)
+    return ids, parents, paths
+
+
+def _passes(sequences, tokens):
+    """Lists of numbers of sequences whose trie has at most `tokens` nodes; neighbours in sorted order share most."""
+    numbers, size, last = [], 0, []
+    for n in sorted(range(len(sequences)), key=sequences.__getitem__):
+        same = next((i for i, (a, b) in enumerate(zip(sequences[n], last, strict=False)) if a != b), len(last))
+        new = len(sequences[n]) - min(same, len(sequences[n]))
+        if numbers and size + new > tokens:
+            yield numbers
+            numbers, size, new = [], 0, len(sequences[n])
+        numbers.append(n)
+        size, last = size + new, sequences[n]
+    if numbers:
+        yield numbers
+
+
+def trie_logits(model, ids, parents, nodes):
+    """(N, V) logits at some `nodes` of a trie, in the model's dtype, from one forward pass."""
+    device = model.get_input_embeddings().weight.device
+    allowed = torch.zeros(len(ids), len(ids), dtype=torch.bool)
+    for node, parent in enumerate(parents):  # a parent comes before its children
+        if parent >= 0:
+            allowed[node] = allowed[parent]
+        allowed[node, node] = True
+    mask = torch.zeros(allowed.shape, dtype=model.dtype).masked_fill_(~allowed, torch.finfo(model.dtype).min)
+    return model(
+        input_ids=torch.tensor([ids], device=device),
+        position_ids=(allowed.sum(1) - 1)[None].to(device),  # as many tokens stand before it in its sequence
+        attention_mask=mask[None, None].to(device),  # (1, 1, T, T)
+        logits_to_keep=torch.tensor(nodes, device=device),
+        use_cache=False,
+    ).logits[0]
+
+
+@torch.no_grad()
+def _takes_tries(model):
+    """Does the model compute a trie's branch as it computes the branch alone? Not when it ignores positions or masks."""
+    if not {"position_ids", "logits_to_keep", "attention_mask"} <= set(inspect.signature(model.forward).parameters):
+        return False
+    vocab = model.get_input_embeddings().weight.shape[0]
+    one, two = ([n % vocab for n in (*range(5, 25), *range(first, first + 20))] for first in (30, 60))
+    ids, parents, paths = build_trie([one, two])
+    try:
+        together = trie_logits(model, ids, parents, paths[1]).float().log_softmax(-1)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    alone = model(input_ids=torch.tensor([two], device=together.device), use_cache=False).logits[0].float()
+    difference = (together - alone.log_softmax(-1)).abs().mean().item()
+    return difference < (1e-4 if model.dtype == torch.float32 else 0.1)
+
+
+def _fitting_tokens(model, share=0.25, most=8192):
+    """Tokens of a forward pass whose logits, in the model's dtype and in float32, take a quarter of the free memory at most.
+
+    A CPU gains nothing from more than 768.
+    """
+    table = model.get_input_embeddings().weight
+    if table.is_cuda:
+        free = torch.cuda.mem_get_info(table.device)[0]
     else:
         free, most = psutil.virtual_memory().available, 768
-    fitting = int(free * share) // (place.shape[0] * (model.dtype.itemsize + 4))
-    return max(64, min(most, fitting))
+    return max(64, min(most, int(free * share) // (table.shape[0] * (model.dtype.itemsize + 4))))
 
 
 def _logsumexp_and_argmax(logits):
-    """(N,) float32 log-sum-exp and (N,) argmax of rows, a chunk at a time: float32 copies of all rows would not fit.
-
-    On a processor a chunk stays in its cache from one pass over it to the next.
-    """
-    chunks = logits.split(256 if logits.is_cuda else 8)
+    """(N,) float32 log-sum-exp and (N,) argmax of the rows, in chunks: a float32 copy of all rows would not fit."""
+    chunks = logits.split(256 if logits.is_cuda else 8)  # on a CPU a chunk stays in the cache
     pieces = [(c.float().logsumexp(-1), c.argmax(-1)) for c in chunks]
     return torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])

@@ -2,20 +2,24 @@
 
 import numpy as np
 
-WRITTEN = ("bleu", "chrf", "bleu_first_line")  # over whole texts: a mean of the items' own scores would be another number
+BLEU_METRICS = (
+    "bleu",
+    "chrf",
+    "bleu_first_line",
+)  # over whole texts: a mean of the items' own scores would be another number
 
 
 def item_statistic(metric, items, macro=True):
     """The function that scores draws of items.
 
-    metric  the name of one of the items' numbers, "f1", or one of WRITTEN
+    metric  the name of one of the items' numbers, "f1", or one of BLEU_METRICS
     items   list of dicts, as `evaluate` gives them
     macro   F1 is macro-averaged, else of label 1
     return  function: (D, N) integer indices of items -> (D,) scores, 0 to 1
 
     Raises KeyError: the items have no such metric.
     """
-    if metric in WRITTEN:
+    if metric in BLEU_METRICS:
         return _written(metric, items)
     if metric == "f1":
         right, chosen = (np.array([item[key] for item in items]) for key in ("label", "choice"))
@@ -43,9 +47,9 @@ def _scorer(metric):
     return sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
 
 
-def sacrebleu_signature(metric):
-    """sacrebleu's signature of one of WRITTEN: what another report must have to be comparable; "" for other metrics."""
-    if metric not in WRITTEN:
+def bleu_signature(metric):
+    """sacrebleu's signature of one of BLEU_METRICS: what another report must have to be comparable; "" for other metrics."""
+    if metric not in BLEU_METRICS:
         return ""
     scorer = _scorer(metric)
     scorer.corpus_score(["a"], [["a"]])

@@ -1,20 +1,20 @@
-"""The tasks as lm-eval tasks, and a model's scores on them with everything that makes a score comparable."""
+"""The tasks of lm-eval on rows that were read and checked before a model is loaded."""
 
 import contextlib
 import hashlib
 import json
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from blossom.benchmark import data, josa
-from blossom.benchmark.data import SOURCES
+from blossom.benchmark import josa
+from blossom.benchmark.rows import TASKS, authored_file, blank_rows, check_task_rows, load_task, read_task_rows, shipped_file
 from blossom.common import paths
 
-FOLDER = Path(__file__).parent / "tasks"
 PAPER_TASKS = ["klue_nli", "klue_sts", "kosbi", "klue_ynat"]
 PAPER_TASKS += ["kobest_boolq", "kobest_hellaswag", "kobest_sentineg", "kobest_copa"]
 GROUPS = {
@@ -26,12 +26,11 @@ GROUPS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class PreparedTask:
-    """A task ready to be scored: checked rows on disk and lm-eval's task on them.
+    """A task ready to be scored: lm-eval's task and the checked rows that it reads from disk.
 
-    task    lm-eval task;  name  its name;  rows  the evaluated rows;  origin  the file or hub id they come from
-    prompt  the template with its columns' names left in: what the model reads and its choices
+    rows    the evaluated rows, in the hub's columns;  origin  the file or hub set they come from
     """
 
     task: object
@@ -42,60 +41,68 @@ class PreparedTask:
 
     @property
     def settings(self):
-        """The task file's own `metadata`: dict."""
+        """The `metadata` of the task's file."""
         return self.task.config.metadata
 
     @property
     def generates(self):
-        """Does the model write its answer (or choose among given ones)?"""
+        """Whether the model writes its answer (or chooses one of several)."""
         return self.task.OUTPUT_TYPE == "generate_until"
+
+    @cached_property
+    def labels(self):
+        """The number of each row's right choice; empty where there is none."""
+        found = []
+        for row in self.task.test_docs():
+            target = self.task.doc_to_target(row)
+            if isinstance(target, str) and not self.generates:
+                target = self.task.doc_to_choice(row).index(target)
+            found.append(target)
+        return found if isinstance(found[0], int) else []
 
     @property
     def prompt(self):
-        """[(context, [choices])] for rows whose texts are their columns' names."""
-        import datasets
+        """[(context, [choices])] with the names of the columns in place of their texts."""
+        from datasets import Dataset
 
-        blank = datasets.Dataset.from_list(list(SOURCES[self.name].blank))
+        blank = Dataset.from_list(blank_rows(self.settings.get("rows", self.name)))
         if self.task.config.process_docs is not None:
             with _silent():
                 blank = self.task.config.process_docs(blank)
         joint = self.task.config.target_delimiter
-        choices = [] if self.generates else [[joint + c for c in self.task.doc_to_choice(r)] for r in blank]
-        return [(self.task.fewshot_context(r, 0), choices[n] if choices else []) for n, r in enumerate(blank)]
+        choices = [[] if self.generates else [joint + c for c in self.task.doc_to_choice(row)] for row in blank]
+        shown = [(self.task.fewshot_context(row, 0), tuple(own)) for row, own in zip(blank, choices, strict=True)]
+        return list(dict.fromkeys(shown))
 
     @property
     def prompt_hash(self):
-        """16 hex digits of the prompt, choices and metric rules: two scores with different ones are not comparable."""
-        text = json.dumps([self.prompt, self.task.config.generation_kwargs], ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """16 hex digits of the prompt, the choices and how answers end: scores with different ones are not comparable."""
+        return _digest([self.prompt, self.task.config.generation_kwargs])
 
     @property
     def majority_share(self):
-        """Share of the most frequent label, 0 to 1: what always giving one answer gets in accuracy; 0 without labels."""
-        labels = [row["label"] for row in self.rows if "label" in row]
-        return float(np.bincount(labels).max() / len(labels)) if labels else 0.0
+        """Share of the most frequent label, 0 to 1: the accuracy of always giving one answer; 0 without labels."""
+        return float(np.bincount(self.labels).max() / len(self.labels)) if self.labels else 0.0
 
     @property
     def is_macro(self):
-        """Is this task's F1 averaged over the labels (or that of label 1)?"""
+        """Whether the task's F1 is averaged over the labels (or that of label 1)."""
         return "f1" in self.task.aggregation() and self.task.aggregation()["f1"].__name__ == "macro_f1"
 
     @property
     def digest(self):
-        """16 hex digits of the prompt, the rows and the examples in the prompt: with a model's, what a score depends on."""
+        """16 hex digits of prompt, rows and examples: with those of a model's weights, all that a score depends on."""
         shown = [self.task.fewshot_context(row, self.shots) for row in self.task.test_docs()] if self.shots else []
-        known = [self.settings["version"], self.settings["score"]]  # lm-eval adds the file's place, which says nothing
-        text = json.dumps([self.prompt_hash, known, self.rows, shown], ensure_ascii=False, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest([self.prompt_hash, self.settings["version"], self.settings["score"], self.rows, shown])
 
 
 def task_names():
-    """The tasks that there are, in the order of their files."""
-    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+    """The names of all tasks, sorted."""
+    return sorted(file.stem for file in TASKS.glob("*.yaml"))
 
 
 def expand_tasks(tasks):
-    """The tasks of names and groups, each once, in order; ValueError for one that there is not."""
+    """The tasks of names and groups, each once, in order; ValueError for an unknown name."""
     tasks = list(dict.fromkeys(name for task in tasks for name in GROUPS.get(task, [task])))
     for task in tasks:
         if task not in task_names():
@@ -106,94 +113,86 @@ def expand_tasks(tasks):
 def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, written_items=0, corpus=None):
     """Read and check every task's rows before a model is loaded, and write them as lm-eval reads them.
 
-    tasks       names from `task_names()`, or of groups: table6, paper-x, translation, consistency, answers
+    tasks       names of tasks, or of groups: table6, paper-x, translation, consistency, answers
     folder      gets <task>.jsonl and <task>.yaml; `lm_eval run --include_path <folder> --tasks <task>` runs them too
     benchmarks  "authored", "hub" or a folder, see `read_task_rows`
-    items       rows a task, drawn with `seed`; 0 takes all
-    shots       examples in the prompt, drawn from the set's training file; tasks that exist nowhere else stay zero-shot
-    written_items  rows a task whose answers are written; 0 takes `items`
-    corpus      corpus.Corpus whose held-out Korean task `josa` is made from
+    items       rows a task, drawn with `seed`; 0 takes all;  written_items  likewise, where answers are written
+    shots       examples in the prompt, from the set's training rows; tasks that exist nowhere else stay zero-shot
+    corpus      the run's texts: task `josa` is made from its held-out Korean
     return      list of PreparedTask
 
-    Raises ValueError: an unknown task, `josa` without a corpus, and everything that `read_task_rows` refuses.
+    Raises ValueError: an unknown task, `josa` without a corpus, and all that `read_task_rows` raises.
     """
-    tasks, read = expand_tasks(tasks), {}
-    for task in tasks:
-        rows, origin = _rows(task, benchmarks, corpus, seed)
-        count = (_is_written(task) and written_items) or items
-        examples = data.read_task_rows(task, benchmarks, training=True)[0] if shots and SOURCES[task].hub else []
-        read[task] = (_drawn(rows, task, count, seed), origin), examples
-    folder = Path(folder)
-    for task, ((rows, _), training) in read.items():
-        for name, lines in ((task, rows), (f"{task}.train", training)):
-            if lines:
-                paths.write_text(folder / f"{name}.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in lines))
-        paths.write_text(
-            folder / f"{task}.yaml", yaml.safe_dump(_definition(task, folder, bool(training)), allow_unicode=True)
-        )
-    built = _build(read, folder, shots, seed)
-    return [PreparedTask(built[task], task, *read[task][0], shots if read[task][1] else 0) for task in tasks]
+    folder, made = Path(folder), {}
+    for task in expand_tasks(tasks):
+        config = load_task(task)
+        if task == "josa":
+            rows, origin = _josa_rows(corpus, seed), "the run's held-out Korean"
+        else:
+            rows, origin = read_task_rows(task, benchmarks)
+        count = (config["output_type"] == "generate_until" and written_items) or items
+        train = read_task_rows(task, benchmarks, training=True)[0] if shots else []
+        made[task] = _draw_rows(rows, config["rows"], count, seed), origin, train
+    for task, (rows, _, train) in made.items():
+        _write_task(task, folder, rows, train, shots if train else 0)
+    built = _build_tasks(list(made), folder, seed)
+    return [PreparedTask(built[t], t, rows, origin, shots if train else 0) for t, (rows, origin, train) in made.items()]
 
 
-def _rows(task, benchmarks, corpus, seed):
-    """(all rows of a task, where they come from)."""
-    if task != "josa":
-        return data.read_task_rows(task, benchmarks)
+def _josa_rows(corpus, seed):
     if corpus is None:
         raise ValueError("tasks: josa is made from a run's held-out Korean: give prepare_tasks() the corpus")
-    records = josa.make_josa_pairs(corpus, seed)
-    return data.check_rows(task, ((r["id"], r) for r in records), "josa"), "the run's held-out Korean"
+    return check_task_rows("josa", ((r["id"], r) for r in josa.make_josa_pairs(corpus, seed)), "josa")
 
 
-def _is_written(task):
-    return "\noutput_type: generate_until" in (FOLDER / f"{task}.yaml").read_text(encoding="utf-8")
-
-
-def _drawn(rows, task, items, seed):
-    """`items` of the rows in their order, drawn with `seed`; 0 takes all."""
+def _draw_rows(rows, name, items, seed):
+    """`items` of the rows in their order, drawn with `seed`; 0 takes all. Tasks on the same file draw the same rows."""
     if not items or items >= len(rows):
         return rows
-    same = (SOURCES[task].files or (task,))[0]  # tasks on the same rows, such as both languages', draw the same items
-    chosen = random.Random(f"{seed} {same}").sample(range(len(rows)), items)
+    chosen = random.Random(f"{seed} {authored_file(name)}").sample(range(len(rows)), items)
     return [rows[i] for i in sorted(chosen)]
 
 
-def _definition(task, folder, training):
-    """The YAML of a task on our rows: lm-eval's shipped file where there is one, ours over it, the data over both."""
-    import lm_eval.tasks
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    own = FOLDER / f"{task}.yaml"
-    shipped = load_yaml(own, resolve_func=False)["metadata"].get("shipped")
-    below = [str(Path(lm_eval.tasks.__file__).parent / shipped)] if shipped else []
-    files = {"test": str(folder / f"{task}.jsonl")} | ({"train": str(folder / f"{task}.train.jsonl")} if training else {})
-    return {
-        "include": [*below, str(own)],
+def _write_task(task, folder, rows, train, shots):
+    """Rows and YAML of a task: lm-eval's file, if any, then ours over it, then where the rows are."""
+    files = {}
+    for split, lines in (("test", rows), ("train", train)):
+        if lines:
+            files[split] = str(folder / (f"{task}.jsonl" if split == "test" else f"{task}.train.jsonl"))
+            paths.write_text(Path(files[split]), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in lines))
+    shipped = shipped_file(task)
+    definition = {
+        "include": [*([str(shipped)] if shipped else []), str(TASKS / f"{task}.yaml")],
         "dataset_path": "json",
         "dataset_name": None,
         "dataset_kwargs": {"data_files": files, "cache_dir": str(folder / ".arrow")},
         "test_split": "test",
         "validation_split": None,
-        "training_split": "train" if training else None,
-        "fewshot_split": "train" if training else None,
+        "training_split": "train" if train else None,
+        "fewshot_split": "train" if train else None,
+        "num_fewshot": shots,
     }
+    paths.write_text(folder / f"{task}.yaml", yaml.safe_dump(definition, allow_unicode=True))
 
 
-def _build(read, folder, shots, seed):
-    """Name -> lm-eval task; a task without training rows is zero-shot."""
+def _build_tasks(names, folder, seed):
+    """Name -> lm-eval task, from the folder's YAML files."""
     from lm_eval.tasks import TaskManager
 
     with _silent():
-        built = TaskManager(include_path=str(folder), include_defaults=False).load(list(read))["tasks"]
-    for name, task in built.items():
-        task.set_config(key="num_fewshot", value=shots if read[name][1] else 0)
+        built = TaskManager(include_path=str(folder), include_defaults=False).load(names)["tasks"]
+    for task in built.values():
         task.set_fewshot_seed(seed=seed)
     return built
 
 
+def _digest(value):
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
 @contextlib.contextmanager
 def _silent():
-    """No bars of the datasets library: these sets are read in a moment."""
+    """No progress bars of the datasets library: these sets are read in a moment."""
     import datasets
 
     bars = datasets.is_progress_bar_enabled()

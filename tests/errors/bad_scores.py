@@ -3,8 +3,8 @@
 # fmt: off
 import json
 
-from blossom.benchmark.data import read_task_rows
-from blossom.benchmark.several import find_models
+from blossom.benchmark.evaluation import find_models
+from blossom.benchmark.rows import read_task_rows
 from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths, runs, stages
 from blossom.generation.answers import parse_addresses
@@ -25,9 +25,9 @@ case(TASKS, "a folder that does not exist", ValueError, "benchmarks", "expected 
     lambda tmp_path: read_task_rows("klue_nli", tmp_path / "nowhere"))
 case(TASKS, "a folder without the task's file", ValueError, "no file of klue_nli", "klue_nli.json")(
     lambda tmp_path: read_task_rows("klue_nli", tmp_path))
-case(TASKS, "a column under another name", ValueError, "klue_nli.json, item 1")(
+case(TASKS, "a column under another name", ValueError, "klue_nli.json, row 1", "hypothesis")(
     lambda tmp_path: read_nli(tmp_path, [{"premise": "가", "hypo": "나", "gold_label": "neutral"}]))
-case(TASKS, "an unknown label", ValueError, "item 2", "klue_nli", "gold_label", "expected one of 0")(
+case(TASKS, "an unknown label", ValueError, "row 2", "klue_nli", "label", "무관")(
     lambda tmp_path: read_nli(tmp_path, [NLI, NLI | {"gold_label": "무관"}]))
 case(TASKS, "an empty split", ValueError, "klue_nli.json")(lambda tmp_path: read_nli(tmp_path, []))
 case(TASKS, "examples in the prompt, but no training file", ValueError, "klue_sts")(

@@ -9,7 +9,7 @@ import torch
 
 from blossom.assets import builders
 from blossom.assets.sources import SAFE_FILES
-from blossom.benchmark.several import score_models
+from blossom.benchmark.evaluation import score_models
 from blossom.common.server import ReplyStore
 from blossom.generation.answers import generate_answers, stored_answers
 from blossom.instructions.templates import encode_conversation, render_conversation
@@ -83,7 +83,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     [
         load_model,
         lambda folder: LocalTranslator(str(folder), folder),
-        lambda folder: score_models({"m": folder}, [SimpleNamespace(name="a", digest="b")], None, "float32", show=print),
+        lambda folder: score_models({"m": folder}, [SimpleNamespace(name="a", digest="b")], None, precision="float32"),
         lambda folder: stored_answers(str(folder), ["Hi"], "newline", ReplyStore(folder)),
     ],
     ids=["load", "translator", "benchmark", "answers"],
