@@ -1,4 +1,4 @@
-"""The model card: every number in it was measured by a finished run and is read from its metrics.json."""
+"""The model card, made of numbers that finished runs measured and wrote into metrics.json."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The report's figures, each from the finished runs: dict (recipe, stage) -> FinishedRun, of any number of recipes."""
+"""The report's figures. Each takes the finished runs, dict (recipe, stage) -> FinishedRun, of any number of recipes."""
 
 import matplotlib.pyplot as plt
 import numpy as np

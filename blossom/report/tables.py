@@ -1,4 +1,4 @@
-"""The report's tables, each from the finished runs: dict (recipe, stage) -> FinishedRun."""
+"""The report's tables. Each takes the finished runs, dict (recipe, stage) -> FinishedRun."""
 
 import pandas as pd
 
