@@ -8,6 +8,15 @@ from pathlib import Path
 
 import pytest
 
+ALT, CONTROL, ENTER, ESCAPE, LEFT, UP, DOWN = (
+    "\ue00a",
+    "\ue009",
+    "\ue007",
+    "\ue00c",
+    "\ue012",
+    "\ue013",
+    "\ue015",
+)  # of WebDriver
 FLAGS = (
     "headless no-sandbox no-first-run disable-gpu disable-quic disable-background-networking disable-component-update "
     "disable-sync disable-dev-shm-usage window-size=1400,1000 lang=ko"

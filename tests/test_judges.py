@@ -74,19 +74,13 @@ def test_a_second_run_replays_without_a_server(serve, judge):
     assert again[0] == first[0] and (again[1]["sent"], again[1]["replayed"]) == (0, 4)
 
 
-def test_no_pair_is_asked_by_half_when_the_budget_ends(serve, judge):
-    server = serve(prefers("짧은"))
-    rows, counted = judges.judge_pairs(judge(server.url, requests=5), pairs(4))
-    assert len(server.bodies) == 4 and counted["judged"] == 2 and counted["unanswered"] == 4
-    assert outcome(rows) == counts(win=2)
-
-
-def test_a_server_that_stops_half_way_leaves_what_it_judged(serve, judge):
+@pytest.mark.parametrize("answered", [4, 99])
+def test_what_was_judged_before_the_server_or_the_budget_ends_is_kept_and_no_pair_is_asked_by_half(serve, judge, answered):
     good = prefers("짧은")
-    server = serve(lambda body, n: good(body, n) if n <= 4 else (500, {}, "gone"))
-    rows, counted = judges.judge_pairs(judge(server.url), pairs(5))
-    assert counted["judged"] == 2 and counted["unanswered"] == 6 and "HTTP 500" in counted["last_error"]
-    assert outcome(rows) == counts(win=2)
+    server = serve(lambda body, n: good(body, n) if n <= answered else (500, {}, "gone"))
+    rows, counted = judges.judge_pairs(judge(server.url, requests=5 if answered == 99 else 200), pairs(5))
+    assert counted["judged"] == 2 and counted["unanswered"] == 6 and outcome(rows) == counts(win=2)
+    assert ("HTTP 500" in counted["last_error"]) == (answered == 4) and (answered == 4 or len(server.bodies) == 4)
 
 
 def test_off_format_replies_are_counted_and_decide_nothing(serve, judge):

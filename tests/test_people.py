@@ -3,12 +3,14 @@
 import json
 import re
 from html import unescape
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blossom.preference import agreement, people, ratings
+from tests.browser import LEFT
 
 EVIL = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -20,14 +22,12 @@ MODELS = ("blossom-secret", "base-secret")
 def answers(prompts=12, languages=("ko", "en"), **replaced):
     """Answer rows of two models; `replaced` maps a prompt's number, as p3, to the first model's Korean answer."""
     rows = []
-    for n in range(prompts):
-        for language in languages:
-            for model in MODELS:
-                answer = f"{n} {language} {'좋은' if model == MODELS[0] else '나쁜'} 답"
-                if model == MODELS[0] and language == "ko":
-                    answer = replaced.get(f"p{n}", answer)
-                row = {"model": model, "prompt_id": f"p{n}", "kind": "code", "language": language}
-                rows.append(row | {"prompt": f"질문 {n}", "answer": answer})
+    for n, language, model in product(range(prompts), languages, MODELS):
+        answer = f"{n} {language} {'좋은' if model == MODELS[0] else '나쁜'} 답"
+        if (model, language) == (MODELS[0], "ko"):
+            answer = replaced.get(f"p{n}", answer)
+        about = {"model": model, "prompt_id": f"p{n}", "kind": "code", "language": language}
+        rows.append(about | {"prompt": f"질문 {n}", "answer": answer})
     return rows
 
 
@@ -51,12 +51,7 @@ def write(folder, name, content):
 
 def for_model(batch, model):
     """A rater who always prefers `model`."""
-
-    def choose(item):
-        first = batch.pairs[item.pair][f"model_{item.first}"]
-        return "A" if first == model else "B"
-
-    return choose
+    return lambda item: "A" if batch.pairs[item.pair][f"model_{item.first}"] == model else "B"
 
 
 # ---- the batch
@@ -159,29 +154,29 @@ def test_a_preference_comes_back_as_it_was_given_whatever_the_side(tmp_path):
 
 
 def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_is_lost(tmp_path):
-    batch, other = a_batch(), a_batch(seed=9)
+    batch = a_batch()
     good = exported(batch, "가람", lambda i: "neither")
     edited = json.loads(json.dumps(exported(batch, "나래", lambda i: "A")))
     edited["verdicts"][3]["choice"] = "B"
-    files = [
-        write(tmp_path, "good.json", good),
-        write(tmp_path, "edited.json", edited),
-        write(tmp_path, "other.json", exported(other, "나래", lambda i: "A")),
-        write(tmp_path, "stranger.json", good | {"rater": "모름"}),
-        write(tmp_path, "form.json", good | {"format": "something/2"}),
-        write(tmp_path, "list.json", [1]),
-        write(tmp_path, "odd.json", good | {"verdicts": [1]}),
-        write(tmp_path, "half.json", {"format": people.FORMAT, "batch": batch.digest, "rater": "\ud800"}),
-        tmp_path / "missing.json",
-    ]
+    bad = {  # file name -> its content, and what the reason says
+        "edited": (edited, "edited by hand"),
+        "other": (exported(a_batch(seed=9), "나래", lambda i: "A"), "another batch"),
+        "stranger": (good | {"rater": "모름"}, "모름"),
+        "form": (good | {"format": "something/2"}, people.FORMAT),
+        "list": ([1], people.FORMAT),
+        "odd": (good | {"verdicts": [1]}, "no list of verdicts"),
+        "half": ({"format": people.FORMAT, "batch": batch.digest, "rater": "\ud800"}, "rater"),
+    }
+    files = [write(tmp_path, "good.json", good), *(write(tmp_path, f"{name}.json", bad[name][0]) for name in bad)]
     (tmp_path / "broken.json").write_bytes(b'{"format": \xff')
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    got = ratings.merge_ratings(batch, [*files, tmp_path / "broken.json", tmp_path / "deep.json"])
+    unreadable = [tmp_path / f"{name}.json" for name in ("broken", "deep", "missing")]
+    got = ratings.merge_ratings(batch, [*files, *unreadable])
     assert len(got.verdicts) == 30 and set(got.verdicts.winner) == {"tie"}
-    why = dict(zip(got.files.file, got.files.why, strict=True))
     assert list(got.files.status) == ["taken"] + ["refused"] * 10
-    assert "edited by hand" in why["edited.json"] and "another batch" in why["other.json"] and "모름" in why["stranger.json"]
-    assert all("not readable" in why[f"{name}.json"] for name in ("broken", "deep", "missing"))
+    why = dict(zip(got.files.file, got.files.why, strict=True))
+    assert all(words in why[f"{name}.json"] for name, (_, words) in bad.items())
+    assert all("not readable" in why[file.name] for file in unreadable)
 
 
 def test_sent_twice_counts_once_and_a_part_that_grew_is_no_conflict(tmp_path):
@@ -249,8 +244,6 @@ def choices(browser):
 
 
 def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
-    from selenium.webdriver.common.keys import Keys
-
     browser, batch, path = rated_page
     items = people.list_items(batch, "가람")
     assert browser.find("#guide").is_displayed()
@@ -262,7 +255,7 @@ def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
     browser.open(path)  # as if closed and opened again
     assert choices(browser) == ["A", "B", "neither"] and browser.run("return state.at") == 3
     assert not browser.find("#guide").is_displayed()
-    press(browser, [Keys.ARROW_LEFT, Keys.ARROW_LEFT, "3"])  # back to the second, and otherwise
+    press(browser, [LEFT, LEFT, "3"])  # back to the second, and otherwise
     assert choices(browser) == ["A", "neither", "neither"]
     press(browser, "z")  # no: undone
     assert choices(browser) == ["A", "B", "neither"] and browser.run("return state.at") == 1

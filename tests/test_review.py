@@ -5,13 +5,17 @@ import json
 import pytest
 
 from blossom.instructions import checks, drafts, merging, review
+from tests.browser import ALT, CONTROL, DOWN, ENTER, ESCAPE, UP
 
 EVIL = "</script><script>window.ran = 1</script><!-- <img src=x onerror='window.ran = 2'> {{ 7 * 7 }} \u2028"
 HERE = "#list [aria-current=true]"
 
 
 def start(browser, path, reviewer):
-    browser.open(path)
+    sign_in(browser.open(path), reviewer)
+
+
+def sign_in(browser, reviewer):
     browser.find("#name").send_keys(reviewer)
     browser.find("#welcome button.main").click()
     browser.wait(lambda: browser.find("#who").text)  # a dialog closes a moment after the click
@@ -26,9 +30,7 @@ def text_of(browser, name):
 
 
 def write(browser, name, text):
-    from selenium.webdriver.common.keys import Keys
-
-    field(browser, name).send_keys(Keys.CONTROL, "a")
+    field(browser, name).send_keys(CONTROL, "a")
     field(browser, name).send_keys(text)
 
 
@@ -49,13 +51,11 @@ def made(six, tmp_path, browser):
 
 
 def test_what_was_typed_is_there_after_a_reload(browser, made, six):
-    from selenium.webdriver.common.keys import Keys
-
     start(browser, made, "민지")
     go(browser, six[2].id)
     write(browser, "output", "고친 답변입니다.\n둘째 줄")
     browser.find("#note").send_keys("이름을 바꿈")
-    browser.keys(Keys.ALT, "2")
+    browser.keys(ALT, "2")
     browser.driver.refresh()
     assert browser.all("dialog[open]") == []  # the name is known too
     assert text_of(browser, "output") == "고친 답변입니다.\n둘째 줄"
@@ -84,8 +84,7 @@ def test_export_then_import_in_a_fresh_profile_then_a_conflict_is_found_and_sett
 
     other.find("#who").click()
     other.find("#name").clear()
-    other.find("#name").send_keys("서준")
-    other.find("#welcome button.main").click()
+    sign_in(other, "서준")
     other.wait(lambda: "0 / 6" in other.find("#count").text)  # another reviewer starts from the drafts
     go(other, a)
     assert text_of(other, "output") == six[0].korean["output"]
@@ -145,23 +144,21 @@ def test_a_file_of_another_dataset_is_refused_and_an_older_one_overwrites_nothin
 
 
 def test_the_keyboard_is_enough(browser, made, six):
-    from selenium.webdriver.common.keys import Keys
-
     start(browser, made, "민지")
     field(browser, "instruction").click()
-    browser.keys(Keys.ALT, "3")
-    browser.keys(Keys.CONTROL, Keys.ENTER)
+    browser.keys(ALT, "3")
+    browser.keys(CONTROL, ENTER)
     browser.wait(lambda: browser.find(HERE).get_attribute("data-id") == six[1].id)
     assert "1 / 6" in browser.find("#count").text and browser.find("#bar").get_attribute("value") == "1"
-    for key, row in ((Keys.ARROW_DOWN, 2), (Keys.ARROW_UP, 1)):
-        browser.keys(Keys.ALT, key)
+    for key, row in ((DOWN, 2), (UP, 1)):
+        browser.keys(ALT, key)
         browser.wait(lambda row=row: browser.find(HERE).get_attribute("data-id") == six[row].id)
-    saved = browser.export(lambda: browser.keys(Keys.CONTROL, "s"))
+    saved = browser.export(lambda: browser.keys(CONTROL, "s"))
     (row,) = json.loads(saved.read_text(encoding="utf-8"))["rows"]
     assert (row["id"], row["adaptation"], row["done"]) == (six[0].id, "topic_change", True)
     browser.keys("?")
     browser.wait(lambda: browser.find("#guide").is_displayed())
-    browser.keys(Keys.ESCAPE)
+    browser.keys(ESCAPE)
     browser.keys("/")
     browser.wait(lambda: browser.run("return document.activeElement.id") == "search")
 
