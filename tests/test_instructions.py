@@ -197,19 +197,13 @@ def test_text_is_composed_and_inner_lines_stay(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"instruction": "a"}, "no field 'output' .*it has instruction"),
-        ({"instruction": "a", "output": " \n"}, "message 2, the assistant's, is empty: there is nothing to learn"),
         ({"instruction": "", "output": "b"}, r"message 1 \(user\) has no text"),
-        ({"instruction": 3, "output": "b"}, "expected text in every field, found int"),
         ({"instruction": "a", "output": "b", "history": [["only"]]}, r"history\[0\]: expected \[user, assistant\]"),
         ({"conversations": ["a", "b", "c"]}, "roles out of order: the last message is the user's"),
         ({"conversations": "a"}, "conversations: expected a list, found str"),
         ({"messages": [{"role": "assistant", "content": "b"}, {"role": "user", "content": "a"}]}, "roles out of order"),
         ({"messages": [{"role": "tool", "content": "b"}]}, r"messages\[0\]: expected a role of human, .*, found 'tool'"),
-        (
-            {"instruction": "a", "output": "b", "adaptation": "ne"},
-            "adaptation: expected one of none, ne_change, topic_change",
-        ),
+        ({"instruction": "a", "output": "b", "adaptation": "ne"}, "adaptation: expected one of none, ne_change"),
         (["a"], "expected an object with fields, found"),
     ],
 )
@@ -219,21 +213,9 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path, row, message):
         read_instructions(file, "en")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.jsonl", '{"instruction": "a", "output": "b"}\n{oops\n', "a.jsonl, line 2: not valid JSON"),
-        ("b.jsonl", "안녕", "b.jsonl, line 1: not UTF-8"),
-        ("c.json", '{"rows": []}', "c.json: expected a JSON list"),
-        ("d.jsonl", "\n", "d.jsonl: holds no examples"),
-        ("e.csv", "a,b\n", "e.csv: expected a .json, .jsonl"),
-        ("f.jsonl", '{"id": "x", "instruction": "a", "output": "b"}\n' * 2, "line 2: id 'x' is also that of .*line 1"),
-    ],
-)
-def test_a_file_that_is_no_instruction_set_is_refused(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content.encode("cp949"))
-    with pytest.raises(ValueError, match=message):
-        read_instructions(str(tmp_path / name), "en")
+def test_an_empty_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="rows.jsonl: holds no examples"):
+        read_instructions(written(tmp_path, []), "en")
 
 
 def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path):
@@ -242,9 +224,6 @@ def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path
     (example,) = read_translations([str(file)], avoid=["turn ON!"])
     assert [m["content"] for m in example.messages] == ["Translate the following sentences from English to Korean", "끄기"]
     assert example.messages[0]["input"] == "Turn off"
-    file.write_text("Turn on\n")
-    with pytest.raises(ValueError, match="pairs.tsv, line 1: expected 2 columns"):
-        read_translations([str(file)])
 
 
 def test_the_public_sets_read_whole(real_files):

@@ -102,8 +102,6 @@ def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
 @pytest.mark.parametrize(
     ("row", "top", "said"),
     [
-        ({}, {"dataset": "0" * 64}, "made for another dataset"),
-        ({}, {"format": "something"}, "exported by the review page"),
         ({}, {"reviewer": " "}, "names no reviewer"),
         ({}, {"rows": [{"id": "nowhere"}]}, "row 1: no row of this dataset"),
         ({}, {"rows": ["text"]}, "row 1: no row of this dataset"),
@@ -118,12 +116,6 @@ def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
 def test_a_file_that_does_not_belong_is_named_with_its_row(six, exported, row, top, said):
     with pytest.raises(ValueError, match=f"민지.json.*{said}"):
         merging.read_review(exported("민지", {six[0].id: row}, top=top), six)
-
-
-def test_nothing_done_is_nothing_to_write(six, exported, tmp_path):
-    merged = merging.merge_reviews(six, [exported("민지", {six[0].id: {"done": False}})])
-    with pytest.raises(ValueError, match="nothing to write"):
-        merging.write_merged(merged, tmp_path / "ko.jsonl")
 
 
 def test_other_drafts_have_another_digest(six):
