@@ -5,6 +5,7 @@ earlier run changed. Runs that are the same (one vocabulary merge for several re
 """
 
 import atexit
+import functools
 import os
 import re
 import shlex
@@ -12,7 +13,7 @@ import sys
 from dataclasses import asdict
 
 import yaml
-from blossom.batch import forecast, plan
+from blossom.batch import plan, resources
 from blossom.common import params, stages
 
 OUTPUTS = config.get("outputs", "outputs")
@@ -85,20 +86,23 @@ def own(w):
     return {"recipe": w.recipe, "outputs": w.root} | {name: value for name, value in PLAN.settings(w.root).items() if name in effective}
 
 
-LEDGER = forecast.Ledger(**OVERRIDES)
-atexit.register(lambda: workflow.dryrun and print(LEDGER.tables()))  # `snakemake -n` ends with hours, memory and disk
+@functools.cache
+def scale_plan(scale):
+    found = resources.ScalePlan(scale, OVERRIDES)
+    atexit.register(lambda: workflow.dryrun and found.runs and print(f"\n{found}"))  # `snakemake -n` ends with hours, memory, disk
+    return found
 
 
 def asked(name):
     """A resource of a run: what a cluster is asked for; without a forecast, the memory that such runs have taken."""
 
     def resource(w):
-        if name == "mem_mb" and LEDGER.assumptions(w.scale) is None:
-            return PLAN.memory(run_name(w))
-        run = run_name(w)
-        return LEDGER.resource(name, PLAN.effective(run), w.stage, linked=PLAN.twin(run) is not None)
+        run, planned = run_name(w), scale_plan(w.scale)
+        if name == "mem_mb" and planned.assumed is None:
+            return PLAN.memory(run)
+        return planned.resource(name, PLAN.effective(run), w.stage, linked=PLAN.twin(run) is not None)
 
-    return resource
+    return readable(resource)
 
 
 def command(w):
@@ -107,7 +111,7 @@ def command(w):
     folder = os.path.dirname(manifest(run))
     if twin := PLAN.twin(run):
         return f"{shlex.quote(sys.executable)} -m blossom.batch.plan {os.path.dirname(manifest(twin))} {folder}"
-    launch = forecast.launch(w.stage, PLAN.effective(run), LEDGER.assumptions(w.scale), own(w))
+    launch = resources.launch_command(w.stage, PLAN.effective(run), scale_plan(w.scale).assumed, own(w))
     values = asdict(PLAN.effective(run))  # all of them: a notebook may have been edited and saved in Jupyter
     return (
         f"mkdir -p {folder} && find {folder} -maxdepth 1 -type l -delete"

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from blossom.batch import estimate
+from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths
-from blossom.models.adapters import adapt_model, trainable_share
+from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import first_new_row, load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
@@ -22,7 +24,6 @@ from blossom.training.cpu import attention, compiled_ops, decoder
 from blossom.training.cpu.decoder import segment_arguments
 from blossom.training.cpu.memory import BufferPool
 from blossom.training.cpu.torch_ops import TorchOps
-from blossom.training.estimate import estimate
 from blossom.training.learner import Learner, mean_loss
 from blossom.training.loop import train_model
 from blossom.training.new_rows import nearest_rows, summarize_rows
@@ -30,7 +31,6 @@ from blossom.training.packing import IGNORED, Blocks, pack_examples, tokenize_do
 from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings, check_options
 
-estimating = sys.modules["blossom.training.estimate"]  # `estimate` is its function
 MODES = ("lora+new-rows", "lora+embeddings", "full")
 BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
 EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
@@ -569,7 +569,7 @@ def cells_until(notebook, p, error, match):
     ],
 )
 def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recipe, lower, smoke, monkeypatch):
-    monkeypatch.setattr(estimating, "free_bytes", lambda: 0.8e9)
+    monkeypatch.setattr(estimate, "free_bytes", lambda: 0.8e9)
     monkeypatch.setattr("blossom.models.loading.load_model", lambda *a, **b: pytest.fail("loaded"))
     message = rf"Training takes about 0\.9 GB of memory \(free: 0\.8 GB\)\. To make it fit: {lower}"
     cells_until(f"{stage}.ipynb", smoke(stage, recipe), MemoryError, message)
@@ -581,42 +581,6 @@ def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
     monkeypatch.setattr("blossom.training.pretraining.load_model", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
         launch_pretraining([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
-
-
-def test_an_estimate_s_speed_is_that_of_the_machine(smoke):
-    p = smoke(STAGE, "base-ko")
-    found = estimate(p, "tiny-byte-level", 4, 64)
-    assert found.fits and found.check() is found and "tokens/s" in str(found)
-    assert found.seconds(1000) == pytest.approx(1000 / found.tokens_per_second)
-    start = torch.get_rng_state()
-    estimate(p, "tiny-byte-level", 4, 64, labelled=0.25)
-    assert torch.equal(start, torch.get_rng_state())  # it draws nothing from the run's generator
-
-
-def test_the_share_of_large_models_is_the_share_of_small_ones():
-    from blossom.training import share
-
-    config = load_model("tiny-sentencepiece")[0].config
-    for rank, targets, count in ((4, share.WIDE[:3], 2), (2, share.WIDE, 2)):
-        found = trainable_share(adapt_model(load_model("tiny-sentencepiece")[0], "lora+embeddings", rank, 8, targets))
-        assert share.share(config, rank, targets, count) == pytest.approx(found["share"], rel=1e-9)
-
-
-def test_memory_grows_with_what_learns_and_shrinks_with_shards(smoke):
-    def memory(trainable, batch=64, shards=1):
-        p = smoke("03_bilingual_pretraining", english_anchor=0.0, trainable=trainable)
-        return estimate(p, "tiny-sentencepiece", batch, 64, timed=False, shards=shards).memory
-
-    assert memory("full") > memory("lora+embeddings") > memory("lora+embeddings", shards=2)
-    assert memory("full", batch=128) > memory("full")
-
-
-def test_a_container_s_limit_counts(tmp_path):
-    for name, value in {"max": "3000", "current": "2500", "stat": "anon 1\ninactive_file 400\n"}.items():
-        (tmp_path / f"memory.{name}").write_text(value)
-    assert estimating._container(tmp_path) == 900
-    (tmp_path / "memory.max").write_text("max\n")
-    assert estimating._container(tmp_path) == estimating._container(tmp_path / "none") == float("inf")
 
 
 # --------------------------------------------------------------------------------------------------------- the mixture
@@ -721,7 +685,7 @@ def test_options_that_this_machine_lacks_are_refused(asked, parameter, package, 
     with pytest.raises(ValueError, match=f"{parameter} needs a CUDA card, and there is none here"):
         train_model(adapted(), some_rows(), TrainingSettings(**asked), tmp_path)
     with pytest.raises(ValueError, match=f"{parameter} needs a CUDA card"):  # the notebooks' first look
-        estimate(smoke(STAGE, "base-ko", **asked), "tiny-byte-level", 1, 64)
+        estimate_run(smoke(STAGE, "base-ko", **asked), "tiny-byte-level", 1, 64)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"{parameter} needs {package}: `pip install {package}`"):

@@ -8,7 +8,7 @@ import json  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import SimpleNamespace  # noqa: E402
 
-from blossom.training.estimate import estimate  # noqa: E402
+from blossom.batch.estimate import estimate_run  # noqa: E402
 
 p = SimpleNamespace(
     trainable=asked["trainable"],
@@ -20,6 +20,6 @@ p = SimpleNamespace(
     liger=False,
     optimizer="adamw",
 )
-expected = estimate(p, asked["model"], asked["batch"], asked["sequence"]).check()
+expected = estimate_run(p, asked["model"], asked["batch"], asked["sequence"]).check()
 result = {"seconds_per_step": expected.seconds(asked["batch"] * asked["sequence"]), "memory": expected.memory}
 Path(asked["result"]).write_text(json.dumps(result))

@@ -6,6 +6,7 @@ r"""Train stage 04 on several devices, from the notebook's own parameter files; 
 Afterwards notebook 04, with the same parameters, finds the finished training, saves its model, and shows it.
 """
 
+from blossom.batch.estimate import estimate_run
 from blossom.common import shell
 from blossom.common.runs import require_model
 from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
@@ -15,7 +16,6 @@ from blossom.models.loading import load_model
 from blossom.text.corpus import read_corpus
 from blossom.text.leaks import read_evaluation_texts
 from blossom.training.__main__ import launch_training
-from blossom.training.estimate import estimate
 from blossom.training.learner import mean_loss
 from blossom.vocabulary.loading import load_tokenizer
 
@@ -32,7 +32,7 @@ def prepare_tuning(p, shards):
     parent = require_model(p, STAGE) or p.base_model
     rows, held = prepare_rows(p, load_tokenizer(parent))
     longest = max(len(row["input_ids"]) for row in rows)
-    estimate(p, parent, p.sft_batch_size, longest, timed=False, shards=shards).check()
+    estimate_run(p, parent, p.sft_batch_size, longest, timed=False, shards=shards).check()
     model = adapt_model(load_model(parent)[0], p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
     return model, rows, lambda m: {task: mean_loss(m, found) for task, found in held.items()}
 

@@ -13,11 +13,11 @@ import os
 import torch
 from accelerate import PartialState
 
+from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths, shell, stages
 from blossom.models.bits import measure_bits
 from blossom.text.corpus import read_corpus
 from blossom.training import pretraining
-from blossom.training.estimate import estimate
 from blossom.training.loop import train_model
 from blossom.training.settings import TrainingSettings
 
@@ -30,7 +30,7 @@ def launch_pretraining(words=None):
 def prepare_pretraining(p, shards):
     """(model, blocks, evaluate) of stage 03, once its memory has been checked."""
     start = pretraining.find_start(p)
-    estimate(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
+    estimate_run(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
     text = read_corpus(p)
     model, tokenizer = pretraining.load_adapted(p, start)
     blocks, heldout = pretraining.mix_corpus(p, text, tokenizer), text.heldout()

@@ -12,12 +12,12 @@ from pathlib import Path
 import filelock
 import pytest
 
+from blossom.batch.estimate import estimate_run
 from blossom.common import paths, runs
 from blossom.common.server import ChatServer
 from blossom.instructions.translation import ServedTranslator, translate_examples
 from blossom.models.loading import load_model, save_model
 from blossom.training import checkpoints
-from blossom.training.estimate import estimate
 from blossom.training.loop import train_model
 from blossom.training.settings import TrainingSettings
 from tests.errors.bad_models import adapted, rows
@@ -54,9 +54,9 @@ def ended(process):
 
 @case(RUNS, "a model that does not fit in memory", MemoryError, "free: 0.5 GB", "batch_size", "block_size", "lora_rank")
 def no_memory(smoke, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("blossom.training.estimate"), "free_bytes", lambda: 0.5e9)
+    monkeypatch.setattr(importlib.import_module("blossom.batch.estimate"), "free_bytes", lambda: 0.5e9)
     p = smoke("03_bilingual_pretraining", "base-ko", trainable="lora+embeddings")
-    estimate(p, "tiny-byte-level", 2, 64).check()
+    estimate_run(p, "tiny-byte-level", 2, 64).check()
 
 @case(RUNS, "a full disk while a result is written", OSError, "no space left", "metrics.json")
 def full(tmp_path):

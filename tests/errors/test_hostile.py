@@ -9,6 +9,7 @@ import torch
 
 from blossom.assets import builders
 from blossom.assets.sources import SAFE_FILES
+from blossom.batch.estimate import estimate_run
 from blossom.benchmark.evaluation import score_models
 from blossom.common.server import ReplyStore
 from blossom.generation.answers import generate_answers, stored_answers
@@ -17,7 +18,6 @@ from blossom.instructions.translation import LocalTranslator
 from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
 from blossom.text.rows import read_rows
-from blossom.training.estimate import estimate
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.loading import load_tokenizer
 
@@ -74,7 +74,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     model, tokenizer = load_model(folder)
     assert type(model).__module__.startswith("transformers.models.llama")
     assert generate_answers(model, tokenizer, ["Hi"], "newline", new_tokens=2)
-    estimate(smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="lora+embeddings"), folder, 2, 16)
+    estimate_run(smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="lora+embeddings"), folder, 2, 16)
     read_base(folder)
 
 
@@ -95,7 +95,7 @@ def test_an_architecture_of_its_own_is_refused_wherever_models_are_read(hostile,
 
 def test_an_estimate_refuses_it_too(hostile, smoke):
     with pytest.raises(ValueError, match="code that comes with a model is never run"):
-        estimate(smoke("03_bilingual_pretraining"), hostile("mine"), 2, 16)
+        estimate_run(smoke("03_bilingual_pretraining"), hostile("mine"), 2, 16)
 
 
 class Opens:

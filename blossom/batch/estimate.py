@@ -1,0 +1,241 @@
+"""What a training takes, before it starts: parameters, memory and time, from the shape of the model.
+
+The model is built on torch's meta device (shapes without weights) with its adapters, and its parameters are counted. Time
+comes from a few real steps of a smaller model on this machine (`time_step`), or, where model and card are not at hand, from
+the floating-point operations of a token (`count_operations`) and the card's speed (batch/resources.py).
+"""
+
+import copy
+import statistics
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from blossom.assets.registry import fetch_asset
+from blossom.assets.safety import check_config
+from blossom.models.adapters import adapt_model, trainable_share
+from blossom.models.loading import pick_device, pick_dtype
+from blossom.training import tables
+from blossom.training.cpu import attention, decoder
+from blossom.training.learner import Learner
+from blossom.training.packing import IGNORED
+from blossom.training.settings import check_anchor, check_options
+
+RESERVE = {"cpu": 0.85e9, "cuda": 2e9}  # bytes of Python, torch and transformers; of CUDA's context and workspaces (assumed)
+LAYERS = 8  # of the larger of the two models that are timed; the smaller has one
+SECONDS = 3.0  # of timing, at least
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A training's peak memory and this machine's free memory (bytes), what would lower the peak, tokens a second.
+
+    tokens_per_second is 0 where nothing was timed. Evaluations and checkpoints come on top.
+    """
+
+    memory: float
+    free: float
+    lower: str
+    tokens_per_second: float
+
+    def __str__(self):
+        text = f"Training takes about {self.memory / 1e9:.1f} GB of memory (free: {self.free / 1e9:.1f} GB)"
+        return text + (f" and goes at about {self.tokens_per_second:,.0f} tokens/s." if self.tokens_per_second else ".")
+
+    def seconds(self, tokens):
+        """Seconds of training on a number of tokens."""
+        return tokens / self.tokens_per_second
+
+    def check(self):
+        """Return the estimate; MemoryError naming the parameters to lower when the training does not fit."""
+        if self.memory > self.free:
+            raise MemoryError(f"{self} To make it fit: {self.lower}.")
+        return self
+
+
+def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, shards=1):
+    """An Estimate for training the model in folder (or asset) `start` on this machine.
+
+    p              parameters of stage 03 or 04
+    batch, length  sequences of a forward pass, and tokens of each;  longest  tokens of the longest, where they differ
+    labelled       share of the tokens that have a label
+    timed          False: no steps are timed;  shards  devices that share weights and optimizer state (FSDP)
+    """
+    check_options(p)
+    check_anchor(p)
+    folder = Path(fetch_asset(str(start)))
+    check_config(folder, start)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    size, width, on_cpu = (
+        measure_size(config, p),
+        torch.finfo(pick_dtype(p.precision)).bits // 8,
+        pick_device().type == "cpu",
+    )
+    memory = training_bytes(size, p, batch, max(length, longest), width, shards, labelled, on_cpu)
+    stored = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    if on_cpu:  # loading holds the stored weights; merging at the end, in one process, twice these and the frozen ones
+        frozen = width * (size.total - size.trained)
+        memory = max(memory, RESERVE["cpu"] + (2 * stored + frozen if shards == 1 else stored))
+    free = free_bytes()
+    speed = batch * length / time_step(p, config, batch, length, labelled) if timed and memory <= free else 0.0
+    return Estimate(memory, free, _ways_to_lower(p), speed)
+
+
+def _ways_to_lower(p):
+    names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")
+    ways = [f"lower {', '.join(name for name in names if hasattr(p, name))}"]
+    ways += ["take `trainable: lora+new-rows`"] if p.trainable != "lora+new-rows" else []
+    ways += ["set `activation_checkpointing: true`"] if not p.activation_checkpointing else []
+    return ", ".join([*ways, "or choose a smaller `base_model`"])
+
+
+# ---------------------------------------------------------------------------------------------- parameters and memory
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Numbers of parameters: trained, of all, of the decoder's layers without adapters, of the embedding tables."""
+
+    config: PretrainedConfig
+    trained: int
+    total: int
+    layers: int
+    tables: int
+
+
+def measure_size(config, p=None, new_rows=0):
+    """The ModelSize of a config with `new_rows` embedding rows added; `p` says what is trained (None: nothing)."""
+    config = copy.deepcopy(config)
+    if new_rows:
+        config.first_new_row, config.vocab_size = config.vocab_size, config.vocab_size + new_rows
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+        layers = sum(q.numel() for q in model.get_decoder().layers.parameters())
+        ends = {id(m.weight): m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+        sizes = layers, sum(q.numel() for q in ends.values())
+        share = trainable_share(_adapt(p, model) if p else model)
+    return ModelSize(config, share["trained"] if p else 0, share["all"], *sizes)
+
+
+def _adapt(p, model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+
+
+def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_cpu=False):
+    """Bytes at the peak of training: weights, optimizer state, activations and RESERVE, on each device.
+
+    width  bytes of a frozen weight and of an activation. A trained parameter takes 16: itself, its gradient and Adam's two
+           moments, in float32
+    """
+    frozen = width * (size.total - size.trained)
+    weights = (frozen + 16 * size.trained) / shards
+    if shards > 1:  # FSDP gathers the embedding tables and one layer at a time, and their gradients
+        weights += 2 * width * (size.layers / size.config.num_hidden_layers + size.tables)
+    return (
+        RESERVE["cpu" if on_cpu else "cuda"] + weights + _activation_bytes(size, p, batch, length, width, labelled, on_cpu)
+    )
+
+
+def _activation_bytes(size, p, batch, length, width, labelled, on_cpu):
+    """Bytes that the layers and the loss keep of a batch for the backward pass; the factors were measured."""
+    config, tokens = size.config, batch * length
+    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    key_values = _head_width(config) * config.num_key_value_heads
+    if not on_cpu or p.activation_checkpointing or p.trainable == "full" or length > decoder.LONGEST:
+        layer = 6 * hidden + 4 * key_values + 6 * inner
+        return 1.3 * width * tokens * (2 * layer + layers * hidden if p.activation_checkpointing else layers * layer)
+    keys = (length + min(attention.BLOCK, length)) / 2  # that a query sees, on average
+    layer = 3 * hidden + 2 * key_values + 2 * inner + config.num_attention_heads * keys
+    layer += hidden if "o_proj" in p.lora_targets else 0
+    predicted = min(tokens * labelled, tables.TILE["cpu"][0])
+    logits = predicted * min(size.trained / hidden, config.vocab_size)  # of the rows that are trained
+    return 1.05 * width * (tokens * layer * layers + logits)
+
+
+def _head_width(config):
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def free_bytes():
+    """Bytes that this machine (its card; the container it runs in) can still give."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    return min(psutil.virtual_memory().available, _container_bytes())
+
+
+def _container_bytes(folder=Path("/sys/fs/cgroup")):
+    """Bytes left of a container's limit; infinite where there is none."""
+    try:
+        limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except OSError:
+        return float("inf")
+    return float("inf") if limit == "max" else int(limit) - int(used) + int(stat.get("inactive_file", 0))
+
+
+# ---------------------------------------------------------------------------------------------------------------- time
+
+
+def count_operations(size, p, length):
+    """Floating-point operations of training on one token, in sequences of `length`.
+
+    Two for each weight forward, two for the gradient of its input, two more where the weight is trained; the layers' forward
+    again with activation checkpointing. Attention: a token sees half of the others. Adapters are left out (below 1 %).
+    """
+    config, again = size.config, int(p.activation_checkpointing)
+    attention_scores = 2 * length * _head_width(config) * config.num_attention_heads * config.num_hidden_layers
+    head = config.vocab_size * config.hidden_size * (2 if p.trainable == "lora+new-rows" else 3)
+    return 2 * size.layers * (2 + again + (p.trainable == "full")) + attention_scores * (3 + again) + 2 * head
+
+
+def time_step(p, config, batch, length, labelled=1.0):
+    """Seconds of one training step here: real steps of models with one layer and with some, extrapolated to all layers."""
+    distilled = getattr(p, "english_anchor", 0.0) * (1 - getattr(p, "korean_share", 0.0))  # share of the sequences
+    sizes = sorted({1, min(LAYERS, config.num_hidden_layers)})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        steps = [_make_step(p, config, layers, batch, length, labelled) for layers in sizes]
+        times = {(step, anchored): [] for step in steps for anchored in ([False, True] if distilled else [False])}
+        end = None
+        while end is None or time.perf_counter() < end or min(map(len, times.values())) < 4:
+            for step, anchored in times:  # in turns, so that a slow moment of the machine meets all of them
+                times[step, anchored].append(step(anchored))
+            end = end or time.perf_counter() + SECONDS
+    median = {kind: statistics.median(found[1:]) for kind, found in times.items()}  # without the first, which warms up
+    seconds = [(1 - distilled) * median[step, False] + distilled * median.get((step, True), 0.0) for step in steps]
+    layer = max(0.0, (seconds[-1] - seconds[0]) / max(1, sizes[-1] - 1))
+    return seconds[0] + layer * (config.num_hidden_layers - 1)
+
+
+def _make_step(p, config, layers, batch, length, labelled):
+    """A function(anchored) that takes one training step with a random model of so many layers and returns its seconds."""
+    config, place = copy.deepcopy(config), pick_device()
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    with place:
+        model = AutoModelForCausalLM.from_config(config, dtype=pick_dtype(p.precision))
+        ids = torch.randint(config.vocab_size, (batch, length))
+    learner = Learner(_adapt(p, model), p.precision, p.activation_checkpointing).to(place).train()
+    labels = ids.masked_fill(torch.arange(length, device=place) >= max(2, round(length * labelled)), IGNORED)
+    optimizer = torch.optim.AdamW([q for q in learner.parameters() if q.requires_grad], lr=1e-6, fused=True)
+
+    def step(anchored):
+        start = time.perf_counter()
+        loss = learner(ids, labels, anchored=torch.full((batch,), anchored, device=place))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+        if place.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    return step

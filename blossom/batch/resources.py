@@ -1,0 +1,188 @@
+"""What Snakemake plans with: hours, memory, disk and cards of every run, before model, texts and card are here.
+
+A scale that names a card (PlanAssumptions) gets estimates from the model's shape; `snakemake -n` ends with a table of them
+and a cluster is asked for them. Nothing here is measured.
+"""
+
+import json
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from blossom.assets.registry import REGISTRY
+from blossom.common import params
+from blossom.common.stages import PlanAssumptions
+
+GB = 1e9
+HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
+DOWNLOADED = 1.6  # bytes on disk for a byte of text, the compressed download and the table read from it: an assumption
+SLACK = 1.25  # what a cluster is asked for, over the estimate
+SMALL = {"mem_mb": 4000, "disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
+LAUNCHED = {"03_bilingual_pretraining": "blossom.training", "04_korean_lima_sft": "blossom.instructions"}
+
+# The models' own config.json, for when the hub is not in reach: hidden and intermediate size, layers, heads.
+PUBLISHED = {
+    f"meta-llama/Llama-2-{name}{chat}-hf": sizes
+    for name, sizes in (("7b", (4096, 11008, 32, 32)), ("13b", (5120, 13824, 40, 40)))
+    for chat in ("", "-chat")
+}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """Estimates for one run: hours of training (None without training), bytes on each card, in memory, new on disk."""
+
+    hours: float | None
+    card: float
+    memory: float
+    disk: float
+    cards: int
+    limit: float  # hours asked of a cluster for a run without training
+    origin: str = ""  # which base, and where its sizes were read
+
+    def resources(self):
+        """What a cluster is asked for: whole MB, minutes, cards."""
+        hours = self.limit if self.hours is None else max(1.0, SLACK * self.hours)
+        memory, disk = (round(SLACK * size / 1e6) for size in (self.memory, self.disk))
+        return {"mem_mb": memory, "disk_mb": disk, "runtime": round(60 * hours), "gpu": self.cards}
+
+
+LINKED = PlannedRun(None, 0.0, 1 * GB, 0.0, 0, 0.2)  # another run's files are linked
+
+
+def read_assumptions(scale, **overrides):
+    """The PlanAssumptions of a scale, or None when its file names no card."""
+    found = params.build_params(PlanAssumptions, params.read_params(params.scale_file(scale)) | overrides)
+    return found if found.device_name else None
+
+
+def launch_command(stage, p, assumed, values):
+    """The shell words before a notebook whose training several cards share; "" for one card.
+
+    values  the call's own parameters, {name: value}, that no file has
+    """
+    if stage not in LAUNCHED or assumed is None or assumed.devices == 1:
+        return ""
+    config = f"params/accelerate/{'fsdp' if p.trainable == 'full' else 'ddp'}.yaml"
+    words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices), "-m", LAUNCHED[stage]]
+    for file in (f"params/scales/{p.scale}.yaml", f"params/recipes/{p.recipe}.yaml"):
+        words += ["--params", file]
+    for name, value in values.items():
+        words += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join(words) + " && "
+
+
+def plan_run(stage, p, assumed):
+    """The PlannedRun of a stage with parameters `p`; ValueError when the base's sizes cannot be known here."""
+    if stage in ("01_tokenization_analysis", "07_report"):  # no model
+        return PlannedRun(None, 0.0, HOST_RESERVE, 0.1 * GB, 0, assumed.limit_hours)
+    from blossom.batch import estimate  # imports torch: seconds, which only scales with a card need
+
+    expanded = any("02_vocab_merge" in recipe.stages for recipe in params.recipe_lineage(p.recipe))
+    config, origin = read_config(p.base_model)
+    trains = stage in LAUNCHED
+    size = estimate.measure_size(config, p if trains else None, assumed.new_rows if expanded else 0)
+    stored = 2 * (size.layers + size.tables)  # bytes, in half precision
+    if not trains:
+        written = stored if stage == "02_vocab_merge" else 1 * GB
+        card = stored + estimate.RESERVE["cuda"]
+        return PlannedRun(None, card, stored + HOST_RESERVE, written, 1, assumed.limit_hours, origin)
+    pretraining = stage == "03_bilingual_pretraining"
+    total = count_text_tokens(p, assumed, expanded) if pretraining else count_example_tokens(p, assumed, expanded)
+    batch, length = (p.batch_size, p.block_size) if pretraining else (p.sft_batch_size, p.sequence_length)
+    speed = assumed.devices * assumed.device_tflops * 1e12 * assumed.utilisation
+    width, shards = (4 if p.precision == "float32" else 2), (assumed.devices if p.trainable == "full" else 1)
+    card = estimate.training_bytes(size, p, batch, length, width, shards)
+    # two checkpoints (a parameter and its two moments, in float32), the adapter, and the tokens, two bytes each
+    disk = stored + (2 * 12 + 4) * size.trained + (2 * total if pretraining else 0)
+    hours = total * estimate.count_operations(size, p, length) / speed / 3600
+    return PlannedRun(hours, card, 2 * stored + HOST_RESERVE, disk, assumed.devices, 0.0, origin)
+
+
+def read_config(name):
+    """(transformers config of a base, where it was read): its folder, the hub's cache, or PUBLISHED; nothing is fetched.
+
+    Raises ValueError when none of them has the base.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from transformers import AutoConfig, LlamaConfig
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and name not in REGISTRY and name.count("/") == 1:
+        cached = try_to_load_from_cache(name, "config.json")
+        folder = Path(cached).parent if isinstance(cached, str) else folder
+    if (folder / "config.json").exists():
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False), f"{name}: sizes of its own config.json"
+    if name in PUBLISHED:
+        names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        config = LlamaConfig(**dict(zip(names, PUBLISHED[name], strict=True)), vocab_size=32000, tie_word_embeddings=False)
+        return config, f"{name}: sizes as published; the hub was not asked"
+    raise ValueError(f"base_model: the sizes of {name} are not known here; fetch it, or give a folder with its config.json")
+
+
+def count_text_tokens(p, assumed, expanded):
+    """Tokens that stage 03 reads: training_tokens, or one epoch of both languages at korean_share."""
+    if p.training_tokens:
+        return p.training_tokens
+    kind = "" if expanded else "base_"
+    tokens = {k: GB * assumed.text_gigabytes[k] / assumed.bytes_per_token[kind + k] for k in ("korean", "english")}
+    shares = {"korean": p.korean_share, "english": 1 - p.korean_share}
+    return min(tokens[k] / share for k, share in shares.items() if share)
+
+
+def count_example_tokens(p, assumed, expanded):
+    """Tokens that stage 04 reads, in all epochs."""
+    longer = 1 if expanded else assumed.bytes_per_token["korean"] / assumed.bytes_per_token["base_korean"]
+    counts = {task: min(assumed.sft_counts[task], p.examples or assumed.sft_counts[task]) for task in p.sft_tasks}
+    return p.epochs * sum(n * assumed.sft_tokens[task] * (1 if task == "en" else longer) for task, n in counts.items())
+
+
+class ScalePlan:
+    """The planned runs of one scale. overrides: parameters above its file."""
+
+    def __init__(self, scale, overrides):
+        self.scale, self.overrides, self.runs = scale, overrides, {}  # (recipe, stage) -> PlannedRun
+
+    @cached_property
+    def assumed(self):
+        return read_assumptions(self.scale, **self.overrides)
+
+    def resource(self, name, p, stage, linked=False):
+        """One value of `PlannedRun.resources`, or of SMALL at a scale without a card; `linked`: another run's result."""
+        if self.assumed is None:
+            return SMALL[name]
+        key = p.recipe, stage
+        if key not in self.runs:
+            self.runs[key] = LINKED if linked else plan_run(stage, p, self.assumed)
+        return self.runs[key].resources()[name]
+
+    def __str__(self):
+        """What `snakemake -n` ends with: a line for each run, the sums, and every assumption; "" without a card."""
+        if not self.runs:
+            return ""
+        lines = [f"Plan of {self.scale}"]
+        lines += [f"{'recipe':22} {'stage':26} {'hours':>8} {'each card':>11} {'memory':>8} {'disk':>8}"]
+        for (recipe, stage), run in self.runs.items():
+            hours = ("linked" if run is LINKED else "") if run.hours is None else f"{run.hours:,.1f}"
+            card = f"{run.cards} x {run.card / GB:.0f} GB" if run.cards else ""
+            sizes = f"{card:>11} {run.memory / GB:>5.0f} GB {run.disk / GB:>5.0f} GB"
+            lines.append(f"{recipe:22} {stage:26} {hours:>8} {sizes}")
+        hours, disk = sum(run.hours or 0 for run in self.runs.values()), sum(run.disk for run in self.runs.values())
+        a, text = self.assumed, sum(self.assumed.text_gigabytes.values())
+        lines += [
+            f"{'training, one after the other':49} {hours:>8,.1f} {'':>11} {'':>8} {disk / GB:>5.0f} GB",
+            "",
+            f"Estimates; nothing is measured. Assumed: {a.devices} x {a.device_name}, {a.device_memory:g} GB,",
+            f"{a.device_tflops:g} TFLOP/s each at utilisation {a.utilisation:g} (in the scale's file).",
+            f"{'; '.join(dict.fromkeys(run.origin for run in self.runs.values() if run.origin))}.",
+            f"Beside these: {text:.1f} GB of text, {DOWNLOADED * text:.0f} GB on disk once fetched, and the base's files.",
+            "Scoring and answering are not estimated in hours; a cluster is asked for limit_hours.",
+        ]
+        large = [f"{recipe}/{stage}" for (recipe, stage), run in self.runs.items() if run.card > GB * a.device_memory]
+        if large:
+            lines.append(
+                f"Over {a.device_memory:g} GB: {', '.join(large)}. Lower batch_size, block_size, sequence_length, "
+                "take `trainable: lora+new-rows`,\nset `activation_checkpointing: true`, or raise devices."
+            )
+        return "\n".join(lines)
