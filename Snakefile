@@ -94,7 +94,7 @@ def scale_plan(scale):
 
 
 def asked(name):
-    """A resource of a run: what a cluster is asked for; without a forecast, the memory that such runs have taken."""
+    """A resource of a run: what a cluster is asked for; without an estimate, the memory that such runs have taken."""
 
     def resource(w):
         run, planned = run_name(w), scale_plan(w.scale)
