@@ -149,7 +149,7 @@ def test_a_tokenizers_own_template_is_used():
         encode_conversation("own", [ASK], t)
     t.chat_template = TEMPLATES["chatml"]
     assert encode_conversation("own", [ASK, TELL], t) == encode_conversation("chatml", [ASK, TELL], t)
-    with pytest.raises(ValueError, match="template: expected one of llama2, .*, found 'chat'"):
+    with pytest.raises(ValueError, match="template: expected one of alpaca, .*, found 'chat'"):
         encode_conversation("chat", [ASK], t)
 
 

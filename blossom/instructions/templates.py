@@ -8,40 +8,10 @@ tokenizer,
 """
 
 import re
+from pathlib import Path
 
-# SmolLM2's BOS is ChatML's turn marker, so a prompt starts without it; Llama and Mistral start with <s>.
-_BOS = "{% if bos_token and bos_token != '<|im_start|>' %}{{ bos_token }}{% endif %}"
-
-TEMPLATES = {
-    # Touvron et al. 2023 and the released Bllossom: [INST] <<SYS>>\n...\n<</SYS>>\n\n{instruction} [/INST]
-    "llama2": "{% set ns = namespace(system='You are a helpful assistant.', first=true) %}"
-    "{% for m in messages %}"
-    "{% if m.role == 'system' %}{% set ns.system = m.content %}"
-    "{% elif m.role == 'user' %}" + _BOS + "{{ '[INST] ' }}"
-    "{% if ns.first %}{{ '<<SYS>>\n' + ns.system + '\n<</SYS>>\n\n' }}{% set ns.first = false %}{% endif %}"
-    "{{ m.content + ' [/INST]' }}"
-    "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}"
-    "{% endfor %}",
-    # Taori et al. 2023, with its two openings: with and without an input
-    "alpaca": _BOS + "{% for m in messages %}"
-    "{% if m.role == 'system' %}{{ m.content + '\n\n' }}"
-    "{% elif m.role == 'user' %}"
-    "{% if loop.first %}{{ 'Below is an instruction that describes a task' }}"
-    "{% if m.input %}{{ ', paired with an input that provides further context' }}{% endif %}"
-    "{{ '. Write a response that appropriately completes the request.\n\n' }}{% endif %}"
-    "{{ '### Instruction:\n' + m.content + '\n\n' }}"
-    "{% if m.input %}{{ '### Input:\n' + m.input + '\n\n' }}{% endif %}"
-    "{{ '### Response:\n' }}"
-    "{% else %}{{ m.content + eos_token + '\n\n' }}{% endif %}"
-    "{% endfor %}",
-    "chatml": _BOS + "{% for m in messages %}"
-    "{{ '<|im_start|>' + m.role + '\n' + m.content }}"
-    "{{ eos_token if m.role == 'assistant' else '<|im_end|>' }}{{ '\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
-    # paper X: instruction, input and output joined by newlines
-    "newline": _BOS + "{% for m in messages %}{{ m.content }}{{ eos_token if m.role == 'assistant' }}{{ '\n' }}{% endfor %}",
-}
+FOLDER = Path(__file__).with_name("chat_templates")
+TEMPLATES = {file.stem: file.read_text(encoding="utf-8").strip() for file in sorted(FOLDER.glob("*.jinja"))}  # name -> Jinja
 OWN = "own"  # the chat template that came with the tokenizer
 MASKED = -100  # the label of a token without loss (torch's ignore_index)
 _FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use characters stand for a field's text
