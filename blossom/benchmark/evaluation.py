@@ -4,10 +4,7 @@ A score is kept under the hash of the model and the hash of the task: a second r
 keeps what it has finished, and another prompt, row or weight is scored anew.
 """
 
-import contextlib
 import gc
-import hashlib
-import io
 import json
 from dataclasses import replace
 from importlib import metadata
@@ -19,7 +16,7 @@ import yaml
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark.statistics import BLEU_METRICS, bleu_signature, draw_items, f1_of_draws, item_statistic
-from blossom.benchmark.suite import PAPER_TASKS
+from blossom.benchmark.suite import PAPER_TASKS, short_hash
 from blossom.common import params, paths, runs
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, pick_dtype
@@ -70,78 +67,59 @@ def score_models(folders, prepared, evaluate, kept=None, precision="auto", token
     """
     texts, dtype = texts or {}, pick_dtype(precision)
     keys = {p.name: f"{p.name}-{p.digest}" for p in prepared}
-    keys |= {text: f"bits-{text}-{_hash_lines(lines)}" for text, lines in texts.items()}
-    return {
-        name: _score_model(name, folder, prepared, evaluate, _Kept(kept, folder, dtype, keys), dtype, tokens, texts, show)
-        for name, folder in folders.items()
-    }
+    keys |= {text: f"bits-{text}-{short_hash(lines)}" for text, lines in texts.items()}
+    results = {}
+    for name, folder in folders.items():
+        own = Path(kept) / f"{paths.hash_path(folder)[:16]}-{str(dtype).removeprefix('torch.')}" if kept else None
+        files = {key: own / f"{file}.json" for key, file in keys.items()} if own else {}
+        found = {key: record for key, file in files.items() if (record := _read_record(file))}
+        for p in (p for p in prepared if p.name in found):
+            show(f"{name}: {p.name:18s} {describe_score(found[p.name]['score'])}  kept")
+        if len(found) < len(keys):
+            loaded = load_model(folder, dtype)
+            for key, record in _score_model(loaded, prepared, evaluate, tokens, texts, set(found)):
+                found[key] = record | {"version": VERSION}
+                if key in files:
+                    paths.write_json(files[key], found[key])
+                if "score" in record:
+                    show(f"{name}: {key:18s} {describe_score(record['score'])}")
+            del loaded
+            gc.collect()
+            torch.cuda.empty_cache()
+        results[name] = {
+            "tasks": {p.name: found[p.name]["score"] for p in prepared},
+            "items": [item for p in prepared for item in found[p.name]["items"]],
+            "bits_per_byte": {text: found[text]["bits_per_byte"] for text in texts},
+        }
+    return results
 
 
-def _score_model(name, folder, prepared, evaluate, kept, dtype, tokens, texts, show):
-    for p in (p for p in prepared if p.name in kept.found):
-        show(f"{name}: {p.name:18s} {describe_score(kept.found[p.name]['score'])}  kept")
-    if not kept.is_complete():
-        from blossom.benchmark.scoring import SharedPrefixLM
-
-        model, tokenizer = load_model(folder, dtype)
-        lm = SharedPrefixLM(model, tokenizer, tokens)
-        for some in _calls([p for p in prepared if p.name not in kept.found]):
-            with contextlib.redirect_stderr(io.StringIO()):  # lm-eval's progress bars; that of `lm` is shown
-                result = evaluate(lm, [p.task for p in some])
-            for p in some:
-                score, items = read_result(p, result, lm)
-                kept.add(p.name, {"score": score, "items": items})
-                show(f"{name}: {p.name:18s} {describe_score(score)}")
-        for text in (text for text in texts if text not in kept.found):
-            kept.add(text, {"bits_per_byte": bits_per_byte(model, tokenizer, texts[text])})
-        del model, lm
-        gc.collect()
-        torch.cuda.empty_cache()
-    return {
-        "tasks": {p.name: kept.found[p.name]["score"] for p in prepared},
-        "items": [item for p in prepared for item in kept.found[p.name]["items"]],
-        "bits_per_byte": {text: kept.found[text]["bits_per_byte"] for text in texts},
-    }
+def _read_record(file):
+    """A kept record; None when it was never made, is damaged or of another version."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if record.get("version") == VERSION else None
 
 
-def _calls(prepared):
-    """Lists of tasks, each of CALL_ITEMS items or more."""
-    some = []
-    for p in prepared:
+def _score_model(loaded, prepared, evaluate, tokens, texts, known):
+    """(task or text, record) of everything that is not known, as soon as it is computed."""
+    from blossom.benchmark.scoring import SharedPrefixLM
+
+    lm, some = SharedPrefixLM(*loaded, tokens), []
+    missing = [p for p in prepared if p.name not in known]
+    for p in missing:
         some.append(p)
-        if sum(len(own.rows) for own in some) >= CALL_ITEMS:
-            yield some
+        if sum(len(own.rows) for own in some) >= CALL_ITEMS or p is missing[-1]:
+            result = evaluate(lm, [own.task for own in some])
+            for own in some:
+                score, items = read_result(own, result, lm)
+                yield own.name, {"score": score, "items": items}
             some = []
-    if some:
-        yield some
-
-
-class _Kept:
-    """The finished scores of one model: `found` is {task or text: record}, on disk when there is a folder for it."""
-
-    def __init__(self, folder, model, dtype, keys):
-        name = f"{paths.hash_path(model)[:16]}-{str(dtype).removeprefix('torch.')}"
-        self.files = {key: Path(folder) / name / f"{file}.json" for key, file in keys.items()} if folder else {}
-        self.keys, self.found = keys, {}
-        for key, file in self.files.items():
-            try:
-                record = json.loads(file.read_text(encoding="utf-8"))
-            except (FileNotFoundError, ValueError):  # never made, or damaged
-                continue
-            if record.get("version") == VERSION:
-                self.found[key] = record
-
-    def is_complete(self):
-        return len(self.found) == len(self.keys)
-
-    def add(self, key, record):
-        self.found[key] = {"version": VERSION, **record}
-        if key in self.files:
-            paths.write_json(self.files[key], self.found[key])
-
-
-def _hash_lines(lines):
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    for text, lines in texts.items():
+        if text not in known:
+            yield text, {"bits_per_byte": bits_per_byte(*loaded, lines)}
 
 
 def average_score(scores):

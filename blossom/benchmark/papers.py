@@ -1,4 +1,4 @@
-"""The papers' own numbers, kept as data beside this package (papers.yaml), always labelled as the papers'."""
+"""The papers' own numbers, from papers.yaml."""
 
 from functools import cache
 from pathlib import Path

@@ -19,23 +19,20 @@ def row_sets():
     return yaml.safe_load(Path(__file__).with_name("rows.yaml").read_text(encoding="utf-8"))
 
 
-def shipped_file(task):
-    """The file of lm-eval's own that a task's file changes; None when it changes none."""
+def load_task(task):
+    """The settings of a task: lm-eval's own file, if ours names one in `shipped`, then ours over it.
+
+    Two are added: `include`, these files, and `rows`, the task's set in rows.yaml.
+    """
     import lm_eval.tasks
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    shipped = load_yaml(TASKS / f"{task}.yaml", resolve_func=False)["metadata"].get("shipped")
-    return Path(lm_eval.tasks.__file__).parent / shipped if shipped else None
-
-
-def load_task(task):
-    """The settings of a task's file over those of lm-eval's own file; `rows` names its set in rows.yaml."""
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    shipped = shipped_file(task)
-    config = load_yaml(shipped, resolve_func=False) if shipped else {}
-    config |= load_yaml(TASKS / f"{task}.yaml", resolve_func=False)
-    return config | {"rows": config["metadata"].get("rows", task)}
+    own = load_yaml(TASKS / f"{task}.yaml", resolve_func=False)
+    files = [str(TASKS / f"{task}.yaml")]
+    if shipped := own["metadata"].get("shipped"):
+        files.insert(0, str(Path(lm_eval.tasks.__file__).parent / shipped))
+        own = load_yaml(files[0], resolve_func=False) | own
+    return own | {"include": files, "rows": own["metadata"].get("rows", task)}
 
 
 def authored_file(name):
@@ -146,12 +143,10 @@ def _checked(value, kind):
             raise ValueError(f"expected {' or '.join(kind)}, found {value!r}")
         return value.strip()
     if isinstance(kind, int):
-        whole = (
-            isinstance(value, (int, float)) and value == int(value) or isinstance(value, str) and value.strip().isdecimal()
-        )
-        if not whole or not 0 <= int(value) < kind:
-            raise ValueError(f"expected a label from 0 to {kind - 1}, found {value!r}")
-        return int(value)
+        number = next((n for n in range(kind) if value == n or str(value).strip() == str(n)), None)  # 1, 1.0, True or "1"
+        if number is None:
+            raise ValueError(f"expected a label from 0 to {kind - 1}, found {value!r:.80}")
+        return number
     if kind.endswith(" texts"):
         if not isinstance(value, list) or len(value) != int(kind.split()[0]):
             raise ValueError(f"expected a list of {kind}, found {value!r:.80}")
@@ -164,21 +159,14 @@ def _checked(value, kind):
 def blank_rows(name):
     """Rows whose texts are their columns' names, one for each word that a column may hold: rendered, they show a prompt."""
     columns = row_sets()[name]["columns"]
-    words = next((kind for kind in columns.values() if isinstance(kind, list)), [None])
     rows = []
-    for word in words:
-        row = {"id": ""}
+    for word in next((kind for kind in columns.values() if isinstance(kind, list)), [None]):
+        rows.append(row := {"id": ""})
         for column, kind in columns.items():
-            if isinstance(kind, list):
-                value = word
-            elif isinstance(kind, int):
-                value = 0
-            elif kind.endswith(" texts"):
-                value = [f"{{{column} {n}}}" for n in range(1, int(kind.split()[0]) + 1)]
-            else:
-                value = f"{{{column}}}" + ("." if kind == "sentence" else "")
-            _put(row, column, value)
-        rows.append(row)
+            shown = f"{{{column}}}"
+            if str(kind).endswith(" texts"):
+                shown = [f"{{{column} {n}}}" for n in range(1, int(kind.split()[0]) + 1)]
+            _put(row, column, {list: word, int: 0}.get(type(kind), shown + "." if kind == "sentence" else shown))
     return rows
 
 
@@ -198,13 +186,11 @@ def _find_file(task, folder, patterns, training):
 
 def _hub_rows(hub):
     """(place, record) of a hub set or of a JSON file at a URL."""
-    try:
-        if hub.startswith("https://"):
-            from datasets import load_dataset
+    from datasets import load_dataset
 
-            rows = load_dataset("json", data_files=hub, split="train")
-        else:
-            rows = load_hub_rows(hub)
+    try:
+        is_url = hub.startswith("https://")
+        rows = load_dataset("json", data_files=hub, split="train") if is_url else load_hub_rows(hub)
     except Exception as error:
         raise ValueError(
             f"benchmarks: {hub} could not be loaded ({(str(error).splitlines() or [''])[0][:200]}). "

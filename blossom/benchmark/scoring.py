@@ -145,21 +145,15 @@ def _takes_tries(model):
     return difference < (1e-4 if model.dtype == torch.float32 else 0.1)
 
 
-def _fitting_tokens(model, share=0.25, most=8192):
-    """Tokens of a forward pass whose logits, in the model's dtype and in float32, take a quarter of the free memory at most.
-
-    A CPU gains nothing from more than 768.
-    """
+def _fitting_tokens(model):
+    """Tokens whose logits, in the model's dtype and in float32, take at most a quarter of the free memory."""
     table = model.get_input_embeddings().weight
-    if table.is_cuda:
-        free = torch.cuda.mem_get_info(table.device)[0]
-    else:
-        free, most = psutil.virtual_memory().available, 768
-    return max(64, min(most, int(free * share) // (table.shape[0] * (model.dtype.itemsize + 4))))
+    free = torch.cuda.mem_get_info(table.device)[0] if table.is_cuda else psutil.virtual_memory().available
+    most = 8192 if table.is_cuda else 768  # a CPU gains nothing from more
+    return max(64, min(most, free // 4 // (table.shape[0] * (model.dtype.itemsize + 4))))
 
 
 def _logsumexp_and_argmax(logits):
     """(N,) float32 log-sum-exp and (N,) argmax of the rows, in chunks: a float32 copy of all rows would not fit."""
     chunks = logits.split(256 if logits.is_cuda else 8)  # on a CPU a chunk stays in the cache
-    pieces = [(c.float().logsumexp(-1), c.argmax(-1)) for c in chunks]
-    return torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
+    return torch.cat([c.float().logsumexp(-1) for c in chunks]), torch.cat([c.argmax(-1) for c in chunks])

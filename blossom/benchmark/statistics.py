@@ -1,26 +1,18 @@
-"""What a score is over the items that were answered, and over many bootstrap draws of them."""
+"""Scores of a task over all of its items, and over many bootstrap draws of them."""
 
 import numpy as np
 
-BLEU_METRICS = (
-    "bleu",
-    "chrf",
-    "bleu_first_line",
-)  # over whole texts: a mean of the items' own scores would be another number
+BLEU_METRICS = ("bleu", "chrf", "bleu_first_line")  # of a whole corpus: not the mean of the items' own scores
 
 
 def item_statistic(metric, items, macro=True):
-    """The function that scores draws of items.
+    """The function (D, N) indices of items -> (D,) scores from 0 to 1, one a draw.
 
-    metric  the name of one of the items' numbers, "f1", or one of BLEU_METRICS
-    items   list of dicts, as `evaluate` gives them
-    macro   F1 is macro-averaged, else of label 1
-    return  function: (D, N) integer indices of items -> (D,) scores, 0 to 1
-
-    Raises KeyError: the items have no such metric.
+    metric  one of the items' numbers, "f1" (macro-averaged or of label 1), or one of BLEU_METRICS
+    items   list of dicts, as `read_result` gives them; KeyError when they have no such metric
     """
     if metric in BLEU_METRICS:
-        return _written(metric, items)
+        return _bleu_statistic(metric, items)
     if metric == "f1":
         right, chosen = (np.array([item[key] for item in items]) for key in ("label", "choice"))
         return lambda draws: f1_of_draws(right[draws], chosen[draws], macro)
@@ -29,49 +21,44 @@ def item_statistic(metric, items, macro=True):
 
 
 def draw_items(count, times=2000, seed=0):
-    """(times, count) indices of items, drawn with replacement: the same for every model, so that draws are paired."""
+    """(times, count) indices of items, drawn with replacement; the same for every model, so that draws are paired."""
     return np.random.default_rng(seed).integers(0, count, (times, count))
 
 
-def _written(metric, items):
-    """BLEU and chrF add up over sentences, so a draw is scored from sums of the sentences' counts, as sacrebleu does."""
-    scorer = _scorer(metric)
+def f1_of_draws(right, chosen, macro):
+    """scikit-learn's F1 over the last axis of (..., N) integer labels, many draws at once.
+
+    macro  the mean of the F1 of every label that occurs in either; else the F1 of label 1
+    """
+    scores = []
+    for label in range(int(max(right.max(), chosen.max())) + 1) if macro else [1]:
+        both = ((right == label) & (chosen == label)).sum(-1)
+        either = (right == label).sum(-1) + (chosen == label).sum(-1)
+        scores.append(np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan if macro else 0.0))
+    return np.nanmean(scores, axis=0)
+
+
+def _bleu_statistic(metric, items):
+    """sacrebleu computes BLEU and chrF from sums of the sentences' counts; so is every draw here."""
+    scorer = _bleu_scorer(metric)
     answers = [first_line(i["answer"]) if metric == "bleu_first_line" else i["answer"].strip() for i in items]
     counts = np.array(scorer._extract_corpus_statistics(answers, [[i["reference"] for i in items]]))  # (N, K)
     return lambda draws: np.array([scorer._compute_score_from_stats(list(counts[d].sum(0))).score / 100 for d in draws])
 
 
-def _scorer(metric):
+def _bleu_scorer(metric):
     import sacrebleu
 
     return sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
 
 
 def bleu_signature(metric):
-    """sacrebleu's signature of one of BLEU_METRICS: what another report must have to be comparable; "" for other metrics."""
-    if metric not in BLEU_METRICS:
-        return ""
-    scorer = _scorer(metric)
+    """sacrebleu's signature of one of BLEU_METRICS; scores with other signatures are not comparable."""
+    scorer = _bleu_scorer(metric)
     scorer.corpus_score(["a"], [["a"]])
     return str(scorer.get_signature())
 
 
 def first_line(answer):
-    """The first line of an answer that has something in it; "" when none has."""
+    """The first line of an answer that is not empty; "" when there is none."""
     return next((line.strip() for line in answer.split("\n") if line.strip()), "")
-
-
-def f1_of_draws(right, chosen, macro):
-    """F1 over the last axis, many draws at once; equals scikit-learn's.
-
-    right, chosen  (..., N) integer labels
-    macro          mean of the F1 of every label that occurs in either; else the F1 of label 1
-    return         (...) floats
-    """
-    labels = range(int(max(right.max(), chosen.max())) + 1) if macro else [1]
-    scores = []
-    for label in labels:
-        both = ((right == label) & (chosen == label)).sum(-1)
-        either = (right == label).sum(-1) + (chosen == label).sum(-1)
-        scores.append(np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan if macro else 0.0))
-    return np.nanmean(scores, axis=0)

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from blossom.benchmark import josa
-from blossom.benchmark.rows import TASKS, authored_file, blank_rows, check_task_rows, load_task, read_task_rows, shipped_file
+from blossom.benchmark.rows import TASKS, authored_file, blank_rows, load_task, read_task_rows
 from blossom.common import paths
 
 PAPER_TASKS = ["klue_nli", "klue_sts", "kosbi", "klue_ynat"]
@@ -28,10 +28,7 @@ GROUPS = {
 
 @dataclass
 class PreparedTask:
-    """A task ready to be scored: lm-eval's task and the checked rows that it reads from disk.
-
-    rows    the evaluated rows, in the hub's columns;  origin  the file or hub set they come from
-    """
+    """lm-eval's task and its checked rows, in the hub's columns; `origin` is the file or the hub set that they come from."""
 
     task: object
     name: str
@@ -77,7 +74,7 @@ class PreparedTask:
     @property
     def prompt_hash(self):
         """16 hex digits of the prompt, the choices and how answers end: scores with different ones are not comparable."""
-        return _digest([self.prompt, self.task.config.generation_kwargs])
+        return short_hash([self.prompt, self.task.config.generation_kwargs])
 
     @property
     def majority_share(self):
@@ -93,7 +90,7 @@ class PreparedTask:
     def digest(self):
         """16 hex digits of prompt, rows and examples: with those of a model's weights, all that a score depends on."""
         shown = [self.task.fewshot_context(row, self.shots) for row in self.task.test_docs()] if self.shots else []
-        return _digest([self.prompt_hash, self.settings["version"], self.settings["score"], self.rows, shown])
+        return short_hash([self.prompt_hash, self.settings["version"], self.settings["score"], self.rows, shown])
 
 
 def task_names():
@@ -123,26 +120,27 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
 
     Raises ValueError: an unknown task, `josa` without a corpus, and all that `read_task_rows` raises.
     """
+    from lm_eval.tasks import TaskManager
+
     folder, made = Path(folder), {}
     for task in expand_tasks(tasks):
         config = load_task(task)
-        if task == "josa":
-            rows, origin = _josa_rows(corpus, seed), "the run's held-out Korean"
-        else:
+        if task != "josa":
             rows, origin = read_task_rows(task, benchmarks)
+        elif corpus is None:
+            raise ValueError("tasks: josa is made from a run's held-out Korean: give prepare_tasks() the corpus")
+        else:
+            rows, origin = josa.make_josa_pairs(corpus, seed), "the run's held-out Korean"
         count = (config["output_type"] == "generate_until" and written_items) or items
         train = read_task_rows(task, benchmarks, training=True)[0] if shots else []
         made[task] = _draw_rows(rows, config["rows"], count, seed), origin, train
     for task, (rows, _, train) in made.items():
         _write_task(task, folder, rows, train, shots if train else 0)
-    built = _build_tasks(list(made), folder, seed)
+    with _silent():
+        built = TaskManager(include_path=str(folder), include_defaults=False).load(list(made))["tasks"]
+    for task in built.values():
+        task.set_fewshot_seed(seed=seed)
     return [PreparedTask(built[t], t, rows, origin, shots if train else 0) for t, (rows, origin, train) in made.items()]
-
-
-def _josa_rows(corpus, seed):
-    if corpus is None:
-        raise ValueError("tasks: josa is made from a run's held-out Korean: give prepare_tasks() the corpus")
-    return check_task_rows("josa", ((r["id"], r) for r in josa.make_josa_pairs(corpus, seed)), "josa")
 
 
 def _draw_rows(rows, name, items, seed):
@@ -154,15 +152,14 @@ def _draw_rows(rows, name, items, seed):
 
 
 def _write_task(task, folder, rows, train, shots):
-    """Rows and YAML of a task: lm-eval's file, if any, then ours over it, then where the rows are."""
+    """Rows and YAML of a task: what `load_task` includes, then where the rows are."""
     files = {}
     for split, lines in (("test", rows), ("train", train)):
         if lines:
             files[split] = str(folder / (f"{task}.jsonl" if split == "test" else f"{task}.train.jsonl"))
             paths.write_text(Path(files[split]), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in lines))
-    shipped = shipped_file(task)
     definition = {
-        "include": [*([str(shipped)] if shipped else []), str(TASKS / f"{task}.yaml")],
+        "include": load_task(task)["include"],
         "dataset_path": "json",
         "dataset_name": None,
         "dataset_kwargs": {"data_files": files, "cache_dir": str(folder / ".arrow")},
@@ -175,18 +172,8 @@ def _write_task(task, folder, rows, train, shots):
     paths.write_text(folder / f"{task}.yaml", yaml.safe_dump(definition, allow_unicode=True))
 
 
-def _build_tasks(names, folder, seed):
-    """Name -> lm-eval task, from the folder's YAML files."""
-    from lm_eval.tasks import TaskManager
-
-    with _silent():
-        built = TaskManager(include_path=str(folder), include_defaults=False).load(names)["tasks"]
-    for task in built.values():
-        task.set_fewshot_seed(seed=seed)
-    return built
-
-
-def _digest(value):
+def short_hash(value):
+    """16 hex digits of a JSON value."""
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:16]
 
 

@@ -11,47 +11,44 @@ def tabulate_table6(scored):
 
     scored  {model: {task: score}}
     return  DataFrame in percent: index (source, model), source "the paper" or "this run"; columns the paper's, then AVG,
-            the mean over the tasks a model has
+            the mean over the tasks that a model has
     """
-    labels = read_papers()["bllossom"]["table6"]["labels"] | {"average": "AVG"}
-    rows = {("the paper", model): row for model, row in paper_table6().items()}
+    labels, rows = read_papers()["bllossom"]["table6"]["labels"], {}
     for model, scores in scored.items():
-        own = {task: 100 * score["score"] for task, score in scores.items() if task in labels}
-        if own:
-            rows["this run", model] = own | {"average": sum(own.values()) / len(own)}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(labels)).rename(columns=labels)
-    return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"])).astype(float)
+        if own := {task: 100 * score["score"] for task, score in scores.items() if task in labels}:
+            rows[model] = own | {"average": sum(own.values()) / len(own)}
+    labels = labels | {"average": "AVG"}
+    return _with_paper(paper_table6(), rows, list(labels)).rename(columns=labels)
 
 
 def tabulate_paper_x(scored):
     """Tables 3 and 4 of paper X, then a row for each model scored on some of their tasks; accuracy and BLEU, 0 to 1."""
-    rows = {("the paper", model): row for model, row in paper_x_tables().items()}
-    columns = list(next(iter(rows.values())))
-    for model, scores in scored.items():
-        own = {task: scores[task]["score"] for task in columns if task in scores}
-        if own:
-            rows["this run", model] = own
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"])).astype(float)
+    columns = list(next(iter(paper_x_tables().values())))
+    rows = {model: {t: scores[t]["score"] for t in columns if t in scores} for model, scores in scored.items()}
+    return _with_paper(paper_x_tables(), {model: row for model, row in rows.items() if row}, columns)
+
+
+def _with_paper(paper, own, columns):
+    rows = {("the paper", model): row for model, row in paper.items()} | {("this run", m): row for m, row in own.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(float)
+    return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"]))
 
 
 def tabulate_josa(items, prepared):
-    """Josa agreement by pair: a row a pair, then all of them.
+    """Josa agreement of one model's items: a row a pair of forms, then all of them; empty without josa items.
 
-    items     of one model;  prepared  the tasks, whose rows say which pair an item is of
-    return    DataFrame: pair, items, right (share), low, high (95 % Wilson interval of the share); empty without josa items
+    return  DataFrame: pair, items, right (share), low, high (95 % Wilson interval of the share)
     """
     pair_of = {row["id"]: row["pair"] for p in prepared if p.name == "josa" for row in p.rows}
     answered = pd.DataFrame([(pair_of[i["id"]], i["acc"]) for i in items if i["task"] == "josa"], columns=["pair", "right"])
-    whole = answered.assign(pair="all")
-    table = pd.concat([answered, whole]).groupby("pair", sort=False).right.agg(["size", "mean"]).reset_index()
-    table.columns = ["pair", "items", "right"]
+    both = pd.concat([answered, answered.assign(pair="all")])
+    table = both.groupby("pair", sort=False).right.agg(items="size", right="mean").reset_index()
     low, high = wilson_interval(table.right.to_numpy(), table["items"].to_numpy())
     return table.assign(low=low, high=high)
 
 
 def wilson_interval(share, count, z=1.96):
-    """Wilson's interval of a share of `count` trials: (low, high), arrays. Example: 0.5 of 10 -> 0.24, 0.76."""
+    """Wilson's 95 % interval of a share of `count` trials: (low, high), arrays. Example: 0.5 of 10 -> 0.24, 0.76."""
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return middle - half, middle + half
