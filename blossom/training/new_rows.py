@@ -1,4 +1,4 @@
-"""Whether the new rows learnt: how often each was read, how far it moved, what lies near it."""
+"""What training did to the new embedding rows: how often each was read, how far it moved, its nearest rows."""
 
 import numpy as np
 import pandas as pd
@@ -6,13 +6,10 @@ import torch
 
 
 def summarize_rows(blocks, count, before, after, first):
-    """What happened to every new row: a table indexed by token id, columns `read` and `moved`.
+    """A table of the new rows by token id: `read`, how often; `moved`, the norm of the change over the norm before.
 
-    blocks         what was trained on;  count  of its rows that were read (`rows` of what `train_model` returns)
+    blocks         the dataset trained on;  count  how many of its rows were read ("rows" of what `train_model` returns)
     before, after  (V, D) embedding tables;  first  id of the first new row
-    read           times the token was read;  moved  norm of the row's change over its norm before
-
-    A row that was never read still moves where embeddings and head are tied: the softmax pushes it down.
     """
     read = np.zeros(len(after), dtype=np.int64)
     for i in range(count):
@@ -23,10 +20,7 @@ def summarize_rows(blocks, count, before, after, first):
 
 
 def nearest_rows(table, ids, count=5):
-    """The rows most like each of some rows: (len(ids), count) ids, by cosine, nearest first; a row is not its own.
-
-    table  (V, D), of which the mean is taken away first: rows share a direction that says nothing about meaning
-    """
+    """The rows nearest to some rows of `table` (V, D), by cosine after subtracting the mean: (len(ids), count) ids."""
     centred = torch.nn.functional.normalize(table.detach().float() - table.detach().float().mean(0), dim=1)
     likeness = centred[ids] @ centred.T
     likeness[torch.arange(len(ids)), torch.as_tensor(ids)] = -2.0

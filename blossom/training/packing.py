@@ -1,16 +1,17 @@
-"""Text as training blocks: tokenized once, kept on disk by content, mixed by tokens.
+"""Text as training blocks: tokenized once, cached on disk by content, mixed by tokens.
 
-    streams = {"korean": tokenize_documents(lines, tokenizer, start), ...}      # memory-mapped streams of documents
+    streams = {"korean": tokenize_documents(lines, tokenizer, start), ...}    # memory-mapped
     blocks = Blocks(streams, {"korean": 0.7, "english": 0.3}, block_size=256)
     blocks[1234]                                                              # any block, in constant time
 
-The paper mixes Korean and English 7:3 (section 3.2). Shares here are of *tokens*: a sampler that mixes documents gives
-another mixture, since a document of the language that is spelled worse has more tokens.
+The paper mixes Korean and English 7:3 (section 3.2). Shares here are of *tokens*: mixing by documents gives other shares,
+since documents of one language have more tokens than those of the other.
 """
 
 import hashlib
 import itertools
 import json
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,44 +19,29 @@ from blossom.assets.registry import cache_folder
 from blossom.common import paths
 
 VERSION = 3  # part of every key: raise it when the same text would be packed differently
-IGNORED = -100  # a label that says: nothing to learn here
+IGNORED = -100  # a label that is not learned
 CHUNK = 1 << 11  # documents tokenized together, in parallel
 
 
-# ------------------------------------------------------------------------------------------------------------- streams
-
-
+@dataclass
 class TokenStream:
-    """A text as one stream of token ids.
+    """A text as one stream of token ids, memory-mapped when it is on disk."""
 
-    tokens      (N,) unsigned integers, memory-mapped when on disk
-    offsets     (documents + 1,) int64: document i is tokens[offsets[i]:offsets[i + 1]]
-    utf8_bytes  size of the text
-    key         sha256 of text, tokenizer and marks ("" for a stream that is not on disk)
-    """
-
-    def __init__(self, tokens, offsets, utf8_bytes, key=""):
-        self.tokens, self.offsets, self.utf8_bytes, self.key = tokens, offsets, utf8_bytes, key
-
-    @classmethod
-    def open(cls, folder):
-        """The stream that `tokenize_documents` left in a folder."""
-        about = paths.read_json(folder / "about.json")
-        tokens = np.memmap(folder / "tokens.bin", dtype=about["dtype"], mode="r")
-        offsets = np.memmap(folder / "offsets.bin", dtype=np.int64, mode="r")
-        return cls(tokens, offsets, about["utf8_bytes"], about["key"])
+    tokens: np.ndarray  # (N,) unsigned integers
+    offsets: np.ndarray  # (documents + 1,) int64: document i is tokens[offsets[i]:offsets[i + 1]]
+    utf8_bytes: int  # size of the text
+    key: str = ""  # sha256 of text, tokenizer and marks
 
     def __len__(self):
         return len(self.tokens)
 
 
 def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
-    """A TokenStream of documents `start ids [end]`; the same text with the same tokenizer is found on disk, not made again.
+    """A TokenStream of documents `start ids [end]`; the same text with the same tokenizer is read from disk.
 
-    documents  re-iterable of str (read twice: for its key, then for its tokens; never all in memory)
-    start      id before every document (start_token), what `bits_per_byte` begins with too
-    end        id after every document; None where the next document's start says it
-    folder     where streams are kept; None takes the cache folder's
+    documents   re-iterable of str (read twice, for its key and for its tokens; never all in memory)
+    start, end  ids around every document, of `start_token` and `end_token`; end may be None
+    folder      where streams are cached; None takes the cache folder's
 
     Raises ValueError when there are no documents.
     """
@@ -68,7 +54,10 @@ def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
             temporary.mkdir()
             about = _write_stream(temporary, documents, tokenizer, start, end)
             paths.write_json(temporary / "about.json", about | {"key": key, "utf8_bytes": size})
-    return TokenStream.open(target)
+    about = paths.read_json(target / "about.json")
+    tokens = np.memmap(target / "tokens.bin", dtype=about["dtype"], mode="r")
+    offsets = np.memmap(target / "offsets.bin", dtype=np.int64, mode="r")
+    return TokenStream(tokens, offsets, about["utf8_bytes"], about["key"])
 
 
 def _key(documents, tokenizer, start, end):
@@ -97,21 +86,18 @@ def _write_stream(folder, documents, tokenizer, start, end):
     return {"dtype": np.dtype(dtype).name, "tokens": place}
 
 
-# ------------------------------------------------------------------------------------------------------------- mixing
-
-
 class Blocks:
     """Blocks of several streams in shares of tokens: a dataset for `train_model`, seekable, the same at every call.
 
     streams     name -> TokenStream;  weights  name -> share of the tokens (0 leaves a stream out)
-    block_size  tokens a block; the last block of a stream is shorter, never dropped
+    block_size  tokens a block; the last block of a stream is shorter
     tokens      how many to give; 0 gives one epoch: until the first stream is used up at these shares
-    isolate     rows have `segments`: no token attends to another document, and a document's first token is no target
-    anchored    name -> share of that stream's blocks whose rows say `anchored`: True (see train_model)
+    isolate     rows have `segments`: attention stays within a document, and a document's first token is not predicted
+    anchored    name -> share of that stream's blocks whose rows have `anchored`: True (see train_model)
 
-    [i] -> {"input_ids", "labels"[, "segments"][, "anchored"]}, int64 arrays of one length.
-    Block i comes from the stream that is furthest behind its share, so no share is ever a block off. A stream gives all
-    its documents, in an order drawn by the seed, before it gives one again, and then in another order.
+    [i] -> {"input_ids", "labels"[, "segments"][, "anchored"]}, int64 arrays of one length. Block i comes from the stream
+    that is furthest below its share, so no share is ever off by a block. A stream is read in an order drawn from the
+    seed, and in another order when it is read again.
 
     Raises ValueError: weights that name no stream or sum to 0, a stream shorter than one block.
     """
@@ -125,10 +111,8 @@ class Blocks:
         self.streams = [streams[name] for name in self.names]
         for name, stream in zip(self.names, self.streams, strict=True):
             if len(stream) < block_size:
-                raise ValueError(
-                    f"{name}: {len(stream)} tokens are less than one block of {block_size}; "
-                    "give more text or lower block_size"
-                )
+                needs = f"less than one block of {block_size}; give more text or lower block_size"
+                raise ValueError(f"{name}: {len(stream)} tokens are {needs}")
         shares = np.array([weights[name] for name in self.names], dtype=float)
         self.shares, self.block_size, self.isolate, self.seed = shares / shares.sum(), block_size, isolate, seed
         self.count = [-(-len(stream) // block_size) for stream in self.streams]
@@ -162,15 +146,15 @@ class Blocks:
         return row | {"labels": np.where(begun, IGNORED, ids), "segments": segments}
 
     def _is_anchored(self, i):
-        """Spread evenly: of a stream's first n blocks, floor(n * share) are."""
+        """Spread evenly: floor(n * share) of a stream's first n blocks."""
         share, turn = self.anchored[self.source[i]], int(self.turn[i])
         return int((turn + 1) * share) > int(turn * share)
 
     def _find(self, i):
-        """Block i's stream, its documents' order in that epoch, where each ends in it, and which block of it this is."""
+        """Block i's stream, the order of its documents in that epoch, their ends in it, and the block's number in it."""
         source, turn = int(self.source[i]), int(self.turn[i])
         stream, count = self.streams[source], self.count[source]
-        key = source, turn // count  # the second: how often the stream has been used up before
+        key = source, turn // count  # the stream and its epoch
         if key not in self._orders:
             order = np.random.default_rng([self.seed, *key]).permutation(len(stream.offsets) - 1)
             self._orders = {k: v for k, v in self._orders.items() if k[0] != source or k[1] >= key[1] - 1}
@@ -208,10 +192,9 @@ class Blocks:
 
 
 def _schedule(shares, total):
-    """Which stream gives block i, and as its how-manieth: two (total,) arrays.
+    """For every block, the stream it comes from and its number within that stream: two (total,) arrays.
 
-    Of the streams that may give one without overshooting by a block, the one that would fall behind first gives next.
-    Example: shares [0.7, 0.3] -> 0 1 0 0 1 0 0 0 1 0
+    The next block comes from the stream furthest below its share; shares [0.7, 0.3] give 0 1 0 0 1 0 0 0 1 0.
     """
     counts = np.zeros(len(shares), dtype=np.int64)
     source, turn = np.empty(total, dtype=np.int16), np.empty(total, dtype=np.int64)
@@ -222,16 +205,13 @@ def _schedule(shares, total):
     return source, turn
 
 
-# ------------------------------------------------------------------------------------------------------------ examples
-
-
 def pack_examples(examples, length):
-    """Several short examples in a row of at most `length` tokens, kept apart by `segments`; for instruction tuning.
+    """Short examples packed into rows of at most `length` tokens, separated by `segments`; for instruction tuning.
 
     examples  list of dicts "input_ids", "labels" (1-D, equal lengths)
     return    list of dicts "input_ids", "labels", "segments" (int64 arrays); every example is whole, in exactly one row
 
-    First fit, longest first. The label of an example's first token is dropped: nothing of its own stands before it.
+    First fit, longest first. An example's first label is ignored, as no token of its own stands before it.
     Raises ValueError naming an example that is longer than `length`.
     """
     rows, room = [], []
@@ -239,21 +219,16 @@ def pack_examples(examples, length):
         size = len(examples[i]["input_ids"])
         if size > length:
             raise ValueError(f"example {i}: {size} tokens do not fit in a row of {length}; shorten it or lengthen the row")
-        place = next((r for r, free in enumerate(room) if free >= size), len(rows))
-        if place == len(rows):
+        row = next((r for r, free in enumerate(room) if free >= size), len(rows))
+        if row == len(rows):
             rows.append([])
             room.append(length)
-        rows[place].append(i)
-        room[place] -= size
-    return [_joined([examples[i] for i in sorted(row)]) for row in rows]
-
-
-def _joined(examples):
-    def column(parts):
-        return np.concatenate([np.asarray(part, dtype=np.int64) for part in parts])
-
-    return {
-        "input_ids": column([e["input_ids"] for e in examples]),
-        "labels": column([[IGNORED, *e["labels"][1:]] for e in examples]),
-        "segments": column([[n] * len(e["input_ids"]) for n, e in enumerate(examples, 1)]),
-    }
+        rows[row].append(i)
+        room[row] -= size
+    packed = []
+    for row in ([examples[i] for i in sorted(row)] for row in rows):
+        labels = [[IGNORED, *e["labels"][1:]] for e in row]
+        segments = [[n] * len(e["input_ids"]) for n, e in enumerate(row, 1)]
+        parts = {"input_ids": [e["input_ids"] for e in row], "labels": labels, "segments": segments}
+        packed.append({name: np.concatenate(part).astype(np.int64) for name, part in parts.items()})
+    return packed

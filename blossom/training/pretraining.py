@@ -1,4 +1,4 @@
-"""What stage 03 trains and on what, from its parameters: the notebook and `python -m blossom.training` share it."""
+"""What stage 03 trains, and on what, from its parameters; used by notebook 03 and `python -m blossom.training`."""
 
 from dataclasses import asdict
 
@@ -32,15 +32,10 @@ def find_start(p):
 
 
 def mix_corpus(p, text, tokenizer):
-    """The blocks to read, Korean and English in shares of tokens.
+    """The Blocks of stage 03: Korean and English of `text` (a Corpus) in shares of tokens, 7:3 in the paper (§3.2, table 3).
 
-    p     parameters with korean_share, source_weights, english_anchor, block_size, training_tokens, same_text_as, seed,
-          isolate_documents, trainable
-    text  corpus.Corpus
-    return  Blocks; a stream is a language, or a source of it where source_weights names them
-
-    Raises ValueError: source_weights that name no source, or only some of a language's; an anchor that cannot hold.
-    Source: §3.2 and table 3 of the paper, 7:3.
+    A stream is a language, or each of its sources where `source_weights` names them.
+    Raises ValueError: source_weights that name no source, or only some of a language's; an anchor that is not possible.
     """
     check_anchor(p)
     unknown = set(p.source_weights) - {source for sources in text.sources.values() for source in sources}
@@ -52,7 +47,7 @@ def mix_corpus(p, text, tokenizer):
 
 
 def _tokenized(p, text, tokenizer):
-    """(streams, share of each in the tokens, share of each that is anchored), by the streams' names."""
+    """Streams, their shares of the tokens, and the anchored share of each, by name."""
     marks = start_token(tokenizer), end_token(tokenizer)
     streams, weights, anchored = {}, {}, {}
     for language, share in (("korean", p.korean_share), ("english", 1 - p.korean_share)):
@@ -73,7 +68,7 @@ def _bytes_of(p, text):
 
 
 def _tokens_of(size, streams, weights):
-    """How many tokens, in these shares, spell `size` bytes of text."""
+    """How many tokens, in these shares, hold `size` bytes of text."""
     spelled = sum(weights[name] * stream.utf8_bytes / len(stream) for name, stream in streams.items())
     return round(size / spelled * sum(weights.values()))
 
@@ -92,7 +87,7 @@ def _streams(language, text, weights):
 
 
 def load_adapted(p, start):
-    """(model, tokenizer) from `start`, the model with what learns made trainable; the same at every call."""
+    """(model, tokenizer) from `start`, the model with its trainable parameters; the same at every call."""
     model, tokenizer = load_model(start)
     torch.manual_seed(p.seed)
     return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets), tokenizer

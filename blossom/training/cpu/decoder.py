@@ -208,17 +208,15 @@ def segment_arguments(segments, dtype):
 
 def supports_decoder(decoder):
     """Can `FastDecoder` run this decoder? Llama, SmolLM2, Qwen2, Mistral with a window beyond LONGEST; base frozen."""
-    layer = decoder.layers[0] if hasattr(decoder, "layers") else None
-    names = [name for name, _ in layer.named_modules()] if layer is not None else []
-    expected = {"input_layernorm", "post_attention_layernorm", "self_attn", "mlp"} | {
-        f"self_attn.{n}" for n in ("q_proj", "k_proj", "v_proj", "o_proj")
-    } | {f"mlp.{n}" for n in ("gate_proj", "up_proj", "down_proj", "act_fn")}  # fmt: skip
-    extra = {n.split(".")[-1] for n in names} & {"q_norm", "k_norm", "pre_feedforward_layernorm"}
-    if not expected <= set(names) or extra or decoder.config.hidden_act != "silu":
+    if not hasattr(decoder, "layers") or decoder.config.hidden_act != "silu":
         return False
+    names = {name for name, _ in decoder.layers[0].named_modules()}
+    expected = {"input_layernorm", "post_attention_layernorm", *(f"self_attn.{n}_proj" for n in "qkvo")}
+    expected |= {f"mlp.{n}" for n in ("gate_proj", "up_proj", "down_proj", "act_fn")}
+    other = {name.split(".")[-1] for name in names} & {"q_norm", "k_norm", "pre_feedforward_layernorm"}
     window = getattr(decoder.config, "sliding_window", None)
     trained = [n for n, p in decoder.layers.named_parameters() if p.requires_grad and "lora_" not in n]
-    return not trained and (window is None or window >= LONGEST)
+    return expected <= names and not other and not trained and (window is None or window >= LONGEST)
 
 
 def _modules(layer, group):
@@ -227,41 +225,34 @@ def _modules(layer, group):
 
 
 def _freeze(layer, dtype):
-    """The frozen weights of a layer in `dtype`, one matrix a group; the layer's own modules become views of them."""
+    """The frozen weights of a layer in `dtype`, one matrix a group; the layer's own weights become views of them."""
     w, b = {}, {}
     for group in GROUPS:
-        bases = [m.get_base_layer() if hasattr(m, "get_base_layer") else m for m in _modules(layer, group)]
-        w[group] = torch.cat([m.weight.data.to(dtype) for m in bases])
-        biases = [m.bias for m in bases]
-        b[group] = torch.cat([bias.data.to(dtype) for bias in biases]) if biases[0] is not None else None
-        for base, view in zip(bases, w[group].split([len(m.weight) for m in bases]), strict=True):
-            base.weight.data = view
-            if base.bias is not None:
-                base.bias.data = base.bias.data.to(dtype)
-    for norm in (layer.input_layernorm, layer.post_attention_layernorm):
-        norm.weight.data = norm.weight.data.to(dtype)
+        linears = [m.get_base_layer() if hasattr(m, "get_base_layer") else m for m in _modules(layer, group)]
+        w[group] = torch.cat([m.weight.data.to(dtype) for m in linears])
+        b[group] = None if linears[0].bias is None else torch.cat([m.bias.data.to(dtype) for m in linears])
+        for linear, view in zip(linears, w[group].split([len(m.weight) for m in linears]), strict=True):
+            linear.weight.data = view
     norms = layer.input_layernorm, layer.post_attention_layernorm
-    return Frozen(norms[0].weight.data, norms[1].weight.data, norms[0].variance_epsilon, w, b)
+    return Frozen(*(norm.weight.data.to(dtype) for norm in norms), norms[0].variance_epsilon, w, b)
 
 
 def _adapters(layer):
     """Per group, for each projection: (width, A and B modules or None, scale)."""
-    return [
-        [
-            (m.out_features, m.lora_A["default"], m.lora_B["default"], m.scaling["default"])
-            if hasattr(m, "lora_A") and "default" in m.lora_A
-            else (m.out_features, None, None, 0.0)
-            for m in _modules(layer, group)
-        ]
-        for group in GROUPS
-    ]
+
+    def parts(m):
+        if "default" not in getattr(m, "lora_A", {}):
+            return m.out_features, None, None, 0.0
+        return m.out_features, m.lora_A["default"], m.lora_B["default"], m.scaling["default"]
+
+    return [[parts(m) for m in _modules(layer, group)] for group in GROUPS]
 
 
 def _stack_adapters(group, dtype):
-    """The adapters of a group as one pair: A (R, in) stacked, B (out, R) block by block, scaled; (None, None) without."""
-    trained = [part for part in group if part[1] is not None]
+    """A group's adapters as one pair: A (R, in) stacked, B (out, R) block-diagonal and scaled; (None, None) without."""
+    trained = [A.weight for _, A, _, _ in group if A is not None]
     if not trained:
         return None, None
-    a = torch.cat([A.weight for _, A, _, _ in trained])
+    a = torch.cat(trained)
     b = torch.block_diag(*(B.weight * scale if A is not None else a.new_zeros(width, 0) for width, A, B, scale in group))
     return a.to(dtype), b.to(dtype)
