@@ -8,52 +8,40 @@ from blossom.common.server import ChatServer
 from blossom.instructions import drafts, merging, review, translation
 from blossom.instructions.dataset import hold_out_examples
 from blossom.instructions.readers import read_instructions, read_translations
-from tests.errors.table import case
+from tests.errors.table import case, file_case
 
 SETS = "instructions (04)"
 GOOD = {"instruction": "질문?", "output": "답."}
 
 
-def read_rows(tmp_path, *rows, name="set.jsonl"):
-    """Read an instruction set of these rows."""
-    text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    return read_instructions(str(tmp_path / name), "ko")
-case(SETS, "a field is missing", ValueError, "set.jsonl, line 2", "'output'")(
-    lambda tmp_path: read_rows(tmp_path, GOOD, {"instruction": "질문?"}))
-case(SETS, "an empty answer", ValueError, "line 1", "message 2", "empty")(
-    lambda tmp_path: read_rows(tmp_path, GOOD | {"output": " \n"}))
+TURNS = [{"role": "user", "content": "가"}, {"role": "user", "content": "나"}, {"role": "assistant", "content": "다"}]
 
-@case(SETS, "roles out of order", ValueError, "line 1", "expected user and assistant in turn")
-def bad_roles(tmp_path):
-    turns = [{"role": "user", "content": "가"}, {"role": "user", "content": "나"}, {"role": "assistant", "content": "다"}]
-    read_rows(tmp_path, {"messages": turns})
 
-case(SETS, "a number where text is meant", ValueError, "line 1", "expected text in every field", "found int '3'")(
-    lambda tmp_path: read_rows(tmp_path, GOOD | {"instruction": 3}))
+def read(file):
+    """Read an instruction set."""
+    return read_instructions(str(file), "ko")
 
-@case(SETS, "a line that is no JSON", ValueError, "set.jsonl, line 1", "not valid JSON")
-def no_json(tmp_path):
-    (tmp_path / "set.jsonl").write_text("{oops\n")
-    read_instructions(str(tmp_path / "set.jsonl"), "ko")
 
-@case(SETS, "a spreadsheet instead of JSON", ValueError, "set.csv", "expected a .json")
-def csv_file(tmp_path):
-    (tmp_path / "set.csv").write_text("instruction,output\n")
-    read_instructions(str(tmp_path / "set.csv"), "ko")
+for wrong, content, *words in (
+    ("a field is missing", [GOOD, {"instruction": "질문?"}], "set.jsonl, line 2", "'output'"),
+    ("an empty answer", [GOOD | {"output": " \n"}], "line 1", "message 2", "empty"),
+    ("roles out of order", [{"messages": TURNS}], "line 1", "expected user and assistant in turn"),
+    ("a number where text is meant", [GOOD | {"instruction": 3}], "line 1", "expected text in every field", "int '3'"),
+    ("a line that is no JSON", "{oops\n", "set.jsonl, line 1", "not valid JSON"),
+    ("two rows with one id", [GOOD | {"id": "x"}] * 2, "line 2", "'x'", "line 1"),
+):
+    file_case(SETS, wrong, read, "set.jsonl", content, *words)
 
-@case(SETS, "two rows with one id", ValueError, "line 2", "'x'", "line 1")
-def same_id(tmp_path):
-    (tmp_path / "set.jsonl").write_text((json.dumps(GOOD | {"id": "x"}) + "\n") * 2)
-    read_instructions([str(tmp_path / "set.jsonl")], "ko")
+file_case(SETS, "a spreadsheet instead of JSON", read, "set.csv", "instruction,output\n", "set.csv", "expected a .json")
+file_case(SETS, "too few examples to hold some out", lambda file: hold_out_examples(read(file), 12), "set.jsonl", [GOOD],
+          "ko: 1 example", "holding out 12")
+file_case(SETS, "aligned text without its second column", lambda file: read_translations([str(file)]), "pairs.tsv",
+          "Turn on\n", "pairs.tsv, line 1", "expected 2 columns")
 
-case(SETS, "too few examples to hold some out", ValueError, "ko: 1 example", "holding out 12")(
-    lambda tmp_path: hold_out_examples(read_rows(tmp_path, GOOD), 12))
 
-@case(SETS, "aligned text without its second column", ValueError, "pairs.tsv, line 1", "expected 2 columns")
-def no_tab(tmp_path):
-    (tmp_path / "pairs.tsv").write_text("Turn on\n")
-    read_translations([str(tmp_path / "pairs.tsv")])
+def one_example(tmp_path):
+    (tmp_path / "set.jsonl").write_text(json.dumps(GOOD), encoding="utf-8")
+    return read(tmp_path / "set.jsonl")
 
 
 # ------------------------------------------------------------------------------------- translating and reviewing
@@ -85,14 +73,14 @@ def translator(tmp_path):
     server = ChatServer("http://127.0.0.1:9/v1", "tiny", tmp_path / "replies", tries=1)
     return translation.ServedTranslator(server, parallel=1)
 case(REVIEW, "no translation server at that address", RuntimeError, "0 of 2 requests", "no connection")(
-    lambda tmp_path: translation.translate_examples(read_rows(tmp_path, GOOD), translator(tmp_path), requests=9))
+    lambda tmp_path: translation.translate_examples(one_example(tmp_path), translator(tmp_path), requests=9))
 
 @case(REVIEW, "a stored reply edited by hand", ValueError, "replies", ".json", "not valid JSON")
 def edited_replies(tmp_path):
     asked = translator(tmp_path)
     asked.store.put(asked.make_request("질문?", ""), reply="x")
     next((tmp_path / "replies").glob("*.json")).write_text("{")
-    translation.translate_examples(read_rows(tmp_path, GOOD), asked, requests=9)
+    translation.translate_examples(one_example(tmp_path), asked, requests=9)
 
 @case(REVIEW, "a broken line among the drafts", ValueError, "drafts.jsonl, line 1", "no draft")
 def broken_draft(tmp_path):

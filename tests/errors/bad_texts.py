@@ -8,31 +8,29 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from blossom.assets.registry import _find_in_repository, fetch_asset
 from blossom.assets.sources import Wheel, fetch_hub_file, fetch_snapshot
 from blossom.text.corpus import read_corpus, read_documents
-from tests.errors.table import case
+from tests.errors.table import case, file_case
 
 TEXTS = "texts"
 
 
-def lines_of(tmp_path, content, name="ko.txt"):
-    """Read a text file with this content through to its end."""
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-    return list(read_documents(str(tmp_path / name)))
+def read(path):
+    """Read a text file through to its end."""
+    return list(read_documents(str(path)))
+
+
+for wrong, name, content, *words in (
+    ("a file in CP949", "ko.txt", "첫 줄\n".encode() + "둘째 줄\n".encode("cp949"), "ko.txt, line 2", "not UTF-8", "iconv"),
+    ("a file in UTF-16", "ko.txt", "첫 줄\n".encode("utf-16"), "ko.txt, line 1", "not UTF-8"),
+    ("an empty file", "ko.txt", " \n\n", "ko.txt", "holds no text"),
+    ("a JSON line without the field `text`", "ko.jsonl", [{"txt": "하나"}], "ko.jsonl, line 1", "found {'txt': '하나'}"),
+    ("a JSON line whose text is null", "ko.jsonl", [{"text": "하나"}, {"text": None}], "ko.jsonl, line 2", "{'text': None}"),
+    ("a JSON line nested a hundred thousand deep", "ko.jsonl", "[" * 100_000, "ko.jsonl, line 1", "not valid JSON"),
+):
+    file_case(TEXTS, wrong, read, name, content, *words)
+
 case(TEXTS, "a file that is not there", ValueError, "novels/ko.txt", "no such asset, file or folder")(
-    lambda: list(read_documents("novels/ko.txt")))
-case(TEXTS, "a file in CP949", ValueError, "ko.txt, line 2", "not UTF-8", "iconv")(
-    lambda tmp_path: lines_of(tmp_path, "첫 줄\n".encode() + "둘째 줄\n".encode("cp949")))
-case(TEXTS, "a file in UTF-16", ValueError, "ko.txt, line 1", "not UTF-8")(
-    lambda tmp_path: lines_of(tmp_path, "첫 줄\n".encode("utf-16")))
-case(TEXTS, "an empty file", ValueError, "ko.txt", "holds no text")(lambda tmp_path: lines_of(tmp_path, " \n\n"))
-case(TEXTS, "a folder without texts", ValueError, "holds no text")(lambda tmp_path: list(read_documents(str(tmp_path))))
-case(TEXTS, "a JSON line without the field `text`", ValueError, "ko.jsonl, line 1", "expected text in field 'text'",
-     "found {'txt': '하나'}")(
-    lambda tmp_path: lines_of(tmp_path, '{"txt": "하나"}\n', "ko.jsonl"))
-case(TEXTS, "a JSON line whose text is null", ValueError, "ko.jsonl, line 2", "expected text in field 'text'",
-     "found {'text': None}")(
-    lambda tmp_path: lines_of(tmp_path, '{"text": "하나"}\n{"text": null}\n', "ko.jsonl"))
-case(TEXTS, "a JSON line nested a hundred thousand deep", ValueError, "ko.jsonl, line 1", "not valid JSON")(
-    lambda tmp_path: lines_of(tmp_path, "[" * 100_000 + "\n", "ko.jsonl"))
+    lambda: read("novels/ko.txt"))
+case(TEXTS, "a folder without texts", ValueError, "holds no text")(lambda tmp_path: read(tmp_path))
 
 @case(TEXTS, "a text smaller than what is held out of it", ValueError, "korean_texts", "ko.txt", "2 different lines",
      "heldout_lines")
@@ -41,13 +39,13 @@ def too_small(tmp_path, smoke):
     read_corpus(smoke("03_bilingual_pretraining", korean_texts=[str(tmp_path / "ko.txt")], heldout_lines=20))
 
 case(TEXTS, "a data set of the hub, without a network", ValueError, "hub:someone/texts", "the hub does not give it")(
-    lambda: list(read_documents("hub:someone/texts")))
+    lambda: read("hub:someone/texts"))
 
 @case(TEXTS, "a data set without a column `text`", ValueError, "row 1", "field 'text'", "found {'line': '하나'}")
 def no_column(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.jsonl").write_text('{"line": "하나"}\n', encoding="utf-8")
-    list(read_documents(f"hub:{tmp_path / 'set'}"))
+    read(f"hub:{tmp_path / 'set'}")
 
 
 # ------------------------------------------------------------------------------------------------- assets and the hub
@@ -85,30 +83,19 @@ def answering(monkeypatch, status, code):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **words: real(repo, **elsewhere, **words))
     return server
 
-@case(HUB, "a gated model (Llama), without access", RuntimeError, "gated",
-     "https://huggingface.co/meta-llama/Llama-2-13b-chat-hf", "`hf auth login`")
-def gated(monkeypatch):
-    server = answering(monkeypatch, 403, "GatedRepo")
-    try:
-        fetch_snapshot("meta-llama/Llama-2-13b-chat-hf")
-    finally:
-        server.shutdown()
-
-@case(HUB, "a model that the hub does not have", RuntimeError, "no/such-model", "no such model", "`hf auth login`")
-def no_model(monkeypatch):
-    server = answering(monkeypatch, 404, "RepoNotFound")
-    try:
-        fetch_snapshot("no/such-model")
-    finally:
-        server.shutdown()
-
-@case(HUB, "the hub answers 500", RuntimeError, "some/model", "could not be fetched", "500")
-def hub_down(monkeypatch):
-    server = answering(monkeypatch, 500, "")
-    try:
-        fetch_snapshot("some/model")
-    finally:
-        server.shutdown()
+for wrong, status, code, repo, words in (
+    ("a gated model (Llama), without access", 403, "GatedRepo", "meta-llama/Llama-2-13b-chat-hf",
+     ("gated", "https://huggingface.co/meta-llama/Llama-2-13b-chat-hf", "`hf auth login`")),
+    ("a model that the hub does not have", 404, "RepoNotFound", "no/such-model", ("no such model", "`hf auth login`")),
+    ("the hub answers 500", 500, "", "some/model", ("some/model", "could not be fetched", "500")),
+):
+    @case(HUB, wrong, RuntimeError, *words)
+    def refused(monkeypatch, status=status, code=code, repo=repo):
+        server = answering(monkeypatch, status, code)
+        try:
+            fetch_snapshot(repo)
+        finally:
+            server.shutdown()
 
 case(HUB, "one file of the hub, without a network", RuntimeError, "meta-llama/Llama-2-13b-chat-hf", "could not be fetched")(
     lambda: fetch_hub_file("meta-llama/Llama-2-13b-chat-hf", "no-such-file.model"))

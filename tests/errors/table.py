@@ -8,6 +8,7 @@ A case's function takes pytest fixtures by name. Where nothing is raised, `error
 printed or counted. docs/errors.md, written by hand, has a row for each case.
 """
 
+import json
 from typing import NamedTuple
 
 CASES = []
@@ -29,3 +30,14 @@ def case(stage, wrong, error, *words):
         return make
 
     return take
+
+
+def file_case(stage, wrong, read, name, content, *words):
+    """A case whose input is a file `name` of this content (str, bytes, or JSON rows), read by `read(path)`: a ValueError."""
+
+    def make(tmp_path):
+        rows = "\n".join(json.dumps(row, ensure_ascii=False) for row in content) if isinstance(content, list) else content
+        (tmp_path / name).write_bytes(rows if isinstance(rows, bytes) else rows.encode("utf-8"))
+        list(read(tmp_path / name) or ())
+
+    case(stage, wrong, ValueError, *words)(make)
