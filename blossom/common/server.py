@@ -120,7 +120,7 @@ class ChatServer:
         Raises RuntimeError for a wrong key, model or address (HTTP 401, 403, 404).
         """
         stored = self.store.get(request)
-        if stored and stored["reply"] is not None:
+        if stored and stored.get("reply") is not None:
             with self._lock:
                 self.replayed += 1
             return stored

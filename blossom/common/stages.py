@@ -143,7 +143,7 @@ class KoreanLimaSFT(Training):
     english_instructions: Words = _p(["authored-en"], "likewise")
     translations: Words = _p(["aligned-en-ko"], "aligned text for paper X: asset names or TSV files")
     translator: Text = _p("", "drafts Korean: OpenAI-compatible address (.../v1) or translation model; empty: none")
-    translator_model: Text = _p("", "model the translator's server is asked for")
+    translator_model: Text = _p("", "model the translator's server is asked for; empty asks the server")
     translation_requests: Whole = _p(200, "most requests to send in one run", 0)
     review_folder: Text = _p("data/review", "drafts.jsonl or replies/, reviewers' files, settled.json")
     sft_tasks: Words = _p(["ko", "en"], "which of ko, en, translation to train on")

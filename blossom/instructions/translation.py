@@ -187,7 +187,7 @@ def _plan(examples, translator):
                 places[example.id, field] = (text, said[-translator.context :].strip() if translator.context else "")
                 said += f"{'Answer' if field.endswith(('assistant', 'output')) else 'Request'}: {text}\n"
     found = {pair: translator.store.get(translator.make_request(*pair)) for pair in dict.fromkeys(places.values())}
-    stored = {pair: record for pair, record in found.items() if record and record["reply"] is not None}
+    stored = {pair: record for pair, record in found.items() if record and record.get("reply") is not None}
     todo = [pair for pair in found if pair not in stored]
     plan = {"rows": len(examples), "texts": len(places), "stored": sum(p in stored for p in places.values())}
     plan |= {"requests": len(todo), "characters": sum(len(text) for text, _ in todo)}
@@ -199,7 +199,7 @@ def _draft(example, places, replies):
     for field in english:
         reply = replies.get(places.get((example.id, field)))
         korean[field] = _clean_reply(reply["reply"]) if reply else ""
-        cut += [field] if reply and reply["cut"] else []
+        cut += [field] if reply and reply.get("cut") else []
     return Draft(example.id, example.category, english, korean, tuple(cut))
 
 
