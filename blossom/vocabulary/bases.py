@@ -30,9 +30,7 @@ def read_base(source):
         if proto.trainer_spec.model_type != loading.BPE:
             raise ValueError(f"{source}: a unigram SentencePiece model cannot be merged into; {SUPPORTED}")
         if not proto.trainer_spec.byte_fallback:
-            raise ValueError(
-                f"{source}: a SentencePiece BPE without byte fallback loses text; {SUPPORTED}, with byte fallback"
-            )
+            raise ValueError(f"{source}: a SentencePiece BPE without byte fallback loses text; {SUPPORTED}")
         return SentencePieceBase(source, proto, loading.load_tokenizer(source) if path.is_dir() else None)
     tokenizer = loading.load_tokenizer(source)
     kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
@@ -113,9 +111,7 @@ class SentencePieceBase(_Base):
         for i, token in sorted(added.items()):
             end = len(self.proto.pieces)
             if i > end:
-                raise ValueError(
-                    f"{name}: its added token {token.content!r} has id {i}, but its tokenizer.model ends at {end}"
-                )
+                raise ValueError(f"{name}: added token {token.content!r} has id {i}, but its tokenizer.model ends at {end}")
             if i == end:
                 kind = loading.CONTROL if token.special else loading.USER_DEFINED
                 self.proto.pieces.add(piece=token.content, score=0.0, type=kind)
@@ -142,7 +138,7 @@ class SentencePieceBase(_Base):
         return units
 
     def build(self, pieces):
-        """The base's tokenizer with `pieces` added under the ids size, size + 1, ...; everything else is kept."""
+        """As `ByteLevelBase.build`."""
         return self._tokenizer(self.extend_proto(pieces))
 
     def extend_proto(self, pieces):
@@ -165,12 +161,10 @@ def _replace_backend(tokenizer, backend):
     """A HF tokenizer with another `backend` and the special tokens, chat template and limits of `tokenizer`."""
     from transformers import PreTrainedTokenizerFast
 
-    made = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=tokenizer.model_max_length,
         padding_side=tokenizer.padding_side,
         clean_up_tokenization_spaces=False,
-        **{name: token for name, token in tokenizer.special_tokens_map.items() if token},
+        **{k: v for k, v in (tokenizer.special_tokens_map | {"chat_template": tokenizer.chat_template}).items() if v},
     )
-    made.chat_template = tokenizer.chat_template
-    return made

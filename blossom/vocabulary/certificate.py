@@ -78,15 +78,14 @@ def find_unmade_pieces(base, tokenizer, new):
     ids = tokenizer.get_vocab()
     texts = [(piece, text) for piece in new for text in _texts_with(base, piece)]
     if base.kind == "sentencepiece":  # by the model alone, which puts no space before a text
-        model = tokenizer.backend_tokenizer.model
-        encoded = [[token.id for token in model.tokenize(base.piece(text))] for _, text in texts]
+        encode = tokenizer.backend_tokenizer.model.tokenize
+        encoded = [[token.id for token in encode(base.piece(text))] for _, text in texts]
     else:
         encoded = encode_lines(tokenizer, [text for _, text in texts], itself=True)
-    made = {
-        piece
-        for (piece, _), found in zip(texts, encoded, strict=True)
-        if found == [ids[piece]] or (ids[piece] in found and not is_whole(base.bytes(piece)))
-    }
+    made = set()
+    for (piece, _), found in zip(texts, encoded, strict=True):
+        if found == [ids[piece]] or (ids[piece] in found and not is_whole(base.bytes(piece))):
+            made.add(piece)
     return [piece for piece in new if piece not in made]
 
 
@@ -111,10 +110,8 @@ def _clean(base, lines):
 
 
 def _compare_sentencepiece(folder, tokenizer, lines, ids):
-    """Lines where SentencePiece gives other ids than the fast tokenizer, and lines where its normaliser differs.
-
-    The normaliser differs only on rare combining characters, and only with SentencePiece's default map (NFKC).
-    """
+    """Lines where SentencePiece gives other ids than the fast tokenizer, and lines where its normaliser differs (only on
+    rare combining characters, with SentencePiece's default map)."""
     if not (folder / "tokenizer.model").exists():
         return 0, 0
     from sentencepiece import SentencePieceProcessor
@@ -146,10 +143,8 @@ def save_certificate(certificate, folder):
 
 
 def check_certificate(model_folder):
-    """Return the certificate of a stage's `model/`, which lies inside or beside it.
-
-    Raises ValueError when there is none, when a check failed, or when it belongs to another tokenizer.
-    """
+    """Return the certificate inside or beside a stage's `model/`; ValueError if there is none, a check failed, or it is
+    another tokenizer's."""
     folder = Path(model_folder)
     found = [f for f in (folder / FILE, folder.parent / FILE) if f.exists()]
     if not found:

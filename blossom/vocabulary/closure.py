@@ -74,9 +74,8 @@ def count_usage(base, pieces, counts):
 
 
 def rank_pieces(base, pieces, counts):
-    """The order in which pieces can be given up, the least useful first, and what each costs.
-
-    return  (order, tokens of the counted text with all pieces, without the first, without the first two, ...)
+    """The order in which pieces can be given up, the least useful first, and the tokens of the counted text with all
+    pieces, without the first, without the first two, ...
 
     Only a leaf can go: a piece that no other is made from. Without it, each of its uses becomes its two halves: one token
     more. So the least used leaf goes first, and its uses are added to its halves. What is kept can always be made, and

@@ -15,10 +15,9 @@ SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0]
 
 
 def propose_pieces(donor, base, counts, size, scripts):
-    """New pieces for a base, and the number of donor pieces not taken by reason.
+    """New pieces for a base, trained on the counts of `count_runs` or of a donor, and the number not taken by reason.
 
-    donor   "trained" learns `size` pieces (0: 8,000, as many as KoBERT has) from the counts of `count_runs`; else what
-            `read_donor` takes, cleaned
+    donor  "trained" (`size` pieces; 0: 8,000, about KoBERT's number), or what `read_donor` takes
     """
     if donor == "trained":
         return train_pieces(base, counts, size or 8000), {}
@@ -26,11 +25,9 @@ def propose_pieces(donor, base, counts, size, scripts):
 
 
 def read_donor(source):
-    """The pieces of a tokenizer in its own order, best first: as text with the space before a word, or bytes for part
-    of a character.
+    """The pieces of a tokenizer, best first: text with the space before a word, or bytes for part of a character.
 
     source  asset, hub id, folder, SentencePiece `.model` (BPE or unigram), or a JSON vocabulary {piece: id}
-
     Raises ValueError when the source is no tokenizer.
     """
     path = Path(fetch_asset(str(source)))
@@ -71,7 +68,6 @@ def clean_pieces(base, texts, pattern):
     """The pieces of `read_donor` that can be added to a base, in its alphabet, and a Counter of the others by reason.
 
     pattern  of `script_pattern`: what a whole piece must match; None allows every script
-
     Raises ValueError when no piece is left.
     """
     kept, removed = {}, Counter()

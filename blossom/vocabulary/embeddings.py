@@ -1,6 +1,6 @@
 """Starting rows for new tokens in the input and output embeddings.
 
-A *table* is a (V, D) tensor. Tied models have one table for both ends; untied models have two, and each gets its own rows.
+A *table* is a (V, D) tensor. Tied models have one; untied models have two, and each gets its own rows.
 """
 
 import torch
@@ -9,8 +9,8 @@ from torch.nn import functional
 
 def random_rows(old, count, seed):
     """Normal draws with mean 0 and the table's own standard deviation: (count, D), dtype of `old` (paper, §3.1)."""
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(count, old.shape[1], generator=generator) * old.float().std().item()).to(old.dtype)
+    draws = torch.randn(count, old.shape[1], generator=torch.Generator().manual_seed(seed))
+    return (draws * old.float().std().item()).to(old.dtype)
 
 
 def mean_rows(old, count):
@@ -24,7 +24,6 @@ def subword_rows(old, pieces):
     old     (V, D) float tensor, the base's table
     pieces  N lists of ids in 0..V-1: how the base spells each new token
     return  (N, D), dtype of `old`
-
     Raises ValueError naming new tokens without ids (their mean would be NaN) and ids outside the table.
     Source: subword initialisation, e.g. EEVE (arXiv:2402.14714). Example: rows [2, 4] and [4, 8] -> [3, 6]
     """

@@ -9,17 +9,12 @@ from blossom.vocabulary.spelling import fallback_ids
 
 
 def measure_fertility(tokenizer, lines):
-    """How a tokenizer spells some lines: a dict of
+    """Fertility (tokens per word) and other counts of a list of lines: a dict.
 
-    fertility             tokens per word (words are separated by white space)
-    bytes_per_token       UTF-8 bytes of the text / tokens
-    byte_fallback_share   share of the tokens that are not whole characters
-    unknown_share         share of the tokens that are the unknown token (their text is lost)
-    tokens_per_1000_chars, tokens, words, characters, bytes
-
+    byte_fallback_share  share of the tokens that are not whole characters
+    unknown_share        share of the tokens that are the unknown token (their text is lost)
     Raises ValueError when the lines hold no words.
     """
-    lines = list(lines)
     words = sum(len(line.split()) for line in lines)
     if not words:
         raise ValueError("there are no words to count tokens of")

@@ -11,10 +11,8 @@ UNIGRAM, BPE = 1, 2  # its types of models
 
 
 def load_tokenizer(source):
-    """A HF fast tokenizer from an asset's name, a folder, a SentencePiece `.model` file or a hub id.
-
-    Raises ValueError when there is no tokenizer in it, RuntimeError when it cannot be fetched.
-    """
+    """A HF fast tokenizer from an asset's name, a folder, a SentencePiece `.model` file or a hub id; ValueError when there
+    is no tokenizer in it, RuntimeError when it cannot be fetched."""
     from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import every model: 10 s
 
     path = Path(fetch_asset(str(source)))

@@ -45,10 +45,8 @@ def merge_vocab(base, asked, unreachable="add"):
 
 
 def select_pieces(merged, order, size):
-    """The merged vocabulary with only the `size` most useful pieces by the `order` of `rank_pieces`; 0 keeps all.
-
-    Raises ValueError when there are fewer than `size`.
-    """
+    """The merged vocabulary with only the `size` most useful pieces by the `order` of `rank_pieces`; 0 keeps all, and more
+    than there are is a ValueError."""
     if size > len(order):
         raise ValueError(f"added_pieces: {size} asked for, the donor gives {len(order)}; ask for fewer, 0 takes all")
     chosen = keep_pieces(merged.pieces, order, size or len(order))

@@ -64,8 +64,7 @@ def add_word_frequencies(base, counts, pattern, source="wordfreq-ko"):
 def split_characters(base, piece):
     """A piece as whole characters: list of (unit, new pieces needed to make it from the base's tokens).
 
-    A unit is one of the base's tokens, or a character that the base spells with several.
-    Byte-level example (SmolLM2 spells 한 with two tokens): 한 -> [("한", ["한"])].
+    A unit is one of the base's tokens, or a character that it spells with several (SmolLM2: 한 -> [("한", ["한"])]).
     """
     units, begun, steps = [], "", []
     for token in base.segment(piece):
@@ -83,7 +82,6 @@ def train_pieces(base, counts, size):
 
     size    merges of whole characters to learn; fewer when the text has no more
     return  pieces: first the characters and the steps to them, then the merges by rank
-
     Raises ValueError when the counts are empty. Source: continued BPE training, e.g. arXiv:2512.03989.
     """
     if not counts:
