@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from transformers import LlamaForCausalLM
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import statistics
@@ -88,18 +89,14 @@ def test_a_prompt_is_the_papers(prepared, task):
     assert prepared[task].prompt[0] == PROMPTS[task]
 
 
-def test_copa_asks_for_an_effect_with_another_word(prepared):
+def test_the_papers_eight_tasks_have_the_papers_metrics_and_copa_two_connectors(prepared):
+    assert {task: prepared[task].settings["score"] for task in PAPER_TASKS} == METRICS
     assert prepared["kobest_copa"].prompt[1][0] == "{premise} 그래서"
 
 
-def test_the_papers_eight_tasks_have_the_papers_metrics(prepared):
-    assert {task: prepared[task].settings["score"] for task in PAPER_TASKS} == METRICS
-
-
 def test_a_hypothesis_that_ends_in_a_full_stop_gets_no_second_one(prepared):
-    task = prepared["klue_nli"].task
-    text = task.doc_to_text({"premise": "비가 온다.", "hypothesis": "땅이 젖는다. ", "label": 0})
-    assert text == "비가 온다.\n질문: 땅이 젖는다. 참, 거짓, 중립 중 무엇인가요?\n정답:"
+    text = prepared["klue_nli"].task.doc_to_text({"premise": "비가 온다.", "hypothesis": "땅이 젖는다. ", "label": 0})
+    assert text == PROMPTS["klue_nli"][0].format(premise="비가 온다.", hypothesis="땅이 젖는다")
 
 
 def test_another_prompt_has_another_hash(prepared):
@@ -109,32 +106,17 @@ def test_another_prompt_has_another_hash(prepared):
 
 
 @pytest.mark.parametrize(
-    ("task", "shipped"),
-    [
-        ("kobest_boolq", "kobest/kobest_boolq.yaml"),
-        ("kobest_sentineg", "kobest/kobest_sentineg.yaml"),
-        ("kobest_hellaswag", "kobest/kobest_hellaswag.yaml"),
-        ("kobest_copa_shipped", "kobest/kobest_copa.yaml"),
-        ("copa_en", "super_glue/copa/default.yaml"),
-        ("hellaswag_en", "hellaswag/hellaswag.yaml"),
-    ],
+    "task", ["kobest_boolq", "kobest_sentineg", "kobest_hellaswag", "kobest_copa_shipped", "copa_en", "hellaswag_en"]
 )
-def test_a_shipped_task_reads_our_rows_as_lm_eval_does(prepared, task, shipped):
-    import datasets
+def test_a_shipped_task_renders_items_as_lm_eval_does(prepared, task):
     import lm_eval.tasks
     from lm_eval.tasks._yaml_loader import load_yaml
-    from lm_eval.utils import apply_template
 
-    theirs = load_yaml(paths.Path(lm_eval.tasks.__file__).parent / shipped)
     p = prepared[task]
-    rows = datasets.Dataset.from_list([{k: v for k, v in r.items() if k != "id"} for r in p.rows])
-    rows = list(theirs["process_docs"](rows) if "process_docs" in theirs else rows)
-    for row, own in zip(rows, p.task.test_docs(), strict=True):
-        text = theirs["doc_to_text"]
-        assert p.task.doc_to_text(own) == (text(row) if callable(text) else apply_template(text, row))
-        choices = theirs["doc_to_choice"]  # a function, a column's name or the list itself
-        expected = choices(row) if callable(choices) else row[choices] if isinstance(choices, str) else choices
-        assert p.task.doc_to_choice(own) == expected
+    theirs = load_yaml(paths.Path(lm_eval.tasks.__file__).parent / p.settings["shipped"])
+    for key in ("doc_to_text", "doc_to_target", "doc_to_choice", "process_docs"):
+        ours, shipped = getattr(p.task.config, key), theirs.get(key)
+        assert getattr(ours, "__code__", ours) == getattr(shipped, "__code__", shipped), key
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
@@ -179,22 +161,16 @@ def test_files_and_hub_give_the_same_row(name, file, hub):
         assert {k: v for k, v in row.items() if k != "id"} == hub
 
 
-ROW = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다.", "gold_label": "entailment"}
-
-
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        ([ROW, {"premise": "가", "gold_label": "neutral"}], ["klue_nli.json, row 2", "hypothesis", "premise"]),
-        ([ROW | {"gold_label": "무관"}], ["row 1", "label", "0 to 2", "무관"]),
-        ([ROW | {"premise": "  "}], ["row 1", "premise", "expected text"]),
-        ([ROW | {"premise": 3}], ["row 1", "premise", "found 3"]),
+        ([{"premise": "가", "hypothesis": "나", "gold_label": "neutral"}, {"premise": 3}], ["row 2", "premise", "found 3"]),
+        ([{"premise": "  ", "hypothesis": "나", "gold_label": "neutral"}], ["row 1", "premise", "expected text"]),
         (["not a row"], ["row 1", "expected an object"]),
-        ([], ["klue_nli.json", "no rows"]),
         ({"rows": []}, ["klue_nli.json", "list"]),
     ],
 )
-def test_a_wrong_row_is_named(tmp_path, records, words):
+def test_a_wrong_row_is_named_and_nothing_is_written(tmp_path, records, words):
     (tmp_path / "klue_nli.json").write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
     with pytest.raises(ValueError) as error:
         prepare_tasks(["klue_nli"], tmp_path / "out", tmp_path)
@@ -238,32 +214,21 @@ def test_a_quote_in_a_review_is_a_character_and_a_review_without_text_is_left_ou
         check_task_rows("nsmc", [("row 1", {"review": "좋다", "label": 0})], "hub")
 
 
-def test_a_missing_folder_file_or_task_is_said(tmp_path):
-    with pytest.raises(ValueError, match="benchmarks: expected 'authored', 'hub' or a folder"):
-        read_task_rows("klue_nli", tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="no file of klue_nli; looked for klue_nli.json"):
-        read_task_rows("klue_nli", tmp_path)
+def test_two_files_that_could_be_a_task_are_named(tmp_path):
     for split in "ab":
         (tmp_path / split).mkdir()
         (tmp_path / split / "nli_dev.json").write_text("[]")
     with pytest.raises(ValueError, match="several files could be klue_nli"):
         read_task_rows("klue_nli", tmp_path)
-    with pytest.raises(ValueError, match="no task is called 'klue_nly'; there are"):
-        prepare_tasks(["klue_nly"], tmp_path)
-    with pytest.raises(ValueError, match="no training file .*klue_sts"):
-        prepare_tasks(["klue_sts"], tmp_path, shots=2)
 
 
-@pytest.mark.parametrize("task", ["klue_nli", "kosbi"])
-def test_no_network_says_what_to_do(monkeypatch, task):
-    import datasets
-
+def test_a_url_without_a_network_says_what_to_do(monkeypatch):
     def refuse(*_, **__):
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(datasets, "load_dataset", refuse)
-    with pytest.raises(ValueError, match="(klue/klue:nli:validation|kosbi_test.json).*no route to host.*'authored'"):
-        read_task_rows(task, "hub")
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(ValueError, match="kosbi_test.json.*no route to host.*'authored'"):
+        read_task_rows("kosbi", "hub")
 
 
 def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
@@ -330,26 +295,20 @@ def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it(few, tiny):
         requests_of(ours, p)
 
 
-def test_a_model_that_ignores_positions_is_scored_plainly(few):
-    from transformers import LlamaForCausalLM
+class Forgetful(LlamaForCausalLM):
+    """A model that ignores positions and masks."""
 
-    class Forgetful(LlamaForCausalLM):
-        def forward(self, input_ids, position_ids=None, attention_mask=None, logits_to_keep=0, use_cache=None):
-            return super().forward(input_ids, logits_to_keep=logits_to_keep, use_cache=use_cache)
-
-    _, tokenizer = load_model("tiny-byte-level", torch.float32)
-    model = Forgetful.from_pretrained(fetch_asset("tiny-byte-level")).eval()
-    lm, p = SharedPrefixLM(model, tokenizer), few["klue_sts"]
-    assert not lm.shares
-    theirs = requests_of(plain_lm(model, tokenizer), p)
-    assert np.allclose([a for a, _ in requests_of(lm, p)], [a for a, _ in theirs], atol=1e-3)
+    def forward(self, input_ids, position_ids=None, attention_mask=None, logits_to_keep=0, use_cache=None):
+        return super().forward(input_ids, logits_to_keep=logits_to_keep, use_cache=use_cache)
 
 
-def test_a_model_whose_attention_has_a_window_is_scored_plainly_beyond_it(few):
-    lm = SharedPrefixLM(*load_model("tiny-byte-level", torch.float32))
-    lm.model.config.sliding_window = 30
-    requests_of(lm, few["klue_sts"])
-    assert lm.read == lm.lm_evals > 0
+def test_a_model_that_takes_no_trie_is_scored_plainly(few):
+    model, tokenizer = load_model("tiny-byte-level", torch.float32)
+    ignoring = SharedPrefixLM(Forgetful.from_pretrained(fetch_asset("tiny-byte-level")).eval(), tokenizer)
+    model.config.sliding_window = 30  # hides a trie's ancestors
+    for lm in (ignoring, SharedPrefixLM(model, tokenizer)):
+        requests_of(lm, few["klue_sts"])
+        assert lm.read == lm.lm_evals > 0
 
 
 def scored(p, lm):
@@ -436,16 +395,14 @@ def test_the_public_files_are_read(real_files, tmp_path):
     prepared = prepare_tasks(names, tmp_path, real_files / "benchmarks", items=5)
     assert len(prepared) == 12 and all(p.origin.startswith("benchmarks/") for p in prepared)
     counts = {t: len(read_task_rows(t, real_files / "benchmarks")[0]) for t in names if t != "klue_ynat"}
+    nli = next(p for p in prepared if p.name == "klue_nli")
+    assert nli.task.doc_to_text(nli.rows[0]).endswith(" 참, 거짓, 중립 중 무엇인가요?\n정답:") and set(nli.labels) <= {
+        0,
+        1,
+        2,
+    }
     assert counts["klue_nli"] == 1500 and counts["kobest_boolq"] == 700 and counts["nsmc"] == 5000
     assert counts["kobest_hellaswag"] == counts["kobest_copa"] == counts["copa_en"] == 500
-
-
-def test_a_public_row_is_rendered_as_the_paper_has_it(real_files, tmp_path):
-    p = prepare_tasks(["klue_nli"], tmp_path, real_files / "benchmarks")[0]
-    assert p.labels[0] == 2 and p.task.doc_to_text(p.rows[0]) == (
-        "흡연자분들은 발코니가 있는 방이면 발코니에서 흡연이 가능합니다.\n"
-        "질문: 어떤 방에서도 흡연은 금지됩니다. 참, 거짓, 중립 중 무엇인가요?\n정답:"
-    )
 
 
 def test_shots_come_from_the_training_file(real_files, tmp_path):
