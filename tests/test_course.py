@@ -1,6 +1,7 @@
 """The notebooks as a course: short cells, exercises whose solutions run, links; the report and the book made from them."""
 
 import ast
+import builtins
 import inspect
 import re
 import shlex
@@ -135,6 +136,10 @@ def test_what_cells_and_solutions_call_is_there(stage):
     known = run_imports(tree)
     check_calls(tree, known)
     check_calls(blocks, known | run_imports(blocks))
+    names = {n.id for n in ast.walk(blocks) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    given = {n.id for n in ast.walk(blocks) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    given |= {n.arg for n in ast.walk(blocks) if isinstance(n, ast.arg)} | {"p", "run", *known, *run_imports(blocks)}
+    assert names - given - set(dir(builtins)) == set(), "names that a solution does not define"
     asked = {n.attr for n in ast.walk(blocks) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "p"}
     assert asked <= {f.name for f in fields(stages.STAGES[stage])}
 
