@@ -9,7 +9,6 @@ from blossom.common import paths
 from blossom.models.adapters import adapt_model, merge_adapter, save_adapter, trainable_share
 from blossom.models.bits import bits_per_byte, end_token, start_token
 from blossom.models.loading import RECORD, first_new_row, load_model, resize_model, save_model
-from blossom.training.packing import tokenize_documents
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
 MODES = [(base, mode) for base in ("tiny-byte-level", "tiny-sentencepiece") for mode in ("lora+new-rows", "lora+embeddings")]
@@ -146,9 +145,3 @@ def test_new_rows_need_new_rows():
     model, _ = load_model("tiny-byte-level")
     with pytest.raises(ValueError, match="'lora.new-rows' needs a model with added rows"):
         adapt_model(model, "lora+new-rows")
-
-
-def test_packing_and_measuring_read_a_document_alike(tiny, tmp_path):
-    _, tokenizer = tiny
-    stream = tokenize_documents(LINES, tokenizer, start_token(tokenizer), end_token(tokenizer), folder=tmp_path)
-    assert stream.tokens[stream.offsets[:-1]].tolist() == [start_token(tokenizer)] * len(LINES)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,269 +15,17 @@ from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte
-from blossom.models.loading import first_new_row, load_model, resize_model, save_model
+from blossom.models.loading import load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
-from blossom.training import checkpoints, tables
+from blossom.training import checkpoints
 from blossom.training.checkpoints import keep_model
-from blossom.training.cpu import attention, compiled_ops, decoder
-from blossom.training.cpu.decoder import segment_arguments
-from blossom.training.cpu.memory import BufferPool
-from blossom.training.cpu.torch_ops import TorchOps
-from blossom.training.learner import Learner, mean_loss
+from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
 from blossom.training.new_rows import nearest_rows, summarize_rows
-from blossom.training.packing import IGNORED, Blocks, pack_examples, tokenize_documents
+from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings, check_options
-
-MODES = ("lora+new-rows", "lora+embeddings", "full")
-BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
-EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
-
-
-def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj")):
-    """A tiny model with 40 new rows, ready to train; the same at every call."""
-    model, tokenizer = load_model(base)
-    torch.manual_seed(0)
-    resize_model(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
-    model = adapt_model(model, mode, rank=4, targets=targets)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:  # zero at first, which would hide a wrong gradient of A
-            parameter.data.normal_(0, 0.1)
-    return model
-
-
-def some_rows(count=12, length=24, seed=0):
-    generator = np.random.default_rng(seed)
-    ids = [generator.integers(10, 480, length) for _ in range(count)]
-    return [{"input_ids": i, "labels": i} for i in ids]
-
-
-def library_loss(model, ids, labels, segments):
-    """The same sum by transformers' own forward pass and torch's own cross-entropy."""
-    logits = model(input_ids=ids, **segment_arguments(segments, torch.float32)).logits
-    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
-
-
-def gradients(model):
-    found = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
-    return {n: (g.to_dense() if g.is_sparse else g) for n, g in found.items()}
-
-
-# ----------------------------------------------------------------------------------------------- the written-out passes
-
-
-@pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("mode", MODES)
-def test_loss_and_gradients_are_the_library_s(base, mode, monkeypatch):
-    monkeypatch.setattr(attention, "BLOCK", 8)  # queries by blocks that do not divide the length
-    ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
-    labels, segments = ids.clone(), torch.ones_like(ids)
-    labels[0, :12], segments[1, 11:], segments[0, 25:] = IGNORED, 2, 0
-    reference = adapted(base, mode).train()
-    expected = library_loss(reference, ids, labels, segments)
-    expected.backward()
-    ours = adapted(base, mode)
-    learner = Learner(ours, "float32")
-    loss = learner(ids, labels, segments)
-    loss.backward()
-    assert bool(learner.fast) == (mode != "full")
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    found = gradients(ours)
-    for name, gradient in gradients(reference).items():
-        assert torch.allclose(found[name], gradient, atol=1e-4 * gradient.abs().max()), name
-
-
-def test_adapters_on_every_projection_get_the_library_s_gradients():
-    targets = ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # k has none
-    ids, ones = (
-        torch.randint(10, 480, (2, 20), generator=torch.Generator().manual_seed(1)),
-        torch.ones(2, 20, dtype=torch.int64),
-    )
-    reference, ours = adapted(targets=targets).train(), adapted(targets=targets)
-    library_loss(reference, ids, ids, ones).backward()
-    Learner(ours, "float32")(ids, ids).backward()
-    found = gradients(ours)
-    for name, gradient in gradients(reference).items():
-        assert torch.allclose(found[name], gradient, atol=1e-4 * gradient.abs().max()), name
-
-
-def test_bfloat16_stays_near_float32():
-    ids = torch.randint(10, 480, (4, 32), generator=torch.Generator().manual_seed(2))
-    pair = {}
-    for precision in ("float32", "bfloat16"):
-        model = adapted()
-        loss = Learner(model, precision)(ids, ids)
-        loss.backward()
-        pair[precision] = loss.item(), gradients(model)
-    assert pair["bfloat16"][0] == pytest.approx(pair["float32"][0], rel=2e-3)
-    for name, exact in pair["float32"][1].items():
-        assert (pair["bfloat16"][1][name] - exact).norm() < 0.1 * exact.norm(), name
-
-
-@pytest.mark.parametrize("targets", [("q_proj", "k_proj", "v_proj"), ("gate_proj", "down_proj")])
-def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, monkeypatch):
-    """Llama's few channels of a thousand times the others' size, through the compiled passes and through torch_ops.py."""
-    ids = torch.randint(10, 480, (3, 37), generator=torch.Generator().manual_seed(3))  # sizes that the products pad
-
-    def run(precision, checkpointing=False):
-        model = adapted("tiny-sentencepiece", targets=targets)
-        inner = model.get_base_model().model
-        down, table = inner.layers[0].mlp.down_proj, inner.embed_tokens.token_adapter.get_base_layer()
-        getattr(down, "base_layer", down).weight.data[[3, 40]] *= 3e3
-        table.weight.data[:, 17] *= 3e3
-        sizes = []
-        inner.norm.register_forward_pre_hook(lambda _, given: sizes.append(given[0].detach().flatten(0, -2).abs().amax(0)))
-        loss = Learner(model, precision, checkpointing)(ids, ids, items=ids.numel())
-        loss.backward()
-        return loss.item(), gradients(model), sizes[0]
-
-    loss, exact, sizes = run("float32")
-    assert sizes.max() > 500 * sizes.median()
-    found = {"torch's own": run("bfloat16", checkpointing=True), "compiled": run("bfloat16")}
-    monkeypatch.setattr(decoder, "pick_ops", lambda *_: TorchOps)
-    monkeypatch.setattr(tables, "pick_ops", lambda *_: TorchOps)
-    found["torch_ops.py"] = run("bfloat16")
-    apart = {
-        name: np.mean([((g[n] - e).norm() / e.norm()).item() for n, e in exact.items()]) for name, (_, g, _) in found.items()
-    }
-    for name in ("compiled", "torch_ops.py"):
-        assert found[name][0] == pytest.approx(loss, rel=1e-3)
-        assert apart[name] < 1.1 * apart["torch's own"] < 0.15, apart
-
-
-@pytest.mark.parametrize(
-    "name", ["add_rms", "norm", "rms_backward", "swiglu", "swiglu_backward", "heads", "softmax", "exponentials"]
-)
-def test_compiled_passes_are_torch_s(name):
-    """Every pass of kernels.c against torch_ops.py, to a rounding of bfloat16."""
-    library = compiled_ops.compile_kernels()
-    if library is None:
-        pytest.skip("no C compiler here")
-    torch.manual_seed(0)
-    start = torch.tensor([[0, 0, 0, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0, 6]], dtype=torch.int32)
-    angles = torch.rand(2, 7, 8)
-    s = decoder.Shape(2, 7, 6, 3, 8, 8**-0.5, angles.cos(), angles.sin(), start, torch.bfloat16)
-    wide, narrow = (lambda *n: torch.randn(*n) * 3), (lambda *n: torch.randn(*n).bfloat16())
-    x, y, weight, rms = wide(5, 16), narrow(5, 16), narrow(16), torch.rand(5, 1) + 0.5
-    given = {
-        "add_rms": lambda ops: ops.add_rms(x.clone(), y, weight, 1e-5, s),
-        "norm": lambda ops: [ops.norm(y, rms, weight, s)],
-        "rms_backward": lambda ops: ops.rms_backward(y, x, y.flip(0), rms, weight, s),
-        "swiglu": lambda ops: [ops.swiglu(torch.cat([y, -y], -1), s)],
-        "swiglu_backward": lambda ops: [ops.swiglu_backward(y, torch.cat([y.flip(0), y], -1), s)],
-        "heads": lambda ops: [*ops.split_heads(qkv, s), ops.join_heads(*ops.split_heads(qkv, s), s)],
-        "softmax": lambda ops: [p := ops.softmax(scores.clone(), s, 2), ops.softmax_backward(scores.flip(0), p, s, 2)],
-        "exponentials": lambda ops: ops.exponentials(y.repeat(1, 8)),
-    }[name]
-    qkv, scores = narrow(14, 12 * 8), wide(6, 4 * 2, 6)  # scores of the queries 2 to 5
-    for ours, theirs in zip(given(compiled_ops.CompiledOps(library)), given(TorchOps), strict=True):
-        assert ours.dtype == theirs.dtype
-        assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
-
-
-@pytest.mark.parametrize("mode", ["lora+new-rows", "lora+embeddings"])
-def test_gradients_add_up_whenever_their_memory_is_used_again(mode):
-    model = adapted(mode=mode)
-    learner, batches = Learner(model, "float32"), [torch.arange(a, a + 20)[None] for a in (10, 200, 440)]
-
-    def gradient(*ids):
-        model.zero_grad()
-        for loss in [learner(i, i) for i in ids]:  # all forward passes before the first way back
-            loss.backward()
-        return gradients(model)
-
-    apart = [{name: g.clone() for name, g in gradient(i).items()} for i in batches]
-    model.zero_grad()
-    for i in batches:  # as with accumulation
-        learner(i, i).backward()
-    for together in (gradients(model), gradient(*batches)):
-        for name, g in together.items():
-            assert torch.allclose(g, sum(each[name] for each in apart), atol=1e-6 * g.abs().max()), name
-    blocks = [block.ctypes.data for block in learner.table.gradients.blocks]
-    gradient(batches[0])
-    assert learner.table.trained.grad.data_ptr() in blocks
-
-
-def test_memory_is_lent_again_when_nobody_holds_it():
-    lender = BufferPool()
-
-    def place(*shape, dtype=torch.float32):
-        return lender.empty(shape, dtype, "cpu").data_ptr()
-
-    one = lender.empty((300, 400), torch.float32, "cpu")
-    view, first = one[1:], one.data_ptr()
-    del one
-    second = place(300, 400)
-    assert second != first  # the view holds it
-    del view
-    assert place(500, 400, dtype=torch.bfloat16) in (first, second)  # a little smaller: the same memory
-    assert place(10, 400) not in (first, second)  # much smaller: not a block of this size
-    assert len(lender.blocks) == 3
-    place(3000, 400)
-    assert len(lender.blocks) == 1  # those that were outgrown are gone
-
-
-def test_frozen_rows_get_no_gradient_and_no_memory():
-    model = adapted()
-    Learner(model, "float32")(*[torch.arange(10, 30)[None]] * 2).backward()
-    assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
-
-
-@pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("checkpointing", [False, True])  # by hand, and by the library's layers
-def test_an_anchored_sequence_learns_what_the_base_expects(base, checkpointing):
-    ids = torch.randint(10, 480, (2, 20), generator=torch.Generator().manual_seed(5))
-    labels, anchored = ids.clone(), torch.tensor([False, True])
-    labels[:, :4] = IGNORED
-    model = adapted(base)
-    with torch.no_grad(), model.disable_adapter():
-        states = model.get_base_model().get_decoder()(input_ids=ids[1:]).last_hidden_state
-        old = model.get_output_embeddings().weight[: first_new_row(model)]
-        expected = torch.softmax(states @ old.T, -1)[0, 3:-1]
-    logits = model(input_ids=ids).logits[:, 3:-1].log_softmax(-1)
-    plain = -logits[0].gather(-1, labels[0, 4:, None]).sum()
-    reference = plain - (expected * logits[1, :, : len(old)]).sum()
-    reference.backward()
-    learner = Learner(adapted(base), "float32", checkpointing)
-    loss = learner(ids, labels, anchored=anchored)
-    loss.backward()
-    assert np.isclose(loss.item(), reference.item(), rtol=1e-5)
-    found = gradients(learner.model)
-    for name, gradient in gradients(model).items():
-        assert torch.allclose(found[name], gradient, atol=2e-5 * gradient.abs().max().item() + 1e-6), name
-
-
-def test_segments_are_as_good_as_separate_sequences():
-    model = adapted()
-    learner = Learner(model, "float32")
-    a, b = torch.arange(20, 31), torch.arange(60, 67)
-    packed = pack_examples([{"input_ids": x, "labels": x} for x in (a, b)], 18)[0]
-    together = learner(*(torch.as_tensor(packed[k])[None] for k in ("input_ids", "labels", "segments")))
-    apart = learner(a[None], a[None]) + learner(b[None], b[None])
-    assert together.item() == pytest.approx(apart.item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("scale", [1.0, 60.0, 400.0], ids=["usual", "large", "overflowing"])
-def test_the_tiled_loss_is_cross_entropy(scale, monkeypatch):
-    monkeypatch.setitem(tables.TILE, "cpu", (7, 16))  # tiles that do not divide the sizes
-    torch.manual_seed(0)
-    table = object.__new__(tables.EmbeddingTable)
-    table.gradients = table.tiles = BufferPool()
-    parts = SimpleNamespace(frozen=torch.randn(30, 8), trained=torch.nn.Parameter(torch.randn(21, 8)))
-    table.dtype, table.first, table._frozen, table._trained = torch.float32, 30, (parts, "frozen"), (parts, "trained")
-    hidden, targets = (torch.randn(20, 8) * scale / 8).requires_grad_(), torch.randint(0, 51, (20,))
-    ours = table.loss(hidden, targets)
-    found = torch.autograd.grad(ours * 0.5, (hidden, table.trained))
-    logits = hidden @ torch.cat([table.frozen, table.trained]).t()
-    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-    wanted = torch.autograd.grad(expected * 0.5, (hidden, table.trained))
-    assert ours.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-3)
-    for one, other in zip(found, wanted, strict=True):
-        assert torch.allclose(one, other, atol=2e-4 * other.abs().max())
-
-
-# ---------------------------------------------------------------------------------------------------------- the loop
+from tests.tiny import EXACT, MODES, adapted, some_rows
 
 
 def test_fit_learns_and_says_what_it_did(tmp_path):
@@ -368,17 +115,13 @@ def test_a_bar_is_for_people_and_lines_are_for_batches(monkeypatch):
     assert is_watched()
 
 
-# --------------------------------------------------------------------------------------------------- kills and resuming
-
 CHILD = """
 import os, signal, sys
 import safetensors.torch, torch
-sys.path.insert(0, {tests!r})
-from test_training import adapted, some_rows, EXACT, train_model, checkpoints
-line = 0
+from tests.tiny import adapted, some_rows, EXACT
+from blossom.training import checkpoints
+from blossom.training.loop import train_model
 def report(text):
-    global line
-    line += 1
     if {mode!r} == "between" and text.startswith("step 5/"):
         os.kill(os.getpid(), signal.SIGKILL)
 def half(tensors, path):
@@ -397,7 +140,7 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
     whole = adapted()
     expected = train_model(whole, some_rows(), EXACT, tmp_path / "whole", lambda m: {"english": 1.0}, lambda line: None)
     folder = tmp_path / "killed"
-    child = CHILD.format(tests=str(paths.ROOT / "tests"), mode=mode, folder=str(folder))
+    child = CHILD.format(mode=mode, folder=str(folder))
     killed = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, cwd=paths.ROOT)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     saved = sorted(f.name for f in (folder / "checkpoints").glob("step-*"))
@@ -409,30 +152,6 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
         assert torch.equal(a, b), name
     assert [r["loss"] for r in result["loss"]] == [r["loss"] for r in expected["loss"]]
     assert result["tokens"] == expected["tokens"] and result["during"] == expected["during"]
-
-
-def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    real, calls = checkpoints.save_file, []
-
-    def second_fails(tensors, path):
-        calls.append(path)
-        if len(calls) == 2:
-            path.write_bytes(b"some of it")
-            raise OSError(28, "No space left on device")
-        real(tensors, path)
-
-    monkeypatch.setattr(checkpoints, "save_file", second_fails)
-    with pytest.raises(RuntimeError, match="no space left for a checkpoint; the one of step-000002 is intact"):
-        train_model(adapted(), some_rows(), EXACT, tmp_path, report=lambda line: None)
-    assert [f.name for f in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
-
-
-def test_a_checkpoint_of_another_run_is_set_aside(tmp_path):
-    train_model(adapted(), some_rows(), EXACT, tmp_path, report=lambda line: None)
-    lines = []
-    result = train_model(adapted(), some_rows(seed=1), EXACT, tmp_path, report=lines.append)
-    assert "is of another run (text): set aside as checkpoints.old" in lines[0]
-    assert result["steps"] == 6 and (tmp_path / "checkpoints.old" / "step-000006").exists()
 
 
 def test_a_checkpoint_of_another_tokenizer_is_set_aside_and_none_is_lost(tmp_path):
@@ -453,8 +172,6 @@ def test_a_checkpoint_of_another_tokenizer_is_set_aside_and_none_is_lost(tmp_pat
     assert "set aside as checkpoints.old2" in train(tokenizer)
     assert all(list((tmp_path / name).glob("step-*")) for name in ("checkpoints", "checkpoints.old", "checkpoints.old2"))
 
-
-# ------------------------------------------------------------------------------------------------------ several devices
 
 GIVEN = {"precision": "float32", "evaluations": 0, "training_tokens": 1900, "korean_share": 0.7}
 
@@ -547,9 +264,6 @@ def as_the_notebook(outputs):
     return model, mix_corpus(p, read_corpus(p), tokenizer), TrainingSettings.of(p)
 
 
-# ---------------------------------------------------------------------------------------------------------- beforehand
-
-
 def cells_until(notebook, p, error, match):
     """Run a notebook's code cells with parameters `p`, in this process, up to the one that raises `error`."""
     from dataclasses import asdict
@@ -581,9 +295,6 @@ def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
     monkeypatch.setattr("blossom.training.pretraining.load_model", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
         launch_pretraining([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
-
-
-# --------------------------------------------------------------------------------------------------------- the mixture
 
 
 def mixed(smoke, **given):
@@ -656,9 +367,6 @@ def test_reading_refuses_a_tokenizer_that_was_not_certified(merged_stage, smoke)
         find_start(smoke(STAGE))
 
 
-# --------------------------------------------------------------------------------------------------------- the new rows
-
-
 def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
     before = torch.eye(6)[:, :4] + 0.5
     after = before.clone()
@@ -668,9 +376,6 @@ def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
     assert found["read"].to_dict() == {4: 2, 5: 0} and np.allclose(found["moved"], [1, 0])
     table = torch.tensor([[1.0, 0.1], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.2]])
     assert nearest_rows(table, [0, 3], 1).tolist() == [[1], [2]]
-
-
-# ------------------------------------------------------------------------------------------------------------ bad input
 
 
 @pytest.mark.parametrize(
@@ -690,9 +395,6 @@ def test_options_that_this_machine_lacks_are_refused(asked, parameter, package, 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"{parameter} needs {package}: `pip install {package}`"):
         check_options(TrainingSettings(**asked))
-
-
-# --------------------------------------------------------------------------------------------------------------- keeping
 
 
 @pytest.mark.parametrize("mode", MODES)

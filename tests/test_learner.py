@@ -1,0 +1,211 @@
+"""The loss and its gradients, by every path of the learner, against transformers' own forward pass."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from blossom.models.loading import first_new_row
+from blossom.training import tables
+from blossom.training.cpu import attention, compiled_ops, decoder
+from blossom.training.cpu.decoder import segment_arguments
+from blossom.training.cpu.memory import BufferPool
+from blossom.training.cpu.torch_ops import TorchOps
+from blossom.training.learner import Learner
+from blossom.training.packing import IGNORED, pack_examples
+from tests.tiny import BASES, MODES, adapted
+
+QKV, MOST = ("q_proj", "k_proj", "v_proj"), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def library_loss(model, ids, labels, segments):
+    """The same sum by transformers' own forward pass and torch's own cross-entropy."""
+    logits = model(input_ids=ids, **segment_arguments(segments, torch.float32)).logits
+    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+
+
+def gradients(model):
+    found = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    return {n: (g.to_dense() if g.is_sparse else g) for n, g in found.items()}
+
+
+def assert_same(found, expected, near=1e-4):
+    """Every gradient equals the expected one of its name, to `near` of its largest number."""
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, atol=near * gradient.abs().max().item() + 1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("base", "mode", "targets"), [*((b, m, QKV) for b in BASES for m in MODES), (BASES[0], MODES[0], MOST)]
+)
+def test_loss_and_gradients_are_the_library_s(base, mode, targets, monkeypatch):
+    monkeypatch.setattr(attention, "BLOCK", 8)  # queries by blocks that do not divide the length
+    ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
+    labels, segments = ids.clone(), torch.ones_like(ids)
+    labels[0, :12], segments[1, 11:], segments[0, 25:] = IGNORED, 2, 0
+    reference, ours = adapted(base, mode, targets).train(), adapted(base, mode, targets)
+    expected = library_loss(reference, ids, labels, segments)
+    expected.backward()
+    learner = Learner(ours, "float32")
+    loss = learner(ids, labels, segments)
+    loss.backward()
+    assert bool(learner.fast) == (mode != "full")
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert_same(gradients(ours), gradients(reference))
+    assert all(p.grad is None for p in ours.parameters() if not p.requires_grad)
+
+
+@pytest.mark.parametrize("targets", [("q_proj", "k_proj", "v_proj"), ("gate_proj", "down_proj")])
+def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, monkeypatch):
+    """Llama's few channels of a thousand times the others' size, through the compiled passes and through torch_ops.py."""
+    ids = torch.randint(10, 480, (3, 37), generator=torch.Generator().manual_seed(3))  # sizes that the products pad
+
+    def run(precision, checkpointing=False):
+        model = adapted("tiny-sentencepiece", targets=targets)
+        inner = model.get_base_model().model
+        down, table = inner.layers[0].mlp.down_proj, inner.embed_tokens.token_adapter.get_base_layer()
+        getattr(down, "base_layer", down).weight.data[[3, 40]] *= 3e3
+        table.weight.data[:, 17] *= 3e3
+        sizes = []
+        inner.norm.register_forward_pre_hook(lambda _, given: sizes.append(given[0].detach().flatten(0, -2).abs().amax(0)))
+        loss = Learner(model, precision, checkpointing)(ids, ids, items=ids.numel())
+        loss.backward()
+        return loss.item(), gradients(model), sizes[0]
+
+    loss, exact, sizes = run("float32")
+    assert sizes.max() > 500 * sizes.median()
+    found = {"torch's own": run("bfloat16", checkpointing=True), "compiled": run("bfloat16")}
+    monkeypatch.setattr(decoder, "pick_ops", lambda *_: TorchOps)
+    monkeypatch.setattr(tables, "pick_ops", lambda *_: TorchOps)
+    found["torch_ops.py"] = run("bfloat16")
+    apart = {
+        name: np.mean([((g[n] - e).norm() / e.norm()).item() for n, e in exact.items()]) for name, (_, g, _) in found.items()
+    }
+    for name in ("compiled", "torch_ops.py"):
+        assert found[name][0] == pytest.approx(loss, rel=1e-3)
+        assert apart[name] < 1.1 * apart["torch's own"] < 0.15, apart
+
+
+PASSES = "add_rms norm rms_backward swiglu swiglu_backward heads softmax exponentials".split()
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_compiled_passes_are_torch_s(name):
+    """Every pass of kernels.c against torch_ops.py, to a rounding of bfloat16."""
+    library = compiled_ops.compile_kernels()
+    if library is None:
+        pytest.skip("no C compiler here")
+    torch.manual_seed(0)
+    start = torch.tensor([[0, 0, 0, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0, 6]], dtype=torch.int32)
+    angles = torch.rand(2, 7, 8)
+    s = decoder.Shape(2, 7, 6, 3, 8, 8**-0.5, angles.cos(), angles.sin(), start, torch.bfloat16)
+    wide, narrow = (lambda *n: torch.randn(*n) * 3), (lambda *n: torch.randn(*n).bfloat16())
+    x, y, weight, rms = wide(5, 16), narrow(5, 16), narrow(16), torch.rand(5, 1) + 0.5
+    given = {
+        "add_rms": lambda ops: ops.add_rms(x.clone(), y, weight, 1e-5, s),
+        "norm": lambda ops: [ops.norm(y, rms, weight, s)],
+        "rms_backward": lambda ops: ops.rms_backward(y, x, y.flip(0), rms, weight, s),
+        "swiglu": lambda ops: [ops.swiglu(torch.cat([y, -y], -1), s)],
+        "swiglu_backward": lambda ops: [ops.swiglu_backward(y, torch.cat([y.flip(0), y], -1), s)],
+        "heads": lambda ops: [*ops.split_heads(qkv, s), ops.join_heads(*ops.split_heads(qkv, s), s)],
+        "softmax": lambda ops: [p := ops.softmax(scores.clone(), s, 2), ops.softmax_backward(scores.flip(0), p, s, 2)],
+        "exponentials": lambda ops: ops.exponentials(y.repeat(1, 8)),
+    }[name]
+    qkv, scores = narrow(14, 12 * 8), wide(6, 4 * 2, 6)  # scores of the queries 2 to 5
+    for ours, theirs in zip(given(compiled_ops.CompiledOps(library)), given(TorchOps), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
+
+
+@pytest.mark.parametrize("mode", ["lora+new-rows", "lora+embeddings"])
+def test_gradients_add_up_whenever_their_memory_is_used_again(mode):
+    model = adapted(mode=mode)
+    learner, batches = Learner(model, "float32"), [torch.arange(a, a + 20)[None] for a in (10, 200, 440)]
+
+    def gradient(*ids):
+        model.zero_grad()
+        for loss in [learner(i, i) for i in ids]:  # all forward passes before the first way back
+            loss.backward()
+        return gradients(model)
+
+    apart = [{name: g.clone() for name, g in gradient(i).items()} for i in batches]
+    model.zero_grad()
+    for i in batches:  # as with accumulation
+        learner(i, i).backward()
+    for together in (gradients(model), gradient(*batches)):
+        for name, g in together.items():
+            assert torch.allclose(g, sum(each[name] for each in apart), atol=1e-6 * g.abs().max()), name
+    blocks = [block.ctypes.data for block in learner.table.gradients.blocks]
+    gradient(batches[0])
+    assert learner.table.trained.grad.data_ptr() in blocks
+
+
+def test_memory_is_lent_again_when_nobody_holds_it():
+    lender = BufferPool()
+
+    def place(*shape, dtype=torch.float32):
+        return lender.empty(shape, dtype, "cpu").data_ptr()
+
+    one = lender.empty((300, 400), torch.float32, "cpu")
+    view, first = one[1:], one.data_ptr()
+    del one
+    second = place(300, 400)
+    assert second != first  # the view holds it
+    del view
+    assert place(500, 400, dtype=torch.bfloat16) in (first, second)  # a little smaller: the same memory
+    assert place(10, 400) not in (first, second)  # much smaller: not a block of this size
+    assert len(lender.blocks) == 3
+    place(3000, 400)
+    assert len(lender.blocks) == 1  # those that were outgrown are gone
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("checkpointing", [False, True])  # by hand, and by the library's layers
+def test_an_anchored_sequence_learns_what_the_base_expects(base, checkpointing):
+    ids = torch.randint(10, 480, (2, 20), generator=torch.Generator().manual_seed(5))
+    labels, anchored = ids.clone(), torch.tensor([False, True])
+    labels[:, :4] = IGNORED
+    model = adapted(base)
+    with torch.no_grad(), model.disable_adapter():
+        states = model.get_base_model().get_decoder()(input_ids=ids[1:]).last_hidden_state
+        old = model.get_output_embeddings().weight[: first_new_row(model)]
+        expected = torch.softmax(states @ old.T, -1)[0, 3:-1]
+    logits = model(input_ids=ids).logits[:, 3:-1].log_softmax(-1)
+    plain = -logits[0].gather(-1, labels[0, 4:, None]).sum()
+    reference = plain - (expected * logits[1, :, : len(old)]).sum()
+    reference.backward()
+    learner = Learner(adapted(base), "float32", checkpointing)
+    loss = learner(ids, labels, anchored=anchored)
+    loss.backward()
+    assert np.isclose(loss.item(), reference.item(), rtol=1e-5)
+    assert_same(gradients(learner.model), gradients(model))
+
+
+def test_segments_are_as_good_as_separate_sequences():
+    model = adapted()
+    learner = Learner(model, "float32")
+    a, b = torch.arange(20, 31), torch.arange(60, 67)
+    packed = pack_examples([{"input_ids": x, "labels": x} for x in (a, b)], 18)[0]
+    together = learner(*(torch.as_tensor(packed[k])[None] for k in ("input_ids", "labels", "segments")))
+    apart = learner(a[None], a[None]) + learner(b[None], b[None])
+    assert together.item() == pytest.approx(apart.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 60.0, 400.0], ids=["usual", "large", "overflowing"])
+def test_the_tiled_loss_is_cross_entropy(scale, monkeypatch):
+    monkeypatch.setitem(tables.TILE, "cpu", (7, 16))  # tiles that do not divide the sizes
+    torch.manual_seed(0)
+    table = object.__new__(tables.EmbeddingTable)
+    table.gradients = table.tiles = BufferPool()
+    parts = SimpleNamespace(frozen=torch.randn(30, 8), trained=torch.nn.Parameter(torch.randn(21, 8)))
+    table.dtype, table.first, table._frozen, table._trained = torch.float32, 30, (parts, "frozen"), (parts, "trained")
+    hidden, targets = (torch.randn(20, 8) * scale / 8).requires_grad_(), torch.randint(0, 51, (20,))
+    ours = table.loss(hidden, targets)
+    found = torch.autograd.grad(ours * 0.5, (hidden, table.trained))
+    logits = hidden @ torch.cat([table.frozen, table.trained]).t()
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    wanted = torch.autograd.grad(expected * 0.5, (hidden, table.trained))
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-3)
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, atol=2e-4 * other.abs().max())

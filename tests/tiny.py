@@ -1,0 +1,30 @@
+"""Tiny models and data that the tests of training share."""
+
+import numpy as np
+import torch
+
+from blossom.models.adapters import adapt_model
+from blossom.models.loading import load_model, resize_model
+from blossom.training.settings import TrainingSettings
+
+MODES = ("lora+new-rows", "lora+embeddings", "full")
+BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
+EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
+
+
+def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj")):
+    """A tiny model with 40 new rows, ready to train; the same at every call."""
+    model, tokenizer = load_model(base)
+    torch.manual_seed(0)
+    resize_model(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
+    model = adapt_model(model, mode, rank=4, targets=targets)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # zero at first, which would hide a wrong gradient of A
+            parameter.data.normal_(0, 0.1)
+    return model
+
+
+def some_rows(count=12, length=24, seed=0):
+    generator = np.random.default_rng(seed)
+    ids = [generator.integers(10, 480, length) for _ in range(count)]
+    return [{"input_ids": i, "labels": i} for i in ids]
