@@ -65,9 +65,9 @@ def test_a_judge_that_follows_the_place_decides_nothing_in_any_figure():
         assert (panel.shares.win + panel.shares.loss == 0).all() and (panel.shares.flipped == 1).all()
 
 
-def test_without_a_difference_none_is_claimed():
-    even = table(lambda pair, o: "a" if int(pair["prompt_id"][1]) % 2 else "b")
-    assert "not told apart from base" in drawn(even)["figure2"].title
+def test_a_lead_within_its_interval_is_not_claimed():
+    led = table(lambda pair, o: "a" if int(pair["prompt_id"][1]) % 3 else "b")
+    assert "not told apart from base" in drawn(led)["figure2"].title
 
 
 def test_preference_beside_language_says_which_answers_were_in_the_right_one():

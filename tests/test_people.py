@@ -131,10 +131,14 @@ def test_no_model_is_named_in_the_page_and_nothing_is_loaded_from_outside():
 def test_any_answer_comes_through_the_page_as_it_was(text):
     rows = answers(2, ("ko",))
     rows[0]["answer"] = text
-    html = people.render_rating_page(people.make_batch(rows, raters=["x"], repeats=0), "x")
+    batch = people.make_batch(rows, raters=["x"], repeats=0)
+    html = people.render_rating_page(batch, "x")
     html.encode("utf-8", "strict")
     inside = re.search(r'<script type="application/json" id="data">(.*?)</script', html, re.DOTALL)[1]
-    assert text in {answer for item in json.loads(inside)["items"] for answer in item["answers"]}
+    for item, shown in zip(people.list_items(batch, "x"), json.loads(inside)["items"], strict=True):
+        pair, second = batch.pairs[item.pair], "ab"[item.first == "a"]
+        assert shown["answers"] == [pair[f"answer_{item.first}"], pair[f"answer_{second}"]]
+    assert text in {pair["answer_a"] for pair in batch.pairs}
     assert html.count("<script") == 2
 
 

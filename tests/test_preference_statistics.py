@@ -119,8 +119,9 @@ def test_won_both_and_lost_both_count_prompts():
     rows = [(1, "x", "y", "a", "r"), (1, "x", "z", "a", "r"), (2, "x", "y", "b", "r"), (2, "z", "x", "a", "r")]
     rows += [(3, "x", "y", "a", "r"), (3, "x", "z", "tie", "r"), (4, "x", "y", "a", "r")]  # 4 has no verdict against z
     rows += [(5, "x", "y", "a", "r"), (5, "x", "y", "b", "s"), (5, "x", "y", "a", "t"), (5, "x", "z", "a", "r")]
+    rows += [(6, "x", "y", "b", "r"), (6, "x", "z", "tie", "r")]
     got = statistics.count_won_both(table(*rows), "x").iloc[0]
-    assert (got.n, got.won_both, got.lost_both) == (4, 2, 1)
+    assert (got.n, got.won_both, got.lost_both) == (5, 2, 1)
 
 
 # ---- all models at once
@@ -202,10 +203,10 @@ def test_two_verdicts_of_one_rater_on_one_pair_are_refused():
 
 
 def test_consistency_tells_who_follows_the_side():
-    first = table((1, "x", "y", "a", "r"), (2, "x", "y", "a", "r"), (3, "x", "y", "tie", "r"))
-    again = table((1, "x", "y", "a", "r"), (2, "x", "y", "b", "r"), (3, "x", "y", "a", "r"), look=2, first_shown="b")
+    first = table(*[(n, "x", "y", w, "r") for n, w in enumerate(["a", "a", "tie", "a"])])
+    again = table(*[(n, "x", "y", w, "r") for n, w in enumerate(["a", "b", "a", "a"])], look=2, first_shown="b")
     got = agreement.compare_looks(pd.concat([first, again])).iloc[0]
-    assert (got.n, got["same"], got.same_side) == (3, pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert (got.n, got["same"], got.same_side) == (4, 1 / 2, 1 / 4)
 
 
 def test_the_bars_show_what_the_table_says():
