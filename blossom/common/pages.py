@@ -35,11 +35,11 @@ def embed_json(value):
 
 
 def write_page(path, template, data, **words):
-    """Write `build_page(template, data, **words)` to `path`, whole or not at all."""
-    paths.write_text(path, build_page(template, data, **words))
+    """Write `assemble_page(template, data, **words)` to `path`, whole or not at all."""
+    paths.write_text(path, assemble_page(template, data, **words))
 
 
-def build_page(template, data, **words):
+def assemble_page(template, data, **words):
     """One HTML file (str) that needs no server and no network, from `<name>.html`, `<name>.css` and `<name>.js`.
 
     template  path of the .html file, a jinja2 template; its style and script lie beside it, and pages.css and pages.js

@@ -175,7 +175,7 @@ def render_rating_page(batch, rater, language="ko"):
         answers = [pair["answer_a"], pair["answer_b"]][:: 1 if item.first == "a" else -1]
         shown.append({"id": item.id, "language": pair["language"], "prompt": pair["prompt"], "answers": answers})
     data = {"format": FORMAT, "batch": batch.digest, "rater": rater, "items": shown}
-    return pages.build_page(PAGE, data, language=language, rater=rater)
+    return pages.assemble_page(PAGE, data, language=language, rater=rater)
 
 
 def publish_batch(batch, folder):
