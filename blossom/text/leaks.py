@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from blossom.text.language import language_of
-from blossom.text.rows import find_source, parse_json, read_lines, read_rows
+from blossom.text.rows import find_source, read_lines, read_rows
 
 RUN = {"ko": 16, "en": 48}  # letters in a row that two texts share only by copying (16 syllables are 48 bytes too)
 SHORTEST = 4  # words of a benchmark's text; shorter texts occur anywhere
@@ -173,20 +173,16 @@ def read_evaluation_texts(sources):
         path = find_source(source)
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix.lower() in (".json", ".jsonl", ".tsv", ".txt"):
-                found[str(file.relative_to(path if path.is_dir() else path.parent))] = list(_file_strings(file))
+                found[str(file.relative_to(path if path.is_dir() else path.parent))] = _file_strings(file)
     return {name: [t for t in texts if len(_letters(t)) >= 10] for name, texts in found.items()}
 
 
 def _file_strings(file):
-    lines, suffix = read_lines(file), file.suffix.lower()
-    if suffix == ".json":
-        yield from strings_within(parse_json("\n".join(lines), file))
-    elif suffix == ".jsonl":
-        for n, line in enumerate(lines, 1):
-            if line.strip():
-                yield from strings_within(parse_json(line, f"{file}, line {n}"))
+    if file.suffix.lower() in (".json", ".jsonl"):
+        rows = (row for _, row in read_rows(str(file)))
     else:
-        yield from (text for line in lines for text in line.split("\t"))
+        rows = (line.split("\t") for line in read_lines(file))
+    return [text for row in rows for text in strings_within(row)]
 
 
 def strings_within(value):

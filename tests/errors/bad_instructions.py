@@ -82,7 +82,5 @@ def edited_replies(tmp_path):
     next((tmp_path / "replies").glob("*.json")).write_text("{")
     translation.translate_examples(one_example(tmp_path), asked, requests=9)
 
-@case(REVIEW, "a broken line among the drafts", ValueError, "drafts.jsonl, line 1", "no draft")
-def broken_draft(tmp_path):
-    (tmp_path / "drafts.jsonl").write_text('{"id": 1}\n')
-    drafts.read_drafts(tmp_path / "drafts.jsonl")
+file_case(REVIEW, "a broken line among the drafts", drafts.read_drafts, "drafts.jsonl", [{"id": 1}], "drafts.jsonl, line 1",
+          "no draft")

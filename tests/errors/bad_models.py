@@ -27,7 +27,7 @@ from blossom.vocabulary.fertility import read_frequencies
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab, select_pieces
 from blossom.vocabulary.pieces import count_runs, script_pattern, train_pieces
-from tests.errors.table import case
+from tests.errors.table import case, file_case
 
 VOCAB = "tokenizers and vocabulary (01, 02)"
 case(VOCAB, "a folder without a tokenizer", ValueError, "no tokenizer", "expected tokenizer.json or tokenizer.model")(
@@ -35,10 +35,8 @@ case(VOCAB, "a folder without a tokenizer", ValueError, "no tokenizer", "expecte
 case(VOCAB, "a tokenizer.json cut off in the middle", ValueError, "tokenizer.json", "does not load", "JSONDecodeError")(
     lambda broken: load_tokenizer(broken("tokenizer.json", lambda old: old[:3000])))
 
-@case(VOCAB, "a .model file that is something else", ValueError, "notes.model", "not a SentencePiece")
-def no_sentencepiece(tmp_path):
-    (tmp_path / "notes.model").write_text("hello")
-    load_tokenizer(tmp_path / "notes.model")
+file_case(VOCAB, "a .model file that is something else", load_tokenizer, "notes.model", "hello", "notes.model",
+          "not a SentencePiece")
 
 @case(VOCAB, "a unigram base", ValueError, "other.model", "unigram", "SentencePiece BPE")
 def unigram(tmp_path):
@@ -50,10 +48,8 @@ def unigram(tmp_path):
     (tmp_path / "other.model").write_bytes(made.getvalue())
     read_base(tmp_path / "other.model")
 
-@case(VOCAB, "a donor that is no vocabulary", ValueError, "words.json", "expected JSON of the form {piece: id}")
-def no_donor(tmp_path):
-    (tmp_path / "words.json").write_text('["a", "b"]')
-    read_donor(tmp_path / "words.json")
+file_case(VOCAB, "a donor that is no vocabulary", read_donor, "words.json", '["a", "b"]', "words.json",
+          "expected JSON of the form {piece: id}")
 
 case(VOCAB, "a donor in the wrong script", ValueError, "donor", "none of its 2 pieces", "2 in another script")(
     lambda: clean_pieces(read_base("tiny-byte-level"), ["кот", "пёс"], script_pattern(["Hangul"])))
@@ -80,11 +76,8 @@ def no_korean():
     base = read_base("tiny-byte-level")
     train_pieces(base, count_runs(base, ["only English"], script_pattern(["Hangul"])), 10)
 
-@case(VOCAB, "word frequencies without their second column", ValueError, "words.tsv, line 2", "expected word TAB share",
-     "found '는")
-def no_frequency(tmp_path):
-    (tmp_path / "words.tsv").write_text("이\t0.1\n는\n", encoding="utf-8")
-    read_frequencies(str(tmp_path / "words.tsv"))
+file_case(VOCAB, "word frequencies without their second column", lambda file: read_frequencies(str(file)), "words.tsv",
+          "이\t0.1\n는\n", "words.tsv, line 2", "expected word TAB share", "found '는")
 
 case(VOCAB, "a merged model without its certificate", ValueError, "certificate.json", "notebook 02")(
     lambda broken: check_certificate(broken()))
@@ -100,43 +93,38 @@ MODELS = "models"
 def config(**changes):
     """A change of a JSON file: these values in place of its own."""
     return lambda old: json.dumps(json.loads(old) | changes).encode()
-case(MODELS, "a folder without a model", ValueError, "no model there", "config.json")(
-    lambda broken: load_model(broken("config.json", lambda old: None)))
+OWN_CODE = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
+OUTSIDE = json.dumps({"metadata": {}, "weight_map": {"model.embed_tokens.weight": "../../etc/passwd"}}).encode()
+ADAPTER = b'{"peft_type": "LORA", "base_model_name_or_path": "somebody/else"}'
 
-@case(MODELS, "weights as a pickle", ValueError, "expected *.safetensors", "pytorch_model.bin is a pickle")
-def pickled(broken):
-    folder = broken("model.safetensors", lambda old: None)
-    torch.save({}, folder / "pytorch_model.bin")
-    load_model(folder)
 
-@case(MODELS, "a model that brings its own code (auto_map)", ValueError, "config.json", "'mine'", "never run")
-def own_code(broken):
-    names = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
-    load_model(broken("config.json", config(model_type="mine", auto_map=names)))
-
-@case(MODELS, "an adapter instead of a model", ValueError, "is an adapter", "adapter_config.json")
-def an_adapter(broken):
-    folder = broken()
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "somebody/else"}')
-    load_model(folder)
-
-case(MODELS, "weights cut off in the middle", ValueError, "do not load", "SafetensorError")(
-    lambda broken: load_model(broken("model.safetensors", lambda old: old[:5000])))
-case(MODELS, "a Git LFS pointer instead of weights", ValueError, "do not load", "SafetensorError")(
-    lambda broken: load_model(broken("model.safetensors", lambda old: b"version https://git-lfs.github.com/spec/v1\n")))
-case(MODELS, "a web page instead of config.json", ValueError, "config.json", "not valid JSON")(
-    lambda broken: load_model(broken("config.json", lambda old: b"<html>")))
-case(MODELS, "a config.json that asks for more layers than there are", ValueError, "63 weights", "config.json",
-     "model.layers.2.input_layernorm.weight")(
-    lambda broken: load_model(broken("config.json", config(num_hidden_layers=9))))
-
-@case(MODELS, "an index of weights that points outside the folder", ValueError, "model.safetensors.index.json",
-     "'../../etc/passwd'")
-def traversal(broken):
-    folder = broken()
-    index = {"metadata": {}, "weight_map": {"model.embed_tokens.weight": "../../etc/passwd"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    load_model(folder)
+for wrong, name, change, *words in (
+    ("a folder without a model", "config.json", lambda old: None, "no model there", "config.json"),
+    ("weights as a pickle", "model.safetensors", "pytorch_model.bin", "expected *.safetensors", "model.bin is a pickle"),
+    ("a model that brings its own code (auto_map)", "config.json", config(model_type="mine", auto_map=OWN_CODE), "'mine'",
+     "never run"),
+    ("an adapter instead of a model", "adapter_config.json", lambda old: ADAPTER, "is an adapter", "adapter_config.json"),
+    ("weights cut off in the middle", "model.safetensors", lambda old: old[:5000], "do not load", "SafetensorError"),
+    ("a Git LFS pointer instead of weights", "model.safetensors", lambda old: b"version https://git-lfs.github.com/spec/v1\n",
+     "do not load", "SafetensorError"),
+    ("a web page instead of config.json", "config.json", lambda old: b"<html>", "config.json", "not valid JSON"),
+    ("a config.json that asks for more layers than there are", "config.json", config(num_hidden_layers=9), "63 weights",
+     "config.json", "model.layers.2.input_layernorm.weight"),
+    ("an index of weights that points outside the folder", "model.safetensors.index.json", lambda old: OUTSIDE,
+     "model.safetensors.index.json", "'../../etc/passwd'"),
+):
+    @case(MODELS, wrong, ValueError, *words)
+    def broken_model(broken, name=name, change=change):
+        folder = broken()
+        file = folder / name
+        if isinstance(change, str):
+            file.rename(folder / change)
+        else:
+            changed = change(file.read_bytes() if file.exists() else None)
+            file.unlink(missing_ok=True)
+            if changed is not None:
+                file.write_bytes(changed)
+        load_model(folder)
 
 @case(MODELS, "a tokenizer larger than the model", ValueError, "tokenizer", "64 embedding rows")
 def small_table(broken):
@@ -149,13 +137,8 @@ def small_table(broken):
 def other_tokenizer(tmp_path):
     model, tokenizer = load_model("tiny-byte-level")
     save_model(model, tokenizer, tmp_path / "m")
-    tokenizer.add_tokens(["먹"], special_tokens=True)
-    vocabulary = json.loads(tokenizer.backend_tokenizer.to_str())
-    vocabulary["added_tokens"][-1]["content"] = "다"
     file = tmp_path / "m" / "tokenizer.json"
-    mine = json.loads(file.read_text(encoding="utf-8"))
-    mine["normalizer"] = {"type": "NFC"}
-    file.write_text(json.dumps(mine), encoding="utf-8")
+    file.write_bytes(config(normalizer={"type": "NFC"})(file.read_bytes()))
     load_model(tmp_path / "m")
 
 @case(MODELS, "weights that are not numbers, to be saved", ValueError, "not finite", "model.norm.weight")
@@ -164,18 +147,16 @@ def nan_weights(tmp_path):
     model.model.norm.weight.data[0] = float("nan")
     save_model(model, tokenizer, tmp_path / "m")
 
-@case(MODELS, "a chat template that reaches for Python's insides", ValueError, "template", "'__class__'")
-def hostile_template():
-    tokenizer = load_tokenizer("tiny-byte-level")
-    tokenizer.chat_template = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
-    encode_conversation("own", [{"role": "user", "content": "질문"}], tokenizer)
-
-@case(MODELS, "a chat template that leaves the answer out", ValueError, "template", "own", "answer")
-def deaf_template():
-    tokenizer = load_tokenizer("tiny-byte-level")
-    tokenizer.chat_template = "{% for m in messages %}x{% endfor %}"
-    told = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "답"}]
-    encode_conversation("own", told, tokenizer)
+for wrong, template, *words in (
+    ("a chat template that reaches for Python's insides", "{{ ''.__class__.__mro__ }}", "template", "'__class__'"),
+    ("a chat template that leaves the answer out", "{% for m in messages %}x{% endfor %}", "template", "own", "answer"),
+):
+    @case(MODELS, wrong, ValueError, *words)
+    def bad_template(template=template):
+        tokenizer = load_tokenizer("tiny-byte-level")
+        tokenizer.chat_template = template
+        told = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "답"}]
+        encode_conversation("own", told, tokenizer)
 
 @case(MODELS, "a prompt longer than the model's context", ValueError, "prompt 1", "12 new")
 def long_prompt():

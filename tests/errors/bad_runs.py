@@ -7,10 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import filelock
-import pytest
 
 from blossom.batch.estimate import estimate_run
 from blossom.common import paths, runs
@@ -67,14 +65,6 @@ def full(tmp_path):
             paths.write_json(file, {"loss": ["x" * 100] * 100})
     finally:
         assert paths.read_json(file) == {"loss": 1.0} and [f.name for f in tmp_path.iterdir()] == ["metrics.json"]
-
-@case(RUNS, "a full disk (no space left on device)", OSError, "no space left", "answers.txt")
-def no_space(tmp_path):
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no device that is always full")
-    with paths.write_atomically(tmp_path / "answers.txt") as temporary:
-        temporary.symlink_to("/dev/full")
-        temporary.write_text("x")
 
 @case(RUNS, "a full disk while a model is saved", OSError, "no space left", "model")
 def full_model(tmp_path):

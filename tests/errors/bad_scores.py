@@ -9,7 +9,7 @@ from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths, runs, stages
 from blossom.generation.answers import parse_addresses
 from blossom.preference import judges, people, prompts, ratings, statistics, verdicts
-from tests.errors.table import case
+from tests.errors.table import case, file_case
 
 TASKS = "benchmarks (05)"
 NLI = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다.", "gold_label": "entailment"}
@@ -94,10 +94,8 @@ def same_rater():
     rows = [dict(model=m, prompt_id="p", kind="k", language="ko", prompt="질문", answer="답") for m in ("one", "two")]
     people.make_batch(rows, raters=[*batch.raters, "가람"])
 
-@case(RATINGS, "prompts without text", ValueError, "prompts.jsonl, line 1", "expected a prompt's text", "found 3")
-def no_prompt(tmp_path):
-    (tmp_path / "prompts.jsonl").write_text('{"id": "a", "ko": 3}\n')
-    prompts.read_prompts(str(tmp_path / "prompts.jsonl"), 2)
+file_case(RATINGS, "prompts without text", lambda file: prompts.read_prompts(str(file), 2), "prompts.jsonl",
+          [{"id": "a", "ko": 3}], "prompts.jsonl, line 1", "expected a prompt's text", "found 3")
 
 @case(RATINGS, "models that were never compared", ValueError, "never compared", "p, q | x, y")
 def apart():
@@ -128,15 +126,10 @@ def edited_metrics(tmp_path, smoke, monkeypatch):
     (run.folder / "metrics.json").write_text('{"average": 0.9}')
     runs.read_runs(p.outputs, p.scale, p.recipes)
 
-@case(REPORT, "a manifest that is none", ValueError, "manifest.json", "outputs")
-def no_manifest(tmp_path):
-    (tmp_path / "manifest.json").write_text("[]")
-    runs.read_run(tmp_path)
+file_case(REPORT, "a manifest that is none", lambda file: runs.read_run(file.parent), "manifest.json", "[]", "manifest.json",
+          "outputs")
 
 case(REPORT, "a number that is not finite among the metrics", ValueError, "not JSON compliant")(
     lambda smoke: runs.Run(smoke("07_report", "report"), "07_report").finish({"loss": float("nan")}))
 
-@case(REPORT, "a broken metrics file", ValueError, "metrics.json", "not valid JSON")
-def broken_json(tmp_path):
-    (tmp_path / "metrics.json").write_text("{")
-    paths.read_json(tmp_path / "metrics.json")
+file_case(REPORT, "a broken metrics file", paths.read_json, "metrics.json", "{", "metrics.json", "not valid JSON")
