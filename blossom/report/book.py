@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 
 from blossom.common import params, paths, shell, stages
-from blossom.report.convert import build_page, convert_notebook, read_executed
+from blossom.report.convert import convert_notebook, read_executed, wrap_page
 
 
 def estimate_reading(notebook):
@@ -56,14 +56,14 @@ def write_book(folder):
         for file in files:
             body = _link_pages(convert_notebook(notebooks[file]), names)
             page = f"{bar}<p>Recipe {escape(file.parents[1].name)}</p>{body}{bar}"
-            paths.write_text(folder / "book" / _page_name(file), build_page(titles[stage], page, math=True))
+            paths.write_text(folder / "book" / _page_name(file), wrap_page(titles[stage], page, math=True))
         links = ", ".join(f'<a href="{_page_name(f)}">{escape(f.parents[1].name)}</a>' for f in files)
         minutes = max(1, round(estimate_reading(notebooks[files[0]])))
         entry = f'<a href="{names[stage]}"><b>{escape(titles[stage])}</b></a><br>{escape(questions[stage])}'
         entries.append(f"<li>{entry}<br><small>{minutes} minutes to read · run for {links}</small></li>")
     report = '<p><a href="../report.html">The report of this run</a></p>' if (folder / "report.html").exists() else ""
     index = f"<h1>Blossom at scale {escape(folder.name)}</h1><p>The notebooks as they ran.</p><ul>{''.join(entries)}</ul>"
-    paths.write_text(folder / "book" / "index.html", build_page("Blossom", index + report))
+    paths.write_text(folder / "book" / "index.html", wrap_page("Blossom", index + report))
     return folder / "book" / "index.html"
 
 

@@ -60,7 +60,7 @@ def convert_notebook(notebook, code=True):
     return exporter.from_notebook_node(notebook)[0]
 
 
-def build_page(title, body, math=False):
+def wrap_page(title, body, math=False):
     """A whole HTML page (str) around `body`. With `math`, MathJax is loaded from the network for the equations."""
     allowed, script = "'none'", ""
     if math:
@@ -90,7 +90,7 @@ def write_report(notebook, target):
     listed = "".join(f'<li><a href="{escape(str(f))}">{escape(" · ".join(f.parts[:2]))}</a></li>' for f in links)
     body = convert_notebook(read_executed(notebook), code=False)
     body += f"<h2>The executed notebooks</h2><ul>{listed}</ul>"
-    paths.write_text(target, build_page(f"Blossom at scale {target.parent.name}", body))
+    paths.write_text(target, wrap_page(f"Blossom at scale {target.parent.name}", body))
     return target
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from blossom.batch import plan
 from blossom.common import figures, paths
 from blossom.common.runs import git_commit, read_run
-from blossom.report.convert import build_page, embed_image
+from blossom.report.convert import embed_image, wrap_page
 
 
 def comparison_folder(outputs, name, scale):
@@ -128,7 +128,7 @@ def write_comparison(outputs, name, scale, definitions):
     note = f"Sweep {name} at scale {scale}, means over {', '.join(sweep.repeats) or 'one run'} with 95 % intervals "
     note += "(Student's t); differences are paired. Grey: single runs."
     body = f"<h1>{escape(sweep.question)}</h1><p>{escape(note)}</p>{embed_image(target / 'comparison.png')}"
-    paths.write_text(target / "comparison.html", build_page(sweep.question, body + "".join(reversed(shown))))
+    paths.write_text(target / "comparison.html", wrap_page(sweep.question, body + "".join(reversed(shown))))
     paths.write_json(target / "comparison.json", about)
     return target
 
