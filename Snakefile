@@ -110,15 +110,14 @@ def command(w):
     run = run_name(w)
     folder = os.path.dirname(manifest(run))
     if twin := PLAN.twin(run):
-        return f"{shlex.quote(sys.executable)} -m blossom.batch.plan {os.path.dirname(manifest(twin))} {folder}"
+        return shlex.join([sys.executable, "-m", "blossom.batch.plan", os.path.dirname(manifest(twin)), folder])
     launch = resources.launch_command(w.stage, PLAN.effective(run), scale_plan(w.scale).assumed, own(w))
     values = asdict(PLAN.effective(run))  # all of them: a notebook may have been edited and saved in Jupyter
-    return (
-        f"mkdir -p {folder} && find {folder} -maxdepth 1 -type l -delete"
-        f" && {launch}papermill notebooks/{w.stage}.ipynb {folder}/notebook.ipynb"
-        f" -y {shlex.quote(yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=1 << 20).strip())}"
-        " --cwd . --log-output --no-progress-bar --stdout-file /dev/stderr"
-    )
+    values = yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=1 << 20).strip()
+    papermill = ["papermill", f"notebooks/{w.stage}.ipynb", f"{folder}/notebook.ipynb", "-y", values, "--cwd", "."]
+    papermill += ["--log-output", "--no-progress-bar", "--stdout-file", "/dev/stderr"]
+    made = f"mkdir -p {shlex.quote(folder)} && find {shlex.quote(folder)} -maxdepth 1 -type l -delete"
+    return f"{made} && {launch}{shlex.join(papermill)}"
 
 
 rule report:
@@ -126,8 +125,10 @@ rule report:
         MANIFEST.format(root=OUTPUTS, scale="{scale}", recipe=REPORT, stage="07_report"),
     output:
         OUTPUTS + "/{scale}/" + REPORT + ".html",
+    params:
+        notebook=f"{OUTPUTS}/{{scale}}/{REPORT}/07_report/notebook.ipynb",
     shell:
-        "python -m blossom.report page {OUTPUTS}/{wildcards.scale}/{REPORT}/07_report/notebook.ipynb {output}"
+        "python -m blossom.report page {params.notebook:q} {output:q}"
 
 
 rule stage:
@@ -168,5 +169,5 @@ rule sweep:
         COMPARISON + "/comparison.json",
         COMPARISON + "/comparison.html",
     shell:
-        "python -m blossom.report sweep {wildcards.sweep} --scale {wildcards.scale} --outputs {OUTPUTS}"
-        " --definitions {DEFINITIONS}"
+        "python -m blossom.report sweep {wildcards.sweep:q} --scale {wildcards.scale:q} --outputs {OUTPUTS:q}"
+        " --definitions {DEFINITIONS:q}"

@@ -175,7 +175,7 @@ def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_pat
     assert p.twin(ko._replace(stage="03_bilingual_pretraining")) is None, "other shares of Korean are another training"
     first = made(tmp_path, "blossom-bi", "02_vocab_merge", {"added": 1})
     second = first.parents[1] / "blossom-ko" / "02_vocab_merge"
-    plan.share(first, second)
+    plan.link_run(first, second)
     assert read_run(second, check=None).manifest["recipe"] == "blossom-bi"
     assert (second / "metrics.json").is_symlink() and not (second / "manifest.json").is_symlink()
     assert plan.is_own(first) and not plan.is_own(second)

@@ -1,7 +1,7 @@
-"""Which runs there are, what each one reads, and which of them are one and the same: what the Snakefile asks.
+"""The runs that Snakemake plans: what each one reads, which are the same, and the points of a sweep.
 
 A run is named by its root (the outputs folder, or a point of a sweep), scale, recipe and stage. Two runs with the same
-parameters that start from the same runs are made once: the second folder then holds links to the first.
+parameters that read the same runs are made once: the second folder then holds links to the first.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from blossom.common import params, paths, shell
 from blossom.common.stages import MODEL_STAGES, STAGES
 
 SWEEP_KEYS = {"question", "recipes", "stages", "grid", "repeats", "set", "compare", "measures"}
-MEMORY_MB = 4000  # what a stage is given before one like it has run: more than any takes at scale laptop
+MEMORY_MB = 4000  # for a stage before one like it has run: more than any takes at scale laptop
 
 
 class RunName(NamedTuple):
@@ -39,9 +39,8 @@ class RunName(NamedTuple):
 
 @dataclass
 class Plan:
-    """All runs below an outputs folder.
+    """All runs below the folder `outputs`, with `overrides` (name: value) above every scale and recipe.
 
-    outputs    the folder;  overrides  name: value, above every scale and recipe
     definitions  the folder of the sweeps' files
     """
 
@@ -57,11 +56,14 @@ class Plan:
         return {file.stem: read_sweep(file) for file in sorted(Path(self.definitions).glob("*.yaml"))}
 
     def settings(self, root):
-        """The overrides of a root: this plan's, then those of the sweep's point."""
+        """The overrides of the runs below a root: the plan's own, then those of the sweep's point."""
         if root == self.outputs:
             return self.overrides
-        sweep, point = root.removeprefix(f"{self.outputs}/sweeps/").split("/")
+        sweep, point = self._split_root(root)
         return self.overrides | self.sweeps[sweep].points[point]
+
+    def _split_root(self, root):
+        return root.removeprefix(f"{self.outputs}/sweeps/").split("/")
 
     def effective(self, run):
         """The parameters of a run (its stage's dataclass)."""
@@ -71,14 +73,14 @@ class Plan:
         return self._read[run]
 
     def needs(self, run):
-        """The runs that a run reads, by its recipe's line and its parameters: list of RunName."""
+        """The runs that a run reads: list of RunName."""
         p = self.effective(run)
         if run.stage == "07_report":
             return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.read_recipe(r).stages]
         found = [params.starting_stage(run.recipe, run.stage)]
         if run.stage == "03_bilingual_pretraining" and p.same_text_as:
             found.append(params.starting_stage(p.same_text_as, run.stage))
-        elif run.stage == "05_benchmark_eval":  # scored one after the other, so that no model is scored twice
+        elif run.stage == "05_benchmark_eval":  # needs the scores of the others, so that no model is scored twice
             line = [r.name for r in params.recipe_lineage(run.recipe)]
             named = [n for b in p.beside for n in (line if b == "parents" else [b])]
             found += [self._scored(n, run.stage) for n in named if n != run.recipe and params.recipe_file(n).exists()]
@@ -93,37 +95,40 @@ class Plan:
         return (recipe, stage) if stage in own else params.starting_stage(recipe, stage)
 
     def key(self, run):
-        """A digest of all that a run's result follows from: two runs with one key have one result."""
+        """A digest of everything that a run's result depends on: two runs with the same key have the same result."""
         if run not in self._keys:
             own = asdict(self.effective(run))
             own = {name: value for name, value in own.items() if name not in ("outputs", "recipe")}
-            if run.stage not in MODEL_STAGES:  # its result names the recipe
+            if run.stage not in MODEL_STAGES:  # their results name the recipe
                 own["recipe"] = run.recipe
             told = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True, ensure_ascii=False)
             self._keys[run] = hashlib.sha256(told.encode()).hexdigest()
         return self._keys[run]
 
     def twin(self, run):
-        """The run that this one is the same as, or None when it must be made: the finished one of those, else the first."""
+        """Another run with the same result, to link instead of making this one; None when this one must be made.
+
+        A finished run is preferred to the first in the plan's order.
+        """
         if run.stage == "07_report" or is_own(run.folder):
             return None
         same = [other for other in self._candidates(run) if self.key(other) == self.key(run)]
-        first = next((other for other in same if is_own(other.folder)), same[0])
-        return None if first == run else first
+        chosen = next((other for other in same if is_own(other.folder)), same[0])
+        return None if chosen == run else chosen
 
     def _candidates(self, run):
-        """Runs of the same stage: the outputs folder's, then those of the sweeps, then this one."""
+        """Runs of the same stage, this one among them: those of the outputs folder, then those of its sweep."""
         names = sorted(f.stem for f in params.recipe_file(run.recipe).parent.glob("*.yaml"))
         recipes = names if run.stage in MODEL_STAGES else [run.recipe]
         recipes = [r for r in recipes if run.stage in params.read_recipe(r).stages]
         roots = [self.outputs]
         if run.root != self.outputs:
-            sweep = run.root.removeprefix(f"{self.outputs}/sweeps/").split("/")[0]
+            sweep = self._split_root(run.root)[0]
             roots += [f"{self.outputs}/sweeps/{sweep}/{point}" for point in self.sweeps[sweep].points]
         return [run._replace(root=root, recipe=r) for root in roots for r in recipes]
 
     def memory(self, run):
-        """MB to keep free for a run: the most that a finished one of its stage and scale has taken, and a tenth."""
+        """MB to keep free for a run: 1.1 times the most that a finished run of its stage and scale has taken."""
         finished = paths.outputs_root(self.outputs).glob(f"{run.scale}/*/{run.stage}/manifest.json")
         peaks = [paths.read_json(manifest)["peak_bytes"] for manifest in finished]
         return int(1.1 * max(peaks) / 1e6) if peaks else MEMORY_MB
@@ -138,12 +143,12 @@ class Plan:
 
 
 def is_own(folder):
-    """Does a folder hold a finished run of its own (and not links to another's)?"""
+    """Whether a folder holds a finished run, and not links to another one."""
     return (folder / "manifest.json").exists() and not (folder / "params.yaml").is_symlink()
 
 
-def share(made, folder):
-    """Fill the folder of a run with links to the folder of the run that it is the same as; the manifest is copied, last."""
+def link_run(made, folder):
+    """Fill a run's folder with links to the files of a run with the same result; the manifest is copied, last."""
     made, folder = Path(made), Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -154,9 +159,9 @@ def share(made, folder):
 
 
 def check_recipes(names=()):
-    """Raise ValueError for what would fail in the middle of a long run: missing or looping parents, one folder for two.
+    """Read every recipe and the asked `names`; ValueError for what would fail in the middle of a long run.
 
-    names  recipes that are asked for; the files of all others are checked too
+    That is: a missing recipe or parent, parents in a loop, two recipes that would write one folder.
     """
     files = sorted(params.recipe_file("any").parent.glob("*.yaml"))
     for name in [*names, *(file.stem for file in files)]:
@@ -171,9 +176,9 @@ class Sweep:
     """One file of params/sweeps.
 
     points    folder name -> {parameter: value}, every combination of the grid
-    recipes, stages  what is run at each point and compared
-    repeats   parameters of the grid whose values are repetitions: means and intervals are over them
-    compare   what -> [arm, arm]: differences are the second's less the first's;  measures  label -> "stage/metric.path"
+    recipes, stages  what runs at each point
+    repeats   parameters whose values are repetitions: means and intervals are over them
+    compare   label -> [arm, arm]: the second minus the first;  measures  label -> "stage/metric.path"
     """
 
     name: str
@@ -186,13 +191,13 @@ class Sweep:
     measures: dict
 
     def arm(self, point, recipe):
-        """The name of what is repeated: the recipe, and the values that are no repetition."""
+        """The name of a recipe at a point, without the parameters that are repetitions."""
         values = [f"{k}={v}" for k, v in self.points[point].items() if k in self.factors]
         return ", ".join([recipe, *values])
 
     @property
     def factors(self):
-        """Parameters that differ between points and are no repetition."""
+        """Parameters that differ between points and are not repetitions."""
         names = list(next(iter(self.points.values())))
         return [n for n in names if n not in self.repeats and len({str(v[n]) for v in self.points.values()}) > 1]
 
@@ -239,7 +244,7 @@ def _checked(name, values):
 
 
 def _check_parameters(recipes, stages, names):
-    """Every parameter must reach a stage that is run, or its points would be the same run under several names."""
+    """Raise ValueError for a parameter that no stage takes: its points would be the same run under several names."""
     params.check_names(names, where="grid")
     made = {s for r in recipes for line in params.recipe_lineage(r) for s in line.stages} & {*MODEL_STAGES, *stages}
     for name in names:
@@ -252,4 +257,4 @@ def _slug(value):
 
 
 if __name__ == "__main__":
-    shell.run(lambda: share(*sys.argv[1:]))
+    shell.run(lambda: link_run(*sys.argv[1:]))
