@@ -23,7 +23,7 @@ from blossom.preference import people, ratings, statistics, verdicts
 from blossom.text.corpus import normalise_text, read_corpus
 from blossom.text.leaks import fold_letters
 from blossom.training.packing import Blocks, TokenStream
-from blossom.vocabulary.encoding import count_tokens, encode_lines
+from blossom.vocabulary.encoding import encode_lines
 from blossom.vocabulary.loading import load_tokenizer
 
 SOME = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
@@ -51,26 +51,6 @@ def test_the_fast_tokenizer_says_what_sentencepiece_says(pair, texts):
     clean = fast.backend_tokenizer.normalizer.normalize_str  # joins no jamo, as SentencePiece does: certificates count that
     texts = [text for text in texts if clean(text) == slow.normalize(text)]
     assert encode_lines(fast, texts, itself=True) == slow.encode(texts)
-
-
-@pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
-@SOME
-@given(text=anything)
-def test_text_comes_back_from_its_tokens(name, text, tokenizers):
-    tokenizer = tokenizers[name]
-    (ids,) = encode_lines(tokenizer, [text])
-    spaced = name == "tiny-sentencepiece"  # as transformers reads it: one space in front counts as the first word's own
-    expected = text.replace("▁", " ").removeprefix(" ") if spaced else text
-    assert tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False) == expected
-    assert count_tokens(tokenizer, [text]) == len(ids)
-
-
-@SOME
-@given(texts=st.lists(anything, max_size=8))
-def test_tokens_of_a_text_do_not_depend_on_its_neighbours(tokenizers, texts):
-    for tokenizer in tokenizers.values():
-        together = encode_lines(tokenizer, texts)
-        assert together == [encode_lines(tokenizer, [text])[0] for text in texts]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import normalizers
 
 from blossom.vocabulary import encoding
-from blossom.vocabulary.encoding import encode_lines, find_engine
+from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine
 from blossom.vocabulary.fertility import choose_unit, measure_fertility, read_frequencies, take_first_bytes, weigh_fertility
 from blossom.vocabulary.loading import list_merges, load_tokenizer
 from blossom.vocabulary.morphemes import compare_borders, find_morpheme_borders, find_token_borders
@@ -72,8 +72,8 @@ def test_a_special_token_in_a_text_is_text(byte_level):
 @settings(max_examples=100, deadline=None)
 @given(st.text())
 def test_the_bytes_of_the_tokens_are_the_text(byte_level, text):
-    table = token_bytes(byte_level)
-    assert b"".join(table[i] for i in encode_lines(byte_level, [text])[0]) == text.encode()
+    (ids,), table = encode_lines(byte_level, [text]), token_bytes(byte_level)
+    assert b"".join(table[i] for i in ids) == text.encode() and count_tokens(byte_level, [text]) == len(ids)
 
 
 @pytest.fixture(scope="module")
