@@ -3,10 +3,9 @@
 Scores of a random model mean nothing: what is asserted is that each stage did its work and recorded it.
 """
 
-import json
 import os
 import re
-import shutil
+import shlex
 import subprocess
 
 import nbformat
@@ -23,15 +22,8 @@ RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in para
 
 
 def snakemake(outputs, *words, **config):
-    command = [
-        "snakemake",
-        "-c2",
-        "--nolock",
-        *words,
-        "--config",
-        f"outputs={outputs}",
-        *(f"{k}={v}" for k, v in config.items()),
-    ]
+    config = [f"{name}={value}" for name, value in {"outputs": outputs, **config}.items()]
+    command = ["snakemake", "-c2", "--nolock", *words, "--config", *config]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
 
@@ -211,33 +203,17 @@ def test_a_sweep_of_two_points_runs_and_is_compared(tmp_path):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-@pytest.mark.parametrize("scale", ["laptop", "llama2-13b", "llama2-7b"])
-def test_every_scale_has_a_whole_plan(tmp_path, scale):
-    plan = snakemake(tmp_path, "-n", f"{tmp_path}/{scale}/report.html")
+def test_laptop_has_a_whole_plan(tmp_path):
+    plan = snakemake(tmp_path, "-n", f"{tmp_path}/laptop/report.html")
     assert plan.returncode == 0, plan.stderr[-2000:]
     assert plan.stdout.count("rule stage:") + plan.stdout.count("rule training:") == len(RUNS)
 
 
-def test_a_failing_notebook_names_its_cell_and_leaves_what_it_did(tmp_path):
-    out = tmp_path / "partial.ipynb"
-    notebook = paths.ROOT / "notebooks/03_bilingual_pretraining.ipynb"
-    command = ["papermill", str(notebook), str(out), "-p", "outputs", str(tmp_path), "-p", "learning_rat", "0.1"]
+def test_a_notebook_without_its_input_ends_with_the_command_that_makes_it(tmp_path):
+    layers = ["-f", "params/scales/smoke.yaml", "-f", "params/recipes/blossom-bi.yaml", "-p", "outputs", f"{tmp_path}/my o"]
+    command = ["papermill", "notebooks/03_bilingual_pretraining.ipynb", str(tmp_path / "partial.ipynb"), *layers]
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "did you mean 'learning_rate'" in done.stderr
-    assert "Exception encountered at" in done.stderr
-    assert out.exists()
-    assert not list(tmp_path.rglob("manifest.json"))
-
-
-def test_a_pretraining_notebook_runs_by_itself_on_a_fresh_clone(tmp_path, outputs):
-    """Its vocabulary is made first when it is not there (here: it is, copied, so that the test stays short)."""
-    shutil.copytree(outputs / "smoke/blossom-bi/02_vocab_merge", tmp_path / "smoke/blossom-bi/02_vocab_merge")
-    layers = ["-f", "params/scales/smoke.yaml", "-f", "params/recipes/blossom-bi.yaml", "-p", "outputs", str(tmp_path)]
-    command = ["papermill", "notebooks/03_bilingual_pretraining.ipynb", str(tmp_path / "out.ipynb"), *layers]
-    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    own = tmp_path / "smoke/blossom-bi/03_bilingual_pretraining"
-    first = json.loads((outputs / "smoke/blossom-bi/03_bilingual_pretraining/metrics.json").read_text())
-    after = paths.read_json(own / "metrics.json")["bits_per_byte"]["after"]
-    assert after == pytest.approx(first["bits_per_byte"]["after"], rel=1e-3), "same seed, same result"
+    assert done.returncode != 0 and "Exception encountered at" in done.stderr
+    told = next(line for line in done.stderr.splitlines() if "-m snakemake" in line)
+    assert shlex.split(told)[-1] == f"{tmp_path}/my o/smoke/blossom-bi/02_vocab_merge/manifest.json"
+    assert (tmp_path / "partial.ipynb").exists() and not list(tmp_path.rglob("manifest.json"))

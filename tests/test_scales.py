@@ -182,20 +182,20 @@ def dry_run(target, *words, config=()):
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    ("scale", "recipes", "trainings"),
-    [
-        ("llama2-13b", [], ["blossom-bi +03_bilingual_pretraining", "blossom-bi-biSFT +04_korean_lima_sft"]),
-        ("llama2-7b", ["recipes=base,cross-lingual-direct"], ["cross-lingual-direct +04_korean_lima_sft"]),
-    ],
-)
-def test_a_dry_run_lists_every_job_with_hours_memory_and_disk(scale, recipes, trainings, tmp_path):
-    told = dry_run(f"{tmp_path}/o/{scale}/report.html", config=[f"outputs={tmp_path}/o", *recipes])
+def check_plan(told, scale, *trainings):
+    """Every job of a dry run has a line in its plan; returns what was printed before it."""
     jobs, plan = told.split(f"Plan of {scale}\n")
     for row in trainings:
         assert re.search(rf"^{row} +[\d,]+\.\d +\d x \d+ GB +\d+ GB +\d+ GB$", plan, re.M), plan
     assert len(re.findall(r"^\S+ +0\d_\w+ .*GB$", plan, re.M)) == len(re.findall("^rule (stage|training):", jobs, re.M))
-    assert "gpu=1" in jobs and "runtime=" in jobs and "disk_mb=" in jobs
+    return jobs
+
+
+def test_a_dry_run_lists_every_job_with_hours_memory_and_disk(tmp_path):
+    config = [f"outputs={tmp_path}/o", "recipes=base,cross-lingual-direct"]
+    told = dry_run(f"{tmp_path}/o/llama2-7b/report.html", config=config)
+    jobs = check_plan(told, "llama2-7b", "cross-lingual-direct +04_korean_lima_sft")
+    assert "gpu=8" in jobs and "runtime=" in jobs and "disk_mb=" in jobs
 
 
 def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_partition(tmp_path):
@@ -205,7 +205,8 @@ def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_par
     own = {k: v for k, v in shipped.items() if k != "executor" and not k.startswith("slurm-")}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     told = dry_run(f"{tmp_path}/o/llama2-13b/report.html", f"--profile={tmp_path}", config=[f"outputs={tmp_path}/o"])
-    jobs, limit = told.split("Plan of ")[0], shipped["set-resources"]["training"]["runtime"]
+    jobs = check_plan(told, "llama2-13b", f"blossom-bi +{PRETRAINING}", f"blossom-bi-biSFT +{TUNING}")
+    limit = shipped["set-resources"]["training"]["runtime"]
     trained = [block for block in jobs.split("\nrule ") if block.startswith("training:")]
     assert len(trained) == 2 and all(f"runtime={limit}," in t and "gpu=1" in t and "threads: 16" in t for t in trained)
     assert all("mem_mb=7" in t for t in trained) and "slurm_partition=" in jobs
