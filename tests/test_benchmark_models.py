@@ -51,9 +51,6 @@ def score(folders, prepared, kept, precision="float32", texts=None, show=lambda 
     return score_models(folders, prepared, evaluate, kept, precision, texts=texts, show=show)
 
 
-# ---------------------------------------------------------------------------------------------------------------- josa
-
-
 NOUNS = ("책", "사과", "서울", "서울", "부산", "바다")
 FORMS = ("을/를", "을/를", "으로/로", "이/가", "으로/로", "으로/로")
 
@@ -96,9 +93,6 @@ def test_josa_needs_text_with_pairs(tmp_path):
 def test_both_languages_draw_the_same_items(prepared):
     ko, en = (next(p for p in prepared if p.name == f"consistency_{k}").rows for k in ("ko", "en"))
     assert [(r["id"], r["label"]) for r in ko] == [(r["id"], r["label"]) for r in en]
-
-
-# ------------------------------------------------------------------------------------------------- several models, kept
 
 
 def test_a_second_report_costs_nothing(folders, prepared, tmp_path, monkeypatch):
@@ -169,9 +163,6 @@ def test_every_comparator_of_the_papers_has_a_hub_id():
     assert all(c["hub"].count("/") == 1 for c in read_comparators().values())
 
 
-# --------------------------------------------------------------------------------------------------------- differences
-
-
 def answered(rights, task="klue_sts", metric="acc"):
     """Items of a task, right or not."""
     made = {"task": task, "label": 1}
@@ -240,8 +231,6 @@ def test_wilson_is_the_textbooks():
     assert low == pytest.approx([0.2366, 0.7225], abs=1e-3) and high == pytest.approx([0.7634, 1.0], abs=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------------------- writing
-
 SOURCE, REFERENCE = "The museum is closed on Mondays.", "박물관은 월요일에 쉽니다."
 
 
@@ -284,20 +273,13 @@ def test_bleu_and_chrf_are_sacrebleus():
         assert "version:2" in statistics.bleu_signature(metric)
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind", "switching"),
-    [
-        ("The capital is Paris.", "own_language", 0),
-        ("프랑스의 수도는 파리입니다.", "other_language", 1),
-        ("The capital of France is 파리입니다", "mixed", 1 / 6),
-        ("  ", "empty", 0),
-    ],
-)
-def test_an_answers_language_is_told(answer, kind, switching):
-    found = utils.answers_en({"question": "What is the capital of France?"}, [answer])
-    kinds = ("own_language", "other_language", "mixed", "empty")
-    assert [found[k] for k in kinds] == [float(k == kind) for k in kinds]
-    assert found["code_switching"] == pytest.approx(switching)
+def test_an_answers_language_is_told():
+    answers = {"The capital is Paris.": ("own_language", 0), "프랑스의 수도는 파리입니다.": ("other_language", 1)}
+    answers |= {"The capital of France is 파리입니다": ("mixed", 1 / 6), "  ": ("empty", 0)}
+    for answer, (kind, switching) in answers.items():
+        found = utils.answers_en({"en": "What is the capital of France?"}, [answer])
+        kinds = [k for k in ("own_language", "other_language", "mixed", "empty") if found[k]]
+        assert kinds == [kind] and found["code_switching"] == pytest.approx(switching), answer
 
 
 def test_written_tasks_have_their_own_number_of_items(tmp_path):
@@ -306,9 +288,6 @@ def test_written_tasks_have_their_own_number_of_items(tmp_path):
     instructions = {p.name: p.prompt[0][0] for p in prepare_tasks(["translation"], tmp_path / "t", items=1)}
     assert instructions["en_ko"] == "Translate the following sentences from English to Korean\n{en}\n"
     assert instructions["ko_en_korean_instruction"] == "다음 문장을 한국어에서 영어로 번역하세요\n{ko}\n"
-
-
-# -------------------------------------------------------------------------------------------------------------- tables
 
 
 def test_the_papers_rows_stand_above_ours():
