@@ -1,4 +1,4 @@
-"""Ours: `blossom.training.fit`, for pretraining on packed blocks and for tuning on packed examples."""
+"""Ours: `train_model`, for pretraining on packed blocks and for tuning on packed examples."""
 
 import clock
 

@@ -153,6 +153,7 @@ class KoreanLimaSFT(Training):
     template: Template = _p("chatml", "prompt template")
     epochs: float = _p(0.3, "times each example is read, parts allowed; the paper follows Alpaca (3)", 0, 100)
     sequence_length: Whole = _p(1024, "longest example, tokens; longer ones are left out whole", 16)
+    sft_packing: bool = _p(False, "pack several examples into rows of sequence_length tokens")
     sft_batch_size: Whole = _p(2, "examples a step", 1)
     sft_accumulation: Whole = _p(1, "gradient accumulation: batches an update", 1)
     sft_learning_rate: float = _p(1.0e-3, "of the adapters, or of everything when full", 0, 1)

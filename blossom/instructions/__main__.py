@@ -17,6 +17,7 @@ from blossom.text.corpus import read_corpus
 from blossom.text.leaks import read_evaluation_texts
 from blossom.training.__main__ import launch_training
 from blossom.training.learner import mean_loss
+from blossom.training.packing import pack_examples
 from blossom.vocabulary.loading import load_tokenizer
 
 STAGE = "04_korean_lima_sft"
@@ -45,6 +46,7 @@ def prepare_rows(p, tokenizer):
     kept, _ = clean_examples(examples, scored, p.template, tokenizer, p.sequence_length, p.near_duplicate)
     chosen, heldout = hold_out_examples(kept, p.heldout_examples)
     rows = encode_examples([e for e in chosen if e.task in p.sft_tasks], p.template, tokenizer)
+    rows = pack_examples(rows, p.sequence_length) if p.sft_packing else rows
     held = {}
     for task in dict.fromkeys(e.task for e in heldout):
         found = encode_examples([e for e in heldout if e.task == task], p.template, tokenizer)

@@ -46,6 +46,7 @@ class Learner(nn.Module):
         return self
 
     def __exit__(self, *_):
+        self.fast = self.table = self.head = None  # frees their buffers first
         if not isinstance(self, FSDPModule):  # whose parameters have become shards
             for parameter, dtype in self._dtypes:
                 parameter.data = parameter.data.to(dtype)

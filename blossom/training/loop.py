@@ -67,6 +67,7 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
         if settings.liger:
             use_liger(model)
         result = _train(accelerator, learner, rows, settings, folder, evaluate, report)
+        accelerator.free_memory()  # it holds the optimizer
     if accelerator.is_main_process:
         paths.write_json(folder / "history.json", result)
     return result
