@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import statistics
-from blossom.benchmark.evaluation import read_result
+from blossom.benchmark.evaluation import read_evaluation
 from blossom.benchmark.papers import paper_model, paper_table6
 from blossom.benchmark.rows import check_task_rows, read_task_rows
 from blossom.benchmark.scoring import SharedPrefixLM, _passes, build_trie
@@ -304,7 +304,7 @@ def test_a_model_that_takes_no_trie_is_scored_plainly(few):
 def scored(p, lm):
     """(score, items) of a task."""
     result = lm_eval.evaluate(lm, {"tasks": {p.name: p.task}}, bootstrap_iters=0)
-    return read_result(p, result, lm)
+    return read_evaluation(p, result, lm)
 
 
 def test_scores_are_lm_evals_own(tiny, tmp_path):

@@ -9,7 +9,7 @@ import lm_eval
 from answering import Clock
 
 from blossom.benchmark import scoring
-from blossom.benchmark.evaluation import read_result
+from blossom.benchmark.evaluation import read_evaluation
 from blossom.models.loading import load_model, pick_dtype
 
 asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -21,7 +21,7 @@ for run in asked["runs"]:
     lm.read = lm.lm_evals = 0
     clock.start()
     found = lm_eval.evaluate(lm, {"tasks": {task.name: task.task}}, bootstrap_iters=0)
-    score, items = read_result(task, found, lm)
+    score, items = read_evaluation(task, found, lm)
     score |= {"tokens": lm.read, "lm_eval_tokens": lm.lm_evals}
     result.append({"score": score, "items": items, "wall": clock.wall, "cpu": clock.cpu})
 Path(asked["result"]).write_text(json.dumps(result))

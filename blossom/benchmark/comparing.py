@@ -13,7 +13,7 @@ def compare_scores(prepared, before, after, times=2000, seed=0, level=0.05):
     """How the second model's scores differ from the first's (paired bootstrap): a row a task, then the paper's average.
 
     prepared       the tasks that both answered
-    before, after  lists of items of the two models, as `read_result` gives them
+    before, after  lists of items of the two models, as `read_evaluation` gives them
     times          bootstrap draws of the items; both models are scored on the same draws
     level          family-wise error of `significant`
     return         DataFrame with COLUMNS, p_holm, significant; scores 0 to 1; low and high bound the 95 % interval of the

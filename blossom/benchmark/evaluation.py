@@ -114,7 +114,7 @@ def _score_model(loaded, prepared, evaluate, tokens, texts, known):
         if sum(len(own.rows) for own in some) >= CALL_ITEMS or p is missing[-1]:
             result = evaluate(lm, [own.task for own in some])
             for own in some:
-                score, items = read_result(own, result, lm)
+                score, items = read_evaluation(own, result, lm)
                 yield own.name, {"score": score, "items": items}
             some = []
     for text, lines in texts.items():
@@ -135,7 +135,7 @@ def describe_score(score):
     return f"{score['metric']} {score['score']:.3f} ± {score['stderr']:.3f} ({score['items']} items{constant}{truncated})"
 
 
-def read_result(p, result, lm):
+def read_evaluation(p, result, lm):
     """(score, items) of a prepared task from what `lm_eval.simple_evaluate` returned.
 
     score   dict: `metric` and its value `score` (0 to 1), `stderr`, `items`, `majority_share`, `constant` (the most that

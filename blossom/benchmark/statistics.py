@@ -9,7 +9,7 @@ def item_statistic(metric, items, macro=True):
     """The function (D, N) indices of items -> (D,) scores from 0 to 1, one a draw.
 
     metric  one of the items' numbers, "f1" (macro-averaged or of label 1), or one of BLEU_METRICS
-    items   list of dicts, as `read_result` gives them; KeyError when they have no such metric
+    items   list of dicts, as `read_evaluation` gives them; KeyError when they have no such metric
     """
     if metric in BLEU_METRICS:
         return _bleu_statistic(metric, items)
