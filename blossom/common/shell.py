@@ -1,4 +1,4 @@
-"""Our commands as a shell meets them: an exit code, a mistake in one line, silence when nobody reads on."""
+"""Exit codes of our commands, and errors of the user in one line."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ import sys
 def run(main):
     """Call `main` and end the process with the exit code that it returns (None: 0).
 
-    A mistake of the caller's (ValueError, RuntimeError, MemoryError, a missing file) is one line on standard error and 1.
-    A reader that went away, as in `... | head`, ends it without a word and with 141, as it ends the shell's own commands.
+    A ValueError, RuntimeError, MemoryError or FileNotFoundError is printed as one line, without a traceback; exit code 1.
+    A closed pipe, as in `... | head`, ends the process silently with 141, as it does for the shell's own commands.
     """
     try:
         code = main()
