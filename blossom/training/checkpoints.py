@@ -98,7 +98,7 @@ def read_checkpoint(path, learner, optimizer=None):
                 own = [key for key in tensors if key.startswith("moment/") and key.split("/", 2)[2] == name]
                 optimizer.state[parameter] = {key.split("/")[1]: _moment(tensors[key], parameter) for key in own}
     if optimizer is not None:
-        _restore_generators(tensors, progress["generators"])
+        _restore_generators(tensors, progress.get("generators"))
     return int(path.name.removeprefix("step-")), progress["seen"]
 
 
@@ -115,9 +115,10 @@ def collect_state(learner, optimizer):
 
 
 def _restore_generators(tensors, generators):
-    version, state, gauss = generators["python"]
-    random.setstate((version, tuple(state), gauss))
-    np.random.set_state(generators["numpy"])
+    if generators:  # earlier versions did not save them
+        version, state, gauss = generators["python"]
+        random.setstate((version, tuple(state), gauss))
+        np.random.set_state(generators["numpy"])
     torch.set_rng_state(tensors["generator/cpu"])
     if "generator/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["generator/cuda"])
