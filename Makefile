@@ -63,11 +63,15 @@ book: setup  ## publish the notebooks of a finished run as one HTML book: output
 	$(BIN)python -m blossom.report.book outputs/$(SCALE)
 
 .PHONY: test
-test: setup  ## run all tests and the style checks
+test: setup  ## run all tests and the style checks (about 8 minutes on two cores)
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
 	$(BIN)nbstripout --verify notebooks/*.ipynb
-	$(BIN)python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)python -m pytest -q -n $(CORES) --dist loadgroup
+
+.PHONY: mutations
+mutations: setup  ## break the product on purpose, place by place, and say which tests notice (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)python tests/mutations.py
 
 .PHONY: lab
 lab: setup  ## open JupyterLab here: notebooks/, and outputs/ as it fills
