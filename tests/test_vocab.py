@@ -8,7 +8,7 @@ import time
 
 import pytest
 import sentencepiece
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE, WordPiece
@@ -18,7 +18,6 @@ from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.vocabulary import certificate as certificates
-from blossom.vocabulary import donors
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.certificate import certify_merge, check_certificate, find_unmade_pieces, save_certificate
 from blossom.vocabulary.closure import apply_merges, count_usage, find_halves, keep_pieces, rank_pieces, take_in_order
@@ -28,8 +27,8 @@ from blossom.vocabulary.encoding import encode_lines, find_engine, make_test_lin
 from blossom.vocabulary.fertility import measure_fertility
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab, save_tokenizer, select_pieces
-from blossom.vocabulary.pieces import add_word_frequencies, count_runs, script_pattern, split_characters, train_pieces
-from blossom.vocabulary.spelling import BYTE_OF, is_whole, spell_text
+from blossom.vocabulary.pieces import add_word_frequencies, count_runs, script_pattern, train_pieces
+from blossom.vocabulary.spelling import BYTE_OF, spell_text
 
 HANGUL = script_pattern(["Hangul"])
 SENTENCE = "햄버거를 먹는 공룡"
@@ -160,12 +159,6 @@ def test_characters_come_before_what_is_made_of_them():
     assert made.pieces.index("공") < made.pieces.index("▁공룡") and "룡" in made.on_the_way
 
 
-def test_units_of_a_byte_level_base_are_whole_characters(tiny):
-    units = split_characters(tiny, tiny.piece(" 먹는"))
-    assert [tiny.bytes(unit).decode() for unit, _ in units][-2:] == ["먹", "는"]
-    assert all(is_whole(tiny.bytes(steps[-1])) for _, steps in units if steps)
-
-
 # ------------------------------------------------------------------------------------------------------ budget
 
 
@@ -219,11 +212,6 @@ def test_donors_of_every_kind_are_read(tmp_path):
     byte_level = read_donor("tiny-byte-level")
     assert " the" in byte_level and b"\xff" in byte_level and "<|im_end|>" not in byte_level
     assert " the" in read_donor("tiny-sentencepiece")
-
-
-def test_special_names_are_no_pieces():
-    assert all(donors.SPECIAL.fullmatch(name) for name in ("[UNK]", "<s>", "</s>", "[UNUSED0]", "<|endoftext|>"))
-    assert not donors.SPECIAL.fullmatch("<3") and not donors.SPECIAL.fullmatch("[가]")
 
 
 def train_sentencepiece(folder, **settings):
@@ -358,13 +346,6 @@ def test_sentencepiece_and_the_fast_tokenizer_agree(paper, real_files, tmp_path)
     assert encode_lines(fast, lines) == ids
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-@given(texts=st.lists(ANYTHING, min_size=50, max_size=50))
-def test_they_agree_on_any_text(paper, texts):
-    slow = sentencepiece.SentencePieceProcessor(model_proto=paper.base.extend_proto(paper.pieces).SerializeToString())
-    assert encode_lines(paper.tokenizer, texts, itself=True) == slow.encode(texts)
-
-
 def test_a_hangul_only_merge_leaves_english_as_it_was(hangul, llama, real_files):
     english = (real_files / "text" / "wikitext2_valid_en.txt").read_text(encoding="utf-8").splitlines()[::4]
     assert encode_lines(hangul.tokenizer, english) == encode_lines(llama.tokenizer, english)
@@ -389,12 +370,6 @@ def test_merging_32000_and_8002_takes_under_3_seconds(real_files, tmp_path):
     donor = read_donor(files / "kobert" / "tokenizer_78b3253a26.model")
     save_tokenizer(merge_vocab(base, clean_pieces(base, donor, None)[0], "add"), tmp_path)
     assert time.process_time() - started < 3
-
-
-def test_kobert_goes_into_a_byte_level_base_too(kobert, tiny):
-    made = merge_vocab(tiny, clean_pieces(tiny, kobert, HANGUL)[0])
-    assert spell_text(made.tokenizer, SENTENCE) == "햄 버 거 를 ▁먹 는 ▁공 룡".split()
-    assert find_unmade_pieces(tiny, made.tokenizer, made.pieces) == []
 
 
 # ------------------------------------------------------------------------------------------------- other kinds of base
