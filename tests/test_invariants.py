@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import comparing
-from blossom.benchmark import statistics as scores
 from blossom.instructions import merging, review
 from blossom.instructions.readers import read_instructions
 from blossom.preference import statistics, verdicts
@@ -28,9 +27,6 @@ SOME = settings(deadline=None, max_examples=60, suppress_health_check=list(Healt
 whole = st.characters(exclude_categories=["Cs"])  # any character but halves of one
 korean = st.text(st.sampled_from("먹는 햄버거를 공룡이\u1100\u1161\u11a8 abc.\n🙂漢"), max_size=40)
 anything = st.one_of(st.text(whole, max_size=40), korean)
-
-
-# ----------------------------------------------------------------------------------------------------------- tokenizers
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +45,6 @@ def test_the_fast_tokenizer_says_what_sentencepiece_says(pair, texts):
     clean = fast.backend_tokenizer.normalizer.normalize_str  # joins no jamo, as SentencePiece does: certificates count that
     texts = [text for text in texts if clean(text) == slow.normalize(text)]
     assert encode_lines(fast, texts, itself=True) == slow.encode(texts)
-
-
-# --------------------------------------------------------------------------------------- from text to what is trained on
 
 
 @SOME
@@ -74,27 +67,12 @@ def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one(lines, held
     assert len(found.korean) + heldout + removed == sum(map(bool, read))
 
 
-# ----------------------------------------------------------------------------------------------------------- statistics
-
-items = st.lists(st.booleans(), min_size=1, max_size=40)
-
-
 def answered(right):
     """Items of one task, scored so."""
     return [{"id": n, "task": "t", "acc": float(r), "label": 1, "choice": int(r)} for n, r in enumerate(right)]
 
 
 TASK = SimpleNamespace(name="t", settings={"score": "acc"}, is_macro=True)
-
-
-@SOME
-@given(right=items)
-def test_a_draw_of_every_item_once_is_the_score_and_draws_lie_around_it(right):
-    score = scores.item_statistic("acc", answered(right))
-    assert score(np.arange(len(right))[None])[0] == pytest.approx(np.mean(right))
-    drawn = score(scores.draw_items(len(right), 200))
-    assert drawn.min() >= 0 and drawn.max() <= 1
-    assert abs(drawn.mean() - np.mean(right)) <= 6 * np.sqrt(np.var(right) / len(right) / 200) + 1e-9
 
 
 @SOME
@@ -144,9 +122,6 @@ def test_neither_the_order_of_verdicts_nor_of_the_models_changes_what_they_say(p
     strong = statistics.rank_models(judged(pairs), samples=20).set_index("model").strength
     assert strong.sum() == pytest.approx(0, abs=1e-6)
     assert np.sign(round(strong["x"], 6)) == np.sign(round(row.win - row.loss, 6))
-
-
-# ------------------------------------------------------------------------------------------------- pages out and back in
 
 
 @SOME

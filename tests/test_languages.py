@@ -1,23 +1,22 @@
 """Another language and another base: Japanese on SmolLM2's kind, Korean on Qwen's kind; every stage they have, at smoke."""
 
 import json
-import os
-import subprocess
-from dataclasses import asdict
 
 import pytest
 
 from blossom.assets.registry import REGISTRY
-from blossom.common import params, paths, stages
+from blossom.common import params, paths
 from blossom.models.loading import load_model
 from blossom.report.convert import convert_notebook, read_executed
 from blossom.text.corpus import ALIGNED, read_documents
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.pieces import script_pattern
 from blossom.vocabulary.spelling import piece_bytes
+from tests.batch import run_snakemake
 
 JAPANESE = "ハンバーガーを食べる象"
-TUNED = "blossom-bi-biSFT/04_korean_lima_sft"
+MERGED, TRAINED = "blossom-bi/02_vocab_merge", "blossom-bi/03_bilingual_pretraining"
+SCORED, TUNED = "blossom-bi/05_benchmark_eval", "blossom-bi-biSFT/04_korean_lima_sft"
 
 
 @pytest.fixture(scope="module")
@@ -25,32 +24,20 @@ def outputs(tmp_path_factory):
     """The outputs of both scales, made by one call of the batch engine: the last stage of each, and all before it."""
     folder = tmp_path_factory.mktemp("outputs")
     targets = [f"{folder}/smoke-ja/report/07_report/manifest.json", f"{folder}/smoke-qwen/{TUNED}/manifest.json"]
-    command = ["snakemake", "-c2", "--nolock", *targets, "--config", f"outputs={folder}"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
+    done = run_snakemake(folder, *targets)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return folder
-
-
-@pytest.fixture(scope="module")
-def japanese(outputs):
-    return outputs / "smoke-ja"
-
-
-@pytest.fixture(scope="module")
-def qwen(outputs):
-    return outputs / "smoke-qwen"
 
 
 def metrics_of(folder):
     return paths.read_json(folder / "metrics.json")
 
 
-def test_japanese_gets_shorter_and_english_stays(japanese):
-    m = metrics_of(japanese / "blossom-bi/02_vocab_merge")
+def test_japanese_gets_shorter_and_english_stays(outputs):
+    m = metrics_of(outputs / "smoke-ja" / MERGED)
     assert m["korean_tokens_after"] < 0.6 * m["korean_tokens_before"]
     assert m["english_lines_changed"] == m["round_trip_failures"] == m["unreachable"] == 0
-    tokenizer = load_tokenizer(japanese / "blossom-bi/02_vocab_merge/model")
+    tokenizer = load_tokenizer(outputs / "smoke-ja" / MERGED / "model")
     assert tokenizer.decode(tokenizer(JAPANESE, add_special_tokens=False).input_ids) == JAPANESE
     added = [token for token, i in tokenizer.get_vocab().items() if i >= m["base_vocabulary"]]
     texts = [piece_bytes(piece, True).decode(errors="ignore").strip() for piece in added]
@@ -58,64 +45,50 @@ def test_japanese_gets_shorter_and_english_stays(japanese):
     assert added and all(pattern.fullmatch(text) for text in texts if text)
 
 
-def test_japanese_is_learnt(japanese):
-    bits = metrics_of(japanese / "blossom-bi/03_bilingual_pretraining")["bits_per_byte"]
-    assert bits["after"]["korean"] < bits["before"]["korean"] < bits["base"]["korean"]
+@pytest.mark.parametrize("scale", ["smoke-ja", "smoke-qwen"])
+def test_the_language_is_learnt_from_the_new_rows_on(outputs, scale):
+    bits = metrics_of(outputs / scale / TRAINED)["bits_per_byte"]
+    assert bits["after"]["korean"] < bits["before"]["korean"]
+    assert scale == "smoke-qwen" or bits["before"]["korean"] < bits["base"]["korean"]
 
 
-def test_notebooks_and_report_call_the_language_by_its_name(japanese):
-    cells = json.loads((japanese / "blossom-bi/03_bilingual_pretraining/notebook.ipynb").read_text(encoding="utf-8"))[
-        "cells"
-    ]
-    shown = json.dumps([c.get("outputs") for c in cells], ensure_ascii=False)
+def test_notebooks_and_report_call_the_language_by_its_name(outputs):
+    shown = json.dumps([c.get("outputs") for c in read_executed(outputs / "smoke-ja" / TRAINED / "notebook.ipynb").cells])
     assert "Japanese (corpus)" in shown and "Korean (corpus)" not in shown
-    assert metrics_of(japanese / "report/07_report")["recipes"] == ["base", "blossom-bi"]
-    page = convert_notebook(read_executed(japanese / "report/07_report/notebook.ipynb"), code=False)
+    assert metrics_of(outputs / "smoke-ja" / "report/07_report")["recipes"] == ["base", "blossom-bi"]
+    page = convert_notebook(read_executed(outputs / "smoke-ja" / "report/07_report/notebook.ipynb"), code=False)
     for words in ("{} text", "same {}", "% {}", "{} (general)"):
         assert words.format("Japanese") in page and words.format("Korean") not in page
 
 
-def test_only_the_english_tasks_are_scored(japanese):
-    folder = japanese / "blossom-bi/05_benchmark_eval"
-    assert set(metrics_of(folder)["tasks"]) == {"hellaswag_en", "copa_en"}
-    drawn = {f.stem for f in (folder / "figures").glob("*.png")}
+def test_only_the_english_tasks_are_scored(outputs):
+    assert set(metrics_of(outputs / "smoke-ja" / SCORED)["tasks"]) == {"hellaswag_en", "copa_en"}
+    drawn = {f.stem for f in (outputs / "smoke-ja" / SCORED / "figures").glob("*.png")}
     assert drawn == {"steps", "favourite_answers"}, "no empty table 6, no empty josa"
 
 
-def test_a_qwen_base_is_merged_without_its_padding_rows(qwen):
-    m = metrics_of(qwen / "blossom-bi/02_vocab_merge")
+def test_a_qwen_base_is_merged_without_its_padding_rows(outputs):
+    m = metrics_of(outputs / "smoke-qwen" / MERGED)
     assert m["vocabulary"] == m["base_vocabulary"] + m["added"] and m["certificate_holds"]
-    model, tokenizer = load_model(qwen / "blossom-bi/02_vocab_merge/model")
-    base, _ = load_model("tiny-qwen")
+    (model, tokenizer), (base, _) = load_model(outputs / "smoke-qwen" / MERGED / "model"), load_model("tiny-qwen")
     assert base.get_input_embeddings().weight.shape[0] > m["base_vocabulary"], "the base has padding rows"
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
     assert (model.config.model_type, model.config.tie_word_embeddings) == ("qwen2", False)
 
 
-def test_a_qwen_base_keeps_its_biases_and_learns(qwen):
-    bits = metrics_of(qwen / "blossom-bi/03_bilingual_pretraining")["bits_per_byte"]
-    assert bits["after"]["korean"] < bits["before"]["korean"]
+def test_a_qwen_base_keeps_its_biases_is_tuned_and_answers(outputs):
     bias = "model.layers.0.self_attn.q_proj.bias"
-    trained, base = (dict(load_model(name)[0].named_parameters())[bias] for name in (qwen / TUNED / "model", "tiny-qwen"))
+    trained, base = (
+        dict(load_model(name)[0].named_parameters())[bias]
+        for name in (outputs / "smoke-qwen" / TUNED / "model", "tiny-qwen")
+    )
     assert base.abs().max() > 0 and (trained == base).all()
-
-
-def test_a_qwen_base_is_tuned_and_answers(qwen):
-    loss = metrics_of(qwen / TUNED)["loss"]
+    loss = metrics_of(outputs / "smoke-qwen" / TUNED)["loss"]
     assert loss["after"]["ko"] < loss["before"]["ko"]
-    cells = read_executed(qwen / TUNED / "notebook.ipynb").cells
+    cells = read_executed(outputs / "smoke-qwen" / TUNED / "notebook.ipynb").cells
     answers = next(c for c in cells if c.cell_type == "code" and "stream_answer(" in c.source)
     said = "".join(o.get("text", "") for o in answers.outputs)
     assert said.split("\n\n")[0] and "\ufffd" not in said
-
-
-@pytest.mark.parametrize("scale", ["laptop-ja", "qwen2.5-0.5b"])
-def test_their_scales_differ_from_laptop_where_they_say(scale):
-    for stage in stages.STAGES:
-        recipe = stages.STAGES[stage]().recipe
-        ours, laptop = (asdict(params.effective_params(stage, s, recipe)) for s in (scale, "laptop"))
-        said = params.read_params(params.scale_file(scale))
-        assert {k for k in ours if ours[k] != laptop[k]} <= set(said)
 
 
 def test_japanese_texts_are_there_and_aligned():

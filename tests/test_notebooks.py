@@ -3,7 +3,6 @@
 Scores of a random model mean nothing: what is asserted is that each stage did its work and recorded it.
 """
 
-import os
 import re
 import shlex
 import subprocess
@@ -15,24 +14,18 @@ from test_course import check_book, run_solutions
 
 from blossom.common import params, paths, stages
 from blossom.report import book
+from tests.batch import run_snakemake
 
 RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.read_recipe(r).stages] + [
     ("report", "07_report")
 ]
 
 
-def snakemake(outputs, *words, **config):
-    config = [f"{name}={value}" for name, value in {"outputs": outputs, **config}.items()]
-    command = ["snakemake", "-c2", "--nolock", *words, "--config", *config]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
-
-
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory):
     """The outputs folder after a whole run at scale smoke."""
     folder = tmp_path_factory.mktemp("outputs")
-    done = snakemake(folder, f"{folder}/smoke/report.html")
+    done = run_snakemake(folder, f"{folder}/smoke/report.html")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return folder
 
@@ -135,7 +128,7 @@ def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
 
 
 def test_nothing_is_run_twice(outputs):
-    again = snakemake(outputs, f"{outputs}/smoke/report.html")
+    again = run_snakemake(outputs, f"{outputs}/smoke/report.html")
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout + again.stderr
 
@@ -147,18 +140,18 @@ def planned(plan):
 
 
 def test_a_changed_parameter_reruns_its_stage_and_those_after_it_alone(outputs):
-    plan = snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{prompts_per_language: 3}")
+    plan = run_snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{prompts_per_language: 3}")
     assert planned(plan) == ["06_qualitative_eval", "07_report"]
 
 
 def test_a_plotting_parameter_reruns_the_report_alone(outputs):
-    plan = snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{dpi: 90}")
+    plan = run_snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set="{dpi: 90}")
     assert planned(plan) == ["07_report"]
 
 
 def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
     words = ("--configfile", "params/ablation.yaml", "-n", "-p", f"{tmp_path}/laptop/ablation.html")
-    plan = snakemake(tmp_path, *words)
+    plan = run_snakemake(tmp_path, *words)
     assert plan.returncode == 0, plan.stderr[-2000:]
     wanted = yaml.safe_load((paths.ROOT / "params/ablation.yaml").read_text())["recipes"]
     assert {"base-koSFT", "base-ko", "blossom-ko", "blossom-bi-koSFT", "cross-lingual"} < set(wanted)
@@ -170,7 +163,7 @@ def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
 
 
 def test_a_recipe_that_cannot_run_stops_before_anything_starts(tmp_path):
-    plan = snakemake(tmp_path, f"{tmp_path}/smoke/report.html", recipes="base,nobody")
+    plan = run_snakemake(tmp_path, f"{tmp_path}/smoke/report.html", recipes="base,nobody")
     assert plan.returncode != 0
     assert "nobody.yaml: no such parameter file; there are: base" in plan.stdout + plan.stderr
     assert not list(tmp_path.iterdir())
@@ -178,7 +171,7 @@ def test_a_recipe_that_cannot_run_stops_before_anything_starts(tmp_path):
 
 def test_the_default_sweep_makes_the_seeds_apart_and_shares_what_is_the_same(tmp_path):
     target = f"{tmp_path}/sweeps/expansion/comparison-smoke/comparison.html"
-    plan = snakemake(tmp_path, "-n", "-p", target)
+    plan = run_snakemake(tmp_path, "-n", "-p", target)
     assert plan.returncode == 0, plan.stderr[-2000:]
     made = re.findall(r"papermill notebooks/(\d\d)_\S+ (\S+)/notebook.ipynb", plan.stdout)
     assert len({folder for _, folder in made}) == len(made), "no two runs write one folder"
@@ -195,16 +188,16 @@ def test_a_sweep_of_two_points_runs_and_is_compared(tmp_path):
     (tmp_path / "mine").mkdir()
     paths.write_json(tmp_path / "mine/lines.yaml", definition)  # JSON is YAML
     target = f"{tmp_path}/sweeps/lines/comparison-smoke/comparison.html"
-    done = snakemake(tmp_path, target, sweeps=tmp_path / "mine")
+    done = run_snakemake(tmp_path, target, sweeps=tmp_path / "mine")
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     found = paths.read_json(tmp_path / "sweeps/lines/comparison-smoke/comparison.json")
     assert [row["runs"] for row in found["arms"]] == [1, 1] and found["differences"][0]["verdict"] == "one run"
-    again = snakemake(tmp_path, target, sweeps=tmp_path / "mine")
+    again = run_snakemake(tmp_path, target, sweeps=tmp_path / "mine")
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
 def test_laptop_has_a_whole_plan(tmp_path):
-    plan = snakemake(tmp_path, "-n", f"{tmp_path}/laptop/report.html")
+    plan = run_snakemake(tmp_path, "-n", f"{tmp_path}/laptop/report.html")
     assert plan.returncode == 0, plan.stderr[-2000:]
     assert plan.stdout.count("rule stage:") + plan.stdout.count("rule training:") == len(RUNS)
 

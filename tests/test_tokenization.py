@@ -8,7 +8,7 @@ from tokenizers import normalizers
 from blossom.vocabulary import encoding
 from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine
 from blossom.vocabulary.fertility import choose_unit, measure_fertility, read_frequencies, take_first_bytes, weigh_fertility
-from blossom.vocabulary.loading import list_merges, load_tokenizer
+from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.morphemes import compare_borders, find_morpheme_borders, find_token_borders
 from blossom.vocabulary.spelling import show_bytes, spell_text, token_bytes
 
@@ -26,25 +26,13 @@ def piece_level():
     return load_tokenizer("tiny-sentencepiece")
 
 
-@pytest.fixture(scope="module")
-def llama(real_files):
-    return load_tokenizer(real_files / "tokenizers" / "llama" / "tokenizer.model")
-
-
-def test_table_1_is_spelled_as_printed(llama, real_files):
+def test_table_1_is_spelled_as_printed(real_files):
+    files = ("llama/tokenizer.model", "kobert/tokenizer_78b3253a26.model")
+    llama, kobert = (load_tokenizer(real_files / "tokenizers" / file) for file in files)
     printed = [f"<0x{token}>" if len(token) == 2 else token for token in PRINTED.split()]
     assert spell_text(llama, KOREAN[0]) == printed and len(printed) == 21
-    kobert = load_tokenizer(real_files / "tokenizers" / "kobert" / "tokenizer_78b3253a26.model")
-    assert spell_text(kobert, KOREAN[0]) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
-
-
-def test_a_rebuilt_model_file_agrees_with_sentencepiece(llama, real_files):
-    from sentencepiece import SentencePieceProcessor
-
-    slow = SentencePieceProcessor(model_file=str(real_files / "tokenizers" / "llama" / "tokenizer.model"))
-    lines = [*KOREAN, "", "  two  spaces ", "a<s>b", "<0x41>", "▁▁", "é", "가나다", "👩‍👩‍👧", "\x00\t\n"]
-    assert encode_lines(llama, lines) == slow.encode(lines)
     assert llama("a").input_ids[0] == llama.bos_token_id
+    assert spell_text(kobert, KOREAN[0]) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
 
 
 def test_fertility_counts_what_is_there(byte_level):
@@ -76,20 +64,13 @@ def test_the_bytes_of_the_tokens_are_the_text(byte_level, text):
     assert b"".join(table[i] for i in ids) == text.encode() and count_tokens(byte_level, [text]) == len(ids)
 
 
-@pytest.fixture(scope="module")
-def quick():
-    """A byte-level tokenizer with its engine."""
-    pytest.importorskip("gigatoken", reason="the engine is optional")
-    tokenizer = load_tokenizer("tiny-byte-level")
-    assert find_engine(tokenizer)
-    return tokenizer
-
-
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
-def test_the_engine_gives_the_tokenizers_ids(quick, text):
+def test_the_engine_gives_the_tokenizers_ids(byte_level, text):
+    pytest.importorskip("gigatoken", reason="the engine is optional")
+    assert find_engine(byte_level)
     texts = [text, " " + text, f"<s>{text}<|im_end|>"]
-    assert encode_lines(quick, texts) == encode_lines(quick, texts, itself=True)
+    assert encode_lines(byte_level, texts) == encode_lines(byte_level, texts, itself=True)
 
 
 def test_the_engine_is_built_for_large_texts_and_follows_the_tokenizer(monkeypatch):
@@ -118,12 +99,8 @@ def test_a_tokenizer_that_the_engine_does_not_support_encodes_by_itself():
 def test_readable_tokens_show_bytes_and_spaces(byte_level):
     assert spell_text(byte_level, "룡") == ["<0xEB>", "<0xA3>", "<0xA1>"]
     assert "".join(spell_text(byte_level, " the cat")) == "▁the▁cat"
-    assert [show_bytes(data) for data in (b"", " 가".encode(), b" \xed\x96", b"\xff")] == [
-        "<unk>",
-        "▁가",
-        "▁<0xED><0x96>",
-        "<0xFF>",
-    ]
+    shown = ["<unk>", "▁가", "▁<0xED><0x96>", "<0xFF>"]
+    assert [show_bytes(data) for data in (b"", " 가".encode(), b" \xed\x96", b"\xff")] == shown
 
 
 def test_weighted_fertility_weighs(byte_level):
@@ -131,40 +108,26 @@ def test_weighted_fertility_weighs(byte_level):
     assert weigh_fertility(byte_level, {"the": 3.0, "공룡": 1.0}) == (3 * cat + dinosaur) / 4
 
 
-def test_the_first_bytes_are_whole_lines():
-    assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"]
-    assert take_first_bytes(["가나다"], 1) == ["가나다"]
-
-
-def test_counting_is_by_characters_where_words_are_not_separated():
+def test_text_is_taken_in_whole_lines_and_counted_by_characters_where_words_are_not_separated():
+    assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"] and take_first_bytes(["가나다"], 1) == ["가나다"]
     assert choose_unit(["ハンバーガーを食べる恐竜はとても大きい"]) == "character"
     assert choose_unit(KOREAN) == choose_unit(["the cat"]) == "word"
 
 
-def test_merges_take_every_split_longest_left_part_first():
-    assert list_merges(["abc"], {"a", "b", "c", "ab", "bc", "abc"}) == [("ab", "c"), ("a", "bc")]
-
-
-def test_borders_of_tokens_are_places_in_the_text(byte_level, piece_level):
+def test_borders_of_tokens_are_places_in_the_text_but_for_characters_that_the_tokenizer_composes(byte_level, piece_level):
     for tokenizer in (byte_level, piece_level):
         assert find_token_borders(tokenizer, ["공룡"]) == [{1}]  # each syllable is three byte tokens
     (places,) = find_token_borders(byte_level, ["the cat"])
     pieces = byte_level.tokenize("the cat")
     assert places == {p for n in range(1, len(pieces)) if (p := sum(map(len, pieces[:n]))) not in (3, 4)}
+    composing = load_tokenizer("tiny-byte-level")
+    composing.backend_tokenizer.normalizer = normalizers.NFC()
+    assert find_token_borders(composing, ["\u1100\u1161나", "가나"]) == [set(), {1}]
 
 
-def test_a_border_at_a_character_that_the_tokenizer_composes_is_left_out():
-    tokenizer = load_tokenizer("tiny-byte-level")
-    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
-    assert find_token_borders(tokenizer, ["\u1100\u1161나", "가나"]) == [set(), {1}]
-
-
-def test_borders_are_compared_by_precision_and_recall():
+def test_borders_are_compared_with_those_of_the_morphemes_of_table_1():
     assert list(compare_borders([{1, 3}, set()], [{3}, {2}]).values()) == [0.5, 0.5, 2]
     assert list(compare_borders([set()], [set()]).values()) == [None, None, 1]
-
-
-def test_morphemes_of_table_1():
     pytest.importorskip("kiwipiepy", reason="an extra")
     assert find_morpheme_borders([KOREAN[0], "했다"]) == [{3, 6}, {1}]  # 햄버거+를 먹+는; 하 and 었 share a syllable
 

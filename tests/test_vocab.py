@@ -87,16 +87,10 @@ def fast_and_slow(made, folder):
     return load_tokenizer(folder), slow
 
 
-# ------------------------------------------------------------------------------------------------------ any merge
-
-
-def test_old_ids_stay_and_new_ones_follow(merged):
+def test_old_ids_stay_new_ones_follow_and_every_added_piece_can_be_made(merged):
     vocabulary, old = merged.tokenizer.get_vocab(), merged.base.tokenizer.get_vocab()
     assert all(vocabulary[token] == i for token, i in old.items())
     assert [vocabulary[piece] for piece in merged.pieces] == list(range(len(old), len(old) + len(merged.pieces)))
-
-
-def test_every_added_piece_can_be_made(merged):
     assert merged.unreachable == [] and find_unmade_pieces(merged.base, merged.tokenizer, merged.pieces) == []
 
 
@@ -109,13 +103,10 @@ def test_text_without_hangul_keeps_its_ids_and_any_text_comes_back(merged, text)
     assert merged.tokenizer.backend_tokenizer.decode(ids) == expected
 
 
-def test_korean_gets_shorter_and_english_stays(merged):
+def test_saved_and_reloaded_korean_gets_shorter_and_english_stays(merged, tmp_path):
     before, after = (measure_fertility(t, KOREAN) for t in (merged.base.tokenizer, merged.tokenizer))
     assert after["tokens"] < 0.5 * before["tokens"] and after["byte_fallback_share"] < 0.2 * before["byte_fallback_share"]
     assert encode_lines(merged.tokenizer, ENGLISH) == encode_lines(merged.base.tokenizer, ENGLISH)
-
-
-def test_saving_and_reloading_changes_nothing(merged, tmp_path):
     save_tokenizer(merged, tmp_path)
     again = load_tokenizer(tmp_path)
     assert encode_lines(again, KOREAN + ENGLISH) == encode_lines(merged.tokenizer, KOREAN + ENGLISH)
@@ -140,9 +131,6 @@ def test_tokens_added_behind_a_sentencepiece_model_keep_their_ids(tmp_path):
     assert made.tokenizer.convert_tokens_to_ids(made.pieces[0]) == 501
 
 
-# ------------------------------------------------------------------------------------------------------ closure
-
-
 def test_a_piece_that_no_merge_makes_is_kept_dropped_or_given_its_steps(tiny):
     asked = [tiny.piece(text) for text in ("대", "통", "령", "대통령")]
     made = {policy: merge_vocab(tiny, asked, policy) for policy in ("keep", "drop", "add")}
@@ -157,9 +145,6 @@ def test_a_piece_that_no_merge_makes_is_kept_dropped_or_given_its_steps(tiny):
 def test_characters_come_before_what_is_made_of_them():
     made = merge_vocab(read_base("tiny-sentencepiece"), ["▁공룡", "공"])
     assert made.pieces.index("공") < made.pieces.index("▁공룡") and "룡" in made.on_the_way
-
-
-# ------------------------------------------------------------------------------------------------------ budget
 
 
 def test_every_budget_is_closed_and_part_of_the_next(merged, ranked):
@@ -183,9 +168,6 @@ def test_the_counted_tokens_are_those_of_the_tokenizer(merged, ranked):
         assert tokens[len(order) - size] == pytest.approx(real, rel=0.02)
     assert tokens[-1] == sum(len(merged.base.tokens(run)) * n for run, n in counts.items())
     assert tokens == sorted(tokens)
-
-
-# ------------------------------------------------------------------------------------------------------ donors
 
 
 def test_donor_pieces_are_cleaned_and_counted(tiny):
@@ -243,22 +225,13 @@ def test_frequencies_weigh_as_much_as_the_corpus(tiny, tmp_path):
     assert more - counts == {tiny.piece("공룡"): 1, tiny.piece(" 공룡"): 1}
 
 
-@pytest.mark.parametrize(
-    ("scripts", "lines", "text", "spelled"),
-    [
-        (["Cyrillic"], ["кот и пёс, кот и кот"], "кот и", ["кот", "▁и"]),
-        (["Hiragana", "Katakana", "Han"], ["コーヒーを飲む人々", "コーヒー", "OK, AIの恐竜"], "コーヒー", ["コーヒー"]),
-    ],
-)
-def test_other_scripts_work_the_same(tiny, scripts, lines, text, spelled):
-    made = train_and_merge(tiny, 200, lines * 3, script_pattern(scripts))
-    assert spell_text(made.tokenizer, text) == spelled
+def test_other_scripts_work_the_same(tiny):
+    lines = ["кот и пёс, кот и кот"]
+    made = train_and_merge(tiny, 200, lines * 3, script_pattern(["Cyrillic"]))
+    assert spell_text(made.tokenizer, "кот и") == ["кот", "▁и"]
     assert measure_fertility(made.tokenizer, lines)["byte_fallback_share"] == 0
     assert encode_lines(made.tokenizer, ENGLISH) == encode_lines(tiny.tokenizer, ENGLISH)
     assert find_unmade_pieces(tiny, made.tokenizer, made.pieces) == []
-
-
-# ------------------------------------------------------------------------------------------------------ certificate
 
 
 @pytest.fixture
@@ -311,17 +284,11 @@ def test_a_certificate_sees_what_is_wrong(tiny, tmp_path):
     assert kept["holds"] and kept["checks"]["unreachable pieces"] == {"found": 1, "refuses": False}
 
 
-# ------------------------------------------------------------------------------- the paper's merge, on the real files
-
-
-def test_the_papers_numbers(paper, llama, kobert):
+def test_the_papers_numbers_and_its_over_1000_unreachable_pieces_where_ours_has_none(paper, llama, kobert):
     assert llama.size == 32000 and len(paper.pieces) == 7478 and len(paper.tokenizer) == 39478
     assert sum(any("가" <= c <= "힣" for c in piece) for piece in paper.pieces) == 7050
     assert spell_text(paper.tokenizer, SENTENCE) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
     assert "먹는" not in paper.tokenizer.get_vocab() and " 먹는" not in kobert and "먹는" not in kobert
-
-
-def test_the_papers_merge_has_over_1000_unreachable_pieces_and_ours_none(paper, llama, kobert):
     assert len(paper.unreachable) > 1000 and "▁대통령" in paper.unreachable
     closed = merge_vocab(llama, clean_pieces(llama, kobert, None)[0], "add")
     proto = llama.extend_proto(closed.pieces)
@@ -338,17 +305,13 @@ def test_sentencepiece_and_the_fast_tokenizer_agree(paper, real_files, tmp_path)
     lines = [line for f in files for line in f.read_text(encoding="utf-8").splitlines() if len(line) < 2000][::8]
     draw, letters = random.Random(0), "  ▁가나다▁는먹 aab=-.\n햄"
     made_up = ["".join(draw.choices(letters, k=draw.randrange(30))) for _ in range(10_000)]
-    lines = [*dict.fromkeys(lines), *made_up, *make_test_lines(5_000)]
+    odd = [*KOREAN, "", "  two  spaces ", "a<s>b", "<0x41>", "▁▁", "é", "가나다", "👩‍👩‍👧", "\x00\t\n"]
+    lines = [*dict.fromkeys(lines), *made_up, *odd, *make_test_lines(5_000)]
     assert len(lines) > 20_000
     find_engine(fast)
     ids = encode_lines(fast, lines, itself=True)
     assert [line for line, a, b in zip(lines, ids, slow.encode(lines), strict=True) if a != b] == []
     assert encode_lines(fast, lines) == ids
-
-
-def test_a_hangul_only_merge_leaves_english_as_it_was(hangul, llama, real_files):
-    english = (real_files / "text" / "wikitext2_valid_en.txt").read_text(encoding="utf-8").splitlines()[::4]
-    assert encode_lines(hangul.tokenizer, english) == encode_lines(llama.tokenizer, english)
 
 
 def test_the_chosen_pieces_save_more_than_the_donors_first_on_held_out_text(hangul, llama, kobert, real_files):
@@ -370,9 +333,6 @@ def test_merging_32000_and_8002_takes_under_3_seconds(real_files, tmp_path):
     donor = read_donor(files / "kobert" / "tokenizer_78b3253a26.model")
     save_tokenizer(merge_vocab(base, clean_pieces(base, donor, None)[0], "add"), tmp_path)
     assert time.process_time() - started < 3
-
-
-# ------------------------------------------------------------------------------------------------- other kinds of base
 
 
 def test_a_base_like_gemma_is_merged_exactly(tmp_path):
