@@ -67,7 +67,7 @@ test: setup  ## run all tests and the style checks (about 8 minutes on two cores
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
 	$(BIN)nbstripout --verify notebooks/*.ipynb
-	OMP_NUM_THREADS=1 $(BIN)python -m pytest -q -n $(CORES) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: mutations
 mutations: setup  ## break the product on purpose, place by place, and say which tests notice (half an hour)

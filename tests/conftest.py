@@ -11,6 +11,12 @@ from blossom.instructions.readers import ADAPTATIONS, read_instructions
 from tests.browser import browser, launch  # noqa: F401  (fixtures)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a hub
+SLOW = ("test_notebooks", "test_languages", "test_training", "test_scales")  # minutes each; the slowest first
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files first: of two workers that get whole files, none then ends long before the other."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
 
 
 @pytest.fixture
