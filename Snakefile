@@ -83,7 +83,7 @@ def earlier(w):
 def own(w):
     """The parameters that are this call's own, in no file."""
     effective = asdict(PLAN.effective(run_name(w)))
-    return {"recipe": w.recipe, "outputs": w.root} | {name: value for name, value in PLAN.settings(w.root).items() if name in effective}
+    return {"recipe": w.recipe, "outputs": w.root} | {name: value for name, value in PLAN.settings[w.root].items() if name in effective}
 
 
 @functools.cache

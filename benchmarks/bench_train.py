@@ -179,7 +179,7 @@ def main():
     parser.add_argument("--tools", nargs="+", default=EVERYONE, choices=EVERYONE)
     parser.add_argument("--prefix", default="", help='words before each measured command, e.g. "taskset -c 0,1"')
     arguments = parser.parse_args()
-    model = arguments.model or runs.require_run("outputs", "laptop", "blossom-bi", "02_vocab_merge") / "model"
+    model = arguments.model or runs.require_run("outputs", "laptop", "blossom-bi", "02_vocab_merge").folder / "model"
     arguments.chosen = {name: known[name] for name in arguments.cases}
     with tempfile.TemporaryDirectory() as folder:
         arguments.folder = Path(folder)

@@ -147,7 +147,7 @@ def _speed(runs, loop):
 
 def bench_rows(folder, arguments):
     p = params.effective_params("02_vocab_merge", "laptop", "blossom-bi")
-    model = arguments.model or require_run("outputs", "laptop", "blossom-bi", "02_vocab_merge") / "model"
+    model = arguments.model or require_run("outputs", "laptop", "blossom-bi", "02_vocab_merge").folder / "model"
     base = arguments.base or fetch_asset(p.base_model)
     text = read_corpus(p)
     (folder / "korean.json").write_text(json.dumps(list(text.korean)), encoding="utf-8")

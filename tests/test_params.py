@@ -34,12 +34,6 @@ def test_every_shipped_yaml_fits_every_notebook_it_reaches(scale, recipe):
         assert (p.scale, p.recipe) == (scale, recipe)
 
 
-def test_the_papers_scales_and_recipes_are_there():
-    assert set(SCALES) >= {"smoke", "laptop", "llama2-7b", "llama2-13b"}
-    assert set(RECIPES) >= {"base", "base-koSFT", "base-ko", "blossom-ko", "blossom-bi", "blossom-bi-koSFT"}
-    assert set(RECIPES) >= {"blossom-bi-biSFT", "cross-lingual"}
-
-
 @pytest.mark.parametrize("name", SCALES + RECIPES)
 def test_a_file_says_its_own_name_and_repeats_no_default(name):
     kind = "scale" if name in SCALES else "recipe"
@@ -68,41 +62,25 @@ def test_laptop_is_what_a_notebook_does_by_itself(stage):
     assert effective_params(stage, "laptop", cls().recipe) == cls()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_notebooks_are_committed_clean(stage):
-    book = nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4)
-    assert book.metadata.kernelspec.name == "python3"
-    assert not [c for c in book.cells if c.cell_type == "code" and (c.outputs or c.execution_count)]
-
-
 # --------------------------------------------------------------------------------------------------- values and names
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("learning_rate", "2e-4", r"valid number, found str '2e-4' \(YAML reads 2e-4 as text: write 2.0e-04"),
         ("learning_rate", "fast", "valid number, found str 'fast'$"),
         ("learning_rate", True, "valid number, found bool"),
-        ("learning_rate", float("nan"), "finite number"),
-        ("learning_rate", -1.0, "greater than or equal to 0, found float -1.0"),
         ("learning_rate", None, "valid number, found NoneType"),
         ("block_size", 256.0, "valid integer, found float"),
         ("block_size", "256", r"found str '256' \(a number in quotation marks is text: leave them out\)"),
-        ("block_size", (2, 0), r"valid integer, found tuple \(2, 0\)"),  # block_size: int = 2,000
-        ("seed", 1 << 63, "less than 9223372036854775808"),
-        ("trainable", "lora", "'lora.embeddings', 'lora.new-rows' or 'full', found str 'lora'"),
-        ("korean_texts", "my.txt", r"valid list, found str 'my.txt' \(write \['my.txt'\]\)"),
         ("korean_texts", ["a", ""], "1"),
-        ("sentence", "\ud800", "valid string"),
-        *[("source_weights", w, "found") for w in ({"a": -1}, {"a": "1"}, {"a": True}, {"": 1.0}, {3: 1.0})],
+        *[("source_weights", w, "found") for w in ({"a": "1"}, {"a": True}, {"": 1.0}, {3: 1.0})],
         ("source_weights", {"a": float("inf")}, "finite"),
     ],
 )
 def test_a_wrong_value_names_the_parameter_what_was_expected_and_found(name, value, message):
-    cls = VocabMerge if name == "sentence" else BilingualPretraining
     with pytest.raises(ParameterError, match=f"^{name}: .*{message}"):
-        collect_params(cls, {name: value})
+        collect_params(BilingualPretraining, {name: value})
 
 
 def test_whole_numbers_serve_as_floats():
@@ -130,18 +108,13 @@ def test_no_variable_of_a_notebook_is_taken_for_a_mistyped_parameter(stage):
     assert {n: near for n in names if (near := params.suggest_name(n))} == {}
 
 
-def test_a_scale_typed_into_a_notebook_says_what_it_does_not_take(capsys, monkeypatch):
+def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monkeypatch):
     monkeypatch.delenv("BLOSSOM_BATCH", raising=False)
-    typed = {"scale": "smoke", "recipe": "blossom-ko", "block_size": 128}
-    collect_params(BilingualPretraining, typed)
-    told = capsys.readouterr().out
-    assert "base_model" in told and "korean_share" in told
-    assert "block_size" not in told, "what was typed is meant"
+    typed = {"scale": "smoke", "recipe": "blossom-ko"}
+    assert collect_params(BilingualPretraining, typed).base_model == BilingualPretraining().base_model
+    assert "params.read_layers(scale, recipe)" in capsys.readouterr().out
     p = collect_params(BilingualPretraining, typed | params.read_layers("smoke", "blossom-ko"))
     assert p == effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
-    assert not capsys.readouterr().out, "what the files say is taken"
-    collect_params(VocabMerge, {"scale": "lapotp"})
-    assert "lapotp.yaml: no such parameter file; there are: laptop" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------- what a stage starts from
@@ -155,23 +128,12 @@ def test_a_stage_starts_from_the_nearest_model_of_its_line():
     assert starting_stage("base-ko", "03_bilingual_pretraining") is None
 
 
-def finished(p, recipe, stage, **changed):
-    """The folder of a finished earlier run, with its parameters and nothing else."""
-    folder = paths.stage_folder(p.outputs, p.scale, recipe, stage)
-    made = asdict(effective_params(stage, p.scale, recipe)) | changed
-    paths.write_json(folder / "params.yaml", made)  # JSON is YAML
-    paths.write_json(folder / "metrics.json", {})
-    paths.write_json(folder / "manifest.json", {"outputs": {"params.yaml": paths.hash_path(folder / "params.yaml")}})
-    return folder
-
-
-def test_an_earlier_run_of_another_base_is_refused_and_of_other_texts_told(smoke, capsys):
+def test_an_earlier_run_of_other_texts_is_told(smoke, capsys):
     stage = "03_bilingual_pretraining"
-    p = smoke(stage, base_model="my/model")
-    folder = finished(p, "blossom-bi", "02_vocab_merge")
-    with pytest.raises(ParameterError, match="base_model: .*02_vocab_merge .*'tiny-.*'my/model'"):
-        runs.require_model(p, stage)
-    assert runs.require_model(smoke(stage), stage) == folder / "model"
+    earlier = runs.Run(smoke("02_vocab_merge"), "02_vocab_merge")
+    earlier.finish({})
+    capsys.readouterr()
+    assert runs.require_model(smoke(stage), stage) == earlier.folder / "model"
     assert not capsys.readouterr().out
     runs.require_model(smoke(stage, korean_texts=["my.txt"]), stage)
     assert "note: korean_texts: blossom-bi/02_vocab_merge was made with ['smoke-ko'], here" in capsys.readouterr().out

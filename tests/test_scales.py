@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from functools import cache
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -80,22 +79,23 @@ def test_a_training_that_does_not_fit_names_the_parameters_to_lower(smoke, monke
     monkeypatch.setattr(estimate, "free_bytes", lambda: 1e6)
     p = smoke(PRETRAINING, "base-ko")
     with pytest.raises(MemoryError, match=r"free: 0.0 GB.*batch_size, block_size, lora_rank.*`activation_checkpointing"):
-        estimate_run(p, "tiny-byte-level", 2, 64).check()
+        estimate_run(p, "tiny-byte-level", 2, 64)
 
 
-def test_a_container_s_limit_counts(tmp_path):
+def test_a_container_s_limit_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for name, value in {"max": "3000", "current": "2500", "stat": "anon 1\ninactive_file 400\n"}.items():
         (tmp_path / f"memory.{name}").write_text(value)
-    assert estimate._container_bytes(tmp_path) == 900
+    assert estimate.free_bytes(tmp_path) == 900
     (tmp_path / "memory.max").write_text("max\n")
-    assert estimate._container_bytes(tmp_path) == estimate._container_bytes(tmp_path / "none") == float("inf")
+    assert estimate.free_bytes(tmp_path) > 1e6 and estimate.free_bytes(tmp_path / "none") > 1e6
 
 
 def test_the_speed_is_measured_and_draws_no_random_number_of_the_run(smoke, monkeypatch):
     monkeypatch.setattr(estimate, "SECONDS", 0.2)
     start = torch.get_rng_state()
     found = estimate_run(smoke(PRETRAINING, "base-ko"), "tiny-byte-level", 4, 64, labelled=0.5)
-    assert found.check() is found and found.tokens_per_second > 0 and "tokens/s" in str(found)
+    assert found.tokens_per_second > 0 and "tokens/s" in str(found)
     assert found.seconds(1000) == pytest.approx(1000 / found.tokens_per_second)
     assert torch.equal(start, torch.get_rng_state())
 
@@ -147,13 +147,6 @@ def test_scales_without_a_card_have_no_plan():
 def test_the_papers_batches_come_out_of_batch_accumulation_and_cards(scale, recipe, prefix, total):
     p, devices = effective_params(STAGE[recipe], scale, recipe), read_assumptions(scale).devices
     assert getattr(p, f"{prefix}batch_size") * getattr(p, f"{prefix}accumulation") * devices == total
-
-
-def test_paper_x_trains_with_its_table_2():
-    p = effective_params(TUNING, "llama2-7b", "cross-lingual-direct")
-    settings = TrainingSettings.of(p, "sft_")
-    found = (p.epochs, settings.learning_rate, settings.warmup, p.trainable, p.template)
-    assert found == (3.0, 2e-5, 0.05, "full", "newline")
 
 
 def test_the_launch_line_names_the_configuration_for_what_is_trained():
@@ -210,12 +203,6 @@ def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_par
     trained = [block for block in jobs.split("\nrule ") if block.startswith("training:")]
     assert len(trained) == 2 and all(f"runtime={limit}," in t and "gpu=1" in t and "threads: 16" in t for t in trained)
     assert all("mem_mb=7" in t for t in trained) and "slurm_partition=" in jobs
-
-
-@pytest.mark.skipif(find_spec("snakemake_executor_plugin_slurm") is None, reason="needs snakemake-executor-plugin-slurm")
-def test_the_slurm_profile_runs_dry_with_its_plugin(tmp_path):
-    told = dry_run(f"{tmp_path}/o/llama2-13b/report.html", f"--profile={PROFILE.parent}", config=[f"outputs={tmp_path}/o"])
-    assert "Plan of llama2-13b" in told
 
 
 # ------------------------------------------------------------------------------ the very settings, on a tiny Llama

@@ -5,8 +5,6 @@ import sys
 
 import pytest
 
-from blossom.common import shell
-
 
 def ended(body, script="{}"):
     """A process whose `main` has this body: (exit code, what it said on standard error)."""
@@ -22,14 +20,9 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_word():
     assert ended("print(1)", "{} | true; exit ${{PIPESTATUS[0]}}") == (141, ""), "at the last flush too"
 
 
-@pytest.mark.parametrize("error", [ValueError, RuntimeError, MemoryError, FileNotFoundError])
+@pytest.mark.parametrize("error", ["ValueError", "RuntimeError", "MemoryError", "FileNotFoundError"])
 def test_a_mistake_is_one_line_and_exit_code_1(error):
-    def main():
-        raise error("name: expected this, found that")
-
-    with pytest.raises(SystemExit, match="^name: expected this, found that$"):
-        shell.run(main)
-    assert ended("raise ValueError(5)") == (1, "5\n")
+    assert ended(f"raise {error}(5)") == (1, "5\n")
 
 
 def test_an_exit_code_is_handed_on():

@@ -6,6 +6,8 @@ the floating-point operations of a token (`count_operations`) and the card's spe
 """
 
 import copy
+import math
+import re
 import statistics
 import time
 import warnings
@@ -33,14 +35,13 @@ SECONDS = 3.0  # of timing, at least
 
 @dataclass(frozen=True)
 class Estimate:
-    """A training's peak memory and this machine's free memory (bytes), what would lower the peak, tokens a second.
+    """A training's peak memory and this machine's free memory (bytes); tokens a second, 0 where nothing was timed.
 
-    tokens_per_second is 0 where nothing was timed. Evaluations and checkpoints come on top.
+    Evaluations and checkpoints come on top.
     """
 
     memory: float
     free: float
-    lower: str
     tokens_per_second: float
 
     def __str__(self):
@@ -51,12 +52,6 @@ class Estimate:
         """Seconds of training on a number of tokens."""
         return tokens / self.tokens_per_second
 
-    def check(self):
-        """Return the estimate; MemoryError naming the parameters to lower when the training does not fit."""
-        if self.memory > self.free:
-            raise MemoryError(f"{self} To make it fit: {self.lower}.")
-        return self
-
 
 def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, shards=1):
     """An Estimate for training the model in folder (or asset) `start` on this machine.
@@ -65,33 +60,28 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
     batch, length  sequences of a forward pass, and tokens of each;  longest  tokens of the longest, where they differ
     labelled       share of the tokens that have a label
     timed          False: no steps are timed;  shards  devices that share weights and optimizer state (FSDP)
+    Raises MemoryError naming the parameters to lower when the training does not fit.
     """
     check_options(p)
     check_anchor(p)
     folder = Path(fetch_asset(str(start)))
     check_config(folder, start)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    size, width, on_cpu = (
-        measure_size(config, p),
-        torch.finfo(pick_dtype(p.precision)).bits // 8,
-        pick_device().type == "cpu",
-    )
+    size, width, on_cpu = measure_size(config, p), pick_dtype(p.precision).itemsize, pick_device().type == "cpu"
     memory = training_bytes(size, p, batch, max(length, longest), width, shards, labelled, on_cpu)
     stored = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
     if on_cpu:  # loading holds the stored weights; merging at the end, in one process, twice these and the frozen ones
         frozen = width * (size.total - size.trained)
         memory = max(memory, RESERVE["cpu"] + (2 * stored + frozen if shards == 1 else stored))
     free = free_bytes()
-    speed = batch * length / time_step(p, config, batch, length, labelled) if timed and memory <= free else 0.0
-    return Estimate(memory, free, _ways_to_lower(p), speed)
-
-
-def _ways_to_lower(p):
-    names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")
-    ways = [f"lower {', '.join(name for name in names if hasattr(p, name))}"]
-    ways += ["take `trainable: lora+new-rows`"] if p.trainable != "lora+new-rows" else []
-    ways += ["set `activation_checkpointing: true`"] if not p.activation_checkpointing else []
-    return ", ".join([*ways, "or choose a smaller `base_model`"])
+    if memory > free:
+        names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")
+        ways = ["lower " + ", ".join(name for name in names if hasattr(p, name))]
+        ways += ["take `trainable: lora+new-rows`"] if p.trainable != "lora+new-rows" else []
+        ways += ["set `activation_checkpointing: true`"] if not p.activation_checkpointing else []
+        ways += ["or choose a smaller `base_model`"]
+        raise MemoryError(f"{Estimate(memory, free, 0.0)} To make it fit: {', '.join(ways)}.")
+    return Estimate(memory, free, batch * length / time_step(p, config, batch, length, labelled) if timed else 0.0)
 
 
 # ---------------------------------------------------------------------------------------------- parameters and memory
@@ -116,10 +106,10 @@ def measure_size(config, p=None, new_rows=0):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
         layers = sum(q.numel() for q in model.get_decoder().layers.parameters())
-        ends = {id(m.weight): m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}
-        sizes = layers, sum(q.numel() for q in ends.values())
+        ends = {m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+        ends = sum(q.numel() for q in ends)
         share = trainable_share(_adapt(p, model) if p else model)
-    return ModelSize(config, share["trained"] if p else 0, share["all"], *sizes)
+    return ModelSize(config, share["trained"] if p else 0, share["all"], layers, ends)
 
 
 def _adapt(p, model):
@@ -138,9 +128,8 @@ def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_c
     weights = (frozen + 16 * size.trained) / shards
     if shards > 1:  # FSDP gathers the embedding tables and one layer at a time, and their gradients
         weights += 2 * width * (size.layers / size.config.num_hidden_layers + size.tables)
-    return (
-        RESERVE["cpu" if on_cpu else "cuda"] + weights + _activation_bytes(size, p, batch, length, width, labelled, on_cpu)
-    )
+    activations = _activation_bytes(size, p, batch, length, width, labelled, on_cpu)
+    return RESERVE["cpu" if on_cpu else "cuda"] + weights + activations
 
 
 def _activation_bytes(size, p, batch, length, width, labelled, on_cpu):
@@ -163,21 +152,17 @@ def _head_width(config):
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def free_bytes():
-    """Bytes that this machine (its card; the container it runs in) can still give."""
+def free_bytes(cgroup=Path("/sys/fs/cgroup")):
+    """Bytes that this machine (its card; the container it runs in, by its files in `cgroup`) can still give."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
-    return min(psutil.virtual_memory().available, _container_bytes())
-
-
-def _container_bytes(folder=Path("/sys/fs/cgroup")):
-    """Bytes left of a container's limit; infinite where there is none."""
+    free = psutil.virtual_memory().available
     try:
-        limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except OSError:
-        return float("inf")
-    return float("inf") if limit == "max" else int(limit) - int(used) + int(stat.get("inactive_file", 0))
+        limit, used = (int((cgroup / f"memory.{name}").read_text()) for name in ("max", "current"))
+        cached = re.search(r"^inactive_file (\d+)", (cgroup / "memory.stat").read_text(), re.M)
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free
+    return min(free, limit - used + (int(cached[1]) if cached else 0))
 
 
 # ---------------------------------------------------------------------------------------------------------------- time
@@ -202,13 +187,13 @@ def time_step(p, config, batch, length, labelled=1.0):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         steps = [_make_step(p, config, layers, batch, length, labelled) for layers in sizes]
-        times = {(step, anchored): [] for step in steps for anchored in ([False, True] if distilled else [False])}
-        end = None
-        while end is None or time.perf_counter() < end or min(map(len, times.values())) < 4:
+        times = {(step, anchored): [] for step in steps for anchored in (False, True)[: 2 if distilled else 1]}
+        end = math.inf
+        while time.perf_counter() < end or min(map(len, times.values())) < 4:
             for step, anchored in times:  # in turns, so that a slow moment of the machine meets all of them
                 times[step, anchored].append(step(anchored))
-            end = end or time.perf_counter() + SECONDS
-    median = {kind: statistics.median(found[1:]) for kind, found in times.items()}  # without the first, which warms up
+            end = min(end, time.perf_counter() + SECONDS)  # from the end of the first round, which warms up
+    median = {kind: statistics.median(found[1:]) for kind, found in times.items()}
     seconds = [(1 - distilled) * median[step, False] + distilled * median.get((step, True), 0.0) for step in steps]
     layer = max(0.0, (seconds[-1] - seconds[0]) / max(1, sizes[-1] - 1))
     return seconds[0] + layer * (config.num_hidden_layers - 1)

@@ -11,15 +11,16 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blossom.common import params, paths, shell
 from blossom.common.stages import MODEL_STAGES, STAGES
 
-SWEEP_KEYS = {"question", "recipes", "stages", "grid", "repeats", "set", "compare", "measures"}
 MEMORY_MB = 4000  # for a stage before one like it has run: more than any takes at scale laptop
 
 
@@ -37,40 +38,35 @@ class RunName(NamedTuple):
         return paths.stage_folder(*self)
 
 
-@dataclass
 class Plan:
-    """All runs below the folder `outputs`, with `overrides` (name: value) above every scale and recipe.
+    """All runs below the folder `outputs`.
 
+    overrides    {parameter: value}, above every scale and recipe
     definitions  the folder of the sweeps' files
     """
 
-    outputs: str
-    overrides: dict = field(default_factory=dict)
-    definitions: str = str(paths.ROOT / "params" / "sweeps")
-    _read: dict = field(default_factory=dict)
-    _keys: dict = field(default_factory=dict)
+    def __init__(self, outputs, overrides=None, definitions=paths.ROOT / "params" / "sweeps"):
+        self.outputs, self.overrides, self.definitions = outputs, overrides or {}, definitions
+        self._effective, self._keys = {}, {}  # of a RunName
 
     @cached_property
     def sweeps(self):
         """Name -> Sweep of every file in the folder of definitions."""
         return {file.stem: read_sweep(file) for file in sorted(Path(self.definitions).glob("*.yaml"))}
 
-    def settings(self, root):
-        """The overrides of the runs below a root: the plan's own, then those of the sweep's point."""
-        if root == self.outputs:
-            return self.overrides
-        sweep, point = self._split_root(root)
-        return self.overrides | self.sweeps[sweep].points[point]
-
-    def _split_root(self, root):
-        return root.removeprefix(f"{self.outputs}/sweeps/").split("/")
+    @cached_property
+    def settings(self):
+        """Root -> overrides of the runs below it: of the outputs folder, and of every point of every sweep."""
+        points = {(name, point): own for name, sweep in self.sweeps.items() for point, own in sweep.points.items()}
+        swept = {f"{self.outputs}/sweeps/{name}/{point}": self.overrides | own for (name, point), own in points.items()}
+        return {self.outputs: self.overrides} | swept
 
     def effective(self, run):
         """The parameters of a run (its stage's dataclass)."""
-        if run not in self._read:
-            own = self.settings(run.root)
-            self._read[run] = params.effective_params(run.stage, run.scale, run.recipe, outputs=run.root, **own)
-        return self._read[run]
+        if run not in self._effective:
+            own = {"outputs": run.root} | self.settings[run.root]
+            self._effective[run] = params.effective_params(run.stage, run.scale, run.recipe, **own)
+        return self._effective[run]
 
     def needs(self, run):
         """The runs that a run reads: list of RunName."""
@@ -80,52 +76,40 @@ class Plan:
         found = [params.starting_stage(run.recipe, run.stage)]
         if run.stage == "03_bilingual_pretraining" and p.same_text_as:
             found.append(params.starting_stage(p.same_text_as, run.stage))
-        elif run.stage == "05_benchmark_eval":  # needs the scores of the others, so that no model is scored twice
+        elif run.stage == "05_benchmark_eval":  # the scores of the others, so that no model is scored twice
             line = [r.name for r in params.recipe_lineage(run.recipe)]
-            named = [n for b in p.beside for n in (line if b == "parents" else [b])]
-            found += [self._scored(n, run.stage) for n in named if n != run.recipe and params.recipe_file(n).exists()]
+            for name in (n for b in p.beside for n in (line if b == "parents" else [b])):
+                if name != run.recipe and params.recipe_file(name).exists():
+                    scored = run.stage in params.read_recipe(name).stages
+                    found.append((name, run.stage) if scored else params.starting_stage(name, run.stage))
         elif run.stage == "06_qualitative_eval":
             named = [n for n in (p.compare_with, *p.more_models) if params.recipe_file(n).exists()]
             found += [params.starting_stage(n, run.stage) for n in named]
         return [run._replace(recipe=r, stage=s) for r, s in dict.fromkeys(f for f in found if f)]
 
-    @staticmethod
-    def _scored(recipe, stage):
-        own = params.read_recipe(recipe).stages
-        return (recipe, stage) if stage in own else params.starting_stage(recipe, stage)
-
     def key(self, run):
         """A digest of everything that a run's result depends on: two runs with the same key have the same result."""
         if run not in self._keys:
-            own = asdict(self.effective(run))
-            own = {name: value for name, value in own.items() if name not in ("outputs", "recipe")}
-            if run.stage not in MODEL_STAGES:  # their results name the recipe
-                own["recipe"] = run.recipe
-            told = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True, ensure_ascii=False)
-            self._keys[run] = hashlib.sha256(told.encode()).hexdigest()
+            hidden = ("outputs", "recipe") if run.stage in MODEL_STAGES else ("outputs",)  # other results name the recipe
+            own = {name: value for name, value in asdict(self.effective(run)).items() if name not in hidden}
+            text = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True)
+            self._keys[run] = hashlib.sha256(text.encode()).hexdigest()
         return self._keys[run]
 
     def twin(self, run):
         """Another run with the same result, to link instead of making this one; None when this one must be made.
 
-        A finished run is preferred to the first in the plan's order.
+        A finished run is preferred to the first in the plan's order: the outputs folder's recipes, then the sweep's points.
         """
         if run.stage == "07_report" or is_own(run.folder):
             return None
-        same = [other for other in self._candidates(run) if self.key(other) == self.key(run)]
+        names = recipe_names() if run.stage in MODEL_STAGES else [run.recipe]
+        recipes = [r for r in names if run.stage in params.read_recipe(r).stages]
+        roots = [r for r in self.settings if r == self.outputs or os.path.dirname(r) == os.path.dirname(run.root)]
+        candidates = [run._replace(root=root, recipe=r) for root in roots for r in recipes]
+        same = [other for other in candidates if self.key(other) == self.key(run)]
         chosen = next((other for other in same if is_own(other.folder)), same[0])
         return None if chosen == run else chosen
-
-    def _candidates(self, run):
-        """Runs of the same stage, this one among them: those of the outputs folder, then those of its sweep."""
-        names = sorted(f.stem for f in params.recipe_file(run.recipe).parent.glob("*.yaml"))
-        recipes = names if run.stage in MODEL_STAGES else [run.recipe]
-        recipes = [r for r in recipes if run.stage in params.read_recipe(r).stages]
-        roots = [self.outputs]
-        if run.root != self.outputs:
-            sweep = self._split_root(run.root)[0]
-            roots += [f"{self.outputs}/sweeps/{sweep}/{point}" for point in self.sweeps[sweep].points]
-        return [run._replace(root=root, recipe=r) for root in roots for r in recipes]
 
     def memory(self, run):
         """MB to keep free for a run: 1.1 times the most that a finished run of its stage and scale has taken."""
@@ -134,7 +118,7 @@ class Plan:
         return int(1.1 * max(peaks) / 1e6) if peaks else MEMORY_MB
 
     def sweep_runs(self, name, scale):
-        """What a sweep compares: (point, recipe, stage) -> RunName."""
+        """The runs that a sweep compares: (point, recipe, stage) -> RunName."""
         sweep = self.sweeps[name]
         return {
             (point, recipe, stage): RunName(f"{self.outputs}/sweeps/{name}/{point}", scale, recipe, stage)
@@ -158,48 +142,58 @@ def link_run(made, folder):
     paths.write_text(folder / "manifest.json", (made / "manifest.json").read_text(encoding="utf-8"))
 
 
-def check_recipes(names=()):
-    """Read every recipe and the asked `names`; ValueError for what would fail in the middle of a long run.
+def recipe_names():
+    """The names of all files in params/recipes, sorted."""
+    return sorted(file.stem for file in params.recipe_file("any").parent.glob("*.yaml"))
 
-    That is: a missing recipe or parent, parents in a loop, two recipes that would write one folder.
-    """
-    files = sorted(params.recipe_file("any").parent.glob("*.yaml"))
-    for name in [*names, *(file.stem for file in files)]:
+
+def check_recipes(names=()):
+    """Read `names` and all recipes; ParameterError for a missing recipe or parent, a loop, or a wrong name in a file."""
+    for name in [*names, *recipe_names()]:
         params.recipe_lineage(name)
 
 
 # -------------------------------------------------------------------------------------------------------------- sweeps
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """One file of params/sweeps.
+class Sweep(BaseModel):
+    """One file of params/sweeps: every combination of the grid's values, run with each recipe.
 
-    points    folder name -> {parameter: value}, every combination of the grid
-    recipes, stages  what runs at each point
+    stages    the stages compared; the runs that they read are made too
     repeats   parameters whose values are repetitions: means and intervals are over them
+    set       parameters of all points
     compare   label -> [arm, arm]: the second minus the first;  measures  label -> "stage/metric.path"
     """
 
-    name: str
+    model_config = ConfigDict(extra="forbid")
+
     question: str
-    points: dict
-    recipes: list
-    stages: list
-    repeats: list
-    compare: dict
-    measures: dict
+    recipes: list[str] = Field(min_length=1)
+    stages: list[str] = Field(min_length=1)
+    grid: dict[str, Annotated[list, Field(min_length=1)]]
+    repeats: list[str] = ["seed"]
+    set: dict[str, object] = {}
+    compare: dict[str, list[str]] = {}
+    measures: dict[str, str] = {}
+
+    @cached_property
+    def points(self):
+        """Folder name -> {parameter: value}, of every combination of the grid."""
+        points = {}
+        for values in itertools.product(*self.grid.values()):
+            point = dict(zip(self.grid, values, strict=True))
+            words = [re.sub(r"[^\w.+=-]+", "-", f"{name}={value}").strip("-") for name, value in point.items()]
+            folder = ",".join(words) or "only"
+            if folder in points:
+                raise ValueError(f"grid: two points would write one folder, {folder}")
+            points[folder] = point | self.set
+        return points
 
     def arm(self, point, recipe):
-        """The name of a recipe at a point, without the parameters that are repetitions."""
-        values = [f"{k}={v}" for k, v in self.points[point].items() if k in self.factors]
-        return ", ".join([recipe, *values])
-
-    @property
-    def factors(self):
-        """Parameters that differ between points and are not repetitions."""
-        names = list(next(iter(self.points.values())))
-        return [n for n in names if n not in self.repeats and len({str(v[n]) for v in self.points.values()}) > 1]
+        """The name of a recipe at a point, without the parameters that are repetitions or the same at all points."""
+        values = self.points[point]
+        varied = [k for k, found in self.grid.items() if k not in self.repeats and len(found) > 1]
+        return ", ".join([recipe, *(f"{k}={values[k]}" for k in varied)])
 
     @property
     def arms(self):
@@ -208,52 +202,31 @@ class Sweep:
 
 
 def read_sweep(file):
-    """The Sweep of a YAML file; ValueError names the file and what is wrong with it."""
-    file, values = Path(file), params.load_yaml(file)
+    """The Sweep of a YAML file; ValueError names the file and what is wrong with it.
+
+    Without `compare`, every arm is compared with the first.
+    """
+    file = Path(file)
     try:
-        return _checked(file.stem, values)
+        sweep = Sweep(**{"question": file.stem} | params.load_yaml(file))
+        params.check_names([*sweep.grid, *sweep.set], where="grid")
+        made = {s for r in sweep.recipes for line in params.recipe_lineage(r) for s in line.stages}
+        taken = {f.name for s in made & {*MODEL_STAGES, *sweep.stages} for f in fields(STAGES[s])}
+        if unused := {*sweep.grid, *sweep.set} - taken:  # its points would be the same run under several names
+            raise ValueError(f"grid: no stage of {', '.join(sweep.recipes)} takes '{min(unused)}'")
+        sweep.repeats = [name for name in sweep.repeats if name in sweep.grid]
+        first, *others = sweep.arms
+        sweep.compare = sweep.compare or {f"against {first}: {arm}": [first, arm] for arm in others}
+        for what, pair in sweep.compare.items():
+            if len(pair) != 2 or {*pair} - {*sweep.arms}:
+                raise ValueError(f"compare: {what}: expected two of {'; '.join(sweep.arms)}, found {pair!r}")
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        place = ": ".join(map(str, wrong["loc"]))
+        raise ValueError(f"{file}: {place}: {wrong['msg']}; a sweep has {', '.join(Sweep.model_fields)}") from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-
-
-def _checked(name, values):
-    if set(values) - SWEEP_KEYS or not {"recipes", "stages", "grid"} <= set(values):
-        known = ", ".join(sorted(SWEEP_KEYS))
-        raise ValueError(f"expected recipes, stages, grid and any of {known}; found {', '.join(values)}")
-    grid, fixed = values["grid"], values.get("set", {})
-    if not isinstance(grid, dict) or not all(isinstance(v, list) and v for v in grid.values()):
-        raise ValueError(f"grid: expected 'parameter: [values]', found {grid!r}")
-    _check_parameters(values["recipes"], values["stages"], [*grid, *fixed])
-    points = {}
-    for chosen in itertools.product(*grid.values()):
-        point = dict(zip(grid, chosen, strict=True))
-        folder = ",".join(f"{k}={_slug(v)}" for k, v in point.items()) or "only"
-        if folder in points:
-            raise ValueError(f"grid: two points would write one folder, {folder}")
-        points[folder] = point | fixed
-    repeats = values.get("repeats", ["seed"] if "seed" in grid else [])
-    sweep = Sweep(
-        *(name, values.get("question", name), points, values["recipes"], values["stages"], repeats),
-        *(values.get("compare", {}), values.get("measures", {})),
-    )
-    compared = sweep.compare or {f"against {sweep.arms[0]}: {arm}": [sweep.arms[0], arm] for arm in sweep.arms[1:]}
-    for what, pair in compared.items():
-        if not isinstance(pair, list) or len(pair) != 2 or set(pair) - set(sweep.arms):
-            raise ValueError(f"compare: {what}: expected two of {'; '.join(sweep.arms)}, found {pair!r}")
-    return replace(sweep, compare=compared)
-
-
-def _check_parameters(recipes, stages, names):
-    """Raise ValueError for a parameter that no stage takes: its points would be the same run under several names."""
-    params.check_names(names, where="grid")
-    made = {s for r in recipes for line in params.recipe_lineage(r) for s in line.stages} & {*MODEL_STAGES, *stages}
-    for name in names:
-        if not any(name in STAGES[s].__dataclass_fields__ for s in made):
-            raise ValueError(f"grid: no stage of {', '.join(recipes)} takes '{name}'")
-
-
-def _slug(value):
-    return re.sub(r"[^\w.+-]+", "-", str(value)).strip("-")
+    return sweep
 
 
 if __name__ == "__main__":

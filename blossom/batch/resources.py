@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from blossom.assets.registry import REGISTRY
 from blossom.common import params
 from blossom.common.stages import PlanAssumptions
 
@@ -33,12 +32,12 @@ PUBLISHED = {
 class PlannedRun:
     """Estimates for one run: hours of training (None without training), bytes on each card, in memory, new on disk."""
 
-    hours: float | None
-    card: float
     memory: float
-    disk: float
-    cards: int
-    limit: float  # hours asked of a cluster for a run without training
+    disk: float = 0.0
+    card: float = 0.0
+    cards: int = 0
+    hours: float | None = None
+    limit: float = 0.0  # hours asked of a cluster for a run without training
     origin: str = ""  # which base, and where its sizes were read
 
     def resources(self):
@@ -48,7 +47,7 @@ class PlannedRun:
         return {"mem_mb": memory, "disk_mb": disk, "runtime": round(60 * hours), "gpu": self.cards}
 
 
-LINKED = PlannedRun(None, 0.0, 1 * GB, 0.0, 0, 0.2)  # another run's files are linked
+LINKED = PlannedRun(1 * GB, limit=0.2)  # another run's files are linked
 
 
 def read_assumptions(scale, **overrides):
@@ -66,8 +65,7 @@ def launch_command(stage, p, assumed, values):
         return ""
     config = f"params/accelerate/{'fsdp' if p.trainable == 'full' else 'ddp'}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices), "-m", LAUNCHED[stage]]
-    for file in (f"params/scales/{p.scale}.yaml", f"params/recipes/{p.recipe}.yaml"):
-        words += ["--params", file]
+    words += ["--params", f"params/scales/{p.scale}.yaml", "--params", f"params/recipes/{p.recipe}.yaml"]
     for name, value in values.items():
         words += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
     return shlex.join(words) + " && "
@@ -76,7 +74,7 @@ def launch_command(stage, p, assumed, values):
 def plan_run(stage, p, assumed):
     """The PlannedRun of a stage with parameters `p`; ValueError when the base's sizes cannot be known here."""
     if stage in ("01_tokenization_analysis", "07_report"):  # no model
-        return PlannedRun(None, 0.0, HOST_RESERVE, 0.1 * GB, 0, assumed.limit_hours)
+        return PlannedRun(HOST_RESERVE, 0.1 * GB, limit=assumed.limit_hours)
     from blossom.batch import estimate  # imports torch: seconds, which only scales with a card need
 
     expanded = any("02_vocab_merge" in recipe.stages for recipe in params.recipe_lineage(p.recipe))
@@ -85,19 +83,19 @@ def plan_run(stage, p, assumed):
     size = estimate.measure_size(config, p if trains else None, assumed.new_rows if expanded else 0)
     stored = 2 * (size.layers + size.tables)  # bytes, in half precision
     if not trains:
-        written = stored if stage == "02_vocab_merge" else 1 * GB
-        card = stored + estimate.RESERVE["cuda"]
-        return PlannedRun(None, card, stored + HOST_RESERVE, written, 1, assumed.limit_hours, origin)
-    pretraining = stage == "03_bilingual_pretraining"
-    total = count_text_tokens(p, assumed, expanded) if pretraining else count_example_tokens(p, assumed, expanded)
-    batch, length = (p.batch_size, p.block_size) if pretraining else (p.sft_batch_size, p.sequence_length)
-    speed = assumed.devices * assumed.device_tflops * 1e12 * assumed.utilisation
+        written, card = stored if stage == "02_vocab_merge" else 1 * GB, stored + estimate.RESERVE["cuda"]
+        return PlannedRun(stored + HOST_RESERVE, written, card, 1, limit=assumed.limit_hours, origin=origin)
+    if stage == "03_bilingual_pretraining":
+        tokens, batch, length = count_text_tokens(p, assumed, expanded), p.batch_size, p.block_size
+    else:
+        tokens, batch, length = count_example_tokens(p, assumed, expanded), p.sft_batch_size, p.sequence_length
     width, shards = (4 if p.precision == "float32" else 2), (assumed.devices if p.trainable == "full" else 1)
     card = estimate.training_bytes(size, p, batch, length, width, shards)
-    # two checkpoints (a parameter and its two moments, in float32), the adapter, and the tokens, two bytes each
-    disk = stored + (2 * 12 + 4) * size.trained + (2 * total if pretraining else 0)
-    hours = total * estimate.count_operations(size, p, length) / speed / 3600
-    return PlannedRun(hours, card, 2 * stored + HOST_RESERVE, disk, assumed.devices, 0.0, origin)
+    # two checkpoints (a parameter and its two moments, in float32), the adapter, and the text's tokens, two bytes each
+    disk = stored + (2 * 12 + 4) * size.trained + (2 * tokens if stage == "03_bilingual_pretraining" else 0)
+    speed = assumed.devices * assumed.device_tflops * 1e12 * assumed.utilisation
+    hours = tokens * estimate.count_operations(size, p, length) / speed / 3600
+    return PlannedRun(2 * stored + HOST_RESERVE, disk, card, assumed.devices, hours, origin=origin)
 
 
 def read_config(name):
@@ -105,20 +103,17 @@ def read_config(name):
 
     Raises ValueError when none of them has the base.
     """
-    from huggingface_hub import try_to_load_from_cache
     from transformers import AutoConfig, LlamaConfig
 
-    folder = Path(name).expanduser()
-    if not folder.is_dir() and name not in REGISTRY and name.count("/") == 1:
-        cached = try_to_load_from_cache(name, "config.json")
-        folder = Path(cached).parent if isinstance(cached, str) else folder
-    if (folder / "config.json").exists():
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False), f"{name}: sizes of its own config.json"
-    if name in PUBLISHED:
-        names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-        config = LlamaConfig(**dict(zip(names, PUBLISHED[name], strict=True)), vocab_size=32000, tie_word_embeddings=False)
-        return config, f"{name}: sizes as published; the hub was not asked"
-    raise ValueError(f"base_model: the sizes of {name} are not known here; fetch it, or give a folder with its config.json")
+    try:
+        config = AutoConfig.from_pretrained(Path(name).expanduser(), local_files_only=True, trust_remote_code=False)
+        return config, f"{name}: sizes of its own config.json"
+    except (OSError, ValueError):
+        if name not in PUBLISHED:
+            raise ValueError(f"base_model: the sizes of {name} are not known here; fetch it, or give its folder") from None
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    config = LlamaConfig(**dict(zip(names, PUBLISHED[name], strict=True)), vocab_size=32000, tie_word_embeddings=False)
+    return config, f"{name}: sizes as published; the hub was not asked"
 
 
 def count_text_tokens(p, assumed, expanded):
@@ -139,13 +134,14 @@ def count_example_tokens(p, assumed, expanded):
 
 
 class ScalePlan:
-    """The planned runs of one scale. overrides: parameters above its file."""
+    """The planned runs of one scale; `overrides` are parameters above its file."""
 
     def __init__(self, scale, overrides):
         self.scale, self.overrides, self.runs = scale, overrides, {}  # (recipe, stage) -> PlannedRun
 
     @cached_property
     def assumed(self):
+        """The scale's PlanAssumptions; None without a card."""
         return read_assumptions(self.scale, **self.overrides)
 
     def resource(self, name, p, stage, linked=False):
@@ -158,29 +154,27 @@ class ScalePlan:
         return self.runs[key].resources()[name]
 
     def __str__(self):
-        """What `snakemake -n` ends with: a line for each run, the sums, and every assumption; "" without a card."""
+        """The end of `snakemake -n`: a line for each run, the sums, and every assumption; "" without a card."""
         if not self.runs:
             return ""
-        lines = [f"Plan of {self.scale}"]
-        lines += [f"{'recipe':22} {'stage':26} {'hours':>8} {'each card':>11} {'memory':>8} {'disk':>8}"]
+        runs, a, text = self.runs.values(), self.assumed, sum(self.assumed.text_gigabytes.values())
+        rows = [("recipe", "stage", "hours", "each card", "memory", "disk")]
         for (recipe, stage), run in self.runs.items():
-            hours = ("linked" if run is LINKED else "") if run.hours is None else f"{run.hours:,.1f}"
+            hours = "linked" if run is LINKED else "" if run.hours is None else f"{run.hours:,.1f}"
             card = f"{run.cards} x {run.card / GB:.0f} GB" if run.cards else ""
-            sizes = f"{card:>11} {run.memory / GB:>5.0f} GB {run.disk / GB:>5.0f} GB"
-            lines.append(f"{recipe:22} {stage:26} {hours:>8} {sizes}")
-        hours, disk = sum(run.hours or 0 for run in self.runs.values()), sum(run.disk for run in self.runs.values())
-        a, text = self.assumed, sum(self.assumed.text_gigabytes.values())
+            rows.append((recipe, stage, hours, card, f"{run.memory / GB:.0f} GB", f"{run.disk / GB:.0f} GB"))
+        hours, disk = sum(run.hours or 0 for run in runs), sum(run.disk for run in runs)
+        rows.append(("all trainings", "one after the other", f"{hours:,.1f}", "", "", f"{disk / GB:.0f} GB"))
+        lines = [f"Plan of {self.scale}", *("{:22} {:26} {:>8} {:>11} {:>8} {:>8}".format(*row) for row in rows)]
         lines += [
-            f"{'training, one after the other':49} {hours:>8,.1f} {'':>11} {'':>8} {disk / GB:>5.0f} GB",
             "",
             f"Estimates; nothing is measured. Assumed: {a.devices} x {a.device_name}, {a.device_memory:g} GB,",
             f"{a.device_tflops:g} TFLOP/s each at utilisation {a.utilisation:g} (in the scale's file).",
-            f"{'; '.join(dict.fromkeys(run.origin for run in self.runs.values() if run.origin))}.",
+            f"{'; '.join(dict.fromkeys(run.origin for run in runs if run.origin))}.",
             f"Beside these: {text:.1f} GB of text, {DOWNLOADED * text:.0f} GB on disk once fetched, and the base's files.",
             "Scoring and answering are not estimated in hours; a cluster is asked for limit_hours.",
         ]
-        large = [f"{recipe}/{stage}" for (recipe, stage), run in self.runs.items() if run.card > GB * a.device_memory]
-        if large:
+        if large := [f"{recipe}/{stage}" for (recipe, stage), run in self.runs.items() if run.card > GB * a.device_memory]:
             lines.append(
                 f"Over {a.device_memory:g} GB: {', '.join(large)}. Lower batch_size, block_size, sequence_length, "
                 "take `trainable: lora+new-rows`,\nset `activation_checkpointing: true`, or raise devices."

@@ -9,7 +9,7 @@ import math
 import os
 import reprlib
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +19,8 @@ from pydantic import ValidationError
 from blossom.common import paths
 from blossom.common.stages import MODEL_STAGES, STAGES, PlanAssumptions
 
-RECIPE_KEYS = ("parent", "stages")  # of a recipe's file; no notebook takes them
-KNOWN = {f.name for cls in (*STAGES.values(), PlanAssumptions) for f in fields(cls)} | set(RECIPE_KEYS)
-NEAR = 0.85  # similarity from which an unknown name in a notebook is taken for a mistyped parameter
+CLASSES = (*STAGES.values(), PlanAssumptions)
+KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # the last two: of a recipe's file alone
 PLAIN = (bool, int, float, str, list, dict, type(None))  # what a parameter's value may be
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
@@ -38,49 +37,30 @@ def collect_params(cls, namespace):
     """A notebook's checked parameters: `p = collect_params(VocabMerge, globals())`.
 
     cls        a class of stages.py
-    namespace  name -> value; takes the names of `cls`
+    namespace  name -> value; other names than the parameters of `cls` are ignored
     Raises ParameterError: a wrong value, or a plain value under a name that looks like a mistyped parameter.
     """
     if (ipython := sys.modules.get("IPython")) and (shell := ipython.get_ipython()):
         shell.InteractiveTB.set_mode("Plain")  # an error shows two lines a call instead of pages of code
     check_names([n for n, value in namespace.items() if isinstance(value, PLAIN) and suggest_name(n)])
-    p = build_params(cls, namespace)
-    if (note := _describe_unused_files(p)) and "BLOSSOM_BATCH" not in os.environ:
-        print(note)
+    p, default = build_params(cls, namespace), cls()
+    if (p.scale, p.recipe) != (default.scale, default.recipe) and "BLOSSOM_BATCH" not in os.environ:
+        print("note: in a notebook, scale and recipe only name the run. To use the values of their files, add below them:")
+        print("  from blossom.common import params; globals().update(params.read_layers(scale, recipe))")
     return p
 
 
 def suggest_name(name):
-    """The parameter that a notebook's unknown name is a slip for, or None.
+    """The parameter that an unknown name in a notebook probably stands for, or None.
 
-    Names of one word and plurals are left alone: `task` and `korean_text` are variables, `aded_pieces` is a slip.
+    Names of one word, and plurals of parameters, are taken for variables: `task`, `korean_text`. `aded_pieces` is a mistake.
     """
-    near = difflib.get_close_matches(name, KNOWN, 1, NEAR) if "_" in name.strip("_") and name not in KNOWN else []
+    near = difflib.get_close_matches(name, KNOWN, 1, 0.85) if "_" in name.strip("_") and name not in KNOWN else []
     return near[0] if near and near[0].rstrip("s") != name.rstrip("s") else None
 
 
-def _describe_unused_files(p):
-    """For who types another scale or recipe into a notebook: which values of their files this run does not take."""
-    default = type(p)()
-    if (p.scale, p.recipe) == (default.scale, default.recipe):
-        return ""
-    try:
-        files = read_layers(p.scale, p.recipe)
-    except ValueError as error:
-        return f"note: {error}"
-    mine, usual = asdict(p), asdict(default)
-    left = [n for n, v in files.items() if n in mine and n not in ("scale", "recipe") and mine[n] == usual[n] != v]
-    if not left:
-        return ""
-    return (
-        f"note: in a notebook, scale and recipe only name the run. Their files have other values for {', '.join(left)}. "
-        "To take these, add below the parameters:\n"
-        "  from blossom.common import params; globals().update(params.read_layers(scale, recipe))"
-    )
-
-
 def check_names(names, where="parameters"):
-    """Raise ParameterError for the first name that no notebook takes, with the nearest known name."""
+    """Raise ParameterError for the first name that is no parameter, with the nearest known name."""
     for name in names:
         if name not in KNOWN:
             near = difflib.get_close_matches(str(name), KNOWN, 1, 0.6)
@@ -103,21 +83,18 @@ def _explain(error):
     expected = error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a value greater")
     expected = expected.replace("expected less", "expected a value less").split(", unable")[0]
     at = f" at {shorten(inside[0])}" if inside else ""
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        number = math.nan
     hint = ""
-    if kind == "float_type" and isinstance(value, str) and _is_number(value):
-        hint = f" (YAML reads {value} as text: write {float(value):.1e} or a plain number)"
-    elif kind == "int_type" and isinstance(value, str) and _is_number(value):
+    if kind == "float_type" and math.isfinite(number):
+        hint = f" (YAML reads {value} as text: write {number:.1e} or a plain number)"
+    elif kind == "int_type" and math.isfinite(number):
         hint = " (a number in quotation marks is text: leave them out)"
     elif kind == "list_type" and isinstance(value, str):
         hint = f" (write [{shorten(value)}])"
     return f"{name}: {expected}{at}, found {type(value).__name__} {shorten(value)}{hint}"
-
-
-def _is_number(text):
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def shorten(value):
@@ -152,11 +129,7 @@ def load_yaml(path):
     except FileNotFoundError:
         names = ", ".join(sorted(f.stem for f in Path(path).parent.glob("*.yaml")))
         raise ParameterError(f"{path}: no such parameter file" + (f"; there are: {names}" if names else "")) from None
-    except OSError as error:
-        raise ParameterError(f"{path}: not a readable file: {error.strerror}") from None
-    except RecursionError:
-        raise ParameterError(f"{path}: not a readable YAML file: nested too deep") from None
-    except Exception as error:  # YAMLError, UnicodeDecodeError, and what PyYAML lets through: KeyError for "!!bool x"
+    except Exception as error:  # PyYAML lets many kinds through: KeyError for "!!bool x", RecursionError, ...
         raise ParameterError(f"{path}: not a readable YAML file: {error}") from None
     if not isinstance(values, dict):
         raise ParameterError(f"{path}: expected 'name: value' lines, found {type(values).__name__}")
@@ -183,13 +156,12 @@ def parse_overrides(words, where="parameters"):
     for name, word in words.items():
         try:
             values[name] = yaml.safe_load(word) if isinstance(word, str) else word
+            for cls in CLASSES:
+                build_params(cls, {name: values[name]})
+        except ParameterError as error:
+            raise ParameterError(f"{where}: {error}") from None
         except Exception:  # as in `load_yaml`
             raise ParameterError(f"{where}: {name}: not a readable value: {shorten(word)}") from None
-    try:
-        for cls in (*STAGES.values(), PlanAssumptions):
-            build_params(cls, values)
-    except ParameterError as error:
-        raise ParameterError(f"{where}: {error}") from None
     return values
 
 
@@ -204,16 +176,12 @@ def recipe_file(recipe):
 
 
 def read_layers(scale, recipe):
-    """What the files of a scale and a recipe say, as one dict; the recipe "report" has no file."""
+    """The values in the files of a scale and a recipe, as one dict; the recipe "report" has no file."""
     return read_params(scale_file(scale)) | ({} if recipe == "report" else read_params(recipe_file(recipe)))
 
 
 def effective_params(stage, scale, recipe, **overrides):
-    """The parameters that a stage runs with: defaults, then the scale, the recipe, the overrides.
-
-    stage   a key of STAGES
-    return  an instance of the stage's class
-    """
+    """The parameters that a stage (a key of STAGES) runs with: defaults, then the scale, the recipe, the overrides."""
     layered = read_layers(scale, "report" if stage == "07_report" else recipe)
     check_names(overrides, where="overrides")
     return build_params(STAGES[stage], layered | {"scale": scale, "recipe": recipe} | overrides)
@@ -227,17 +195,13 @@ def read_recipe(name):
 
     Raises ParameterError: no such file, another name in it, an unknown stage, stages out of order.
     """
-    values = read_params(recipe_file(name))
-    if values.get("recipe", name) != name or name == "report":
-        raise ParameterError(
-            f"{recipe_file(name)}: recipe: expected the file's own name, found {values.get('recipe')!r}; "
-            "two recipes, or a recipe and the report, would write one folder"
-        )
-    stages = values.get("stages", [])
+    file = recipe_file(name)
+    values = read_params(file)
+    stages, own = values.get("stages", []), values.get("recipe", name)
+    if own != name or name == "report":  # two runs would write one folder
+        raise ParameterError(f"{file}: recipe: expected the file's own name (not 'report'), found {own!r}")
     if not isinstance(stages, list) or [s for s in STAGES if s in stages] != stages:
-        raise ParameterError(
-            f"{recipe_file(name)}: stages: expected names from {', '.join(STAGES)} in that order, found {stages!r}"
-        )
+        raise ParameterError(f"{file}: stages: expected names from {', '.join(STAGES)} in that order, found {stages!r}")
     return SimpleNamespace(name=name, parent=values.get("parent", ""), stages=stages)
 
 

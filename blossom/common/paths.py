@@ -23,18 +23,15 @@ def write_atomically(target):
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary, old = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     _remove(temporary)
     try:
         yield temporary
         if target.is_dir() and temporary.is_dir():  # a folder cannot be renamed to one that has files
-            old = target.with_name(f".{target.name}.{os.getpid()}.old")
             _remove(old)
             os.replace(target, old)
-            os.replace(temporary, target)
-            _remove(old)
-        else:
-            os.replace(temporary, target)
+        os.replace(temporary, target)
+        _remove(old)
     except Exception as error:
         if is_disk_full(error):
             number = getattr(error, "errno", None) or errno.ENOSPC
@@ -77,15 +74,12 @@ def read_json(path):
 
 def hash_path(path):
     """SHA-256 (hex) of a file, or of the names and contents of all files in a folder."""
-    path = Path(path)
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
-    for file in files:
+    path, digest = Path(path), hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file()):
         if file != path:
             digest.update(str(file.relative_to(path)).encode())
         with open(file, "rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
+            hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
 
 

@@ -4,9 +4,11 @@ A run owns one folder, `outputs/<scale>/<recipe>/<stage>/`. Its manifest.json is
 finished run, a folder without one an interrupted run.
 """
 
+import itertools
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -69,24 +71,15 @@ class Run:
 
 
 def _shorten(path):
-    """A path relative to the repository, else to the home folder, where it lies in one of them."""
-    path = Path(path).resolve()
-    for base, prefix in ((paths.ROOT, ""), (Path.home(), "~/")):
-        if path.is_relative_to(base):
-            return prefix + str(path.relative_to(base))
-    return str(path)
+    """A path relative to the repository or, as ~/..., to the home folder, where it lies in one of them."""
+    path = str(Path(path).resolve()).removeprefix(f"{paths.ROOT}/")
+    return re.sub(f"^{re.escape(str(Path.home()))}/", "~/", path)
 
 
 def git_commit():
     """The repository's commit, with "+changes" when tracked files differ from it; "unknown" outside git."""
-
-    def git(*words):
-        return subprocess.run(["git", *words], cwd=paths.ROOT, capture_output=True, text=True).stdout.strip()
-
-    commit = git("rev-parse", "HEAD")
-    if not commit:
-        return "unknown"
-    return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    words = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
+    return subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 # ------------------------------------------------------------------------------------------------------- finished runs
@@ -127,29 +120,6 @@ def read_run(folder, check=RECORDS):
     return FinishedRun(folder, folder.parent.name, manifest.get("stage", folder.name), settings, metrics, manifest)
 
 
-def read_runs(outputs, scale, recipes):
-    """Every stage of some recipes: dict (recipe, stage) -> FinishedRun, in the order the stages ran.
-
-    Raises MissingRun naming the command that makes the missing ones; ValueError when `recipes` is empty, or as `read_run`.
-    """
-    if not recipes:
-        raise ValueError("recipes: expected at least one recipe for the report, found none")
-    wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages]
-    _require(outputs, scale, wanted)
-    return {(r, s): read_run(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
-
-
-def find_run(runs, stage, recipe=None, inherited=False):
-    """One run out of what `read_runs` gave, or None: the recipe's, or without `recipe` the last one of the stage.
-
-    inherited  also look at the recipes that `recipe` starts from, nearest first
-    """
-    if recipe is None:
-        return next((run for (_, s), run in reversed(runs.items()) if s == stage), None)
-    names = [r.name for r in params.recipe_lineage(recipe)] if inherited else [recipe]
-    return next((runs[name, stage] for name in names if (name, stage) in runs), None)
-
-
 def read_lineage(folder):
     """The runs that made a model, oldest first: list of FinishedRun. The last is in `folder`; all its outputs are checked.
 
@@ -163,7 +133,7 @@ def read_lineage(folder):
         if "model" not in run.manifest["outputs"]:
             makers = ", ".join(MODEL_STAGES)
             raise ValueError(f"{run.folder}: stage {run.stage} makes no model; expected one of {makers}")
-    for parent, child in zip(line, line[1:], strict=False):
+    for parent, child in itertools.pairwise(line):
         if parent.manifest["outputs"]["model"] not in child.manifest["inputs"].values():
             raise ValueError(
                 f"{child.folder} was not made from the model that is now in {parent.folder}: run {child.stage} of "
@@ -172,7 +142,7 @@ def read_lineage(folder):
     return line
 
 
-# ------------------------------------------------------------------------------------------------ what a stage starts from
+# ------------------------------------------------------------------------------------------------ runs that a stage reads
 
 
 class MissingRun(params.ParameterError):
@@ -180,29 +150,47 @@ class MissingRun(params.ParameterError):
 
 
 def require_run(outputs, scale, recipe, stage, settings=None):
-    """The folder of a finished earlier run, all of its outputs checked.
+    """The FinishedRun of an earlier stage, all of its outputs checked.
 
     settings  parameters (name -> value) for the command that makes it, where they are not those of its scale and recipe
     Raises MissingRun naming that command; ValueError as `read_run`.
     """
-    _require(outputs, scale, [(recipe, stage)], settings)
-    return read_run(paths.stage_folder(outputs, scale, recipe, stage), check=None).folder
+    return _read_all(outputs, scale, [(recipe, stage)], settings, check=None)[recipe, stage]
 
 
-def _require(outputs, scale, wanted, settings=None):
-    missing = [pair for pair in wanted if not (paths.stage_folder(outputs, scale, *pair) / "manifest.json").exists()]
-    if missing:
-        named = ", ".join(f"{stage} of {recipe}" for recipe, stage in missing)
-        targets = [os.path.join(outputs, scale, *pair, "manifest.json") for pair in missing]
-        raise MissingRun(f"{named} has not run at scale {scale}. Run:\n  {make_command(targets, outputs, settings)}")
+def read_runs(outputs, scale, recipes):
+    """Every stage of some recipes: dict (recipe, stage) -> FinishedRun, in the order the stages ran.
+
+    Raises MissingRun naming the command that makes the missing ones; ValueError when `recipes` is empty, or as `read_run`.
+    """
+    if not recipes:
+        raise ValueError("recipes: expected at least one recipe for the report, found none")
+    wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages]
+    return _read_all(outputs, scale, wanted)
 
 
-def make_command(targets, outputs, settings=None):
-    """The shell command that makes `targets`, files below the outputs folder, with some parameters set."""
+def _read_all(outputs, scale, wanted, settings=None, check=RECORDS):
+    folders = {pair: paths.stage_folder(outputs, scale, *pair) for pair in wanted}
+    missing = [pair for pair, folder in folders.items() if not (folder / "manifest.json").exists()]
+    if not missing:
+        return {pair: read_run(folder, check) for pair, folder in folders.items()}
     config = [f"outputs={outputs}"] if outputs != "outputs" else []
     config += [f"set={json.dumps(settings, ensure_ascii=False)}"] if settings else []
-    words = [sys.executable, "-m", "snakemake", "--cores", "2", *(["--config", *config] if config else []), "--", *targets]
-    return f"cd {shlex.quote(str(paths.ROOT))} && {shlex.join(words)}"
+    words = [sys.executable, "-m", "snakemake", "--cores", "2", *(["--config", *config] if config else []), "--"]
+    command = shlex.join([*words, *(os.path.join(outputs, scale, *pair, "manifest.json") for pair in missing)])
+    named = ", ".join(f"{stage} of {recipe}" for recipe, stage in missing)
+    raise MissingRun(f"{named} has not run at scale {scale}. Run:\n  cd {shlex.quote(str(paths.ROOT))} && {command}")
+
+
+def find_run(runs, stage, recipe=None, inherited=False):
+    """One run out of what `read_runs` gave, or None: the recipe's, or without `recipe` the last one of the stage.
+
+    inherited  also look at the recipes that `recipe` starts from, nearest first
+    """
+    if recipe is None:
+        return next((run for (_, s), run in reversed(runs.items()) if s == stage), None)
+    names = [r.name for r in params.recipe_lineage(recipe)] if inherited else [recipe]
+    return next((runs[name, stage] for name in names if (name, stage) in runs), None)
 
 
 def require_model(p, stage):
@@ -215,15 +203,14 @@ def require_model(p, stage):
     if not start:
         return None
     mine, usual = asdict(p), asdict(params.effective_params(start[1], p.scale, start[0]))
-    unusual = {name: mine[name] for name in SHARED if name in mine and mine[name] != usual[name]}
-    folder = require_run(p.outputs, p.scale, *start, unusual)
-    made = params.load_yaml(folder / "params.yaml")
-    for name in SHARED:
-        here, there = mine.get(name), made.get(name)
-        if name not in mine or name not in made or here == there:
+    shared = [name for name in SHARED if name in mine]
+    made = require_run(p.outputs, p.scale, *start, {name: mine[name] for name in shared if mine[name] != usual[name]})
+    for name in shared:
+        here, there = mine[name], made.params.get(name, mine[name])
+        if here == there:
             continue
         told = f"{name}: {'/'.join(start)} was made with {params.shorten(there)}, here it is {params.shorten(here)}"
         if name == "base_model":
             raise params.ParameterError(f"{told}; run {start[1]} with it first, or choose another folder of `outputs`")
         print(f"note: {told}")
-    return folder / "model"
+    return made.folder / "model"

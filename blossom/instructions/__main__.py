@@ -33,7 +33,7 @@ def prepare_tuning(p, shards):
     parent = require_model(p, STAGE) or p.base_model
     rows, held = prepare_rows(p, load_tokenizer(parent))
     longest = max(len(row["input_ids"]) for row in rows)
-    estimate_run(p, parent, p.sft_batch_size, longest, timed=False, shards=shards).check()
+    estimate_run(p, parent, p.sft_batch_size, longest, timed=False, shards=shards)
     model = adapt_model(load_model(parent)[0], p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
     return model, rows, lambda m: {task: mean_loss(m, found) for task, found in held.items()}
 

@@ -30,7 +30,7 @@ def launch_pretraining(words=None):
 def prepare_pretraining(p, shards):
     """(model, blocks, evaluate) of stage 03, once its memory has been checked."""
     start = pretraining.find_start(p)
-    estimate_run(p, start, p.batch_size, p.block_size, timed=False, shards=shards).check()
+    estimate_run(p, start, p.batch_size, p.block_size, timed=False, shards=shards)
     text = read_corpus(p)
     model, tokenizer = pretraining.load_adapted(p, start)
     blocks, heldout = pretraining.mix_corpus(p, text, tokenizer), text.heldout()
