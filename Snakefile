@@ -27,7 +27,7 @@ try:
         OVERRIDES["recipes"] = rows if isinstance(rows, list) else str(rows).split(",")
     PLAN = plan.Plan(OUTPUTS, OVERRIDES, DEFINITIONS)
     plan.check_recipes(OVERRIDES.get("recipes", []))
-    SWEEPS = list(PLAN.sweeps)
+    PLAN.sweeps  # read and checked
 except ValueError as error:  # said in one line, before anything is planned
     sys.exit(str(error))
 
