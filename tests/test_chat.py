@@ -14,6 +14,7 @@ from blossom.vocabulary.spelling import is_whole, token_bytes
 SENTENCE = "햄버거를 먹는 공룡, 그리고 🦖 too"
 ASKED = [{"role": "user", "content": "왜 하늘은 파란가요?"}]
 GREEDY = {"template": "chatml", "new_tokens": 24, "temperature": 0.0}
+HOT = {"temperature": 2.0, "top_k": 0, "top_p": 1.0}
 
 
 @pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])
@@ -23,6 +24,10 @@ def tiny(request):
 
 def decoded(ids, tokenizer):
     return list(chat.decode_stream(ids, tokenizer))
+
+
+def said(tiny, messages, **settings):
+    return "".join(chat.stream_answer(*tiny, messages, **GREEDY | settings))
 
 
 def test_a_syllable_of_several_tokens_comes_out_once_and_whole(tiny):
@@ -42,37 +47,27 @@ def test_incomplete_characters_special_tokens_and_padding_rows_are_left_out(tiny
     assert "".join(decoded([tokenizer.bos_token_id, *now, tokenizer.eos_token_id, 10_000], tokenizer)) == "now"
 
 
-def said(tiny, messages, **settings):
-    return "".join(chat.stream_answer(*tiny, messages, **GREEDY | settings))
-
-
-def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, monkeypatch):
+@pytest.mark.parametrize("question", ["Recommend a book.", "왜 하늘은 파란가요?", "Hi"])
+def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, monkeypatch, question):
     model, tokenizer = tiny
-    seen = []
-    monkeypatch.setattr(chat, "decode_stream", lambda ids, tokenizer: seen.extend(ids) or iter(()))
-    for question in ("Recommend a book.", "왜 하늘은 파란가요?", "Hi"):
-        messages = [{"role": "user", "content": question}]
-        seen.clear()
-        chat.stream_answer(model, tokenizer, messages, **GREEDY)
-        ids, _ = encode_conversation("chatml", messages, tokenizer)
-        stops = stop_token_ids(model, tokenizer)
-        out = model.generate(
-            torch.tensor([ids]), max_new_tokens=24, do_sample=False, repetition_penalty=1.1, eos_token_id=stops
-        )
-        assert seen == [i for i in out[0, len(ids) :].tolist() if i not in stops]
+    monkeypatch.setattr(chat, "decode_stream", lambda ids, tokenizer: list(ids))
+    messages, stops = [{"role": "user", "content": question}], stop_token_ids(model, tokenizer)
+    seen = chat.stream_answer(model, tokenizer, messages, **GREEDY)
+    ids = torch.tensor([encode_conversation("chatml", messages, tokenizer)[0]])
+    out = model.generate(ids, max_new_tokens=24, do_sample=False, repetition_penalty=1.1, eos_token_id=stops)
+    assert seen == [i for i in out[0, ids.shape[1] :].tolist() if i not in stops]
 
 
 def test_the_seed_decides_and_a_reader_may_stop(tiny):
-    first, again, other = (said(tiny, ASKED, temperature=2.0, top_k=0, top_p=1.0, seed=s) for s in (3, 3, 4))
+    first, again, other = (said(tiny, ASKED, **HOT, seed=s) for s in (3, 3, 4))
     assert first == again != other
-    pieces = chat.stream_answer(*tiny, ASKED, **GREEDY | {"temperature": 2.0, "top_k": 0, "top_p": 1.0, "seed": 3})
+    pieces = chat.stream_answer(*tiny, ASKED, **GREEDY | HOT | {"seed": 3})
     assert first.startswith("".join(itertools.islice(pieces, 2)))
 
 
 def test_earlier_turns_are_read(tiny):
-    hot = {"temperature": 2.0, "top_k": 0, "top_p": 1.0}
     turns = [*ASKED, {"role": "assistant", "content": "빛이 흩어져서요."}, {"role": "user", "content": "왜요?"}]
-    assert said(tiny, turns, **hot) != said(tiny, turns[2:], **hot)
+    assert said(tiny, turns, **HOT) != said(tiny, turns[2:], **HOT)
 
 
 def test_what_cannot_be_answered_is_refused_before_the_first_word(tiny):

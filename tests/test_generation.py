@@ -16,7 +16,7 @@ PROMPTS = [
     "서울에서 하루를 보낸다면 어디에 갈까요?",
     "Hi",
     "왜 하늘은 파란가요?",
-    "Write a loop in Python, please.",
+    "Write a loop in Python.",
 ]
 
 
@@ -30,46 +30,40 @@ def ask(tiny, prompts=PROMPTS, **settings):
 
 
 @pytest.mark.parametrize("batch_size", [2, 5])
-def test_the_batch_does_not_change_an_answer(tiny, batch_size):
+def test_the_seed_changes_an_answer_and_the_batch_does_not(tiny, batch_size):
     alone = ask(tiny, batch_size=1)
+    assert alone != ask(tiny, batch_size=1, seed=1)
     assert ask(tiny, batch_size=batch_size) == alone
     assert ask(tiny, PROMPTS[::-1], batch_size=batch_size) == alone[::-1]
-
-
-def test_the_seed_does(tiny):
-    assert ask(tiny, seed=0) == ask(tiny, seed=0) != ask(tiny, seed=1)
 
 
 def test_without_temperature_it_is_greedy(tiny):
     model, tokenizer = tiny
     for prompt, answer in zip(PROMPTS, ask(tiny, temperature=0.0, repetition_penalty=1.0), strict=True):
         ids, _ = encode_conversation("chatml", [{"role": "user", "content": prompt}], tokenizer)
+        start = len(ids)
         for _ in range(12):
             with torch.no_grad():
                 best = int(model(torch.tensor([ids])).logits[0, -1].argmax())
             if best in stop_token_ids(model, tokenizer):
                 break
             ids.append(best)
-        expected = ids[len(encode_conversation("chatml", [{"role": "user", "content": prompt}], tokenizer)[0]) :]
-        assert answer == tokenizer.decode(expected, skip_special_tokens=True).strip()
+        assert answer == tokenizer.decode(ids[start:], skip_special_tokens=True).strip()
 
 
 def test_an_answer_ends_at_a_special_token(tiny):
     model, tokenizer = tiny
-    stop = tokenizer.eos_token_id
-
-    sampler = Sampler.__call__
+    chosen = Sampler.__call__
 
     def hurry(self, ids, scores):  # after three tokens the model says that it is done
-        if ids.shape[1] >= self.mask.shape[1] + 3:
-            return torch.full_like(scores, -torch.inf).index_fill_(1, torch.tensor([stop]), 0.0)
-        return sampler(self, ids, scores)
+        if ids.shape[1] < self.mask.shape[1] + 3:
+            return chosen(self, ids, scores)
+        return torch.full_like(scores, -torch.inf).index_fill_(1, torch.tensor([tokenizer.eos_token_id]), 0.0)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Sampler, "__call__", hurry)
         short = ask(tiny)
     assert short == ask(tiny, new_tokens=3)
-    assert not any(tokenizer.eos_token in a for a in short)
 
 
 def test_sampling_keeps_what_the_usual_warpers_keep():
@@ -117,17 +111,16 @@ def test_stored_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
-    store = ReplyStore(tmp_path)
+    store, calls = ReplyStore(tmp_path), []
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6}
-    decode, calls = answers._decode, []
 
-    def dies(*words):
+    def dies(*words, **settings):
         calls.append(words)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return decode(*words)
+        return generate_answers(*words, **settings)
 
-    monkeypatch.setattr(answers, "_decode", dies)
+    monkeypatch.setattr(answers, "generate_answers", dies)
     with pytest.raises(KeyboardInterrupt):
         stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
     assert stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) and len(calls) == 4  # 3 batches, 1 twice

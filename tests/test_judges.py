@@ -212,7 +212,7 @@ def test_a_real_server_is_understood(tmp_path):
         judge = judges.Judge(f"http://127.0.0.1:{port}/v1", "", tmp_path / "replies")
         rows, counted = judges.judge_pairs(judge, pairs(1))
         writer = ChatServer(judge.url, "", tmp_path / "answers")
-        written = request_answers(writer, ["안녕?", "Hello?", "안녕?"], new_tokens=8)
+        written = request_answers(writer, ["안녕?", "Hello?", "안녕?"], 8, top_k=40, repetition_penalty=1.1)
     assert judge.model == str(tmp_path / "model") and judge.name == "model"  # the server said which it has
     assert counted["sent"] == 3 and counted["failures"] == {} and counted["off_format"] == 2 and rows == []
     stored = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]

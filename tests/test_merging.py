@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,8 @@ from blossom.instructions.readers import read_instructions
 def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path):
     a, b, c = (d.id for d in six[:3])
     changed = {"fields": {"output": "새 답변입니다."}, "adaptation": "ne_change", "note": "이름을 바꿈"}
-    one, two = (
-        exported("민지", {a: changed, b: {}}),
-        exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}}),
-    )
+    one = exported("민지", {a: changed, b: {}})
+    two = exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}})
     merged = merging.merge_reviews(six, [one, two])
     assert list(merged.rows) == [a, b, c] and merged.undone == [d.id for d in six[3:]] and merged.doubled == 1
     merging.write_merged(merged, tmp_path / "ko.jsonl")
@@ -27,46 +26,21 @@ def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path)
     assert [drafts.example_fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
 
 
-@pytest.fixture
-def two(six, exported):
-    """Two reviewers' files that differ in the first row's text and in the second row's label."""
+def test_reviewers_who_differ_are_a_conflict_until_a_third_person_settles_it(six, exported, tmp_path):
     a, b = six[0].id, six[1].id
     late = {"fields": {"output": "둘"}, "edited": "2026-11-20T02:00:00Z"}
-    return [
-        exported("민지", {a: {"fields": {"output": "하나"}}, b: {}}),
-        exported("서준", {a: late, b: {"adaptation": "ne_change"}}),
-    ]
-
-
-def test_two_reviewers_who_differ_are_a_conflict_until_it_is_settled(six, two, tmp_path):
-    a, b = six[0].id, six[1].id
-    merged = merging.merge_reviews(six, two)
-    assert merged.unsettled == [a, b] == list(merged.conflicts)
+    one = exported("민지", {a: {"fields": {"output": "하나"}}, b: {}})
+    two = exported("서준", {a: late, b: {"adaptation": "ne_change"}})
+    merged = merging.merge_reviews(six, [one, two])
+    assert merged.unsettled == [a, b] == list(merged.conflicts) and not merged.rows
     assert [v.fields["output"] for v in merged.conflicts[a]] == ["하나", "둘"]
     with pytest.raises(ValueError, match=f"2 conflicts are unsettled .first: {a}, {b}"):
         merging.write_merged(merged, tmp_path / "ko.jsonl")
     assert not (tmp_path / "ko.jsonl").exists()
-
-
-def test_a_third_person_settles_conflicts_by_name_or_on_the_page(six, two, exported, tmp_path):
-    a, b = six[0].id, six[1].id
-    settled = tmp_path / "settled.json"
-    assert merging.merge_review_folder(six, tmp_path).unsettled == [a, b]
-    settled.write_text(json.dumps({a: "민지", b: "서준"}), encoding="utf-8")
-    merged = merging.merge_review_folder(six, tmp_path)
-    assert (merged.rows[a].fields["output"], merged.rows[b].adaptation) == ("하나", "ne_change")
-    assert len(merged.conflicts) == 2 and not merged.unsettled
-    page = exported("다은", {a: {"fields": {"output": "셋"}}, b: {"done": False}})
-    merged = merging.merge_reviews(six, two, adjudication=page)
+    settled = exported("다은", {a: {"fields": {"output": "셋"}}, b: {"done": False}}, name="settled")
+    merged = merging.merge_reviews(six, [one, two, settled])
     assert (merged.rows[a].fields["output"], merged.rows[a].reviewer, merged.unsettled) == ("셋", "다은", [b])
-
-
-def test_a_wrong_adjudication_is_refused(six, two, tmp_path):
-    file = tmp_path / "settled.json"
-    for content, said in (({six[2].id: "민지"}, "'민지' cannot settle it"), ([], "expected an exported file")):
-        file.write_text(json.dumps(content), encoding="utf-8")
-        with pytest.raises(ValueError, match=f"settled.json: .*{said}"):
-            merging.merge_reviews(six, two, adjudication=file)
+    assert list(merged.conflicts) == [a, b]
 
 
 def test_the_review_that_ships_shows_each_step():
@@ -76,7 +50,7 @@ def test_the_review_that_ships_shows_each_step():
     assert all(d.english == english[d.id] for d in pairs)
     found = checks.count_flags([checks.flag_draft(d.english, d.korean, d.cut) for d in pairs])
     assert all(found[k] for k in ("left_in_english", "cut_off", "broken_format", "translationese", "foreign_life"))
-    merged = merging.merge_review_folder(pairs, folder)
+    merged = merging.merge_reviews(pairs, folder.glob("*.json"))
     assert len(merged.rows) == len(pairs) == 8 and list(merged.conflicts) == ["en-b-042"] and merged.doubled == 2
     authored = {k.source_id: drafts.example_fields(k) for k in read_instructions("authored-ko", "ko")}
     assert all(v.fields == authored[i] for i, v in merged.rows.items())
@@ -93,24 +67,25 @@ def test_of_one_reviewers_two_files_the_later_row_counts(six, exported):
 
 
 def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
-    a = six[0].id
-    one = exported("민지", {a: {"fields": {"output": "각각 다릅니다.\n"}}})
-    two = exported("서준", {a: {"fields": {"output": "\u1100\u1161\u11a8각 다릅니다."}}})
-    assert not merging.merge_reviews(six, [one, two]).conflicts
+    files = [
+        exported(name, {six[0].id: {"fields": {"output": text}}})
+        for name, text in (("민지", "각각 다릅니다.\n"), ("서준", "\u1100\u1161\u11a8각 다릅니다."))
+    ]
+    assert not merging.merge_reviews(six, files).conflicts
 
 
 @pytest.mark.parametrize(
     ("row", "top", "said"),
     [
-        ({}, {"reviewer": " "}, "names no reviewer"),
+        ({}, {"reviewer": " "}, "row 1: reviewer"),
         ({}, {"rows": [{"id": "nowhere"}]}, "row 1: no row of this dataset"),
         ({}, {"rows": ["text"]}, "row 1: no row of this dataset"),
-        ({}, {"rows": {"id": "x"}}, "rows: expected a list"),
-        ({"adaptation": "both"}, {}, "row 1 .*adaptation: .*'both'"),
-        ({"fields": {"output": " "}}, {}, "row 1 .*output is empty"),
-        ({"fields": {"output": 3}}, {}, "row 1 .*expected text in instruction, input, output"),
-        ({"fields": {"answer": "x"}}, {}, "row 1 .*expected text in instruction, input, output"),
-        ({"done": "yes"}, {}, "row 1 .*note .*done"),
+        ({}, {"rows": {"id": "x"}}, "expected a file exported"),
+        ({"adaptation": "both"}, {}, "row 1: adaptation: .*'both'"),
+        ({"fields": {"output": " "}}, {}, "row 1: .*output is empty"),
+        ({"fields": {"output": 3}}, {}, "row 1: fields.* at 'output', found int 3"),
+        ({"fields": {"answer": "x"}}, {}, "row 1: .*expected text in instruction, input, output"),
+        ({"done": "yes"}, {}, "row 1: done.*'yes'"),
     ],
 )
 def test_a_file_that_does_not_belong_is_named_with_its_row(six, exported, row, top, said):
@@ -119,22 +94,10 @@ def test_a_file_that_does_not_belong_is_named_with_its_row(six, exported, row, t
 
 
 def test_other_drafts_have_another_digest(six):
-    changed = [drafts.Draft(d.id, d.category, d.english, d.korean | {"output": d.korean["output"] + "."}) for d in six]
+    changed = [replace(d, korean=d.korean | {"output": d.korean["output"] + "."}) for d in six]
     assert len({review.hash_drafts(six), review.hash_drafts(changed), review.hash_drafts(six[:5])}) == 3
     with pytest.raises(ValueError, match="is given twice"):
         review.hash_drafts([six[0], six[0]])
-    with pytest.raises(ValueError, match="draft a: a broken character"):
-        review.hash_drafts([drafts.Draft("a", "", {"output": "\ud83d"}, {"output": ""})])
-
-
-def test_work_is_shared_out_evenly_with_some_rows_to_two(six):
-    shares = review.assign_drafts(six, ["민지", "서준"], overlap=1 / 3)
-    assert {i for ids in shares.values() for i in ids} == {d.id for d in six}
-    assert sorted(map(len, shares.values())) == [4, 4]
-    assert len(set(shares["민지"]) & set(shares["서준"])) == 2
-    assert review.assign_drafts(six, ["민지"]) == {"민지": [d.id for d in six]}
-    with pytest.raises(ValueError, match="expected different names"):
-        review.assign_drafts(six, ["민지", "민지"])
 
 
 # ----------------------------------------------------------------------------------------------------------- what changed

@@ -3,7 +3,6 @@ from dataclasses import asdict
 
 import pytest
 
-from blossom.common.server import ChatServer
 from blossom.instructions import drafts, translation
 from blossom.instructions.readers import read_instructions
 from tests.server import completion
@@ -21,112 +20,91 @@ def service(serve):
 
 
 @pytest.fixture
-def translator(tmp_path):
-    def make(url, tries=1, requests=1000, **settings):
-        server = ChatServer(url, "tiny", tmp_path / "replies", requests, tries=tries, pause=lambda seconds: None)
-        return translation.ServedTranslator(server, **settings)
+def translate(service, tmp_path):
+    """Translate examples with a new client of the service: at most so many requests, one after the other."""
+
+    def make(examples, requests=100):
+        folder = tmp_path / "replies"
+        translator = translation.ServedTranslator(service.url, "tiny", folder, requests, tries=1, pause=lambda seconds: None)
+        translator.parallel = 1
+        return translation.translate_examples(examples, translator)
 
     return make
 
 
 @pytest.fixture
 def examples(tmp_path):
-    file = tmp_path / "en.json"
     rows = [{"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}."} for n in range(5)]
     rows.append({"conversations": ["Hi.", "Hello.", "Bye?", "Bye."]})
-    file.write_text(json.dumps(rows), encoding="utf-8")
-    return read_instructions(str(file), "en")
+    (tmp_path / "en.json").write_text(json.dumps(rows), encoding="utf-8")
+    return read_instructions(str(tmp_path / "en.json"), "en")
 
 
-def test_every_field_is_translated_in_its_place(service, translator, examples, capsys):
-    plan = translation.plan_translation(examples, translator(service.url))
-    assert (plan["rows"], plan["texts"], plan["stored"], plan["requests"]) == (6, 14, 0, 14) and service.bodies == []
-    assert plan["characters"] == sum(len(t) for e in examples for t in drafts.example_fields(e).values())
-    told = translation.translate_examples(examples, translator(service.url), 100)
+def texts_of(told):
+    return [text for draft in told for text in draft.korean.values() if text]
+
+
+def test_every_field_is_translated_in_its_place(service, translate, examples, capsys):
+    told = translate(examples)
     assert told[0].korean == {"instruction": "번역: Question 0?", "input": "", "output": "번역: Answer 0."}
     assert list(told[-1].korean) == ["history.1.user", "history.1.assistant", "instruction", "input", "output"]
-    assert drafts.lima_row(told[-1].korean)["history"] == [["번역: Hi.", "번역: Hello."]]
     assert len(service.bodies) == 14 and not any(d.cut for d in told)
-    assert "14 requests" in capsys.readouterr().out
+    assert "14 requests to send" in capsys.readouterr().out
+    asked = service.bodies[-1]["messages"][-1]["content"]
+    assert "Request: Hi.\nAnswer: Hello.\nRequest: Bye?" in asked and asked.endswith("<text>\nBye.\n</text>")
 
 
-def test_a_service_that_fails_half_way_is_not_paid_twice(service, translator, examples):
+def test_a_service_that_fails_half_way_is_not_paid_twice(service, translate, examples):
     service.reply = lambda body, n: translating(body, n) if n <= 6 else (503, {}, "out of service")
     with pytest.raises(RuntimeError, match=r"tiny: stopped after 6 of 14 requests.*replies.*out of service"):
-        translation.translate_examples(examples, translator(service.url, parallel=1), 100)
+        translate(examples)
     service.reply = translating
     service.bodies.clear()
-    told = translation.translate_examples(examples, translator(service.url), 100)
-    assert len(service.bodies) == 8
-    assert all(text.startswith("번역: ") for d in told for name, text in d.korean.items() if name != "input")
+    assert len(texts_of(translate(examples))) == 14 and len(service.bodies) == 8
 
 
 def test_a_translator_is_found_by_its_name(translation_model, tmp_path):
     server = translation.find_translator("http://127.0.0.1:9/v1", "gpt", tmp_path, 7)
-    assert isinstance(server, translation.ServedTranslator) and (server.name, server.server.requests) == ("gpt", 7)
+    assert isinstance(server, translation.ServedTranslator) and (server.name, server.requests) == ("gpt", 7)
     assert isinstance(translation.find_translator(str(translation_model), "", tmp_path), translation.LocalTranslator)
 
 
-def test_the_limit_of_requests_is_kept(service, translator, examples, capsys):
-    told = translation.translate_examples(examples, translator(service.url), 3)
-    assert len(service.bodies) == 3 and sum(bool(text) for d in told for text in d.korean.values()) == 3
+def test_the_limit_of_requests_is_kept(service, translate, examples, capsys):
+    assert len(texts_of(translate(examples, 3))) == len(service.bodies) == 3
     assert "11 texts have no translation yet" in capsys.readouterr().out
-    translation.translate_examples(examples, translator(service.url), 0)
-    assert len(service.bodies) == 3
-    with pytest.raises(ValueError, match="requests: .*found -1"):
-        translation.translate_examples(examples, translator(service.url), -1)
-    with pytest.raises(ValueError, match="is given twice"):
-        translation.translate_examples([examples[0], examples[0]], translator(service.url), 9)
+    assert len(texts_of(translate(examples, 0))) == len(service.bodies) == 3
 
 
-def test_a_text_that_is_refused_stops_no_other(service, translator, examples, capsys):
-    service.reply = lambda body, n: (400, {}, "too long") if "Answer 3." in str(body) else translating(body, n)
-    told = translation.translate_examples(examples, translator(service.url, parallel=1), 100)
+def test_one_refused_text_does_not_lose_the_others(service, translate, examples):
+    service.reply = lambda body, n: (400, {}, "refused") if "Answer 3" in str(body) else translating(body, n)
+    told = translate(examples)
     assert told[3].korean["output"] == "" and told[4].korean["output"]
-    assert "1 of them were asked for" in capsys.readouterr().out
 
 
-def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translator, examples):
+def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translate, examples):
     service.reply = lambda body, n: (200, {}, completion("번역", finish="length"))
-    (told,) = translation.translate_examples(examples[:1], translator(service.url), 9)
-    assert told.cut == ("instruction", "output")
-
-
-def test_the_conversation_so_far_is_shown_to_the_service(service, translator, examples):
-    translation.translate_examples(examples[-1:], translator(service.url, parallel=1), 9)
-    asked = service.bodies[-1]["messages"][-1]["content"]
-    assert "Request: Hi.\nAnswer: Hello.\nRequest: Bye?" in asked and asked.endswith("<text>\nBye.\n</text>")
+    assert translate(examples[:1])[0].cut == ("instruction", "output")
 
 
 def test_drafts_are_read_line_by_line(tmp_path):
     draft = drafts.Draft("a", "how-to", {"output": "<b>"}, {"output": ""}, ("output",))
     (tmp_path / "d.jsonl").write_text(json.dumps(asdict(draft)) + "\n")
     assert drafts.read_drafts(tmp_path / "d.jsonl") == [draft]
-    (tmp_path / "d.jsonl").write_text(json.dumps(asdict(draft)) + '\n{"id": 1}\n')
-    with pytest.raises(ValueError, match="d.jsonl, line 2: no draft"):
-        drafts.read_drafts(tmp_path / "d.jsonl")
 
 
 def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):
-    file = tmp_path / "s.jsonl"
     turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
-    file.write_text(json.dumps({"messages": turns}), encoding="utf-8")
+    (tmp_path / "s.jsonl").write_text(json.dumps({"messages": turns}), encoding="utf-8")
     with pytest.raises(ValueError, match="s.jsonl, line 1: opens with a system message"):
-        drafts.example_fields(read_instructions(str(file), "en")[0])
+        drafts.example_fields(read_instructions(str(tmp_path / "s.jsonl"), "en")[0])
 
 
-@pytest.mark.parametrize("text", ["", "A b. C!  d\n\n- e? f\n```\nx. y\n```\n 2) g", "~~~\nnever closed. code\n"])
-def test_sentences_join_to_the_text_again(text):
-    assert "".join(part for part, _ in translation._split_sentences(text)) == text
-
-
-PAIRS = dict(
-    zip(
-        ("Boil the water.", "Add salt.", "Stir it well.", "Steps:"),
-        ("물을 끓이세요.", "소금을 넣으세요.", "잘 저으세요.", "순서:"),
-        strict=True,
-    )
-)
+PAIRS = {
+    "Boil the water.": "물을 끓이세요.",
+    "Add salt.": "소금을 넣으세요.",
+    "Stir it well.": "잘 저으세요.",
+    "Steps:": "순서:",
+}
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +142,10 @@ def test_a_local_model_translates_prose_and_leaves_format_alone(translation_mode
     row = {"instruction": "Boil the water.", "output": f"Steps:\n\n1. Boil the water. Add salt.\n- Stir it well.\n\n{code}"}
     file.write_text(json.dumps([row]), encoding="utf-8")
     examples = read_instructions(str(file), "en")
-    (told,) = translation.translate_examples(examples, translator, 9)
+    (told,) = translation.translate_examples(examples, translator)
     assert told.korean["instruction"] == "물을 끓이세요."
     assert told.korean["output"] == f"순서:\n\n1. 물을 끓이세요. 소금을 넣으세요.\n- 잘 저으세요.\n\n{code}"
-    assert not told.cut and translation.plan_translation(examples, translator)["stored"] == 2
-    short = translation.LocalTranslator(str(translation_model), tmp_path / "replies", new_tokens=4)
-    assert short.translate(short.make_request("Boil the water.", ""))["cut"]
+    assert not told.cut and translator.sent == 2
+    short = translation.LocalTranslator(str(translation_model), tmp_path / "replies", requests=1, new_tokens=4)
+    assert short.fetch(short.ask_translation("Boil the water.", ""))["cut"]
+    assert short.fetch(short.ask_translation("Add salt.", "")) is None

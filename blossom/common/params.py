@@ -73,11 +73,12 @@ def build_params(cls, values):
     try:
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
     except ValidationError as error:
-        raise ParameterError(_explain(error.errors(include_url=False)[0])) from None
+        raise ParameterError(explain_error(error)) from None
 
 
-def _explain(error):
-    """One of pydantic's errors as "name: expected this, found that (what to write instead)"."""
+def explain_error(invalid):
+    """The first error of a pydantic ValidationError as "name: expected this, found that (what to write instead)"."""
+    error = invalid.errors(include_url=False)[0]
     value, kind = error["input"], error["type"]
     name, *inside = error["loc"]
     expected = error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a value greater")

@@ -1,6 +1,6 @@
-"""The one client of OpenAI-compatible servers, with a hard budget, and the one store of requests and replies.
+"""The client of OpenAI-compatible servers, with a budget, and the store of requests and replies.
 
-A stored reply is found again by the request itself, so a second run needs neither the server nor a key for it.
+A stored reply is found by its request, so a second run needs neither the server nor its key.
 """
 
 import functools
@@ -18,8 +18,8 @@ from blossom.common import paths
 
 OPTIONAL = ("top_k", "repetition_penalty", "seed", "top_p", "temperature", "max_tokens")  # settings a server may not know
 OVERHEAD = 64  # most tokens that a chat template puts around the messages
-UNREADABLE = (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError)
 FAILURES = 3  # requests in a row without a reply after which the server is given up; without a connection, one
+ERRORS = (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError)  # the last four: an unreadable reply
 
 
 class ReplyStore:
@@ -50,17 +50,16 @@ class ChatServer:
     """One model on an OpenAI-compatible server (vLLM, llama.cpp, `transformers serve`, a paid service).
 
     url       up to `/v1`;  model  its name on the server; empty asks the server
-    folder    of the `ReplyStore`
+    folder    of the `ReplyStore`;  called  the parameters that error messages name
     requests  most HTTP requests to send, retries included
     money     most to spend;  prices  of a million input and output tokens, in the same currency; (0, 0): free
     timeout   seconds for one reply;  tries  HTTP requests for one reply before it is given up
-    called    the parameters that error messages name
 
-    Attributes: sent and replayed (HTTP requests, replies from the store), spent, failures (Counter of error kinds),
-    last_error, unsupported (settings that the server refused by name: left out from then on).
+    Attributes: name (of the model, for people), sent (HTTP requests), replayed (replies from the store), spent, failures
+    (Counter of error kinds), last_error, unsupported (settings that the server refused by name: left out from then on).
 
     The key is read from OPENAI_API_KEY and removed from every message. A request's highest cost is reserved before it is
-    sent (a token has at least one byte) and corrected by the usage in the reply.
+    sent and corrected by the usage in the reply.
     """
 
     def __init__(
@@ -75,17 +74,13 @@ class ChatServer:
         self.last_error, self.unsupported = "", []
         self._key = os.environ.get("OPENAI_API_KEY", "")
         self._failed, self._answered = 0, False  # requests without a reply in a row; was one answered?
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.model = model or self._ask_model_name()
-
-    @property
-    def name(self):
-        """The model's name for people: of a folder, its last part."""
-        return self.model.rstrip("/\\").replace("\\", "/").split("/")[-1] if self.model[:1] in "/.~" else self.model
+        self.name = Path(self.model).name if self.model[:1] in "/.~" else self.model
 
     @property
     def gave_up(self):
-        """Is nothing more sent, because FAILURES requests in a row got no reply, or one no connection?"""
+        """Whether nothing more is sent, because FAILURES requests in a row got no reply or the connection failed."""
         return self._failed >= FAILURES
 
     def make_request(self, messages, **settings):
@@ -97,17 +92,15 @@ class ChatServer:
         return (self.store.get(request) or {}).get("reply")
 
     def max_cost(self, request):
-        """The most that a request can cost, in the currency of the prices."""
+        """The most that a request can cost, in the currency of the prices; a token has at least one byte."""
         tokens = OVERHEAD + sum(len(m["content"].encode("utf-8", "replace")) + 8 for m in request["messages"])
         return (tokens * self.prices[0] + request.get("max_tokens", 0) * self.prices[1]) / 1e6
 
     def affords(self, requests):
-        """Is enough budget left to send each of these requests once?"""
+        """Whether the budget is enough to send each of these requests once."""
+        cost = sum(map(self.max_cost, requests))
         with self._lock:
-            return self._fits(len(requests), sum(map(self.max_cost, requests)))
-
-    def _fits(self, requests, cost):
-        return self.sent + requests <= self.requests and self.spent + cost <= self.money + 1e-12
+            return self.sent + len(requests) <= self.requests and self.spent + cost <= self.money + 1e-12
 
     def ask(self, request):
         """The text of the reply to a request; None when there is none. As `fetch`."""
@@ -126,8 +119,12 @@ class ChatServer:
             return stored
         errors, attempt, wait = [], 0, 0
         while attempt < self.tries and not self.gave_up and (cost := self._reserve(request)) is not None:
-            found, wait = self._send(request, cost, errors, 2.0**attempt)
-            if found:
+            settings = {k: v for k, v in request.items() if k not in ("model", "messages", *self.unsupported)}
+            try:
+                found = self._send(request, settings, cost)
+            except ERRORS as error:
+                wait = self._note_failure(error, settings, cost, 2.0**attempt, errors)
+            else:
                 self._failed, self._answered = 0, True
                 self.store.put(request, **found, unsupported=list(self.unsupported), errors=errors)
                 return found
@@ -147,65 +144,50 @@ class ChatServer:
     def _reserve(self, request):
         """Take one request and its highest cost from the budget; None when that is more than is left."""
         with self._lock:
-            cost = self.max_cost(request)
-            if not self._fits(1, cost):
+            if not self.affords([request]):
                 self.failures["budget used up"] += 1
                 return None
-            self.sent, self.spent = self.sent + 1, self.spent + cost
-            return cost
+            self.sent += 1
+            self.spent += self.max_cost(request)
+            return self.max_cost(request)
 
-    def _send(self, request, cost, errors, wait):
-        """One HTTP request: (what to store, 0), or (None, seconds until the next try; None: no further try)."""
-
-        def failed(kind, error, back=0.0):
+    def _send(self, request, settings, cost):
+        """One HTTP request; raises one of ERRORS."""
+        if "max_tokens" in request and "max_tokens" not in settings:
+            settings = settings | {"max_completion_tokens": request["max_tokens"]}  # its newer name
+        reply = self._client.chat.completions.create(
+            model=request["model"], messages=request["messages"], extra_body=settings
+        )
+        choice, usage = reply.choices[0], reply.usage
+        text = choice.message.content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
+        used = {"in": getattr(usage, "prompt_tokens", None), "out": getattr(usage, "completion_tokens", None)}
+        if None not in used.values():
             with self._lock:
-                self.failures[kind] += 1
-                self.spent -= back
-                self.last_error = f"{kind}: {self._words(error)}"
-            errors.append(self.last_error)
+                self.spent += (used["in"] * self.prices[0] + used["out"] * self.prices[1]) / 1e6 - cost
+        return {"reply": text, "cut": choice.finish_reason == "length", "usage": used}
 
-        settings = {k: v for k, v in request.items() if k not in ("model", "messages", *self.unsupported)}
-        if "max_tokens" in self.unsupported and "max_tokens" in request:
-            settings["max_completion_tokens"] = request["max_tokens"]  # its newer name
-        words = {"model": request["model"], "messages": request["messages"], "extra_body": settings}
-        try:
-            reply = self._client.chat.completions.create(**words)
-            choice, usage = reply.choices[0], reply.usage
-            text = choice.message.content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
-        except openai.APITimeoutError as error:
-            failed("timeout", error)
-        except openai.APIConnectionError as error:
-            failed("no connection", error, cost)
-        except openai.APIStatusError as error:
-            failed(f"HTTP {error.status_code}", error, cost)
-            return None, self._wait_after(error, settings, wait)
-        except UNREADABLE as error:
-            failed("unreadable reply", error)
-        else:
-            used = {"in": getattr(usage, "prompt_tokens", None), "out": getattr(usage, "completion_tokens", None)}
-            if None not in used.values():
-                with self._lock:
-                    self.spent += (used["in"] * self.prices[0] + used["out"] * self.prices[1]) / 1e6 - cost
-            return {"reply": text, "cut": choice.finish_reason == "length", "usage": used}, 0
-        return None, wait
-
-    def _wait_after(self, error, settings, wait):
-        """Seconds to wait after an HTTP error; 0 to send again without what was refused; None to stop."""
-        status = error.status_code
+    def _note_failure(self, error, settings, cost, wait, errors):
+        """Count an error. Return the seconds to wait; 0: send again without what was refused; None: no further try."""
+        status, words = getattr(error, "status_code", None), self._words(error)
+        kinds = {openai.APITimeoutError: "timeout", openai.APIConnectionError: "no connection"}
+        kind = f"HTTP {status}" if status else kinds.get(type(error), "unreadable reply")
+        errors.append(f"{kind}: {words}")
+        refused = [n for n in OPTIONAL if n in settings and n in f"{error} {error.body}"] if status in (400, 422) else []
+        with self._lock:
+            self.failures[kind] += 1
+            self.spent -= cost if status or kind == "no connection" else 0  # no reply was written: nothing is charged
+            self.last_error = errors[-1]
+            self.unsupported += [name for name in refused if name not in self.unsupported]
         if status in (401, 403, 404):
             self._failed = FAILURES  # requests of other threads stop too
-            told = f"{self.url} answers {status} for {self.model}: {self._words(error)}"
-            raise RuntimeError(f"{self.called}: {told}") from None
-        if status in (400, 422):
-            named = [name for name in OPTIONAL if name in settings and name in f"{error} {error.body}"]
-            with self._lock:
-                self.unsupported += [name for name in named if name not in self.unsupported]
-            return 0 if named else None
-        if status < 500 and status not in (408, 409, 429):
+            raise RuntimeError(f"{self.called}: {self.url} answers {status} for {self.model}: {words}") from None
+        if refused:
+            return 0
+        if status and status < 500 and status not in (408, 409, 429):
             return None  # it would be refused again
         try:
-            return min(60.0, max(0.5, float(error.response.headers.get("retry-after"))))
-        except (TypeError, ValueError):
+            return min(60.0, max(0.5, float(error.response.headers["retry-after"])))
+        except (AttributeError, KeyError, ValueError):
             return wait
 
     def _words(self, error):
@@ -220,20 +202,20 @@ class ChatServer:
 
     def _ask_model_name(self):
         """The name of the one model that the server has; stored for a run without the server."""
-        question, listed, self.sent = {"server": self.url}, [], 1
+        question, self.sent = {"server": self.url}, 1
         try:  # a server of one model takes a request that names none, and its reply says which model answered
             messages = [{"role": "user", "content": "."}]
-            reply = self._client.chat.completions.create(model=None, messages=messages, extra_body={"max_tokens": 1})
-            listed = [reply.model] if isinstance(reply.model, str) and reply.model else []
-        except UNREADABLE:
-            pass
-        try:
-            listed = listed or [model.id for model in self._client.models.list()]
-        except UNREADABLE:
-            listed = [self.stored_reply(question)]
-        if len(listed) != 1 or not listed[0]:
-            there = ", ".join(map(str, listed))[:300] if len(listed) > 1 else "not known; is the server there?"
+            served = [
+                self._client.chat.completions.create(model=None, messages=messages, extra_body={"max_tokens": 1}).model
+            ]
+        except ERRORS:
+            try:
+                served = [model.id for model in self._client.models.list()]
+            except ERRORS:
+                served = [self.stored_reply(question)]
+        if len(served) != 1 or not served[0]:
+            there = ", ".join(map(str, served))[:300] if len(served) > 1 else "not known; is the server there?"
             raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; what it serves: {there}")
-        name = listed[0].removesuffix("@main")  # `transformers serve` adds the revision, and refuses the name with it
+        name = served[0].removesuffix("@main")  # `transformers serve` adds the revision, and refuses the name with it
         self.store.put(question, reply=name)
         return name

@@ -18,6 +18,7 @@ Words = list[Annotated[str, Field(min_length=1)]]
 Weights = dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0)]]
 Trainable = Literal["lora+embeddings", "lora+new-rows", "full"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Tasks = Annotated[list[Literal["ko", "en", "translation"]], Field(min_length=1)]
 Template = Literal["chatml", "llama2", "alpaca", "newline", "own"]
 
 
@@ -146,7 +147,7 @@ class KoreanLimaSFT(Training):
     translator_model: Text = _p("", "model the translator's server is asked for; empty asks the server")
     translation_requests: Whole = _p(200, "most requests to send in one run", 0)
     review_folder: Text = _p("data/review", "drafts.jsonl or replies/, reviewers' files, settled.json")
-    sft_tasks: Words = _p(["ko", "en"], "which of ko, en, translation to train on")
+    sft_tasks: Tasks = _p(["ko", "en"], "which of ko, en, translation to train on")
     examples: Whole = _p(200, "most training examples a task; 0 takes all", 0)
     evaluation_texts: Words = _p(["authored-prompts", "data/benchmarks"], "what models are scored with: never trained on")
     near_duplicate: float = _p(0.8, "similarity from which an example repeats another", 0, 1)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
@@ -24,18 +24,18 @@ def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **
     folder = fetch_asset(str(name))
     load = functools.cache(lambda: load_model(folder, dtype))
     request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template} | settings
-    tokenizer, texts = load_tokenizer(folder), [None] * len(prompts)
-    for batch in _batches([_encode(prompt, template, tokenizer) for prompt in prompts], batch_size):
-        asked = [prompts[i] for i in batch]
-        found = store.get(request | {"prompts": asked})
+    answers = {}
+    for batch in _batches(_encode_prompts(prompts, template, load_tokenizer(folder)), batch_size):
+        asked = request | {"prompts": [prompts[i] for i in batch]}
+        found = store.get(asked)
         if not found:
-            found = {"reply": generate_answers(*load(), asked, template, batch_size=batch_size, **settings)}
-            store.put(request | {"prompts": asked}, **found)
-        for i, text in zip(batch, found["reply"], strict=True):
-            texts[i] = text
-    return texts
+            found = {"reply": generate_answers(*load(), asked["prompts"], template, batch_size=batch_size, **settings)}
+            store.put(asked, **found)
+        answers |= zip(batch, found["reply"], strict=True)
+    return [answers[i] for i in range(len(prompts))]
 
 
+@torch.no_grad()
 def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_size=24, seed=0, **sampling):
     """One answer to each prompt: list of str in the order of `prompts`, without special tokens and outer white space.
 
@@ -49,19 +49,28 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
     order. In bfloat16 it does: rounding differs with the shape of the batch.
     Raises ValueError: an empty prompt, or one that leaves no room for an answer.
     """
-    encoded, texts = [_encode(prompt, template, tokenizer) for prompt in prompts], [None] * len(prompts)
-    for number, ids in enumerate(encoded):
-        check_room(model, ids, new_tokens, f"prompt {number}")
+    encoded, answers = _encode_prompts(prompts, template, tokenizer), {}
+    for n, ids in enumerate(encoded):
+        check_room(model, ids, new_tokens, f"prompt {n}")
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    config = GenerationConfig(
+        max_new_tokens=new_tokens, do_sample=False, repetition_penalty=1.0, pad_token_id=pad,  # the Sampler does it
+        eos_token_id=stop_token_ids(model, tokenizer), use_cache=True,
+    )  # fmt: skip
     for batch in tqdm(_batches(encoded, batch_size), unit="batch", delay=5):
-        seeds = [_seed(seed, prompts[i]) for i in batch]
-        answers = _decode(model, tokenizer, [encoded[i] for i in batch], new_tokens, seeds, sampling)
-        for i, text in zip(batch, answers, strict=True):
-            texts[i] = text
-    return texts
+        width = max(len(encoded[i]) for i in batch)  # padded on the left: all answers start at the same position
+        ids = torch.tensor([[pad] * (width - len(encoded[i])) + encoded[i] for i in batch])  # (B, T)
+        mask = torch.tensor([[n >= width - len(encoded[i]) for n in range(width)] for i in batch])
+        ids, mask = (tensor.to(model.get_input_embeddings().weight.device) for tensor in (ids, mask.long()))
+        seeds = [hashlib.sha256(f"{seed}\n{prompts[i]}".encode()).digest()[:8] for i in batch]
+        sampler = Sampler(mask, [int.from_bytes(digest, "big") >> 1 for digest in seeds], **sampling)
+        out = model.generate(ids, attention_mask=mask, generation_config=config, logits_processor=[sampler])
+        answers |= zip(batch, tokenizer.batch_decode(out[:, width:], skip_special_tokens=True), strict=True)
+    return [answers[i].strip() for i in range(len(prompts))]
 
 
-def _encode(prompt, template, tokenizer):
-    return encode_conversation(template, [{"role": "user", "content": prompt}], tokenizer)[0]
+def _encode_prompts(prompts, template, tokenizer):
+    return [encode_conversation(template, [{"role": "user", "content": prompt}], tokenizer)[0] for prompt in prompts]
 
 
 def _batches(encoded, batch_size):
@@ -77,39 +86,12 @@ def check_room(model, ids, new_tokens, name):
         raise ValueError(f"{name}: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
 
 
-def _seed(seed, prompt):
-    """63 bits from the run's seed and the prompt's text."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()[:8], "big") >> 1
-
-
 def stop_token_ids(model, tokenizer):
     """The tokens that end an answer: all special ones, since none is part of a text."""
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} - {tokenizer.unk_token_id}
     configured = model.generation_config.eos_token_id
     special |= set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
     return sorted(special - {None})
-
-
-@torch.no_grad()
-def _decode(model, tokenizer, encoded, new_tokens, seeds, sampling):
-    """The answers to a batch of token lists, padded on the left so that all answers start at the same position."""
-    device, width = model.get_input_embeddings().weight.device, max(map(len, encoded))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    ids = torch.tensor([[pad] * (width - len(e)) + e for e in encoded], device=device)  # (B, T)
-    mask = torch.tensor([[0] * (width - len(e)) + [1] * len(e) for e in encoded], device=device)
-    config = GenerationConfig(
-        max_new_tokens=new_tokens,
-        do_sample=False,  # the Sampler leaves one possible token
-        repetition_penalty=1.0,
-        eos_token_id=stop_token_ids(model, tokenizer),
-        pad_token_id=pad,
-        use_cache=True,
-    )
-    sampler = Sampler(mask, seeds, **sampling)
-    output = model.generate(
-        input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=LogitsProcessorList([sampler])
-    )
-    return [text.strip() for text in tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)]
 
 
 class Sampler(LogitsProcessor):
@@ -160,23 +142,21 @@ def parse_addresses(served, names):
     return found
 
 
-def request_answers(
-    server, prompts, new_tokens=48, temperature=0.2, top_p=0.9, top_k=40, repetition_penalty=1.1, seed=0, parallel=8
-):
+def request_answers(server, prompts, new_tokens=48, seed=0, parallel=8, **sampling):
     """One answer of a `ChatServer`'s model to each prompt, in its own chat template: list of str without outer white space.
 
     parallel  requests sent at once: a server batches them itself
-    The other settings are those of `generate_answers`; `server.unsupported` lists those that the server did not take.
+    sampling  temperature, top_p, top_k and repetition_penalty; the server chooses what is not given
+
+    `server.unsupported` lists the settings that the server did not take.
     Raises RuntimeError when a prompt gets no answer; the other answers are stored, and the next run asks only for the rest.
     """
-    settings = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "repetition_penalty": repetition_penalty}
-    settings |= {"max_tokens": new_tokens, "seed": seed}
+    settings = sampling | {"max_tokens": new_tokens, "seed": seed}
     requests = [server.make_request([{"role": "user", "content": prompt}], **settings) for prompt in prompts]
     texts = [server.ask(request) for request in requests[:1]]  # alone: it finds out which settings the server takes
     with ThreadPoolExecutor(parallel) as pool:
         texts += pool.map(server.ask, requests[1:])
-    missing = [n for n, text in enumerate(texts) if text is None]
-    if missing:
+    if None in texts:
         why = server.last_error or "the budget is used up"
-        raise RuntimeError(f"{server.called}: {server.url} gave no answer to {len(missing)} prompts ({why})")
+        raise RuntimeError(f"{server.called}: {server.url} gave no answer to {texts.count(None)} prompts ({why})")
     return [text.strip() for text in texts]

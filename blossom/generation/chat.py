@@ -17,10 +17,7 @@ def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, se
     new_tokens  longest answer; it ends earlier at any special token
     sampling    temperature, top_p, top_k and repetition_penalty of a `Sampler`
 
-    A Korean syllable is three bytes, often in two or three tokens; each token alone would show as U+FFFD. Bytes wait here
-    until they form a character; bytes that never do are left out.
-    Raises ValueError: no chat template, roles out of order, no room for an answer.
-
+    Raises ValueError before the first piece: no chat template, roles out of order, no room for an answer.
     Example: for piece in stream_answer(model, tokenizer, [{"role": "user", "content": "안녕?"}]): print(piece, end="")
     """
     if messages and messages[-1].get("role") != "user":
@@ -34,8 +31,8 @@ def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, se
 @torch.no_grad()
 def _generate_tokens(model, ids, stops, most, sampler):
     """Yield the ids of an answer one by one; the key-value cache holds the earlier tokens."""
-    ids = torch.tensor([ids], device=model.get_input_embeddings().weight.device)  # (1, T)
-    unread, cache = ids, None
+    ids = unread = torch.tensor([ids], device=model.get_input_embeddings().weight.device)  # (1, T)
+    cache = None
     for _ in range(most):
         out = model(input_ids=unread, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = out.past_key_values
@@ -49,7 +46,8 @@ def _generate_tokens(model, ids, stops, most, sampler):
 def decode_stream(ids, tokenizer):
     """Yield the text of token ids (an iterable) in whole characters, without special tokens and leading white space.
 
-    Example: the three byte tokens of 먹 yield "먹" once, at the third.
+    A Korean syllable is three bytes, often in two or three tokens: bytes wait until they form a character, and bytes that
+    never do are left out. Example: the three byte tokens of 먹 yield "먹" once, at the third.
     """
     spelled = token_bytes(tokenizer)
     decoder, begun = codecs.getincrementaldecoder("utf-8")(errors="ignore"), False

@@ -48,10 +48,9 @@ def prepare_rows(p, tokenizer):
     rows = encode_examples([e for e in chosen if e.task in p.sft_tasks], p.template, tokenizer)
     rows = pack_examples(rows, p.sequence_length) if p.sft_packing else rows
     held = {}
-    for task in dict.fromkeys(e.task for e in heldout):
-        found = encode_examples([e for e in heldout if e.task == task], p.template, tokenizer)
-        held[task] = sorted(found, key=lambda row: len(row["input_ids"]))  # less padding
-    return rows, held
+    for e in heldout:
+        held.setdefault(e.task, []).extend(encode_examples([e], p.template, tokenizer))
+    return rows, {task: sorted(own, key=lambda row: len(row["input_ids"])) for task, own in held.items()}  # less padding
 
 
 if __name__ == "__main__":

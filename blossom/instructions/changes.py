@@ -6,6 +6,8 @@ import statistics
 from collections import Counter
 from html import escape
 
+import numpy as np
+
 from blossom.instructions.checks import count_flags, flag_draft
 from blossom.instructions.readers import ADAPTATIONS
 
@@ -13,25 +15,14 @@ from blossom.instructions.readers import ADAPTATIONS
 def edit_distance(a, b):
     """Levenshtein distance of two texts in characters: insertions, deletions and replacements, each 1.
 
-    Myers' bit-parallel algorithm (1999, in Hyyrö's form): two integers hold a whole column of the table, one bit a row,
-    `up` where the distance grows by one and `down` where it falls. Two texts of 10,000 characters take 50 ms.
     Example: "고양이", "고양이들" -> 1
     """
-    if not a or not b:
-        return len(a) + len(b)
-    where, whole, last = {}, (1 << len(a)) - 1, 1 << (len(a) - 1)
-    for n, letter in enumerate(a):
-        where[letter] = where.get(letter, 0) | 1 << n
-    up, down, distance = whole, 0, len(a)
-    for letter in b:
-        same = where.get(letter, 0)
-        diagonal = same | down
-        run = (((same & up) + up) ^ up) | same
-        right_up, right_down = down | ~(run | up), up & run
-        distance += bool(right_up & last) - bool(right_down & last)
-        right_up = right_up << 1 | 1
-        up, down = (right_down << 1 | ~(diagonal | right_up)) & whole, right_up & diagonal & whole
-    return distance
+    letters, steps = np.array([ord(letter) for letter in b], int), np.arange(len(b) + 1)
+    row = steps  # distances of a's first n characters to every beginning of b
+    for n, letter in enumerate(a, 1):
+        best = np.minimum(row[1:] + 1, row[:-1] + (letters != ord(letter)))  # deletion, replacement
+        row = np.minimum.accumulate(np.append(n, best) - steps) + steps  # insertions
+    return int(row[-1])
 
 
 def list_changes(merged):
@@ -39,27 +30,24 @@ def list_changes(merged):
 
     The share is the distance over the length of the longer of draft and result, all fields together: 1 is all new.
     """
-    result, drafts = [], {d.id: d for d in merged.drafts}
+    result, drafts = [], {d.id: d.korean for d in merged.drafts}
     for i, version in merged.rows.items():
-        draft = drafts[i].korean
-        distances = {k: edit_distance(draft[k], text) for k, text in version.fields.items()}
-        size = sum(max(len(draft[k]), len(text)) for k, text in version.fields.items())
+        distances = {k: edit_distance(drafts[i][k], text) for k, text in version.fields.items()}
+        size = sum(max(len(drafts[i][k]), len(text)) for k, text in version.fields.items())
         row = {"id": i, "adaptation": version.adaptation, "reviewer": version.reviewer}
         row |= {"changed": ", ".join(k for k, n in distances.items() if n), "edit distance": sum(distances.values())}
-        result.append(row | {"edit share": sum(distances.values()) / max(1, size)})
+        result.append(row | {"edit share": row["edit distance"] / max(1, size)})
     return result
 
 
 def summarize_review(merged):
-    """The merge in numbers: rows, settled, undone, conflicts, labels, how much was edited, what to look at again.
+    """The merge in numbers, a dict: rows, settled, undone, conflicts, labels, how much was edited, what to look at again.
 
-    return  dict; "labels" counts adaptations; "edit share" is the median by label (None without rows);
-            "labelled but as drafted" lists ids that claim an adaptation and changed no character;
-            "flags left" counts rows that a check still flags, by kind
+    "edit share" is the median by label (None without rows); "labelled but as drafted" lists ids that claim an adaptation
+    and changed no character; "flags left" counts rows that a check still flags, by kind.
     """
     listed, english = list_changes(merged), {d.id: d.english for d in merged.drafts}
     shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in ADAPTATIONS}
-    flags = [flag_draft(english[i], v.fields, (), v.adaptation) for i, v in merged.rows.items()]
     return {
         "rows": len(merged.drafts),
         "settled": len(merged.rows),
@@ -72,7 +60,7 @@ def summarize_review(merged):
         "as drafted": sum(not r["edit distance"] for r in listed),
         "edit share": {a: statistics.median(s) if s else None for a, s in shares.items()},
         "labelled but as drafted": [r["id"] for r in listed if r["adaptation"] != "none" and not r["edit distance"]],
-        "flags left": count_flags(flags),
+        "flags left": count_flags(flag_draft(english[i], v.fields, (), v.adaptation) for i, v in merged.rows.items()),
     }
 
 
@@ -84,7 +72,7 @@ def show_changes(before, after):
         cut, added = escape("".join(a[i:j])), escape("".join(b[k:n]))
         if what == "equal":
             html.append(cut)
-            continue
-        html.append(f'<del style="background:#f8d9d4">{cut}</del>' * bool(cut))
-        html.append(f'<ins style="background:#cdeedd;text-decoration:none">{added}</ins>' * bool(added))
+        else:
+            html.append(f'<del style="background:#f8d9d4">{cut}</del>' * bool(cut))
+            html.append(f'<ins style="background:#cdeedd;text-decoration:none">{added}</ins>' * bool(added))
     return f'<div style="white-space:pre-wrap;line-height:1.7">{"".join(html)}</div>'

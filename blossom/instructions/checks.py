@@ -1,8 +1,4 @@
-"""Automatic hints for the reviewers of a Korean draft. A hint is no verdict, so each check prefers to miss a fault.
-
-flags = flag_draft(draft.english, draft.korean, draft.cut)    # list of Flag
-count_flags([flags, ...])                                     # rows flagged, by kind
-"""
+"""Automatic hints for the reviewers of a Korean draft. A hint is no verdict, so each check prefers to miss a fault."""
 
 import re
 from collections import Counter
@@ -14,26 +10,16 @@ from blossom.text.language import language_of
 
 TABLES = load_yaml(Path(__file__).with_suffix(".yaml"))
 KINDS = {kind: tuple(labels) for kind, labels in TABLES["kinds"].items()}  # kind -> (Korean, English) label
-WEAK_LEAST, WEAK_SHARE = 3, 1 / 40  # least number of weak patterns in a field, least number per word
 STRONG, WEAK, AMERICAN, AMERICAN_KOREAN = (
     re.compile("|".join(TABLES[name])) for name in ("strong", "weak", "american_english", "american_korean")
 )
-NO_NAMES = set(TABLES["no_names"].split())
 FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S)
 NOT_PROSE = re.compile(r"`[^`\n]+`|https?://\S+|\$\$.{1,500}?\$\$|\\\[.{1,500}?\\\]|\\\(.{1,500}?\\\)|<[^>\n]{1,80}>", re.S)
 COMMENT = re.compile(r"#.*|//.*|--\s.*|/\*.*?\*/|<!--.*?-->|\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*'", re.S)
 COMMENT_LINE = re.compile(r"^\s*(?:#|//|--).*$|(?<=\s)(?:#|//).*$", re.M)
-SHAPES = {  # formatting whose number must be the same in both languages
-    "1.": re.compile(r"^[ \t]*\d+[.)][ \t]", re.M),
-    "-": re.compile(r"^[ \t]*[-*+•][ \t]", re.M),
-    "#": re.compile(r"^#{1,6}[ \t]", re.M),
-    "|": re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.M),
-    "```": re.compile(r"^[ \t]*(?:```|~~~)", re.M),
-    "http": re.compile(r"https?://"),
-    "�": re.compile("\ufffd"),  # half a character: the service cut one in two
-    "{}": re.compile(r"\{[A-Za-z_]\w*\}|%[sd]\b"),
-}
+SHAPES = {name: re.compile(shape, re.M) for name, shape in TABLES["shapes"].items()}
 END = re.compile(r"[.!?…。:;)\]}>\"'”’」』》`|~*_0-9%♪]$|[\U0001F300-\U0001FAFF]$|https?://\S+$")
+SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
 SHORT, LONG = 0.28, 1.6  # ratio of Korean to English characters; reviewed rows lie between 0.47 and 0.86
 
 
@@ -53,38 +39,39 @@ def flag_draft(english, korean, cut=(), adaptation="none"):
     cut              fields whose reply the service stopped at its length limit
     adaptation       "ne_change" looks for no foreign names in the English; "topic_change" compares nothing with the English
     """
-    found = {}  # (kind, field) -> excerpt
+    flags, adapted, other = [], adaptation != "none", adaptation == "topic_change"
     for field, source in english.items():
         text = korean.get(field, "")
         if not text.strip():
-            if source.strip() and adaptation != "topic_change":
-                found["empty", field] = ""
+            flags += [Flag("empty", field, "")] if source.strip() and not other else []
             continue
-        for kind, check in _CHECKS.items():
-            if adaptation == "topic_change" and kind in _COMPARING:
-                continue
-            if kind == "foreign_name" and field.endswith(("output", "assistant")):
-                continue  # only names in requests matter: answers hold too many
-            compared = "" if kind.startswith("foreign") and adaptation != "none" else source
-            if excerpt := " ".join(check(compared, text).split()):
-                found[kind, field] = excerpt if len(excerpt) <= 80 else excerpt[:79] + "…"
+        found = {"left_in_english": _left_in_english(source, text), "translationese": _translationese(text)}
+        if not other:
+            found |= {"cut_off": _cut_off(source, text), "extra": _extra(source, text)}
+            found["broken_format"] = _broken_format(source, text)
+            found["foreign_life"] = _foreign_life("" if adapted else source, text)
+            if not adapted and not field.endswith(("output", "assistant")):  # answers hold too many names
+                found["foreign_name"] = _foreign_name(source)
         if field in cut:
-            found["cut_off", field] = "…" + text[-20:]
-    return [Flag(kind, field, found[kind, field]) for kind in KINDS for field in english if (kind, field) in found]
+            found["cut_off"] = "…" + text[-20:]
+        for kind, excerpt in found.items():
+            excerpt = " ".join(excerpt.split())
+            flags += [Flag(kind, field, excerpt if len(excerpt) <= 80 else excerpt[:79] + "…")] if excerpt else []
+    return sorted(flags, key=lambda flag: list(KINDS).index(flag.kind))
 
 
 def count_flags(flagged):
-    """Number of rows with a flag, by kind; `flagged` is a list of lists of Flag."""
+    """Number of rows with a flag, by kind; `flagged` holds a list of Flag for each row."""
     seen = Counter(kind for row in flagged for kind in {flag.kind for flag in row})
     return {kind: seen[kind] for kind in KINDS}
 
 
+# Each check below gives an excerpt of what it found, or "".
+
+
 def _prose(text):
     """`text` without code, links, formulas and tags."""
-    return NOT_PROSE.sub(" ", FENCE.sub(" ", text))
-
-
-# Each check gives an excerpt of what it found, or "".
+    return NOT_PROSE.sub(" ", FENCE.sub(" ", text)).strip()
 
 
 def _left_in_english(english, korean):
@@ -98,42 +85,33 @@ def _left_in_english(english, korean):
 
 
 def _cut_off(english, korean):
-    source, text = _prose(english).strip(), _prose(korean).strip()
+    source, text = _prose(english), _prose(korean)
     if len(SHAPES["```"].findall(korean)) % 2 > len(SHAPES["```"].findall(english)) % 2:
         return "```"
     if len(source) >= 150 and len(text) < SHORT * len(source):
         return f"{len(source)} → {len(text)}"
-    ends = [line for line in (english.strip(), korean.strip()) if line and END.search(line)]
-    if len(source) >= 80 and korean.strip() not in ends and english.strip() in ends and not _verse(korean):
-        return "…" + text[-20:]
-    return ""
-
-
-def _verse(text):
-    """Do most lines end without a full stop, as in poems, tables and lists?"""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return len(lines) > 1 and sum(not END.search(line) for line in lines) > len(lines) / 2
+    lines = [line.strip() for line in korean.splitlines() if line.strip()]
+    verse = len(lines) > 1 and sum(not END.search(line) for line in lines) > len(lines) / 2  # poems, tables and lists
+    stops = END.search(english.strip()) and not END.search(korean.strip())
+    return "…" + text[-20:] if len(source) >= 80 and stops and not verse else ""
 
 
 def _extra(english, korean):
-    source, text = _prose(english).strip(), _prose(korean).strip()
+    source, text = _prose(english), _prose(korean)
     opening = re.match(r"(?:다음은|아래는|물론입니다|네, |Here is|Sure)[^\n]{0,40}(?:번역|translation)[^\n]*", text)
     if opening:
         return opening[0]
-    pieces = [p.strip() for p in re.split(r"(?<=[.!?])\s+|\n", text) if len(p.strip()) >= 8]
-    again, times = Counter(pieces).most_common(1)[0] if pieces else ("", 0)
-    if times >= 3 and times > max(Counter(re.split(r"(?<=[.!?])\s+|\n", source)).values(), default=0):
+    pieces = Counter(p.strip() for p in SENTENCE.split(text) if len(p.strip()) >= 8)
+    again, times = max(pieces.items(), key=lambda piece: piece[1], default=("", 0))
+    if times >= 3 and times > max(Counter(SENTENCE.split(source)).values()):
         return f"×{times} {again}"
-    if len(source) >= 40 and len(text) > LONG * len(source):
-        return f"{len(source)} → {len(text)}"
-    return ""
+    return f"{len(source)} → {len(text)}" if len(source) >= 40 and len(text) > LONG * len(source) else ""
 
 
 def _broken_format(english, korean):
-    bare_english, bare_korean = FENCE.sub("```", english), FENCE.sub("```", korean)
-    found = []
+    found, bare = [], [FENCE.sub("```", text) for text in (english, korean)]
     for name, shape in SHAPES.items():
-        before, after = len(shape.findall(bare_english)), len(shape.findall(bare_korean))
+        before, after = (len(shape.findall(text)) for text in bare)
         if before != after and (name not in ("1.", "-") or max(before, after) >= 2):
             found.append(f"{name} ×{before} → ×{after}")
     before, after = ([_bare_code(m[2]) for m in FENCE.finditer(text)] for text in (english, korean))
@@ -148,13 +126,13 @@ def _bare_code(code):
     return [bare for line in lines if (bare := "".join(line.split()))]
 
 
-def _translationese(english, korean):
+def _translationese(korean):
     text = _prose(korean)
-    strong = [m[0].strip() for m in STRONG.finditer(text)]
+    found = [m[0].strip() for m in STRONG.finditer(text)]
     weak = Counter(m[0] for m in WEAK.finditer(text))
-    if weak.total() < max(WEAK_LEAST, WEAK_SHARE * len(text.split())):
-        weak = {}
-    return ", ".join(dict.fromkeys(strong + [f"{word} ×{times}" for word, times in weak.items()]))
+    if weak.total() >= max(3, len(text.split()) / 40):
+        found += [f"{word} ×{times}" for word, times in weak.items()]
+    return ", ".join(dict.fromkeys(found))
 
 
 def _foreign_life(english, korean):
@@ -162,28 +140,16 @@ def _foreign_life(english, korean):
     return ", ".join(dict.fromkeys(found))
 
 
-def _foreign_name(english, korean):
-    """Names in the English: neighbouring capitalised words inside a sentence, but NO_NAMES, abbreviations, camel case and
-    words that the text also has in small letters."""
+def _foreign_name(english):
+    """Neighbouring capitalised words inside a sentence, but not those of `no_names`, abbreviations, camel case and words
+    that the text also has in small letters."""
     text = _prose(english)
-    small = set(re.findall(r"\b[a-z]+", text))
+    usual = {*TABLES["no_names"].split(), *re.findall(r"\b[a-z]+", text)}
 
-    def telling(word):
-        usual = word in NO_NAMES or word.lower() in small or word.lower().rstrip("s") in small
-        return len(word) > 1 and not usual and not word.isupper() and not re.search(r"[a-z][A-Z]", word)
+    def tells(word):
+        known = not usual.isdisjoint((word, word.lower(), word.lower().rstrip("s")))
+        return len(word) > 1 and not known and not word.isupper() and not re.search(r"[a-z][A-Z]", word)
 
     names = re.findall(r"(?<=[a-z,] )(?:[A-Z][\w'’&-]+(?: (?:of |the )?(?=[A-Z]))?)+", text)
     bare = dict.fromkeys(re.sub(r"['’]s?$", "", name.strip()) for name in names)
-    return ", ".join(n for n in bare if any(map(telling, n.split())) and not AMERICAN.fullmatch(n))
-
-
-_CHECKS = {
-    "left_in_english": _left_in_english,
-    "cut_off": _cut_off,
-    "extra": _extra,
-    "broken_format": _broken_format,
-    "translationese": _translationese,
-    "foreign_life": _foreign_life,
-    "foreign_name": _foreign_name,
-}
-_COMPARING = ("cut_off", "extra", "broken_format", "foreign_life", "foreign_name")
+    return ", ".join(n for n in bare if any(map(tells, n.split())) and not AMERICAN.fullmatch(n))

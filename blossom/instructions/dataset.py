@@ -6,39 +6,29 @@ import random
 from blossom.instructions.readers import read_instructions, read_translations
 from blossom.instructions.templates import encode_conversation
 
-TASKS = ("ko", "en", "translation")
-
 
 def load_examples(p, avoid=()):
     """The examples of a run: Korean and English always (both are measured), translations when they are trained on.
 
     p       korean_instructions, english_instructions, translations, sft_tasks, examples, heldout_examples, seed
     avoid   held-out lines of the corpus, which no translation may hold
-    return  list of Example; of each task at most `examples` + `heldout_examples`, drawn by the seed
+    return  list of Example; of each task at most `examples` + `heldout_examples`, drawn by the seed. The held-out ones are
+            the same for every `examples`.
 
-    Raises ValueError: an unknown task, a broken row (file and line), a task with too few examples to hold any out.
+    Raises ValueError: a broken row (file and line).
     """
-    wrong = [t for t in p.sft_tasks if t not in TASKS]
-    if wrong or not p.sft_tasks:
-        raise ValueError(f"sft_tasks: expected some of {', '.join(TASKS)}, found {p.sft_tasks!r}")
-    sets = {"ko": read_instructions(p.korean_instructions, "ko"), "en": read_instructions(p.english_instructions, "en")}
+    sets = [read_instructions(p.korean_instructions, "ko"), read_instructions(p.english_instructions, "en")]
     if "translation" in p.sft_tasks:
-        sets["translation"] = read_translations(p.translations, avoid)
-    for task, examples in sets.items():
-        if len(examples) <= p.heldout_examples:
-            raise ValueError(f"{task}: {len(examples)} examples; holding out {p.heldout_examples} leaves none to train on")
-    return [e for examples in sets.values() for e in _drawn(examples, p)]
-
-
-def _drawn(examples, p):
-    """At most `examples` + `heldout_examples` of a set; the held-out ones are the same for every `examples`."""
-    if not p.examples or len(examples) <= p.examples + p.heldout_examples:
-        return examples
-    first = sorted(examples, key=_order)[: p.heldout_examples]
-    chosen = {e.id for e in first}
-    rest = [e for e in examples if e.id not in chosen]
-    chosen |= {e.id for e in random.Random(p.seed).sample(rest, p.examples)}
-    return [e for e in examples if e.id in chosen]
+        sets.append(read_translations(p.translations, avoid))
+    drawn = []
+    for examples in sets:
+        if p.examples and len(examples) > p.examples + p.heldout_examples:
+            order = sorted(examples, key=_hash_group)
+            rest = [e for e in examples if e not in order[: p.heldout_examples]]
+            chosen = {e.id for e in order[: p.heldout_examples] + random.Random(p.seed).sample(rest, p.examples)}
+            examples = [e for e in examples if e.id in chosen]
+        drawn += examples
+    return drawn
 
 
 def hold_out_examples(examples, n):
@@ -47,17 +37,17 @@ def hold_out_examples(examples, n):
     A Korean row and its English source share a group and are held out together; otherwise training would read the
     translation of a measured example. Raises ValueError when a task has no more than `n` examples.
     """
-    held = {}
-    for task in TASKS:
-        own = sorted((e for e in examples if e.task == task), key=_order)
-        if own and len(own) <= n:
+    heldout = []
+    for task in dict.fromkeys(e.task for e in examples):
+        own = sorted((e for e in examples if e.task == task), key=_hash_group)
+        if len(own) <= n:
             raise ValueError(f"{task}: {len(own)} examples are left; holding out {n} leaves none to train on")
-        held[task] = own[:n]
-    groups = {e.group for own in held.values() for e in own}
-    return [e for e in examples if e.group not in groups], [e for own in held.values() for e in own]
+        heldout += own[:n]
+    groups = {e.group for e in heldout}
+    return [e for e in examples if e.group not in groups], heldout
 
 
-def _order(example):
+def _hash_group(example):
     return hashlib.sha256(example.group.encode()).hexdigest()
 
 

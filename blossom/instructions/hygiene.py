@@ -18,15 +18,16 @@ def clean_examples(examples, evaluation, template, tokenizer, sequence_length, n
     return           (kept, removed): removed is a list of (one of REASONS, example, what it clashes with). Of duplicates the
                      first stays.
     """
-    kept, removed, first = [], [], {}
+    removed, first = [], {}
     for example in examples:
-        key = _fold(example.prompt + "\n" + example.output)
-        if key in first:
-            removed.append(("exact duplicate", example, first[key].id))
-        else:
-            first[key] = example
-            kept.append(example)
-    twins = near_duplicates([_fold(_distinct_text(e)) for e in kept], near)
+        same = first.setdefault(_fold(example.prompt + "\n" + example.output), example)
+        if same is not example:
+            removed.append(("exact duplicate", example, same.id))
+    kept = list(first.values())
+
+    # without the instruction where there is an input: many rows share their instruction
+    texts = [_fold("\n".join(m.get("input") or m["content"] for m in e.messages)) for e in kept]
+    twins = near_duplicates(texts, near)
     removed += [("near duplicate", kept[n], kept[twin].id) for n, twin in twins.items()]
     kept = [e for n, e in enumerate(kept) if n not in twins]
 
@@ -34,12 +35,12 @@ def clean_examples(examples, evaluation, template, tokenizer, sequence_length, n
     removed += [("in the evaluation", kept[n], name) for n, name in leaks.items()]
     kept = [e for n, e in enumerate(kept) if n not in leaks]
 
-    size = [len(encode_conversation(template, e.messages, tokenizer)[0]) for e in kept]
-    removed += [("too long", e, f"{n} tokens") for e, n in zip(kept, size, strict=True) if n > sequence_length]
-    return [e for e, n in zip(kept, size, strict=True) if n <= sequence_length], removed
+    long = {n: size for n, size in enumerate(_count_tokens(kept, template, tokenizer)) if size > sequence_length}
+    removed += [("too long", kept[n], f"{size} tokens") for n, size in long.items()]
+    return [e for n, e in enumerate(kept) if n not in long], removed
 
 
-def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length, alike=None):
+def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length, alike):
     """Counts to read before training: dict task -> dict of counts.
 
     alike   what `find_paraphrases` gives for the prompts of `kept`
@@ -52,23 +53,20 @@ def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length,
         row = {"examples": len(own)}
         row |= {reason: sum(r == reason and e.task == task for r, e, _ in removed) for reason in REASONS}
         row["kept"] = sum(e.task == task for e in kept)
-        if alike is not None:
-            row["like an evaluation text"] = sum(kept[n].task == task for n in set(alike.prompt))
+        row["like an evaluation text"] = sum(kept[n].task == task for n in set(alike.prompt))
         row["of several turns"] = sum(len(e.messages) > 2 for e in own)
-        for name, text in (("instruction", lambda e: e.prompt), ("output", lambda e: e.output)):
-            found = [language_of(text(e)) for e in own]
+        for name, texts in (("instruction", [e.prompt for e in own]), ("output", [e.output for e in own])):
+            found = [language_of(text) for text in texts]
             row |= {f"{name} in {language}": found.count(language) for language in ("ko", "en")}
             row[f"{name} in other"] = len(own) - found.count("ko") - found.count("en")
-        size = [len(encode_conversation(template, e.messages, tokenizer)[0]) for e in own]
-        points = {"median": 50, "95 %": 95, "longest": 100}
-        row |= {f"tokens, {name}": int(np.percentile(size, point)) for name, point in points.items()}
+        size = np.percentile(_count_tokens(own, template, tokenizer), [50, 95, 100])
+        row |= {f"tokens, {name}": int(n) for name, n in zip(("median", "95 %", "longest"), size, strict=True)}
         result[task] = row | {"tokens allowed": sequence_length}
     return result
 
 
-def _distinct_text(example):
-    """An example's text without the instruction where there is an input: many rows share their instruction."""
-    return "\n".join(m.get("input") or m["content"] for m in example.messages)
+def _count_tokens(examples, template, tokenizer):
+    return [len(encode_conversation(template, e.messages, tokenizer)[0]) for e in examples]
 
 
 def _fold(text):

@@ -11,7 +11,7 @@ from blossom.text.rows import read_rows
 
 TRANSLATE = "Translate the following sentences from English to Korean"  # paper X, 3.1
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
-_SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Example:
     messages    list of {"role", "content"[, "input"]}, ending in the assistant's
     id          unique in its source; the row's place where the row has none
     where       file and line, for messages
-    group       the same for a Korean row and the English one it comes from
     adaptation  of a Korean row to Korea: one of ADAPTATIONS, or "" when the source does not say
+    source_id   of a Korean row: the id of the English one it comes from
     note        the reviewer's note
     """
 
@@ -31,24 +31,26 @@ class Example:
     messages: list
     id: str
     where: str
-    group: str
     category: str = ""
     adaptation: str = ""
     source_id: str = ""
     note: str = ""
 
     @property
+    def group(self):
+        """The same for a Korean row and the English one it comes from."""
+        return self.source_id or self.id
+
+    @property
     def prompt(self):
         """What the user says, input included, all turns."""
-        return "\n".join(m["content"] + ("\n" + m["input"] if m.get("input") else "") for m in self._of("user"))
+        users = (m for m in self.messages if m["role"] == "user")
+        return "\n".join(m["content"] + ("\n" + m["input"] if m.get("input") else "") for m in users)
 
     @property
     def output(self):
         """What the assistant says, all turns."""
-        return "\n".join(m["content"] for m in self._of("assistant"))
-
-    def _of(self, role):
-        return [m for m in self.messages if m["role"] == role]
+        return "\n".join(m["content"] for m in self.messages if m["role"] == "assistant")
 
 
 def read_instructions(sources, task):
@@ -65,18 +67,20 @@ def read_instructions(sources, task):
     Raises ValueError with file and line: a missing field, an empty output, roles out of order, an unknown adaptation, an id
     that two rows share.
     """
-    examples, seen = [], {}
+    examples = {}
     for source in [sources] if isinstance(sources, str) else sources:
         before = len(examples)
         for place, row in read_rows(source):
-            example = _example(row, place, task)
-            if example.id in seen:
-                raise ValueError(f"{place}: id {example.id!r} is also that of {seen[example.id]}")
-            seen[example.id] = place
-            examples.append(example)
+            try:
+                example = _read_example(row, place, task)
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from None
+            if example.id in examples:
+                raise ValueError(f"{place}: id {example.id!r} is also that of {examples[example.id].where}")
+            examples[example.id] = example
         if len(examples) == before:
             raise ValueError(f"{source}: holds no examples")
-    return examples
+    return list(examples.values())
 
 
 def read_translations(sources, avoid=()):
@@ -94,7 +98,7 @@ def read_translations(sources, avoid=()):
         if avoid.isdisjoint((fold_letters(english), fold_letters(korean))):
             asked = {"role": "user", "content": TRANSLATE, "input": english}
             told = {"role": "assistant", "content": korean}
-            examples.append(Example("translation", [asked, told], _name(place), place, _name(place), "translation"))
+            examples.append(Example("translation", [asked, told], _name(place), place, "translation"))
     return examples
 
 
@@ -103,57 +107,48 @@ def _name(place):
     return Path(place.split(",")[0]).name + ":" + place.split()[-1]
 
 
-def _example(row, where, task):
-    messages = [_message(role, text, where) for role, text in _turns(row, where)]
+def _read_example(row, place, task):
+    messages = [{"role": role, "content": _tidy(text)} for role, text in _read_turns(row)]
     if row.get("input") and not {"messages", "conversations"} & row.keys():
-        messages[-2]["input"] = _message("user", row["input"], where)["content"]
-    for n, message in enumerate(messages, 1):
-        if message["role"] == "assistant" and not message["content"]:
-            raise ValueError(f"{where}: message {n}, the assistant's, is empty: there is nothing to learn; remove the row")
-    try:
-        check_messages(messages)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        messages[-2]["input"] = _tidy(row["input"])
+    check_messages(messages)
     if messages[-1]["role"] != "assistant":
-        raise ValueError(f"{where}: roles out of order: the last message is the user's, with no answer to learn")
-    adaptation, source = row.get("adaptation") or "", str(row.get("source_id") or "")
+        raise ValueError("roles out of order: the last message is the user's, with no answer to learn")
+    adaptation = row.get("adaptation") or ""
     if adaptation and adaptation not in ADAPTATIONS:
-        raise ValueError(f"{where}: adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
-    identity = str(row.get("id") or _name(where))
-    note = str(row.get("adaptation_note") or row.get("note") or "")  # reviewed sets call it note
-    category = str(row.get("category") or "")
-    return Example(task, messages, identity, where, source or identity, category, adaptation, source, note)
+        raise ValueError(f"adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
+    note = row.get("adaptation_note") or row.get("note")  # reviewed sets call it note
+    known = {"id": row.get("id") or _name(place), "category": row.get("category"), "source_id": row.get("source_id")}
+    known |= {"where": place, "adaptation": adaptation, "note": note}
+    return Example(task, messages, **{name: str(value or "") for name, value in known.items()})
 
 
-def _turns(row, where):
+def _read_turns(row):
     """Yield (role, text) of a row in any of the three forms."""
     key = next((key for key in ("messages", "conversations") if key in row), "history")
     listed = row.get(key) or []
     if not isinstance(listed, list | tuple):
-        raise ValueError(f"{where}: {key}: expected a list, found {type(listed).__name__}")
+        raise ValueError(f"{key}: expected a list, found {type(listed).__name__}")
     if key == "history":
         missing = [name for name in ("instruction", "output") if name not in row]
         if missing:
-            has = ", ".join(map(str, row)) or "none"
-            raise ValueError(f"{where}: no field '{missing[0]}' (nor messages, nor conversations); it has {has}")
-        for n, pair in enumerate(listed):
+            raise ValueError(f"no field '{missing[0]}' (nor messages, nor conversations); it has {', '.join(row) or 'none'}")
+        for n, pair in enumerate([*listed, (row["instruction"], row["output"])]):
             if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise ValueError(f"{where}: history[{n}]: expected [user, assistant], found {str(pair)[:60]!r}")
-        for asked, told in [*listed, (row["instruction"], row["output"])]:
-            yield from (("user", asked), ("assistant", told))
+                raise ValueError(f"history[{n}]: expected [user, assistant], found {str(pair)[:60]!r}")
+            yield from zip(("user", "assistant"), pair, strict=True)
         return
     for n, m in enumerate(listed):
         if isinstance(m, str):  # GAIR/lima: texts alone, the user's first
             yield ("user", "assistant")[n % 2], m
             continue
-        speaker = m.get("role", m.get("from")) if isinstance(m, dict) else None
-        if not isinstance(speaker, str) or speaker not in _SPEAKERS:
-            found = repr(speaker) if isinstance(m, dict) else type(m).__name__
-            raise ValueError(f"{where}: {key}[{n}]: expected a role of {', '.join(_SPEAKERS)}, found {found}")
-        yield _SPEAKERS[speaker], m.get("content", m.get("value"))
+        speaker = m.get("role", m.get("from")) if isinstance(m, dict) else m
+        if not isinstance(speaker, str) or speaker not in SPEAKERS:
+            raise ValueError(f"{key}[{n}]: expected a role of {', '.join(SPEAKERS)}, found {str(speaker)[:60]!r}")
+        yield SPEAKERS[speaker], m.get("content", m.get("value"))
 
 
-def _message(role, text, where):
+def _tidy(text):
     if not isinstance(text, str):
-        raise ValueError(f"{where}: expected text in every field, found {type(text).__name__} {str(text)[:40]!r}")
-    return {"role": role, "content": unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()}
+        raise ValueError(f"expected text in every field, found {type(text).__name__} {str(text)[:40]!r}")
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()

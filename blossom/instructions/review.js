@@ -65,8 +65,6 @@ function load(reviewer) {
   }
   state.unsaved = new Set(write(ROOT, reviewer) ? [] : ["storage"]);
   $("who").textContent = reviewer;
-  $("mine-label").hidden = !data.assigned[reviewer];
-  $("mine").checked = Boolean(data.assigned[reviewer]);
   showSaved();
   showProgress();
   showList();
@@ -76,11 +74,9 @@ function load(reviewer) {
 
 // -------------------------------------------------------------------------------------------------------------- the list
 
-const mine = () => ($("mine").checked && data.assigned[state.reviewer]) || [...rows.keys()];
-
 function visible() {
   const kind = $("kind").value, sought = $("search").value.trim().toLowerCase();
-  return mine().filter((id) => {
+  return [...rows.keys()].filter((id) => {
     const row = rows.get(id), work = workOf(id);
     if (state.filter === "flagged" && !row.flags.length) return false;
     if (state.filter === "open" && work.done && id !== state.at) return false;
@@ -112,10 +108,10 @@ function showItem(id) {
   button.children[2].textContent = row.flags.length ? `⚑ ${row.flags.length}` : "";
 }
 function showProgress() {
-  const own = mine(), done = own.filter((id) => workOf(id).done).length;
-  $("bar").max = own.length || 1;
+  const done = [...rows.keys()].filter((id) => workOf(id).done).length;
+  $("bar").max = rows.size || 1;
   $("bar").value = done;
-  $("count").textContent = `${done} / ${own.length} 완료`;
+  $("count").textContent = `${done} / ${rows.size} 완료`;
 }
 function closeMenu() {
   $("side").classList.remove("open");
@@ -257,7 +253,7 @@ function finish() {
   if (!row || !complete(row)) return;
   keep(row.id, { done: true });
   if (!step(1)) {
-    const open = mine().find((id) => !workOf(id).done);
+    const open = [...rows.keys()].find((id) => !workOf(id).done);
     if (open && visible().includes(open)) go(open);
     else { showRow(); $("told").textContent = open ? "" : "모두 끝났습니다. 내보내기를 누르세요. 🎉"; }
   }
@@ -377,7 +373,6 @@ $("kind").append(make("option", { value: "" }, "모든 표시 · any flag"), ...
   return make("option", { value: kind, disabled: !n }, `${korean} · ${english} (${n})`);
 }));
 $("kind").addEventListener("change", refilter);
-$("mine").addEventListener("change", refilter);
 $("search").addEventListener("input", refilter);
 $("export").addEventListener("click", exportFile);
 $("import").addEventListener("click", () => $("file").click());
@@ -388,7 +383,6 @@ $("file").addEventListener("change", async () => {
 });
 $("help").addEventListener("click", () => $("guide").showModal());
 $("menu").addEventListener("click", () => $("menu").setAttribute("aria-expanded", String($("side").classList.toggle("open"))));
-$("names").append(...Object.keys(data.assigned).map((name) => make("option", { value: name })));
 function welcome() {
   $("name").value = state.reviewer;
   $("welcome").returnValue = "";

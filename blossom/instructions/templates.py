@@ -45,8 +45,7 @@ def render_conversation(template, messages, tokenizer):
         raise ValueError("this tokenizer has no EOS token: answers could not end")
     jinja = find_template(template, tokenizer)
     marked, fields = _mark_fields(template, messages)
-    whole = _apply(tokenizer, jinja, marked)
-    pieces, done = [], 0
+    whole, pieces, done = _apply(tokenizer, jinja, marked), [], 0
     for n, message in enumerate(marked):
         if message["role"] == "assistant":
             start = whole.find(message["content"])
@@ -98,17 +97,14 @@ def check_messages(messages):
 def _mark_fields(template, messages):
     """The messages with a mark in place of every field, and the fields' texts."""
     marked, fields = [], []
-
-    def mark(text):
-        fields.append(text)
-        return f"\ue000{len(fields) - 1}\ue001"
-
     for m in messages:
-        extra = m.get("input") or ""
-        if template == "alpaca" and extra:
-            marked.append({"role": m["role"], "content": mark(m["content"]), "input": mark(extra)})
-        else:
-            marked.append({"role": m["role"], "content": mark(m["content"] + ("\n" + extra if extra else ""))})
+        if template != "alpaca" and m.get("input"):
+            m = {"role": m["role"], "content": f"{m['content']}\n{m['input']}"}
+        marked.append({"role": m["role"]})
+        for name in ("content", "input"):
+            if m.get(name):
+                marked[-1][name] = f"\ue000{len(fields)}\ue001"
+                fields.append(m[name])
     return marked, fields
 
 
@@ -124,8 +120,6 @@ def _apply(tokenizer, jinja, messages):
 def _split_markers(text, fields, tokenizer):
     """Template text as special tokens and prompt text; the fields' texts are put in after the split."""
     markers = sorted((t.content for t in tokenizer.added_tokens_decoder.values() if t.special), key=len, reverse=True)
-    pieces = re.split("(" + "|".join(map(re.escape, markers)) + ")", text) if markers else [text]
-    kinds = ("marker" if n % 2 else "prompt" for n in range(len(pieces)))
-    return [
-        (_FIELD.sub(lambda m: fields[int(m[1])], piece), kind) for piece, kind in zip(pieces, kinds, strict=True) if piece
-    ]
+    pieces = re.split(f"({'|'.join(map(re.escape, markers))})", text) if markers else [text]
+    filled = [_FIELD.sub(lambda m: fields[int(m[1])], piece) for piece in pieces]
+    return [(piece, "marker" if n % 2 else "prompt") for n, piece in enumerate(filled) if piece]

@@ -4,7 +4,6 @@
 import json
 from dataclasses import replace
 
-from blossom.common.server import ChatServer
 from blossom.instructions import drafts, merging, review, translation
 from blossom.instructions.dataset import hold_out_examples
 from blossom.instructions.readers import read_instructions, read_translations
@@ -24,7 +23,7 @@ def read(file):
 
 for wrong, content, *words in (
     ("a field is missing", [GOOD, {"instruction": "질문?"}], "set.jsonl, line 2", "'output'"),
-    ("an empty answer", [GOOD | {"output": " \n"}], "line 1", "message 2", "empty"),
+    ("an empty answer", [GOOD | {"output": " \n"}], "line 1", "message 2", "no text"),
     ("roles out of order", [{"messages": TURNS}], "line 1", "expected user and assistant in turn"),
     ("a number where text is meant", [GOOD | {"instruction": 3}], "line 1", "expected text in every field", "int '3'"),
     ("a line that is no JSON", "{oops\n", "set.jsonl, line 1", "not valid JSON"),
@@ -70,17 +69,16 @@ case(REVIEW, "half a character in a draft", ValueError, "broken character", "반
 
 def translator(tmp_path):
     """A translator whose server is not there."""
-    server = ChatServer("http://127.0.0.1:9/v1", "tiny", tmp_path / "replies", tries=1)
-    return translation.ServedTranslator(server, parallel=1)
+    return translation.ServedTranslator("http://127.0.0.1:9/v1", "tiny", tmp_path / "replies", tries=1)
 case(REVIEW, "no translation server at that address", RuntimeError, "0 of 2 requests", "no connection")(
-    lambda tmp_path: translation.translate_examples(one_example(tmp_path), translator(tmp_path), requests=9))
+    lambda tmp_path: translation.translate_examples(one_example(tmp_path), translator(tmp_path)))
 
 @case(REVIEW, "a stored reply edited by hand", ValueError, "replies", ".json", "not valid JSON")
 def edited_replies(tmp_path):
     asked = translator(tmp_path)
-    asked.store.put(asked.make_request("질문?", ""), reply="x")
+    asked.store.put(asked.ask_translation("질문?", ""), reply="x")
     next((tmp_path / "replies").glob("*.json")).write_text("{")
-    translation.translate_examples(one_example(tmp_path), asked, requests=9)
+    translation.translate_examples(one_example(tmp_path), asked)
 
 file_case(REVIEW, "a broken line among the drafts", drafts.read_drafts, "drafts.jsonl", [{"id": 1}], "drafts.jsonl, line 1",
           "no draft")

@@ -12,7 +12,6 @@ import filelock
 
 from blossom.batch.estimate import estimate_run
 from blossom.common import paths, runs
-from blossom.common.server import ChatServer
 from blossom.instructions.translation import ServedTranslator, translate_examples
 from blossom.models.loading import load_model, save_model
 from blossom.training import checkpoints
@@ -120,9 +119,9 @@ def two_trainings(tmp_path):
 
 @case(RUNS, "two translations into one folder", RuntimeError, "another run", "wait")
 def two_translations(tmp_path):
-    server = ChatServer("http://127.0.0.1:9/v1", "tiny", tmp_path)
+    server = ServedTranslator("http://127.0.0.1:9/v1", "tiny", tmp_path)
     with filelock.FileLock(tmp_path / ".lock"):
-        translate_examples([], ServedTranslator(server), requests=1)
+        translate_examples([], server)
 
 case(RUNS, "an earlier stage that has not run", runs.MissingRun, "05_benchmark_eval of base", "scale smoke",
      "snakemake", "manifest.json")(
