@@ -88,21 +88,14 @@ def own(w):
 
 @functools.cache
 def scale_plan(scale):
-    found = resources.ScalePlan(scale, OVERRIDES)
+    found = resources.ScalePlan(PLAN, scale)
     atexit.register(lambda: workflow.dryrun and found.runs and print(f"\n{found}"))  # `snakemake -n` ends with hours, memory, disk
     return found
 
 
 def asked(name):
-    """A resource of a run: what a cluster is asked for; without an estimate, the memory that such runs have taken."""
-
-    def resource(w):
-        run, planned = run_name(w), scale_plan(w.scale)
-        if name == "mem_mb" and planned.assumed is None:
-            return PLAN.memory(run)
-        return planned.resource(name, PLAN.effective(run), w.stage, linked=PLAN.twin(run) is not None)
-
-    return readable(resource)
+    """A resource of a run: what a cluster is asked for."""
+    return readable(lambda w: scale_plan(w.scale).ask(run_name(w))[name])
 
 
 def command(w):

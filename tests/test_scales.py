@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from blossom.assets.registry import fetch_asset
 from blossom.batch import estimate, resources
 from blossom.batch.estimate import count_operations, estimate_run, measure_size, training_bytes
+from blossom.batch.plan import Plan, RunName
 from blossom.batch.resources import plan_run, read_assumptions, read_config
 from blossom.common import paths
 from blossom.common.params import effective_params, recipe_file, scale_file
@@ -114,10 +115,9 @@ def test_operations_are_six_a_weight_and_one_forward_pass_more_with_checkpointin
 def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
     p, assumed, _ = sized("llama2-13b", "blossom-bi")
     assert 30 < plan_run(PRETRAINING, p, assumed).card / resources.GB < assumed.device_memory
-    full = effective_params(PRETRAINING, "llama2-13b", "blossom-bi", trainable="full")
-    plan = resources.ScalePlan("llama2-13b", {})
-    plan.resource("gpu", full, PRETRAINING)
-    assert re.search(r"Over 48 GB: blossom-bi/03.*Lower batch_size, block_size.*lora\+new-rows", str(plan))
+    full = resources.ScalePlan(Plan("outputs", {"trainable": "full"}), "llama2-13b")
+    full.ask(RunName("outputs", "llama2-13b", "blossom-bi", PRETRAINING))
+    assert re.search(r"Over 48 GB: blossom-bi/03.*Lower batch_size, block_size.*lora\+new-rows", str(full))
 
 
 def test_one_epoch_is_as_long_as_the_scarcer_language():
@@ -134,10 +134,14 @@ def test_a_base_whose_sizes_are_not_known_is_named():
         read_config("some/model")
 
 
-def test_scales_without_a_card_have_no_plan():
-    plan = resources.ScalePlan("laptop", {})
-    assert plan.resource("mem_mb", effective_params("07_report", "laptop", "report"), "07_report") == 4000
-    assert str(plan) == "" and plan.assumed is None
+def test_a_scale_without_a_card_has_no_plan_and_asks_for_what_such_runs_took(tmp_path):
+    plan, run = (
+        resources.ScalePlan(Plan(str(tmp_path)), "laptop"),
+        RunName(str(tmp_path), "laptop", "base", "01_tokenization_analysis"),
+    )
+    assert plan.ask(run)["mem_mb"] == 4000
+    paths.write_json(run.folder / "manifest.json", {"peak_bytes": 2_000_000_000})
+    assert plan.ask(run)["mem_mb"] == 2200 and str(plan) == ""
 
 
 @pytest.mark.parametrize(

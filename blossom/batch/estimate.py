@@ -56,10 +56,12 @@ class Estimate:
 def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, shards=1):
     """An Estimate for training the model in folder (or asset) `start` on this machine.
 
-    p              parameters of stage 03 or 04
-    batch, length  sequences of a forward pass, and tokens of each;  longest  tokens of the longest, where they differ
-    labelled       share of the tokens that have a label
-    timed          False: no steps are timed;  shards  devices that share weights and optimizer state (FSDP)
+    p         parameters of stage 03 or 04
+    batch     sequences in a forward pass
+    length    tokens of a sequence, on average;  longest  tokens of the longest one (0: as `length`)
+    labelled  share of the tokens that have a label
+    timed     False: no training steps are timed
+    shards    devices that share weights and optimizer state (FSDP)
     Raises MemoryError naming the parameters to lower when the training does not fit.
     """
     check_options(p)
@@ -106,10 +108,9 @@ def measure_size(config, p=None, new_rows=0):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
         layers = sum(q.numel() for q in model.get_decoder().layers.parameters())
-        ends = {m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}
-        ends = sum(q.numel() for q in ends)
+        ends = {m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}  # one when tied
         share = trainable_share(_adapt(p, model) if p else model)
-    return ModelSize(config, share["trained"] if p else 0, share["all"], layers, ends)
+    return ModelSize(config, share["trained"] if p else 0, share["all"], layers, sum(q.numel() for q in ends))
 
 
 def _adapt(p, model):

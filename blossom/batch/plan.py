@@ -4,6 +4,7 @@ A run is named by its root (the outputs folder, or a point of a sweep), scale, r
 parameters that read the same runs are made once: the second folder then holds links to the first.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -12,7 +13,6 @@ import re
 import shutil
 import sys
 from dataclasses import asdict, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -47,26 +47,25 @@ class Plan:
 
     def __init__(self, outputs, overrides=None, definitions=paths.ROOT / "params" / "sweeps"):
         self.outputs, self.overrides, self.definitions = outputs, overrides or {}, definitions
-        self._effective, self._keys = {}, {}  # of a RunName
+        self.effective, self.key = functools.cache(self.effective), functools.cache(self.key)
 
-    @cached_property
+    @functools.cached_property
     def sweeps(self):
         """Name -> Sweep of every file in the folder of definitions."""
         return {file.stem: read_sweep(file) for file in sorted(Path(self.definitions).glob("*.yaml"))}
 
-    @cached_property
+    @functools.cached_property
     def settings(self):
         """Root -> overrides of the runs below it: of the outputs folder, and of every point of every sweep."""
-        points = {(name, point): own for name, sweep in self.sweeps.items() for point, own in sweep.points.items()}
-        swept = {f"{self.outputs}/sweeps/{name}/{point}": self.overrides | own for (name, point), own in points.items()}
-        return {self.outputs: self.overrides} | swept
+        found = {self.outputs: self.overrides}
+        for name, sweep in self.sweeps.items():
+            found |= {f"{self.outputs}/sweeps/{name}/{point}": self.overrides | own for point, own in sweep.points.items()}
+        return found
 
     def effective(self, run):
         """The parameters of a run (its stage's dataclass)."""
-        if run not in self._effective:
-            own = {"outputs": run.root} | self.settings[run.root]
-            self._effective[run] = params.effective_params(run.stage, run.scale, run.recipe, **own)
-        return self._effective[run]
+        own = {"outputs": run.root} | self.settings[run.root]
+        return params.effective_params(run.stage, run.scale, run.recipe, **own)
 
     def needs(self, run):
         """The runs that a run reads: list of RunName."""
@@ -89,12 +88,10 @@ class Plan:
 
     def key(self, run):
         """A digest of everything that a run's result depends on: two runs with the same key have the same result."""
-        if run not in self._keys:
-            hidden = ("outputs", "recipe") if run.stage in MODEL_STAGES else ("outputs",)  # other results name the recipe
-            own = {name: value for name, value in asdict(self.effective(run)).items() if name not in hidden}
-            text = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True)
-            self._keys[run] = hashlib.sha256(text.encode()).hexdigest()
-        return self._keys[run]
+        hidden = ("outputs", "recipe") if run.stage in MODEL_STAGES else ("outputs",)  # other results name the recipe
+        own = {name: value for name, value in asdict(self.effective(run)).items() if name not in hidden}
+        text = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def twin(self, run):
         """Another run with the same result, to link instead of making this one; None when this one must be made.
@@ -176,7 +173,7 @@ class Sweep(BaseModel):
     compare: dict[str, list[str]] = {}
     measures: dict[str, str] = {}
 
-    @cached_property
+    @functools.cached_property
     def points(self):
         """Folder name -> {parameter: value}, of every combination of the grid."""
         points = {}

@@ -7,7 +7,6 @@ and a cluster is asked for them. Nothing here is measured.
 import json
 import shlex
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from blossom.common import params
@@ -17,7 +16,7 @@ GB = 1e9
 HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
 DOWNLOADED = 1.6  # bytes on disk for a byte of text, the compressed download and the table read from it: an assumption
 SLACK = 1.25  # what a cluster is asked for, over the estimate
-SMALL = {"mem_mb": 4000, "disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
+SMALL = {"disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
 LAUNCHED = {"03_bilingual_pretraining": "blossom.training", "04_korean_lima_sft": "blossom.instructions"}
 
 # The models' own config.json, for when the hub is not in reach: hidden and intermediate size, layers, heads.
@@ -134,24 +133,21 @@ def count_example_tokens(p, assumed, expanded):
 
 
 class ScalePlan:
-    """The planned runs of one scale; `overrides` are parameters above its file."""
+    """What the runs of one scale ask a cluster for. `plan`: a plan.Plan; `runs`: (recipe, stage) -> PlannedRun, so far."""
 
-    def __init__(self, scale, overrides):
-        self.scale, self.overrides, self.runs = scale, overrides, {}  # (recipe, stage) -> PlannedRun
+    def __init__(self, plan, scale):
+        self.plan, self.scale, self.runs = plan, scale, {}
+        self.assumed = read_assumptions(scale, **plan.overrides)  # None without a card
 
-    @cached_property
-    def assumed(self):
-        """The scale's PlanAssumptions; None without a card."""
-        return read_assumptions(self.scale, **self.overrides)
-
-    def resource(self, name, p, stage, linked=False):
-        """One value of `PlannedRun.resources`, or of SMALL at a scale without a card; `linked`: another run's result."""
+    def ask(self, run):
+        """mem_mb, disk_mb, runtime (minutes) and gpu of a RunName; without a card, the memory that such runs have taken."""
         if self.assumed is None:
-            return SMALL[name]
-        key = p.recipe, stage
+            return SMALL | {"mem_mb": self.plan.memory(run)}
+        key = run.recipe, run.stage
         if key not in self.runs:
-            self.runs[key] = LINKED if linked else plan_run(stage, p, self.assumed)
-        return self.runs[key].resources()[name]
+            linked = self.plan.twin(run) is not None
+            self.runs[key] = LINKED if linked else plan_run(run.stage, self.plan.effective(run), self.assumed)
+        return self.runs[key].resources()
 
     def __str__(self):
         """The end of `snakemake -n`: a line for each run, the sums, and every assumption; "" without a card."""
