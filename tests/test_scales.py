@@ -1,8 +1,6 @@
 """The papers' scales: estimates hold for the models as they are built, and the very settings train a tiny one."""
 
 import re
-import subprocess
-import sys
 from functools import cache
 
 import pytest
@@ -28,6 +26,7 @@ from blossom.training.loop import train_model
 from blossom.training.pretraining import load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.embeddings import random_rows
+from tests.batch import run_snakemake
 
 PRETRAINING, TUNING = "03_bilingual_pretraining", "04_korean_lima_sft"
 STAGE = {"blossom-bi": PRETRAINING, "cross-lingual-direct": TUNING}
@@ -170,18 +169,11 @@ def test_the_launch_line_names_the_configuration_for_what_is_trained():
 PROFILE = paths.ROOT / "params" / "profiles" / "slurm" / "config.yaml"
 
 
-def dry_run(target, *words, config=()):
-    """What `snakemake -n` prints."""
-    root = [f"--directory={paths.ROOT}", f"--snakefile={paths.ROOT / 'Snakefile'}", "--nolock", *words]
-    command = [sys.executable, "-m", "snakemake", "-n", *root, "--config", *config, "--", target]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
-
-
-def check_plan(told, scale, *trainings):
+def check_plan(outputs, scale, *trainings, words=(), **config):
     """Every job of a dry run has a line in its plan; returns what was printed before it."""
-    jobs, plan = told.split(f"Plan of {scale}\n")
+    done = run_snakemake(outputs, "-n", "-c16", *words, f"{outputs}/{scale}/report.html", **config)
+    assert done.returncode == 0, done.stderr + done.stdout
+    jobs, plan = done.stdout.split(f"Plan of {scale}\n")
     for row in trainings:
         assert re.search(rf"^{row} +[\d,]+\.\d +\d x \d+ GB +\d+ GB +\d+ GB$", plan, re.M), plan
     assert len(re.findall(r"^\S+ +0\d_\w+ .*GB$", plan, re.M)) == len(re.findall("^rule (stage|training):", jobs, re.M))
@@ -189,9 +181,7 @@ def check_plan(told, scale, *trainings):
 
 
 def test_a_dry_run_lists_every_job_with_hours_memory_and_disk(tmp_path):
-    config = [f"outputs={tmp_path}/o", "recipes=base,cross-lingual-direct"]
-    told = dry_run(f"{tmp_path}/o/llama2-7b/report.html", config=config)
-    jobs = check_plan(told, "llama2-7b", "cross-lingual-direct +04_korean_lima_sft")
+    jobs = check_plan(tmp_path, "llama2-7b", f"cross-lingual-direct +{TUNING}", recipes="base,cross-lingual-direct")
     assert "gpu=8" in jobs and "runtime=" in jobs and "disk_mb=" in jobs
 
 
@@ -201,8 +191,8 @@ def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_par
     assert shipped["executor"] == "slurm" and shipped["slurm-requeue"] is True and shipped["retries"] > 0
     own = {k: v for k, v in shipped.items() if k != "executor" and not k.startswith("slurm-")}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
-    told = dry_run(f"{tmp_path}/o/llama2-13b/report.html", f"--profile={tmp_path}", config=[f"outputs={tmp_path}/o"])
-    jobs = check_plan(told, "llama2-13b", f"blossom-bi +{PRETRAINING}", f"blossom-bi-biSFT +{TUNING}")
+    trainings = f"blossom-bi +{PRETRAINING}", f"blossom-bi-biSFT +{TUNING}"
+    jobs = check_plan(tmp_path / "o", "llama2-13b", *trainings, words=[f"--profile={tmp_path}"])
     limit = shipped["set-resources"]["training"]["runtime"]
     trained = [block for block in jobs.split("\nrule ") if block.startswith("training:")]
     assert len(trained) == 2 and all(f"runtime={limit}," in t and "gpu=1" in t and "threads: 16" in t for t in trained)
@@ -260,7 +250,7 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
 
 
 def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, capsys):
-    """The command alone, on one processor; what it leaves is what the notebook's own call of `fit` finds finished."""
+    """The command alone, on one processor: `train_model`, called as the notebook does, finds the training finished."""
     own = {"outputs": f"{tmp_path}/o", "sft_checkpoints": 1, "sft_evaluations": 0, "epochs": 0.5}
     words = [f"{name}={value}" for name, value in own.items()]
     files = [str(scale_file("smoke")), str(recipe_file("base-koSFT"))]

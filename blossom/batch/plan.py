@@ -158,7 +158,6 @@ class Sweep(BaseModel):
 
     stages    the stages compared; the runs that they read are made too
     repeats   parameters whose values are repetitions: means and intervals are over them
-    set       parameters of all points
     compare   label -> [arm, arm]: the second minus the first;  measures  label -> "stage/metric.path"
     """
 
@@ -169,7 +168,6 @@ class Sweep(BaseModel):
     stages: list[str] = Field(min_length=1)
     grid: dict[str, Annotated[list, Field(min_length=1)]]
     repeats: list[str] = ["seed"]
-    set: dict[str, object] = {}
     compare: dict[str, list[str]] = {}
     measures: dict[str, str] = {}
 
@@ -183,7 +181,7 @@ class Sweep(BaseModel):
             folder = ",".join(words) or "only"
             if folder in points:
                 raise ValueError(f"grid: two points would write one folder, {folder}")
-            points[folder] = point | self.set
+            points[folder] = point
         return points
 
     def arm(self, point, recipe):
@@ -206,10 +204,10 @@ def read_sweep(file):
     file = Path(file)
     try:
         sweep = Sweep(**{"question": file.stem} | params.load_yaml(file))
-        params.check_names([*sweep.grid, *sweep.set], where="grid")
+        params.check_names(sweep.grid, where="grid")
         made = {s for r in sweep.recipes for line in params.recipe_lineage(r) for s in line.stages}
         taken = {f.name for s in made & {*MODEL_STAGES, *sweep.stages} for f in fields(STAGES[s])}
-        if unused := {*sweep.grid, *sweep.set} - taken:  # its points would be the same run under several names
+        if unused := {*sweep.grid} - taken:  # its points would be the same run under several names
             raise ValueError(f"grid: no stage of {', '.join(sweep.recipes)} takes '{min(unused)}'")
         sweep.repeats = [name for name in sweep.repeats if name in sweep.grid]
         first, *others = sweep.arms

@@ -73,8 +73,10 @@ def read_json(path):
 
 
 def hash_path(path):
-    """SHA-256 (hex) of a file, or of the names and contents of all files in a folder."""
+    """SHA-256 (hex) of a file, or of the names and contents of all files in a folder; FileNotFoundError without either."""
     path, digest = Path(path), hashlib.sha256()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
     for file in [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file()):
         if file != path:
             digest.update(str(file.relative_to(path)).encode())

