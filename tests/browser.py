@@ -8,15 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ALT, CONTROL, ENTER, ESCAPE, LEFT, UP, DOWN = (
-    "\ue00a",
-    "\ue009",
-    "\ue007",
-    "\ue00c",
-    "\ue012",
-    "\ue013",
-    "\ue015",
-)  # of WebDriver
+ALT, CONTROL, ENTER, ESCAPE, LEFT, UP, DOWN = "\ue00a\ue009\ue007\ue00c\ue012\ue013\ue015"  # of WebDriver
 FLAGS = (
     "headless no-sandbox no-first-run disable-gpu disable-quic disable-background-networking disable-component-update "
     "disable-sync disable-dev-shm-usage window-size=1400,1000 lang=ko"
@@ -78,16 +70,8 @@ class Page:
         self.find(selector).click()
 
     def keys(self, *keys):
-        """Press the last key while the others are held."""
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        chain = ActionChains(self.driver)
-        for key in keys[:-1]:
-            chain = chain.key_down(key)
-        chain = chain.send_keys(keys[-1])
-        for key in keys[:-1]:
-            chain = chain.key_up(key)
-        chain.perform()
+        """Press the last key while the others, ALT or CONTROL, are held."""
+        self.driver.switch_to.active_element.send_keys(*keys)
 
     def wait(self, test):
         from selenium.common.exceptions import StaleElementReferenceException

@@ -119,9 +119,6 @@ def test_neither_the_order_of_verdicts_nor_of_the_models_changes_what_they_say(p
     turned = statistics.summarize_verdicts(judged(pairs, turned=True), samples=20).iloc[0]
     assert (row.win, row.tie, row.loss) == pytest.approx((again.win, again.tie, again.loss))
     assert (row.win, row.tie, row.loss) == pytest.approx((turned.loss, turned.tie, turned.win))
-    strong = statistics.rank_models(judged(pairs), samples=20).set_index("model").strength
-    assert strong.sum() == pytest.approx(0, abs=1e-6)
-    assert np.sign(round(strong["x"], 6)) == np.sign(round(row.win - row.loss, 6))
 
 
 @SOME

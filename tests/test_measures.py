@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from blossom.preference import measures, prompts
 from blossom.text.language import language_of
@@ -18,25 +16,15 @@ def test_answered_in_the_prompts_language(text, asked, counts):
     assert measures.measure_answer(text, asked)["answered_in_language"] is counts
 
 
-@given(st.text(), st.sampled_from(["ko", "en"]))
-@settings(deadline=None, max_examples=50)
-def test_any_text_can_be_measured(text, language):
-    found = measures.measure_answer(text, language)
-    assert 0 <= found["code_switching"] <= 1 and 0 <= found["repetition"] < 1
-    assert found["characters"] == len(text)
-
-
 def test_the_table_has_a_row_for_each_model_and_language():
     answers = [
         {"model": "ours", "language": "ko", "answer": "네, 좋습니다."},
         {"model": "ours", "language": "ko", "answer": ""},
         {"model": "base", "language": "ko", "answer": "Yes, of course."},
     ]
-    table = measures.measure_answers(answers).set_index("model")
-    assert table.loc["ours", "answered_in_language"] == 0.5 and table.loc["base", "answered_in_language"] == 0
-    assert (
-        table.loc["ours", "empty"] == 0.5 and table.loc["ours", "mean_characters"] == 4 and table.loc["ours", "answers"] == 2
-    )
+    ours, base = measures.measure_answers(answers).to_dict("records")
+    assert (ours["answered_in_language"], base["answered_in_language"]) == (0.5, 0)
+    assert (ours["empty"], ours["mean_characters"], ours["answers"]) == (0.5, 4, 2)
 
 
 def test_the_authored_prompts_have_both_languages_and_every_kind():
@@ -53,13 +41,7 @@ def test_the_authored_prompts_have_both_languages_and_every_kind():
     ("row", "language", "kind", "name", "prompt"),
     [
         ({"conversations": ["What is it?", "A comet."], "source": "wikihow"}, "en", "wikihow", "1", "What is it?"),
-        (
-            {"conversations": [{"from": "system", "value": "-"}, {"from": "human", "value": "?"}]},
-            "en",
-            "other",
-            "1",
-            "?",
-        ),
+        ({"conversations": [{"from": "system", "value": "-"}, {"from": "human", "value": "?"}]}, "en", "other", "1", "?"),
         ({"messages": [{"role": "user", "content": "혜성이란?"}], "id": 0}, "ko", "other", "0", "혜성이란?"),
         ({"question_id": 81, "category": "writing", "turns": ["Write it.", "Again."]}, "en", "writing", "81", "Write it."),
         ({"id": 3, "category": "추론", "questions": ["누가 범인인가요?", "왜요?"]}, "ko", "추론", "3", "누가 범인인가요?"),
@@ -72,19 +54,6 @@ def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, pro
     file.write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
     expected = {"prompt_id": name, "kind": kind, "language": language, "prompt": prompt}
     assert prompts.read_prompts(str(file), 5) == [expected]
-
-
-def test_a_translation_of_an_english_set_takes_its_ids_and_kinds(tmp_path):
-    english, korean = tmp_path / "test.jsonl", tmp_path / "test_ko.jsonl"
-    english.write_text("".join(json.dumps({"conversations": [f"Question {n}?"], "source": "s"}) + "\n" for n in range(3)))
-    rows = [{"instruction": f"질문 {n}: GPT-{n} API란 what?"} for n in range(3)]  # by its letters it could be English
-    korean.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    found = prompts.read_prompts(str(english), 2, korean=str(korean))
-    assert [(p["language"], p["prompt_id"], p["kind"]) for p in found] == [(k, n, "s") for k in ("ko", "en") for n in "12"]
-    assert found[1]["prompt"].startswith("질문 1") and found[3]["prompt"] == "Question 1?"
-    korean.write_text(json.dumps(rows[0]))
-    with pytest.raises(ValueError, match="korean_prompts: .*: 1 prompts, but .* has 3 in English"):
-        prompts.read_prompts(str(english), 2, korean=str(korean))
 
 
 @pytest.mark.parametrize(

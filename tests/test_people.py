@@ -73,8 +73,7 @@ def test_every_rater_sees_every_pair_once_and_some_again_with_the_sides_exchange
 
 def test_sides_and_order_depend_on_the_seed_alone():
     assert people.list_items(a_batch(seed=3), "가람") == people.list_items(a_batch(seed=3), "가람")
-    sides = [[i.first for i in people.list_items(a_batch(seed=n), "가람")] for n in (3, 4)]
-    assert sides[0] != sides[1]
+    assert people.list_items(a_batch(seed=3), "가람") != people.list_items(a_batch(seed=4), "가람")
     many = people.make_batch(answers(200, ("ko",)), raters=["x"], repeats=0)
     assert 70 < sum(i.first == "a" for i in people.list_items(many, "x")) < 130
 
@@ -85,35 +84,27 @@ def test_a_share_of_the_pairs_each_covers_all_pairs_evenly():
     assert sorted(seen) == list(range(24))
 
 
-def test_the_digest_follows_answers_and_survives_saving_but_not_editing(tmp_path):
-    batch = a_batch()
-    path = people.publish_batch(batch, tmp_path)[1][0].parent / "batch.json"
-    assert people.load_batch(path) == batch
-    other = people.make_batch(answers(p3="반\ud83d쪽, \ud83d\ude00"), raters=batch.raters)
-    assert other.digest != batch.digest and other.pairs[6]["answer_a"] == "반\ufffd쪽, 😀"  # a lone surrogate is replaced
-    assert a_batch(raters=("가람", "나래", "다솜")).digest == batch.digest  # one more rater may join
-    path.write_text(path.read_text(encoding="utf-8").replace("좋은", "고친", 1), encoding="utf-8")
-    with pytest.raises(ValueError, match="batch.json.*changed"):
-        people.load_batch(path)
+def test_the_digest_follows_the_answers_but_not_the_raters_who_may_join_a_published_batch(tmp_path):
+    batch, other = a_batch(raters=["가람"]), people.make_batch(answers(p3="반쪽"), raters=["나래"])
+    assert other.digest != batch.digest == a_batch(raters=["나래"]).digest
+    people.publish_batch(batch, tmp_path)
+    more, pages = people.publish_batch(a_batch(raters=["나래"]), tmp_path)
+    assert more.raters == ("가람", "나래") and [p.name for p in pages] == ["rate-가람.html", "rate-나래.html"]
+    assert people.publish_batch(other, tmp_path)[0].raters == ("나래",)
+    assert len(list(tmp_path.rglob("batch.json"))) == 2  # the earlier key is still there
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (lambda rows: rows.pop(), "has no answer to prompt p11"),
-        (lambda rows: rows.append(rows[0]), "answers prompt p0 .ko. twice"),
-        (lambda rows: rows[0].update(answer=None), "answer: expected text, found None"),
-        (lambda rows: [r.pop("kind") for r in rows], "kind: expected text, found None"),
-    ],
-)
-def test_answers_that_do_not_make_pairs_and_names_that_are_none_are_refused(change, told):
-    rows = answers()
-    change(rows)
-    with pytest.raises(ValueError, match=told):
-        people.make_batch(rows)
-    for raters in ([], [""], ["x", "X "], ["a" * 61], ["a\nb"]):
-        with pytest.raises(ValueError, match="raters: expected"):
-            a_batch(raters=raters)
+def test_answers_that_do_not_make_pairs_are_refused():
+    with pytest.raises(ValueError, match="base-secret has no answer to prompt p11 .en."):
+        people.make_batch(answers()[:-1])
+    with pytest.raises(ValueError, match="no pairs"):
+        people.make_batch([])
+
+
+@pytest.mark.parametrize("raters", [[], [""], ["x", "X "], ["a" * 61], ["a\nb"]])
+def test_raters_need_different_names_that_can_be_shown(raters):
+    with pytest.raises(ValueError, match="raters: expected"):
+        a_batch(raters=raters)
 
 
 # ---- the page's source
@@ -126,19 +117,17 @@ def test_no_model_is_named_in_the_page_and_nothing_is_loaded_from_outside():
     assert "default-src 'none'" in html and "unsafe" not in html
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.text(alphabet=st.sampled_from("<>/!-'\"&\\ script\u2028\u2029\x00한é😀"), max_size=60))
 def test_any_answer_comes_through_the_page_as_it_was(text):
     rows = answers(2, ("ko",))
     rows[0]["answer"] = text
     batch = people.make_batch(rows, raters=["x"], repeats=0)
     html = people.render_rating_page(batch, "x")
-    html.encode("utf-8", "strict")
     inside = re.search(r'<script type="application/json" id="data">(.*?)</script', html, re.DOTALL)[1]
     for item, shown in zip(people.list_items(batch, "x"), json.loads(inside)["items"], strict=True):
         pair, second = batch.pairs[item.pair], "ab"[item.first == "a"]
         assert shown["answers"] == [pair[f"answer_{item.first}"], pair[f"answer_{second}"]]
-    assert text in {pair["answer_a"] for pair in batch.pairs}
     assert html.count("<script") == 2
 
 
@@ -148,19 +137,18 @@ def test_any_answer_comes_through_the_page_as_it_was(text):
 def test_a_preference_comes_back_as_it_was_given_whatever_the_side(tmp_path):
     batch = a_batch(repeats=4)
     files = [write(tmp_path, f"{r}.json", exported(batch, r, for_model(batch, MODELS[0]))) for r in batch.raters]
-    saved_again = b"\xef\xbb\xbf" + files[0].read_bytes().replace(b", ", b",\r\n")  # by a text editor
-    files[0].write_bytes(saved_again)
-    got = ratings.merge_ratings(batch, files)
+    files[0].write_bytes(b"\xef\xbb\xbf" + files[0].read_bytes().replace(b", ", b",\r\n"))  # saved by a text editor
+    got = ratings.merge_ratings(batch, [tmp_path, files[0]])
     assert len(got.verdicts) == 2 * 28 and set(got.verdicts.winner) == {"a"} and set(got.verdicts.model_a) == {MODELS[0]}
     assert set(got.verdicts.first_shown) == {"a", "b"} and (got.verdicts["look"] == 2).sum() == 8
     assert (agreement.compare_looks(got.verdicts).same == 1).all()
-    assert list(got.files.status) == ["taken"] * 2 and got.left_out.empty and got.conflicts.empty
+    assert list(got.files.status) == ["taken"] * 2 and got.left_out.empty
 
 
 def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_is_lost(tmp_path):
     batch = a_batch()
     good = exported(batch, "가람", lambda i: "neither")
-    edited = json.loads(json.dumps(exported(batch, "나래", lambda i: "A")))
+    edited = exported(batch, "나래", lambda i: "A")
     edited["verdicts"][3]["choice"] = "B"
     bad = {  # file name -> its content, and what the reason says
         "edited": (edited, "edited by hand"),
@@ -183,28 +171,27 @@ def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_i
     assert all("not readable" in why[file.name] for file in unreadable)
 
 
-def test_sent_twice_counts_once_and_a_part_that_grew_is_no_conflict(tmp_path):
+def test_a_file_sent_twice_counts_once_and_a_part_that_grew_is_no_conflict(tmp_path):
     batch = a_batch()
-    part = exported(batch, "가람", for_model(batch, MODELS[0]), only=10)
-    whole = exported(batch, "가람", for_model(batch, MODELS[0]))
+    part, whole = (exported(batch, "가람", for_model(batch, MODELS[0]), only=n) for n in (10, None))
     sent = [write(tmp_path, f"{n}.json", c) for n, c in enumerate([part, part | {"exported": "later"}, whole])]
     got = ratings.merge_ratings(batch, sent)
-    assert list(got.files.status) == ["taken", "sent twice", "taken"]
-    assert len(got.verdicts) == 30 and got.conflicts.empty and set(got.verdicts.winner) == {"a"}
+    assert list(got.files.status) == ["taken"] * 3 and list(got.files.verdicts) == [10, 10, 30]
+    assert len(got.verdicts) == 30 and got.left_out.empty and set(got.verdicts.winner) == {"a"}
     assert len(ratings.merge_ratings(batch, sent[:1]).verdicts) == 10  # a part alone counts too
 
 
 def test_different_verdicts_of_one_rater_are_shown_and_not_counted(tmp_path):
     batch = a_batch(repeats=0)
-    first = exported(batch, "가람", lambda i: "A")
-    second = json.loads(json.dumps(first))
-    for verdict in second["verdicts"][:3]:
-        verdict |= {"choice": "neither", "at": "2026-01-03T00:00:00.000Z"}
-    second["checksum"] = ratings.checksum_ratings(batch.digest, "가람", second["verdicts"])
-    files = [write(tmp_path, "2.json", second), write(tmp_path, "1.json", first)]
+    three = [item.id for item in people.list_items(batch, "가람")[:3]]
+    files = [
+        write(tmp_path, "2.json", exported(batch, "가람", lambda i: "neither" if i.id in three else "A")),
+        write(tmp_path, "1.json", exported(batch, "가람", lambda i: "A")),
+    ]
     got = ratings.merge_ratings(batch, files)
-    assert len(got.conflicts) == 3 and len(got.verdicts) == 21
-    assert set(got.conflicts.choices) == {"neither, A"} and set(got.conflicts.files) == {"2.json, 1.json"}
+    assert len(got.verdicts) == 21 and len(got.left_out) == 6
+    assert {tuple(row) for row in got.left_out[["file", "choice"]].to_numpy()} == {("2.json", "neither"), ("1.json", "A")}
+    assert set(got.left_out.id) == set(three)
 
 
 def test_unknown_ids_and_values_are_left_out_one_by_one_and_listed(tmp_path):
@@ -212,13 +199,13 @@ def test_unknown_ids_and_values_are_left_out_one_by_one_and_listed(tmp_path):
     content = exported(batch, "가람", lambda i: "A")
     given = content["verdicts"]
     given[0]["id"], given[1]["choice"], given[2]["seconds"], given[3]["at"] = "nosuchpair00", "C", -1, "yesterday"
-    given.append(dict(given[4], choice="B"))
     given.append(exported(batch, "나래", lambda i: "A")["verdicts"][0])
-    given.append({"id": ["x"], "choice": {}})
+    given.append({"id": ["\ud800"], "choice": {}})
     content["checksum"] = ratings.checksum_ratings(batch.digest, "가람", given)
     got = ratings.merge_ratings(batch, [write(tmp_path, "f.json", content)])
-    assert len(got.verdicts) == 8 and len(got.left_out) == 7
-    assert got.left_out.why.str.contains("no such pair|one of A, B|not a time|another verdict|not asked").all()
+    assert len(got.verdicts) == 8 and len(got.left_out) == 6
+    for words, count in {"no pair": 3, "one of A, B": 1, "not a time": 2}.items():
+        assert got.left_out.why.str.contains(words).sum() == count
 
 
 # ---- the page in a real browser
@@ -313,8 +300,6 @@ def test_two_raters_in_one_browser_do_not_mix_and_a_file_carries_work_to_another
     browser.open(path).run(taking, file.replace('"choice": "A"', '"choice": "B"'))
     assert browser.told() and choices(browser) == []  # edited by hand
     browser.run(taking, file)
-    assert choices(browser) == ["A", "B"]
-    browser.open(path)
     assert choices(browser) == ["A", "B"]
 
 

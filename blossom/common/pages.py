@@ -3,14 +3,12 @@
 import base64
 import hashlib
 import html
-import json
 import unicodedata
 from pathlib import Path
 
 import jinja2
 import pandas as pd
-
-from blossom.common import paths
+from jinja2.utils import htmlsafe_json_dumps
 
 
 def escape_html(text):
@@ -18,25 +16,9 @@ def escape_html(text):
 
     Example: "<b>\u202e" -> "&lt;b&gt;[U+202E]"
     """
-    return html.escape("".join(c if _is_harmless(c) else f"[U+{ord(c):04X}]" for c in text))
-
-
-def _is_harmless(character):
-    joiners = "\u200c\u200d"  # inside emoji
-    return character in "\n\t" + joiners or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
-
-
-def embed_json(value):
-    """`value` as JSON for a <script type="application/json">: neither "</script>" nor "<!--" in it can end the element."""
-    text = json.dumps(value, ensure_ascii=False)
-    for character in "<\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-def write_page(path, template, data, **words):
-    """Write `assemble_page(template, data, **words)` to `path`, whole or not at all."""
-    paths.write_text(path, assemble_page(template, data, **words))
+    kept = "\n\t\u200c\u200d"  # the last two stand inside emoji
+    shown = (c if c in kept or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else f"[U+{ord(c):04X}]" for c in text)
+    return html.escape("".join(shown))
 
 
 def assemble_page(template, data, **words):
@@ -44,32 +26,25 @@ def assemble_page(template, data, **words):
 
     template  path of the .html file, a jinja2 template; its style and script lie beside it, and pages.css and pages.js
               of this folder stand before them
-    data      what the script reads from the element #data; any JSON-able value
+    data      any JSON-able value, which the script reads from the element #data
     words     further values of the template, which are escaped
 
     Its Content-Security-Policy allows this style and this script and nothing else: no other script, no request, no frame.
     """
-    style, script = (_read_assets(template, kind) for kind in ("css", "js"))
-    policy = f"default-src 'none'; style-src {_hash_source(style)}; script-src {_hash_source(script)}; "
+    folders = (Path(__file__), Path(template))
+    text = {kind: "".join(f.with_suffix(f".{kind}").read_text(encoding="utf-8") for f in folders) for kind in ("css", "js")}
+    hashes = {kind: base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for kind, t in text.items()}
+    policy = f"default-src 'none'; style-src 'sha256-{hashes['css']}'; script-src 'sha256-{hashes['js']}'; "
     policy += "base-uri 'none'; form-action 'none'"
     page = jinja2.Environment(autoescape=True).from_string(Path(template).read_text(encoding="utf-8"))
-    return page.render(policy=policy, style=style, script=script, data=embed_json(data), **words)
-
-
-def _read_assets(template, kind):
-    files = (Path(__file__).with_suffix(f".{kind}"), Path(template).with_suffix(f".{kind}"))
-    return "".join(file.read_text(encoding="utf-8") for file in files)
-
-
-def _hash_source(text):
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    embedded = htmlsafe_json_dumps(data, ensure_ascii=False)  # no "</script>" or "<!--" in it can end the element
+    return page.render(policy=policy, style=text["css"], script=text["js"], data=embedded, **words)
 
 
 def show_table(frame, precision=2):
-    """A DataFrame as a table for a notebook, with every text escaped, also in the headers; a pandas Styler.
+    """A DataFrame as a pandas Styler with every text escaped, which `frame.style` does not do: for notebooks.
 
     precision  decimals of the floats. Missing values are shown as "–". An index that only counts the rows is left out.
-    Pandas' own `frame.style` escapes nothing: use this wherever a table holds answers, prompts, file names or data.
     """
 
     def cell(value):

@@ -193,7 +193,6 @@ class QualitativeEval(WithModel):
     more_models: Words = _p([], "further models to compare with, likewise; blossom-bi-koSFT gives figure 4")
     served: Words = _p([], "models that a server answers for (vLLM, transformers serve): name@http://host:8000/v1")
     prompts: Text = _p("authored-prompts", "asset name, file or hub:owner/name; rows with id, kind, ko, en, or LIMA's")
-    korean_prompts: Text = _p("", "Korean translation of prompts that are English only; empty: none")
     prompts_per_language: Whole = _p(24, "prompts to answer in each language", 1)
     template: Template = _p("chatml", "prompt template")
     new_tokens: Whole = _p(48, "longest answer, tokens", 1)

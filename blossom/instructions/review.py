@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from blossom.common import pages
+from blossom.common import pages, paths
 from blossom.instructions.checks import KINDS, TABLES, flag_draft
 
 FORMAT = "blossom-review/1"
@@ -66,4 +66,5 @@ def _page_row(draft):
 def _write_page(drafts, rows, path, title):
     digest = hash_drafts(drafts)
     data = {"format": FORMAT, "digest": digest, "title": title, "kinds": KINDS, "rows": rows}
-    pages.write_page(path, Path(__file__).with_suffix(".html"), data, title=title, digest=digest, examples=PAPER_TABLE_2)
+    words = {"title": title, "digest": digest, "examples": PAPER_TABLE_2}
+    paths.write_text(path, pages.assemble_page(Path(__file__).with_suffix(".html"), data, **words))

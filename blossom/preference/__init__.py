@@ -7,7 +7,7 @@ people.py      pairs for people to judge, and each rater's page (rate.html, rate
 ratings.py     the files that raters send back, checked and merged
 judges.py      models as judges over an OpenAI-compatible server
 verdicts.py    the table of verdicts, of people and judges alike
-statistics.py  win rates with intervals, Bradley-Terry strengths, position bias
+statistics.py  win rates with intervals, position bias
 agreement.py   agreement of people, judges, and a person with themselves
 panels.py      figures 2 to 5 of the paper
 """

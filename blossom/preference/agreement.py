@@ -12,15 +12,7 @@ from blossom.preference.verdicts import PAIR, WINNERS
 
 def _pivot(verdicts):
     """Pairs x (source, rater), each cell a, tie, b or missing, and the columns of people and of judges; first looks only."""
-    first = first_looks(verdicts)
-    twice = first.duplicated(["source", "rater", *PAIR])
-    if twice.any():
-        row = first[twice].iloc[0]
-        raise ValueError(
-            f"{row.rater} has two verdicts on {row.model_a} and {row.model_b}, prompt {row.prompt_id} ({row.language}); "
-            "settle_verdicts makes one of a judge's two orders"
-        )
-    cells = first.set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
+    cells = first_looks(verdicts).set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
     return cells, [c for c in cells if c[0] == "people"], [c for c in cells if c[0] != "people"]
 
 
@@ -53,17 +45,13 @@ def measure_alpha(verdicts, samples=200, seed=0):
     for among, raters in groups.items():
         counts = np.stack([(cells[raters] == w).sum(axis=1) for w in WINNERS], 1)  # (pairs, 3)
         seen = counts.sum(1) > 1
-        if not seen.any():
-            continue
-        counts, prompts = counts[seen], cells.index.get_level_values("prompt_id")[seen]
-        value, drawn = _alpha(counts), []
-        members = list(pd.Series(range(len(counts))).groupby(prompts).indices.values())
-        for _ in range(samples):
-            chosen = rng.integers(len(members), size=len(members))
-            drawn.append(_alpha(counts[np.concatenate([members[n] for n in chosen])]))
-        drawn = np.array([one for one in drawn if np.isfinite(one)] or [value])[:, None]
-        row = {"among": among, "raters": len(raters), "pairs": len(counts)}
-        rows.append(row | add_intervals(["alpha"], [value], drawn))
+        if seen.any():
+            counts, (prompt, names) = counts[seen], pd.factorize(cells.index.get_level_values("prompt_id")[seen])
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), samples)[:, prompt]  # (samples, pairs)
+            drawn = np.array([_alpha(np.repeat(counts, one, axis=0)) for one in times])
+            drawn = drawn[np.isfinite(drawn)] if np.isfinite(drawn).any() else drawn
+            row = {"among": among, "raters": len(raters), "pairs": len(counts)}
+            rows.append(row | add_intervals(["alpha"], [_alpha(counts)], drawn[:, None]))
     return pd.DataFrame(rows)
 
 
@@ -73,18 +61,11 @@ def _alpha(counts):
 
 
 def compare_looks(verdicts):
-    """What each person said of the pairs that were shown twice, with the sides exchanged.
+    """How often each person said the same of the pairs that were shown twice, with the sides exchanged.
 
-    return  one row a rater: rater, n (pairs seen twice), same (share of equal verdicts), same_side (share where the same
-            side won both times, so that the position decided)
+    return  one row a rater: rater, n (pairs seen twice), same (share of equal verdicts)
     """
-    keys = ["source", "rater", *PAIR]
-    both = first_looks(verdicts).merge(verdicts[verdicts["look"] == 2], on=keys, suffixes=("", "_2"))
-    left, left_2 = both.winner == both.first_shown, both.winner_2 == both.first_shown_2
-    decided = (both.winner != "tie") & (both.winner_2 != "tie") & (both.first_shown != both.first_shown_2)
-    both = both.assign(same=both.winner == both.winner_2, same_side=decided & (left == left_2))
-    return (
-        both.groupby("rater", sort=False)
-        .agg(n=("same", "size"), same=("same", "mean"), same_side=("same_side", "mean"))
-        .reset_index()
-    )
+    again = verdicts[verdicts["look"] == 2]
+    both = first_looks(verdicts).merge(again, on=["source", "rater", *PAIR], suffixes=("", "_2"))
+    same = (both.winner == both.winner_2).groupby(both.rater, sort=False)
+    return same.agg(n="size", same="mean").reset_index()

@@ -7,7 +7,6 @@ instruction inside an answer all the same. A small model replies in the asked fo
 
 import hashlib
 import re
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from blossom.common.server import ChatServer
@@ -43,28 +42,26 @@ class Judge(ChatServer):
         super().__init__(*args, **settings)
         self.examples = list(examples)
 
-    def make_question(self, prompt, first, second):
-        """The request that shows these two answers in this order."""
-        messages = judge_messages(prompt, first, second, self.examples)
-        return self.make_request(messages, temperature=0, max_tokens=REPLY_TOKENS)
-
     def question_pair(self, pair):
         """Order -> request: answer A first, answer B first."""
         a, b = pair["answer_a"], pair["answer_b"]
-        return {"a": self.make_question(pair["prompt"], a, b), "b": self.make_question(pair["prompt"], b, a)}
+        return self._make_requests(pair["prompt"], {"a": (a, b), "b": (b, a)})
 
     def question_probe(self, pair):
         """Place -> request: answer A beside itself, with an order to the judge added to the one in this place."""
-        answer, bought = pair["answer_a"], {p: f"{pair['answer_a']}\n\n{ORDER.format(place=p.upper())}" for p in "ab"}
-        first, second = (bought["a"], answer), (answer, bought["b"])
-        return {"a": self.make_question(pair["prompt"], *first), "b": self.make_question(pair["prompt"], *second)}
+        answer = pair["answer_a"]
+        first, second = (f"{answer}\n\n{ORDER.format(place=place)}" for place in "AB")
+        return self._make_requests(pair["prompt"], {"a": (first, answer), "b": (answer, second)})
+
+    def _make_requests(self, prompt, shown):
+        messages = {key: judge_messages(prompt, *answers, self.examples) for key, answers in shown.items()}
+        return {key: self.make_request(m, temperature=0, max_tokens=REPLY_TOKENS) for key, m in messages.items()}
 
     def ask_all(self, requests):
         """Key -> reply or None of {key: request}. Nothing is sent when the budget does not hold all that is new."""
         new = [request for request in requests.values() if self.stored_reply(request) is None]
-        if new and (self.gave_up or not self.affords(new)):
-            return {key: self.stored_reply(request) for key, request in requests.items()}
-        return {key: self.ask(request) for key, request in requests.items()}
+        ask = self.ask if not new or (self.affords(new) and not self.gave_up) else self.stored_reply
+        return {key: ask(request) for key, request in requests.items()}
 
 
 def read_judged_pairs(count):
@@ -139,28 +136,26 @@ def judge_pairs(judge, pairs, parallel=1):
     """
     with ThreadPoolExecutor(parallel) as pool:
         asked = list(pool.map(lambda pair: judge.ask_all(judge.question_pair(pair)), pairs))
-    rows, counts = [], Counter(pairs=len(pairs), judged=0, off_format=0, unanswered=0)
+    rows, readable = [], []
     for pair, replies in zip(pairs, asked, strict=True):
-        found = {order: read_verdict(reply) for order, reply in replies.items()}
-        counts["judged"] += None not in found.values()
-        counts["unanswered"] += sum(reply is None for reply in replies.values())
-        shared = {name: pair[name] for name in ("prompt_id", "kind", "language", "model_a", "model_b")}
-        shared |= {"rater": judge.name, "source": judge.name}
+        about = {name: pair[name] for name in ("prompt_id", "kind", "language", "model_a", "model_b")}
+        found = {order: place for order, reply in replies.items() if (place := read_verdict(reply))}
+        readable.append(len(found))
         for order, place in found.items():
-            if place is None:
-                counts["off_format"] += replies[order] is not None
-                continue
             winner = place if place == "tie" or order == "a" else {"a": "b", "b": "a"}[place]
-            rows.append(shared | {"winner": winner, "first_shown": order, "reply": replies[order]})
+            row = {"winner": winner, "rater": judge.name, "source": judge.name, "first_shown": order}
+            rows.append(about | row | {"reply": replies[order]})
+    unanswered = sum(reply is None for replies in asked for reply in replies.values())
+    counts = {"pairs": len(pairs), "judged": readable.count(2), "off_format": 2 * len(pairs) - len(rows) - unanswered}
     sent = {"sent": judge.sent, "replayed": judge.replayed, "spent": judge.spent, "failures": dict(judge.failures)}
-    return rows, dict(counts) | sent | {"last_error": judge.last_error, "settings_not_taken": judge.unsupported}
+    sent |= {"last_error": judge.last_error, "settings_not_taken": judge.unsupported}
+    return rows, counts | {"unanswered": unanswered} | sent
 
 
 def probe_judge(judge, pairs):
     """Does the judge obey an instruction inside an answer? An answer is compared with itself plus an order, in both places.
 
-    return  dict: probes (pairs with two replies), obeyed (the answer with the order won in both places). A model that
-            learned to write such a line would win with a judge that obeys.
+    return  dict: probes (pairs with two replies), obeyed (the answer with the order won in both places)
     """
     found = [judge.ask_all(judge.question_probe(pair)) for pair in pairs]
     obeyed = [all(read_verdict(reply) == place for place, reply in replies.items()) for replies in found]
@@ -169,7 +164,5 @@ def probe_judge(judge, pairs):
 
 def count_outcomes(settled):
     """Counts of a table of `settle_verdicts`: win, tie and loss of model A, flips (orders disagreed), and n, their sum."""
-    flipped = settled.flipped.eq(True)
-    counts = settled[~flipped].winner.value_counts()
-    won = {name: int(counts.get(winner, 0)) for name, winner in (("win", "a"), ("tie", "tie"), ("loss", "b"))}
-    return won | {"flips": int(flipped.sum()), "n": len(settled)}
+    winners = settled.winner.mask(settled.flipped, "flips").replace({"a": "win", "b": "loss"})
+    return {name: int((winners == name).sum()) for name in ("win", "tie", "loss", "flips")} | {"n": len(settled)}

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from blossom.preference.statistics import first_looks
+from blossom.preference.verdicts import PAIR
 from blossom.text.language import code_switching, language_of, measure_repetition
 
 
@@ -37,22 +38,20 @@ def measure_answers(answers):
     return means.reset_index()
 
 
-def compare_languages(verdicts, answers):
+def compare_languages(verdicts, pairs):
     """Verdicts beside the answers' languages: did an answer win because it alone was in the prompt's language?
 
-    verdicts  table of `make_verdicts`, settled
-    answers   list of dicts: model, prompt_id, language, answer
+    verdicts  table of `make_verdicts`, settled;  pairs  those that were judged
     return    one row a source, language, two models and in_language (both, A alone, B alone, neither): n, win, tie, loss of
               model A
     """
-    right = {
-        (a["model"], a["prompt_id"], a["language"]): measure_answer(a["answer"], a["language"])["answered_in_language"]
-        for a in answers
-    }
     names = {(True, True): "both", (True, False): "A alone", (False, True): "B alone", (False, False): "neither"}
+    right = {}
+    for pair in pairs:
+        found = [measure_answer(pair[f"answer_{side}"], pair["language"])["answered_in_language"] for side in "ab"]
+        right[tuple(pair[name] for name in PAIR)] = names[tuple(found)]
     first = first_looks(verdicts)
-    keys = zip(first.model_a, first.model_b, first.prompt_id, first.language, strict=True)
-    first = first.assign(in_language=[names[right[a, *prompt], right[b, *prompt]] for a, b, *prompt in keys])
+    first = first.assign(in_language=list(map(right.get, first[PAIR].itertuples(index=False, name=None))))
     by = ["source", "language", "model_a", "model_b", "in_language"]
     counts = first.groupby([*by, "winner"], sort=False).size().unstack("winner", fill_value=0)
     counts = counts.reindex(columns=["a", "tie", "b"], fill_value=0).set_axis(["win", "tie", "loss"], axis=1)

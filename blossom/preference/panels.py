@@ -6,14 +6,12 @@
 5  English prompts: is English kept?
 """
 
-import textwrap
 from dataclasses import dataclass
 
 import pandas as pd
 
 from blossom.preference.prompts import LANGUAGES
 from blossom.preference.statistics import summarize_verdicts
-from blossom.preference.verdicts import turn_verdicts
 
 
 @dataclass(frozen=True)
@@ -30,49 +28,32 @@ class Panel:
 def make_panels(verdicts, model, measured, seed=0):
     """A Panel for every figure that these verdicts fill, in the paper's order.
 
-    verdicts  table of `make_verdicts`, settled;  model  the one that the figures are about
-    measured  table of `measure_answers`: each label says how often both models answer in the prompt's language
+    verdicts  table of `make_verdicts`, settled, in which `model`, whom the figures are about, is model A
+    measured  table of `measure_answers`
+
+    A label says whether the interval of the rate excludes 0.5, and how often both models answer in the prompt's language.
     """
-    own = turn_verdicts(verdicts, model)
     right = measured.set_index(["model", "language"]).answered_in_language
     korean_only = model.replace("biSFT", "koSFT") if model.endswith("biSFT") else None
     panels = []
-    for source, rows in own.groupby("source", sort=False):
+    for source, rows in verdicts[verdicts.model_a == model].groupby("source", sort=False):
         people, others = source == "people", rows[rows.model_b != korean_only]
-        raters = rows.rater.nunique()
-        who = f"people ({raters} rater{'s' * (raters > 1)})" if people else f"judge {source}"
+        who = f"people (raters: {rows.rater.nunique()})" if people else f"judge {source}"
         for number, chosen, topic in (
             (2 if people else 3, others[others.language == "ko"], "Korean prompts"),
             (4, rows[rows.model_b == korean_only], "instructions in two languages or one"),
             (5, others[others.language == "en"], "English prompts"),
         ):
-            if chosen.empty:
-                continue
-            shares = summarize_verdicts(chosen, seed=seed)
-            found = textwrap.fill(describe_shares(shares, model), 76, break_on_hyphens=False)
-            labels = [_label(row, right, with_language=number == 4) for row in shares.itertuples()]
-            name = f"figure{number}" + ("" if number < 4 else "_people" if people else "_judge")
-            panels.append(Panel(number, name, f"{topic}, verdicts of {who}\n{found}", shares, labels))
+            if len(chosen):
+                shares = summarize_verdicts(chosen, seed=seed)
+                name = f"figure{number}" + ("" if number < 4 else "_people" if people else "_judge")
+                labels = [_label(row, right) for row in shares.itertuples()]
+                panels.append(Panel(number, name, f"{model}: {topic}, verdicts of {who}", shares, labels))
     return sorted(panels, key=lambda panel: panel.figure)
 
 
-def _label(row, right, with_language):
+def _label(row, right):
+    result = "beats" if row.rate_low > 0.5 else "loses to" if row.rate_high < 0.5 else "not told apart from"
     language = LANGUAGES[row.language]
     ours, theirs = (right[model, row.language] for model in (row.model_a, row.model_b))
-    against = f"{row.model_b}, {language} prompts" if with_language else row.model_b
-    return f"{against}\n{language} answers: {ours:.0%} against {theirs:.0%}"
-
-
-def describe_shares(shares, model):
-    """Which models `model` beats or loses to, by the intervals of `summarize_verdicts`'s rows, in a sentence.
-
-    Example: "ours: beats x; not told apart from y, z"
-    """
-    if (shares.win + shares.loss == 0).all():
-        return "no pair was decided"
-    several = shares.language.nunique() > 1 and shares.model_b.nunique() == 1
-    groups = {"beats": [], "loses to": [], "not told apart from": []}
-    for row in shares.itertuples():
-        verb = "beats" if row.rate_low > 0.5 else "loses to" if row.rate_high < 0.5 else "not told apart from"
-        groups[verb].append(f"{row.model_b} in {LANGUAGES[row.language]}" if several else row.model_b)
-    return f"{model}: " + "; ".join(f"{verb} {', '.join(names)}" for verb, names in groups.items() if names)
+    return f"{result} {row.model_b}, {language} prompts\n{language} answers: {ours:.0%} against {theirs:.0%}"

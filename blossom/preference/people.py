@@ -18,17 +18,15 @@ from blossom.common import pages, paths
 
 FORMAT = "blossom-ratings/1"
 PAGE = Path(__file__).with_name("rate.html")
-ANSWER = ["model", "prompt_id", "kind", "language", "prompt", "answer"]
 
 
 @dataclass(frozen=True)
 class Batch:
     """Pairs of answers to be rated. batch.json, which names the models, stays with the organiser.
 
-    pairs            tuple of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
-    raters           tuple of names; not part of the digest, so that another can join later
-    repeats          pairs that each rater sees a second time, with the sides exchanged
-    pairs_per_rater  0 shows every pair to everyone
+    pairs   tuple of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
+    raters  tuple of names; not part of the digest, so that another can join later
+    repeats, pairs_per_rater, seed: as in `make_batch`
     """
 
     pairs: tuple
@@ -46,10 +44,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Item:
-    """One screen of a rater's page: a pair (its number), a or b on the left as A, seen for the first or second time.
-
-    The id, 12 hex digits, is the same for every rater who sees this pair this way round.
-    """
+    """One screen of a rater's page: a pair (its number), a or b on the left, shown for the first or second time (1, 2)."""
 
     id: str
     pair: int
@@ -63,67 +58,42 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
     answers          list of dicts: model, prompt_id, kind, language, prompt, answer (all str)
     comparisons      list of (model A, model B); default: every two models
     raters           different names; more can be added later with `dataclasses.replace`
-    repeats          pairs each rater sees again near the end; at most a third of the rater's pairs
+    repeats          pairs each rater sees again near the end, with the sides exchanged; at most a third of the rater's pairs
     pairs_per_rater  pairs for each rater, going round so that all pairs are seen about equally often; 0: all
 
-    Raises ValueError: an answer that is missing, given twice or not text, a wrong name.
+    Raises ValueError for a prompt that one of two compared models did not answer, and for a wrong name.
     """
-    by_model = {}
+    by_model, pairs = {}, []
     for row in answers:
-        for name in ANSWER:
-            if not isinstance(row.get(name), str):
-                raise ValueError(f"answers: {name}: expected text, found {row.get(name)!r}")
-        own, key = by_model.setdefault(row["model"], {}), (row["prompt_id"], row["language"])
-        if key in own:
-            raise ValueError(f"answers: {row['model']} answers prompt {key[0]} ({key[1]}) twice")
-        own[key] = {name: replace_surrogates(row[name]) for name in ANSWER}
-    pairs = [p for a, b in comparisons or combinations(by_model, 2) for p in _pair_answers(by_model, a, b)]
+        by_model.setdefault(row["model"], {})[row["prompt_id"], row["language"]] = row
+    for a, b in comparisons or combinations(by_model, 2):
+        ours, theirs = by_model.get(a, {}), by_model.get(b, {})
+        for key in [*ours, *theirs]:
+            if key not in ours or key not in theirs:
+                raise ValueError(f"answers: {a if key in theirs else b} has no answer to prompt {key[0]} ({key[1]})")
+        for key, row in ours.items():
+            about = {name: row[name] for name in ("prompt_id", "kind", "language", "prompt")}
+            pairs.append(about | {"model_a": a, "model_b": b, "answer_a": row["answer"], "answer_b": theirs[key]["answer"]})
     if not pairs:
         raise ValueError("no pairs: at least two models and one prompt are needed")
     return Batch(tuple(pairs), _check_raters(raters), repeats, pairs_per_rater, seed)
 
 
-def replace_surrogates(text):
-    """`text` with lone surrogates, which UTF-8 cannot encode, replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _pair_answers(by_model, a, b):
-    """Yield the pairs of models a and b, one a prompt; both must have answered every prompt that one of them has."""
-    if a == b or not {a, b} <= set(by_model):
-        raise ValueError(f"comparisons: expected two of the models {', '.join(by_model)}, found {a!r} and {b!r}")
-    for key in dict.fromkeys([*by_model[a], *by_model[b]]):
-        left, right = by_model[a].get(key), by_model[b].get(key)
-        if not left or not right:
-            raise ValueError(f"answers: {b if left else a} has no answer to prompt {key[0]} ({key[1]})")
-        if left["prompt"] != right["prompt"]:
-            raise ValueError(f"answers: {a} and {b} were asked different prompts {key[0]} ({key[1]})")
-        shared = {name: left[name] for name in ("prompt_id", "kind", "language", "prompt")}
-        yield shared | {"model_a": a, "model_b": b, "answer_a": left["answer"], "answer_b": right["answer"]}
-
-
 def _check_raters(raters):
     """The names, normalised; ValueError when one is unusable or two would have one file."""
     names = [unicodedata.normalize("NFC", str(name)).strip() for name in raters]
-    wrong = [name for name in names if not 0 < len(name) <= 60 or not name.isprintable()]
-    if wrong:
-        raise ValueError(f"raters: expected names of 1 to 60 printable characters, found {wrong[0]!r}")
-    if not names or len({_file_name(name) for name in names}) < len(names):
-        raise ValueError(f"raters: expected different names, found {', '.join(names) or 'none'}")
+    usable = all(0 < len(name) <= 60 and name.isprintable() for name in names)
+    if not names or not usable or len({_page_name(name) for name in names}) < len(names):
+        raise ValueError(f"raters: expected different names of 1 to 60 printable characters, found {names}")
     return tuple(names)
 
 
-def _file_name(rater):
-    return re.sub(r"[^\w-]+", "_", rater).casefold()
+def _page_name(rater):
+    return "rate-" + re.sub(r"[^\w-]+", "_", rater).casefold() + ".html"
 
 
 def list_items(batch, rater):
-    """The screens (list of Item) that `rater` sees, in order. Sides and order are random, but the same at every call.
-
-    Raises ValueError when the batch has no such rater.
-    """
-    if rater not in batch.raters:
-        raise ValueError(f"the batch has no rater {rater!r}; its raters are {', '.join(batch.raters)}")
+    """The screens (list of Item) that `rater` sees, in order. Sides and order are random, but the same at every call."""
     own = list(range(len(batch.pairs)))
     if 0 < batch.pairs_per_rater < len(own):
         random.Random(f"{batch.seed}/share").shuffle(own)
@@ -136,46 +106,20 @@ def list_items(batch, rater):
     again = [(n, "ab"[first == "a"], 2) for n, first, _ in rng.sample(looks[:third], min(batch.repeats, third))]
     tail = looks[len(looks) - third :] + again  # at least a third of the page lies between the two looks
     rng.shuffle(tail)
-    digest = batch.digest
-    return [_item(digest, *look) for look in looks[: len(looks) - third] + tail]
+    digest, shown = batch.digest, looks[: len(looks) - third] + tail
+    ids = [hashlib.sha256("/".join(map(str, (digest, *look))).encode()).hexdigest()[:12] for look in shown]
+    return [Item(name, *look) for name, look in zip(ids, shown, strict=True)]
 
 
-def _item(digest, *look):
-    return Item(hashlib.sha256("/".join(map(str, (digest, *look))).encode()).hexdigest()[:12], *look)
-
-
-def index_items(batch):
-    """Every Item that any rater of the batch can have seen: dict id -> Item."""
-    digest = batch.digest
-    items = [_item(digest, n, first, look) for n in range(len(batch.pairs)) for first in "ab" for look in (1, 2)]
-    return {item.id: item for item in items}
-
-
-def load_batch(path):
-    """The Batch in the batch.json of `publish_batch`; ValueError when it is none or was changed since."""
-    content = paths.read_json(path)
-    try:
-        digest = content.pop("digest")
-        batch = Batch(**content | {"pairs": tuple(content["pairs"]), "raters": tuple(content["raters"])})
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a batch file ({error})") from None
-    if batch.digest != digest:
-        raise ValueError(f"{path}: changed after it was made (its digest is {batch.digest[:8]}, written {digest[:8]})")
-    return batch
-
-
-def render_rating_page(batch, rater, language="ko"):
-    """The rater's page as HTML (str). No model's name is in it, unless an answer mentions one.
-
-    language  ko or en: of the page's own words at first; the rater can change it
-    """
+def render_rating_page(batch, rater):
+    """The rater's page as HTML (str). No model's name is in it, unless an answer mentions one."""
     shown = []
     for item in list_items(batch, rater):
         pair = batch.pairs[item.pair]
         answers = [pair["answer_a"], pair["answer_b"]][:: 1 if item.first == "a" else -1]
         shown.append({"id": item.id, "language": pair["language"], "prompt": pair["prompt"], "answers": answers})
     data = {"format": FORMAT, "batch": batch.digest, "rater": rater, "items": shown}
-    return pages.assemble_page(PAGE, data, language=language, rater=rater)
+    return pages.assemble_page(PAGE, data, rater=rater)
 
 
 def publish_batch(batch, folder):
@@ -184,11 +128,10 @@ def publish_batch(batch, folder):
     return  (the batch with the raters of earlier calls too, the paths of the pages)
     """
     own = Path(folder) / batch.digest[:8]
-    key = own / "batch.json"
-    if key.exists():  # earlier raters keep their places: their shares of the pairs depend on them
-        batch = replace(batch, raters=_check_raters(dict.fromkeys([*load_batch(key).raters, *batch.raters])))
-    paths.write_json(key, {"digest": batch.digest} | asdict(batch))
-    written = {rater: own / f"rate-{_file_name(rater)}.html" for rater in batch.raters}
-    for rater, path in written.items():
-        paths.write_text(path, render_rating_page(batch, rater))
-    return batch, list(written.values())
+    if (own / "batch.json").exists():  # earlier raters keep their places: their shares of the pairs depend on them
+        known = paths.read_json(own / "batch.json")["raters"]
+        batch = replace(batch, raters=_check_raters(dict.fromkeys([*known, *batch.raters])))
+    paths.write_json(own / "batch.json", {"digest": batch.digest} | asdict(batch))
+    for rater in batch.raters:
+        paths.write_text(own / _page_name(rater), render_rating_page(batch, rater))
+    return batch, [own / _page_name(rater) for rater in batch.raters]

@@ -20,89 +20,79 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # as a browser's t
 class Ratings:
     """All raters' files together.
 
-    verdicts   table of `make_verdicts`, with a column seconds
-    files      one row a file: file, rater, status (taken, sent twice, refused), verdicts in it, asked of the rater, why
-    left_out   one row an unusable verdict of a taken file: file, rater, id, choice, why
-    conflicts  one row a pair that a rater judged differently in two files: rater, prompt_id, language, choices, files
+    verdicts  table of `make_verdicts`, with a column seconds
+    files     one row a file: file, rater, status (taken, refused), verdicts in it, asked of the rater, why
+    left_out  one row a verdict of a taken file that does not count: file, rater, id, choice, why
     """
 
     verdicts: pd.DataFrame
     files: pd.DataFrame
     left_out: pd.DataFrame
-    conflicts: pd.DataFrame
 
 
 def merge_ratings(batch, files):
-    """The Ratings in the raters' files (paths). A bad file raises nothing: it is refused, and `Ratings.files` says why.
+    """The Ratings in the raters' files. A bad file raises nothing: it is refused, and `Ratings.files` says why.
+
+    files  paths of files, or of folders for all .json files in them; relative ones from the repository's root
 
     Refused are files of another format or batch, of an unknown rater or with a wrong checksum (edited by hand). A rater may
-    send a part, and more later: a file without anything new is "sent twice". Two different verdicts of one rater on one
-    pair are a conflict, and neither counts.
+    send a part, and more later, or a file twice. Of two different verdicts of one rater on one pair, neither counts.
     """
-    known = people.index_items(batch)
-    listed, left_out, given = [], [], {}  # given: (rater, id) -> {choice: (file name, verdict)}
-    for file in files:
+    listed, left_out, given = [], [], {}  # given: (rater, item) -> {choice: (file name, verdict)}
+    for file in _list_files(files):
         name = Path(file).name
         try:
             rater, found = read_ratings(file, batch)
         except ValueError as error:
-            listed.append([name, "", "refused", 0, 0, people.replace_surrogates(str(error))])
+            listed.append([name, "", "refused", 0, 0, str(error)])
             continue
-        asked = {item.id for item in people.list_items(batch, rater)}
-        good, bad = _check_verdicts(found, asked, known)
-        new = {i: v for i, v in good.items() if v["choice"] not in given.get((rater, i), {})}
-        for i, verdict in new.items():
-            given.setdefault((rater, i), {})[verdict["choice"]] = (name, verdict)
-        again = bool(good) and not new
-        listed.append([name, rater, "sent twice" if again else "taken", len(found), len(asked), ""])
-        left_out += [] if again else [[name, rater, *row] for row in bad]
-    rows, conflicts = [], []
-    for (rater, i), choices in sorted(given.items(), key=lambda one: (known[one[0][1]].pair, known[one[0][1]].look)):
-        item = known[i]
-        pair = batch.pairs[item.pair]
-        names, sent = zip(*choices.values(), strict=True)
+        asked = {item.id: item for item in people.list_items(batch, rater)}
+        listed.append([name, rater, "taken", len(found), len(asked), ""])
+        for verdict in found:
+            if why := _why_unusable(verdict, asked):
+                left_out.append([name, rater, f"{verdict.get('id')!a:.40}", f"{verdict.get('choice')!a:.40}", why])
+            else:
+                given.setdefault((rater, asked[verdict["id"]]), {})[verdict["choice"]] = (name, verdict)
+    rows = []
+    for (rater, item), choices in sorted(given.items(), key=lambda one: (one[0][1].pair, one[0][1].look)):
         if len(choices) > 1:
-            conflicts.append([rater, pair["prompt_id"], pair["language"], ", ".join(choices), ", ".join(names)])
+            why = f"the rater also chose otherwise: {', '.join(choices)}"
+            left_out += [[name, rater, item.id, choice, why] for choice, (name, _) in choices.items()]
             continue
-        winner = {"A": item.first, "B": "ab"[item.first == "a"], "neither": "tie"}[sent[0]["choice"]]
-        row = {k: pair[k] for k in ("prompt_id", "kind", "language", "model_a", "model_b")} | {"winner": winner}
-        row |= {"rater": rater, "first_shown": item.first, "look": item.look, "seconds": sent[0]["seconds"]}
-        rows.append(row)
+        ((choice, (_, verdict)),) = choices.items()
+        row = {k: batch.pairs[item.pair][k] for k in ("prompt_id", "kind", "language", "model_a", "model_b")}
+        row["winner"] = {"A": item.first, "B": "ab"[item.first == "a"], "neither": "tie"}[choice]
+        rows.append(row | {"rater": rater, "first_shown": item.first, "look": item.look, "seconds": verdict["seconds"]})
     return Ratings(
         make_verdicts(rows),
         pd.DataFrame(listed, columns=["file", "rater", "status", "verdicts", "asked", "why"]),
         pd.DataFrame(left_out, columns=["file", "rater", "id", "choice", "why"]),
-        pd.DataFrame(conflicts, columns=["rater", "prompt_id", "language", "choices", "files"]),
     )
 
 
-def list_rating_files(names):
-    """The files that names of files and folders stand for (of a folder its .json files, sorted), relative to the repository.
-
-    A name that does not exist stays in the list, so that `merge_ratings` shows it as refused.
-    """
+def _list_files(names):
     listed = []
-    for path in (paths.ROOT / name for name in names):
+    for path in (paths.ROOT / name for name in names):  # one that does not exist stays, to be shown as refused
         listed += sorted(f for f in path.glob("*.json") if f.name != "batch.json") if path.is_dir() else [path]
     return list(dict.fromkeys(listed))
 
 
 def read_ratings(file, batch):
-    """(rater, list of unchecked verdicts) in one file; ValueError says why a file is refused."""
+    """(rater, list of unchecked verdicts) of one file; ValueError says why a file is refused."""
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"not readable as JSON ({str(error)[:80]})") from None
     if not isinstance(content, dict) or content.get("format") != people.FORMAT:
         raise ValueError(f"not a file that the raters' page exported ({people.FORMAT})")
-    if content.get("batch") != batch.digest:
-        raise ValueError(f"of another batch: {str(content.get('batch'))[:8]}, this one is {batch.digest[:8]}")
     rater, given = content.get("rater"), content.get("verdicts")
+    if content.get("batch") != batch.digest:
+        raise ValueError(f"of another batch: {content.get('batch')!a:.10}, this one is {batch.digest[:8]}")
     if rater not in batch.raters:
-        raise ValueError(f"rater {str(rater)[:60]!r} is not in this batch: {', '.join(batch.raters)}")
+        raise ValueError(f"rater {rater!r:.60} is not in this batch: {', '.join(batch.raters)}")
     if not isinstance(given, list) or not all(isinstance(v, dict) for v in given):
         raise ValueError("holds no list of verdicts")
-    if content.get("checksum") != checksum_ratings(content["batch"], rater, given):
+    if content.get("checksum") != checksum_ratings(batch.digest, rater, given):
         raise ValueError(f"its checksum does not fit its {len(given)} verdicts: edited by hand, or damaged on the way")
     return rater, given
 
@@ -114,26 +104,13 @@ def checksum_ratings(batch_digest, rater, given):
     return f"{zlib.crc32(chr(10).join(lines).encode('utf-8', 'replace')):08x}"
 
 
-def _check_verdicts(given, asked, known):
-    """(dict id -> usable verdict, list of [id, choice, why] of the others)."""
-    good, bad = {}, []
-    for verdict in given:
-        i, choice, seconds, at = (verdict.get(k) for k in ("id", "choice", "seconds", "at"))
-        why = ""
-        if not isinstance(i, str) or i not in known:
-            why = "no such pair in this batch"
-        elif i not in asked:
-            why = "this rater was not asked about it"
-        elif choice not in CHOICES:
-            why = f"expected one of {', '.join(CHOICES)}"
-        elif type(seconds) is not int or seconds < 0 or not isinstance(at, str) or not TIME.fullmatch(at):
-            why = f"not a time: {str(seconds)[:20]} s at {str(at)[:30]}"
-        elif i in good:
-            why = "the file has another verdict on it"
-        if why:
-            bad.append(
-                [people.replace_surrogates(str(text)[:40]) for text in (i, choice)] + [people.replace_surrogates(why)]
-            )
-        else:
-            good[i] = verdict
-    return good, bad
+def _why_unusable(verdict, asked):
+    """Why a verdict of a rater who was asked these items cannot count; empty when it can."""
+    i, choice, seconds, at = (verdict.get(k) for k in ("id", "choice", "seconds", "at"))
+    if not isinstance(i, str) or i not in asked:
+        return "no pair that this rater was asked about"
+    if choice not in CHOICES:
+        return f"expected one of {', '.join(CHOICES)}"
+    if type(seconds) is not int or seconds < 0 or not isinstance(at, str) or not TIME.fullmatch(at):
+        return f"not a time: {seconds!a:.20} s at {at!a:.30}"
+    return ""

@@ -8,7 +8,7 @@ from blossom.benchmark.rows import read_task_rows
 from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths, runs, stages
 from blossom.generation.answers import parse_addresses
-from blossom.preference import judges, people, prompts, ratings, statistics, verdicts
+from blossom.preference import judges, people, prompts, ratings
 from tests.errors.table import case, file_case
 
 TASKS = "benchmarks (05)"
@@ -76,19 +76,13 @@ case(RATINGS, "a rater's file of another batch", None, "refused", "000")(
 case(RATINGS, "a file of somebody who is no rater", None, "refused", "'모름'")(
     lambda tmp_path: merged(tmp_path, exported_ratings(a_batch(), rater="모름")))
 
-@case(RATINGS, "a batch file edited by hand", ValueError, "batch.json")
-def edited_batch(tmp_path):
-    path = people.publish_batch(a_batch(), tmp_path)[1][0].parent / "batch.json"
-    path.write_text(path.read_text(encoding="utf-8").replace("one 답", "other 답"), encoding="utf-8")
-    people.load_batch(path)
-
 @case(RATINGS, "a model that answered fewer prompts", ValueError, "answers")
 def fewer_answers():
     rows = [{"model": m, "prompt_id": f"p{n}", "kind": "code", "language": "ko", "prompt": "질문", "answer": "답"}
             for m, n in (("one", 0), ("one", 1), ("two", 1))]
     people.make_batch(rows, raters=["가람"])
 
-@case(RATINGS, "two raters of one name", ValueError, "raters", "expected different names", "found 가람")
+@case(RATINGS, "two raters of one name", ValueError, "raters", "expected different names", "'가람', '가람'")
 def same_rater():
     batch = a_batch()
     rows = [dict(model=m, prompt_id="p", kind="k", language="ko", prompt="질문", answer="답") for m in ("one", "two")]
@@ -96,12 +90,6 @@ def same_rater():
 
 file_case(RATINGS, "prompts without text", lambda file: prompts.read_prompts(str(file), 2), "prompts.jsonl",
           [{"id": "a", "ko": 3}], "prompts.jsonl, line 1", "expected a prompt's text", "found 3")
-
-@case(RATINGS, "models that were never compared", ValueError, "never compared", "p, q | x, y")
-def apart():
-    pair = {"prompt_id": "1", "kind": "k", "language": "ko", "winner": "a", "rater": "r", "first_shown": "a", "look": 1}
-    rows = [pair | {"model_a": a, "model_b": b} for a, b in (("p", "q"), ("x", "y"))]
-    statistics.rank_models(verdicts.make_verdicts(rows))
 
 case(RATINGS, "a judge's address without http", ValueError, "judge_url", "judge_model", "expected http", "found 'localhost")(
     lambda tmp_path: judges.Judge("localhost:8000", "referee", tmp_path))
