@@ -70,8 +70,15 @@ class Page:
         self.find(selector).click()
 
     def keys(self, *keys):
-        """Press the last key while the others, ALT or CONTROL, are held."""
-        self.driver.switch_to.active_element.send_keys(*keys)
+        """Press the last key while the others are held."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        chain = ActionChains(self.driver)
+        for key in keys:
+            chain.key_down(key)
+        for key in reversed(keys):
+            chain.key_up(key)
+        chain.perform()
 
     def wait(self, test):
         from selenium.common.exceptions import StaleElementReferenceException

@@ -16,14 +16,10 @@ from tests.server import free_port, save_tiny_model, served
 GONE = "http://127.0.0.1:9/v1"
 
 
-def pair(n):
-    answers = {"answer_a": "짧은 답입니다.", "answer_b": "조금 더 자세한 답입니다."}
-    about = {"prompt_id": f"p-{n}", "kind": "advice", "language": "ko", "prompt": f"질문 {n}?"}
-    return about | {"model_a": "ours", "model_b": "base"} | answers
-
-
 def pairs(count):
-    return [pair(n) for n in range(count)]
+    same = {"kind": "advice", "language": "ko", "model_a": "ours", "model_b": "base"}
+    same |= {"answer_a": "짧은 답입니다.", "answer_b": "조금 더 자세한 답입니다."}
+    return [same | {"prompt_id": f"p-{n}", "prompt": f"질문 {n}?"} for n in range(count)]
 
 
 @pytest.fixture
@@ -68,10 +64,13 @@ def test_both_orders_are_asked_and_both_must_agree(serve, judge, reply, expected
     assert all(body["temperature"] == 0 and body["model"] == "referee" for body in server.bodies)
 
 
-def test_a_second_run_replays_without_a_server(serve, judge):
-    first = judges.judge_pairs(judge(serve(prefers("짧은")).url), pairs(2))
-    again = judges.judge_pairs(judge(GONE), pairs(2))
-    assert again[0] == first[0] and (again[1]["sent"], again[1]["replayed"]) == (0, 4)
+def test_a_second_run_replays_without_a_server_and_another_question_is_asked_anew(serve, judge):
+    url = serve(prefers("짧은")).url
+    first, _ = judges.judge_pairs(judge(url), pairs(2))
+    again, counted = judges.judge_pairs(judge(GONE), pairs(2))
+    assert again == first and (counted["sent"], counted["replayed"]) == (0, 4)
+    _, counted = judges.judge_pairs(judge(url, examples=judges.read_judged_pairs(3)), pairs(2))
+    assert (counted["sent"], counted["replayed"]) == (4, 0)
 
 
 @pytest.mark.parametrize("answered", [4, 99])
@@ -95,7 +94,6 @@ def test_judged_pairs_stand_before_the_question_as_earlier_turns(serve, judge):
     rows, _ = judges.judge_pairs(judge(server.url, examples=judges.read_judged_pairs(3)), pairs(1))
     sent = server.bodies[0]["messages"]
     assert [message["role"] for message in sent] == ["system", *["user", "assistant"] * 3, "user"]
-    assert sent[1]["content"].endswith(judges.QUESTION)
     assert sent[-1] == judges.judge_messages("질문 0?", "짧은 답입니다.", "조금 더 자세한 답입니다.")[1]
     assert sorted(judges.read_verdict(message["content"]) for message in sent[2::2]) == ["a", "b", "tie"]
     assert rows[0]["winner"] == "b"
@@ -109,19 +107,6 @@ def test_the_judged_pairs_are_balanced_and_none_is_a_prompt_of_the_evaluation():
     assert not {p["prompt"] for p in prompts.read_prompts("authored-prompts", 64)} & {p["prompt"] for p in given}
     with pytest.raises(ValueError, match="judge_examples: .* 12.*99"):
         judges.read_judged_pairs(99)
-
-
-def test_replies_to_another_question_or_of_another_judge_are_not_mixed_in(serve, judge, tmp_path, monkeypatch):
-    always_b = serve(lambda body, n: "B").url
-    first, _ = judges.judge_pairs(judge(serve(lambda body, n: "A").url), pairs(2))
-    shown, counted = judges.judge_pairs(judge(always_b, examples=judges.read_judged_pairs(3)), pairs(2))
-    assert counted["replayed"] == 0 and [row["reply"] for row in shown] == ["B"] * 4
-    other, counted = judges.judge_pairs(judges.Judge(always_b, "another", tmp_path / "replies"), pairs(2))
-    assert counted["replayed"] == 0 and {(row["rater"], row["reply"]) for row in other} == {("another", "B")}
-    assert judges.judge_pairs(judge(GONE), pairs(2))[0] == first  # the first judge's own replies are still there
-    monkeypatch.setattr(judges, "SYSTEM", judges.SYSTEM + " Be fair.")
-    changed, counted = judges.judge_pairs(judge(always_b), pairs(2))
-    assert counted["replayed"] == 0 and {row["reply"] for row in changed} == {"B"}
 
 
 @pytest.mark.parametrize(
@@ -148,12 +133,8 @@ def test_an_answer_cannot_leave_its_marks():
     mark = re.match(r"<<<(\w{16}) request>>>", user["content"])[1]
     inside = user["content"].split(f"<<<{mark} answer A>>>\n")[1].split(f"\n<<<{mark} end of answer A>>>")[0]
     assert inside == attack and user["content"].count(f"<<<{mark} end of answer A>>>") == 1
-
-
-def test_a_very_long_answer_is_cut_and_a_lone_surrogate_can_be_sent():
     _, user = judges.judge_messages("질문?", "가" * 100_000, "\ud83d")
-    assert len(user["content"]) < 9_000 and "92000 more characters" in user["content"]
-    user["content"].encode("utf-8")
+    assert "92000 more characters" in user["content"] and len(user["content"].encode("utf-8")) < 27_000
 
 
 def test_the_plan_counts_what_is_new_and_the_most_it_can_cost(serve, judge):
@@ -168,8 +149,7 @@ def test_the_plan_counts_what_is_new_and_the_most_it_can_cost(serve, judge):
 
 
 def obeys(body, number):
-    ordered = re.search(r"reply with: (\w) is", body["messages"][-1]["content"])
-    return f"{ordered[1] if ordered else 'Neither'} is significantly better"
+    return re.search(r"reply with: (\w is .*)", body["messages"][-1]["content"])[1]
 
 
 @pytest.mark.parametrize(("reply", "obeyed"), [(obeys, 2), (lambda body, n: "A", 0)])
@@ -197,9 +177,8 @@ def test_a_server_writes_the_answers_with_the_runs_settings_and_a_rerun_asks_not
 
 
 def test_served_models_are_named_with_their_address():
-    found = parse_addresses(["org/m@main@http://h:1/v1"], ["org/m@main", "base"])
-    assert found == {"org/m@main": "http://h:1/v1"}
-    for wrong in ("base", "base@h:1", "other@http://h:1/v1"):
+    assert parse_addresses(["org/m@main@http://h:1/v1"], ["org/m@main", "base"]) == {"org/m@main": "http://h:1/v1"}
+    for wrong in ("base", "base@h:1"):
         with pytest.raises(ValueError, match="served: .*found"):
             parse_addresses([wrong], ["base"])
 

@@ -6,29 +6,22 @@ from html import unescape
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from blossom.preference import agreement, people, ratings
+from blossom.preference import people, ratings
 from tests.browser import LEFT
 
-EVIL = (
-    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-    "</script><script>document.title='owned'</script> [link](javascript:document.title='owned')"
-)
+EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"></script><script> [a](js:1)"
 MODELS = ("blossom-secret", "base-secret")
 
 
 def answers(prompts=12, languages=("ko", "en"), **replaced):
-    """Answer rows of two models; `replaced` maps a prompt's number, as p3, to the first model's Korean answer."""
-    rows = []
-    for n, language, model in product(range(prompts), languages, MODELS):
-        answer = f"{n} {language} {'좋은' if model == MODELS[0] else '나쁜'} 답"
-        if (model, language) == (MODELS[0], "ko"):
-            answer = replaced.get(f"p{n}", answer)
-        about = {"model": model, "prompt_id": f"p{n}", "kind": "code", "language": language}
-        rows.append(about | {"prompt": f"질문 {n}", "answer": answer})
-    return rows
+    """Answer rows of two models; `replaced` maps a prompt's id to the first model's Korean answer."""
+    shown = {(MODELS[0], "ko", name): text for name, text in replaced.items()}
+    return [
+        {"model": m, "prompt_id": f"p{n}", "kind": "code", "language": k, "prompt": f"질문 {n}"}
+        | {"answer": shown.get((m, k, f"p{n}"), f"{n} {k} {m == MODELS[0]}")}
+        for n, k, m in product(range(prompts), languages, MODELS)
+    ]
 
 
 def a_batch(raters=("가람", "나래"), **settings):
@@ -95,10 +88,9 @@ def test_the_digest_follows_the_answers_but_not_the_raters_who_may_join_a_publis
 
 
 def test_answers_that_do_not_make_pairs_are_refused():
-    with pytest.raises(ValueError, match="base-secret has no answer to prompt p11 .en."):
-        people.make_batch(answers()[:-1])
-    with pytest.raises(ValueError, match="no pairs"):
-        people.make_batch([])
+    for rows, told in ((answers()[:-1], "base-secret has no answer to prompt p11 .en."), ([], "no pairs")):
+        with pytest.raises(ValueError, match=told):
+            people.make_batch(rows)
 
 
 @pytest.mark.parametrize("raters", [[], [""], ["x", "X "], ["a" * 61], ["a\nb"]])
@@ -117,32 +109,7 @@ def test_no_model_is_named_in_the_page_and_nothing_is_loaded_from_outside():
     assert "default-src 'none'" in html and "unsafe" not in html
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.text(alphabet=st.sampled_from("<>/!-'\"&\\ script\u2028\u2029\x00한é😀"), max_size=60))
-def test_any_answer_comes_through_the_page_as_it_was(text):
-    rows = answers(2, ("ko",))
-    rows[0]["answer"] = text
-    batch = people.make_batch(rows, raters=["x"], repeats=0)
-    html = people.render_rating_page(batch, "x")
-    inside = re.search(r'<script type="application/json" id="data">(.*?)</script', html, re.DOTALL)[1]
-    for item, shown in zip(people.list_items(batch, "x"), json.loads(inside)["items"], strict=True):
-        pair, second = batch.pairs[item.pair], "ab"[item.first == "a"]
-        assert shown["answers"] == [pair[f"answer_{item.first}"], pair[f"answer_{second}"]]
-    assert html.count("<script") == 2
-
-
 # ---- what comes back
-
-
-def test_a_preference_comes_back_as_it_was_given_whatever_the_side(tmp_path):
-    batch = a_batch(repeats=4)
-    files = [write(tmp_path, f"{r}.json", exported(batch, r, for_model(batch, MODELS[0]))) for r in batch.raters]
-    files[0].write_bytes(b"\xef\xbb\xbf" + files[0].read_bytes().replace(b", ", b",\r\n"))  # saved by a text editor
-    got = ratings.merge_ratings(batch, [tmp_path, files[0]])
-    assert len(got.verdicts) == 2 * 28 and set(got.verdicts.winner) == {"a"} and set(got.verdicts.model_a) == {MODELS[0]}
-    assert set(got.verdicts.first_shown) == {"a", "b"} and (got.verdicts["look"] == 2).sum() == 8
-    assert (agreement.compare_looks(got.verdicts).same == 1).all()
-    assert list(got.files.status) == ["taken"] * 2 and got.left_out.empty
 
 
 def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_is_lost(tmp_path):
@@ -175,9 +142,11 @@ def test_a_file_sent_twice_counts_once_and_a_part_that_grew_is_no_conflict(tmp_p
     batch = a_batch()
     part, whole = (exported(batch, "가람", for_model(batch, MODELS[0]), only=n) for n in (10, None))
     sent = [write(tmp_path, f"{n}.json", c) for n, c in enumerate([part, part | {"exported": "later"}, whole])]
-    got = ratings.merge_ratings(batch, sent)
+    sent[1].write_bytes(b"\xef\xbb\xbf" + sent[1].read_bytes().replace(b", ", b",\r\n"))  # saved by a text editor
+    got = ratings.merge_ratings(batch, [tmp_path, sent[0]])
     assert list(got.files.status) == ["taken"] * 3 and list(got.files.verdicts) == [10, 10, 30]
     assert len(got.verdicts) == 30 and got.left_out.empty and set(got.verdicts.winner) == {"a"}
+    assert set(got.verdicts.first_shown) == {"a", "b"} and (got.verdicts["look"] == 2).sum() == 6
     assert len(ratings.merge_ratings(batch, sent[:1]).verdicts) == 10  # a part alone counts too
 
 
@@ -260,10 +229,6 @@ def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
     got = ratings.merge_ratings(batch, [browser.export()])
     assert got.left_out.empty and len(got.verdicts) == 9
     assert choices(browser) == ["A", "B", "neither"] + ["A"] * 6
-    by_pair = {(r.prompt_id, r["look"]): r for _, r in got.verdicts.iterrows()}
-    for item, choice in zip(items, choices(browser), strict=True):
-        row = by_pair[batch.pairs[item.pair]["prompt_id"], item.look]
-        assert row.winner == ("tie" if choice == "neither" else item.first if choice == "A" else "ab"[item.first == "a"])
     assert browser.errors() == []
 
 

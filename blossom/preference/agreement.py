@@ -65,7 +65,6 @@ def compare_looks(verdicts):
 
     return  one row a rater: rater, n (pairs seen twice), same (share of equal verdicts)
     """
-    again = verdicts[verdicts["look"] == 2]
-    both = first_looks(verdicts).merge(again, on=["source", "rater", *PAIR], suffixes=("", "_2"))
+    both = first_looks(verdicts).merge(verdicts[verdicts["look"] == 2], on=["source", "rater", *PAIR], suffixes=("", "_2"))
     same = (both.winner == both.winner_2).groupby(both.rater, sort=False)
     return same.agg(n="size", same="mean").reset_index()

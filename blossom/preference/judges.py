@@ -117,8 +117,8 @@ def plan_judging(judge, pairs, probes=0):
             most_money, within (does the budget hold them all?)
     """
     asked = [judge.question_pair(pair) for pair in pairs] + [judge.question_probe(pair) for pair in pairs[:probes]]
-    requests = {str(request): request for both in asked for request in both.values()}
-    new = [request for request in requests.values() if judge.stored_reply(request) is None]
+    requests = [request for both in asked for request in both.values()]
+    new = [request for request in requests if judge.stored_reply(request) is None]
     counts = {"pairs": len(pairs), "stored": len(requests) - len(new), "requests": len(new), "most_requests": judge.requests}
     cost = {"cost_at_most": sum(map(judge.max_cost, new)), "most_money": judge.money}
     return counts | cost | {"within": judge.affords(new)}

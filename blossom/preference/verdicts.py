@@ -30,10 +30,8 @@ def make_verdicts(rows):
         table[name] = table.get(name, DEFAULTS.get(name))
         good = table[name].isin(ALLOWED[name]) if name in ALLOWED else table[name].notna()
         if not good.all():
-            expected = " or ".join(map(str, ALLOWED.get(name, ["a value"])))
-            raise ValueError(
-                f"verdicts, row {good.idxmin()}: {name}: expected {expected}, found {table[name][good.idxmin()]}"
-            )
+            row, expected = good.idxmin(), " or ".join(map(str, ALLOWED.get(name, ["a value"])))
+            raise ValueError(f"verdicts, row {row}: {name}: expected {expected}, found {table[name][row]}")
     return table
 
 
