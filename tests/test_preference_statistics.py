@@ -18,18 +18,17 @@ def table(*rows, **columns):
     return verdicts.make_verdicts([dict(zip(keys, row, strict=True)) | same for row in rows])
 
 
-def simulated(lead, prompts, raters, seed=0, copied=0.5, ties=0.3, first=0.0):
+def simulated(lead, prompts, raters, seed=0, first=0.0):
     """Verdicts of people on models x and y; x wins or ties so that win + tie/2 is the logistic function of `lead`.
 
-    A rater repeats the prompt's common verdict with probability `copied`; `first` shifts the log-odds to the answer shown
-    first.
+    A rater repeats the prompt's common verdict half of the time; `first` shifts the log-odds to the answer shown first.
     """
     rng = np.random.default_rng(seed)
     shape = (prompts, raters)
     sides = rng.integers(2, size=shape)
     p = sigmoid(lead + first * (1 - 2 * sides))
-    t = ties * 2 * np.minimum(p, 1 - p)
-    u = np.where(rng.random(shape) < copied, rng.random((prompts, 1)), rng.random(shape))
+    t = 0.6 * np.minimum(p, 1 - p)
+    u = np.where(rng.random(shape) < 0.5, rng.random((prompts, 1)), rng.random(shape))
     won = np.where(u < p - t / 2, 0, np.where(u < p + t / 2, 1, 2))
     prompt, rater = (i.ravel() for i in np.indices(shape))
     rows = {"prompt_id": prompt, "kind": "code", "language": "ko", "model_a": "x", "model_b": "y"}
@@ -77,15 +76,6 @@ def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simula
     for name, truth in {"rate": p, "win": p - t / 2, "tie": t, "loss": 1 - p - t / 2}.items():
         covered = ((got[f"{name}_low"] <= truth) & (truth <= got[f"{name}_high"])).mean()
         assert 0.93 <= covered <= 0.97, name
-
-
-def test_verdicts_of_several_people_on_one_prompt_are_not_taken_for_several_prompts():
-    runs = simulated(0.5, 300 * 64, 4, copied=0.8)
-    runs["run"] = runs.prompt_id // 64
-    runs["prompt_id"] = np.arange(len(runs))  # what forgetting the prompts would do
-    got = statistics.summarize_verdicts(runs, by=["run"], samples=500)
-    truth = sigmoid(0.5)
-    assert ((got.rate_low <= truth) & (truth <= got.rate_high)).mean() < 0.85
 
 
 def test_a_model_that_wins_every_prompt_still_has_an_interval():
@@ -153,11 +143,6 @@ def test_agreement_that_cannot_be_measured_is_nan_and_not_perfect():
     same = table(*[(n, "x", "y", "a", r) for n in range(4) for r in "rs"])
     assert np.isnan(agreement.measure_alpha(same).alpha[0])
     assert agreement.compare_raters(same[same.rater == "r"]).empty and agreement.measure_alpha(same[same.rater == "r"]).empty
-
-
-def test_two_verdicts_of_one_rater_on_one_pair_are_refused():
-    with pytest.raises(ValueError, match="duplicate"):
-        agreement.compare_raters(table((1, "x", "y", "a", "r"), (1, "x", "y", "b", "r")))
 
 
 def test_consistency_is_the_share_of_equal_verdicts_on_pairs_seen_twice():

@@ -1,4 +1,4 @@
-"""Notebook 06 with a judge and with raters' files, on tiny random models: who said what reaches figures and metrics."""
+"""Notebook 06 with a judge and with raters' files: who said what reaches figures and metrics."""
 
 import json
 import subprocess
@@ -6,45 +6,28 @@ import subprocess
 import pytest
 from test_people import exported, for_model
 
-from blossom.common import params, paths
-from blossom.common.server import ReplyStore
-from blossom.generation.answers import stored_answers
-from blossom.models.loading import pick_dtype
-from blossom.preference import people
-from blossom.preference import prompts as prompt_sets
+from blossom.common import paths
+from blossom.preference import people, prompts
 from tests.server import FakeServer
 
-CHANGED = {
-    "compare_with": "tiny-sentencepiece",
-    "prompts_per_language": 3,
-    "new_tokens": 6,
-    "raters": ["가람"],
-    "rater_repeats": 1,
-}
+ANSWER = "답변입니다."
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """(the run's folder, its notebook): a judge that always says A, one good file of a rater and one of another batch."""
     outputs = tmp_path_factory.mktemp("outputs")
-    p = params.effective_params("06_qualitative_eval", "smoke", "base", outputs=str(outputs), **CHANGED)
-    folder = paths.stage_folder(p.outputs, "smoke", "base", "06_qualitative_eval")
-    asked = prompt_sets.read_prompts(p.prompts, p.prompts_per_language)
-    sampling = {n: getattr(p, n) for n in ("new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "seed")}
-    local = {"template": p.template, "dtype": pick_dtype(p.precision), "batch_size": p.decoding_batch}
-    answers, kept = [], ReplyStore(folder / "answers")
-    for name, source in (("base", p.base_model), (p.compare_with, p.compare_with)):
-        texts = stored_answers(source, [a["prompt"] for a in asked], store=kept, **local, **sampling)
-        answers += [a | {"model": name, "answer": text} for a, text in zip(asked, texts, strict=True)]
-    batch = people.make_batch(answers, raters=p.raters, repeats=p.rater_repeats, seed=p.seed)
-    sent = outputs / "sent"
-    for name, seed in (("good", p.seed), ("other", 9)):
-        own = people.make_batch(answers, raters=p.raters, repeats=p.rater_repeats, seed=seed)
-        paths.write_json(sent / f"{name}.json", exported(own, "가람", for_model(batch, "base")))
+    asked = prompts.read_prompts("authored-prompts", 3)
+    answers = [prompt | {"model": model, "answer": ANSWER} for model in ("base", "other") for prompt in asked]
+    for name, seed in (("good", 0), ("of-another-batch", 9)):
+        batch = people.make_batch(answers, raters=["가람"], repeats=1, seed=seed)
+        paths.write_json(outputs / "sent" / f"{name}.json", exported(batch, "가람", for_model(batch, "base")))
+    folder = paths.stage_folder(str(outputs), "smoke", "base", "06_qualitative_eval")
     paths.write_text(folder / "figures" / "figure4_people.png", "of an earlier run")
-    server = FakeServer(lambda body, n: "A is significantly better")
-    own = CHANGED | {"recipe": "base", "outputs": str(outputs), "rating_files": [str(sent)], "judge_url": server.url}
-    own["judge_examples"] = 3
+    server = FakeServer(lambda body, n: ANSWER if len(body["messages"]) == 1 else "A is significantly better")
+    own = {"recipe": "base", "compare_with": "other", "served": [f"{name}@{server.url}" for name in ("base", "other")]}
+    own |= {"prompts_per_language": 3, "raters": ["가람"], "rater_repeats": 1, "rating_files": [str(outputs / "sent")]}
+    own |= {"outputs": str(outputs), "judge_url": server.url, "judge_examples": 3}
     layers = ["-f", "params/scales/smoke.yaml", "-y", json.dumps(own, ensure_ascii=False)]
     command = ["papermill", "notebooks/06_qualitative_eval.ipynb", str(outputs / "out.ipynb"), "--cwd", ".", *layers]
     ran = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
@@ -71,7 +54,3 @@ def test_a_judge_that_always_says_a_decides_nothing(done):
     assert judge["examples"] == 3 and judge["obeyed"] == 0 and judge["probes"] == 2 and judge["sent"] <= 17
     by_place = {row["source"]: row["first"] for row in paths.read_json(done[0] / "metrics.json")["position"]}
     assert by_place["m"] == 1.0
-
-
-def test_every_answer_was_kept_and_none_decoded_again(done):
-    assert "Loading weights" not in done[1]
