@@ -33,15 +33,8 @@ sys.path.append(str(HERE / "inside"))
 import evaluated
 
 KEPT = HERE / "results" / "eval"
-TASKS = [
-    *PAPER_TASKS,
-    "kobest_copa_shipped",
-    "hellaswag_en",
-    "copa_en",
-    "josa",
-    "nsmc",
-    *GROUPS["translation"],
-]
+TASKS = [*PAPER_TASKS, "kobest_copa_shipped", "hellaswag_en", "copa_en", "josa", "nsmc", *GROUPS["translation"]]
+BATCH = 8  # lm-eval's for equality
 TOLERANCE = 2e-3  # nats; float32 sums of up to some hundred log-probabilities, added in another order
 KINDS = ("choices share a context", "choices without a context", "written answers")
 
@@ -90,26 +83,19 @@ def equality(p, arguments):
     print(f"  {p.name}: {len(p.rows)} items ...", file=sys.stderr, flush=True)
     try:
         (own,) = our_runs([p], arguments)
-        batch = 8 if p.generates else fitting_batch(own)
-        (theirs,) = lm_eval_runs([(p, batch)], arguments)
+        (theirs,) = lm_eval_runs([(p, BATCH)], arguments)
     except Failed as error:
         return str(error)
-    known = {"conditions": now, "threads": torch.get_num_threads(), "batch": batch, "ours": own, "lm-eval": theirs}
+    known = {"conditions": now, "ours": own, "lm-eval": theirs}
     paths.write_json(file, known)
     return known
-
-
-def fitting_batch(own):
-    """lm-eval's batch size for equality: about 256 tokens, 1 to 32 choices; more is padding, less is not worth a pass."""
-    choices = sum(len(item["loglikelihoods"]) for item in own["items"])
-    return max(1, min(32, 256 * choices // own["score"]["lm_eval_tokens"]))
 
 
 def compared(p, found):
     """The equality table's row of one task."""
     row = {"task": p.name, "items": len(p.rows), "metric": p.settings["score"]}
     columns = ["ours", "lm-eval", "metrics that differ", "answered otherwise", "greatest difference, nats"]
-    row |= dict.fromkeys([*columns, "ours, CPU s", "lm-eval, CPU s", "its batch", "fewer CPU s", "note"])
+    row |= dict.fromkeys([*columns, "ours, CPU s", "lm-eval, CPU s", "fewer CPU s", "note"])
     if not isinstance(found, dict):
         return row | {"note": found or "not run yet"}
     ours, theirs = found["ours"], found["lm-eval"]
@@ -120,7 +106,6 @@ def compared(p, found):
     row |= {"ours": own[row["metric"]], "lm-eval": scores[row["metric"]], "answered otherwise": otherwise}
     row["metrics that differ"] = f"{sum(abs(own[m] - scores[m]) > 1e-9 for m in scores)} of {len(scores)}"
     row |= {"greatest difference, nats": greatest, "ours, CPU s": ours["cpu"], "lm-eval, CPU s": theirs["cpu"]}
-    row["its batch"] = str(found["batch"])
     beyond = greatest is not None and greatest > TOLERANCE
     return row | {"fewer CPU s": f"{theirs['cpu'] / ours['cpu']:.2f}×", "note": "beyond the tolerance" if beyond else ""}
 
@@ -207,9 +192,7 @@ def main():
     parser.add_argument("--prefix", default="", help='words before each measured command, e.g. "taskset -c 0,1"')
     arguments = parser.parse_args()
     if not os.environ.get("BLOSSOM_ASSETS"):
-        sys.exit(
-            "the items come from real files: set BLOSSOM_ASSETS to the folder that has benchmarks/, parallel/ and text/"
-        )
+        sys.exit("the items come from real files: set BLOSSOM_ASSETS to the folder of benchmarks/, parallel/ and text/")
     arguments.model = str(fetch_asset(arguments.model))
     arguments.weights = paths.hash_path(Path(arguments.model))[:16]
     arguments.start = start_token(load_tokenizer(arguments.model))
@@ -244,9 +227,7 @@ def equality_parts(tasks, found, arguments):
     for name in KINDS:
         rows = [compared(p, found[p.name]) for p in tasks if kind(p) == name]
         if rows:
-            remark = (
-                "CPU seconds of all threads in one run each: other work on the machine changes them less than a clock's. "
-            )
+            remark = f"CPU seconds of all threads in one run each, lm-eval's with batches of {BATCH}. "
             equal = "the same text" if name == KINDS[2] else f"no choice's log-likelihood more than {TOLERANCE} nats apart"
             if name == KINDS[2]:
                 remark += f"Tasks with written answers use {arguments.written_items} items, the others {arguments.items}. "

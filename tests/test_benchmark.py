@@ -1,7 +1,6 @@
 """Tasks, rows and scoring of stage 05: prompts as the papers', scores as lm-eval's."""
 
 import json
-import logging
 import warnings
 from types import SimpleNamespace
 
@@ -17,8 +16,8 @@ from transformers import LlamaForCausalLM
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import statistics
-from blossom.benchmark.evaluation import read_evaluation
-from blossom.benchmark.papers import paper_model, paper_table6
+from blossom.benchmark.evaluation import evaluate_task
+from blossom.benchmark.papers import read_papers
 from blossom.benchmark.rows import check_task_rows, read_task_rows
 from blossom.benchmark.scoring import SharedPrefixLM, _passes, build_trie
 from blossom.benchmark.suite import GROUPS, PAPER_TASKS, prepare_tasks, task_names
@@ -45,35 +44,33 @@ PROMPTS = {  # shared/PAPERS.md, with the columns' names where the texts go
     "kobest_hellaswag": ("문장: {context}", (" {ending_1}", " {ending_2}", " {ending_3}", " {ending_4}")),
     "kobest_sentineg": ("문장: {sentence} 긍부정:", (" 부정", " 긍정")),
     "kobest_copa": ("{premise} 왜냐하면", (" {alternative_1}", " {alternative_2}")),
+    "en_ko": ("Translate the following sentences from English to Korean\n{en}\n", ()),
+    "ko_en": ("Translate the following sentences from Korean to English\n{ko}\n", ()),
+    "en_ko_korean_instruction": ("다음 문장을 영어에서 한국어로 번역하세요\n{en}\n", ()),
+    "ko_en_korean_instruction": ("다음 문장을 한국어에서 영어로 번역하세요\n{ko}\n", ()),
     "nsmc": ("### Instruction:\n다음 문장은 긍정일까요 부정일까요?\n{document}\n### Response:", ()),
-}
-METRICS = {"klue_nli": "acc", "klue_sts": "acc", "kosbi": "f1", "klue_ynat": "acc"} | {
-    f"kobest_{name}": "f1" for name in ("boolq", "hellaswag", "sentineg", "copa")
 }
 UNLABELLED = ["josa", *GROUPS["answers"], *GROUPS["translation"]]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quiet():
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-
-
-def unseen():
-    """The texts of a run that has nothing to train on: general Korean alone."""
-    return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(read_lines(find_source("general-ko"))))
+@pytest.fixture(scope="module")
+def prepare(tmp_path_factory):
+    """All tasks on their authored mini-sets, by name."""
+    texts = SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(read_lines(find_source("general-ko"))))
+    return lambda items: {
+        p.name: p for p in prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), items=items, corpus=texts)
+    }
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """Every task on its authored mini-set."""
-    return {p.name: p for p in prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), corpus=unseen())}
+def prepared(prepare):
+    return prepare(0)
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory):
+def few(prepare):
     """Six items of every task whose answers are chosen."""
-    made = prepare_tasks(task_names(), tmp_path_factory.mktemp("few"), items=6, corpus=unseen())
-    return {p.name: p for p in made if not p.generates}
+    return {name: p for name, p in prepare(6).items() if not p.generates}
 
 
 @pytest.fixture(scope="module")
@@ -81,25 +78,16 @@ def tiny():
     return load_model("tiny-byte-level", torch.float32)
 
 
-@pytest.mark.parametrize("task", PROMPTS)
-def test_a_prompt_is_the_papers(prepared, task):
-    assert prepared[task].prompt[0] == PROMPTS[task]
-
-
-def test_the_papers_eight_tasks_have_the_papers_metrics_and_copa_two_connectors(prepared):
-    assert {task: prepared[task].settings["score"] for task in PAPER_TASKS} == METRICS
+def test_prompts_and_metrics_are_the_papers(prepared):
+    for task, expected in PROMPTS.items():
+        assert prepared[task].prompt[0] == expected
     assert prepared["kobest_copa"].prompt[1][0] == "{premise} 그래서"
-
-
-def test_a_hypothesis_that_ends_in_a_full_stop_gets_no_second_one(prepared):
-    text = prepared["klue_nli"].task.doc_to_text({"premise": "비가 온다.", "hypothesis": "땅이 젖는다. ", "label": 0})
-    assert text == PROMPTS["klue_nli"][0].format(premise="비가 온다.", hypothesis="땅이 젖는다")
-
-
-def test_another_prompt_has_another_hash(prepared):
-    hashes = [p.prompt_hash for p in prepared.values()]
-    assert len(set(hashes)) == len(hashes)
-    assert all(len(h) == 16 for h in hashes)
+    row = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다. ", "label": 0}  # gets no second full stop
+    expected = PROMPTS["klue_nli"][0].format(premise="비가 온다.", hypothesis="땅이 젖는다")
+    assert prepared["klue_nli"].task.doc_to_text(row) == expected
+    assert len({p.prompt_hash for p in prepared.values()}) == len(prepared)
+    metrics = read_papers()["bllossom"]["table6"]["metrics"]
+    assert {task: prepared[task].settings["score"] for task in PAPER_TASKS} == metrics
 
 
 @pytest.mark.parametrize(
@@ -160,7 +148,6 @@ def test_files_and_hub_give_the_same_row(name, file, hub):
     [
         ([{"premise": "가", "hypothesis": "나", "gold_label": "neutral"}, {"premise": 3}], ["row 2", "premise", "found 3"]),
         ([{"premise": "  ", "hypothesis": "나", "gold_label": "neutral"}], ["row 1", "premise", "expected text"]),
-        (["not a row"], ["row 1", "expected an object"]),
         ({"rows": []}, ["klue_nli.json", "list"]),
     ],
 )
@@ -178,24 +165,12 @@ def test_a_wrong_row_is_named_and_nothing_is_written(tmp_path, records, words):
         ("klue_sts", {"sentence1": "가", "sentence2": "나", "labels": 1}, "labels.binary-label"),
         ("consistency_ko", {"ko": {"context": "가", "choices": ["나"]}, "label": 0}, "ko.choices"),
         ("kosbi", {"context": "가", "sentence": "나", "sentence_label": "ok"}, "unsafe or safe"),
+        ("nsmc", {"review": "좋다", "label": 0}, "document: no column document"),
     ],
 )
-def test_a_wrong_nested_value_or_word_is_named(name, record, word):
+def test_a_wrong_value_is_named(name, record, word):
     with pytest.raises(ValueError, match=f"line 7: {name}: .*{word}"):
         check_task_rows(name, [("line 7", record)], "x")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("klue_nli.json", '[\n{"premise": "비가 온다."}]'.encode("cp949"), "klue_nli.json, line 2: not UTF-8.*CP949"),
-        ("kobest_sentineg.tsv", "ID\tLabel\tText\n1\t0\t별로\n2\t1\n".encode(), "kobest_sentineg.tsv, line 3: .*3.*found 2"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path, name, text, message):
-    (tmp_path / name).write_bytes(text)
-    with pytest.raises(ValueError, match=message):
-        read_task_rows(name.split(".")[0], tmp_path)
 
 
 def test_a_quote_in_a_review_is_a_character_and_a_review_without_text_is_left_out(tmp_path):
@@ -204,15 +179,12 @@ def test_a_quote_in_a_review_is_a_character_and_a_review_without_text_is_left_ou
     assert [r["document"] for r in read_task_rows("nsmc", tmp_path)[0]] == ['"이게 영화냐', '좋다"']
     hub = [("row 1", {"document": None, "label": 0}), ("row 2", {"document": "a", "label": 0})]
     assert [r["document"] for r in check_task_rows("nsmc", hub, "hub")] == ["a"]
-    with pytest.raises(ValueError, match="nsmc: document: no column document"):
-        check_task_rows("nsmc", [("row 1", {"review": "좋다", "label": 0})], "hub")
 
 
 def test_two_files_that_could_be_a_task_are_named(tmp_path):
-    for split in "ab":
-        (tmp_path / split).mkdir()
-        (tmp_path / split / "nli_dev.json").write_text("[]")
-    with pytest.raises(ValueError, match="several files could be klue_nli"):
+    for name in ("a_nli_dev.json", "b_nli_dev.json"):
+        (tmp_path / name).write_text("[]")
+    with pytest.raises(ValueError, match="several files could be klue_nli: a_nli_dev.json, b_nli_dev.json"):
         read_task_rows("klue_nli", tmp_path)
 
 
@@ -231,6 +203,8 @@ def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
         [r["id"] for r in prepare_tasks(["klue_sts"], tmp_path, items=9, seed=seed)[0].rows] for seed in (0, 0, 1)
     )
     assert one == again != other and one == [i for i in everything if i in one]
+    made = prepare_tasks(["nsmc", "klue_sts"], tmp_path, items=6, written_items=3)
+    assert [len(p.rows) for p in made] == [3, 6]
 
 
 @given(
@@ -271,15 +245,13 @@ def test_shared_prefixes_change_no_likelihood(few, name):
         theirs, ours = requests_of(plain, p), requests_of(lm, p)
         assert np.allclose([a for a, _ in theirs], [a for a, _ in ours], rtol=1e-5, atol=1e-3), p.name
         assert [g for _, g in theirs] == [g for _, g in ours]
-    assert lm.read < lm.lm_evals / 2
 
 
 def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it(few, tiny):
     p, ours, theirs = few["kobest_hellaswag"], SharedPrefixLM(*tiny), plain_lm(*tiny)
     ours._max_length = theirs._max_length = 200
     assert np.allclose([a for a, _ in requests_of(ours, p)], [a for a, _ in requests_of(theirs, p)], atol=1e-3)
-    _, items = scored(p, ours)
-    assert 0 < sum(item["truncated"] for item in items) < len(p.rows)
+    assert 0 < evaluate_task(p, ours)["score"]["truncated"] < len(p.rows)
     ours._max_length = 20
     with pytest.raises(ValueError, match="choice .* has .* tokens; expected 1 to 20"):
         requests_of(ours, p)
@@ -292,25 +264,19 @@ class Forgetful(LlamaForCausalLM):
         return super().forward(input_ids, logits_to_keep=logits_to_keep, use_cache=use_cache)
 
 
-def test_a_model_that_takes_no_trie_is_scored_plainly(few):
+def test_a_model_that_takes_no_trie_is_scored_plainly(few, monkeypatch):
     model, tokenizer = load_model("tiny-byte-level", torch.float32)
-    ignoring = SharedPrefixLM(Forgetful.from_pretrained(fetch_asset("tiny-byte-level")).eval(), tokenizer)
+    ignoring = Forgetful.from_pretrained(fetch_asset("tiny-byte-level")).eval()
     model.config.sliding_window = 30  # hides a trie's ancestors
-    for lm in (ignoring, SharedPrefixLM(model, tokenizer)):
-        requests_of(lm, few["klue_sts"])
-        assert lm.read == lm.lm_evals > 0
-
-
-def scored(p, lm):
-    """(score, items) of a task."""
-    result = lm_eval.evaluate(lm, {"tasks": {p.name: p.task}}, bootstrap_iters=0)
-    return read_evaluation(p, result, lm)
+    monkeypatch.setattr(SharedPrefixLM, "_score", lambda *_: pytest.fail("read as a trie"))
+    for own in (ignoring, model):
+        assert len(requests_of(SharedPrefixLM(own, tokenizer), few["klue_sts"])) == 12
 
 
 def test_scores_are_lm_evals_own(tiny, tmp_path):
     """The same tasks, run by lm-eval's entry point with its own model class."""
     tasks = ["klue_ynat", "kosbi", "kobest_copa", "nsmc", "en_ko"]
-    mine = {p.name: scored(p, SharedPrefixLM(*tiny)) for p in prepare_tasks(tasks, tmp_path, items=12)}
+    mine = {p.name: evaluate_task(p, SharedPrefixLM(*tiny)) for p in prepare_tasks(tasks, tmp_path, items=12)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = lm_eval.simple_evaluate(
@@ -322,26 +288,27 @@ def test_scores_are_lm_evals_own(tiny, tmp_path):
             device="cpu",
             bootstrap_iters=100,
         )
-    for task, (own, items) in mine.items():
-        found = {k.removesuffix(",none"): v for k, v in theirs["results"][task].items() if k.endswith(",none")}
-        for metric in (k for k in found if not k.endswith("_stderr")):
-            assert own["score" if metric == own["metric"] else metric] == pytest.approx(found[metric]), (task, metric)
+    for task, found in theirs["results"].items():
+        own, items = mine[task]["score"], mine[task]["items"]
+        for metric, value in found.items():
+            name = metric.removesuffix(",none")
+            if name != metric and not name.endswith("_stderr"):
+                assert own["score" if name == own["metric"] else name] == pytest.approx(value), (task, name)
         for sample, item in zip(sorted(theirs["samples"][task], key=lambda s: s["doc_id"]), items, strict=True):
             if "answer" in item:
                 assert item["answer"] == sample["filtered_resps"][0]
             else:
                 assert np.allclose([float(r[0]) for r in sample["filtered_resps"]], item["loglikelihoods"], atol=1e-3)
-    assert mine["klue_ynat"][0]["stderr"] == pytest.approx(theirs["results"]["klue_ynat"]["acc_stderr,none"])
+    assert mine["klue_ynat"]["score"]["stderr"] == pytest.approx(theirs["results"]["klue_ynat"]["acc_stderr,none"])
 
 
 def test_a_score_says_what_it_needs_to_be_compared(prepared, tiny):
     p = prepared["kosbi"]
-    score, items = scored(p, SharedPrefixLM(*tiny))
+    found = evaluate_task(p, SharedPrefixLM(*tiny))
     expected = {"items": 32, "majority_share": 0.5, "version": "polyglot 0", "prompt_hash": p.prompt_hash, "shots": 0}
-    assert expected.items() <= score.items() and len(items) == 32 and 0 < score["stderr"] < 0.2
-    assert score["constant"] == pytest.approx(2 / 3)  # answering 예 to everything
-    assert scored(p, SharedPrefixLM(*tiny)) == (score, items)
-    json.dumps(score, allow_nan=False)
+    assert expected.items() <= found["score"].items() and len(found["items"]) == 32 and 0 < found["score"]["stderr"] < 0.2
+    assert found["score"]["constant"] == pytest.approx(2 / 3)  # answering 예 to everything
+    json.dumps(found, allow_nan=False)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30), st.booleans())
@@ -363,25 +330,11 @@ def test_nsmc_counts_an_answer_that_contains_the_right_word(prepared):
         assert tuple(found[k] for k in ("acc", "acc_strict", "neither", "both")) == expected, answer
 
 
-def test_table_6_is_written_down_without_slips():
-    table = paper_table6()
-    assert len(table) == 12 and all(list(row) == [*PAPER_TASKS, "average"] for row in table.values())
-    for model, row in table.items():  # the paper cuts some averages instead of rounding them
-        assert np.mean([row[t] for t in PAPER_TASKS]) == pytest.approx(row["average"], abs=0.09), model
-    assert table[paper_model("blossom-bi")]["average"] == 58.6 and paper_model("cross-lingual") is None
-
-
 def test_the_public_files_are_read(real_files, tmp_path):
     names = [t for t in task_names() if t not in UNLABELLED and not t.startswith("consistency")]
     prepared = prepare_tasks(names, tmp_path, real_files / "benchmarks", items=5)
     assert len(prepared) == 12 and all(p.origin.startswith("benchmarks/") for p in prepared)
     counts = {t: len(read_task_rows(t, real_files / "benchmarks")[0]) for t in names if t != "klue_ynat"}
-    nli = next(p for p in prepared if p.name == "klue_nli")
-    assert nli.task.doc_to_text(nli.rows[0]).endswith(" 참, 거짓, 중립 중 무엇인가요?\n정답:") and set(nli.labels) <= {
-        0,
-        1,
-        2,
-    }
     assert counts["klue_nli"] == 1500 and counts["kobest_boolq"] == 700 and counts["nsmc"] == 5000
     assert counts["kobest_hellaswag"] == counts["kobest_copa"] == counts["copa_en"] == 500
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from blossom.benchmark.statistics import draw_items, item_statistic
-from blossom.benchmark.suite import PAPER_TASKS
+from blossom.benchmark.suite import GROUPS, PAPER_TASKS
 
 COLUMNS = ["task", "metric", "items", "before", "after", "difference", "low", "high", "p"]
 
@@ -68,20 +68,14 @@ def measure_consistency(items):
     return  dict: items, same (share of items with the same choice), chance (the agreement of two choosers with this model's
             shares of each choice), kappa (Cohen's), both_right, ko_only, en_only, both_wrong (shares)
     """
-    ko, en = ({i["id"]: i for i in items if i["task"] == f"consistency_{language}"} for language in ("ko", "en"))
+    ko, en = ({i["id"]: i for i in items if i["task"] == task} for task in GROUPS["consistency"])
     if not ko or set(ko) != set(en):
         return None
-    choices = np.array([(ko[n]["choice"], en[n]["choice"], ko[n]["label"]) for n in ko])
-    same = float((choices[:, 0] == choices[:, 1]).mean())
-    first = (choices[:, :2] == 0).mean(0)
-    chance = float(first.prod() + (1 - first).prod())
-    found = {
-        "items": len(ko),
-        "same": same,
-        "chance": chance,
-        "kappa": (same - chance) / (1 - chance) if chance < 1 else 0.0,
-    }
-    right_ko, right_en = (choices[:, :2] == choices[:, 2:]).T
+    label, one, two = np.array([(ko[n]["label"], ko[n]["choice"], en[n]["choice"]) for n in ko]).T
+    right_ko, right_en = one == label, two == label
     kinds = {"both_right": right_ko & right_en, "ko_only": right_ko & ~right_en, "en_only": ~right_ko & right_en}
-    kinds["both_wrong"] = ~right_ko & ~right_en
-    return found | {kind: float(share.mean()) for kind, share in kinds.items()}
+    kinds |= {"both_wrong": ~right_ko & ~right_en, "same": one == two}
+    shares = {kind: float(share.mean()) for kind, share in kinds.items()}
+    chance = float(sum((one == choice).mean() * (two == choice).mean() for choice in (0, 1)))
+    kappa = (shares["same"] - chance) / (1 - chance) if chance < 1 else 0.0
+    return {"items": len(ko), "chance": chance, "kappa": kappa} | shares

@@ -1,34 +1,36 @@
-"""Scores of one or several models on prepared tasks; each score is computed once and kept.
+"""Scores of models on prepared tasks; each score is computed once and kept.
 
-A score is kept under the hash of the model and the hash of the task: a second run computes nothing, a run that is cut off
-keeps what it has finished, and another prompt, row or weight is scored anew.
+A score is kept under the hashes of the model and of the task, as soon as it is computed: a second run computes nothing, an
+interrupted run continues, and another prompt, row or weight is scored anew.
 """
 
 import gc
 import json
+from contextlib import redirect_stderr
 from dataclasses import replace
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 
+import lm_eval
 import numpy as np
 import torch
 import yaml
 
 from blossom.assets.registry import fetch_asset
-from blossom.benchmark.statistics import BLEU_METRICS, bleu_signature, draw_items, f1_of_draws, item_statistic
+from blossom.benchmark.scoring import SharedPrefixLM
+from blossom.benchmark.statistics import BLEU_METRICS, bleu_scorer, draw_items, f1_of_draws, item_statistic
 from blossom.benchmark.suite import PAPER_TASKS, short_hash
 from blossom.common import params, paths, runs
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, pick_dtype
 
-COMPARATORS = paths.ROOT / "params" / "comparators.yaml"
 VERSION = f"2, lm-eval {metadata.version('lm-eval')}"  # of the kept scores; those of another version are computed again
-CALL_ITEMS = 500  # items that one call of lm-eval gets at least: it takes a second by itself, and what it did is then kept
 
 
 def read_comparators():
     """The models that the papers compare with, from params/comparators.yaml: {name: {"hub", "paper", "row"}}."""
-    return yaml.safe_load(COMPARATORS.read_text(encoding="utf-8"))
+    return yaml.safe_load((paths.ROOT / "params" / "comparators.yaml").read_text(encoding="utf-8"))
 
 
 def find_models(p, names):
@@ -54,43 +56,41 @@ def find_models(p, names):
     return {name: Path(folder) for name, folder in found.items()}
 
 
-def score_models(folders, prepared, evaluate, kept=None, precision="auto", tokens=0, texts=None, show=print):
+def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None, show=print):
     """Scores of several models on prepared tasks, and their bits per byte of texts; one model is in memory at a time.
 
     folders   {name: folder of the model}, as `find_models` gives them
-    evaluate  (lm, tasks) -> what `lm_eval.simple_evaluate` returns for them
-    kept      folder of finished scores; None keeps none
+    kept      folder of finished scores
     tokens    most tokens of a forward pass; 0 fits them to the memory
     texts     {name: lines} to measure in bits per byte, e.g. held-out English
     show      called with a line for each finished task
     return    {model: {"tasks": {task: score}, "items": [dict an item], "bits_per_byte": {text: float}}}
     """
-    texts, dtype = texts or {}, pick_dtype(precision)
-    keys = {p.name: f"{p.name}-{p.digest}" for p in prepared}
-    keys |= {text: f"bits-{text}-{short_hash(lines)}" for text, lines in texts.items()}
-    results = {}
+    dtype, texts, results = pick_dtype(precision), texts or {}, {}
+    jobs = [(p.name, f"{p.name}-{p.digest}", p) for p in prepared]
+    jobs += [(text, f"bits-{text}-{short_hash(lines)}", lines) for text, lines in texts.items()]
     for name, folder in folders.items():
-        own = Path(kept) / f"{paths.hash_path(folder)[:16]}-{str(dtype).removeprefix('torch.')}" if kept else None
-        files = {key: own / f"{file}.json" for key, file in keys.items()} if own else {}
-        found = {key: record for key, file in files.items() if (record := _read_record(file))}
-        for p in (p for p in prepared if p.name in found):
-            show(f"{name}: {p.name:18s} {describe_score(found[p.name]['score'])}  kept")
-        if len(found) < len(keys):
-            loaded = load_model(folder, dtype)
-            for key, record in _score_model(loaded, prepared, evaluate, tokens, texts, set(found)):
-                found[key] = record | {"version": VERSION}
-                if key in files:
-                    paths.write_json(files[key], found[key])
-                if "score" in record:
-                    show(f"{name}: {key:18s} {describe_score(record['score'])}")
-            del loaded
-            gc.collect()
-            torch.cuda.empty_cache()
-        results[name] = {
-            "tasks": {p.name: found[p.name]["score"] for p in prepared},
-            "items": [item for p in prepared for item in found[p.name]["items"]],
-            "bits_per_byte": {text: found[text]["bits_per_byte"] for text in texts},
-        }
+        own = Path(kept) / f"{paths.hash_path(folder)[:16]}-{str(dtype).removeprefix('torch.')}"
+        lm, result = None, {"tasks": {}, "items": [], "bits_per_byte": {}}
+        for job, file, asked in jobs:
+            record, remark = _read_record(own / f"{file}.json"), "  kept"
+            if record is None:
+                lm, remark = lm or SharedPrefixLM(*load_model(folder, dtype), tokens), ""
+                if job in texts:
+                    record = {"bits_per_byte": bits_per_byte(lm.model, lm.tokenizer, asked)}
+                else:
+                    record = evaluate_task(asked, lm)
+                paths.write_json(own / f"{file}.json", record | {"version": VERSION})
+            if job not in texts:
+                show(f"{name}: {job:18s} {describe_score(record['score'])}{remark}")
+                result["tasks"][job] = record["score"]
+                result["items"] += record["items"]
+            else:
+                result["bits_per_byte"][job] = record["bits_per_byte"]
+        results[name] = result
+        del lm
+        gc.collect()
+        torch.cuda.empty_cache()
     return results
 
 
@@ -101,25 +101,6 @@ def _read_record(file):
     except (FileNotFoundError, ValueError):
         return None
     return record if record.get("version") == VERSION else None
-
-
-def _score_model(loaded, prepared, evaluate, tokens, texts, known):
-    """(task or text, record) of everything that is not known, as soon as it is computed."""
-    from blossom.benchmark.scoring import SharedPrefixLM
-
-    lm, some = SharedPrefixLM(*loaded, tokens), []
-    missing = [p for p in prepared if p.name not in known]
-    for p in missing:
-        some.append(p)
-        if sum(len(own.rows) for own in some) >= CALL_ITEMS or p is missing[-1]:
-            result = evaluate(lm, [own.task for own in some])
-            for own in some:
-                score, items = read_evaluation(own, result, lm)
-                yield own.name, {"score": score, "items": items}
-            some = []
-    for text, lines in texts.items():
-        if text not in known:
-            yield text, {"bits_per_byte": bits_per_byte(*loaded, lines)}
 
 
 def average_score(scores):
@@ -135,16 +116,18 @@ def describe_score(score):
     return f"{score['metric']} {score['score']:.3f} ± {score['stderr']:.3f} ({score['items']} items{constant}{truncated})"
 
 
-def read_evaluation(p, result, lm):
-    """(score, items) of a prepared task from what `lm_eval.simple_evaluate` returned.
+def evaluate_task(p, lm):
+    """Score and items of a model on a prepared task, by `lm_eval.evaluate`: {"score": dict, "items": [dict an item]}.
 
-    score   dict: `metric` and its value `score` (0 to 1), `stderr`, `items`, `majority_share`, `constant` (the most that
-            one constant answer gets), `shots`, `version`, `prompt_hash`, `origin`, `truncated` (items cut on the left),
+    score   `metric` and its value `score` (0 to 1), `stderr`, `items`, `majority_share`, `constant` (the most that one
+            constant answer gets), `shots`, `version`, `prompt_hash`, `origin`, `truncated` (items cut on the left),
             `signature` (of BLEU and chrF), and every other metric by its name
-    items   a dict an item: task, id, truncated, label, and loglikelihoods (nats) and choice, or the written answer
+    items   task, id, truncated, label, the item's own metrics, and loglikelihoods (nats) and choice, or the written answer
     """
-    values = {key.removesuffix(",none"): v for key, v in result["results"][p.name].items() if key.endswith(",none")}
-    values = {key: float(v) for key, v in values.items() if not key.endswith("_stderr")}
+    with redirect_stderr(StringIO()):  # lm-eval's progress bars
+        result = lm_eval.evaluate(lm, {"tasks": {p.name: p.task}}, bootstrap_iters=0)
+    found = {key.split(",")[0]: value for key, value in result["results"][p.name].items() if key.endswith(",none")}
+    values = {key: float(value) for key, value in found.items() if not key.endswith("_stderr")}
     samples = sorted(result["samples"][p.name], key=lambda sample: sample["doc_id"])
     items = [_read_item(p, n, sample, lm) for n, sample in enumerate(samples)]
     metric = p.settings["score"]
@@ -162,24 +145,25 @@ def read_evaluation(p, result, lm):
         "truncated": sum(item["truncated"] for item in items),
     }
     if metric in BLEU_METRICS:
-        score["signature"] = bleu_signature(metric)
-    return score | values, items
+        scorer = bleu_scorer(metric)
+        scorer.corpus_score(["a"], [["a"]])  # before its first score a scorer has no signature
+        score["signature"] = str(scorer.get_signature())
+    return {"score": score | values, "items": items}
 
 
 def _read_item(p, n, sample, lm):
-    if p.generates:
-        context, options = sample["arguments"][0]
-        truncated = len(lm.tok_encode(context)) > lm.max_length - options["max_gen_toks"]
-    else:
-        truncated = any(len(lm.tok_encode(context + choice)) > lm.max_length + 1 for context, choice in sample["arguments"])
-    item = {"task": p.name, "id": p.rows[n]["id"], "truncated": truncated}
+    item = {"task": p.name, "id": p.rows[n]["id"]}
     if p.labels:
         item["label"] = p.labels[n]
     if p.generates:
+        context, options = sample["arguments"][0]
         item["answer"] = sample["filtered_resps"][0]
+        item["truncated"] = len(lm.tok_encode(context)) > lm.max_length - options["max_gen_toks"]
     else:
         item["loglikelihoods"] = [float(likelihood) for likelihood, _ in sample["filtered_resps"]]
         item["choice"] = int(np.argmax(item["loglikelihoods"]))
+        lengths = (len(lm.tok_encode(context + choice)) for context, choice in sample["arguments"])
+        item["truncated"] = max(lengths) > lm.max_length + 1
     if "bleu" in sample:
         item["reference"] = sample["bleu"][0]
     return item | {name: float(sample[name]) for name in sample["metrics"] if np.isscalar(sample[name])}
@@ -191,8 +175,7 @@ def _standard_error(p, metric, items):
         return 0.0
     if metric in items[0]:
         return float(np.std([item[metric] for item in items], ddof=1) / np.sqrt(len(items)))
-    scores = item_statistic(metric, items, p.is_macro)(draw_items(len(items), 1000))
-    return float(np.std(scores, ddof=1))
+    return float(np.std(item_statistic(metric, items, p.is_macro)(draw_items(len(items), 1000)), ddof=1))
 
 
 def _constant_score(p, metric):

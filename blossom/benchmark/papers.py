@@ -5,13 +5,11 @@ from pathlib import Path
 
 import yaml
 
-FILE = Path(__file__).with_name("papers.yaml")
-
 
 @cache
 def read_papers():
     """Everything in papers.yaml, as dicts and lists."""
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return yaml.safe_load(Path(__file__).with_name("papers.yaml").read_text(encoding="utf-8"))
 
 
 def paper_table6():

@@ -10,7 +10,6 @@ from blossom.text.hub import load_hub_rows
 from blossom.text.rows import read_rows, read_table
 
 TASKS = Path(__file__).parent / "tasks"
-AUTHORED = paths.ROOT / "data" / "benchmarks"
 
 
 @cache
@@ -27,21 +26,50 @@ def load_task(task):
     import lm_eval.tasks
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    own = load_yaml(TASKS / f"{task}.yaml", resolve_func=False)
-    files = [str(TASKS / f"{task}.yaml")]
+    files = [TASKS / f"{task}.yaml"]
+    own = load_yaml(files[0], resolve_func=False)
     if shipped := own["metadata"].get("shipped"):
-        files.insert(0, str(Path(lm_eval.tasks.__file__).parent / shipped))
+        files.insert(0, Path(lm_eval.tasks.__file__).parent / shipped)
         own = load_yaml(files[0], resolve_func=False) | own
-    return own | {"include": files, "rows": own["metadata"].get("rows", task)}
+    return own | {"include": [str(file) for file in files], "rows": own["metadata"].get("rows", task)}
 
 
 def authored_file(name):
-    """The authored mini-set of a set in rows.yaml."""
+    """File name of the authored mini-set of a set in rows.yaml."""
     return f"{row_sets()[name].get('authored', name)}.jsonl"
 
 
+def read_task_rows(task, benchmarks="authored", training=False):
+    """The rows of a task and where they come from.
+
+    benchmarks  "authored" (the mini-sets in data/benchmarks), "hub", or a folder of the public files; a task that the hub
+                does not have is read from data/benchmarks in any case
+    training    the training rows instead, for few-shot examples; none for a task that the hub does not have
+    return      (rows, origin): dicts with the set's columns and `id`; the file or the hub set that was read
+
+    Raises ValueError: a bad row, with file, line, column and what was expected; no such file or folder; no network.
+    """
+    config = load_task(task)
+    name, hub = config["rows"], _hub_source(config, training)
+    known = row_sets()[name]
+    if training and not hub:
+        return [], ""
+    if benchmarks == "hub" and hub:
+        return check_task_rows(name, _hub_rows(hub), hub), hub
+    where = "data/benchmarks" if benchmarks == "authored" or not hub else benchmarks
+    folder = paths.ROOT / Path(where).expanduser()
+    names = [authored_file(name), f"{name}.tsv", f"{name}.json", *known.get("files", [])]
+    file = _find_file(task, folder, known.get("train", []) if training else names, training)
+    if file.suffix in (".tsv", ".txt"):
+        records = read_table(file, known.get("header", ()), known.get("quoted", False))
+    else:
+        records = read_rows(str(file))
+    base = paths.ROOT if folder.is_relative_to(paths.ROOT) else folder.parent
+    return check_task_rows(name, records, file), str(file.relative_to(base))
+
+
 def _hub_source(config, training):
-    """The "hub:..." source or the URL of a task's rows; "" for a task that exists in data/benchmarks alone."""
+    """The "hub:..." source or the URL of a task's rows; "" for a task that the hub does not have."""
     if not config.get("dataset_path"):
         return ""
     split = "train" if training else config.get("test_split") or config["validation_split"]
@@ -50,55 +78,51 @@ def _hub_source(config, training):
     return ":".join(["hub:" + config["dataset_path"], config.get("dataset_name") or "default", split])
 
 
-def read_task_rows(task, benchmarks="authored", training=False):
-    """The rows of a task.
+def _hub_rows(source):
+    """(place, record) of a hub set or of a JSON file at a URL."""
+    from datasets import load_dataset
 
-    benchmarks  "authored" (the mini-sets in data/benchmarks), "hub", or a folder of the public files; tasks that no hub
-                set has are authored anyway
-    training    the training rows instead, for few-shot examples; none for tasks that no hub set has
-    return      (rows, origin): dicts with the set's columns and `id`; the file or the hub set that was read
+    try:
+        is_url = source.startswith("https://")
+        rows = load_dataset("json", data_files=source, split="train") if is_url else load_hub_rows(source)
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        advice = "Without a network, set benchmarks to 'authored' or to a folder of the public files."
+        raise ValueError(f"benchmarks: {source} could not be loaded ({reason}). {advice}") from None
+    return ((f"{source}, row {n}", row) for n, row in enumerate(rows, 1))
 
-    Raises ValueError: a bad row, with file, line, column and what was expected; no such file or folder; no network.
-    """
-    config = load_task(task)
-    name, hub = config["rows"], _hub_source(config, training)
-    if training and not hub:
-        return [], ""
-    if benchmarks == "hub" and hub:
-        return check_task_rows(name, _hub_rows(hub), hub), hub
-    folder = AUTHORED if benchmarks == "authored" or not hub else Path(benchmarks).expanduser()
-    folder = folder if folder.is_absolute() else paths.ROOT / folder
-    known = row_sets()[name]
-    own = [authored_file(name), f"{name}.tsv", f"{name}.json"]
-    file = _find_file(task, folder, known.get("train", []) if training else own + known.get("files", []), training)
-    if file.suffix in (".tsv", ".txt"):
-        records = read_table(file, known.get("header", ()), known.get("quoted", False))
-    else:
-        records = read_rows(str(file))
-    base = paths.ROOT if folder.is_relative_to(paths.ROOT) else folder.parent
-    return check_task_rows(name, records, str(file)), str(file.relative_to(base))
+
+def _find_file(task, folder, patterns, training):
+    """The file of a task in a folder, by the first pattern that matches."""
+    if not folder.is_dir():
+        raise ValueError(f"benchmarks: expected 'authored', 'hub' or a folder, found {str(folder)!r}, which is no folder")
+    found = next(filter(None, (sorted(folder.glob(pattern)) for pattern in patterns)), [])
+    if len(found) > 1:
+        raise ValueError(f"benchmarks: {folder}: several files could be {task}: {', '.join(f.name for f in found[:4])}")
+    if not found:
+        what = "training file (shots needs one)" if training else "file"
+        raise ValueError(
+            f"benchmarks: {folder}: no {what} of {task}; looked for {', '.join(patterns) or 'none: it has none'}"
+        )
+    return found[0]
 
 
 def check_task_rows(name, records, source):
-    """The rows of (place, record) pairs, with the hub's or the public files' columns, in the set's columns and with an `id`.
+    """The rows of a set from (place, record) pairs with the hub's or the public files' columns: its own columns and an `id`.
 
     Raises ValueError with the place of a bad record, or with the source when there are no rows.
     """
     known, rows = row_sets()[name], []
     for place, record in records:
-        if not isinstance(record, dict):
-            raise ValueError(f"{place}: {name}: expected an object with columns, found {record!r:.60}")
-        record = _in_hub_columns(record, known)
-        skipped = known.get("skip")
-        if skipped in record and not str(record[skipped] or "").strip():
-            continue
-        row = {"id": str(next((record[k] for k in ("guid", "ID", "id", "idx", "ind") if k in record), len(rows)))}
-        for column, kind in known["columns"].items():
-            try:
-                _put(row, column, _checked(_get(record, column, kind), kind))
-            except ValueError as error:
-                raise ValueError(f"{place}: {name}: {column}: {error}") from None
-        rows.append(row)
+        try:
+            record = _in_hub_columns(record, known)
+            if "skip" in known and not str(record.get(known["skip"], "missing") or "").strip():
+                continue
+            row = _check_value(record, known["columns"])
+        except ValueError as error:
+            raise ValueError(f"{place}: {name}: {error}") from None
+        number = next((record[key] for key in ("guid", "ID", "id", "idx", "ind") if key in record), len(rows))
+        rows.append({"id": str(number)} | row)
     if not rows:
         raise ValueError(f"{source}: {name}: no rows")
     return rows
@@ -106,6 +130,8 @@ def check_task_rows(name, records, source):
 
 def _in_hub_columns(record, known):
     """A record with the hub's column names and label numbers; one that has them already is not changed."""
+    if not isinstance(record, dict):
+        raise ValueError(f"expected an object with columns, found {record!r:.60}")
     rename, labels = known.get("rename", {}), known.get("labels", {})
     found = {}
     for column, value in record.items():
@@ -116,84 +142,43 @@ def _in_hub_columns(record, known):
     return found
 
 
-def _get(record, column, kind):
-    """The value of a column, whose name may lead into nested objects."""
-    value = record
-    for part in column.split("."):
-        if not isinstance(value, dict) or value.get(part) is None:
-            if kind == "maybe":
-                return ""
-            has = ", ".join(map(str, value)) if isinstance(value, dict) else f"{value!r:.60}"
-            raise ValueError(f"no column {part}; found {has}")
-        value = value[part]
-    return value
-
-
-def _put(row, column, value):
-    *parts, last = column.split(".")
-    for part in parts:
-        row = row.setdefault(part, {})
-    row[last] = value
-
-
-def _checked(value, kind):
-    """A value as its kind (see rows.yaml) wants it; ValueError says what was expected."""
+def _check_value(value, kind, column=""):
+    """A value as its kind in rows.yaml wants it; ValueError names the column and says what was expected."""
+    if isinstance(kind, dict):
+        own, row = value if isinstance(value, dict) else {}, {}
+        for part, inner in kind.items():
+            name = f"{column}.{part}".lstrip(".")
+            if own.get(part) is None and inner != "maybe":
+                raise ValueError(f"{name}: no column {part}; found {', '.join(map(str, own)) or repr(value)[:60]}")
+            row[part] = _check_value(own.get(part) or "" if inner == "maybe" else own[part], inner, name)
+        return row
+    text = value.strip() if isinstance(value, str) else ""
     if isinstance(kind, list):
-        if not isinstance(value, str) or value.strip() not in kind:
-            raise ValueError(f"expected {' or '.join(kind)}, found {value!r}")
-        return value.strip()
-    if isinstance(kind, int):
-        number = next((n for n in range(kind) if value == n or str(value).strip() == str(n)), None)  # 1, 1.0, True or "1"
-        if number is None:
-            raise ValueError(f"expected a label from 0 to {kind - 1}, found {value!r:.80}")
-        return number
-    if kind.endswith(" texts"):
-        if not isinstance(value, list) or len(value) != int(kind.split()[0]):
-            raise ValueError(f"expected a list of {kind}, found {value!r:.80}")
-        return [_checked(text, "text") for text in value]
-    if not isinstance(value, str) or not (value.strip() or kind == "maybe"):
-        raise ValueError(f"expected text, found {value!r:.80}")
-    return value
+        expected, found = " or ".join(kind), text if text in kind else None
+    elif isinstance(kind, int):
+        expected, found = f"a label from 0 to {kind - 1}", {str(n): n for n in range(kind)}.get(str(value).strip())
+    elif kind.endswith(" texts"):
+        texts = [t for t in value if isinstance(t, str) and t.strip()] if isinstance(value, list) else []
+        expected, found = f"a list of {kind}", value if texts == value and len(texts) == int(kind.split()[0]) else None
+    else:
+        expected, found = "text", value if text or (value == "" and kind == "maybe") else None
+    if found is None:
+        raise ValueError(f"{column}: expected {expected}, found {value!r:.80}")
+    return found
 
 
 def blank_rows(name):
     """Rows whose texts are their columns' names, one for each word that a column may hold: rendered, they show a prompt."""
     columns = row_sets()[name]["columns"]
-    rows = []
-    for word in next((kind for kind in columns.values() if isinstance(kind, list)), [None]):
-        rows.append(row := {"id": ""})
-        for column, kind in columns.items():
-            shown = f"{{{column}}}"
-            if str(kind).endswith(" texts"):
-                shown = [f"{{{column} {n}}}" for n in range(1, int(kind.split()[0]) + 1)]
-            _put(row, column, {list: word, int: 0}.get(type(kind), shown + "." if kind == "sentence" else shown))
-    return rows
+    words = next((kind for kind in columns.values() if isinstance(kind, list)), [None])
+    return [{"id": ""} | _blank_value(columns, word) for word in words]
 
 
-def _find_file(task, folder, patterns, training):
-    """The file of a task in a folder, by the first pattern that fits."""
-    if not folder.is_dir():
-        raise ValueError(f"benchmarks: expected 'authored', 'hub' or a folder, found {str(folder)!r}, which is no folder")
-    for pattern in patterns:
-        found = sorted(folder.glob(pattern))
-        if len(found) > 1:
-            raise ValueError(f"benchmarks: {folder}: several files could be {task}: {', '.join(f.name for f in found[:4])}")
-        if found:
-            return found[0]
-    what = "training file (shots needs one)" if training else "file"
-    raise ValueError(f"benchmarks: {folder}: no {what} of {task}; looked for {', '.join(patterns) or 'none: it has none'}")
-
-
-def _hub_rows(hub):
-    """(place, record) of a hub set or of a JSON file at a URL."""
-    from datasets import load_dataset
-
-    try:
-        is_url = hub.startswith("https://")
-        rows = load_dataset("json", data_files=hub, split="train") if is_url else load_hub_rows(hub)
-    except Exception as error:
-        raise ValueError(
-            f"benchmarks: {hub} could not be loaded ({(str(error).splitlines() or [''])[0][:200]}). "
-            "Without a network, set benchmarks to 'authored' or to a folder of the public files."
-        ) from None
-    return ((f"{hub}, row {n}", row) for n, row in enumerate(rows, 1))
+def _blank_value(kind, word, column=""):
+    if isinstance(kind, dict):
+        return {part: _blank_value(own, word, f"{column}.{part}".lstrip(".")) for part, own in kind.items()}
+    if not isinstance(kind, str):
+        return 0 if isinstance(kind, int) else word
+    if kind.endswith(" texts"):
+        return [f"{{{column} {n}}}" for n in range(1, int(kind.split()[0]) + 1)]
+    return f"{{{column}}}" + ("." if kind == "sentence" else "")

@@ -6,11 +6,13 @@ it once, at its own position, and attends to the tokens before it in its sequenc
 log-likelihood that it gets by itself, up to rounding.
 """
 
-import inspect
 import logging
 import sys
 import warnings
+from itertools import chain
+from os.path import commonprefix
 
+import numpy as np
 import psutil
 import torch
 from tqdm import tqdm
@@ -29,14 +31,14 @@ class SharedPrefixLM(HFLM):
 
     model, tokenizer  a causal language model in eval mode and its tokenizer
     tokens            most tokens of a forward pass, 0 fits them to the memory; a longer sequence gets a pass of its own
-    read, lm_evals    tokens that choices took so far, and what they take when each is read with its whole context
+    shares            whether the model can read tries; one that cannot is scored as HFLM does
     """
 
     def __init__(self, model, tokenizer, tokens=0):
         start = start_token(tokenizer)  # a choice without a context follows it
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=16, prefix_token_id=start)
-        self.tokens, self.read, self.lm_evals = tokens or _fitting_tokens(model), 0, 0
-        self.shares, self.stream = _takes_tries(model), sys.stderr  # lm-eval's own bars may be silenced later
+        self.tokens, self.shares = tokens or _fitting_tokens(model), _takes_tries(model)
+        self.stream = sys.stderr  # of our progress bar; lm-eval's own bars may be silenced later
 
     def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None):
         """[(log-likelihood, is it the greedy continuation?)] of ((context, choice), context ids, choice ids) requests."""
@@ -44,37 +46,34 @@ class SharedPrefixLM(HFLM):
             if not ids or len(ids) > self.max_length:
                 raise ValueError(f"choice {choice[:40]!r} has {len(ids)} tokens; expected 1 to {self.max_length}")
         sequences = [(before + after)[-(self.max_length + 1) :][:-1] for _, before, after in requests]
-        self.lm_evals += sum(map(len, sequences))
-        window = getattr(self.model.config, "sliding_window", None)
+        window = getattr(self.model.config, "sliding_window", None)  # hides far tokens; a trie's mask would not
         if not self.shares or (window and max(map(len, sequences), default=0) > window):
-            self.read += sum(map(len, sequences))
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         answers = [None] * len(requests)
         with tqdm(total=len(requests), unit="choice", file=self.stream, delay=5, disable=disable_tqdm) as bar:
             for numbers in _passes(sequences, self.tokens):
-                ids, parents, paths = build_trie([sequences[n] for n in numbers])
-                self.read += len(ids)
-                found = self._score(ids, parents, paths, [requests[n][2] for n in numbers])
+                found = self._score([sequences[n] for n in numbers], [requests[n][2] for n in numbers])
                 for n, answer in zip(numbers, found, strict=True):
                     answers[n] = answer
                 bar.update(len(numbers))
         return answers
 
     @torch.no_grad()
-    def _score(self, ids, parents, paths, choices):
-        """[(log-likelihood, greedy?)] of the choices that end a trie's sequences."""
+    def _score(self, sequences, choices):
+        """[(log-likelihood, greedy?)] of the choices that end some sequences, from one forward pass."""
+        ids, parents, paths = build_trie(sequences)
         ends = [path[-len(choice) :] for path, choice in zip(paths, choices, strict=True)]
-        nodes = sorted({node for end in ends for node in end})  # the tokens that a choice's tokens are predicted from
-        place = {node: n for n, node in enumerate(nodes)}
+        nodes, rows = np.unique(np.concatenate(ends), return_inverse=True)  # the tokens that choices are predicted from
         logits = trie_logits(self.model, ids, parents, nodes)  # (N, V)
-        total, best = _logsumexp_and_argmax(logits)
-        answers = []
-        for end, choice in zip(ends, choices, strict=True):
-            rows = torch.tensor([place[node] for node in end], device=logits.device)
-            targets = torch.tensor(choice, device=logits.device)
-            likelihoods = logits[rows, targets].float() - total[rows]
-            answers.append((likelihoods.sum().item(), bool((best[rows] == targets).all())))
-        return answers
+        chunk, likelihoods, greedy = 256 if logits.is_cuda else 8, [], []  # a float32 copy of all rows would not fit
+        rows, targets = (torch.tensor(x, device=logits.device) for x in (rows, list(chain(*choices))))
+        for own, target in zip(rows.split(chunk), targets.split(chunk), strict=True):
+            some = logits[own].float()
+            likelihoods.append(some.gather(1, target[:, None])[:, 0] - some.logsumexp(-1))
+            greedy.append(some.argmax(-1) == target)
+        sizes = [len(choice) for choice in choices]
+        parts = zip(torch.cat(likelihoods).split(sizes), torch.cat(greedy).split(sizes), strict=True)
+        return [(likelihood.sum().item(), bool(same.all())) for likelihood, same in parts]
 
 
 def build_trie(sequences):
@@ -99,8 +98,7 @@ def _passes(sequences, tokens):
     """Lists of numbers of sequences whose trie has at most `tokens` nodes; neighbours in sorted order share most."""
     numbers, size, last = [], 0, []
     for n in sorted(range(len(sequences)), key=sequences.__getitem__):
-        same = next((i for i, (a, b) in enumerate(zip(sequences[n], last, strict=False)) if a != b), len(last))
-        new = len(sequences[n]) - min(same, len(sequences[n]))
+        new = len(sequences[n]) - len(commonprefix([sequences[n], last]))
         if numbers and size + new > tokens:
             yield numbers
             numbers, size, new = [], 0, len(sequences[n])
@@ -113,11 +111,10 @@ def _passes(sequences, tokens):
 def trie_logits(model, ids, parents, nodes):
     """(N, V) logits at some `nodes` of a trie, in the model's dtype, from one forward pass."""
     device = model.get_input_embeddings().weight.device
-    allowed = torch.zeros(len(ids), len(ids), dtype=torch.bool)
+    allowed = torch.eye(len(ids), dtype=torch.bool)
     for node, parent in enumerate(parents):  # a parent comes before its children
         if parent >= 0:
-            allowed[node] = allowed[parent]
-        allowed[node, node] = True
+            allowed[node] |= allowed[parent]
     mask = torch.zeros(allowed.shape, dtype=model.dtype).masked_fill_(~allowed, torch.finfo(model.dtype).min)
     return model(
         input_ids=torch.tensor([ids], device=device),
@@ -131,18 +128,15 @@ def trie_logits(model, ids, parents, nodes):
 @torch.no_grad()
 def _takes_tries(model):
     """Does the model compute a trie's branch as it computes the branch alone? Not when it ignores positions or masks."""
-    if not {"position_ids", "logits_to_keep", "attention_mask"} <= set(inspect.signature(model.forward).parameters):
-        return False
     vocab = model.get_input_embeddings().weight.shape[0]
     one, two = ([n % vocab for n in (*range(5, 25), *range(first, first + 20))] for first in (30, 60))
     ids, parents, paths = build_trie([one, two])
+    alone = model(input_ids=torch.tensor([two], device=model.device), use_cache=False).logits[0].float().log_softmax(-1)
     try:
-        together = trie_logits(model, ids, parents, paths[1]).float().log_softmax(-1)
-    except (TypeError, ValueError, RuntimeError):
+        difference = trie_logits(model, ids, parents, paths[1]).float().log_softmax(-1) - alone
+    except (TypeError, ValueError, RuntimeError):  # an argument that the model does not take, or other rows than asked for
         return False
-    alone = model(input_ids=torch.tensor([two], device=together.device), use_cache=False).logits[0].float()
-    difference = (together - alone.log_softmax(-1)).abs().mean().item()
-    return difference < (1e-4 if model.dtype == torch.float32 else 0.1)
+    return difference.abs().mean().item() < (1e-4 if model.dtype == torch.float32 else 0.1)
 
 
 def _fitting_tokens(model):
@@ -151,9 +145,3 @@ def _fitting_tokens(model):
     free = torch.cuda.mem_get_info(table.device)[0] if table.is_cuda else psutil.virtual_memory().available
     most = 8192 if table.is_cuda else 768  # a CPU gains nothing from more
     return max(64, min(most, free // 4 // (table.shape[0] * (model.dtype.itemsize + 4))))
-
-
-def _logsumexp_and_argmax(logits):
-    """(N,) float32 log-sum-exp and (N,) argmax of the rows, in chunks: a float32 copy of all rows would not fit."""
-    chunks = logits.split(256 if logits.is_cuda else 8)  # on a CPU a chunk stays in the cache
-    return torch.cat([c.float().logsumexp(-1) for c in chunks]), torch.cat([c.argmax(-1) for c in chunks])

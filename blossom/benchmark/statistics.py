@@ -9,10 +9,13 @@ def item_statistic(metric, items, macro=True):
     """The function (D, N) indices of items -> (D,) scores from 0 to 1, one a draw.
 
     metric  one of the items' numbers, "f1" (macro-averaged or of label 1), or one of BLEU_METRICS
-    items   list of dicts, as `read_evaluation` gives them; KeyError when they have no such metric
+    items   list of dicts, as `evaluate_task` gives them; KeyError when they have no such metric
     """
-    if metric in BLEU_METRICS:
-        return _bleu_statistic(metric, items)
+    if metric in BLEU_METRICS:  # sacrebleu computes these from sums of the sentences' counts; so is every draw here
+        scorer = bleu_scorer(metric)
+        answers = [first_line(i["answer"]) if metric == "bleu_first_line" else i["answer"].strip() for i in items]
+        counts = np.array(scorer._extract_corpus_statistics(answers, [[i["reference"] for i in items]]))  # (N, K)
+        return lambda draws: np.array([scorer._compute_score_from_stats(list(counts[d].sum(0))).score / 100 for d in draws])
     if metric == "f1":
         right, chosen = (np.array([item[key] for item in items]) for key in ("label", "choice"))
         return lambda draws: f1_of_draws(right[draws], chosen[draws], macro)
@@ -38,25 +41,11 @@ def f1_of_draws(right, chosen, macro):
     return np.nanmean(scores, axis=0)
 
 
-def _bleu_statistic(metric, items):
-    """sacrebleu computes BLEU and chrF from sums of the sentences' counts; so is every draw here."""
-    scorer = _bleu_scorer(metric)
-    answers = [first_line(i["answer"]) if metric == "bleu_first_line" else i["answer"].strip() for i in items]
-    counts = np.array(scorer._extract_corpus_statistics(answers, [[i["reference"] for i in items]]))  # (N, K)
-    return lambda draws: np.array([scorer._compute_score_from_stats(list(counts[d].sum(0))).score / 100 for d in draws])
-
-
-def _bleu_scorer(metric):
+def bleu_scorer(metric):
+    """sacrebleu's scorer of one of BLEU_METRICS, with its defaults: BLEU (13a, exponential smoothing) or chrF2."""
     import sacrebleu
 
     return sacrebleu.CHRF() if metric == "chrf" else sacrebleu.BLEU()
-
-
-def bleu_signature(metric):
-    """sacrebleu's signature of one of BLEU_METRICS; scores with other signatures are not comparable."""
-    scorer = _bleu_scorer(metric)
-    scorer.corpus_score(["a"], [["a"]])
-    return str(scorer.get_signature())
 
 
 def first_line(answer):

@@ -1,11 +1,12 @@
 """The tasks of lm-eval on rows that were read and checked before a model is loaded."""
 
-import contextlib
 import hashlib
 import json
 import random
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +44,16 @@ class PreparedTask:
 
     @property
     def generates(self):
-        """Whether the model writes its answer (or chooses one of several)."""
+        """Whether the model writes its answer, instead of choosing one of several."""
         return self.task.OUTPUT_TYPE == "generate_until"
 
     @cached_property
     def labels(self):
         """The number of each row's right choice; empty where there is none."""
-        found = []
-        for row in self.task.test_docs():
-            target = self.task.doc_to_target(row)
-            if isinstance(target, str) and not self.generates:
-                target = self.task.doc_to_choice(row).index(target)
-            found.append(target)
+        found = [self.task.doc_to_target(row) for row in self.task.test_docs()]
+        if isinstance(found[0], str) and not self.generates:  # lm-eval's COPA tasks give the choice itself
+            rows = self.task.test_docs()
+            found = [self.task.doc_to_choice(row).index(word) for row, word in zip(rows, found, strict=True)]
         return found if isinstance(found[0], int) else []
 
     @property
@@ -64,7 +63,7 @@ class PreparedTask:
 
         blank = Dataset.from_list(blank_rows(self.settings.get("rows", self.name)))
         if self.task.config.process_docs is not None:
-            with _silent():
+            with redirect_stderr(StringIO()):  # the progress bar of `Dataset.map`
                 blank = self.task.config.process_docs(blank)
         joint = self.task.config.target_delimiter
         choices = [[] if self.generates else [joint + c for c in self.task.doc_to_choice(row)] for row in blank]
@@ -133,14 +132,14 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
             rows, origin = josa.make_josa_pairs(corpus, seed), "the run's held-out Korean"
         count = (config["output_type"] == "generate_until" and written_items) or items
         train = read_task_rows(task, benchmarks, training=True)[0] if shots else []
-        made[task] = _draw_rows(rows, config["rows"], count, seed), origin, train
-    for task, (rows, _, train) in made.items():
-        _write_task(task, folder, rows, train, shots if train else 0)
-    with _silent():
+        made[task] = config, _draw_rows(rows, config["rows"], count, seed), origin, train
+    for task, (config, rows, _, train) in made.items():  # nothing is written before all rows are checked
+        _write_task(task, folder, config["include"], rows, train, shots)
+    with redirect_stderr(StringIO()):  # progress bars: these sets are read in a moment
         built = TaskManager(include_path=str(folder), include_defaults=False).load(list(made))["tasks"]
     for task in built.values():
         task.set_fewshot_seed(seed=seed)
-    return [PreparedTask(built[t], t, rows, origin, shots if train else 0) for t, (rows, origin, train) in made.items()]
+    return [PreparedTask(built[t], t, rows, origin, shots if train else 0) for t, (_, rows, origin, train) in made.items()]
 
 
 def _draw_rows(rows, name, items, seed):
@@ -151,15 +150,15 @@ def _draw_rows(rows, name, items, seed):
     return [rows[i] for i in sorted(chosen)]
 
 
-def _write_task(task, folder, rows, train, shots):
-    """Rows and YAML of a task: what `load_task` includes, then where the rows are."""
+def _write_task(task, folder, include, rows, train, shots):
+    """Rows and YAML of a task: the task's own files, then where the rows are."""
     files = {}
-    for split, lines in (("test", rows), ("train", train)):
+    for split, name, lines in (("test", f"{task}.jsonl", rows), ("train", f"{task}.train.jsonl", train)):
         if lines:
-            files[split] = str(folder / (f"{task}.jsonl" if split == "test" else f"{task}.train.jsonl"))
-            paths.write_text(Path(files[split]), "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in lines))
+            files[split] = str(folder / name)
+            paths.write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
     definition = {
-        "include": load_task(task)["include"],
+        "include": include,
         "dataset_path": "json",
         "dataset_name": None,
         "dataset_kwargs": {"data_files": files, "cache_dir": str(folder / ".arrow")},
@@ -167,7 +166,7 @@ def _write_task(task, folder, rows, train, shots):
         "validation_split": None,
         "training_split": "train" if train else None,
         "fewshot_split": "train" if train else None,
-        "num_fewshot": shots,
+        "num_fewshot": shots if train else 0,
     }
     paths.write_text(folder / f"{task}.yaml", yaml.safe_dump(definition, allow_unicode=True))
 
@@ -175,17 +174,3 @@ def _write_task(task, folder, rows, train, shots):
 def short_hash(value):
     """16 hex digits of a JSON value."""
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode()).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _silent():
-    """No progress bars of the datasets library: these sets are read in a moment."""
-    import datasets
-
-    bars = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if bars:
-            datasets.enable_progress_bars()

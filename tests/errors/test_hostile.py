@@ -84,9 +84,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
         lambda folder, smoke: load_model(folder),
         lambda folder, smoke: estimate_run(smoke("03_bilingual_pretraining"), folder, 2, 16),
         lambda folder, smoke: LocalTranslator(str(folder), folder),
-        lambda folder, smoke: score_models(
-            {"m": folder}, [SimpleNamespace(name="a", digest="b")], None, precision="float32"
-        ),
+        lambda folder, smoke: score_models({"m": folder}, [SimpleNamespace(name="a", digest="b")], folder, "float32"),
         lambda folder, smoke: stored_answers(str(folder), ["Hi"], "newline", ReplyStore(folder)),
     ],
     ids=["load", "estimate", "translator", "benchmark", "answers"],

@@ -2,16 +2,17 @@
 
 import re
 from difflib import SequenceMatcher
+from functools import partial
 
+import numpy as np
+
+from blossom.benchmark.statistics import bleu_scorer, f1_of_draws, first_line
 from blossom.text.language import code_switching, language_of, measure_repetition
 
 
 def macro_f1(items):
     """Macro-averaged F1 of [(right label, chosen label), ...], as lm-eval's KoBEST tasks compute it."""
-    from sklearn.metrics import f1_score
-
-    right, chosen = zip(*items, strict=True)
-    return float(f1_score(right, chosen, average="macro"))
+    return float(f1_of_draws(*np.array(items).T, macro=True))
 
 
 def kobest_copa_text(row):
@@ -31,36 +32,19 @@ def nsmc_results(row, answers):
     return {name: float(value) for name, value in scores.items()}
 
 
-def answers_ko(row, answers):
-    """The language of the answer to a Korean question; see `_answered`."""
-    return _answered(answers[0], "ko", "en")
-
-
-def answers_en(row, answers):
-    """The language of the answer to an English question; see `_answered`."""
-    return _answered(answers[0], "en", "ko")
-
-
-def _answered(answer, own, other):
+def _answered(row, answers, own, other):
     """own_language, other_language, mixed, empty (0 or 1; at most one is 1, by `language_of`) and code_switching, the share
     of the words that are in the other script."""
-    found = language_of(answer) if answer.strip() else "empty"
+    found = language_of(answers[0]) if answers[0].strip() else "empty"
     kinds = {"own_language": own, "other_language": other, "mixed": "mixed", "empty": "empty"}
     scores = {name: float(found == kind) for name, kind in kinds.items()}
-    return scores | {"code_switching": code_switching(answer, own)}
+    return scores | {"code_switching": code_switching(answers[0], own)}
 
 
-def to_korean(row, answers):
-    """The scores and failures of a translation into Korean; see `_translated`."""
-    return _translated(row["en"], row["ko"], answers[0], "ko")
+answers_ko, answers_en = partial(_answered, own="ko", other="en"), partial(_answered, own="en", other="ko")
 
 
-def to_english(row, answers):
-    """The scores and failures of a translation into English; see `_translated`."""
-    return _translated(row["ko"], row["en"], answers[0], "en")
-
-
-def _translated(source, reference, answer, language):
+def _translated(row, answers, source, target):
     """(reference, answer) for BLEU and chrF, and paper X's kinds of failure as 0 or 1.
 
     empty           no letter in the answer
@@ -69,16 +53,20 @@ def _translated(source, reference, answer, language):
     repeats         a later sentence is an earlier one or the input again, or its words repeat in a loop
     wrong_language  its first line is none of these and not in the language asked for
     """
-    first = next((line.strip() for line in answer.split("\n") if line.strip()), "")
+    reference, answer = row[target], answers[0]
+    first = first_line(answer)
     found = language_of(first)
-    empty, copies = not _letters(answer), found != "mixed" and _same(first, source)
+    empty, copies = not _letters(answer), found != "mixed" and _same(first, row[source])
     mixed = found == "mixed" and language_of(reference) != "mixed"
-    short = found == language and 2 * len(_letters(first)) < len(_letters(reference))
-    partial = not (empty or copies) and (mixed or short)
-    kinds = {"empty": empty, "copies": copies, "partial": partial, "repeats": _repeats(answer, source)}
-    kinds["wrong_language"] = not (empty or copies or partial) and found != language
+    short = found == target and 2 * len(_letters(first)) < len(_letters(reference))
+    partly = not (empty or copies) and (mixed or short)
+    kinds = {"empty": empty, "copies": copies, "partial": partly, "repeats": _repeats(answer, row[source])}
+    kinds["wrong_language"] = not (empty or copies or partly) and found != target
     pair = (reference, answer.strip())
     return {"bleu": pair, "chrf": pair, "bleu_first_line": (reference, first)} | {k: float(v) for k, v in kinds.items()}
+
+
+to_korean, to_english = partial(_translated, source="en", target="ko"), partial(_translated, source="ko", target="en")
 
 
 def _repeats(answer, source):
@@ -97,20 +85,10 @@ def _same(one, other):
     return bool(one and other) and SequenceMatcher(None, one, other, autojunk=False).ratio() >= 0.8
 
 
-def bleu(items):
-    """Corpus BLEU of [(reference, answer), ...] from 0 to 1, with sacrebleu's defaults (13a, exponential smoothing)."""
-    from sacrebleu import BLEU
-
-    return _corpus_score(BLEU(), items)
-
-
-def chrf(items):
-    """Corpus chrF2 of [(reference, answer), ...] from 0 to 1, with sacrebleu's defaults."""
-    from sacrebleu import CHRF
-
-    return _corpus_score(CHRF(), items)
-
-
-def _corpus_score(scorer, items):
+def _corpus_score(items, metric):
+    """BLEU or chrF2 of [(reference, answer), ...] as one text, from 0 to 1."""
     references, answers = zip(*items, strict=True)
-    return scorer.corpus_score(list(answers), [list(references)]).score / 100
+    return bleu_scorer(metric).corpus_score(list(answers), [list(references)]).score / 100
+
+
+bleu, chrf = partial(_corpus_score, metric="bleu"), partial(_corpus_score, metric="chrf")
