@@ -20,9 +20,8 @@ from blossom.models.loading import load_model, save_model
 def completion(content, finish="stop", usage=None):
     """The body of a chat completion."""
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}
-    return json.dumps(
-        {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
-    )
+    whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
+    return json.dumps(whole | {"choices": [choice], "usage": usage})
 
 
 class FakeServer(ThreadingHTTPServer):
@@ -78,19 +77,12 @@ def served(model, port, log, seconds=240):
     with open(log, "wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     try:
-        _wait(f"http://127.0.0.1:{port}/health", process, log, seconds)
+        for _ in range(4 * seconds):
+            assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                break
+            time.sleep(0.25)
         yield process
     finally:
         process.kill()
         process.wait(20)
-
-
-def _wait(url, process, log, seconds):
-    for _ in range(seconds * 4):
-        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.25)
-    raise AssertionError(f"the server did not start in {seconds} s: {log.read_text(errors='replace')[-2000:]}")

@@ -80,8 +80,10 @@ def test_labels_are_exactly_the_answers_whatever_is_written(name, turns, templat
 @pytest.mark.parametrize("template", sorted(TEMPLATES))
 def test_labels_of_real_rows_over_real_tokenizers(template, real_files):
     drawn, sets = random.Random(0), ["lima_en.json", "koalpaca_ko_4000.json", "alpaca_en_999.json"]
-    rows = [e for file in sets for e in drawn.sample(read_instructions(str(real_files / "instructions" / file), "en"), 20)]
-    several = [e for e in read_instructions(str(real_files / "instructions" / "lima_en.json"), "en") if len(e.messages) > 2]
+    read = [read_instructions(str(real_files / "instructions" / file), "en") for file in sets]
+    assert [len(examples) for examples in read] == [1029, 4000, 999]
+    rows = [e for examples in read for e in drawn.sample(examples, 20)]
+    several = [e for e in read[0] if len(e.messages) > 2]
     for name in ("llama2-tokenizer", "llama2-tokenizer merged", "mistral-v1", "smollm2-135m-instruct"):
         for example in rows + several[:5]:
             check_labels(template, example.messages, tokenizer(name))
@@ -143,14 +145,14 @@ def test_a_tokenizers_own_template_must_close_answers_with_the_eos(template, sai
         encode_conversation("own", [ASK, TELL], t)
 
 
-def test_a_tokenizers_own_template_is_used():
+def test_a_template_is_chosen_by_name_and_own_is_the_tokenizers():
     t = load_tokenizer("tiny-byte-level")
     with pytest.raises(ValueError, match="template: own: .*no chat template"):
         encode_conversation("own", [ASK], t)
-    t.chat_template = TEMPLATES["chatml"]
-    assert encode_conversation("own", [ASK, TELL], t) == encode_conversation("chatml", [ASK, TELL], t)
     with pytest.raises(ValueError, match="template: expected one of alpaca, .*, found 'chat'"):
         encode_conversation("chat", [ASK], t)
+    t.chat_template = TEMPLATES["chatml"]
+    assert encode_conversation("own", [ASK, TELL], t) == encode_conversation("chatml", [ASK, TELL], t)
 
 
 def test_roles_out_of_order_and_messages_without_text_are_refused():
@@ -174,16 +176,16 @@ def written(folder, rows, name="rows.jsonl"):
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
 def test_all_forms_of_rows_give_the_same_messages(tmp_path, name):
-    said = [("user", "A?"), ("assistant", "a"), ("user", "B? "), ("assistant", "b")]
+    said = [("user", "A?"), ("assistant", "a"), ("user", "B?"), ("assistant", "b")]
     human = {"user": "human", "assistant": "gpt"}
     forms = [
-        {"instruction": "B?", "output": "b", "history": [["A?", "a"]]},
+        {"instruction": "B? ", "output": "b", "history": [["A?", "a"]]},
         {"conversations": [text for _, text in said], "source": "multi_turn"},
         {"conversations": [{"from": human[role], "value": text} for role, text in said]},
         {"messages": [{"role": role, "content": text} for role, text in said]},
     ]
     examples = read_instructions(written(tmp_path, forms, name), "en")
-    assert [[(m["role"], m["content"] + " " * (m["content"] == "B?")) for m in e.messages] for e in examples] == [said] * 4
+    assert [[(m["role"], m["content"]) for m in e.messages] for e in examples] == [said] * 4
     assert examples[1].id == f"{name}:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
 
 
@@ -197,11 +199,9 @@ def test_text_is_composed_and_inner_lines_stay(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"instruction": "", "output": "b"}, r"message 1 \(user\) has no text"),
         ({"instruction": "a", "output": "b", "history": [["only"]]}, r"history\[0\]: expected \[user, assistant\]"),
         ({"conversations": ["a", "b", "c"]}, "roles out of order: the last message is the user's"),
         ({"conversations": "a"}, "conversations: expected a list, found str"),
-        ({"messages": [{"role": "assistant", "content": "b"}, {"role": "user", "content": "a"}]}, "roles out of order"),
         ({"messages": [{"role": "tool", "content": "b"}]}, r"messages\[0\]: expected a role of human, .*, found 'tool'"),
         ({"instruction": "a", "output": "b", "adaptation": "ne"}, "adaptation: expected one of none, ne_change"),
         (["a"], "expected an object with fields, found"),
@@ -209,11 +209,8 @@ def test_text_is_composed_and_inner_lines_stay(tmp_path):
 )
 def test_a_broken_row_is_named_by_file_and_line(tmp_path, row, message):
     file = written(tmp_path, [{"instruction": "good", "output": "fine"}, row])
-    with pytest.raises(ValueError, match=f"{re.escape(file)}, line 2: .*{message}|{re.escape(file)}, line 2.*{message}"):
+    with pytest.raises(ValueError, match=f"{re.escape(file)}, line 2: .*{message}"):
         read_instructions(file, "en")
-
-
-def test_an_empty_set_is_refused(tmp_path):
     with pytest.raises(ValueError, match="rows.jsonl: holds no examples"):
         read_instructions(written(tmp_path, []), "en")
 
@@ -226,12 +223,6 @@ def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path
     assert example.messages[0]["input"] == "Turn off"
 
 
-def test_the_public_sets_read_whole(real_files):
-    sizes = {"lima_en.json": 1029, "koalpaca_ko_4000.json": 4000, "alpaca_en_999.json": 999}
-    for name, size in sizes.items():
-        assert len(read_instructions([str(real_files / "instructions" / name)], "en")) == size
-
-
 # ------------------------------------------------------------------------------------------------------------ hygiene
 
 
@@ -240,37 +231,27 @@ def example(asked, told, task="en", name=None, **more):
     return Example(task, messages, name or asked, "here", **more)
 
 
-def clean(examples, evaluation=None, length=500):
-    kept, removed = clean_examples(examples, evaluation or {}, "newline", tokenizer("tiny-byte-level"), length)
+def clean(examples, evaluation=None):
+    kept, removed = clean_examples(examples, evaluation or {}, "newline", tokenizer("tiny-byte-level"), 500)
     return [e.id for e in kept], [(reason, e.id, other) for reason, e, other in removed]
 
 
 LONG = "Wash the rice three times, soak it for half an hour, and cook it in a little less water than you think."
 
 
-def test_exact_and_near_duplicates_keep_the_first():
+def test_duplicates_evaluation_texts_and_what_is_too_long_are_removed_whole():
     a, b = example("How do I cook rice?", LONG, name="a"), example("how do  I cook RICE?", LONG, name="b")
-    c, d = (
-        example("How do I cook rice?", LONG.replace("three", "four"), name="c"),
-        example("How do I fix a bicycle?", LONG[::-1], name="d"),
-    )
-    kept, removed = clean([a, b, c, d])
-    assert kept == ["a", "d"]
-    assert removed == [("exact duplicate", "b", "a"), ("near duplicate", "c", "a")]
+    c = example("How do I cook rice?", LONG.replace("three", "four"), name="c")
+    d, e = example("How do I fix a bicycle?", LONG[::-1], name="d"), example("e", "b " * 600)
+    kept, removed = clean([a, b, c, d, e])
+    assert kept == ["a", "d"] and removed[:2] == [("exact duplicate", "b", "a"), ("near duplicate", "c", "a")]
+    assert removed[2][:2] == ("too long", "e") and int(removed[2][2].split()[0]) > 600
     assert clean([a, d], {"tests": [LONG]}) == (["d"], [("in the evaluation", "a", "tests")])
 
 
-def test_what_is_too_long_is_left_out_whole():
-    kept, ((reason, name, size),) = clean([example("a", "b " * 400), example("c", "d")], length=100)
-    assert kept == ["c"] and (reason, name) == ("too long", "a") and int(size.split()[0]) > 400
-
-
 def test_the_table_counts_reasons_and_languages():
-    examples = [
-        example("안녕?", "Hello there", "ko", "a"),
-        example("안녕?", "안녕하세요", "ko", "b"),
-        example("Hi?", "print(1)", "en", "c"),
-    ]
+    examples = [example("안녕?", answer, "ko", answer) for answer in ("Hello there", "안녕하세요")]
+    examples.append(example("Hi?", "print(1)"))
     form = ("newline", tokenizer("tiny-byte-level"), 500)
     kept, removed = clean_examples(examples, {}, *form)
     alike = find_paraphrases([e.prompt for e in kept], {"tests": ["안녕하세요? 잘 지내요?", "안녕? 안녕? 안녕?"]})
@@ -294,10 +275,6 @@ def test_a_pair_is_held_out_together():
     assert len(held) == 10 and len(training) == 30 and not {e.group for e in training} & {e.group for e in held}
     assert {e.group for e in held if e.task == "ko"} == {e.group for e in held if e.task == "en"}
     assert {e.id for e in hold_out_examples(pairs[::-1], 5)[1]} == {e.id for e in held}
-    alone = [example(f"only English {n}", "a") for n in range(20)]
-    training, uneven = hold_out_examples(pairs + alone, 5)
-    assert {e.group for e in uneven if e.task == "ko"} != {e.group for e in uneven if e.task == "en"}
-    assert not {e.group for e in training} & {e.group for e in uneven}
     with pytest.raises(ValueError, match="en: 5 examples are left; holding out 5 leaves none"):
         hold_out_examples(pairs[:10], 5)
 
@@ -309,12 +286,8 @@ def test_fewer_examples_hold_out_the_same(smoke):
     assert [e.id for e in hold_out_examples(few, 6)[1]] == [e.id for e in hold_out_examples(every, 6)[1]]
 
 
-@pytest.fixture(scope="module")
-def authored():
-    return read_instructions(["authored-en"], "en") + read_instructions(["authored-ko"], "ko")
-
-
-def test_the_authored_set_is_what_it_says(authored):
+def test_the_authored_set_is_what_it_says_and_clean():
+    authored = read_instructions(["authored-en"], "en") + read_instructions(["authored-ko"], "ko")
     korean = [e for e in authored if e.task == "ko"]
     counts = {name: sum(e.adaptation == name for e in korean) for name in ADAPTATIONS}
     assert len(korean) >= 200 and len(authored) - len(korean) >= 200
@@ -323,16 +296,8 @@ def test_the_authored_set_is_what_it_says(authored):
     assert all(e.note for e in korean if e.adaptation != "none")
     assert sum(len(e.messages) > 2 for e in authored) >= 10
     assert len({e.category for e in authored}) >= 7
-
-
-def test_the_authored_set_is_clean_in_form(authored):
-    kept, removed = clean_examples(
-        authored,
-        read_evaluation_texts(stages.KoreanLimaSFT().evaluation_texts),
-        "chatml",
-        tokenizer("tiny-byte-level"),
-        10**6,
-    )
+    scored = read_evaluation_texts(stages.KoreanLimaSFT().evaluation_texts)
+    kept, removed = clean_examples(authored, scored, "chatml", tokenizer("tiny-byte-level"), 10**6)
     assert [(reason, e.id, other) for reason, e, other in removed] == []
     prose = [e for e in kept if e.category not in ("code", "translation")]
     assert [e.id for e in prose if language_of(e.output) != e.task] == []

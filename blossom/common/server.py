@@ -168,11 +168,12 @@ class ChatServer:
 
     def _note_failure(self, error, settings, cost, wait, errors):
         """Count an error. Return the seconds to wait; 0: send again without what was refused; None: no further try."""
-        status, words = getattr(error, "status_code", None), self._words(error)
+        status = getattr(error, "status_code", None)
+        words = " ".join(str(error).replace(self._key or "\0", "(key)").split())[:300]
         kinds = {openai.APITimeoutError: "timeout", openai.APIConnectionError: "no connection"}
         kind = f"HTTP {status}" if status else kinds.get(type(error), "unreadable reply")
         errors.append(f"{kind}: {words}")
-        refused = [n for n in OPTIONAL if n in settings and n in f"{error} {error.body}"] if status in (400, 422) else []
+        refused = [n for n in OPTIONAL if n in settings and n in str(error)] if status in (400, 422) else []
         with self._lock:
             self.failures[kind] += 1
             self.spent -= cost if status or kind == "no connection" else 0  # no reply was written: nothing is charged
@@ -189,12 +190,6 @@ class ChatServer:
             return min(60.0, max(0.5, float(error.response.headers["retry-after"])))
         except (AttributeError, KeyError, ValueError):
             return wait
-
-    def _words(self, error):
-        """The start of an error's text, with the server's own where the client left it out, and without the key."""
-        body = str(getattr(error, "body", None) or "")
-        text = str(error) if body in str(error) else f"{error} {body}"
-        return " ".join(text.replace(self._key or "\0", "(key)").split())[:300]
 
     @functools.cached_property
     def _client(self):

@@ -41,12 +41,10 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
 
     prompts     list of str; each becomes the user's message of `template` (a name of TEMPLATES, or "own")
     new_tokens  longest answer; it ends earlier at any special token
-    batch_size  prompts decoded together
-    seed        with the text of a prompt it seeds that prompt's random numbers
     sampling    temperature, top_p, top_k and repetition_penalty of a `Sampler`
 
-    A prompt's random numbers do not depend on the other prompts, so in float32 its answer does not depend on `batch_size` or
-    order. In bfloat16 it does: rounding differs with the shape of the batch.
+    `seed` and a prompt's text seed its random numbers: in float32 its answer does not depend on the other prompts or on
+    `batch_size`. In bfloat16 it does: rounding differs with the shape of the batch.
     Raises ValueError: an empty prompt, or one that leaves no room for an answer.
     """
     encoded, answers = _encode_prompts(prompts, template, tokenizer), {}

@@ -56,29 +56,24 @@ def read_review(path, drafts):
             f"{path}: made for another dataset ({dataset[:12]}; these drafts are {own[:12]}); "
             "merge it with the drafts its page was made from"
         )
-    by_id, versions = {d.id: d for d in drafts}, []
+    names, versions = {d.id: list(d.english) for d in drafts}, []
     for n, entry in enumerate(content["rows"], 1):
+        place = f"{path}, row {n}"
+        if not isinstance(entry, dict) or str(entry.get("id")) not in names:
+            raise ValueError(f"{place}: no row of this dataset: {str(entry)[:60]!r}")
         try:
-            versions.append(_read_version(entry, content.get("reviewer"), by_id))
+            version = Version(**entry | {"reviewer": content.get("reviewer")})
         except ValidationError as error:
-            raise ValueError(f"{path}, row {n}: {explain_error(error)}") from None
-        except ValueError as error:
-            raise ValueError(f"{path}, row {n}: {error}") from None
+            raise ValueError(f"{place}: {explain_error(error)}") from None
+        fields = {k: unicodedata.normalize("NFC", t.replace("\r\n", "\n")).strip() for k, t in version.fields.items()}
+        if sorted(fields) != sorted(names[version.id]):
+            raise ValueError(f"{place}: expected text in {', '.join(names[version.id])}, found {str(list(fields))[:80]}")
+        empty = [name for name, text in fields.items() if name != "input" and not text]
+        if version.done and empty:
+            raise ValueError(f"{place}: {version.reviewer} marked it as done, but {empty[0]} is empty")
+        fields = {name: fields[name] for name in names[version.id]}
+        versions.append(replace(version, fields=fields, note=version.note.strip()))
     return versions
-
-
-def _read_version(entry, reviewer, by_id):
-    if not isinstance(entry, dict) or str(entry.get("id")) not in by_id:
-        raise ValueError(f"no row of this dataset: {str(entry)[:60]!r}")
-    version = Version(**entry | {"reviewer": reviewer})
-    english = by_id[version.id].english
-    if set(version.fields) != set(english):
-        raise ValueError(f"{version.id}: expected text in {', '.join(english)}, found {str(list(version.fields))[:80]}")
-    fields = {key: unicodedata.normalize("NFC", version.fields[key].replace("\r\n", "\n")).strip() for key in english}
-    empty = [key for key, text in fields.items() if key != "input" and not text]
-    if version.done and empty:
-        raise ValueError(f"{version.id}: {version.reviewer} marked it as done, but {empty[0]} is empty")
-    return replace(version, fields=fields, note=version.note.strip())
 
 
 def merge_reviews(drafts, files):
