@@ -51,14 +51,14 @@ def test_every_shape_is_read_as_documents_title_first(export):
 def test_a_corpus_mixes_exports_with_other_files(export, smoke):
     loaded = read_corpus(smoke("03_bilingual_pretraining", korean_texts=["smoke-ko", str(export)]))
     heldout = set(loaded.heldout_korean) & set(read_documents(str(export)))
-    assert len(loaded.sources["korean"][str(export)]) + len(heldout) == 5
+    assert len(loaded.korean.of(str(export))) + len(heldout) == 5
 
 
 @pytest.mark.parametrize(
     ("content", "named"),
     [
         (b'{"answers": [1]}', r"a.json: expected SJML.text, .*'answers'"),
-        (b'[{"question": "?"}]', r"a.json: expected SJML.text, .*'question'"),
+        (b'[{"question": "?"}]', r"a.json, row 1: expected SJML.text, .*'question'"),
         (b"{", r"a.json: not valid JSON"),
         ("가".encode("cp949"), r"a.json: not UTF-8 .*CP949"),
     ],

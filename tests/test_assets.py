@@ -59,15 +59,9 @@ def test_a_wheel_is_fetched_once_checked_and_unpacked(cache, index, monkeypatch)
 
 def test_a_wrong_checksum_leaves_nothing_and_says_so(cache, index, monkeypatch):
     register(monkeypatch, Wheel("pairs", "1.0", "0" * 64))
-    with pytest.raises(RuntimeError, match="sha256 is [0-9a-f]{64}, expected 0{64}"):
+    with pytest.raises(RuntimeError, match=f"pairs==1.0 with sha256 0{{64}}(.|\n)*{paths.hash_path(index)}"):
         fetch_asset("for-test")
-    assert not [f for f in cache.rglob("*") if f.is_file() and f.suffix != ".lock"]
-
-
-def test_a_wheel_that_is_not_there_is_named(cache, index, monkeypatch):
-    register(monkeypatch, Wheel("not-there", "9.9", "0" * 64))
-    with pytest.raises(RuntimeError, match="not-there==9.9"):
-        fetch_asset("for-test")
+    assert not [*cache.rglob("*.whl"), *cache.glob("for-test*.txt")]
 
 
 def test_a_missing_member_is_named(index):

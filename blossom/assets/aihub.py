@@ -31,13 +31,12 @@ def read_aihub_documents(path):
 
     A file is read whole, one at a time. Raises ValueError naming file (and member): not JSON, another shape, a broken zip.
     """
-    for place, content in _read_files(path):
-        for row in _rows(content, place):
-            body = _first(row, ("content", "text", "paragraphs", "ko"), None) if isinstance(row, dict) else None
-            if body is None:
-                raise ValueError(f"{place}: expected {SHAPES}; found a row with {_names(row)}")
-            if text := "\n".join([*_texts(row.get("title", row.get("doc_title", ""))), *_texts(body)]):
-                yield text
+    for place, row in _read_rows(path):
+        body = _first(row, ("content", "text", "paragraphs", "ko"), None) if isinstance(row, dict) else None
+        if body is None:
+            raise ValueError(f"{place}: expected {SHAPES}; found {_names(row)}")
+        if text := "\n".join([*_texts(row.get("title", row.get("doc_title", ""))), *_texts(body)]):
+            yield text
 
 
 def read_aihub_pairs(path):
@@ -45,52 +44,47 @@ def read_aihub_pairs(path):
 
     Raises ValueError naming file and row when a row has no `en` and `ko`.
     """
-    for place, content in _read_files(path):
-        for n, row in enumerate(_rows(content, place), 1):
-            found = [" ".join(row.get(name, "").split()) if isinstance(row, dict) else "" for name in ("en", "ko")]
-            if not all(found):
-                raise ValueError(f"{place}, row {n}: expected text in 'en' and 'ko', found {_names(row)}")
-            yield tuple(found)
+    for place, row in _read_rows(path):
+        found = [" ".join(row.get(name, "").split()) if isinstance(row, dict) else "" for name in ("en", "ko")]
+        if not all(found):
+            raise ValueError(f"{place}: expected text in 'en' and 'ko', found {_names(row)}")
+        yield tuple(found)
 
 
-def _read_files(path):
-    """(place for messages, parsed content) of every JSON file below `path`, those in zip files included."""
+def _read_rows(path):
+    """(place for messages, row) of every document in the JSON files below `path`, those in zip files included."""
     path = Path(path)
     found = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix.lower() in (".json", ".zip"))
     if not found:
         raise ValueError(f"{path}: holds no .json and no .zip file")
     for file in found:
         if file.suffix.lower() != ".zip":
-            yield str(file), _parse(file.read_bytes(), file)
+            yield from _rows(file.read_bytes(), file)
             continue
         try:
             with zipfile.ZipFile(file) as archive:
                 for name in sorted(n for n in archive.namelist() if n.endswith(".json")):
-                    yield f"{file}: {name}", _parse(archive.read(name), f"{file}: {name}")
+                    yield from _rows(archive.read(name), f"{file}: {name}")
         except zipfile.BadZipFile as error:
             told = f"{file}: not a whole zip file ({error}); join the downloaded parts (.part0, ...) first"
             raise ValueError(told) from None
 
 
-def _parse(data, place):
+def _rows(data, place):
+    """(place, row) of the list of documents in the bytes of a file of any shape."""
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        content = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{place}: not UTF-8 ({error.reason} at byte {error.start}); convert it from CP949") from None
     except ValueError as error:
         raise ValueError(f"{place}: not valid JSON ({error})") from None
-
-
-def _rows(content, place):
-    """The list of documents in a file of any shape."""
-    if isinstance(content, dict):
-        web = content.get("SJML")
-        content = (
-            web.get("text") if isinstance(web, dict) else _first(content, ("named_entity", "documents", "data"), content)
-        )
+    if isinstance(content, dict) and isinstance(content.get("SJML"), dict):
+        content = content["SJML"].get("text")
+    elif isinstance(content, dict):
+        content = _first(content, ("named_entity", "documents", "data"), content)
     if not isinstance(content, list):
         raise ValueError(f"{place}: expected {SHAPES}; found {_names(content)}")
-    return content
+    return ((f"{place}, row {n}", row) for n, row in enumerate(content, 1))
 
 
 def _first(content, names, otherwise):
@@ -114,7 +108,7 @@ def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
     """Write pairs drawn by `seed` to the TSV `target` (English TAB Korean) and `heldout` others beside it.
 
     source   folder or file of translation data;  rows  pairs to train on, 0 takes all that are not held out
-    return   (target, held-out file or None); the second is named translation.tsv, as `benchmarks` looks for it
+    return   the files: `target`, and the held-out pairs as translation.tsv, the name that `benchmarks` looks for
     Raises ValueError when there are too few pairs.
     """
     found = list(dict.fromkeys(read_aihub_pairs(source)))
@@ -124,23 +118,23 @@ def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
         )
     random.Random(seed).shuffle(found)
     target = Path(target)
-    test = target.with_name(target.stem + "_test") / "translation.tsv" if heldout else None
-    for file, part in ((test, found[:heldout]), (target, found[heldout : heldout + rows if rows else None])):
-        if file:
-            paths.write_text(file, "".join(f"{english}\t{korean}\n" for english, korean in part))
-    return target, test
+    parts = {target: found[heldout : heldout + rows if rows else None]}
+    if heldout:
+        parts[target.with_name(target.stem + "_test") / "translation.tsv"] = found[:heldout]
+    for file, part in parts.items():
+        paths.write_text(file, "".join(f"{english}\t{korean}\n" for english, korean in part))
+    return list(parts)
 
 
 def main(words=None):
-    """`write_aihub_pairs` from a command line (`words`; None: the process's own); prints the files written."""
+    """`write_aihub_pairs` from a command line: of `words`, or of the process when None."""
     parser = argparse.ArgumentParser(prog="python -m blossom.assets.aihub", description="AI-Hub's translations as TSV.")
     parser.add_argument("source", help="folder or file of the export")
     parser.add_argument("target", help="TSV file to write")
     parser.add_argument("--rows", type=int, default=0, help="pairs to train on; 0 takes all (paper X: 200302)")
     parser.add_argument("--heldout", type=int, default=0, help="pairs for the test (paper X: 1000)")
     parser.add_argument("--seed", type=int, default=0)
-    for file in filter(None, write_aihub_pairs(**vars(parser.parse_args(words)))):
-        print(file)
+    print(*write_aihub_pairs(**vars(parser.parse_args(words))), sep="\n")
 
 
 if __name__ == "__main__":

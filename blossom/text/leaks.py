@@ -1,8 +1,7 @@
 """Duplicates, and training text that repeats evaluation text: word for word, or as a paraphrase."""
 
 import re
-import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 import pandas as pd
@@ -13,33 +12,28 @@ from blossom.text.rows import find_source, read_lines, read_rows
 RUN = {"ko": 16, "en": 48}  # letters in a row that two texts share only by copying (16 syllables are 48 bytes too)
 SHORTEST = 4  # words of a benchmark's text; shorter texts occur anywhere
 SHINGLE = 5  # characters
-PERMUTATIONS, BANDS = 64, 16  # MinHash: pairs of similarity 0.8 share a band with probability 0.9998
 PARAPHRASE = 0.35  # cosine; of 53,760 pairs of an authored prompt and instruction, 12 are listed, 7 paraphrases
 COMMON = 0.05  # n-grams in more than this share of the texts say nothing
 
 
-class RunIndex:
-    """Finds the texts that share a run of units with a new text; a text is a str (of letters) or a tuple of words.
-
-    add(key, text, width)  remember all runs of `width` units; of a shorter text, the whole of it
-    find(text)             yields (key, run) for every run of `text` that was added
-    """
+class _RunIndex:
+    """Finds the texts that share a run of units with a new text; a text is a str (of letters) or a tuple of words."""
 
     def __init__(self):
         self.runs = defaultdict(lambda: defaultdict(set))  # width -> run -> keys
 
     def add(self, key, text, width):
-        for run in self._runs(text, min(width, len(text))):
-            self.runs[len(run)][run].add(key)
+        """Remember all runs of `width` units; of a shorter text, the whole of it."""
+        width = min(width, len(text))
+        for i in range(len(text) - width + 1):
+            self.runs[width][text[i : i + width]].add(key)
 
     def find(self, text):
+        """Yield (key, run) for every run of `text` that was added."""
         for width, known in self.runs.items():
-            for run in self._runs(text, width):
+            for i in range(len(text) - width + 1):
+                run = text[i : i + width]
                 yield from ((key, run) for key in known.get(run, ()))
-
-    @staticmethod
-    def _runs(text, width):
-        return (text[i : i + width] for i in range(len(text) - width + 1))
 
 
 def find_copies(examples, evaluation):
@@ -50,7 +44,7 @@ def find_copies(examples, evaluation):
     A pair does when it shares a run of 48 letters (16 in Korean) with an evaluation text, or when its prompt is a whole,
     shorter one.
     """
-    index, whole = RunIndex(), {}
+    index, whole = _RunIndex(), {}
     for name, texts in evaluation.items():
         for text in texts:
             letters, width = _letters(text), RUN["ko" if language_of(text) == "ko" else "en"]
@@ -67,31 +61,31 @@ def find_copies(examples, evaluation):
     return found
 
 
-def find_paraphrases(prompts, evaluation, least=PARAPHRASE):
-    """Prompts that ask nearly the same as an evaluation text, for the reader's eye: some only sound alike.
+def find_paraphrases(prompts, evaluation):
+    """Pairs of a prompt and an evaluation text that ask nearly the same, for a person to judge.
 
-    prompts     list of str;  evaluation  dict name -> list of texts;  least  similarity from which a pair is listed
+    prompts     list of str;  evaluation  dict name -> list of texts
     return      DataFrame, most alike first: prompt (its index), evaluation (its name), text, similarity
 
     Similarity is the cosine of TF-IDF vectors of character bigrams and trigrams within words, which sees through Korean
-    endings. Of each evaluation text with three words or more, the most similar prompt is compared.
+    endings. Each evaluation text of three words or more is compared with the prompt most like it.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts = list(dict.fromkeys(text for listed in evaluation.values() for text in listed if len(text.split()) > 2))
-    names = {text: name for name, listed in reversed(evaluation.items()) for text in listed}
-    rows = []
+    names = {}  # text -> the first evaluation that has it
+    for name, listed in evaluation.items():
+        for text in listed:
+            if len(text.split()) > 2:
+                names.setdefault(text, name)
+    texts, rows = list(names), []
     if prompts and texts:
-        every = [*prompts, *texts]
-        most = max(10, int(COMMON * len(every)))
-        vectorizer = TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True, max_df=most, dtype=np.float32
-        )
-        vectors = vectorizer.fit_transform(every)
+        most = max(10, int(COMMON * (len(prompts) + len(texts))))
+        grams = dict(analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True, max_df=most, dtype=np.float32)
+        vectors = TfidfVectorizer(**grams).fit_transform([*prompts, *texts])
         ours, theirs = vectors[: len(prompts)], vectors[len(prompts) :]
         for start in range(0, len(texts), 256):  # in blocks: the product is nearly dense
             alike = (theirs[start : start + 256] @ ours.T).toarray()
-            for n in np.flatnonzero(alike.max(1) >= least):
+            for n in np.flatnonzero(alike.max(1) >= PARAPHRASE):
                 text = texts[start + n]
                 rows.append([int(alike[n].argmax()), names[text], text, round(float(alike[n].max()), 2)])
     found = pd.DataFrame(rows, columns=["prompt", "evaluation", "text", "similarity"])
@@ -108,22 +102,22 @@ def measure_overlap(prepared, lines, words=8):
 
     Words are compared in lower case without punctuation.
     """
-    index, checked, hits = RunIndex(), defaultdict(set), defaultdict(dict)
+    index, found = _RunIndex(), {}  # (task, number of an item that is checked) -> the words in common, or ""
     for task in prepared:
         for n, row in enumerate(task.rows):
-            for text in strings_within({k: v for k, v in row.items() if k not in ("id", "guid")}):
-                found = _words(text)
-                if len(found) >= SHORTEST:
-                    checked[task.name].add(n)
-                    index.add((task.name, n), found, words)
+            for text in _strings({k: v for k, v in row.items() if k not in ("id", "guid")}):
+                if len(text := _words(text)) >= SHORTEST:
+                    found[task.name, n] = ""
+                    index.add((task.name, n), text, words)
     for line in lines:
-        for (name, n), run in index.find(_words(line)):
-            hits[name].setdefault(n, " ".join(run))
+        for key, run in index.find(_words(line)):
+            found[key] = found[key] or " ".join(run)
     rows = []
     for task in prepared:
-        count, own = len(checked[task.name]), list(hits[task.name].values())
-        share = len(own) / count if count else 0.0
-        rows.append([task.name, len(task.rows), count, len(own), share, own[0] if own else ""])
+        checked = [found[task.name, n] for n in range(len(task.rows)) if (task.name, n) in found]
+        hits = list(filter(None, checked))
+        share = len(hits) / len(checked) if checked else 0.0
+        rows.append([task.name, len(task.rows), len(checked), len(hits), share, hits[0] if hits else ""])
     return pd.DataFrame(rows, columns=["task", "items", "checked", "overlapping", "share", "example"])
 
 
@@ -132,25 +126,22 @@ def near_duplicates(texts, near):
 
     near  Jaccard similarity of the sets of 5-character shingles, 0 to 1
 
-    Candidates come from MinHash bands (Broder 1997), so that a hundred thousand texts take minutes; each is then checked
-    exactly.
+    Exact. Two sets that are as similar as `near` share one of the rarest 1 - `near` of each one's shingles (prefix
+    filtering; Chaudhuri et al. 2006), so only texts that share such a shingle are compared.
     """
-    rng = np.random.default_rng(0)
-    factor, shift = (rng.integers(1, 1 << 31, (PERMUTATIONS, 1), dtype=np.uint64) for _ in range(2))
-    buckets, found = defaultdict(list), {}
+    frequency = Counter(shingle for text in texts for shingle in _shingles(text))
+    holders, found = defaultdict(list), {}  # shingle -> the texts that have it among their rarest
     for n, text in enumerate(texts):
         own = _shingles(text)
-        hashes = np.array([zlib.crc32(s.encode()) for s in own], dtype=np.uint64)  # (S,)
-        signature = ((factor * hashes + shift) % np.uint64(4294967311)).min(axis=1)  # (PERMUTATIONS,)
-        keys = [(band, part.tobytes()) for band, part in enumerate(np.split(signature, BANDS))]
-        for other in sorted({o for key in keys for o in buckets[key]}):
+        rarest = sorted(own, key=lambda s: (frequency[s], s))[: len(own) - int(near * len(own)) + 1]
+        for other in sorted({m for shingle in rarest for m in holders[shingle]}):
             theirs = _shingles(texts[other])
             if len(own & theirs) >= near * len(own | theirs):
                 found[n] = other
                 break
         else:
-            for key in keys:
-                buckets[key].append(n)
+            for shingle in rarest:
+                holders[shingle].append(n)
     return found
 
 
@@ -165,33 +156,31 @@ def read_evaluation_texts(sources):
              letters or more counts
     Raises ValueError with file and line: no such source, not UTF-8, not JSON.
     """
-    found = {}
-    for source in sources:
-        if source.startswith("hub:"):
-            found[source] = [text for _, row in read_rows(source) for text in strings_within(row)]
-            continue
-        path = find_source(source)
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix.lower() in (".json", ".jsonl", ".tsv", ".txt"):
-                found[str(file.relative_to(path if path.is_dir() else path.parent))] = _file_strings(file)
-    return {name: [t for t in texts if len(_letters(t)) >= 10] for name, texts in found.items()}
+    found = {name: _strings(rows) for source in sources for name, rows in _evaluation_files(source)}
+    return {name: [text for text in texts if len(_letters(text)) >= 10] for name, texts in found.items()}
 
 
-def _file_strings(file):
-    if file.suffix.lower() in (".json", ".jsonl"):
-        rows = (row for _, row in read_rows(str(file)))
-    else:
-        rows = (line.split("\t") for line in read_lines(file))
-    return [text for row in rows for text in strings_within(row)]
+def _evaluation_files(source):
+    """Yield (name, list of rows) of every file of a source."""
+    if source.startswith("hub:"):
+        yield source, [row for _, row in read_rows(source)]
+        return
+    path = find_source(source)
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        name = str(file.relative_to(path if path.is_dir() else path.parent))
+        if file.suffix.lower() in (".json", ".jsonl"):
+            yield name, [row for _, row in read_rows(str(file))]
+        elif file.suffix.lower() in (".tsv", ".txt"):
+            yield name, [line.split("\t") for line in read_lines(file)]
 
 
-def strings_within(value):
+def _strings(value):
     """Every str in nested dicts and lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list | tuple):
         for inner in value.values() if isinstance(value, dict) else value:
-            yield from strings_within(inner)
+            yield from _strings(inner)
 
 
 def fold_letters(line):

@@ -40,31 +40,37 @@ def read_rows(source, columns=()):
 
     Raises ValueError with the place: another kind of file, not UTF-8, not JSON, a row that is no object.
     """
-    for place, row in _rows(source, columns):
+    if source.startswith("hub:"):
+        yield from ((f"{source}, row {n}", row) for n, row in enumerate(load_hub_rows(source), 1))
+        return
+    path = find_source(source)
+    if path.suffix.lower() == ".tsv":
+        yield from read_table(path, columns)
+        return
+    if path.suffix.lower() not in (".json", ".jsonl"):
+        raise ValueError(f"{path}: expected a .json, .jsonl or .tsv file")
+    for place, row in _json_rows(path):
         if not isinstance(row, dict):
             raise ValueError(f"{place}: expected an object with fields, found {str(row)[:60]!r}")
         yield place, row
 
 
-def _rows(source, columns):
-    if source.startswith("hub:"):
-        yield from ((f"{source}, row {n}", row) for n, row in enumerate(load_hub_rows(source), 1))
+def _json_rows(path):
+    if path.suffix.lower() == ".jsonl":
+        lines = ((f"{path}, line {n}", line) for n, line in enumerate(read_lines(path), 1))
+        yield from ((place, _parse(line, place)) for place, line in lines if line.strip())
         return
-    path = find_source(source)
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        listed = parse_json("\n".join(read_lines(path)), path)
-        if not isinstance(listed, list):
-            raise ValueError(f"{path}: expected a JSON list of rows, found {type(listed).__name__}")
-        yield from ((f"{path}, row {n}", row) for n, row in enumerate(listed, 1))
-    elif suffix == ".jsonl":
-        for n, line in enumerate(read_lines(path), 1):
-            if line.strip():
-                yield f"{path}, line {n}", parse_json(line, f"{path}, line {n}")
-    elif suffix == ".tsv":
-        yield from read_table(path, columns)
-    else:
-        raise ValueError(f"{path}: expected a .json, .jsonl or .tsv file")
+    listed = _parse("\n".join(read_lines(path)), path)
+    if not isinstance(listed, list):
+        raise ValueError(f"{path}: expected a JSON list of rows, found {type(listed).__name__}")
+    yield from ((f"{path}, row {n}", row) for n, row in enumerate(listed, 1))
+
+
+def _parse(text, place):
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not valid JSON ({error})") from None
 
 
 def read_table(path, columns=(), quoted=False):
@@ -80,11 +86,3 @@ def read_table(path, columns=(), quoted=False):
         if len(values) != len(header):
             raise ValueError(f"{place}: expected {len(header)} columns, found {len(values)}")
         yield place, dict(zip(header, values, strict=True))
-
-
-def parse_json(text, place):
-    """`json.loads`, with a ValueError that says where the text stands."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not valid JSON ({error})") from None

@@ -38,7 +38,7 @@ def mix_corpus(p, text, tokenizer):
     Raises ValueError: source_weights that name no source, or only some of a language's; an anchor that is not possible.
     """
     check_anchor(p)
-    unknown = set(p.source_weights) - {source for sources in text.sources.values() for source in sources}
+    unknown = set(p.source_weights) - {*text.korean.keeps, *text.english.keeps}
     if unknown:
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")
     streams, weights, anchored = _tokenized(p, text, tokenizer)
@@ -75,15 +75,15 @@ def _tokens_of(size, streams, weights):
 
 def _streams(language, text, weights):
     """(name, share within the language, lines) of the streams a language is read as."""
-    sources = text.sources[language]
-    asked = {source: weights[source] for source in sources if source in weights}
+    lines = getattr(text, language)
+    asked = {source: weights[source] for source in lines.keeps if source in weights}
     if not asked:
-        yield language, 1.0, text.all(language)
+        yield language, 1.0, lines
         return
-    if len(asked) < len(sources) or not sum(asked.values()) > 0:
-        raise ValueError(f"source_weights: expected a weight for each of {', '.join(sources)}, found {asked}")
+    if len(asked) < len(lines.keeps) or not sum(asked.values()) > 0:
+        raise ValueError(f"source_weights: expected a weight for each of {', '.join(lines.keeps)}, found {asked}")
     for source, weight in asked.items():
-        yield f"{language}: {source}", weight / sum(asked.values()), sources[source]
+        yield f"{language}: {source}", weight / sum(asked.values()), lines.of(source)
 
 
 def load_adapted(p, start):

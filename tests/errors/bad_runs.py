@@ -2,7 +2,6 @@
 
 # fmt: off
 import contextlib
-import importlib
 import resource
 import signal
 import subprocess
@@ -10,7 +9,6 @@ import sys
 
 import filelock
 
-from blossom.batch.estimate import estimate_run
 from blossom.common import paths, runs
 from blossom.instructions.translation import ServedTranslator, translate_examples
 from blossom.models.loading import load_model, save_model
@@ -48,12 +46,6 @@ def ended(process):
     process.send_signal(signal.SIGKILL)
     process.wait(20)
     process.stdout.close()
-
-@case(RUNS, "a model that does not fit in memory", MemoryError, "free: 0.5 GB", "batch_size", "block_size", "lora_rank")
-def no_memory(smoke, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("blossom.batch.estimate"), "free_bytes", lambda: 0.5e9)
-    p = smoke("03_bilingual_pretraining", "base-ko", trainable="lora+embeddings")
-    estimate_run(p, "tiny-byte-level", 2, 64)
 
 @case(RUNS, "a full disk while a result is written", OSError, "no space left", "metrics.json")
 def full(tmp_path):
@@ -122,7 +114,3 @@ def two_translations(tmp_path):
     server = ServedTranslator("http://127.0.0.1:9/v1", "tiny", tmp_path)
     with filelock.FileLock(tmp_path / ".lock"):
         translate_examples([], server)
-
-case(RUNS, "an earlier stage that has not run", runs.MissingRun, "05_benchmark_eval of base", "scale smoke",
-     "snakemake", "manifest.json")(
-    lambda tmp_path: runs.require_run(str(tmp_path), "smoke", "base", "05_benchmark_eval"))

@@ -1,4 +1,4 @@
-"""Fixtures of the rows: folders of models with something wrong in them."""
+"""Folders of models with something wrong in them."""
 
 import shutil
 
@@ -9,14 +9,14 @@ from blossom.assets.registry import fetch_asset
 
 @pytest.fixture
 def broken(tmp_path):
-    """`broken(file, change)`: a tiny model's folder, one file of it changed by a function of its bytes (None: gone)."""
+    """`broken(file, change)`: a tiny model's folder, one file of it changed by a function of its bytes (None: none)."""
 
-    def make(file=None, change=None, name="mine"):
-        folder = tmp_path / name
+    def make(file=None, change=None):
+        folder = tmp_path / "mine"
         shutil.copytree(fetch_asset("tiny-byte-level"), folder)
         if file:
-            changed = change((folder / file).read_bytes())
-            (folder / file).unlink()
+            changed = change((folder / file).read_bytes() if (folder / file).exists() else None)
+            (folder / file).unlink(missing_ok=True)
             if changed is not None:
                 (folder / file).write_bytes(changed)
         return folder

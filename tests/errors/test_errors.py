@@ -25,13 +25,12 @@ def test_a_bad_input_says_what_is_wrong(case, request):
     assert "Traceback" not in told
 
 
-def test_the_page_for_readers_tells_of_every_case():
+def test_the_page_for_readers_has_a_row_for_every_case():
     page = (paths.ROOT / "docs" / "errors.md").read_text(encoding="utf-8").replace("\\|", "|").replace("&lt;", "<")
     told, stage = {}, None
     for line in page.split("\n"):
         stage = line[3:].lower() if line.startswith("## ") else stage
         if (cells := re.match(r"\| (.*?) \| (\w.*) \|$", line)) and not line.startswith("| What is"):
             told[stage, cells[1]] = cells[2]
-    assert sorted(told) == sorted((c.stage.lower(), c.wrong) for c in CASES)
-    missing = [(c.wrong, w) for c in CASES for w in c.words if w not in told[c.stage.lower(), c.wrong]]
+    missing = [(c.wrong, w) for c in CASES for w in c.words if w not in told.get((c.stage.lower(), c.wrong), "")]
     assert missing == [], "docs/errors.md: these words are in the message, and not in its row"
