@@ -56,7 +56,7 @@ def test_a_missing_column_is_named():
 # ---- win, tie, loss
 
 
-def test_shares_are_counted_over_first_looks():
+def test_shares_are_counted_over_drop_second_looks():
     rows = [(1, "x", "y", "a", "r"), (2, "x", "y", "a", "r"), (3, "x", "y", "tie", "r"), (4, "x", "y", "b", "r")]
     got = pd.concat([table(*rows), table((1, "x", "y", "b", "r"), look=2)])
     (row,) = statistics.summarize_verdicts(got).to_dict("records")

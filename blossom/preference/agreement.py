@@ -6,13 +6,13 @@ import krippendorff
 import numpy as np
 import pandas as pd
 
-from blossom.preference.statistics import add_intervals, first_looks
+from blossom.preference.statistics import add_intervals, drop_second_looks
 from blossom.preference.verdicts import PAIR, WINNERS
 
 
 def _pivot(verdicts):
-    """Pairs x (source, rater), each cell a, tie, b or missing, and the columns of people and of judges; first looks only."""
-    cells = first_looks(verdicts).set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
+    """Pairs x (source, rater), each cell a, tie, b or missing; then the columns of people and of judges."""
+    cells = drop_second_looks(verdicts).set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
     return cells, [c for c in cells if c[0] == "people"], [c for c in cells if c[0] != "people"]
 
 
@@ -65,6 +65,8 @@ def compare_looks(verdicts):
 
     return  one row a rater: rater, n (pairs seen twice), same (share of equal verdicts)
     """
-    both = first_looks(verdicts).merge(verdicts[verdicts["look"] == 2], on=["source", "rater", *PAIR], suffixes=("", "_2"))
+    both = drop_second_looks(verdicts).merge(
+        verdicts[verdicts["look"] == 2], on=["source", "rater", *PAIR], suffixes=("", "_2")
+    )
     same = (both.winner == both.winner_2).groupby(both.rater, sort=False)
     return same.agg(n="size", same="mean").reset_index()

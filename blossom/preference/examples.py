@@ -6,7 +6,7 @@ import pandas as pd
 
 from blossom.common.pages import show_table
 from blossom.preference.measures import measure_answer
-from blossom.preference.statistics import first_looks
+from blossom.preference.statistics import drop_second_looks
 from blossom.preference.verdicts import PAIR
 
 LONGEST = 1500  # characters of a text that are shown
@@ -46,7 +46,7 @@ def choose_examples(verdicts, pairs, each=2):
     each      most pairs won, and most pairs lost, of every two models and language
     """
     votes = defaultdict(lambda: defaultdict(list))
-    for row in first_looks(verdicts).itertuples():
+    for row in drop_second_looks(verdicts).itertuples():
         votes[tuple(getattr(row, name) for name in PAIR)][row.winner].append(row.rater)
     chosen, taken = {True: [], False: []}, Counter()
     for pair in pairs:

@@ -43,12 +43,12 @@ class Judge(ChatServer):
         self.examples = list(examples)
 
     def question_pair(self, pair):
-        """Order -> request: answer A first, answer B first."""
+        """The two requests about a pair: {"a": with answer A first, "b": with answer B first}."""
         a, b = pair["answer_a"], pair["answer_b"]
         return self._make_requests(pair["prompt"], {"a": (a, b), "b": (b, a)})
 
     def question_probe(self, pair):
-        """Place -> request: answer A beside itself, with an order to the judge added to the one in this place."""
+        """Two requests that compare answer A with itself: {"a": an order to the judge is added to the first, "b": to the second}."""
         answer = pair["answer_a"]
         first, second = (f"{answer}\n\n{ORDER.format(place=place)}" for place in "AB")
         return self._make_requests(pair["prompt"], {"a": (first, answer), "b": (answer, second)})
@@ -58,7 +58,7 @@ class Judge(ChatServer):
         return {key: self.make_request(m, temperature=0, max_tokens=REPLY_TOKENS) for key, m in messages.items()}
 
     def ask_all(self, requests):
-        """Key -> reply or None of {key: request}. Nothing is sent when the budget does not hold all that is new."""
+        """{key: reply or None} for {key: request}. Nothing is sent unless the budget holds all requests without a stored reply."""
         new = [request for request in requests.values() if self.stored_reply(request) is None]
         ask = self.ask if not new or (self.affords(new) and not self.gave_up) else self.stored_reply
         return {key: ask(request) for key, request in requests.items()}
@@ -67,7 +67,7 @@ class Judge(ChatServer):
 def read_judged_pairs(count):
     """The first `count` of the project's own judged pairs: list of dicts with prompt, answer_a, answer_b, verdict.
 
-    Every three in a row have all three verdicts, every two both languages. ValueError when there are not so many.
+    Every three in a row have all three verdicts, every two both languages. Raises ValueError when there are fewer.
     """
     pairs = [row for _, row in read_rows(JUDGED_PAIRS)]
     if count > len(pairs):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from blossom.preference.statistics import first_looks
+from blossom.preference.statistics import drop_second_looks
 from blossom.preference.verdicts import PAIR
 from blossom.text.language import code_switching, language_of, measure_repetition
 
@@ -50,7 +50,7 @@ def compare_languages(verdicts, pairs):
     for pair in pairs:
         found = [measure_answer(pair[f"answer_{side}"], pair["language"])["answered_in_language"] for side in "ab"]
         right[tuple(pair[name] for name in PAIR)] = names[tuple(found)]
-    first = first_looks(verdicts)
+    first = drop_second_looks(verdicts)
     first = first.assign(in_language=list(map(right.get, first[PAIR].itertuples(index=False, name=None))))
     by = ["source", "language", "model_a", "model_b", "in_language"]
     counts = first.groupby([*by, "winner"], sort=False).size().unstack("winner", fill_value=0)

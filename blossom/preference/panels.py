@@ -28,7 +28,7 @@ class Panel:
 def make_panels(verdicts, model, measured, seed=0):
     """A Panel for every figure that these verdicts fill, in the paper's order.
 
-    verdicts  table of `make_verdicts`, settled, in which `model`, whom the figures are about, is model A
+    verdicts  table of `make_verdicts`, settled; rows with `model` as model A are used
     measured  table of `measure_answers`
 
     A label says whether the interval of the rate excludes 0.5, and how often both models answer in the prompt's language.

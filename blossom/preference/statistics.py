@@ -19,13 +19,13 @@ SAMPLES = 2000
 def summarize_verdicts(verdicts, by=GROUP, samples=SAMPLES, seed=0):
     """Shares of the verdicts that model A won, tied and lost against model B, with 95 % intervals.
 
-    verdicts  table of `make_verdicts`, settled; second looks are not counted
+    verdicts  table of `make_verdicts`, settled; pairs shown a second time are not counted
     by        columns that make a group; add "kind" for the kinds of prompt
     return    one row a group: `by`, prompts, verdicts, raters, flipped (the share where a judge's two orders disagreed, a
               part of tie), then win, tie, loss and rate (win + tie/2), each with _low and _high
     """
     rng, rows = np.random.default_rng(seed), []
-    for key, group in first_looks(verdicts).groupby(list(by), sort=False):
+    for key, group in drop_second_looks(verdicts).groupby(list(by), sort=False):
         counts = _count_winners(group, group.winner)
         row = dict(zip(by, key, strict=True)) | {"prompts": len(counts), "verdicts": len(group)}
         row |= {"raters": group.rater.nunique(), "flipped": group.flipped.eq(True).mean() if "flipped" in group else 0.0}
@@ -34,8 +34,8 @@ def summarize_verdicts(verdicts, by=GROUP, samples=SAMPLES, seed=0):
     return pd.DataFrame(rows)
 
 
-def first_looks(verdicts):
-    """The table without second looks: those measure the rater, not the models."""
+def drop_second_looks(verdicts):
+    """The verdicts without those on pairs shown a second time, which measure the rater and not the models."""
     return verdicts[verdicts["look"] == 1]
 
 
@@ -90,7 +90,7 @@ def count_won_both(verdicts, model):
     return  one row a source and language: n (prompts with verdicts on all models), won_both, lost_both. Of several verdicts
             on a prompt the majority counts. Source: B, 6.1 (124 and 40 of 300)
     """
-    own = first_looks(verdicts)
+    own = drop_second_looks(verdicts)
     own = own[own.model_a == model].assign(balance=own.winner.map({"a": 1, "tie": 0, "b": -1}))
     balance = own.pivot_table("balance", ["source", "language", "prompt_id"], "model_b", "sum", sort=False).dropna()
     found = pd.DataFrame({"n": 1, "won_both": (balance > 0).all(axis=1), "lost_both": (balance < 0).all(axis=1)})
