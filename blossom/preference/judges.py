@@ -48,7 +48,7 @@ class Judge(ChatServer):
         return self._make_requests(pair["prompt"], {"a": (a, b), "b": (b, a)})
 
     def question_probe(self, pair):
-        """Two requests that compare answer A with itself: {"a": an order to the judge is added to the first, "b": to the second}."""
+        """Two requests that compare answer A with itself plus an order to the judge, shown first ("a") or second ("b")."""
         answer = pair["answer_a"]
         first, second = (f"{answer}\n\n{ORDER.format(place=place)}" for place in "AB")
         return self._make_requests(pair["prompt"], {"a": (first, answer), "b": (answer, second)})
@@ -58,7 +58,7 @@ class Judge(ChatServer):
         return {key: self.make_request(m, temperature=0, max_tokens=REPLY_TOKENS) for key, m in messages.items()}
 
     def ask_all(self, requests):
-        """{key: reply or None} for {key: request}. Nothing is sent unless the budget holds all requests without a stored reply."""
+        """{key: reply or None} for {key: request}. Nothing is sent unless the budget holds all that are not stored."""
         new = [request for request in requests.values() if self.stored_reply(request) is None]
         ask = self.ask if not new or (self.affords(new) and not self.gave_up) else self.stored_reply
         return {key: ask(request) for key, request in requests.items()}
