@@ -50,7 +50,7 @@ class SharedPrefixLM(HFLM):
         if not self.shares or (window and max(map(len, sequences), default=0) > window):
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         answers = [None] * len(requests)
-        with tqdm(total=len(requests), unit="choice", file=self.stream, delay=5, disable=disable_tqdm) as bar:
+        with tqdm(total=len(requests), unit="choice", file=self.stream, delay=20, disable=disable_tqdm) as bar:
             for numbers in _passes(sequences, self.tokens):
                 found = self._score([sequences[n] for n in numbers], [requests[n][2] for n in numbers])
                 for n, answer in zip(numbers, found, strict=True):
