@@ -47,9 +47,6 @@ def for_model(batch, model):
     return lambda item: "A" if batch.pairs[item.pair][f"model_{item.first}"] == model else "B"
 
 
-# ---- the batch
-
-
 def test_every_rater_sees_every_pair_once_and_some_again_with_the_sides_exchanged():
     batch = a_batch(repeats=5)
     for rater in batch.raters:
@@ -99,9 +96,6 @@ def test_raters_need_different_names_that_can_be_shown(raters):
         a_batch(raters=raters)
 
 
-# ---- the page's source
-
-
 def test_no_model_is_named_in_the_page_and_nothing_is_loaded_from_outside():
     html = unescape(people.render_rating_page(a_batch(), "가람"))
     assert "secret" not in html and "blossom-bi" not in html
@@ -116,9 +110,6 @@ def test_the_answer_that_an_item_puts_first_stands_first_in_the_page():
     for item, screen in zip(people.list_items(batch, "가람"), shown, strict=True):
         first, second = (batch.pairs[item.pair][f"answer_{side}"] for side in (item.first, "ab"[item.first == "a"]))
         assert screen["id"] == item.id and screen["answers"] == [first, second]
-
-
-# ---- what comes back
 
 
 def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_is_lost(tmp_path):
@@ -184,9 +175,6 @@ def test_unknown_ids_and_values_are_left_out_one_by_one_and_listed(tmp_path):
     assert len(got.verdicts) == 8 and len(got.left_out) == 6
     for words, count in {"no pair": 3, "one of A, B": 1, "not a time": 2}.items():
         assert got.left_out.why.str.contains(words).sum() == count
-
-
-# ---- the page in a real browser
 
 
 @pytest.fixture

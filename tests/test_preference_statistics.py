@@ -53,9 +53,6 @@ def test_a_missing_column_is_named():
         verdicts.make_verdicts([{"prompt_id": 1}])
 
 
-# ---- win, tie, loss
-
-
 def test_shares_are_counted_over_drop_second_looks():
     rows = [(1, "x", "y", "a", "r"), (2, "x", "y", "a", "r"), (3, "x", "y", "tie", "r"), (4, "x", "y", "b", "r")]
     got = pd.concat([table(*rows), table((1, "x", "y", "b", "r"), look=2)])
@@ -92,9 +89,6 @@ def test_won_both_and_lost_both_count_prompts():
     assert (got.n, got.won_both, got.lost_both) == (5, 2, 1)
 
 
-# ---- position
-
-
 def test_a_preference_for_the_first_answer_is_seen_and_a_fair_rater_is_cleared():
     biased = statistics.measure_position_bias(simulated(0.0, 300, 1, first=1.0)).iloc[0]
     fair = statistics.measure_position_bias(simulated(1.0, 300, 1)).iloc[0]
@@ -112,9 +106,6 @@ def test_a_judge_that_always_prefers_the_first_answer_decides_nothing():
     steady = verdicts.settle_verdicts(pd.concat([table((1, "x", "y", "b", "j"), source="j", first_shown=s) for s in "ab"]))
     assert list(steady.winner) == ["b"] and not steady.flipped.any()
     assert verdicts.settle_verdicts(both.iloc[:1]).empty  # one order alone is no verdict
-
-
-# ---- agreement
 
 
 def test_agreement_between_people_and_with_a_judge_by_hand():
