@@ -168,12 +168,13 @@ class ChatServer:
 
     def _note_failure(self, error, settings, cost, wait, errors):
         """Count an error. Return the seconds to wait; 0: send again without what was refused; None: no further try."""
-        status = getattr(error, "status_code", None)
-        words = " ".join(str(error).replace(self._key or "\0", "(key)").split())[:300]
+        status, text, body = getattr(error, "status_code", None), str(error), str(getattr(error, "body", None) or "")
+        text = text if body in text else f"{text} {body}"  # the client leaves some of the server's own words out
+        words = " ".join(text.replace(self._key or "\0", "(key)").split())[:300]
         kinds = {openai.APITimeoutError: "timeout", openai.APIConnectionError: "no connection"}
         kind = f"HTTP {status}" if status else kinds.get(type(error), "unreadable reply")
         errors.append(f"{kind}: {words}")
-        refused = [n for n in OPTIONAL if n in settings and n in str(error)] if status in (400, 422) else []
+        refused = [n for n in OPTIONAL if n in settings and n in text] if status in (400, 422) else []
         with self._lock:
             self.failures[kind] += 1
             self.spent -= cost if status or kind == "no connection" else 0  # no reply was written: nothing is charged
