@@ -55,7 +55,7 @@ def run_tests(tree, names):
     """(pytest's exit code: 0 all passed, 1 one failed; what it printed) of test files."""
     own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}  # a file that is put back may keep its time and size
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += [f"tests/test_{name}.py" for name in names]
+    command += [f"tests/{name}.py" for name in names]
     done = subprocess.run(command, cwd=tree, env=os.environ | own, capture_output=True, text=True)
     return done.returncode, done.stdout[-3000:] + done.stderr[-500:]
 
@@ -95,7 +95,7 @@ def main():
         for name, (code, told) in zip(names, pool.map(lambda n: in_a_copy(run_tests, [n]), names), strict=True):
             if code:
                 pool.shutdown(cancel_futures=True)
-                sys.exit(f"tests/test_{name}.py does not pass on the unchanged tree:\n{told}")
+                sys.exit(f"tests/{name}.py does not pass on the unchanged tree:\n{told}")
         found = pool.map(lambda m: in_a_copy(try_mutation, m), mutations)
         for mutation, (state, told) in zip(mutations, found, strict=True):
             states.append(state)

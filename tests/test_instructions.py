@@ -283,6 +283,8 @@ def test_fewer_examples_hold_out_the_same(smoke):
     p = smoke("04_korean_lima_sft", "blossom-bi-biSFT", heldout_examples=6)
     few, every = load_examples(replace(p, examples=10)), load_examples(p)
     assert sum(e.task == "ko" for e in few) == 16
+    korean = read_instructions(p.korean_instructions, "ko")
+    assert all(e in korean for e in every if e.task == "ko")
     assert [e.id for e in hold_out_examples(few, 6)[1]] == [e.id for e in hold_out_examples(every, 6)[1]]
 
 

@@ -173,6 +173,8 @@ def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_pat
     ko, bi = (plan.RunName(str(tmp_path), "smoke", recipe, "02_vocab_merge") for recipe in ("blossom-ko", "blossom-bi"))
     assert (p.twin(ko), p.twin(bi)) == (bi, None)
     assert p.twin(ko._replace(stage="03_bilingual_pretraining")) is None, "other shares of Korean are another training"
+    training, other = bi._replace(stage="03_bilingual_pretraining"), plan.Plan(str(tmp_path), {"added_pieces": 100})
+    assert p.key(training) != other.key(training), "another vocabulary is another training"
     first = made(tmp_path, "blossom-bi", "02_vocab_merge", {"added": 1})
     second = first.parents[1] / "blossom-ko" / "02_vocab_merge"
     plan.link_run(first, second)
@@ -306,11 +308,12 @@ def test_a_reference_says_where_it_comes_from_and_has_figures(kept):
     assert (folder / "base" / STAGE / "figures" / "a.png").stat().st_size < 20_000
 
 
-def test_a_run_out_of_tolerance_fails_and_its_metrics_are_named(kept, capsys):
+@pytest.mark.parametrize(("tokens", "average"), [(101, 0.9), (99, 0.1)])
+def test_a_run_out_of_tolerance_fails_and_its_metrics_are_named(kept, capsys, tokens, average):
     words = ["check", "--scale", "smoke", "--outputs", str(kept[1])]
     assert run_report_command(words) == 0
-    made(kept[1], "base", "01_tokenization_analysis", {"tokens": 101})
-    made(kept[1], "base", STAGE, {"tasks": {"klue_nli": {"score": 0.52, "seconds": 99}}, "average": 0.9})
+    made(kept[1], "base", "01_tokenization_analysis", {"tokens": tokens})
+    made(kept[1], "base", STAGE, {"tasks": {"klue_nli": {"score": 0.52, "seconds": 99}}, "average": average})
     capsys.readouterr()
     assert run_report_command(words) == 1
     printed = capsys.readouterr().out

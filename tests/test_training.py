@@ -298,7 +298,6 @@ def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
 
 
 def mixed(smoke, **given):
-
     p = smoke(STAGE, **given)
     return mix_corpus(p, read_corpus(p), load_model("tiny-byte-level")[1])
 
@@ -309,6 +308,16 @@ def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
     shares = {row["source"]: row["realised share"] for row in blocks.table()}
     asked = {"korean": 0.7, "english: smoke-en": 0.075, "english: general-ko": 0.225}
     assert shares == pytest.approx(asked, abs=0.005)
+
+
+CHANGES = {"seed": 1, "isolate_documents": False, "korean_share": 0.5, "block_size": 32, "training_tokens": 2048}
+
+
+@pytest.mark.parametrize("name", [*CHANGES, "english_anchor"])
+def test_every_parameter_of_a_mixture_changes_its_blocks(smoke, name):
+    changed, usual = mixed(smoke, **{name: CHANGES.get(name, 0.0)}), mixed(smoke)
+    rows = [[str(blocks[i]) for i in range(len(blocks))] for blocks in (changed, usual)]
+    assert changed.key != usual.key and rows[0] != rows[1]
 
 
 @pytest.mark.parametrize(
