@@ -216,9 +216,8 @@ def read_sweep(file):
             if len(pair) != 2 or {*pair} - {*sweep.arms}:
                 raise ValueError(f"compare: {what}: expected two of {'; '.join(sweep.arms)}, found {pair!r}")
     except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        place = ": ".join(map(str, wrong["loc"]))
-        raise ValueError(f"{file}: {place}: {wrong['msg']}; a sweep has {', '.join(Sweep.model_fields)}") from None
+        message = f"{file}: {params.explain_error(error)}; a sweep has {', '.join(Sweep.model_fields)}"
+        raise ValueError(message) from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return sweep
