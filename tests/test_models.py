@@ -1,14 +1,11 @@
 import math
-import shutil
 
 import pytest
 import torch
 
-from blossom.assets.registry import fetch_asset
-from blossom.common import paths
 from blossom.models.adapters import adapt_model, merge_adapter, save_adapter, trainable_share
 from blossom.models.bits import bits_per_byte, end_token, start_token
-from blossom.models.loading import RECORD, first_new_row, load_model, resize_model, save_model
+from blossom.models.loading import first_new_row, load_model, resize_model, save_model
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
 MODES = [(base, mode) for base in ("tiny-byte-level", "tiny-sentencepiece") for mode in ("lora+new-rows", "lora+embeddings")]
@@ -46,12 +43,8 @@ def test_bits_per_byte_does_not_depend_on_batches_or_order(tiny):
     assert bits_per_byte(*tiny, LINES[::-1], batch_tokens=1) == pytest.approx(whole, rel=1e-5)
 
 
-def test_a_line_longer_than_the_model_goes_in_pieces(tiny):
-    model, tokenizer = tiny
-    assert 0 < bits_per_byte(model, tokenizer, ["open the door " * 600]) < 20
-
-
-def test_no_lines_are_refused(tiny):
+def test_a_line_longer_than_the_model_goes_in_pieces_and_no_line_is_refused(tiny):
+    assert 0 < bits_per_byte(*tiny, ["open the door " * 600]) < 20
     with pytest.raises(ValueError, match="no lines"):
         bits_per_byte(*tiny, [])
 
@@ -82,29 +75,6 @@ def test_a_saved_model_comes_back_with_its_record(tmp_path):
     assert not list(tmp_path.rglob("*.bin"))  # no pickles
 
 
-def test_another_tokenizer_is_refused_at_loading(tmp_path):
-    save_model(*grown("tiny-byte-level"), tmp_path / "model")
-    record = paths.read_json(tmp_path / "model" / RECORD)
-    paths.write_json(tmp_path / "model" / RECORD, record | {"tokenizer_sha256": "0" * 64})
-    with pytest.raises(ValueError, match="do not belong together .tokenizer_sha256: saved with 000"):
-        load_model(tmp_path / "model")
-
-
-def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path, tiny):
-    folder = shutil.copytree(fetch_asset("tiny-sentencepiece"), tmp_path / "model")
-    tiny[1].save_pretrained(folder)  # 600 tokens for 500 rows
-    with pytest.raises(ValueError, match="600 tokens and the model 500 embedding rows"):
-        load_model(folder)
-
-
-def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
-    model, tokenizer = grown("tiny-byte-level")
-    model.get_input_embeddings().weight.data[3, 3] = float("nan")
-    with pytest.raises(ValueError, match="not finite, first model.embed_tokens"):
-        save_model(model, tokenizer, tmp_path / "model")
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(("base", "mode"), MODES)
 def test_what_learns_is_what_was_asked(base, mode):
     model, tokenizer = grown(base)
@@ -133,15 +103,3 @@ def test_merging_keeps_the_logits_and_the_ties(base, mode, tmp_path):
     again, _ = load_model(tmp_path / "model")
     assert torch.allclose(again(ids).logits, expected, atol=1e-4)
     assert again.config.tie_word_embeddings == (base == "tiny-byte-level")
-
-
-def test_projections_that_are_not_there_are_named():
-    model, _ = load_model("tiny-byte-level")
-    with pytest.raises(ValueError, match="lora_targets: the base has no query; it has down_proj, .*q_proj"):
-        adapt_model(model, "lora+embeddings", targets=["query", "k_proj"])
-
-
-def test_new_rows_need_new_rows():
-    model, _ = load_model("tiny-byte-level")
-    with pytest.raises(ValueError, match="'lora.new-rows' needs a model with added rows"):
-        adapt_model(model, "lora+new-rows")

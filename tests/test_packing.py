@@ -46,14 +46,6 @@ def test_the_realised_share_is_never_a_block_away(korean, english, share, block_
     assert np.all(np.abs(counts - share * np.arange(1, len(blocks) + 1)) <= 1)
 
 
-def test_seven_to_three_within_half_a_point_from_the_first_thousand_blocks_on():
-    streams = {"ko": stream([97] * 5000), "en": stream([61] * 5000, 10_000_000)}
-    blocks = Blocks(streams, {"ko": 0.7, "en": 0.3}, 64, tokens=64 * 6000)
-    for upto in range(1000, 6001, 250):
-        realised = blocks.realised(upto)
-        assert abs(realised["ko"] / sum(realised.values()) - 0.7) < 0.005
-
-
 def test_blocks_are_seekable_and_the_same_each_time():
     streams = {"ko": stream([5, 9, 30, 2, 14]), "en": stream([20, 20], 900)}
     first, second = (Blocks(streams, {"ko": 0.7, "en": 0.3}, 8, tokens=400, seed=3) for _ in range(2))
@@ -65,11 +57,10 @@ def test_blocks_are_seekable_and_the_same_each_time():
     assert sorted(sum(rows[:10], [])) == sorted(sum(rows[10:], []))
 
 
-def test_padding_and_short_blocks_are_counted_as_they_are():
+def test_a_short_last_block_is_counted_as_it_is():
     blocks = Blocks({"ko": stream([5, 6])}, {"ko": 1}, 4, tokens=24)
-    for i, length in enumerate(blocks.lengths()):
-        assert (blocks[i]["labels"] != IGNORED).sum() == (blocks[i]["input_ids"] != 0).sum() == length
-    assert blocks.realised() == {"ko": 22}
+    lengths = [len(blocks[i]["input_ids"]) for i in range(len(blocks))]
+    assert lengths == [4, 4, 3] * 2 and blocks.realised() == {"ko": 22} and blocks.realised(4) == {"ko": 15}
 
 
 def test_an_isolated_document_is_its_own_segment_and_its_first_token_no_target():
@@ -101,15 +92,10 @@ def test_every_document_is_there_between_its_start_and_its_end(tokenizer, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("weights", "block", "message"),
-    [
-        ({"ko": 1}, 64, "ko: 8 tokens are less than one block of 64; give more text or lower block_size"),
-        ({"ko": 0}, 4, "weights: expected shares of ko"),
-        ({"ja": 1}, 4, "weights: expected shares of ko"),
-    ],
+    ("weights", "block", "named"), [({"ko": 1}, 64, "block_size"), ({"ko": 0}, 4, "weights"), ({"ja": 1}, 4, "weights")]
 )
-def test_what_cannot_be_mixed_is_refused(weights, block, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_cannot_be_mixed_is_refused(weights, block, named):
+    with pytest.raises(ValueError, match=f"ko.*{named}|{named}.*ko"):
         Blocks({"ko": stream([8])}, weights, block)
 
 
@@ -132,8 +118,6 @@ def test_packing_keeps_every_example_whole(lengths):
             assert row["labels"][row["segments"] == segment].tolist() == [IGNORED, *ids[1:]]
             found.append(ids)
     assert sorted(found) == sorted(e["input_ids"] for e in examples)
-    with pytest.raises(ValueError, match="example 0: 17 tokens"):
-        pack_examples([{"input_ids": [1] * 17, "labels": [1] * 17}], 16)
 
 
 def test_the_asked_share_of_a_stream_s_blocks_is_anchored_spread_evenly():

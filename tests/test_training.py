@@ -18,6 +18,7 @@ from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints
+from blossom.training.__main__ import launch_pretraining
 from blossom.training.checkpoints import keep_model
 from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
@@ -105,16 +106,6 @@ def test_curves_reach_tensorboard(tmp_path):
     assert b"train/loss" in content and b"heldout/english" in content
 
 
-def test_a_bar_is_for_people_and_lines_are_for_batches(monkeypatch):
-    from blossom.training.progress import is_watched
-
-    monkeypatch.setenv("BLOSSOM_BATCH", "1")
-    assert not is_watched()
-    monkeypatch.delenv("BLOSSOM_BATCH")
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
-    assert is_watched()
-
-
 CHILD = """
 import os, signal, sys
 import safetensors.torch, torch
@@ -188,8 +179,6 @@ def launched(processes, outputs, batch_size):
 
 
 def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(tmp_path):
-    from blossom.training.__main__ import launch_pretraining
-
     folders = [tmp_path / name / "smoke/base-ko/03_bilingual_pretraining" for name in ("one", "two")]
     launch_pretraining(launched(1, tmp_path / "one", batch_size=4))
     done = subprocess.run(launched(2, tmp_path / "two", batch_size=2), cwd=paths.ROOT, capture_output=True, text=True)
@@ -234,8 +223,6 @@ def test_accelerate_reads_the_shipped_configurations(name, processes, monkeypatc
 
 def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(tmp_path):
     """FSDP as the shipped configuration asks for it, on two processors by gloo (see sharded.py)."""
-    from blossom.training.__main__ import launch_pretraining
-
     folders = [tmp_path / name / "smoke/base-ko/03_bilingual_pretraining" for name in ("one", "two")]
     launch_pretraining(launched(1, tmp_path / "one", batch_size=4))
     words = launched(2, tmp_path / "two", batch_size=2)
@@ -258,7 +245,6 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(tm
 
 def as_the_notebook(outputs):
     """Model, blocks and settings as notebook 03 has them after the two-process run."""
-
     p = params.effective_params(STAGE, "smoke", "base-ko", outputs=str(outputs), batch_size=2, **GIVEN)
     model, tokenizer = load_adapted(p, find_start(p))
     return model, mix_corpus(p, read_corpus(p), tokenizer), TrainingSettings.of(p)
@@ -290,8 +276,6 @@ def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recip
 
 
 def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
-    from blossom.training.__main__ import launch_pretraining
-
     monkeypatch.setattr("blossom.training.pretraining.load_model", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
         launch_pretraining([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
@@ -308,6 +292,8 @@ def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
     shares = {row["source"]: row["realised share"] for row in blocks.table()}
     asked = {"korean": 0.7, "english: smoke-en": 0.075, "english: general-ko": 0.225}
     assert shares == pytest.approx(asked, abs=0.005)
+    with pytest.raises(ValueError, match="source_weights.*smoke-en, general-ko"):
+        mixed(smoke, **texts, source_weights={"smoke-en": 1})
 
 
 CHANGES = {"seed": 1, "isolate_documents": False, "korean_share": 0.5, "block_size": 32, "training_tokens": 2048}
@@ -320,22 +306,7 @@ def test_every_parameter_of_a_mixture_changes_its_blocks(smoke, name):
     assert changed.key != usual.key and rows[0] != rows[1]
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"source_weights": {"smoke-fr": 1.0}}, r"source_weights: \['smoke-fr'\] are not in korean_texts or english_texts"),
-        ({"source_weights": {"smoke-en": 0.0}}, "source_weights: expected a weight for each of smoke-en, found"),
-        ({"english_anchor": 0.5, "trainable": "full"}, "english_anchor: expected 0 with trainable: full, found 0.5"),
-    ],
-)
-def test_a_mixture_that_cannot_be_says_why(smoke, given, message):
-    with pytest.raises(ValueError, match=message):
-        mixed(smoke, **given)
-
-
-@pytest.fixture
-def merged_stage(smoke):
-    """Stage 02's folder as it leaves it: a model with more rows, its certificate, its manifest."""
+def test_pretraining_starts_from_a_vocabulary_whose_certificate_holds(smoke):
     from blossom.vocabulary.bases import read_base
     from blossom.vocabulary.certificate import certify_merge, save_certificate
     from blossom.vocabulary.embeddings import subword_rows
@@ -346,7 +317,7 @@ def merged_stage(smoke):
     model, _ = load_model("tiny-byte-level")
     rows = subword_rows(model.get_input_embeddings().weight.data, made.base_ids())
     resize_model(model, base.size, rows)
-    p = smoke("03_bilingual_pretraining")
+    p = smoke(STAGE)
     folder = paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge")
     save_model(model, made.tokenizer, folder / "model")
     lines = [["문을 열다"] * 3, ["Open the door."] * 3]
@@ -354,26 +325,12 @@ def merged_stage(smoke):
     paths.write_text(folder / "params.yaml", f"base_model: {p.base_model}\n")
     paths.write_json(folder / "metrics.json", {})
     paths.write_json(folder / "manifest.json", {"outputs": {}})
-    return folder
-
-
-def test_reading_starts_from_a_vocabulary_whose_certificate_holds(merged_stage, smoke):
-    p = smoke(STAGE)
-    assert find_start(p) == merged_stage / "model"
-    certificate = paths.read_json(merged_stage / "certificate.json")
+    assert find_start(p) == folder / "model"
+    certificate = paths.read_json(folder / "certificate.json")
     certificate["checks"]["round trip failures"]["found"] = 3
-    paths.write_json(merged_stage / "certificate.json", certificate | {"holds": False})
-    with pytest.raises(ValueError, match=r"certificate.json: the vocabulary fails its checks \(round trip failures: 3\)"):
+    paths.write_json(folder / "certificate.json", certificate | {"holds": False})
+    with pytest.raises(ValueError, match=r"certificate.json: .*round trip failures: 3"):
         find_start(p)
-
-
-def test_reading_refuses_a_tokenizer_that_was_not_certified(merged_stage, smoke):
-    file = merged_stage / "model" / "tokenizer.json"
-    edited = paths.read_json(file)
-    edited["model"]["merges"].reverse()
-    paths.write_json(file, edited)
-    with pytest.raises(ValueError, match="tokenizer.json is not the one that .*certificate.json certifies"):
-        find_start(smoke(STAGE))
 
 
 def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():

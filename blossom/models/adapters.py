@@ -1,12 +1,13 @@
 """Choose the trained parameters of a model; merge trained adapters into the weights, compared after reloading."""
 
-import contextlib
 import warnings
 
 import torch
 
 from blossom.common.paths import write_atomically
 from blossom.models.loading import first_new_row, load_model, pick_device, save_model
+
+TOLERANCE = 1e-3  # largest difference of a float32 logit after saving and reloading
 
 
 def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj")):
@@ -36,7 +37,7 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
             raise ValueError("trainable: 'lora+new-rows' needs a model with added rows; this one has none (run 02 first)")
         rows = {"trainable_token_indices": {name: list(range(first, size)) for name in names}}
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), task_type="CAUSAL_LM", **rows)
-    with _quiet_peft():
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT uses an old name of transformers
         return get_peft_model(model, config)
 
 
@@ -55,22 +56,21 @@ def save_adapter(model, folder):
         model.save_pretrained(temporary, save_embedding_layers=False)
 
 
-def save_checked(model, tokenizer, target, tolerance=1e-3):
-    """Save a model that was trained whole, reload it, and compare; see `merge_adapter` for what is returned and raised."""
+def save_checked(model, tokenizer, target):
+    """Save a model that was trained whole, reload it and compare the logits; returns and raises as `merge_adapter`."""
     before = _probe_logits(model.eval(), tokenizer)
     with write_atomically(target) as temporary:
         save_model(model, tokenizer, temporary)
-        return _compare_reloaded(temporary, target, before, tolerance, pick_device())
+        return _compare_reloaded(temporary, target, before, TOLERANCE, pick_device())
 
 
-def merge_adapter(base, adapter, target, tokenizer=None, tolerance=1e-3):
+def merge_adapter(base, adapter, target, tokenizer=None):
     """Add a saved adapter to its base, save the model, reload it from disk and compare the logits.
 
     This happens in CPU memory: a GPU may have no room beside the model just trained.
 
     base, adapter   folders (base also asset name or hub id); the base is read at its stored precision
     tokenizer       to save with the model (its chat template may be new); None takes the base's
-    tolerance       largest allowed difference of float32 logits
     return          the largest difference found
 
     Raises RuntimeError, and leaves no folder, when logits differ by more or tied embeddings came apart (peft #1300,
@@ -80,8 +80,8 @@ def merge_adapter(base, adapter, target, tokenizer=None, tolerance=1e-3):
 
     model, own = load_model(base, place="cpu")
     tokenizer = tokenizer or own
-    limit = tolerance if model.dtype == torch.float32 else 50 * tolerance  # two bfloat16 roundings apart
-    with _quiet_peft():
+    limit = TOLERANCE if model.dtype == torch.float32 else 50 * TOLERANCE  # two bfloat16 roundings apart
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
         adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu").eval()
     before = _probe_logits(adapted, tokenizer)
     merged = adapted.merge_and_unload()
@@ -107,11 +107,3 @@ def _probe_logits(model, tokenizer):
     """Float32 logits of sixty-four ids from all over the vocabulary."""
     ids = torch.arange(min(64, len(tokenizer)), device=model.device)[None] * max(1, len(tokenizer) // 64)
     return model(ids).logits.float()
-
-
-@contextlib.contextmanager
-def _quiet_peft():
-    """PEFT asks transformers for a property by its old name; users can do nothing about the warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield

@@ -1,4 +1,4 @@
-"""Bits per byte: how surely a model predicts text, comparable between tokenizers."""
+"""Bits per byte: how well a model predicts text, comparable between tokenizers."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from blossom.text.corpus import utf8_bytes
 
 
 def start_token(tokenizer):
-    """The id that a document starts with, as in the base's pretraining; used by packing and by `bits_per_byte`.
+    """The id that a document starts with, as in the base's pretraining.
 
     BOS where the tokenizer adds it to text by itself; else `<|endoftext|>` (SmolLM2, Qwen: BOS and EOS of their chat
     models mark turns, not documents); else BOS; else EOS. Raises ValueError when there is none of these.
@@ -33,7 +33,7 @@ def end_token(tokenizer):
 def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
     """How many bits the model needs for one byte of text: comparable between tokenizers, lower is better.
 
-    Each line is a document: the model reads `start_token`, then predicts every token of the line from those before it.
+    Each line is a document that begins with `start_token`.
 
         bits/byte = sum of -ln p(token | start, tokens before) over all lines / ln 2 / UTF-8 bytes of all lines
 

@@ -1,7 +1,7 @@
 """Load and check models, resize their embeddings, save them.
 
-A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus `blossom.json`, a record of the tokenizer
-the weights belong to. `load_model` refuses a folder with another tokenizer.
+A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus `blossom.json`, the hash of the tokenizer
+that the weights belong to. `load_model` refuses a folder with another tokenizer.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def load_model(name, dtype=None, place=None):
     check_model(folder, name)
     tokenizer = load_tokenizer(name)
     model = _read(folder, name, dtype or "auto")
-    check_tokenizer(model, tokenizer, folder)
+    _check_tokenizer(model, tokenizer, folder)
     return model.eval().to(place or pick_device()), tokenizer
 
 
@@ -78,7 +78,7 @@ def _read(folder, name, dtype):
     return model
 
 
-def check_tokenizer(model, tokenizer, folder=None):
+def _check_tokenizer(model, tokenizer, folder=None):
     """Raise ValueError unless `tokenizer` fits `model` (and, with a folder, is the one the folder's record names)."""
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
@@ -88,24 +88,14 @@ def check_tokenizer(model, tokenizer, folder=None):
         )
     record = Path(folder or "") / RECORD
     if folder and record.exists():
-        expected, found = paths.read_json(record), describe_model(model, tokenizer)
-        wrong = [key for key in ("vocabulary", "rows", "tokenizer_sha256", "tied") if expected[key] != found[key]]
-        if wrong:
-            told = "; ".join(f"{key}: saved with {expected[key]}, found {found[key]}" for key in wrong)
+        expected, found = paths.read_json(record)["tokenizer_sha256"], _hash_tokenizer(tokenizer)
+        if found != expected:
+            told = f"tokenizer_sha256: saved with {expected}, found {found}"
             raise ValueError(f"{folder}: its files do not belong together ({told})")
 
 
-def describe_model(model, tokenizer):
-    """A saved model's record: sizes, padding, which rows are new, and the tokenizer's sha256."""
-    return {
-        "vocabulary": len(tokenizer),
-        "rows": model.get_input_embeddings().weight.shape[0],
-        "first_new_row": first_new_row(model),
-        "tied": bool(model.config.tie_word_embeddings),
-        "pad_id": tokenizer.pad_token_id,
-        "eos_id": tokenizer.eos_token_id,
-        "tokenizer_sha256": hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
-    }
+def _hash_tokenizer(tokenizer):
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def first_new_row(model):
@@ -118,14 +108,14 @@ def save_model(model, tokenizer, folder):
 
     Raises ValueError when a weight is not a finite number, naming it.
     """
-    check_tokenizer(model, tokenizer)
+    _check_tokenizer(model, tokenizer)
     broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
         raise ValueError(f"not saved: {len(broken)} weights are not finite, first {broken[0]}")
     with paths.write_atomically(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        paths.write_json(temporary / RECORD, describe_model(model, tokenizer))
+        paths.write_json(temporary / RECORD, {"tokenizer_sha256": _hash_tokenizer(tokenizer)})
 
 
 def resize_model(model, first, rows, head_rows=None):
@@ -140,11 +130,9 @@ def resize_model(model, first, rows, head_rows=None):
     tied = model.config.tie_word_embeddings
     if tied and head_rows is not None:
         raise ValueError("head_rows: this base ties its input and output embeddings, so one set of rows serves both")
-    tables = [model.get_input_embeddings().weight.data[:first].clone()]
-    if not tied:
-        tables.append(model.get_output_embeddings().weight.data[:first].clone())
+    getters = [model.get_input_embeddings] if tied else [model.get_input_embeddings, model.get_output_embeddings]
+    tables = [get().weight.data[:first].clone() for get in getters]
     model.resize_token_embeddings(first + len(rows), mean_resizing=False)
-    targets = [model.get_input_embeddings(), model.get_output_embeddings()]
-    for target, old, new in zip(targets, tables, [rows, rows if head_rows is None else head_rows], strict=False):
-        target.weight.data.copy_(torch.cat([old, new.to(old)]))
+    for get, old, new in zip(getters, tables, [rows, rows if head_rows is None else head_rows], strict=False):
+        get().weight.data.copy_(torch.cat([old, new.to(old)]))
     model.config.first_new_row = first

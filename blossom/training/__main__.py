@@ -24,11 +24,10 @@ from blossom.training.settings import TrainingSettings
 
 def launch_pretraining(words=None):
     """Train stage 03 by the words of a command line; None: the process's own."""
-    launch_training(words, "blossom.training", pretraining.STAGE, "", prepare_pretraining)
+    launch_training(words, "blossom.training", pretraining.STAGE, "", _prepare_pretraining)
 
 
-def prepare_pretraining(p, shards):
-    """(model, blocks, evaluate) of stage 03, once its memory has been checked."""
+def _prepare_pretraining(p, shards):
     start = pretraining.find_start(p)
     estimate_run(p, start, p.batch_size, p.block_size, timed=False, shards=shards)
     text = read_corpus(p)

@@ -1,4 +1,4 @@
-"""The model as the training loop sees it: sequences in, summed cross-entropy out, by the fastest way this machine has."""
+"""The model as the training loop sees it: token ids and labels in, summed cross-entropy out."""
 
 import contextlib
 
@@ -18,8 +18,8 @@ class Learner(nn.Module):
     """Wraps what `adapt_model` returned; forward gives the loss, so that DDP and FSDP see one module.
 
     It computes with the model's own weights, but not through the library's forward: embedding and head are an
-    `EmbeddingTable`, and on CPU a `FastDecoder` runs the layers. As a context manager it puts all weights back into the
-    dtype they had. PEFT's untrained copy of an embedding that is trained whole is dropped: nothing reads it.
+    `EmbeddingTable`, and on CPU a `FastDecoder` runs the layers. When its `with` block ends, all weights get back the dtype
+    they had. Where an embedding is trained whole, PEFT's untrained copy of it is dropped, since nothing reads it.
     """
 
     def __init__(self, model, precision="auto", activation_checkpointing=False):
@@ -59,30 +59,28 @@ class Learner(nn.Module):
                   (knowledge distillation; cross-entropy between the two distributions)
         """
         x, trained = self.table.embed_linked(input_ids)
-        hidden = self.hidden(x, segments)[:, :-1]
+        hidden = self._decode(x, segments)[:, :-1]
         targets = labels[:, 1:]
-        labelled = targets != IGNORED
-        soft = None
+        labelled, soft = targets != IGNORED, None
         if anchored is not None and anchored.any():
-            states = self.base_states(input_ids[anchored], None if segments is None else segments[anchored])[:, :-1]
-            soft = (labelled & anchored[:, None])[labelled], states[labelled[anchored]].to(self.dtype)
+            with torch.no_grad():
+                x = self.table.look_up(input_ids[anchored])
+                base = self._decode(x, None if segments is None else segments[anchored], adapted=False)[:, :-1]
+            soft = (labelled & anchored[:, None])[labelled], base[labelled[anchored]].to(self.dtype)
         trained = trained if self.head is self.table else None
         return self.head.loss(hidden[labelled].to(self.dtype), targets[labelled], soft, items, trained)
 
-    def hidden(self, x, segments):
-        """The decoder's last hidden states (B, T, D) of embedded tokens x (B, T, D)."""
+    def _decode(self, x, segments, adapted=True):
+        """The decoder's last hidden states (B, T, D) of embedded tokens x (B, T, D), with or without its adapters."""
         if self.fast:
-            return self.fast(inputs_embeds=x, segments=segments).last_hidden_state
-        mixed = torch.autocast(x.device.type, self.dtype) if self.dtype != torch.float32 else contextlib.nullcontext()
-        with mixed:
-            more = segment_arguments(segments, self.dtype)
-            return self.decoder(inputs_embeds=x, use_cache=False, **more).last_hidden_state
-
-    @torch.no_grad()
-    def base_states(self, input_ids, segments):
-        """The last hidden states (B, T, D) of the model without its adapters."""
-        with self.fast.without_adapters() if self.fast else self.model.disable_adapter():
-            return self.hidden(self.table.embed(input_ids), segments)
+            return self.fast(inputs_embeds=x, segments=segments, adapted=adapted).last_hidden_state
+        with contextlib.ExitStack() as contexts:
+            if not adapted:
+                contexts.enter_context(self.model.disable_adapter())
+            if self.dtype != torch.float32:
+                contexts.enter_context(torch.autocast(x.device.type, self.dtype))
+            arguments = segment_arguments(segments, self.dtype)
+            return self.decoder(inputs_embeds=x, use_cache=False, **arguments).last_hidden_state
 
     @contextlib.contextmanager
     def evaluation(self):
@@ -93,7 +91,7 @@ class Learner(nn.Module):
             with torch.no_grad():  # the first pass must be through this module, FSDP's root
                 self(*torch.zeros(2, 1, 2, dtype=torch.int64, device=pick_device()))
             self.unshard()
-        forwards = {causal.get_output_embeddings(): self.head.logits, causal.get_input_embeddings(): self.table.embed}
+        forwards = {causal.get_output_embeddings(): self.head.logits, causal.get_input_embeddings(): self.table.look_up}
         forwards |= {self.decoder: self.fast} if self.fast else {}
         for module, forward in forwards.items():
             module.forward = forward
@@ -106,10 +104,6 @@ class Learner(nn.Module):
             self.model.train()
             if sharded:
                 self.reshard()
-
-    def shapes(self):
-        """Name -> shape of every trained parameter."""
-        return {n: list(p.shape) for n, p in self.named_parameters() if p.requires_grad}
 
     def parameter_groups(self, settings):
         """Trained parameters in two groups with learning rates of their own: all but embedding rows, embedding rows."""
@@ -131,8 +125,7 @@ def mean_loss(model, dataset, batch_size=4):
     total, count, training = 0.0, 0, model.training
     model.eval()
     for start in range(0, len(dataset), batch_size):
-        rows = [dict(dataset[i]) | {"row": i} for i in range(start, min(start + batch_size, len(dataset)))]
-        batch = collate_rows(rows)
+        batch = collate_rows([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
         segments = batch["segments"][:, :-1] if "segments" in batch else None
         total += sum_nats(causal, batch["input_ids"], batch["labels"], **segment_arguments(segments, causal.dtype))
         count += (batch["labels"][:, 1:] != IGNORED).sum().item()

@@ -1,4 +1,4 @@
-"""The training loop, for continued pretraining and instruction tuning alike: torch and accelerate, top to bottom.
+"""The training loop, for continued pretraining and instruction tuning alike.
 
 model = adapt_model(model, "lora+new-rows")
 result = train_model(model, dataset, settings, folder, evaluate)
@@ -22,50 +22,49 @@ from blossom.training.data import TrainingRows, check_rows
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
 from blossom.training.progress import Progress, spread_steps
-from blossom.training.settings import check_options, use_liger
+from blossom.training.settings import check_options
 
 
 def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     """Train `model` in place; continue from `folder`/checkpoints when an earlier call was killed.
 
-    model      what `adapt_model` returned. During training, weights are held in the working precision and trained ones
-               in float32; afterwards all have the dtype they had before
+    model      what `adapt_model` returned. While it trains, trained weights are float32 and the others in the working
+               precision; afterwards all have the dtype they had before
     dataset    len() and [i] -> dict of 1-D integer arrays of one length T:
                    "input_ids"  (T,) token ids
                    "labels"     (T,) the same ids where the model learns them, -100 elsewhere; not shifted: labels[t] is
                                 predicted from input_ids[:t], so labels[0] is never used
                    "segments"   (T,) optional: tokens attend only to their own segment, positions restart; 0 is padding
                    "anchored"   optional bool: learn the base model's distribution, not the tokens (distillation)
-               rows are padded to the longest of their batch and shuffled each epoch; `dataset.ordered = True` keeps
-               their order (Blocks are mixed already)
+               rows are padded to the longest of their batch and shuffled each epoch, unless `dataset.ordered` is True
     settings   TrainingSettings
-    folder     checkpoints/ and history.json go here. A finished training found there (made by this process or by
-               several, `python -m blossom.training`) is loaded, not repeated
-    evaluate   None, or function(model) -> dict name -> float, called before the first step, `settings.evaluations`
-               times in between and after the last; the model is in eval mode and uses the fast forward pass then
+    folder     for checkpoints/ and history.json. A finished training found there, of one or several processes, is loaded
+    evaluate   None, or function(model) -> dict name -> float, called before the first step, `settings.evaluations` times
+               in between and after the last; the model is in eval mode and uses the fast forward pass then
     report     function(str) for one line every few steps
-    return     dict, also written to `folder`/history.json: "steps", "rows" (of the dataset, read), "tokens" (without
-               padding), "labelled_tokens", "seconds" (without evaluations and checkpoints), "tokens_per_second",
-               "peak_bytes", "device", "loss": [{"step", "loss" (nats a labelled token), "gradient_norm"}],
+    return     dict, also written to `folder`/history.json: "steps", "rows" (read), "tokens" (without padding),
+               "labelled_tokens", "seconds" (without evaluations and checkpoints), "tokens_per_second", "peak_bytes",
+               "device", "loss": [{"step", "loss" (nats a labelled token), "gradient_norm"}],
                "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why it stopped early
 
-    Raises ValueError before training: an empty dataset, a row without labels or too long (its number), ids outside the
-    vocabulary, an option that this machine lacks. Raises RuntimeError: a loss that is not finite (names step and rows),
-    another process training in the same folder, a full disk.
+    Raises ValueError before training: `check_rows`, `check_options`. Raises RuntimeError: a loss that is not finite (names
+    step and rows), another process training in the same folder, a full disk.
     Source: equations (2) and (3) of the paper are this one sum, over all tokens or over those of the output.
     """
     folder = Path(folder)
     check_options(settings)
     rows = TrainingRows(dataset, settings)
-    check_rows(rows, model)
+    check_rows(dataset, model)
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with=settings.report_to or None, project_dir=str(folder)
     )
     lock = _lock(folder) if accelerator.is_main_process else contextlib.nullcontext()
     with lock, Learner(model, settings.precision, settings.activation_checkpointing) as learner:
-        if settings.liger:
-            use_liger(model)
+        if settings.liger:  # Liger's kernels in the layers; the loss stays ours, which makes logits for labels alone
+            from transformers.integrations.liger import apply_liger_kernel
+
+            apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
         result = _train(accelerator, learner, rows, settings, folder, evaluate, report)
         accelerator.free_memory()  # it holds the optimizer
     if accelerator.is_main_process:
@@ -75,24 +74,23 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
 
 def _train(accelerator, learner, rows, settings, folder, evaluate, report):
     world, rank, accumulation = accelerator.num_processes, accelerator.process_index, settings.accumulation
-    rows.pad_to(settings.batch_size * world)
-    batches = len(rows) // (settings.batch_size * world)  # of each process
+    batches = math.ceil(len(rows) / (settings.batch_size * world))  # of each process
     steps = math.ceil(batches / accumulation)
     every = max(1, steps // 40)  # steps between logged losses
     evaluated = spread_steps(settings.evaluations, steps) | {steps}
-    saved = {max(1, round(s / every)) * every for s in spread_steps(settings.checkpoints, steps)} - {steps}
-    saved |= {steps} if settings.checkpoints else set()
+    saved = {max(1, round(s / every)) * every for s in spread_steps(settings.checkpoints, steps)} | {steps}
 
-    run = rows.fingerprint() | asdict(replace(settings, report_to="")) | {"trained": learner.shapes(), "processes": world}
+    shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
+    run = rows.fingerprint() | asdict(replace(settings, report_to="")) | {"trained": shapes, "processes": world, "format": 2}
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
     with accelerator.main_process_first():
         found = checkpoints.find_checkpoint(folder / "checkpoints", run, progress.say)
-    if found and (result := checkpoints.read_result(found)):
+    if found and (result := paths.read_json(found / "progress.json")["result"]):
         checkpoints.read_checkpoint(found, learner)
         return result
 
     set_seed(settings.seed)
-    optimizer = make_optimizer(learner.parameter_groups(settings), settings)
+    optimizer = _make_optimizer(learner.parameter_groups(settings), settings)
     rates = [group["lr"] for group in optimizer.param_groups]
     model, optimizer = accelerator.prepare(learner, optimizer)  # DDP or FSDP around the learner, when there are several
     if settings.report_to:
@@ -107,25 +105,29 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
         accelerator.log({f"heldout/{name}": value for name, value in values.items()}, step)
 
     learner.train()
-    done = 0
+    done, result = 0, None
     if found:
-        done, progress.seen = checkpoints.read_checkpoint(found, learner, optimizer)
+        state = checkpoints.read_checkpoint(found, learner, optimizer)
+        done, progress.seen = state["step"], state["seen"]
     else:
         measure(0)
-    progress.start(done)
     summed = torch.zeros((), device=accelerator.device)  # losses since the last logged one
-    while done < steps and not progress.seen["stopped"]:
+    while result is None:
         started = time.perf_counter()
-        numbers = range(done * accumulation, min((done + 1) * accumulation, batches))
-        update = [rows.batch(n * world + rank, accelerator.device) for n in numbers]
-        labelled, tokens = accelerator.gather(_count(update)).sum(0)  # of all processes
+        numbers = [n * world + rank for n in range(done * accumulation, min((done + 1) * accumulation, batches))]
+        update = [rows.batch(number, accelerator.device) for number in numbers]
+        labelled, tokens = accelerator.gather(_count_tokens(update)).sum(0)  # of all processes
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * schedule_rate(done, steps, settings.warmup)
-        for n, (numbered, batch) in enumerate(update, 1):
+        for number, (batch, _) in zip(numbers, update, strict=True):
             # gradients are summed over processes once an update, with its last batch
-            with contextlib.nullcontext() if n == len(update) else accelerator.no_sync(model):
+            with contextlib.nullcontext() if number == numbers[-1] else accelerator.no_sync(model):
                 loss = model(**batch, items=labelled) * world  # DDP and FSDP average gradients; the sum is wanted
-                _check_loss(loss, done + 1, numbered)
+                if not torch.isfinite(loss):
+                    raise RuntimeError(
+                        f"the loss is {loss.item()} at step {done + 1}, rows {rows.numbers(number)}: stopped. The last "
+                        "checkpoint is intact; lower learning_rate or row_learning_rate, or look at these rows."
+                    )
                 accelerator.backward(loss)
             summed += loss.detach()
         norm = accelerator.clip_grad_norm_(model.parameters(), 1.0)
@@ -141,28 +143,28 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
             progress.add_loss(done, loss, norm.item())
             accelerator.log({"train/loss": loss, "train/gradient_norm": norm.item()}, done)
             summed.zero_()
-        if done in saved:
+        if done == steps or progress.seen["stopped"]:
+            result = progress.result(done, min(done * accumulation * settings.batch_size * world, len(rows)))
+        if settings.checkpoints and (result or done in saved):
             tensors = checkpoints.collect_state(learner, optimizer)  # by all processes: shards are gathered
             if accelerator.is_main_process:
-                checkpoints.write_checkpoint(folder / "checkpoints", done, tensors, run, progress.seen)
+                state = {"fingerprint": run, "step": done, "seen": progress.seen, "result": result}
+                checkpoints.write_checkpoint(folder / "checkpoints", tensors, state)
             accelerator.wait_for_everyone()
 
     if settings.report_to:
         accelerator.end_training()
-    result = progress.result(done)
-    result["rows"] = min(done * accumulation * settings.batch_size * world, rows.real)
-    if accelerator.is_main_process:
-        checkpoints.mark_finished(folder / "checkpoints", done, result)
     return result
 
 
-def make_optimizer(groups, settings):
+def _make_optimizer(groups, settings):
     """AdamW without weight decay over parameter groups; `optimizer: adamw_8bit` keeps its moments in 8 bits (CUDA)."""
+    words = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0}
     if settings.optimizer == "adamw_8bit":
         from bitsandbytes.optim import AdamW8bit
 
-        return AdamW8bit(groups, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
-    return torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0, fused=True)
+        return AdamW8bit(groups, **words)
+    return torch.optim.AdamW(groups, **words, fused=True)
 
 
 def schedule_rate(step, steps, warmup):
@@ -173,29 +175,15 @@ def schedule_rate(step, steps, warmup):
     return 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def _count(update):
+def _count_tokens(update):
     """(1, 2): labelled tokens and tokens of one process's batches."""
-    labelled = sum((batch["labels"][:, 1:] != IGNORED).sum() for _, batch in update)
-    return torch.stack([labelled, sum(numbered["tokens"].sum() for numbered, _ in update)])[None]
+    labelled = sum((batch["labels"][:, 1:] != IGNORED).sum() for batch, _ in update)
+    return torch.stack([labelled, labelled.new_tensor(sum(tokens for _, tokens in update))])[None]
 
 
-def _check_loss(loss, step, numbered):
-    if not torch.isfinite(loss):
-        raise RuntimeError(
-            f"the loss is {loss.item()} at step {step}, rows {numbered['row'].tolist()}: stopped. The last checkpoint is "
-            "intact; lower learning_rate or row_learning_rate, or look at these rows."
-        )
-
-
-@contextlib.contextmanager
 def _lock(folder):
-    """Hold the folder for this training; RuntimeError when another process has it."""
-    lock = filelock.FileLock(folder / ".training.lock")
+    """A context that holds the folder for this training; RuntimeError when another process has it."""
     try:
-        lock.acquire(timeout=0)
+        return filelock.FileLock(folder / ".training.lock").acquire(timeout=0)
     except filelock.Timeout:
         raise RuntimeError(f"{folder}: another process is training there; wait for it or choose another `outputs`") from None
-    try:
-        yield
-    finally:
-        lock.release()

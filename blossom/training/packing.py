@@ -30,7 +30,7 @@ class TokenStream:
     tokens: np.ndarray  # (N,) unsigned integers
     offsets: np.ndarray  # (documents + 1,) int64: document i is tokens[offsets[i]:offsets[i + 1]]
     utf8_bytes: int  # size of the text
-    key: str = ""  # sha256 of text, tokenizer and marks
+    key: str = ""  # sha256 of text, tokenizer, start and end
 
     def __len__(self):
         return len(self.tokens)
@@ -45,34 +45,26 @@ def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
 
     Raises ValueError when there are no documents.
     """
-    key, size = _key(documents, tokenizer, start, end)
-    if not size:
-        raise ValueError("no documents to tokenize: the text is empty")
-    target = (folder or cache_folder() / "packed") / key[:32]
-    if not (target / "about.json").exists():
-        with paths.write_atomically(target) as temporary:
-            temporary.mkdir()
-            about = _write_stream(temporary, documents, tokenizer, start, end)
-            paths.write_json(temporary / "about.json", about | {"key": key, "utf8_bytes": size})
-    about = paths.read_json(target / "about.json")
-    tokens = np.memmap(target / "tokens.bin", dtype=about["dtype"], mode="r")
-    offsets = np.memmap(target / "offsets.bin", dtype=np.int64, mode="r")
-    return TokenStream(tokens, offsets, about["utf8_bytes"], about["key"])
-
-
-def _key(documents, tokenizer, start, end):
-    digest, size = hashlib.sha256(), 0
-    digest.update(json.dumps([VERSION, start, end]).encode() + tokenizer.backend_tokenizer.to_str().encode())
+    digest, size = hashlib.sha256(json.dumps([VERSION, start, end]).encode()), 0
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for document in documents:
         text = document.encode()
         size += len(text)
         digest.update(len(text).to_bytes(8, "little") + text)
-    return digest.hexdigest(), size
+    if not size:
+        raise ValueError("no documents to tokenize: the text is empty")
+    key, dtype = digest.hexdigest(), np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
+    target = (folder or cache_folder() / "packed") / key[:32]
+    if not target.exists():
+        with paths.write_atomically(target) as temporary:
+            temporary.mkdir()
+            _write_stream(temporary, documents, tokenizer, start, end, dtype)
+    tokens, offsets = (np.memmap(target / f"{n}.bin", d, "r") for n, d in (("tokens", dtype), ("offsets", np.int64)))
+    return TokenStream(tokens, offsets, size, key)
 
 
-def _write_stream(folder, documents, tokenizer, start, end):
+def _write_stream(folder, documents, tokenizer, start, end, dtype):
     """tokens.bin and offsets.bin; fast tokenizers spread a batch over all cores."""
-    dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
     place, documents = 0, iter(documents)
     with open(folder / "tokens.bin", "wb") as tokens, open(folder / "offsets.bin", "wb") as offsets:
         np.zeros(1, np.int64).tofile(offsets)
@@ -83,7 +75,6 @@ def _write_stream(folder, documents, tokenizer, start, end):
             ends.tofile(offsets)
             np.fromiter(itertools.chain.from_iterable(ids), dtype).tofile(tokens)
             place = int(ends[-1])
-    return {"dtype": np.dtype(dtype).name, "tokens": place}
 
 
 class Blocks:
@@ -96,8 +87,8 @@ class Blocks:
     anchored    name -> share of that stream's blocks whose rows have `anchored`: True (see train_model)
 
     [i] -> {"input_ids", "labels"[, "segments"][, "anchored"]}, int64 arrays of one length. Block i comes from the stream
-    that is furthest below its share, so no share is ever off by a block. A stream is read in an order drawn from the
-    seed, and in another order when it is read again.
+    that is furthest below its share, so no share is ever off by a block; shares 0.7 and 0.3 give 0 1 0 0 1 0 0 0 1 0. The
+    documents of a stream are shuffled by the seed, anew in every epoch.
 
     Raises ValueError: weights that name no stream or sum to 0, a stream shorter than one block.
     """
@@ -115,9 +106,15 @@ class Blocks:
                 raise ValueError(f"{name}: {len(stream)} tokens are {needs}")
         shares = np.array([weights[name] for name in self.names], dtype=float)
         self.shares, self.block_size, self.isolate, self.seed = shares / shares.sum(), block_size, isolate, seed
-        self.count = [-(-len(stream) // block_size) for stream in self.streams]
+        self.count = [-(-len(stream) // block_size) for stream in self.streams]  # blocks of an epoch
         total = -(-tokens // block_size) if tokens else max(1, int((np.array(self.count) / self.shares).min()))
-        self.source, self.turn = _schedule(self.shares, total)
+        # the stream that every block comes from, and the block's number within that stream, over all epochs
+        self.source, self.turn = np.empty(total, dtype=np.int16), np.empty(total, dtype=np.int64)
+        given = np.zeros(len(self.shares), dtype=np.int64)
+        for i in range(total):
+            chosen = int(np.argmax(self.shares * (i + 1) - given))
+            self.source[i], self.turn[i] = chosen, given[chosen]
+            given[chosen] += 1
         self.anchored = [(anchored or {}).get(name, 0.0) for name in self.names]
         asked = [[s.key for s in self.streams], self.shares.tolist(), block_size, total, seed, isolate, self.anchored]
         self.key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
@@ -127,51 +124,45 @@ class Blocks:
         return len(self.source)
 
     def __getitem__(self, i):
-        stream, order, ends, block = self._find(i)
+        source, turn = int(self.source[i]), int(self.turn[i])
+        stream, (epoch, block) = self.streams[source], divmod(turn, self.count[source])
+        order, ends = self._shuffle(source, epoch)
         low = block * self.block_size
         high = min(low + self.block_size, len(stream))
         first, last = np.searchsorted(ends, [low, high - 1], side="right")  # the documents it touches, in this epoch's order
-        pieces, number = [], []
+        pieces, segments = [], []
         for n in range(first, last + 1):
             document, begins = order[n], ends[n - 1] if n else 0
             start = stream.offsets[document] + max(low - begins, 0)
             pieces.append(np.asarray(stream.tokens[start : stream.offsets[document] + min(high, ends[n]) - begins]))
-            number.append(np.full(len(pieces[-1]), n - first + 1))
-        ids = np.concatenate(pieces).astype(np.int64)
-        row = {"input_ids": ids, "labels": ids} | ({"anchored": self._is_anchored(i)} if any(self.anchored) else {})
-        if not self.isolate:
-            return row
-        segments = np.concatenate(number)
-        begun = np.diff(segments, prepend=0) != 0
-        return row | {"labels": np.where(begun, IGNORED, ids), "segments": segments}
+            segments.append(np.full(len(pieces[-1]), n - first + 1))
+        ids, segments = np.concatenate(pieces).astype(np.int64), np.concatenate(segments)
+        row = {"input_ids": ids, "labels": ids}
+        if any(self.anchored):  # spread evenly: floor(n * share) of a stream's first n blocks
+            share = self.anchored[source]
+            row["anchored"] = int((turn + 1) * share) > int(turn * share)
+        if self.isolate:
+            begun = np.diff(segments, prepend=0) != 0
+            row |= {"labels": np.where(begun, IGNORED, ids), "segments": segments}
+        return row
 
-    def _is_anchored(self, i):
-        """Spread evenly: floor(n * share) of a stream's first n blocks."""
-        share, turn = self.anchored[self.source[i]], int(self.turn[i])
-        return int((turn + 1) * share) > int(turn * share)
-
-    def _find(self, i):
-        """Block i's stream, the order of its documents in that epoch, their ends in it, and the block's number in it."""
-        source, turn = int(self.source[i]), int(self.turn[i])
-        stream, count = self.streams[source], self.count[source]
-        key = source, turn // count  # the stream and its epoch
-        if key not in self._orders:
-            order = np.random.default_rng([self.seed, *key]).permutation(len(stream.offsets) - 1)
-            self._orders = {k: v for k, v in self._orders.items() if k[0] != source or k[1] >= key[1] - 1}
-            self._orders[key] = order, np.cumsum(np.diff(stream.offsets)[order])
-        return stream, *self._orders[key], turn % count
-
-    def lengths(self):
-        """Tokens of every block, (blocks,): block_size, but for the last block of a stream."""
-        sizes = np.full(len(self), self.block_size)
-        for source, (stream, count) in enumerate(zip(self.streams, self.count, strict=True)):
-            sizes[(self.source == source) & (self.turn % count == count - 1)] = len(stream) - (count - 1) * self.block_size
-        return sizes
+    def _shuffle(self, source, epoch):
+        """The order of a stream's documents in an epoch, and where each ends in it; kept for this epoch and the last."""
+        if (source, epoch) not in self._orders:
+            offsets = self.streams[source].offsets
+            order = np.random.default_rng([self.seed, source, epoch]).permutation(len(offsets) - 1)
+            self._orders = {k: v for k, v in self._orders.items() if k[0] != source or k[1] >= epoch - 1}
+            self._orders[source, epoch] = order, np.cumsum(np.diff(offsets)[order])
+        return self._orders[source, epoch]
 
     def realised(self, blocks=None):
         """Tokens given by each stream in the first `blocks` blocks (None: in all): dict name -> int."""
-        sizes = self.lengths()[:blocks]
-        return {name: int(sizes[self.source[:blocks] == i].sum()) for i, name in enumerate(self.names)}
+        given = {}
+        for i, (name, stream, count) in enumerate(zip(self.names, self.streams, self.count, strict=True)):
+            turns = self.turn[:blocks][self.source[:blocks] == i]
+            short = count * self.block_size - len(stream)  # tokens that a stream's last block lacks
+            given[name] = len(turns) * self.block_size - int((turns % count == count - 1).sum()) * short
+        return given
 
     def table(self):
         """Table 3 of the paper (source, size, content) from this run's own data: one dict a source."""
@@ -191,20 +182,6 @@ class Blocks:
         ]
 
 
-def _schedule(shares, total):
-    """For every block, the stream it comes from and its number within that stream: two (total,) arrays.
-
-    The next block comes from the stream furthest below its share; shares [0.7, 0.3] give 0 1 0 0 1 0 0 0 1 0.
-    """
-    counts = np.zeros(len(shares), dtype=np.int64)
-    source, turn = np.empty(total, dtype=np.int16), np.empty(total, dtype=np.int64)
-    for i in range(total):
-        chosen = int(np.argmax(shares * (i + 1) - counts))
-        source[i], turn[i] = chosen, counts[chosen]
-        counts[chosen] += 1
-    return source, turn
-
-
 def pack_examples(examples, length):
     """Short examples packed into rows of at most `length` tokens, separated by `segments`; for instruction tuning.
 
@@ -214,21 +191,24 @@ def pack_examples(examples, length):
     First fit, longest first. An example's first label is ignored, as no token of its own stands before it.
     Raises ValueError naming an example that is longer than `length`.
     """
-    rows, room = [], []
-    for i in sorted(range(len(examples)), key=lambda i: -len(examples[i]["input_ids"])):
-        size = len(examples[i]["input_ids"])
-        if size > length:
-            raise ValueError(f"example {i}: {size} tokens do not fit in a row of {length}; shorten it or lengthen the row")
-        row = next((r for r, free in enumerate(room) if free >= size), len(rows))
+    sizes, rows, room = [len(e["input_ids"]) for e in examples], [], []
+    for i in sorted(range(len(examples)), key=lambda i: -sizes[i]):
+        if sizes[i] > length:
+            raise ValueError(
+                f"example {i}: {sizes[i]} tokens do not fit in a row of {length}; shorten it or take longer rows"
+            )
+        row = next((r for r, free in enumerate(room) if free >= sizes[i]), len(rows))
         if row == len(rows):
             rows.append([])
             room.append(length)
         rows[row].append(i)
-        room[row] -= size
+        room[row] -= sizes[i]
     packed = []
-    for row in ([examples[i] for i in sorted(row)] for row in rows):
-        labels = [[IGNORED, *e["labels"][1:]] for e in row]
-        segments = [[n] * len(e["input_ids"]) for n, e in enumerate(row, 1)]
-        parts = {"input_ids": [e["input_ids"] for e in row], "labels": labels, "segments": segments}
+    for row in rows:
+        parts = {"input_ids": [], "labels": [], "segments": []}
+        for segment, i in enumerate(sorted(row), 1):
+            parts["input_ids"].append(examples[i]["input_ids"])
+            parts["labels"].append([IGNORED, *examples[i]["labels"][1:]])
+            parts["segments"].append([segment] * sizes[i])
         packed.append({name: np.concatenate(part).astype(np.int64) for name, part in parts.items()})
     return packed

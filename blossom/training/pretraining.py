@@ -41,49 +41,37 @@ def mix_corpus(p, text, tokenizer):
     unknown = set(p.source_weights) - {*text.korean.keeps, *text.english.keeps}
     if unknown:
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")
-    streams, weights, anchored = _tokenized(p, text, tokenizer)
-    tokens = _tokens_of(_bytes_of(p, text), streams, weights) if p.same_text_as else p.training_tokens
-    return Blocks(streams, weights, p.block_size, tokens, p.seed, p.isolate_documents, anchored)
-
-
-def _tokenized(p, text, tokenizer):
-    """Streams, their shares of the tokens, and the anchored share of each, by name."""
     marks = start_token(tokenizer), end_token(tokenizer)
     streams, weights, anchored = {}, {}, {}
     for language, share in (("korean", p.korean_share), ("english", 1 - p.korean_share)):
-        for name, part, lines in _streams(language, text, p.source_weights):
+        for name, part, lines in _split_sources(language, text, p.source_weights):
             streams[name] = tokenize_documents(lines, tokenizer, *marks)
             weights[name] = share * part
             anchored[name] = p.english_anchor if language == "english" else 0.0
-    return streams, weights, anchored
+    tokens = p.training_tokens
+    if p.same_text_as:  # as many tokens as hold the other recipe's bytes, by the bytes of a token in this mixture
+        spelled = sum(weights[name] * stream.utf8_bytes / len(stream) for name, stream in streams.items())
+        tokens = round(_count_bytes(p, text) / spelled * sum(weights.values()))
+    return Blocks(streams, weights, p.block_size, tokens, p.seed, p.isolate_documents, anchored)
 
 
-def _bytes_of(p, text):
+def _count_bytes(p, text):
     """Bytes of text that the recipe p.same_text_as trains on, with this run's other parameters."""
-    recipe = p.same_text_as
-    layered = asdict(p) | params.read_params(params.recipe_file(recipe)) | {"recipe": recipe, "same_text_as": ""}
-    other = params.build_params(type(p), layered)
+    layered = asdict(p) | params.read_params(params.recipe_file(p.same_text_as))
+    other = params.build_params(type(p), layered | {"recipe": p.same_text_as, "same_text_as": ""})
     blocks = mix_corpus(other, text, load_tokenizer(find_start(other)))
     return sum(1e6 * row["megabytes"] * row["epochs"] for row in blocks.table())
 
 
-def _tokens_of(size, streams, weights):
-    """How many tokens, in these shares, hold `size` bytes of text."""
-    spelled = sum(weights[name] * stream.utf8_bytes / len(stream) for name, stream in streams.items())
-    return round(size / spelled * sum(weights.values()))
-
-
-def _streams(language, text, weights):
-    """(name, share within the language, lines) of the streams a language is read as."""
+def _split_sources(language, text, weights):
+    """(name, share within the language, lines) of a language's streams."""
     lines = getattr(text, language)
     asked = {source: weights[source] for source in lines.keeps if source in weights}
     if not asked:
-        yield language, 1.0, lines
-        return
+        return [(language, 1.0, lines)]
     if len(asked) < len(lines.keeps) or not sum(asked.values()) > 0:
         raise ValueError(f"source_weights: expected a weight for each of {', '.join(lines.keeps)}, found {asked}")
-    for source, weight in asked.items():
-        yield f"{language}: {source}", weight / sum(asked.values()), lines.of(source)
+    return [(f"{language}: {source}", w / sum(asked.values()), lines.of(source)) for source, w in asked.items()]
 
 
 def load_adapted(p, start):

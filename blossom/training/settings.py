@@ -48,17 +48,8 @@ def check_options(settings):
 
 
 def check_anchor(p):
-    """Raise ValueError when parameters ask for the English anchor although the base's own embedding rows are trained."""
+    """Raise ValueError for an anchor while the base's own rows are trained: its targets are the base's predictions."""
     anchor = getattr(p, "english_anchor", 0)  # stage 04 has none
     if anchor and p.trainable != "lora+new-rows":
-        raise ValueError(
-            f"english_anchor: expected 0 with trainable: {p.trainable}, found {anchor}; its targets are the base model's "
-            "predictions, so the base's own rows must stay as they are (lora+new-rows)"
-        )
-
-
-def use_liger(model):
-    """Put Liger's kernels into a model's layers, in place; the loss stays ours, which makes logits for labels alone."""
-    from transformers.integrations.liger import apply_liger_kernel
-
-    apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
+        reason = "the anchor needs the base's own rows as they were; take lora+new-rows"
+        raise ValueError(f"english_anchor: expected 0 with trainable: {p.trainable}, found {anchor}; {reason}")

@@ -1,8 +1,7 @@
-"""Embedding tables of which some rows, all or none are trained; and a fused linear cross-entropy over them.
+"""Embedding tables of which some rows, all or none are trained, and a fused linear cross-entropy over them.
 
-The frozen part stays in the working precision, the trained rows in float32. Logits are computed in tiles (some tokens by
-part of the vocabulary), turned into the gradient while still in cache, and dropped: no (tokens, vocabulary) matrix is
-ever stored, and no gradient of a frozen row is computed.
+Logits are computed in tiles (some tokens by part of the vocabulary), turned into the gradient while still in cache, and
+dropped: the (tokens, vocabulary) matrix is never stored, and no gradient of a frozen row is computed.
 """
 
 import torch
@@ -15,10 +14,10 @@ TILE = {"cpu": (1024, 4096), "cuda": (4096, 32768)}  # tokens by vocabulary; on 
 
 
 class EmbeddingTable:
-    """An embedding module's weight as two parts; the module itself is not changed.
+    """The weight (V, D) of an embedding module or head as two parts.
 
     frozen   (first, D) in the working precision, or None when all rows are trained
-    trained  (V - first, D) parameter, or None when no row is trained
+    trained  (V - first, D) float32 parameter, or None when no row is trained
 
     Both are properties, read at every use, because FSDP replaces the tensors for every pass.
     """
@@ -51,15 +50,11 @@ class EmbeddingTable:
     def trained(self):
         return None if self._trained is None else getattr(*self._trained)
 
-    def embed(self, ids):
-        """ids (..) -> rows (.., D) in the working precision."""
-        return self.embed_linked(ids)[0]
-
     def embed_linked(self, ids):
-        """(rows (.., D), the trained rows to give to `loss` in the same pass).
+        """(rows (.., D) in the working precision, the trained rows to give to `loss` in the same pass).
 
-        With the second, the two gradients of a tied table share one tensor: the embedding adds its few rows to the
-        head's gradient, instead of a second gradient of the whole table.
+        With the second, the gradients of a tied table share one tensor: the embedding's backward adds its few rows to the
+        head's gradient. Without it, autograd would make and add two gradients of the whole table.
         """
         return (self.look_up(ids), None) if self.trained is None else _Embed.apply(self.trained, ids, self)
 
@@ -91,29 +86,24 @@ class EmbeddingTable:
                 the base's last hidden states there
         linked  the second result of this table's `embed_linked`, or None
         """
-        trained = self.trained if linked is None else linked
-        return _Loss.apply(hidden, targets, trained, self, torch.is_grad_enabled(), self._expected(soft), items)
+        trained, expected = self.trained if linked is None else linked, None
+        if soft is not None and soft[0].any():
+            expected = soft[0], self._expect_rows(soft[1])
+        return _Loss.apply(hidden, targets, trained, self, torch.is_grad_enabled(), expected, items)
 
-    def _expected(self, soft):
-        """(where (N,), the base's expected output row there (n, D)): the sum over the vocabulary of p times row.
+    @torch.no_grad()
+    def _expect_rows(self, states):
+        """Mean of the base's output rows, weighted by its probabilities, for each of its last hidden states (n, D).
 
-        The loss needs nothing else: cross-entropy with a soft target is linear in the logits besides ln of their sum.
+        For a soft target q, cross-entropy is ln sum exp(h . w_v) - h . sum q_v w_v: the loss needs this last sum alone.
         """
-        if soft is None or not soft[0].any():
-            return None
-        where, states = soft
-        with torch.no_grad():
-            rows, columns = TILE[states.device.type]
-            padded = _padded(states)
-            expected = torch.empty(padded.shape, dtype=torch.float32, device=states.device)
-            for h, e in zip(padded.split(rows), expected.split(rows), strict=True):
-                s, gradient, _ = _exponentials(h, [(self.frozen, False)], columns, self)
-                e.copy_(gradient.div_(s))
-        return where, expected[: len(states)]
+        rows, columns = TILE[states.device.type]
+        tiles = (_exponentials(h, [(self.frozen, False)], columns, self) for h in _pad_rows(states).split(rows))
+        return torch.cat([gradient.div_(s) for s, gradient, _ in tiles])[: len(states)]
 
 
 class _Embed(torch.autograd.Function):
-    """Rows of a table by their ids. Its second output is the trained rows themselves, see `Table.embed_linked`."""
+    """Rows of a table by their ids; the second output is the trained rows themselves (see `EmbeddingTable.embed_linked`)."""
 
     @staticmethod
     def forward(ctx, trained, ids, table):
@@ -145,7 +135,7 @@ class _Loss(torch.autograd.Function):
         if expected is not None:
             chosen = chosen.float().index_put((expected[0],), expected[1])
             targets = targets.masked_fill(expected[0], -1)
-        count, (hidden, targets, chosen) = len(hidden), (_padded(x) for x in (hidden, targets, chosen))
+        count, (hidden, targets, chosen) = len(hidden), (_pad_rows(x) for x in (hidden, targets, chosen))
         dhidden, losses = torch.empty_like(hidden), hidden.new_empty(len(hidden), dtype=torch.float32)
         each = (x.split(rows) for x in (hidden, targets, chosen, dhidden, losses))
         for n, (h, t, c, dh, loss) in enumerate(zip(*each, strict=True)):
@@ -162,12 +152,12 @@ class _Loss(torch.autograd.Function):
 
 
 def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, first):
-    """Losses (n,) of some tokens h (n, D) whose target rows are `chosen` (n, D); writes their gradient into dh, and the
-    trained rows' into dtrained: overwriting it for the `first` tokens, else adding to it.
+    """Losses (n,) of some tokens h (n, D) whose target rows are `chosen` (n, D).
 
-    With e = exp(logits) and s = their sum: loss = ln s - h . chosen; dh = (e @ W) / s - chosen. Dividing after the
-    matmul saves a pass over e. No maximum is subtracted, since logits within (-60, 60) cannot overflow; outside, the
-    tile is computed again with it. Gradients are divided by `items`.
+    Writes the gradient of h into dh, and that of the trained rows into dtrained (overwritten for the `first` tokens, else
+    added to), both divided by `items`. With e = exp(logits) and s their sum over the vocabulary, loss = ln s - h . chosen
+    and dh = (e @ W) / s - chosen; dividing after the matmul saves a pass over e. Logits within (-60, 60) cannot overflow
+    exp; for others, all is computed again with the maximum subtracted.
     """
     s, gradient, kept = _exponentials(h, parts, columns, table)
     shift = torch.zeros_like(s)
@@ -186,14 +176,14 @@ def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, fi
     return (s.log() + shift).squeeze(1) - logit
 
 
-def _padded(x, multiple=64):
-    """x with rows of zeros up to a multiple, as the number of labelled tokens differs between batches and oneDNN caches a
-    primitive for every shape. A token of zeros adds nothing to any gradient."""
+def _pad_rows(x, multiple=64):
+    """x with rows of zeros up to a multiple: the number of labelled tokens differs between batches, and oneDNN caches a
+    primitive for every shape. Rows of zeros add nothing to any gradient."""
     return F.pad(x, (0, 0) * (x.dim() - 1) + (0, -len(x) % multiple))
 
 
 def _exponentials(h, parts, columns, table, shift=None):
-    """Over the vocabulary in tiles: sum of e (n, 1), e @ W (n, D), both float32, and the e of the trained parts."""
+    """e = exp(h @ W.T - shift) in tiles: its sum (n, 1) and e @ W (n, D) in float32, and the e of parts that are trained."""
     ops = pick_ops(h.dtype, h.device)
     s, gradient, kept = h.new_zeros(len(h), 1, dtype=torch.float32), h.new_zeros(h.shape, dtype=torch.float32), []
     for part, learn in parts:

@@ -38,11 +38,10 @@ def attend_backward(dheads, q, k, v, kept, s, ops):
 
 
 def _exact(a, b, memory):
-    """a (N, m, h), b (N, n, h) -> a @ b.T (N, m, n) in float32.
+    """a (N, m, h), b (N, n, h) -> a @ b.T (N, m, n) in float32, by the processor's bfloat16 matmul where a is bfloat16.
 
-    Attention scores are large with small differences: bfloat16 scores would change probabilities by a quarter. The
-    processor's bfloat16 matmul accumulates in float32, and this setting lets a float32 matmul use it; the factors are
-    bfloat16 values, so nothing is lost.
+    That matmul accumulates in float32, and the setting lets a float32 result use it. Scores rounded to bfloat16 would
+    change probabilities by up to a quarter.
     """
     out = memory.empty((len(a), a.shape[1], b.shape[1]), torch.float32, a.device)
     if a.dtype == torch.float32:

@@ -1,7 +1,8 @@
-"""kernels.c, compiled once where there is a C compiler: the passes of torch_ops.py for bfloat16 on CPU.
+"""The operations of torch_ops.py as fused kernels in C (kernels.c), for bfloat16 on CPU.
 
-Each pass reads its input once and writes its output once, on all of torch's threads: about five times as fast as in
-torch operations. `BLOSSOM_COMPILER` names another compiler; `none` does without.
+Each kernel reads its input once and writes its output once, on all of torch's threads: about five times as fast as torch
+operations. The library is compiled once, where there is a C compiler; the variable BLOSSOM_COMPILER names another one, and
+`none` does without.
 """
 
 import ctypes
@@ -24,43 +25,35 @@ FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros 
 
 
 def pick_ops(dtype, device):
-    """The fastest passes for tensors of this dtype on this device: CompiledOps where they can do it, else TorchOps."""
+    """The fastest operations for tensors of this dtype and device: CompiledOps for bfloat16 on CPU, else TorchOps."""
     library = compile_kernels() if dtype == torch.bfloat16 and torch.device(device).type == "cpu" else None
     return CompiledOps(library) if library else TorchOps
 
 
 @functools.cache
 def compile_kernels():
-    """The library of kernels.c, compiled into the cache folder at first use; None where it cannot be compiled."""
+    """The library of kernels.c, compiled into the cache folder at first use; None where it cannot be compiled or loaded."""
     compiler = os.environ.get("BLOSSOM_COMPILER") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "none")
-    if compiler == "none" or not shutil.which(compiler):
+    if not shutil.which(compiler):
         return None
-    processor = _processor()
+    cpuinfo = Path("/proc/cpuinfo")  # what -march=native depends on
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     wide = ["-mprefer-vector-width=512"] if "avx512" in processor else []
     command = [compiler, *FLAGS, *wide, "-fopenmp", "-shared", "-fPIC", str(SOURCE), "-lm", "-o"]
     key = hashlib.sha256(" ".join([*command[:-1], processor]).encode() + SOURCE.read_bytes()).hexdigest()[:24]
     target = cache_folder() / "kernels" / f"{key}.so"
-    if not target.exists():
-        with paths.write_atomically(target) as temporary:
-            if subprocess.run([*command, str(temporary)], capture_output=True).returncode:
-                return None
     try:
+        if not target.exists():
+            with paths.write_atomically(target) as temporary:
+                subprocess.run([*command, str(temporary)], capture_output=True, check=True)
         return ctypes.CDLL(str(target))
-    except OSError:
+    except (subprocess.CalledProcessError, OSError):
         return None
 
 
-def _processor():
-    """What -march=native depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
-
-
 class CompiledOps:
-    """The passes of `TorchOps`, same arguments and results, by the compiled library; bfloat16 on CPU alone."""
+    """The operations of `TorchOps`, with the same arguments and results; outputs are taken from the pools of `s`."""
 
     def __init__(self, library):
         self.library = library
@@ -92,24 +85,30 @@ class CompiledOps:
         return dgate_up
 
     def split_heads(self, qkv, s):
-        q = s.kept.empty((s.batch * s.key_heads, s.tokens * s.heads // s.key_heads, s.width), s.dtype)
-        key, value = (s.kept.empty((s.batch * s.key_heads, s.tokens, s.width), s.dtype) for _ in range(2))
-        self._turn_heads(qkv, q, key, value, s, 0)
-        return q, key, value
+        batch = s.batch * s.key_heads
+        q = s.kept.empty((batch, s.tokens * s.heads // s.key_heads, s.width), s.dtype)
+        k, v = (s.kept.empty((batch, s.tokens, s.width), s.dtype) for _ in range(2))
+        self._turn_heads(qkv, q, k, v, s, 0)
+        return q, k, v
 
     def join_heads(self, dq, dk, dv, s):
         dqkv = s.passing.empty((s.batch * s.tokens, (s.heads + 2 * s.key_heads) * s.width), s.dtype)
         self._turn_heads(dqkv, dq, dk, dv, s, 1)
         return dqkv
 
+    def _turn_heads(self, qkv, q, k, v, s, backward):
+        stride = s.cos[0].numel() if len(s.cos) > 1 else 0
+        sizes = s.batch, s.tokens, s.heads, s.key_heads, s.width
+        self._call("heads", qkv, q, k, v, s.cos, s.sin, stride, s.scale, *sizes, backward)
+
     def softmax(self, scores, s, first):
         p = s.kept.empty(scores.shape, s.dtype)
-        self._call("softmax", scores, s.start, p, *_block(scores, s, first))
+        self._call("softmax", scores, s.start, p, *_softmax_sizes(scores, s, first))
         return p
 
     def softmax_backward(self, dp, p, s, first):
         dscores = s.passing.empty(p.shape, p.dtype)
-        self._call("softmax_backward", dp, p, s.start, dscores, *_block(dp, s, first))
+        self._call("softmax_backward", dp, p, s.start, dscores, *_softmax_sizes(dp, s, first))
         return dscores
 
     def exponentials(self, logits):
@@ -117,25 +116,14 @@ class CompiledOps:
         self._call("exponentials", logits, total, *logits.shape)
         return logits, total
 
-    def _turn_heads(self, qkv, q, key, value, s, backward):
-        stride = s.cos[0].numel() if len(s.cos) > 1 else 0
-        sizes = s.batch, s.tokens, s.heads, s.key_heads, s.width
-        self._call("heads", qkv, q, key, value, s.cos, s.sin, stride, s.scale, *sizes, backward)
-
     def _call(self, name, *arguments):
-        """Call a C function: contiguous tensors as pointers, None as a null pointer, floats as float, ints as int64."""
-        passed = []
-        for a in arguments:
-            if torch.is_tensor(a):
-                assert a.is_contiguous(), name
-                passed.append(ctypes.c_void_p(a.data_ptr()))
-            elif a is None:
-                passed.append(None)
-            else:
-                passed.append(ctypes.c_float(a) if isinstance(a, float) else ctypes.c_int64(a))
+        """Call a C function: contiguous tensors and None as pointers, floats as float, ints as int64."""
+        assert all(a.is_contiguous() for a in arguments if torch.is_tensor(a)), name
+        types = {float: ctypes.c_float, int: ctypes.c_int64, type(None): ctypes.c_void_p}
+        passed = (ctypes.c_void_p(a.data_ptr()) if torch.is_tensor(a) else types[type(a)](a) for a in arguments)
         getattr(self.library, name)(*passed)
 
 
-def _block(scores, s, first):
+def _softmax_sizes(scores, s, first):
     groups = s.heads // s.key_heads
     return s.batch, s.key_heads, groups, s.tokens, first, scores.shape[1] // groups, scores.shape[2]

@@ -1,15 +1,15 @@
 """A Llama decoder's forward and backward passes written out, for training adapters on CPU.
 
-Autograd over the library's modules does more than is needed: it casts frozen weights, copies every head, and keeps
-float32 copies of norms. Written out, a layer is its matmuls and a few fused element-wise passes between them
-(torch_ops.py, compiled_ops.py); only the gradients of the adapters and of the input are computed.
+Autograd through the library's modules does more work than needed: it casts frozen weights, copies every head, and keeps
+float32 copies of norms. Here a layer is its matmuls, with a few fused element-wise kernels between them (torch_ops.py,
+compiled_ops.py), and only the gradients of the adapters and of the layer's input are computed.
 
-Results agree with the library's to float rounding (tests/test_training.py compares losses and gradients in float32).
+Results agree with the library's to float rounding (tests/test_learner.py compares losses and gradients).
 Notation: B sequences, T tokens each, M = B*T, D hidden size, H query heads, K key heads, G = H/K, h head size,
 F feed-forward size, R rank of stacked adapters.
 """
 
-import contextlib
+import functools
 from dataclasses import dataclass, field
 
 import torch
@@ -29,41 +29,41 @@ LONGEST = 512  # beyond this many tokens the (T, T) scores outweigh flash attent
 
 
 @dataclass
-class Frozen:
-    """A layer's frozen weights in the working precision; w[g] (out, in) is group g's stacked matrix, b[g] its bias."""
+class LayerWeights:
+    """A layer's frozen weights in the working precision, and its adapters, by group of projections."""
 
     norm1: torch.Tensor
     norm2: torch.Tensor
     eps: float
-    w: dict
-    b: dict
+    w: dict  # the stacked matrix (out, in)
+    b: dict  # its bias or None
+    adapters: dict  # for each projection of the group: its width and (A, B, scale) or None
 
 
 @dataclass
 class Shape:
-    """Sizes of a batch and what all layers share: rotary tables, segments, buffers."""
+    """Sizes of a batch, and what all its layers share: rotary tables, segments, buffers."""
 
     batch: int
     tokens: int
     heads: int
     key_heads: int
-    width: int
+    width: int  # of a head
     scale: float  # of the queries, 1/sqrt(h)
     cos: torch.Tensor  # (B or 1, T, h) float32
     sin: torch.Tensor
-    start: torch.Tensor  # (B, T) int32: the first key that a query may see; the last is itself
+    start: torch.Tensor  # (B, T) int32: a query at t sees the keys from start[t] to t
     dtype: torch.dtype  # the working precision
     kept: BufferPool = field(default_factory=BufferPool)  # for what the backward pass needs
     passing: BufferPool = field(default_factory=BufferPool)  # for everything else
 
+    @functools.cached_property
     def mask(self):
-        """(B*K, T*G, T) float32: 0 where attention is allowed, -inf elsewhere; made once."""
-        if not hasattr(self, "_mask"):
-            keys, groups = torch.arange(self.tokens), self.heads // self.key_heads
-            seen = (keys >= self.start[:, :, None]) & (keys <= keys[:, None])  # (B, T, T)
-            mask = torch.where(seen, 0.0, -torch.inf)[:, None, :, None].expand(-1, self.key_heads, -1, groups, -1)
-            self._mask = mask.reshape(self.batch * self.key_heads, -1, self.tokens)
-        return self._mask
+        """(B*K, T*G, T) float32: 0 where attention is allowed, -inf elsewhere."""
+        keys, groups = torch.arange(self.tokens), self.heads // self.key_heads
+        seen = (keys >= self.start[:, :, None]) & (keys <= keys[:, None])  # (B, T, T)
+        mask = torch.where(seen, 0.0, -torch.inf)[:, None, :, None].expand(-1, self.key_heads, -1, groups, -1)
+        return mask.reshape(self.batch * self.key_heads, -1, self.tokens)
 
 
 def linear(x, w, b, adapter, memory):
@@ -88,8 +88,8 @@ def linear_backward(dy, x, u, w, adapter, memory):
 class Layer(torch.autograd.Function):
     """One decoder layer, with gradients for its input and its eight adapter matrices (A and B of each group, or None).
 
-    The residual stream is passed in two parts, x (M, D) float32 and `extra` (M, D) in working precision, the layer's last
-    matmul result, which is still to be added: the following norm adds it in the same pass.
+    The residual stream is passed as two summands: x (M, D) float32, and `extra` (M, D) in the working precision, the output
+    of the layer's last matmul. The next norm adds them while it reads them, which saves a pass over memory.
     """
 
     @staticmethod
@@ -140,18 +140,18 @@ class FastDecoder:
     """Called like the library's decoder; runs the layers written out here, or the library's own forward where it must.
 
     decoder  a Llama-like decoder: layers of input_layernorm, self_attn (q, k, v, o), post_attention_layernorm, gated MLP
-    dtype    the working precision; all frozen weights are recast to it and stacked by group, the modules' own weights
-             becoming views of the stacked ones
+    dtype    the working precision; all frozen weights are cast to it and stacked by group, and the modules' own weights
+             become views of the stacked ones
     """
 
     def __init__(self, decoder, dtype):
         self.decoder, self.dtype, self.library_forward = decoder, dtype, decoder.forward
         self.ops = pick_ops(dtype, decoder.norm.weight.device)
-        self.layers = [(_freeze(layer, dtype), _adapters(layer)) for layer in decoder.layers]
+        self.layers = [_freeze(layer, dtype) for layer in decoder.layers]
         self.memory = BufferPool(), BufferPool()
-        self.adapters_off = False
 
-    def __call__(self, input_ids=None, inputs_embeds=None, segments=None, **other):
+    def __call__(self, input_ids=None, inputs_embeds=None, segments=None, adapted=True, **other):
+        """The library's output for ids (B, T) or embedded tokens (B, T, D); adapted=False leaves the adapters out."""
         busy = any(v is not None and v is not False for k, v in other.items() if k != "position_ids")
         x = self.decoder.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         if busy or x.shape[1] > LONGEST:  # decoding with a cache, other masks, long texts
@@ -159,25 +159,16 @@ class FastDecoder:
         b, t, d = x.shape
         shape = self._shape(b, t, segments, other.get("position_ids"))
         x, extra = x.reshape(b * t, d).float(), None
-        for frozen, adapters in self.layers:
-            pairs = [(None, None) if self.adapters_off else _stack_adapters(group, self.dtype) for group in adapters]
-            x, extra = Layer.apply(x, extra, frozen, shape, self.ops, *(m for pair in pairs for m in pair))
+        for weights in self.layers:
+            groups = [_stack_adapters(group if adapted else [], self.dtype) for group in weights.adapters.values()]
+            x, extra = Layer.apply(x, extra, weights, shape, self.ops, *(matrix for pair in groups for matrix in pair))
         return BaseModelOutputWithPast(last_hidden_state=self.decoder.norm(x + extra).view(b, t, d))
-
-    @contextlib.contextmanager
-    def without_adapters(self):
-        """Within, the decoder is that of the base model."""
-        self.adapters_off = True
-        try:
-            yield
-        finally:
-            self.adapters_off = False
 
     def _shape(self, b, t, segments, position_ids):
         c, place = self.decoder.config, self.decoder.norm.weight.device
         width = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
         index = torch.arange(t, device=place)[None]
-        within = index if segments is None else segment_positions(segments)
+        within = index if segments is None else _segment_positions(segments)
         tables = self.decoder.rotary_emb(torch.empty(0, device=place), within if position_ids is None else position_ids)
         start = (index - within).expand(b, t).to(torch.int32).contiguous()
         cos, sin = (table.contiguous() for table in tables)
@@ -185,7 +176,7 @@ class FastDecoder:
         return Shape(*sizes, cos, sin, start, self.dtype, *self.memory)
 
 
-def segment_positions(segments):
+def _segment_positions(segments):
     """segments (B, T) -> position of each token within its own segment (B, T)."""
     index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
     new = torch.ones_like(segments, dtype=torch.bool)
@@ -200,14 +191,14 @@ def segment_arguments(segments, dtype):
     """
     if segments is None:
         return {}
-    positions = segment_positions(segments)
+    positions = _segment_positions(segments)
     keys = torch.arange(segments.shape[1], device=segments.device)
     seen = (keys >= (keys - positions)[:, :, None]) & (keys <= keys[:, None])
     return {"attention_mask": torch.where(seen, 0.0, -torch.inf).to(dtype)[:, None], "position_ids": positions}
 
 
 def supports_decoder(decoder):
-    """Can `FastDecoder` run this decoder? Llama, SmolLM2, Qwen2, Mistral with a window beyond LONGEST; base frozen."""
+    """Whether `FastDecoder` can run this decoder: Llama, SmolLM2, Qwen2, Mistral (window from LONGEST on); base frozen."""
     if not hasattr(decoder, "layers") or decoder.config.hidden_act != "silu":
         return False
     names = {name for name, _ in decoder.layers[0].named_modules()}
@@ -219,40 +210,32 @@ def supports_decoder(decoder):
     return expected <= names and not other and not trained and (window is None or window >= LONGEST)
 
 
-def _modules(layer, group):
-    owner = layer.self_attn if group in ("qkv", "out") else layer.mlp
-    return [getattr(owner, name) for name in GROUPS[group]]
-
-
 def _freeze(layer, dtype):
-    """The frozen weights of a layer in `dtype`, one matrix a group; the layer's own weights become views of them."""
-    w, b = {}, {}
-    for group in GROUPS:
-        linears = [m.get_base_layer() if hasattr(m, "get_base_layer") else m for m in _modules(layer, group)]
+    """The LayerWeights of a layer of the library, whose own weights become views of the stacked ones."""
+    w, b, adapters = {}, {}, {}
+    for group, names in GROUPS.items():
+        owner = layer.self_attn if group in ("qkv", "out") else layer.mlp
+        modules = [getattr(owner, name) for name in names]
+        linears = [m.get_base_layer() if hasattr(m, "get_base_layer") else m for m in modules]
         w[group] = torch.cat([m.weight.data.to(dtype) for m in linears])
         b[group] = None if linears[0].bias is None else torch.cat([m.bias.data.to(dtype) for m in linears])
         for linear, view in zip(linears, w[group].split([len(m.weight) for m in linears]), strict=True):
             linear.weight.data = view
+        adapters[group] = [
+            (m.out_features, [getattr(m, name)["default"] for name in ("lora_A", "lora_B", "scaling")])
+            if "default" in getattr(m, "lora_A", {})
+            else (m.out_features, None)
+            for m in modules
+        ]
     norms = layer.input_layernorm, layer.post_attention_layernorm
-    return Frozen(*(norm.weight.data.to(dtype) for norm in norms), norms[0].variance_epsilon, w, b)
-
-
-def _adapters(layer):
-    """Per group, for each projection: (width, A and B modules or None, scale)."""
-
-    def parts(m):
-        if "default" not in getattr(m, "lora_A", {}):
-            return m.out_features, None, None, 0.0
-        return m.out_features, m.lora_A["default"], m.lora_B["default"], m.scaling["default"]
-
-    return [[parts(m) for m in _modules(layer, group)] for group in GROUPS]
+    return LayerWeights(*(norm.weight.data.to(dtype) for norm in norms), norms[0].variance_epsilon, w, b, adapters)
 
 
 def _stack_adapters(group, dtype):
     """A group's adapters as one pair: A (R, in) stacked, B (out, R) block-diagonal and scaled; (None, None) without."""
-    trained = [A.weight for _, A, _, _ in group if A is not None]
+    trained = [adapter[0].weight for _, adapter in group if adapter]
     if not trained:
         return None, None
     a = torch.cat(trained)
-    b = torch.block_diag(*(B.weight * scale if A is not None else a.new_zeros(width, 0) for width, A, B, scale in group))
-    return a.to(dtype), b.to(dtype)
+    blocks = (m[1].weight * m[2] if m else a.new_zeros(width, 0) for width, m in group)
+    return a.to(dtype), torch.block_diag(*blocks).to(dtype)

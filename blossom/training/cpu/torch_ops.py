@@ -1,4 +1,4 @@
-"""The element-wise passes between the matmuls of a decoder layer, in torch; compiled_ops.py has the same in C.
+"""The element-wise operations between the matmuls of a decoder layer, in torch; compiled_ops.py has the same in C.
 
 Notation as in decoder.py; `s` is a decoder.Shape. The residual stream, norms and attention scores are float32 whatever
 the working precision (bfloat16 or float32), since they are small differences of large numbers.
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 class TorchOps:
-    """The passes in torch operations: any device, any precision; the reference for `CompiledOps`."""
+    """Any device, any precision; the reference for `CompiledOps`."""
 
     @staticmethod
     def add_rms(x, extra, weight, eps, s):
@@ -75,7 +75,7 @@ class TorchOps:
         """scores (B*K, t*G, n) float32 of t queries from `first` on -> probabilities over the first n keys, in working
         precision; a query sees the keys from its segment's start to itself."""
         g = s.heads // s.key_heads
-        return scores.add_(s.mask()[:, first * g :][:, : scores.shape[1], : scores.shape[2]]).softmax(-1).to(s.dtype)
+        return scores.add_(s.mask[:, first * g :][:, : scores.shape[1], : scores.shape[2]]).softmax(-1).to(s.dtype)
 
     @staticmethod
     def softmax_backward(dp, p, s, first):
