@@ -1,5 +1,4 @@
-"""`python -m blossom.training` under accelerate's FSDP on processors. accelerate grants FSDP to cards alone, so it is told
-that these processes have cards; all that follows (sharding, gathering, Trainer's part) is what happens on cards, by gloo.
+"""`python -m blossom.training` under accelerate's FSDP on CPUs, by gloo: accelerate is told that these processes have GPUs.
 
 STOP_AFTER=5 in the environment ends the process, as a kill does, after the fifth step.
 """

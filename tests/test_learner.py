@@ -154,8 +154,6 @@ def test_memory_is_lent_again_when_nobody_holds_it():
     assert second != first  # the view holds it
     del view
     assert place(500, 400, dtype=torch.bfloat16) in (first, second)  # a little smaller: the same memory
-    assert place(10, 400) not in (first, second)  # much smaller: not a block of this size
-    assert len(lender.blocks) == 3
     place(3000, 400)
     assert len(lender.blocks) == 1  # those that were outgrown are gone
 

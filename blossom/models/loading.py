@@ -4,7 +4,6 @@ A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus 
 that the weights belong to. `load_model` refuses a folder with another tokenizer.
 """
 
-import contextlib
 import hashlib
 from pathlib import Path
 
@@ -49,19 +48,6 @@ def load_model(name, dtype=None, place=None):
     model = _read(folder, name, dtype or "auto")
     _check_tokenizer(model, tokenizer, folder)
     return model.eval().to(place or pick_device()), tokenizer
-
-
-@contextlib.contextmanager
-def offload_model(model):
-    """Within, `model` is in CPU memory: two large models do not fit on one GPU. Does nothing without a GPU."""
-    place = next(model.parameters()).device
-    if place.type == "cuda":
-        model.to("cpu")
-        torch.cuda.empty_cache()
-    try:
-        yield
-    finally:
-        model.to(place)
 
 
 def _read(folder, name, dtype):

@@ -68,11 +68,9 @@ def read_training_params(files, overrides, cls=stages.BilingualPretraining, chec
     layered = {}
     for file in files:
         layered |= params.read_params(file)
-    for word in overrides:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise ValueError(f"--set {word}: expected NAME=VALUE")
-        layered |= params.parse_overrides({name: value}, "--set")
+    if wrong := [word for word in overrides if "=" not in word]:
+        raise ValueError(f"--set {wrong[0]}: expected NAME=VALUE")
+    layered |= params.parse_overrides(dict(word.split("=", 1) for word in overrides), "--set")
     p = params.build_params(cls, layered)
     if not getattr(p, checkpoints):
         raise ValueError(f"{checkpoints}: expected at least 1, found 0: the notebook continues from the last checkpoint")

@@ -1,5 +1,5 @@
-/* The passes between the matrix products of a decoder layer, each over memory once (kernels.py compiles and calls them,
-   passes.py says the same in torch). Plain C: the compiler turns the inner loops into vector code. bf16 is the upper half
+/* The element-wise operations between the matmuls of a decoder layer, each over memory once (compiled_ops.py compiles and
+   calls them, torch_ops.py has the same in torch). Plain C: the compiler vectorizes the inner loops. bf16 is the upper half
    of a float; sums and exponentials are in float. Arrays are dense, sizes in elements; one thread works on whole rows. */
 #include <math.h>
 #include <stdint.h>
