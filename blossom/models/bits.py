@@ -61,19 +61,18 @@ def measure_bits(model, tokenizer, texts):
 
 
 @torch.no_grad()
-def sum_nats(causal, ids, labels, chunk=512, **arguments):
+def sum_nats(causal, ids, labels, **arguments):
     """Sum of -ln p(label | tokens before) over a batch, log-softmax in float32.
 
     causal       a causal language model of transformers
     ids, labels  (B, T), labels not shifted; -100 is not counted
-    chunk        labelled tokens whose logits are computed at a time
     arguments    for the decoder: attention_mask, position_ids. None are needed when padding stands at the end, where
                  causal attention hides it from every token before
     """
     (hidden, targets), head = _hidden_states(causal, ids, labels, **arguments), causal.get_output_embeddings()
     missing = -len(hidden) % 64
     hidden, targets = F.pad(hidden, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=-100)
-    pieces = zip(hidden.split(chunk), targets.split(chunk), strict=True)
+    pieces = zip(hidden.split(512), targets.split(512), strict=True)  # logits of 512 tokens at a time
     return sum(F.cross_entropy(head(h).float(), t, reduction="sum").item() for h, t in pieces)
 
 

@@ -84,8 +84,10 @@ class Learner(nn.Module):
 
     @contextlib.contextmanager
     def evaluation(self):
-        """Within, `self.model` is in eval mode and its own forward goes the fast way; under FSDP, embeddings, head and
-        last norm are gathered. Afterwards the library's forward is back."""
+        """Within, `self.model` is in eval mode, and its own forward uses the fast embedding, decoder and head.
+
+        Under FSDP, embeddings, head and last norm are gathered. Afterwards the library's forward is back.
+        """
         sharded, causal = isinstance(self, FSDPModule), self._causal[0]
         if sharded:
             with torch.no_grad():  # the first pass must be through this module, FSDP's root
