@@ -8,6 +8,7 @@ The paper mixes Korean and English 7:3 (section 3.2). Shares here are of *tokens
 since documents of one language have more tokens than those of the other.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -118,7 +119,7 @@ class Blocks:
         self.anchored = [(anchored or {}).get(name, 0.0) for name in self.names]
         asked = [[s.key for s in self.streams], self.shares.tolist(), block_size, total, seed, isolate, self.anchored]
         self.key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-        self._orders = {}
+        self._shuffle = functools.lru_cache(2 * len(self.streams))(self._shuffle)  # this epoch of each stream and the next
 
     def __len__(self):
         return len(self.source)
@@ -147,13 +148,10 @@ class Blocks:
         return row
 
     def _shuffle(self, source, epoch):
-        """The order of a stream's documents in an epoch, and where each ends in it; kept for this epoch and the last."""
-        if (source, epoch) not in self._orders:
-            offsets = self.streams[source].offsets
-            order = np.random.default_rng([self.seed, source, epoch]).permutation(len(offsets) - 1)
-            self._orders = {k: v for k, v in self._orders.items() if k[0] != source or k[1] >= epoch - 1}
-            self._orders[source, epoch] = order, np.cumsum(np.diff(offsets)[order])
-        return self._orders[source, epoch]
+        """The order of a stream's documents in an epoch, and where each ends in it."""
+        offsets = self.streams[source].offsets
+        order = np.random.default_rng([self.seed, source, epoch]).permutation(len(offsets) - 1)
+        return order, np.cumsum(np.diff(offsets)[order])
 
     def realised(self, blocks=None):
         """Tokens given by each stream in the first `blocks` blocks (None: in all): dict name -> int."""
