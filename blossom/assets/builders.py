@@ -74,16 +74,17 @@ def _json_pairs(archive, language):
     for name in sorted(names):
         english = name.replace(f"/{language}.json", "/en.json")
         if name.endswith(f"/translations/{language}.json") and english in names:
-            other, en = (dict(_flatten(json.loads(archive.read(n)))) for n in (name, english))
-            yield from ((en[key], text) for key, text in other.items() if key in en)
+            yield from _shared_texts(*(json.loads(archive.read(n)) for n in (english, name)))
 
 
-def _flatten(tree, prefix=""):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}/")
-        elif isinstance(value, str):
-            yield prefix + key, value
+def _shared_texts(english, other):
+    """(English, other) of the texts that two nested dicts have under the same keys."""
+    if isinstance(english, str) and isinstance(other, str):
+        yield english, other
+    elif isinstance(english, dict) and isinstance(other, dict):
+        for key in other:
+            if key in english:
+                yield from _shared_texts(english[key], other[key])
 
 
 def _catalogue_pairs(archive, language):
