@@ -60,7 +60,7 @@ check-reference: setup  ## compare the last `make ablation` with the one in outp
 
 .PHONY: book
 book: setup  ## publish the notebooks of a finished run as one HTML book: outputs/laptop/book/index.html
-	$(BIN)python -m blossom.report.book outputs/$(SCALE)
+	$(BIN)python -m blossom.report book outputs/$(SCALE)
 
 .PHONY: test
 test: setup  ## run all tests and the style checks (about 8 minutes on two cores)

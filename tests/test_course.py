@@ -225,14 +225,14 @@ def test_a_book_leads_from_notebook_to_notebook(tmp_path):
     index = book.write_book(tmp_path)
     assert all(address.startswith("https://cdn.jsdelivr.net") for address in check_book(index.parent))
     page = (index.parent / f"{first}-base.html").read_text(encoding="utf-8")
-    assert f'<a href="{second}-blossom-bi.html">02 · Two &lt;b&gt; →</a>' in page
+    assert f'<a href="{second}-blossom-bi.html">02 · Two &lt;b&gt;</a>' in page
     assert "What?" in index.read_text(encoding="utf-8") and "../report.html" not in index.read_text(encoding="utf-8")
     page = (index.parent / f"{second}-blossom-bi.html").read_text(encoding="utf-8")
     assert third not in page, "a stage that has not run is not linked"
 
 
 def test_a_book_without_a_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+    with pytest.raises(ValueError, match=str(tmp_path)):
         book.write_book(tmp_path)
 
 

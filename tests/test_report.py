@@ -88,16 +88,10 @@ def test_the_base_stands_beside_what_was_trained_from_it(tmp_path):
     assert tables.tabulate_bits(expanded).index.tolist() == ["cross-lingual-direct"], "what it was tuned from is no base"
     plt.close(plots.plot_bits(expanded))
     plt.close(figure := plots.plot_bits(found))
-    assert "3.00 → 2.50 bits/byte at best (base-koSFT);\ngeneral English: 3.00 → 2.50 (" in figure.get_suptitle()
+    assert "3.00 → 2.50 bits/byte at best (base-koSFT)" in figure.get_suptitle()
 
 
-def test_a_report_without_a_trained_recipe_or_without_any_says_so(tmp_path):
-    found = {("base", STAGE): read_run(scored(tmp_path, "base", [1, 0]))}
-    assert tables.tabulate_bits(found).empty
-    with pytest.raises(ValueError, match="recipes: none of them was trained"):
-        plots.plot_bits(found)
-    with pytest.raises(ValueError, match="recipes: none of them was scored"):
-        plots.plot_scores({})
+def test_a_report_of_no_recipe_is_refused(tmp_path):
     with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
         read_runs(str(tmp_path), "smoke", [])
 
@@ -145,7 +139,7 @@ def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
 def test_every_claim_stands_beside_the_papers_own_number():
     listed = claims.check_claims({})
     assert {c.verdict for c in listed} == {"not tested"} and all(c.theirs and c.paper and c.why for c in listed)
-    expected = {c.says: c.expected for c in claims.read_score_claims()}
+    expected = {c.says: c.expected for c in listed}
     assert expected["Expansion raises the average (as many tokens)"] == pytest.approx(1.8)
     assert expected["Expansion raises NLI and STS most (as much text)"] == pytest.approx(9.15)
     assert expected["English is kept: COPA"] == pytest.approx(-2)
@@ -278,10 +272,9 @@ def test_a_finished_sweep_is_compared(tmp_path):
     assert found["differences"][0]["difference"] == pytest.approx(-1.0)
     assert [a["runs"] for a in found["arms"]] == [2, 2]
     assert (folder / "comparison.png").stat().st_size > 5000 and "data:image/png" in (folder / "comparison.html").read_text()
-    question, differences, figure = sweeps.read_comparison(p.outputs, "lines", "smoke")
-    assert question and len(differences) == 1 and figure == folder / "comparison.png"
+    assert len(sweeps.read_comparison(p.outputs, "lines", "smoke")[1]) == 1
     made(run.root, run.recipe, run.stage, {"average": 0.5}, **own)
-    with pytest.raises(ValueError, match="metrics.json: no 'fertility.korean'"):
+    with pytest.raises(ValueError, match="metrics.json: no number 'fertility.korean'"):
         sweeps.measure_sweep(p, "lines", "smoke")
 
 
@@ -291,7 +284,7 @@ def test_a_finished_sweep_is_compared(tmp_path):
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """A reference of one small run, and the folder of a new one like it."""
-    monkeypatch.setattr(reference, "reference_folder", lambda scale: tmp_path / "reference" / scale)
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
     for root in ("old", "new"):
         made(tmp_path / root, "base", "01_tokenization_analysis", {"tokens": 100})
         made(tmp_path / root, "base", STAGE, {"tasks": {"klue_nli": {"score": 0.50, "seconds": 1}}, "average": 0.5})
@@ -319,7 +312,7 @@ def test_a_run_out_of_tolerance_fails_and_its_metrics_are_named(kept, capsys, to
     printed = capsys.readouterr().out
     assert "tokens" in printed and "average" in printed and "seconds" not in printed and "klue_nli" not in printed
     made(kept[1], "base", STAGE, {"tasks": {}, "average": 0.5})
-    table = reference.check_reference(kept[1], "smoke", reference.read_tolerances())
+    table = reference.check_reference(kept[1], "smoke")
     assert table[~table.within].metric.tolist() == ["tokens", "tasks.klue_nli.score"], "a metric that is gone is out"
 
 
@@ -332,6 +325,7 @@ def test_without_a_reference_or_a_run_it_says_what_to_do(kept, tmp_path):
 
 def test_a_reference_too_large_for_git_is_refused(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "LIMIT", 1000)
+    before = (kept[0] / "about.json").read_text()
     with pytest.raises(ValueError, match="expected at most 1,000"):
-        reference.keep_reference(tmp_path / "old", "smoke", ["base"], target=tmp_path / "second")
-    assert not (tmp_path / "second").exists()
+        reference.keep_reference(tmp_path / "old", "smoke", ["base"])
+    assert (kept[0] / "about.json").read_text() == before

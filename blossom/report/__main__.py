@@ -1,11 +1,9 @@
-"""The report's commands: `python -m blossom.report page|compare|sweep|reference|check`."""
+"""The report's commands: `python -m blossom.report page|book|compare|sweep|reference|check`."""
 
 import argparse
 
 from blossom.common import params, paths, shell
-from blossom.report import changes, convert, reference, sweeps
-
-ABLATION = paths.ROOT / "params" / "ablation.yaml"
+from blossom.report import book, changes, convert, reference, sweeps
 
 
 def run_report_command(words=None):
@@ -15,6 +13,8 @@ def run_report_command(words=None):
     page = commands.add_parser("page", help="write the report as HTML from notebook 07 as it ran")
     page.add_argument("notebook", help="the executed notebook: outputs/<scale>/report/07_report/notebook.ipynb")
     page.add_argument("target", help="the file to write: outputs/<scale>/report.html")
+    whole = commands.add_parser("book", help="write the executed notebooks of a scale as one HTML book")
+    whole.add_argument("folder", help="outputs/<scale>, after `make run`")
     compare = commands.add_parser("compare", help="two runs side by side, from their folders alone")
     compare.add_argument("a", help="folder of a stage's run, of a recipe or of a scale")
     compare.add_argument("b", help="the folder it is compared with")
@@ -29,21 +29,21 @@ def run_report_command(words=None):
     given = parser.parse_args(words)
     if given.command == "page":
         print(convert.write_report(given.notebook, given.target))
+    elif given.command == "book":
+        print(book.write_book(given.folder))
     elif given.command == "sweep":
         print(sweeps.write_comparison(given.outputs, given.name, given.scale, given.definitions))
     elif given.command == "reference":
-        wanted = params.load_yaml(ABLATION)
+        wanted = params.load_yaml(paths.ROOT / "params" / "ablation.yaml")
         print(reference.keep_reference(given.outputs, given.scale, wanted["recipes"], wanted["report"]))
     elif given.command == "compare":
         parameters, metrics = changes.compare_runs(given.a, given.b)
         _print_table(f"{len(parameters)} parameters differ (a: {given.a}, b: {given.b})", parameters)
         _print_table(f"{len(metrics)} metrics differ", metrics)
     else:
-        table = reference.check_reference(given.outputs, given.scale, reference.read_tolerances())
+        table = reference.check_reference(given.outputs, given.scale)
         out = table[~table.within]
-        kept = reference.reference_folder(given.scale)
-        print(f"{len(table)} metrics of {table.run.nunique()} runs compared with {kept}")
-        _print_table(f"{len(out)} out of tolerance", out.drop(columns="within"))
+        _print_table(f"{len(out)} of {len(table)} metrics out of tolerance", out.drop(columns="within"))
         return min(1, len(out))
     return 0
 

@@ -1,11 +1,10 @@
-"""The executed notebooks of a scale as one HTML book: `python -m blossom.report.book outputs/laptop`."""
+"""The executed notebooks of a scale as one HTML book: `python -m blossom.report book outputs/laptop`."""
 
-import argparse
 import re
 from html import escape
 from pathlib import Path
 
-from blossom.common import params, paths, shell, stages
+from blossom.common import params, paths, stages
 from blossom.report.convert import convert_notebook, read_executed, wrap_page
 
 
@@ -23,52 +22,43 @@ def estimate_reading(notebook):
     return words / 240 + lines / 12
 
 
-def find_chapters(folder):
-    """{stage: paths of its executed notebooks below `outputs/<scale>`}, the recipe with the most ancestors first.
-
-    Raises FileNotFoundError when no stage has run.
-    """
-
-    def depth(path):
-        name = path.parents[1].name
-        return (len(params.recipe_lineage(name)) if params.recipe_file(name).exists() else 0, name)
-
-    found = {stage: sorted(folder.glob(f"*/{stage}/notebook.ipynb"), key=depth, reverse=True) for stage in stages.STAGES}
-    found = {stage: files for stage, files in found.items() if files}
-    if not found:
-        raise FileNotFoundError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")
-    return found
-
-
 def write_book(folder):
-    """Write `folder`/book from the notebooks below `folder` (outputs/<scale>); returns the path of its index."""
+    """Write `folder`/book from the executed notebooks below `folder` (outputs/<scale>); returns the path of its index.
+
+    Raises ValueError when no stage has run.
+    """
     folder = Path(folder).resolve()
-    found = find_chapters(folder)
-    notebooks = {file: read_executed(file) for files in found.values() for file in files}
-    first = {stage: files[0] for stage, files in found.items()}
-    names = {stage: _page_name(file) for stage, file in first.items()}
-    headings = {stage: _read_heading(notebooks[file]) for stage, file in first.items()}
-    titles, questions = ({stage: heading[n] for stage, heading in headings.items()} for n in (0, 1))
-    order, entries = list(found), []
-    for n, (stage, files) in enumerate(found.items()):
-        around = [(names[s], titles[s]) if s else None for s in (order[n - 1] if n else None, *order[n + 1 : n + 2], None)]
-        bar = _navigation(*around[:2])
-        for file in files:
-            body = _link_pages(convert_notebook(notebooks[file]), names)
-            page = f"{bar}<p>Recipe {escape(file.parents[1].name)}</p>{body}{bar}"
-            paths.write_text(folder / "book" / _page_name(file), wrap_page(titles[stage], page, math=True))
-        links = ", ".join(f'<a href="{_page_name(f)}">{escape(f.parents[1].name)}</a>' for f in files)
-        minutes = max(1, round(estimate_reading(notebooks[files[0]])))
-        entry = f'<a href="{names[stage]}"><b>{escape(titles[stage])}</b></a><br>{escape(questions[stage])}'
-        entries.append(f"<li>{entry}<br><small>{minutes} minutes to read · run for {links}</small></li>")
+    chapters = {stage: _read_stage(folder, stage) for stage in stages.STAGES}
+    chapters = {stage: notebooks for stage, notebooks in chapters.items() if notebooks}
+    if not chapters:
+        raise ValueError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")
+    pages = {stage: f"{stage}-{next(iter(notebooks))}.html" for stage, notebooks in chapters.items()}
+    headings = {stage: _read_heading(next(iter(notebooks.values()))) for stage, notebooks in chapters.items()}
+    links = ["", *(f'<a href="{pages[s]}">{escape(title)}</a>' for s, (title, _) in headings.items()), ""]
+    entries = []
+    for n, (stage, notebooks) in enumerate(chapters.items()):
+        bar = f'<nav><span>{links[n]}</span><a href="index.html">Index</a><span>{links[n + 2]}</span></nav>'
+        for recipe, notebook in notebooks.items():
+            page = f"{bar}<p>Recipe {escape(recipe)}</p>{_link_pages(convert_notebook(notebook), pages)}{bar}"
+            paths.write_text(folder / "book" / f"{stage}-{recipe}.html", wrap_page(headings[stage][0], page, math=True))
+        runs = ", ".join(f'<a href="{stage}-{recipe}.html">{escape(recipe)}</a>' for recipe in notebooks)
+        minutes = max(1, round(estimate_reading(next(iter(notebooks.values())))))
+        about = f"{escape(headings[stage][1])}<br><small>{minutes} minutes to read · run for {runs}</small>"
+        entries.append(f"<li><b>{links[n + 1]}</b><br>{about}</li>")
     report = '<p><a href="../report.html">The report of this run</a></p>' if (folder / "report.html").exists() else ""
     index = f"<h1>Blossom at scale {escape(folder.name)}</h1><p>The notebooks as they ran.</p><ul>{''.join(entries)}</ul>"
     paths.write_text(folder / "book" / "index.html", wrap_page("Blossom", index + report))
     return folder / "book" / "index.html"
 
 
-def _page_name(file):
-    return f"{file.parent.name}-{file.parents[1].name}.html"
+def _read_stage(folder, stage):
+    """{recipe: executed notebook} of a stage; first the recipe that starts from most others."""
+
+    def depth(recipe):
+        return len(params.recipe_lineage(recipe)) if params.recipe_file(recipe).exists() else 0
+
+    files = {file.parents[1].name: file for file in sorted(folder.glob(f"*/{stage}/notebook.ipynb"))}
+    return {recipe: read_executed(files[recipe]) for recipe in sorted(files, key=depth, reverse=True)}
 
 
 def _read_heading(notebook):
@@ -78,21 +68,8 @@ def _read_heading(notebook):
     return first.splitlines()[0].lstrip("# "), " ".join(question[1].split()) if question else ""
 
 
-def _navigation(before, after):
-    """Links to the earlier page, the index and the next page; `before` and `after` are (file, title) or None."""
-    left = f'<a href="{before[0]}">← {escape(before[1])}</a>' if before else "<span></span>"
-    right = f'<a href="{after[0]}">{escape(after[1])} →</a>' if after else "<span></span>"
-    return f'<nav>{left}<a href="index.html">Index</a>{right}</nav>'
-
-
-def _link_pages(html, names):
-    """Links to notebooks become links to pages; `names` {stage: page}. Where a stage has not run, only the text stays."""
-    for stage, name in names.items():
+def _link_pages(html, pages):
+    """Links to notebooks become links to pages; `pages` {stage: page}. Where a stage has not run, only the text stays."""
+    for stage, name in pages.items():
         html = html.replace(f'href="{stage}.ipynb"', f'href="{name}"')
     return re.sub(r'<a href="(\w+)\.ipynb"[^>]*>(.*?)</a>', r"\2", html)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m blossom.report.book", description=__doc__)
-    parser.add_argument("folder", nargs="?", default=paths.ROOT / "outputs/laptop", help="outputs/<scale>, after `make run`")
-    shell.run(lambda: print(write_book(parser.parse_args().folder)))

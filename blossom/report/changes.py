@@ -16,14 +16,14 @@ def compare_runs(a, b):
 
     Raises ValueError when a folder has no finished run or was edited, or when the two have no stage in common.
     """
-    first, second = list_runs(a), list_runs(b)
+    first, second = _list_runs(a), _list_runs(b)
     if len(first) == len(second) == 1:
         second = dict(zip(first, second.values(), strict=True))  # two single runs may be of any stage and name
-    common = [(name, run, second[name]) for name, run in first.items() if name in second]
+    common = [name for name in first if name in second]
     if not common:
         raise ValueError(f"{a} and {b} have no stage in common: {', '.join(first)}; {', '.join(second)}")
-    parameters = _list_differences((name, _parameters(one), _parameters(two)) for name, one, two in common)
-    metrics = _list_differences((name, one.metrics, two.metrics) for name, one, two in common)
+    parameters = _list_differences({n: (_parameters(first[n]), _parameters(second[n])) for n in common})
+    metrics = _list_differences({n: (first[n].metrics, second[n].metrics) for n in common})
     before, after = (pd.to_numeric(metrics[side], errors="coerce") for side in "ab")
     metrics["change"] = after - before
     metrics["relative"] = metrics["change"] / before.abs().where(before != 0)
@@ -36,21 +36,17 @@ def _parameters(run):
 
 def _list_differences(stages):
     rows = []
-    for stage, one, two in stages:
-        one, two = flatten_metrics(one), flatten_metrics(two)
-        rows += [(stage, n, one.get(n, "–"), two.get(n, "–")) for n in one | two if one.get(n, "–") != two.get(n, "–")]
-    return pd.DataFrame(rows, columns=["stage", "name", "a", "b"])
+    for stage, pair in stages.items():
+        one, two = map(flatten_metrics, pair)
+        rows += [(stage, name, one.get(name, "–"), two.get(name, "–")) for name in one | two]
+    return pd.DataFrame([row for row in rows if row[2] != row[3]], columns=["stage", "name", "a", "b"])
 
 
-def list_runs(folder):
-    """{stage or "recipe/stage": FinishedRun} below a folder of one run, of a recipe, or of a scale.
-
-    Raises ValueError when it holds no finished run, or one that was edited.
-    """
+def _list_runs(folder):
+    """{stage or "recipe/stage": FinishedRun} below a folder of one run, of a recipe, or of a scale."""
     folder = Path(folder)
     if (folder / "manifest.json").exists():
-        run = read_run(folder)
-        return {run.stage: run}
+        return {folder.name: read_run(folder)}
     found = sorted(folder.glob("*/manifest.json")) or sorted(folder.glob("*/*/manifest.json"))
     if not found:
         raise ValueError(f"{folder}: no finished run there, nor one or two folders below (no manifest.json)")
@@ -58,9 +54,9 @@ def list_runs(folder):
 
 
 def flatten_metrics(values, prefix=""):
-    """Nested dicts and lists as {"a.b.0": value}; a table's row is named by its first texts, not by its number.
+    """Nested dicts and lists as {"a.b.0": value}; a table's row is named by its first two texts, else by its number.
 
-    Example: {"a": {"b": 1}, "t": [{"pair": "x", "n": 2}]} -> {"a.b": 1, "t.x.n": 2}
+    Example: {"a": {"b": 1}, "t": [{"pair": "x", "n": 2}]} -> {"a.b": 1, "t.x.pair": "x", "t.x.n": 2}
     """
     if isinstance(values, list):
         values = {_row_name(value, n): value for n, value in enumerate(values)}

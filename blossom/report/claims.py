@@ -5,12 +5,11 @@ bootstrap over the items. A verdict is about this run at its scale only.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import yaml
 
 from blossom.benchmark.comparing import compare_scores
@@ -21,7 +20,7 @@ from blossom.report.tables import JUDGED, MERGED, SCORED
 
 FILE = Path(__file__).with_suffix(".yaml")
 ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' F1 is averaged over the labels
-TABLE6 = tuple(read_papers()["bllossom"]["table6"]["tasks"])
+INFINITE = float("inf")
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,6 @@ class Claim:
     expected: float | None = None
 
 
-@dataclass(frozen=True)
-class ScoreClaim:
-    """A claim that on `tasks` the model `after` scores "more", "less", the "same" or "not more" than `before`."""
-
-    paper: str
-    says: str
-    before: str
-    after: str
-    kind: str
-    expected: float  # the paper's difference in points
-    tasks: tuple
-
-
 def check_claims(runs, margin=1.8, times=2000):
     """Every claim of the papers beside this run: list of Claim.
 
@@ -67,26 +53,12 @@ def check_claims(runs, margin=1.8, times=2000):
     margin  two scores count as the same within so many points
     times   bootstrap draws of the items
     """
-    checked = [_check_scores(claim, runs, margin, times) for claim in read_score_claims()]
-    bllossom, paper_x = ([c for c in checked if (c.paper == "Paper X") is is_x] for is_x in (False, True))
-    return [_check_fertility(runs), *bllossom, _check_language(runs, times), *_check_preferences(runs), *paper_x]
-
-
-def read_score_claims():
-    """The papers' claims about scores, from claims.yaml: list of ScoreClaim, with the papers' own differences."""
-    found, percents, shares = [], paper_table6(), paper_x_tables()
-    for paper, claims in yaml.safe_load(FILE.read_text(encoding="utf-8")).items():
-        for claim in claims:
-            tasks = claim.get("tasks")
-            if "theirs" in claim:
-                scores = [[100 * shares[model][task] for task in tasks] for model in claim["theirs"]]
-            else:
-                models = [paper_model(claim[side].removesuffix("-text")) for side in ("before", "after")]
-                scores = [[percents[model][task] for task in tasks or ["average"]] for model in models]
-            expected = float(np.mean(scores[1]) - np.mean(scores[0]))
-            names = (claim[key] for key in ("says", "before", "after", "kind"))
-            found.append(ScoreClaim(paper, *names, expected, tuple(tasks or TABLE6)))
-    return found
+    found = {
+        paper: [_check_scores(paper, claim, runs, margin, times) for claim in claims]
+        for paper, claims in yaml.safe_load(FILE.read_text(encoding="utf-8")).items()
+    }
+    others = _check_language(runs, times), *_check_preferences(runs)
+    return [_check_fertility(runs), *found["Bllossom, section 5.2"], *others, *found["Paper X"]]
 
 
 def judge_interval(kind, low, high, margin):
@@ -95,24 +67,23 @@ def judge_interval(kind, low, high, margin):
     kind  "more": the second model is better; "less": worse; "same": the difference is within the margin; "not more": not
           better by more than the margin
     An interval of width 0 comes from two models that answered every item alike; it is undecided.
-    Example: judge_interval("more", 0.5, 3.0, 1.8) -> ("supported", "the interval lies above 0")
+    Example: judge_interval("more", 0.5, 3.0, 1.8) -> ("supported", "the whole interval is above 0")
     """
+    least, most, where = {
+        "more": (0, INFINITE, "above 0"),
+        "less": (-INFINITE, 0, "below 0"),
+        "same": (-margin, margin, f"within ±{margin:g} points"),
+        "not more": (-INFINITE, margin, f"below {margin:g} points"),
+    }[kind]
     if low == high:
         return "undecided", "both answered every item alike"
-    side = "above" if low > 0 else "below" if high < 0 else None
-    if kind in ("more", "less"):
-        if side is None:
-            return "undecided", "the interval contains 0"
-        agrees = (side == "above") == (kind == "more")
-        return "supported" if agrees else "not supported", f"the interval lies {side} 0"
-    if kind == "not more" and side == "above":
-        return "not supported", "the interval lies above 0"
-    beyond = f"a {'difference' if kind == 'same' else 'gain'} of more than {margin:g} points"
-    if high < margin and (low > -margin or kind == "not more"):
-        return "supported", f"the interval excludes {beyond}"
-    if kind == "same" and (low > margin or high < -margin):
-        return "not supported", f"the interval shows {beyond}"
-    return "undecided", f"the interval does not exclude {beyond}"
+    if kind == "not more" and low > 0:
+        return "not supported", "the whole interval is above 0"
+    if least < low and high < most:
+        return "supported", f"the whole interval is {where}"
+    if low > most or high < least:
+        return "not supported", f"no part of the interval is {where}"
+    return "undecided", f"the interval is only partly {where}"
 
 
 def score_difference(runs, before, after, tasks, times=2000):
@@ -129,32 +100,40 @@ def score_difference(runs, before, after, tasks, times=2000):
 
 def _items_of_both(runs, before, after):
     """Both models' answered items: from `after`'s folder when it scored both, else from each one's own; else None."""
-    if (after, SCORED) not in runs:
-        return None
-    found = _read_items(runs[after, SCORED])
-    if before not in found and (before, SCORED) in runs:
-        found |= {before: _read_items(runs[before, SCORED])[before]}
-    return (found[before], found[after]) if before in found else None
+    found = _read_items(runs, after)
+    if before not in found:
+        found |= _read_items(runs, before)
+    return (found[before], found[after]) if {before, after} <= set(found) else None
 
 
-def _read_items(run):
+def _read_items(runs, recipe):
+    """{model: items} of what the recipe's stage 05 scored; empty when it has not run."""
     found = {}
-    for line in (run.folder / "items.jsonl").read_text(encoding="utf-8").splitlines():
-        item = {k: v for k, v in json.loads(line).items() if v is not None}
-        found.setdefault(item.get("model", run.recipe), []).append(item)
+    if run := runs.get((recipe, SCORED)):
+        for line in (run.folder / "items.jsonl").read_text(encoding="utf-8").splitlines():
+            item = {k: v for k, v in json.loads(line).items() if v is not None}
+            found.setdefault(item.get("model", recipe), []).append(item)
     return found
 
 
-def _check_scores(claim, runs, margin, times):
-    found = score_difference(runs, claim.before, claim.after, claim.tasks, times)
-    theirs = f"{claim.expected:+.3g} points"
+def _check_scores(paper, claim, runs, margin, times):
+    """One claim of claims.yaml."""
+    before, after = recipes = claim["before"], claim["after"]
+    if "theirs" in claim:
+        scores = [[100 * paper_x_tables()[model][task] for task in claim["tasks"]] for model in claim["theirs"]]
+    else:
+        printed = [paper_table6()[paper_model(recipe.removesuffix("-text"))] for recipe in recipes]
+        scores = [[row[task] for task in claim.get("tasks", ["average"])] for row in printed]
+    expected = float(np.mean(scores[1]) - np.mean(scores[0]))
+    about = paper, claim["says"], f"{expected:+.3g} points"
+    tasks = claim.get("tasks") or read_papers()["bllossom"]["table6"]["tasks"]
+    found = score_difference(runs, before, after, tasks, times)
     if found is None:
-        missing = " and ".join(r for r in (claim.before, claim.after) if (r, SCORED) not in runs) or "the task's scores"
-        return Claim(claim.paper, claim.says, theirs, why=f"this report has no {missing}")
-    before, after, value, low, high = (100 * x for x in found)
-    shows = f"{claim.before} {before:.1f} → {claim.after} {after:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
-    judged = judge_interval(claim.kind, low, high, margin)
-    return Claim(claim.paper, claim.says, theirs, shows, *judged, value, low, high, claim.expected)
+        missing = " and ".join(r for r in recipes if (r, SCORED) not in runs) or "the task's scores"
+        return Claim(*about, why=f"this report has no {missing}", expected=expected)
+    first, second, value, low, high = (100 * x for x in found)
+    shows = f"{before} {first:.1f} → {after} {second:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return Claim(*about, shows, *judge_interval(claim["kind"], low, high, margin), value, low, high, expected)
 
 
 def _check_fertility(runs):
@@ -173,17 +152,16 @@ def _check_language(runs, times):
     """A model pretrained on Korean alone answers English questions in Korean more often than one trained on both."""
     says = "A model pretrained on Korean alone answers English questions in Korean; one on both languages does not"
     about = "Bllossom, section 5.2", says, "shown by examples"
-    items = _items_of_both(runs, "blossom-bi", "blossom-ko")
-    own = items and [[i["other_language"] for i in rows if i["task"] == "answers_en"] for rows in items]
-    if not own or not all(own):
+    items = _items_of_both(runs, "blossom-bi", "blossom-ko") or ((), ())
+    both, alone = (np.array([i["other_language"] for i in own if i["task"] == "answers_en"]) for own in items)
+    if not len(both) or not len(alone):
         return Claim(*about, why="this report has no answers of both models")
-    both, alone = (np.array(values) for values in own)
     draws = np.random.default_rng(0).integers(0, len(alone), (times, len(alone)))
-    low, high = (100 * np.quantile((alone - both)[draws].mean(1), q) for q in (0.025, 0.975))
+    low, high = 100 * np.quantile((alone - both)[draws].mean(1), (0.025, 0.975))
     verdict, why = judge_interval("more", low, high, 0)
     shows = f"blossom-bi {both.mean():.0%}, blossom-ko {alone.mean():.0%} of {len(alone)} questions: "
     shows += f"{100 * (alone - both).mean():+.0f} [{low:+.0f}, {high:+.0f}]"
-    return Claim(*about, shows, verdict, f"{why}; before instruction tuning, {len(alone)} questions")
+    return Claim(*about, shows, verdict, f"{why}; before instruction tuning")
 
 
 def _check_preferences(runs):
@@ -210,9 +188,8 @@ def _count_preference(run, kind, language, other):
     for row in run.metrics.get("preference", []):
         if row["model_b"] == other and row["language"] == language:
             verdict, why = judge_interval(kind, row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)
-            shows = (
-                f"{run.recipe} against {other}: win rate {row['rate']:.0%} [{row['rate_low']:.0%}, {row['rate_high']:.0%}]"
-            )
+            shows = f"{run.recipe} against {other}: win rate {row['rate']:.0%} "
+            shows += f"[{row['rate_low']:.0%}, {row['rate_high']:.0%}]"
             return shows, verdict, f"{why.replace(' 0', ' 50 %')}; verdicts of {row['source']}"
     answered = run.metrics["models"]
     if other not in answered:
@@ -220,9 +197,3 @@ def _count_preference(run, kind, language, other):
     ours, others = (answered[m][language]["answered_in_language"] for m in (run.recipe, other))
     shows = f"in the prompt's language: {run.recipe} {ours:.0%}, {other} {others:.0%} of the answers"
     return shows, "not tested", "nobody judged; languages are counted, not preferences"
-
-
-def tabulate_claims(found):
-    """The claims as a table: DataFrame of text, a row a claim."""
-    columns = {"paper": "paper", "says": "claim", "theirs": "the paper's number", "shows": "this run", "verdict": "verdict"}
-    return pd.DataFrame([asdict(c) for c in found])[[*columns, "why"]].rename(columns=columns)

@@ -1,5 +1,7 @@
 """A sweep's comparison: the mean and interval of every arm over its repetitions, and paired differences of arms."""
 
+import base64
+from functools import reduce
 from html import escape
 
 import matplotlib.pyplot as plt
@@ -10,7 +12,7 @@ from scipy import stats
 from blossom.batch import plan
 from blossom.common import figures, paths
 from blossom.common.runs import git_commit, read_run
-from blossom.report.convert import embed_image, wrap_page
+from blossom.report.convert import wrap_page
 
 
 def comparison_folder(outputs, name, scale):
@@ -37,35 +39,33 @@ def measure_sweep(p, name, scale):
 
 
 def _find_measure(run, inside):
-    value = run.metrics
-    for part in inside.split("."):
-        if not isinstance(value, dict) or part not in value:
-            file = run.folder / "metrics.json"
-            raise ValueError(f"{file}: no '{inside}' (a measure of the sweep); it has {', '.join(value)}")
-        value = value[part]
-    return float(value)
+    try:
+        return float(reduce(lambda value, name: value[name], inside.split("."), run.metrics))
+    except (KeyError, TypeError):
+        raise ValueError(f"{run.folder / 'metrics.json'}: no number '{inside}' (a measure of the sweep)") from None
 
 
-def mean_interval(values, level=0.95):
-    """(mean, low, high) by Student's t; low and high are NaN for a single value.
+def mean_interval(values):
+    """(mean, low, high) with the 95 % interval of Student's t; low and high are NaN for a single value.
 
     Example: [1.0, 2.0, 3.0] -> (2.0, -0.48, 4.48)
     """
     values = np.asarray(values, dtype=float)
-    mean, count = float(values.mean()), len(values)
-    if count < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, count - 1) * stats.sem(values))
-    return mean, mean - half, mean + half
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
 def summarise_arms(table):
-    """Mean and 95 % interval of every measure in every arm: measure, arm, runs, mean, low, high."""
-    groups = table.groupby(["measure", "arm"], sort=False).value
-    rows = [(*key, len(values), *mean_interval(values)) for key, values in groups]
-    summary = pd.DataFrame(rows, columns=["measure", "arm", "runs", "mean", "low", "high"])
-    order = {measure: n for n, measure in enumerate(table["measure"])}
-    return summary.sort_values("measure", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    """Each measure of each arm over its repetitions: DataFrame with measure, arm, runs, mean, low, high.
+
+    table  of `measure_sweep`
+    """
+    rows = [
+        (measure, arm, len(own), *mean_interval(own.value))
+        for measure in table.measure.unique()
+        for arm, own in table[table.measure == measure].groupby("arm", sort=False)
+    ]
+    return pd.DataFrame(rows, columns=["measure", "arm", "runs", "mean", "low", "high"])
 
 
 def compare_arms(table, compare):
@@ -84,30 +84,24 @@ def compare_arms(table, compare):
     return pd.DataFrame(rows, columns=["measure", "what", "runs", "difference", "low", "high", "verdict"])
 
 
-def plot_arms(table, compared):
-    """A panel for each measure: single runs as dots, each arm's mean with its 95 % interval."""
-    measures, names = (list(dict.fromkeys(table[column])) for column in ("measure", "arm"))
-    summary, columns = summarise_arms(table), min(3, len(measures))
-    lines = -(-len(measures) // columns)
-    size = (3.4 * columns + 1, lines * (0.45 * len(names) + 1.3) + 0.3)
-    figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
-    for axis, measure in zip(axes.flat, measures, strict=False):
-        own = summary[summary.measure == measure].set_index("arm").loc[names]
-        error = np.nan_to_num(np.array([own["mean"] - own.low, own.high - own["mean"]]))
-        axis.errorbar(own["mean"], range(len(names)), xerr=error, fmt="o", capsize=3, color=figures.COLOURS["ours"])
-        dots = table[table.measure == measure]
-        axis.plot(dots.value, [names.index(arm) + 0.22 for arm in dots.arm], "o", ms=3, color=figures.COLOURS["base"])
-        verdicts = compared[compared.measure == measure].verdict
-        axis.set_title(f"{measure}\n{(verdicts == 'differs').sum()} of {len(verdicts)} differ", fontsize=10)
-        axis.set(yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
-        axis.set_yticklabels(names)
-    for axis in axes.flat[len(measures) :]:
-        axis.remove()
+def plot_arms(table):
+    """A panel for each measure: single runs as grey dots, each arm's mean with its 95 % interval; returns the figure."""
+    summary = summarise_arms(table)
+    measures, arms = summary.measure.unique(), summary.arm.unique()
+    figure, axes = plt.subplots(len(measures), 1, figsize=(8, len(measures) * (0.4 * len(arms) + 0.9)), squeeze=False)
+    for axis, measure in zip(axes.flat, measures, strict=True):
+        own, runs = (t[t.measure == measure] for t in (summary, table))
+        half = (own["high"] - own["mean"]).fillna(0)
+        axis.errorbar(own["mean"], own.arm, xerr=half, fmt="o", capsize=3, color=figures.COLOURS["ours"])
+        axis.plot(runs.value, runs.arm, "o", ms=3, color=figures.COLOURS["base"])
+        axis.set_title(measure, fontsize=10)
+        axis.margins(y=0.2)
+        axis.invert_yaxis()
     return figure
 
 
 def write_comparison(outputs, name, scale, definitions):
-    """Write comparison.json, .csv, .png and .html of a finished sweep; returns their folder.
+    """Write comparison.json, .png and .html of a finished sweep; returns their folder.
 
     definitions  the folder of the sweeps' files
     Raises ValueError: no such sweep, or as `measure_sweep`.
@@ -117,18 +111,19 @@ def write_comparison(outputs, name, scale, definitions):
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
     sweep, target = p.sweeps[name], comparison_folder(outputs, name, scale)
     table = measure_sweep(p, name, scale)
-    found = {"arms": summarise_arms(table), "differences": compare_arms(table, sweep.compare)}
+    found = {"differences": compare_arms(table, sweep.compare), "arms": summarise_arms(table)}
     with figures.house_style(), paths.write_atomically(target / "comparison.png") as temporary:
-        plot_arms(table, found["differences"]).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
-    paths.write_text(target / "comparison.csv", table.to_csv(index=False))
+        plot_arms(table).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     about = {"question": sweep.question, "repeats": sweep.repeats, "points": sweep.points, "scale": scale}
     about |= {"git_commit": git_commit(), "measured": table.to_dict("records")}
     about |= {k: v.astype(object).where(v.notna(), None).to_dict("records") for k, v in found.items()}
-    shown = [v.to_html(index=False, na_rep="–", float_format="{:.4g}".format, max_cols=None) for v in found.values()]
     note = f"Sweep {name} at scale {scale}, means over {', '.join(sweep.repeats) or 'one run'} with 95 % intervals "
     note += "(Student's t); differences are paired. Grey: single runs."
-    body = f"<h1>{escape(sweep.question)}</h1><p>{escape(note)}</p>{embed_image(target / 'comparison.png')}"
-    paths.write_text(target / "comparison.html", wrap_page(sweep.question, body + "".join(reversed(shown))))
+    image = base64.b64encode((target / "comparison.png").read_bytes()).decode()
+    body = f'<h1>{escape(sweep.question)}</h1><p>{escape(note)}</p><img alt="" src="data:image/png;base64,{image}">'
+    for shown in found.values():
+        body += shown.to_html(index=False, na_rep="–", float_format="{:.4g}".format)
+    paths.write_text(target / "comparison.html", wrap_page(sweep.question, body))
     paths.write_json(target / "comparison.json", about)
     return target
 

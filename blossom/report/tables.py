@@ -25,10 +25,13 @@ def tabulate_bits(runs):
 
     Empty when no recipe did; without a row of the base when no run measured it.
     """
-    trained = {key: run.metrics["bits_per_byte"] for key, run in runs.items() if key[1] in (TRAINED, TUNED)}
-    base = [m["base"] for m in trained.values() if "base" in m]
-    base += [m["before"] for key, m in trained.items() if not starting_stage(*key)]
-    rows = ({"base": base[0]} if base else {}) | {recipe: m["after"] for (recipe, _), m in trained.items()}
+    rows, base = {}, {}
+    for (recipe, stage), run in runs.items():
+        if stage in (TRAINED, TUNED):
+            rows[recipe] = run.metrics["bits_per_byte"]["after"]
+            measured = "before" if stage == TUNED and not starting_stage(recipe, stage) else "base"
+            base = base or run.metrics["bits_per_byte"].get(measured, {})
+    rows = ({"base": base} if base else {}) | rows
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(TEXTS))
     return table.rename(columns=figures.LABELS).rename_axis("recipe")
 
@@ -58,27 +61,25 @@ def tabulate_recipes(runs):
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
         merged, trained, tuned = (find_run(runs, stage, recipe, inherited=True) for stage in MODEL_STAGES)
-        seconds = [runs[recipe, s].manifest["wall_seconds"] for s in MODEL_STAGES if (recipe, s) in runs]
-        row = {"recipe": recipe, "the paper's model": paper_model(recipe) or "–"}
+        seconds = sum(runs[recipe, s].manifest["wall_seconds"] for s in MODEL_STAGES if (recipe, s) in runs)
+        row = {"recipe": recipe, "the paper's model": paper_model(recipe)}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
-        row |= _training_text(trained)
-        row["instructions"] = _list_examples(tuned) if tuned else "–"
-        rows.append(row | {"training (s)": f"{sum(seconds):.0f}" if seconds else "–"})
-    return pd.DataFrame(rows)
+        row |= _describe_text(trained) if trained else {}
+        row |= {"instructions": _list_examples(tuned)} if tuned else {}
+        rows.append(row | ({"training (s)": f"{seconds:.0f}"} if seconds else {}))
+    return pd.DataFrame(rows).fillna("–")
 
 
 def _list_examples(tuned):
     return " + ".join(f"{n:,} {kind}" for kind, n in tuned.metrics["examples"].items() if n)
 
 
-def _training_text(trained):
-    """Tokens and text of a pretraining (None: "–"), for a row of a table."""
-    names = ("pretraining tokens", f"{figures.language_name()} text", "English text")
-    if trained is None:
-        return dict.fromkeys(names, "–")
-    sizes = sum_megabytes(trained).values()
-    texts = [f"{1000 * size:.0f} KB" if size < 1000 else f"{size / 1000:.1f} GB" for size in sizes]
-    return dict(zip(names, [f"{sum(trained.metrics['tokens'].values()):,}", *texts], strict=True))
+def _describe_text(trained):
+    """Tokens and text of a pretraining, for a row of a table."""
+    row = {"pretraining tokens": f"{sum(trained.metrics['tokens'].values()):,}"}
+    for name, size in zip((figures.language_name(), "English"), sum_megabytes(trained).values(), strict=True):
+        row[f"{name} text"] = f"{1000 * size:.0f} KB" if size < 1000 else f"{size / 1000:.1f} GB"
+    return row
 
 
 def sum_megabytes(trained):
@@ -95,97 +96,74 @@ def tabulate_expansion(runs):
     for recipe in EXPANSION:
         trained, scored = runs.get((recipe, TRAINED)), runs.get((recipe, SCORED))
         if trained and scored:
-            row = {"recipe": recipe} | _training_text(trained) | {"seconds": f"{trained.metrics['seconds']:.0f}"}
             bits = trained.metrics["bits_per_byte"]["after"]
+            row = {"recipe": recipe} | _describe_text(trained) | {"seconds": f"{trained.metrics['seconds']:.0f}"}
             row |= {f"bits/byte, {figures.LABELS[t]}": f"{bits[t]:.3f}" for t in TEXTS}
             rows.append(row | {"average of table 6": f"{100 * scored.metrics['average']:.1f}"})
-    return pd.DataFrame(rows) if len(rows) > 1 else pd.DataFrame()
+    return pd.DataFrame(rows if len(rows) > 1 else [])
 
 
 def compare_with_paper(runs):
     """The report's first table: a row for each quantity that was measured here and is in the paper."""
     last = MAIN if any(recipe == MAIN for recipe, _ in runs) else list(runs)[-1][0]
-    merged, trained, tuned = (find_run(runs, s, last, inherited=True) or find_run(runs, s) for s in MODEL_STAGES)
-    rows = [*(_vocabulary_rows(merged) if merged else ()), *(_pretraining_rows(trained) if trained else ())]
-    if tuned:
-        sources = tuned.params["korean_instructions"], tuned.params["english_instructions"]
-        authored = f"{sum(tuned.metrics['examples'].values()):,} examples authored for this project stand in for LIMA"
-        why = authored if "authored" in str(sources[0]) else f"from {sources[0]} and {sources[1]}"
-        rows.append(("instruction examples", "1,030 Korean + 1,030 English (LIMA)", _list_examples(tuned), why))
-    rows += [_score_row(recipe, run) for recipe, run in select_stage(runs, SCORED).items()]
-    if judged := find_run(runs, JUDGED, last):
-        rows.append(_preference_row(judged))
+    found = [find_run(runs, stage, last, inherited=True) or find_run(runs, stage) for stage in MODEL_STAGES]
+    found += [*select_stage(runs, SCORED).values(), find_run(runs, JUDGED, last)]
+    describe = dict(zip(MODEL_STAGES, (_vocabulary_rows, _pretraining_rows, _instruction_rows), strict=True))
+    describe |= {SCORED: _score_rows, JUDGED: _preference_rows}
+    rows = [row for run in found if run for row in describe[run.stage](run)]
     return pd.DataFrame(rows, columns=["what", "the paper", "this run", "why they differ"])
 
 
 def _vocabulary_rows(merged):
     m, p = merged.metrics, merged.params
+    here = f"{m['base_vocabulary']:,} + {m['added']:,} = {m['vocabulary']:,}"
+    why = f"base {p['base_model']}, donor '{p['donor']}'"
+    yield "vocabulary", "32,000 + 7,478 = 39,478 (Llama2 + KoBERT)", here, why
     counted = (m.get("paper_merge") or {}).get("the paper's")  # where stage 02 had the paper's own files
     theirs = f"{counted['unreachable']:,} of {counted['new']:,} (02's count on its files)" if counted else "not in the paper"
+    here, why = f"{m['unreachable']:,} of {m['added']:,}", f"unreachable pieces: '{p['unreachable']}'"
+    yield "added pieces that can never be produced", theirs, here, why
     before, after = m["korean_tokens_before"], m["korean_tokens_after"]
-    return [
-        (
-            "vocabulary",
-            "32,000 + 7,478 = 39,478 (Llama2 + KoBERT)",
-            f"{m['base_vocabulary']:,} + {m['added']:,} = {m['vocabulary']:,}",
-            f"base {p['base_model']}, donor '{p['donor']}'",
-        ),
-        (
-            "added pieces that can never be produced",
-            theirs,
-            f"{m['unreachable']:,} of {m['added']:,}",
-            f"unreachable pieces: '{p['unreachable']}'",
-        ),
-        (
-            f"tokens for the same {figures.language_name()}",
-            "21 pieces become 9 (table 1's sentence)",
-            f"{before:,} become {after:,} ({1 - after / before:.0%} fewer)",
-            "held-out lines of the corpus, instead of one sentence",
-        ),
-    ]
+    here, why = f"{before:,} become {after:,} ({1 - after / before:.0%} fewer)", "held-out lines, instead of one sentence"
+    yield f"tokens for the same {figures.language_name()}", "21 pieces become 9 (table 1's sentence)", here, why
 
 
 def _pretraining_rows(trained):
     m, p = trained.metrics, trained.params
-    yield (
-        "pretraining text",
-        "33.09 GB, ko:en 7:3, one epoch",
-        f"{sum(m['tokens'].values()):,} tokens, {m['korean_share_realised']:.1%} {figures.language_name()}",
-        f"scale {p['scale']}: {m['seconds']:.0f} s at {m['tokens_per_second']:.0f} tokens/s",
-    )
+    here = f"{sum(m['tokens'].values()):,} tokens, {m['korean_share_realised']:.1%} {figures.language_name()}"
+    why = f"scale {p['scale']}: {m['seconds']:.0f} s at {m['tokens_per_second']:.0f} tokens/s"
+    yield "pretraining text", "33.09 GB, ko:en 7:3, one epoch", here, why
     why = f"'{p['trainable']}', rank {p['lora_rank']}; the embeddings are a larger part of a small model"
     yield "share of trained parameters", "5.977 %", f"{m['trainable_share']:.2%}", why
     base, after = m["bits_per_byte"]["base"], m["bits_per_byte"]["after"]
     for text in TEXTS:
-        change = f"{base[text]:.2f} → {after[text]:.2f} ({after[text] / base[text] - 1:+.1%})"
+        here = f"{base[text]:.2f} → {after[text]:.2f} ({after[text] / base[text] - 1:+.1%})"
         why = "base model → after pretraining; comparable across vocabularies"
-        yield f"bits/byte, {figures.LABELS[text]}", "not measured", change, why
+        yield f"bits/byte, {figures.LABELS[text]}", "not measured", here, why
 
 
-def _score_row(recipe, run):
-    tasks, name = run.metrics["tasks"].values(), paper_model(recipe)
-    items = sum(task["items"] for task in tasks)
-    return (
-        f"average of {len(tasks)} tasks, {recipe}",
-        f"{paper_table6()[name]['average']:.1f} ({name})" if name else "not in the paper",
-        f"{100 * run.metrics['average']:.1f}",
-        f"{run.params['base_model']} instead of Llama-2-13b-chat; {items} items of '{run.params['benchmarks']}'",
-    )
+def _instruction_rows(tuned):
+    sources = tuned.params["korean_instructions"], tuned.params["english_instructions"]
+    authored = f"{sum(tuned.metrics['examples'].values()):,} examples authored for this project stand in for LIMA"
+    why = authored if "authored" in str(sources[0]) else f"from {sources[0]} and {sources[1]}"
+    yield "instruction examples", "1,030 Korean + 1,030 English (LIMA)", _list_examples(tuned), why
 
 
-def _preference_row(judged):
-    v = judged.metrics["judge"]
-    ours, why = "No judge was configured: no verdicts", "set judge_url and judge_model to an OpenAI-compatible server"
-    if v:
-        ours = f"{v['win']} won, {v['tie']} tied, {v['loss']} lost, {v['flips']} undecided (the two orders disagree)"
-        ours, why = f"{ours} of {v['n']}; judge {v['model']}", "another judge, other prompts"
-    about = f"preference, {judged.recipe} against {judged.params['compare_with']}"
-    return about, "people and GPT-4, 300 prompts, six models (figures 2 and 3)", ours, why
+def _score_rows(scored):
+    tasks, name = scored.metrics["tasks"].values(), paper_model(scored.recipe)
+    theirs = f"{paper_table6()[name]['average']:.1f} ({name})" if name else "not in the paper"
+    items = f"{sum(task['items'] for task in tasks)} items of '{scored.params['benchmarks']}'"
+    why = f"{scored.params['base_model']} instead of Llama-2-13b-chat; {items}"
+    yield f"average of {len(tasks)} tasks, {scored.recipe}", theirs, f"{100 * scored.metrics['average']:.1f}", why
 
 
-def find_language(runs):
-    """The runs' new language, an English name."""
-    return next((run.params["language"] for run in runs.values() if "language" in run.params), "Korean")
+def _preference_rows(judged):
+    here, why = "No judge was configured: no verdicts", "set judge_url and judge_model to an OpenAI-compatible server"
+    if v := judged.metrics["judge"]:
+        here = f"{v['win']} won, {v['tie']} tied, {v['loss']} lost, {v['flips']} undecided (the two orders disagree)"
+        here, why = f"{here} of {v['n']}; judge {v['model']}", "another judge, other prompts"
+    what = f"preference, {judged.recipe} against {judged.params['compare_with']}"
+    yield what, "people and GPT-4, 300 prompts, six models (figures 2 and 3)", here, why
 
 
 def constant_score(row):
