@@ -31,39 +31,29 @@ def write_card(folder, name, known=None):
     The scores are those of stage 05 of the same recipe, if it scored this model. Errors as in `read_lineage`.
     """
     line = read_lineage(folder)
-    made = line[-1]
-    found = licences.list_ingredients(line, known)
+    made, found = line[-1], licences.list_ingredients(line, known)
     licence, terms = licences.model_licence(found)
     language, scored = made.params.get("language", "Korean"), _read_scores(made)
-    results = (
-        [_evaluation_result(task, row, scored["benchmarks"]) for task, row in scored["tasks"].items()] if scored else None
-    )
+    codes = {english: code for code, english in Locale("en").languages.items()}
+    base = found[0].name
     data = huggingface_hub.ModelCardData(
         model_name=name.split("/")[-1],
-        language=[_language_code(language), "en"],
+        language=[codes.get(language, language.lower()), "en"],
         license=licence,
         license_name="see below" if licence == "other" else None,
-        base_model=_hub_id(found[0].name),
+        base_model=REGISTRY[base].hub_id or base if base in REGISTRY else parse_hub(base).name,
         datasets=[parse_hub(i.name).name for i in found if i.name.startswith("hub:")] or None,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["blossom", "vocabulary-expansion"],
-        eval_results=results,
+        eval_results=[_evaluation_result(task, row, scored["benchmarks"]) for task, row in scored["tasks"].items()]
+        if scored
+        else None,
     )
     bits = _compare_bits(line, language)
     words = {"made": made, "line": line, "found": found, "asks": terms, "bits": bits, "scored": scored, "language": language}
-    words |= {"name": name, "limits": list_limits(line, bits, scored), "chat": "template" in made.metrics}
+    words |= {"name": name, "limits": _list_limits(line, bits, scored), "chat": "template" in made.metrics}
     return huggingface_hub.ModelCard.from_template(data, template_path=str(TEMPLATE), **words)
-
-
-def _language_code(language):
-    """Example: "Korean" -> "ko"."""
-    codes = {english: code for code, english in Locale("en").languages.items()}
-    return codes.get(language, language.lower())
-
-
-def _hub_id(base):
-    return REGISTRY[base].hub_id or base if base in REGISTRY else parse_hub(base).name
 
 
 def _read_scores(made):
@@ -94,11 +84,8 @@ def _compare_bits(line, language):
     return [(label.format(language=language), base.get(text), last.get(text)) for text, label in TEXTS.items()]
 
 
-def list_limits(line, bits, scored):
-    """The model's known limits, and what was not tested: list of sentences, from what was measured.
-
-    bits  rows (text, base, this model);  scored  metrics of stage 05 or None
-    """
+def _list_limits(line, bits, scored):
+    """Sentences about the model's known limits and what was not tested; `bits` as `_compare_bits`, `scored` or None."""
     made, limits = line[-1], []
     if trained := [run.metrics for run in line if run.stage == TRAINED]:
         limits.append(f"It was pretrained on {sum(trained[-1]['tokens'].values()):,} tokens of text beyond its base.")

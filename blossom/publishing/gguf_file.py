@@ -18,6 +18,7 @@ from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level
 
 SHAPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # transformers' model_type -> GGUF's architecture
 PRECISIONS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+TOLERANCE = 1e-3  # of logits read back
 OTHERWISE = "Use llama.cpp's convert_hf_to_gguf.py"
 
 
@@ -25,7 +26,7 @@ def export_gguf(folder, target, precision="F16", name="", lines=None):
     """Write a saved model to a GGUF file and compare it with the model (`compare_gguf`); returns the difference of logits.
 
     folder     of `save_model`, with adapters merged
-    target     path ending in .gguf; not written when the comparison fails
+    target     path of the file, not written when the comparison fails
     precision  "F32", "F16" or "BF16" of the matrices; norms and biases stay float32, as llama.cpp expects
     lines      texts for the comparison; None takes the project's general Korean and English
 
@@ -33,8 +34,6 @@ def export_gguf(folder, target, precision="F16", name="", lines=None):
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
-    if Path(target).suffix != ".gguf":
-        raise ValueError(f"target: expected a name ending in .gguf, found {str(target)!r}")
     model, tokenizer = load_model(folder)
     architecture = _find_architecture(model.config)
     with paths.write_atomically(target) as temporary:
@@ -169,10 +168,10 @@ def name_pretokenizer(state):
     raise ValueError(f"pre-tokenizer: expected {known}, found {json.dumps(outer)[:300]}. {OTHERWISE}")
 
 
-def compare_gguf(model, tokenizer, file, precision, lines=None, tolerance=1e-3):
+def compare_gguf(model, tokenizer, file, precision, lines=None):
     """The largest difference of logits between a GGUF file and the model, whose matrices are rounded to `precision`.
 
-    transformers reads the file. `model` is changed. Raises RuntimeError: logits differ by more than `tolerance`, or a line
+    transformers reads the file. `model` is changed. Raises RuntimeError: logits differ by more than TOLERANCE, or a line
     has other token ids.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -194,6 +193,6 @@ def compare_gguf(model, tokenizer, file, precision, lines=None, tolerance=1e-3):
     ids = torch.tensor([tokenizer(" ".join(lines)[:500], add_special_tokens=False).input_ids[:64]])
     with torch.no_grad():
         found = (model.eval()(ids).logits - again.eval()(ids).logits).abs().max().item()
-    if not found <= tolerance:
-        raise RuntimeError(f"GGUF: logits differ by {found:.2e} from the model's; expected at most {tolerance:.0e}")
+    if not found <= TOLERANCE:
+        raise RuntimeError(f"GGUF: logits differ by {found:.2e} from the model's; expected at most {TOLERANCE:.0e}")
     return found
