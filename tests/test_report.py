@@ -15,7 +15,6 @@ from blossom.common.runs import Run, read_run, read_runs
 from blossom.report import changes, claims, plots, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
 from blossom.text.corpus import read_corpus
-from blossom.training import pretraining
 from blossom.training.pretraining import find_start, mix_corpus
 
 STAGE = "05_benchmark_eval"
@@ -146,7 +145,7 @@ def test_every_claim_stands_beside_the_papers_own_number():
 
 
 def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
-    """The base's tokenizer on both sides: then as many bytes are as many tokens; half the bytes are half the tokens."""
+    """The base's tokenizer on both sides: then as many bytes are as many tokens."""
     from blossom.vocabulary.loading import load_tokenizer
 
     p = smoke("03_bilingual_pretraining", "base-ko", training_tokens=2048)
@@ -154,9 +153,6 @@ def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
     alone = mix_corpus(p, text, tokenizer)
     other = mix_corpus(replace(p, recipe="mine", same_text_as="base-ko"), text, tokenizer)
     assert len(other) == len(alone)
-    streams, weights, _ = pretraining._tokenized(p, text, tokenizer)
-    size = pretraining._bytes_of(replace(p, same_text_as="base-ko"), text)
-    assert pretraining._tokens_of(size / 2, streams, weights) == pytest.approx(1024, rel=0.05)
 
 
 # ---------------------------------------------------------------------------------------------------------------- plan
