@@ -20,7 +20,6 @@ PAIRS = [{"sn": "1", "ko": "안녕하세요.", "en": "Hello."}, {"sn": "2", "ko"
 
 @pytest.fixture
 def export(tmp_path):
-    """A folder as AI-Hub's downloader leaves it: zips below Training and Validation, one file unpacked."""
     inside = {
         "1.Training/원천데이터/TS1.zip": WEB,
         "1.Training/라벨링데이터/TL1.zip": ENTITIES,

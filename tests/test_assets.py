@@ -18,7 +18,6 @@ def cache(tmp_path, monkeypatch):
 
 
 def wheel(folder, name, members):
-    """A real wheel file with some members."""
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / name, "w") as archive:
         for member, data in members.items():
@@ -28,7 +27,6 @@ def wheel(folder, name, members):
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """The wheel of a package index in a folder, and a pip that looks nowhere else."""
     about = {
         "METADATA": "Metadata-Version: 2.1\nName: pairs\nVersion: 1.0\n",
         "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",

@@ -55,7 +55,6 @@ UNLABELLED = ["josa", *GROUPS["answers"], *GROUPS["translation"]]
 
 @pytest.fixture(scope="module")
 def prepare(tmp_path_factory):
-    """All tasks on their authored mini-sets, by name."""
     texts = SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(read_lines(find_source("general-ko"))))
     return lambda items: {
         p.name: p for p in prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), items=items, corpus=texts)
@@ -69,7 +68,6 @@ def prepared(prepare):
 
 @pytest.fixture(scope="module")
 def few(prepare):
-    """Six items of every task whose answers are chosen."""
     return {name: p for name, p in prepare(6).items() if not p.generates}
 
 
@@ -207,10 +205,7 @@ def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
     assert [len(p.rows) for p in made] == [3, 6]
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12),
-    st.integers(1, 20),
-)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12), st.integers(1, 20))
 @settings(deadline=None)
 def test_tries_spell_every_sequence_once_and_fit_the_pass(sequences, tokens):
     seen = []
@@ -226,13 +221,11 @@ def test_tries_spell_every_sequence_once_and_fit_the_pass(sequences, tokens):
 
 
 def requests_of(lm, p):
-    """[(log-likelihood, greedy?)] of every choice of every item."""
     p.task.build_all_requests(rank=0, world_size=1)
     return lm.loglikelihood(p.task.instances, disable_tqdm=True)
 
 
 def plain_lm(model, tokenizer):
-    """lm-eval's own model."""
     return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, prefix_token_id=start_token(tokenizer))
 
 
@@ -258,8 +251,6 @@ def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it(few, tiny):
 
 
 class Forgetful(LlamaForCausalLM):
-    """A model that ignores positions and masks."""
-
     def forward(self, input_ids, position_ids=None, attention_mask=None, logits_to_keep=0, use_cache=None):
         return super().forward(input_ids, logits_to_keep=logits_to_keep, use_cache=use_cache)
 
@@ -274,7 +265,6 @@ def test_a_model_that_takes_no_trie_is_scored_plainly(few, monkeypatch):
 
 
 def test_scores_are_lm_evals_own(tiny, tmp_path):
-    """The same tasks, run by lm-eval's entry point with its own model class."""
     tasks = ["klue_ynat", "kosbi", "kobest_copa", "nsmc", "en_ko"]
     mine = {p.name: evaluate_task(p, SharedPrefixLM(*tiny)) for p in prepare_tasks(tasks, tmp_path, items=12)}
     with warnings.catch_warnings():

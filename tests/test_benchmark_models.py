@@ -20,7 +20,6 @@ from blossom.text.corpus import read_documents
 
 @pytest.fixture(scope="module")
 def texts():
-    """The texts of a run that has nothing to train on: general Korean alone."""
     return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(read_documents("general-ko")))
 
 
@@ -137,7 +136,6 @@ def test_every_comparator_of_the_papers_has_a_hub_id():
 
 
 def answered(rights, task="klue_sts"):
-    """Items of a task, right or not."""
     return [{"task": task, "id": str(n), "acc": float(right)} for n, right in enumerate(rights)]
 
 

@@ -8,7 +8,6 @@ LONG = "Blot the stain with a clean cloth, rinse it under cold water, and wash t
 
 @pytest.fixture(scope="module")
 def authored():
-    """(Draft, adaptation) of every authored row: what native speakers accepted."""
     english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
     by_id = {e.id: drafts.example_fields(e) for e in english}
     pairs = [(by_id[k.source_id], drafts.example_fields(k)) for k in korean]

@@ -27,7 +27,6 @@ def prose(stage):
 
 
 def solutions(stage, language):
-    """The code blocks of a notebook's folded solutions in one language."""
     folded = re.findall(r"<details><summary>Solution</summary>\n\n(.*?)</details>", prose(stage), re.S)
     return [block for text in folded for block in re.findall(rf"```{language}\n(.*?)```", text, re.S)]
 
@@ -83,14 +82,12 @@ def test_links_of_a_notebook_lead_to_files_beside_it(stage):
 
 @every_notebook
 def test_korean_is_glossed_where_it_stands(stage):
-    """A paragraph with a Korean word has a word in brackets, quotation marks or italics: its reading or its meaning."""
     for paragraph in re.split(r"\n\s*\n", re.sub(r"```.*?```", "", prose(stage), flags=re.S)):
         if re.search(r"[가-힣]{2,}", paragraph):
             assert re.search(r'\([^)]*[a-z]{2}|"[a-z]|\*[a-z]', paragraph), paragraph
 
 
 def run_solutions(outputs, recipe, stage):
-    """Run a notebook's solutions as cells after its last one: with its imports, its parameters, its finished run."""
     p = params.effective_params(stage, "smoke", recipe, outputs=str(outputs))
     names = {"p": p, "run": SimpleNamespace(folder=paths.stage_folder(p.outputs, p.scale, p.recipe, stage))}
     for node in ast.walk(ast.parse("\n".join(c.source for c in notebook(stage).cells if c.cell_type == "code"))):
@@ -102,12 +99,7 @@ def run_solutions(outputs, recipe, stage):
     return len(blocks)
 
 
-# ------------------------------------------------------------------------------------------------ report and book
-
-
 class Links(HTMLParser):
-    """Every address a page asks for, every place in it that can be jumped to."""
-
     def __init__(self, text):
         super().__init__()
         self.asked, self.places = [], set()
@@ -120,7 +112,6 @@ class Links(HTMLParser):
 
 
 def check_book(folder):
-    """Follow every link of a book; returns the addresses outside it."""
     pages = {file.name: Links(file.read_text(encoding="utf-8")) for file in folder.glob("*.html")}
     outside = set()
     for name, page in pages.items():
@@ -137,7 +128,6 @@ def check_book(folder):
 
 
 def executed(folder, stage, recipe, source, *outputs, tags=()):
-    """An executed notebook where a run would leave it: a markdown cell, and a code cell with outputs."""
     path = folder / recipe / stage / "notebook.ipynb"
     path.parent.mkdir(parents=True)
     code = nbformat.v4.new_code_cell(
@@ -198,11 +188,7 @@ def test_no_script_in_an_output_runs(tmp_path, browser, math):
         assert browser.driver.title == title
 
 
-# -------------------------------------------------------------------------------------------- citation and licences
-
-
 def test_the_citation_names_the_software_and_both_papers():
-    """The fields that the Citation File Format 1.2.0 requires, in the software and in each reference."""
     cited = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(cited) and cited["cff-version"] == "1.2.0"
     assert cited["authors"] == [{"name": "The Blossom contributors"}]

@@ -93,9 +93,6 @@ def test_a_prompt_that_leaves_no_room_is_named(tiny):
         ask(tiny, ["  "])
 
 
-# ---- stored answers
-
-
 def test_stored_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
     store = ReplyStore(tmp_path)
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}

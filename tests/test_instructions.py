@@ -28,7 +28,6 @@ TELL = {"role": "assistant", "content": "안녕하세요"}
 
 @functools.cache
 def tokenizer(name):
-    """A tokenizer by asset name; "... merged" has a few Korean pieces more."""
     source, *merged = name.split()
     if not merged:
         return load_tokenizer(source)
@@ -40,12 +39,10 @@ def tokenizer(name):
 
 
 def learned(labels):
-    """The stretches of labels that are learned."""
     return [list(run) for is_learned, run in groupby(labels, lambda label: label != MASKED) if is_learned]
 
 
 def check_labels(template, messages, t):
-    """Decoding what is learned gives each answer and its EOS; what comes before is what the model is asked with."""
     ids, labels = encode_conversation(template, messages, t)
     assert all(label in (i, MASKED) for i, label in zip(ids, labels, strict=True))
     answers = [m["content"] for m in messages if m["role"] == "assistant"]
@@ -164,9 +161,6 @@ def test_roles_out_of_order_and_messages_without_text_are_refused():
         render_conversation("chatml", [ASK, {"role": "assistant", "content": " \n"}], t)
 
 
-# ------------------------------------------------------------------------------------------------------------ readers
-
-
 def written(folder, rows, name="rows.jsonl"):
     file = folder / name
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
@@ -223,9 +217,6 @@ def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path
     assert example.messages[0]["input"] == "Turn off"
 
 
-# ------------------------------------------------------------------------------------------------------------ hygiene
-
-
 def example(asked, told, task="en", name=None, **more):
     messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]
     return Example(task, messages, name or asked, "here", **more)
@@ -261,9 +252,6 @@ def test_the_table_counts_reasons_and_languages():
     size = sorted(len(encode_conversation("newline", e.messages, form[1])[0]) for e in examples[:2])
     assert (row["tokens, median"], row["tokens, longest"], row["tokens allowed"]) == (sum(size) // 2, size[-1], 500)
     assert (row["output in en"], row["output in ko"], row["output in other"]) == (1, 1, 0)
-
-
-# -------------------------------------------------------------------------------------------- holding out, the authored set
 
 
 def test_a_pair_is_held_out_together():

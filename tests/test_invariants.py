@@ -30,7 +30,6 @@ anything = st.one_of(st.text(whole, max_size=40), korean)
 
 @pytest.fixture(scope="module")
 def pair():
-    """A SentencePiece model and our fast tokenizer made of it."""
     import sentencepiece
 
     file = fetch_asset("tiny-sentencepiece") / "tokenizer.model"
@@ -67,7 +66,6 @@ def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one(lines, held
 
 
 def answered(right):
-    """Items of one task, scored so."""
     return [{"id": n, "task": "t", "acc": float(r), "label": 1, "choice": int(r)} for n, r in enumerate(right)]
 
 

@@ -178,7 +178,6 @@ def test_served_models_are_named_with_their_address():
 
 
 def test_a_real_server_is_understood(tmp_path):
-    """`transformers serve` with a tiny random model: it speaks the protocol, and what it says is no verdict."""
     save_tiny_model(tmp_path / "model")
     port = free_port()
     with served(tmp_path / "model", port, tmp_path / "log"):

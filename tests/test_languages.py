@@ -21,7 +21,6 @@ SCORED, TUNED = "blossom-bi/05_benchmark_eval", "blossom-bi-biSFT/04_korean_lima
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """The outputs of both scales, made by one call of the batch engine: the last stage of each, and all before it."""
     folder = tmp_path_factory.mktemp("outputs")
     targets = [f"{folder}/smoke-ja/report/07_report/manifest.json", f"{folder}/smoke-qwen/{TUNED}/manifest.json"]
     done = run_snakemake(folder, *targets)

@@ -20,7 +20,6 @@ FILES = sorted((ROOT / "blossom").rglob("*.py"))
 
 
 def module_of(file):
-    """Its name for an import statement, e.g. "blossom.common.paths"."""
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -33,7 +32,6 @@ def parsed(source):
 
 
 def imported_modules(tree):
-    """Modules of ours that a tree imports, anywhere in it."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "blossom":
@@ -42,9 +40,6 @@ def imported_modules(tree):
         elif isinstance(node, ast.Import):
             found |= {a.name for a in node.names} & set(SOURCES)
     return found
-
-
-# ------------------------------------------------------------------------------------------------------------- imports
 
 
 @pytest.mark.parametrize("module", SOURCES)
@@ -75,9 +70,6 @@ def test_init_files_import_nothing():
     assert [f for f, tree in trees.items() if any(isinstance(n, ast.Import | ast.ImportFrom) for n in ast.walk(tree))] == []
 
 
-# ----------------------------------------------------------------------------------------------------- names and sizes
-
-
 def test_a_public_name_is_defined_in_one_module_only():
     places = defaultdict(list)
     for module, source in SOURCES.items():
@@ -93,11 +85,7 @@ def test_files_and_module_stay_small():
     assert sum(lines.values()) <= 10_500
 
 
-# ------------------------------------------------------------------------------------------- parameters that are used
-
-
 def code_of(stage):
-    """[source] of a notebook's cells but the parameters, and of every module that it reaches by import statements."""
     cells = json.loads((ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
     cells = [c for c in cells if c["cell_type"] == "code" and "parameters" not in c["metadata"].get("tags", [])]
     notebook = "\n".join("".join(c["source"]) for c in cells)

@@ -20,7 +20,6 @@ QKV, MOST = ("q_proj", "k_proj", "v_proj"), ("q_proj", "v_proj", "o_proj", "gate
 
 
 def library_loss(model, ids, labels, segments):
-    """The same sum by transformers' own forward pass and torch's own cross-entropy."""
     logits = model(input_ids=ids, **segment_arguments(segments, torch.float32)).logits
     return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
 
@@ -58,7 +57,6 @@ def test_loss_and_gradients_are_the_library_s(base, mode, targets, monkeypatch):
 
 @pytest.mark.parametrize("targets", [("q_proj", "k_proj", "v_proj"), ("gate_proj", "down_proj")])
 def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, monkeypatch):
-    """Llama's few channels of a thousand times the others' size, through the compiled passes and through torch_ops.py."""
     ids = torch.randint(10, 480, (3, 37), generator=torch.Generator().manual_seed(3))  # sizes that the products pad
 
     def run(precision, checkpointing=False):
@@ -92,7 +90,6 @@ PASSES = "add_rms norm rms_backward swiglu swiglu_backward heads softmax exponen
 
 @pytest.mark.parametrize("name", PASSES)
 def test_compiled_passes_are_torch_s(name):
-    """Every pass of kernels.c against torch_ops.py, to a rounding of bfloat16."""
     library = compiled_ops.compile_kernels()
     if library is None:
         pytest.skip("no C compiler here")

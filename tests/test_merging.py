@@ -100,9 +100,6 @@ def test_other_drafts_have_another_digest(six):
         review.hash_drafts([six[0], six[0]])
 
 
-# ----------------------------------------------------------------------------------------------------------- what changed
-
-
 def table_distance(a, b):
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):

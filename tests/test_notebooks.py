@@ -23,7 +23,6 @@ RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in para
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory):
-    """The outputs folder after a whole run at scale smoke."""
     folder = tmp_path_factory.mktemp("outputs")
     done = run_snakemake(folder, f"{folder}/smoke/report.html")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
@@ -123,7 +122,6 @@ def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
 
 
 def planned(plan):
-    """The stages a dry run would run."""
     assert plan.returncode == 0, plan.stderr[-2000:]
     return sorted(set(re.findall(r"^    output: .*/(\S+)/manifest.json$", plan.stdout, re.M)))
 

@@ -18,7 +18,6 @@ def tokenizer():
 
 
 def stream(lengths, first=10):
-    """Documents of given lengths whose tokens are all different, so that a lost or repeated one shows."""
     total = sum(lengths)
     return TokenStream(
         np.arange(first, first + total, dtype=np.uint32), np.cumsum([0, *lengths], dtype=np.int64), utf8_bytes=total

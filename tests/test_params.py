@@ -16,14 +16,10 @@ RECIPES = sorted(f.stem for f in (paths.ROOT / "params/recipes").glob("*.yaml"))
 
 
 def code_cells(stage):
-    """(the parameter cell, the other code cells) of a notebook."""
     book = nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4)
     cells = [c for c in book.cells if c.cell_type == "code"]
     own = next(c for c in cells if "parameters" in c.metadata.get("tags", []))
     return own, [c for c in cells if c is not own]
-
-
-# ------------------------------------------------------------------------------------------------------ shipped values
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -60,9 +56,6 @@ def test_a_notebook_shows_every_parameter_with_default_and_help_of_its_class(sta
 def test_laptop_is_what_a_notebook_does_by_itself(stage):
     cls = STAGES[stage]
     assert effective_params(stage, "laptop", cls().recipe) == cls()
-
-
-# --------------------------------------------------------------------------------------------------- values and names
 
 
 @pytest.mark.parametrize(
@@ -102,7 +95,6 @@ def test_a_name_close_to_a_parameter_is_refused(slip, meant):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_variable_of_a_notebook_is_taken_for_a_mistyped_parameter(stage):
-    """A kernel keeps a notebook's variables: "Run All" a second time must not refuse them."""
     trees = [ast.parse(c.source) for c in code_cells(stage)[1]]
     names = {n.id for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     assert {n: near for n in names if (near := params.suggest_name(n))} == {}
@@ -115,9 +107,6 @@ def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monke
     assert "params.read_layers(scale, recipe)" in capsys.readouterr().out
     p = collect_params(BilingualPretraining, typed | params.read_layers("smoke", "blossom-ko"))
     assert p == effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
-
-
-# ------------------------------------------------------------------------------------------- what a stage starts from
 
 
 def test_a_stage_starts_from_the_nearest_model_of_its_line():

@@ -179,7 +179,6 @@ def test_unknown_ids_and_values_are_left_out_one_by_one_and_listed(tmp_path):
 
 @pytest.fixture
 def rated_page(browser, tmp_path):
-    """(browser, batch, path) of the page of 가람, with hostile answers, open in Chromium; nothing is rated yet."""
     hostile = {"p0": EVIL, "p1": "safe \u202egnp.exe\u202c end\u200b", "p2": "가" * 100_000, "p3": "", "p4": " \n"}
     hostile |= {"p5": "0 <b>bold</b> &amp;", "p6": "\u202e\u200b가" * 33_000}
     batch = people.make_batch(answers(7, ("ko",), **hostile), raters=["가람", "나래"], repeats=2)

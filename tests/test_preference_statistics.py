@@ -12,7 +12,6 @@ WINNERS = np.array(["a", "tie", "b"])
 
 
 def table(*rows, **columns):
-    """A verdict table from rows (prompt, model_a, model_b, winner, rater), in Korean, A shown first."""
     keys = ("prompt_id", "model_a", "model_b", "winner", "rater")
     same = {"kind": "code", "language": "ko", "first_shown": "a"} | columns
     return verdicts.make_verdicts([dict(zip(keys, row, strict=True)) | same for row in rows])

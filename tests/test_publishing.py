@@ -52,9 +52,6 @@ def saved(tmp_path_factory):
     return functools.cache(lambda name: expanded(name, tmp_path_factory.mktemp(name) / "model"))
 
 
-# ---------------------------------------------------------------------------------------------------------------- GGUF
-
-
 @pytest.mark.parametrize(("name", "precision"), zip(BASES, ["F32", "F16", "BF16"], strict=True))
 def test_a_gguf_file_gives_the_same_logits_and_the_same_ids(saved, tmp_path, name, precision):
     assert gguf_file.export_gguf(saved(name), tmp_path / "m.gguf", precision, lines=LINES) < 1e-4
@@ -91,8 +88,6 @@ def test_what_cannot_be_written_is_refused_by_name(saved, tmp_path):
         gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "Q4")
 
 
-# --------------------------------------------------------------------------------------------- runs, cards and pushes
-
 BITS = {"korean": 2.0, "english": 1.5, "general_korean": 2.5, "general_english": 1.4}
 WORSE = BITS | {"korean": 1.5, "general_english": 1.54}
 TASKS = {
@@ -104,7 +99,6 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def template_run(saved, tmp_path_factory):
-    """The outputs folder of runs 02 to 05 as their notebooks leave it, with a tiny model for each."""
     outputs = tmp_path_factory.mktemp("runs") / "outputs"
     recipes = {"02_vocab_merge": "blossom-bi", "03_bilingual_pretraining": "blossom-bi"}
     metrics = {
@@ -134,7 +128,6 @@ def template_run(saved, tmp_path_factory):
 
 @pytest.fixture
 def tuned(template_run, tmp_path):
-    """The folder of the tuned model's run, in a copy that a test may change."""
     shutil.copytree(template_run, tmp_path / "outputs")
     return tmp_path / "outputs/smoke/blossom-bi-biSFT/04_korean_lima_sft"
 
@@ -209,7 +202,6 @@ def test_licences_are_known_by_asset_and_by_hub_id():
 
 
 def test_the_licences_of_the_shipped_scales_are_known():
-    """Except folders of the user's own and two hub ids of paper X, whose licences the publisher gives."""
     unknown = set()
     for scale in ("laptop", "laptop-ja", "llama2-13b", "llama2-7b", "qwen2.5-0.5b"):
         for stage in stages.MODEL_STAGES:
@@ -221,8 +213,6 @@ def test_the_licences_of_the_shipped_scales_are_known():
 
 
 class Hub:
-    """Stands in for huggingface_hub.HfApi, and keeps what it was asked."""
-
     def __init__(self):
         self.asked = []
 

@@ -15,7 +15,6 @@ ANSWER = "답변입니다."
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """(the run's folder, its notebook): a judge that always says A, one good file of a rater and one of another batch."""
     outputs = tmp_path_factory.mktemp("outputs")
     asked = prompts.read_prompts("authored-prompts", 3)
     answers = [prompt | {"model": model, "answer": ANSWER} for model in ("base", "other") for prompt in asked]

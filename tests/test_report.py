@@ -47,9 +47,6 @@ def scored(root, recipe, right, task="klue_nli"):
     return made(root, recipe, STAGE, metrics, answered(recipe, right, task))
 
 
-# ---------------------------------------------------------------------------------------------------------------- runs
-
-
 def test_two_runs_side_by_side_from_their_folders_alone(tmp_path):
     a = made(tmp_path / "a", "base", STAGE, {"average": 0.5, "josa": [{"pair": "을/를", "right": 0.5}], "same": 1})
     b = made(tmp_path / "b", "base", STAGE, {"average": 0.6, "josa": [{"pair": "을/를", "right": 0.7}], "same": 1}, seed=3)
@@ -74,7 +71,6 @@ def test_folders_that_hold_no_run_are_named(tmp_path):
 
 
 def bits_of(**models):
-    """Metrics of a training: model -> bits/byte, as much for every text."""
     texts = ("korean", "english", "general_korean", "general_english")
     return {"bits_per_byte": {model: dict.fromkeys(texts, value) for model, value in models.items()}}
 
@@ -93,9 +89,6 @@ def test_the_base_stands_beside_what_was_trained_from_it(tmp_path):
 def test_a_report_of_no_recipe_is_refused(tmp_path):
     with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
         read_runs(str(tmp_path), "smoke", [])
-
-
-# -------------------------------------------------------------------------------------------------------------- claims
 
 
 @pytest.mark.parametrize(
@@ -145,7 +138,6 @@ def test_every_claim_stands_beside_the_papers_own_number():
 
 
 def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
-    """The base's tokenizer on both sides: then as many bytes are as many tokens."""
     from blossom.vocabulary.loading import load_tokenizer
 
     p = smoke("03_bilingual_pretraining", "base-ko", training_tokens=2048)
@@ -153,9 +145,6 @@ def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
     alone = mix_corpus(p, text, tokenizer)
     other = mix_corpus(replace(p, recipe="mine", same_text_as="base-ko"), text, tokenizer)
     assert len(other) == len(alone)
-
-
-# ---------------------------------------------------------------------------------------------------------------- plan
 
 
 def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_path):
@@ -197,8 +186,6 @@ def test_a_recipe_file_must_have_its_own_name(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="mine.yaml: recipe: .*'blossom-bi'"):
         plan.check_recipes()
 
-
-# -------------------------------------------------------------------------------------------------------------- sweeps
 
 SWEEP = {
     "recipes": ["base"],
@@ -274,12 +261,8 @@ def test_a_finished_sweep_is_compared(tmp_path):
         sweeps.measure_sweep(p, "lines", "smoke")
 
 
-# ----------------------------------------------------------------------------------------------------------- reference
-
-
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
-    """A reference of one small run, and the folder of a new one like it."""
     monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
     for root in ("old", "new"):
         made(tmp_path / root, "base", "01_tokenization_analysis", {"tokens": 100})

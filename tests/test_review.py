@@ -44,7 +44,6 @@ def ids(browser):
 
 @pytest.fixture
 def made(six, tmp_path, browser):
-    """The path of a page of the six rows; the browser remembers nothing of it."""
     review.write_review_page(six, tmp_path / "review.html")
     browser.open(tmp_path / "review.html").run("localStorage.clear()")
     return tmp_path / "review.html"

@@ -35,12 +35,8 @@ RUNS = [("llama2-13b", "blossom-bi"), ("llama2-7b", "cross-lingual-direct")]
 
 @cache
 def sized(scale, recipe):
-    """(parameters, what is assumed, ModelSize) of a training at the papers' scales."""
     p, assumed = effective_params(STAGE[recipe], scale, recipe), read_assumptions(scale)
     return p, assumed, measure_size(read_config(p.base_model)[0], p, assumed.new_rows)
-
-
-# ------------------------------------------------------------------------------------------ parameters, memory, time
 
 
 @pytest.mark.parametrize(("scale", "billions"), [("llama2-7b", 6.738), ("llama2-13b", 13.016)])
@@ -108,9 +104,6 @@ def test_operations_are_six_a_weight_and_one_forward_pass_more_with_checkpointin
     assert count_operations(size, p, 0) == 6 * (size.layers + head) + again * 2 * size.layers
 
 
-# -------------------------------------------------------------------------------------------------- the papers' plans
-
-
 def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
     p, assumed, _ = sized("llama2-13b", "blossom-bi")
     assert 30 < plan_run(PRETRAINING, p, assumed).card / resources.GB < assumed.device_memory
@@ -170,7 +163,6 @@ PROFILE = paths.ROOT / "params" / "profiles" / "slurm" / "config.yaml"
 
 
 def check_plan(outputs, scale, *trainings, words=(), **config):
-    """Every job of a dry run has a line in its plan; returns what was printed before it."""
     done = run_snakemake(outputs, "-n", "-c16", *words, f"{outputs}/{scale}/report.html", **config)
     assert done.returncode == 0, done.stderr + done.stdout
     jobs, plan = done.stdout.split(f"Plan of {scale}\n")
@@ -186,7 +178,6 @@ def test_a_dry_run_lists_every_job_with_hours_memory_and_disk(tmp_path):
 
 
 def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_partition(tmp_path):
-    """Without the executor plugin, which is no part of the lock: its own lines are left out, all others are as shipped."""
     shipped = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
     assert shipped["executor"] == "slurm" and shipped["slurm-requeue"] is True and shipped["retries"] > 0
     own = {k: v for k, v in shipped.items() if k != "executor" and not k.startswith("slurm-")}
@@ -199,11 +190,7 @@ def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_par
     assert all("mem_mb=7" in t for t in trained) and "slurm_partition=" in jobs
 
 
-# ------------------------------------------------------------------------------ the very settings, on a tiny Llama
-
-
 def tiny(scale, recipe, tmp_path, **more):
-    """(parameters, folder of a tiny Llama with new rows): the scale's settings but for base, texts and tokens."""
     texts = {"korean_texts": ["smoke-ko"], "english_texts": ["smoke-en"], "heldout_lines": 20}
     more |= texts | {"base_model": "tiny-sentencepiece", "outputs": str(tmp_path)}
     p = effective_params(STAGE[recipe], scale, recipe, **more)
@@ -250,7 +237,6 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
 
 
 def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, capsys):
-    """The command alone, on one processor: `train_model`, called as the notebook does, finds the training finished."""
     own = {"outputs": f"{tmp_path}/o", "sft_checkpoints": 1, "sft_evaluations": 0, "epochs": 0.5}
     words = [f"{name}={value}" for name, value in own.items()]
     files = [str(scale_file("smoke")), str(recipe_file("base-koSFT"))]

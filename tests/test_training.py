@@ -146,7 +146,6 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
 
 
 def test_a_checkpoint_of_another_tokenizer_is_set_aside_and_none_is_lost(tmp_path):
-    """The same text and settings, another tokenizer: its ids mean other tokens, so nothing of the run can be taken over."""
     _, tokenizer = load_model("tiny-byte-level")
     other = load_model("tiny-byte-level")[1]
     other.add_tokens(["문을"])
@@ -168,7 +167,6 @@ GIVEN = {"precision": "float32", "evaluations": 0, "training_tokens": 1900, "kor
 
 
 def launched(processes, outputs, batch_size):
-    """The words that run stage 03's training at scale smoke (recipe base-ko: no earlier stage) by some processes."""
     words = [f"--params={paths.ROOT}/params/{name}.yaml" for name in ("scales/smoke", "recipes/base-ko")]
     given = GIVEN | {"outputs": outputs, "batch_size": batch_size}
     words += [f"--set={name}={value}" for name, value in given.items()]
@@ -180,14 +178,12 @@ def launched(processes, outputs, batch_size):
 
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
-    """Stage 03's folder after a training by one process."""
     outputs = tmp_path_factory.mktemp("one")
     launch_pretraining(launched(1, outputs, batch_size=4))
     return outputs / "smoke/base-ko" / STAGE
 
 
 def assert_trained_alike(*folders):
-    """Compare what two trainings measured and the weights that they ended with; return the second's of both."""
     one, two = (paths.read_json(folder / "history.json") for folder in folders)
     assert all(one[name] == two[name] for name in ("steps", "tokens", "rows")) and one["steps"] == 8 and one["rows"] == 30
     assert np.allclose([r["loss"] for r in one["loss"]], [r["loss"] for r in two["loss"]], rtol=1e-4)
@@ -229,7 +225,6 @@ def test_accelerate_reads_the_shipped_configurations(name, processes):
 
 
 def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(by_one, tmp_path):
-    """FSDP as the shipped configuration asks for it, on two processors by gloo (see sharded.py)."""
     folder, words = tmp_path / "smoke/base-ko" / STAGE, launched(2, tmp_path, batch_size=2)
     words[words.index("-m", 3) : words.index("blossom.training") + 1] = [str(paths.ROOT / "tests" / "sharded.py")]
     words.append("--set=activation_checkpointing=true")  # the library's layers, as on cards

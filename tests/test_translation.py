@@ -9,7 +9,6 @@ from tests.server import completion
 
 
 def translating(body, number):
-    """Puts 번역: before the text that it is asked to translate."""
     text = body["messages"][-1]["content"].split("<text>\n")[1].split("\n</text>")[0]
     return f"<think>Hm.</think><text>\n번역: {text}\n</text>"
 
@@ -21,8 +20,6 @@ def service(serve):
 
 @pytest.fixture
 def translate(service, tmp_path):
-    """Translate examples with a new client of the service: at most so many requests, one after the other."""
-
     def make(examples, requests=100):
         folder = tmp_path / "replies"
         translator = translation.ServedTranslator(service.url, "tiny", folder, requests, tries=1, pause=lambda seconds: None)
@@ -109,7 +106,6 @@ PAIRS = {
 
 @pytest.fixture(scope="module")
 def translation_model(tmp_path_factory):
-    """A real NLLB model, tiny, that has learned four sentences by heart."""
     import torch
     from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 

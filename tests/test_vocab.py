@@ -47,13 +47,11 @@ def tiny():
 
 @pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])
 def merged(request):
-    """A Korean vocabulary trained on the smoke text and merged."""
     return train_and_merge(read_base(request.param), 150)
 
 
 @pytest.fixture(scope="module")
 def ranked(merged):
-    """The runs of the smoke text, and the order in which the merged pieces can be given up."""
     counts = count_runs(merged.base, KOREAN, HANGUL)
     return counts, *rank_pieces(merged.base, merged.pieces, counts)
 
@@ -70,18 +68,15 @@ def kobert(real_files):
 
 @pytest.fixture(scope="module")
 def paper(llama, kobert):
-    """The paper's merge: every KoBERT piece, those that cannot be made included."""
     return merge_vocab(llama, clean_pieces(llama, kobert, None)[0], "keep")
 
 
 @pytest.fixture(scope="module")
 def hangul(llama, kobert):
-    """KoBERT's Hangul pieces, closed."""
     return merge_vocab(llama, clean_pieces(llama, kobert, HANGUL)[0])
 
 
 def fast_and_slow(made, folder):
-    """The tokenizer after saving and reloading, as HF and as SentencePiece."""
     save_tokenizer(made, folder)
     slow = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     return load_tokenizer(folder), slow
@@ -197,7 +192,6 @@ def test_donors_of_every_kind_are_read(tmp_path):
 
 
 def train_sentencepiece(folder, **settings):
-    """A SentencePiece model of some kind, trained on the smoke text: the path of its file."""
     writer = io.BytesIO()
     settings = {"vocab_size": 300, "minloglevel": 2} | settings
     sentencepiece.SentencePieceTrainer.train(input=str(fetch_asset("smoke-en")), model_writer=writer, **settings)
@@ -236,7 +230,6 @@ def test_other_scripts_work_the_same(tiny):
 
 @pytest.fixture
 def certified(tiny, tmp_path):
-    """A stage's folder with a model and the certificate that its tokenizer was given."""
     made = train_and_merge(tiny, 30)
     model, _ = load_model("tiny-byte-level")
     resize_model(model, tiny.size, subword_rows(model.get_input_embeddings().weight.data, made.base_ids()))
@@ -299,7 +292,6 @@ def test_the_papers_numbers_and_its_over_1000_unreachable_pieces_where_ours_has_
 
 
 def test_sentencepiece_and_the_fast_tokenizer_agree(paper, real_files, tmp_path):
-    """On lines of the public files and on made-up ones; by the tokenizer itself and by the engine, where there is one."""
     fast, slow = fast_and_slow(paper, tmp_path)
     files = [f for f in sorted(real_files.rglob("*.*")) if f.suffix in (".txt", ".tsv", ".jsonl", ".json")]
     lines = [line for f in files for line in f.read_text(encoding="utf-8").splitlines() if len(line) < 2000][::8]
@@ -326,7 +318,6 @@ def test_the_chosen_pieces_save_more_than_the_donors_first_on_held_out_text(hang
 
 
 def test_merging_32000_and_8002_takes_under_3_seconds(real_files, tmp_path):
-    """From the files to the saved tokenizers, in seconds of this process: other work on the machine counts little."""
     files = real_files / "tokenizers"
     started = time.process_time()
     base = read_base(files / "llama" / "tokenizer.model")
@@ -336,7 +327,6 @@ def test_merging_32000_and_8002_takes_under_3_seconds(real_files, tmp_path):
 
 
 def test_a_base_like_gemma_is_merged_exactly(tmp_path):
-    """Gemma: no space before a text, runs of spaces and markers as symbols of their own."""
     symbols = ["<start_of_turn>", "\n\n", "▁▁", "▁▁▁▁"]
     kind = {"model_type": "bpe", "byte_fallback": True, "vocab_size": 600, "user_defined_symbols": symbols}
     spaces = {"normalization_rule_name": "identity", "add_dummy_prefix": False, "remove_extra_whitespaces": False}
@@ -347,7 +337,6 @@ def test_a_base_like_gemma_is_merged_exactly(tmp_path):
 
 
 def test_a_base_like_llama_3_is_merged(tmp_path):
-    """Llama-3: its own pre-tokenizer, whole words looked up first, special tokens behind the rest."""
     like = Tokenizer(BPE(ignore_merges=True))
     words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

@@ -13,7 +13,6 @@ GOOD = {"instruction": "질문?", "output": "답."}
 
 
 def read(file):
-    """Read an instruction set."""
     return read_instructions(str(file), "ko")
 
 
@@ -26,7 +25,6 @@ for wrong, content, *words in (
     file_case(SETS, wrong, read, "set.jsonl", content, *words)
 
 
-# ------------------------------------------------------------------------------------- translating and reviewing
 
 REVIEW = "translation and review (04)"
 case(REVIEW, "a reviewer's file of another data set", ValueError, "민지.json", "another dataset", "000000000000")(

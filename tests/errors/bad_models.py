@@ -35,13 +35,11 @@ def no_korean():
     train_pieces(base, count_runs(base, ["only English"], script_pattern(["Hangul"])), 10)
 
 
-# ------------------------------------------------------------------------------------------------------------- models
 
 MODELS = "models"
 
 
 def config(**changes):
-    """A change of a JSON file: these values in place of its own."""
     return lambda old: json.dumps(json.loads(old) | changes).encode()
 OWN_CODE = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
 OUTSIDE = json.dumps({"metadata": {}, "weight_map": {"model.embed_tokens.weight": "../../etc/passwd"}}).encode()
@@ -66,20 +64,16 @@ for wrong, name, change, *words in (
         lambda broken, name=name, change=change: load_model(broken(name, change)))
 
 
-# ----------------------------------------------------------------------------------------------------------- training
 
 TRAIN = "training (03)"
 STEPS = TrainingSettings(batch_size=2, precision="float32")
 
 
 class OneOrder(list):
-    """Rows that are taken as they come."""
-
     ordered = True
 
 
 def rows(ids=range(20, 32), labels=None, count=2):
-    """Some rows to train on."""
     return [{"input_ids": np.array(ids), "labels": np.array(labels or list(ids))} for _ in range(count)]
 
 case(TRAIN, "nothing to train on", ValueError, "dataset is empty")(

@@ -14,7 +14,6 @@ COMMANDS = "commands"
 
 
 def read(file):
-    """Read a parameter file, and build every notebook's parameters from it."""
     values = params.read_params(file)
     for cls in stages.STAGES.values():
         params.build_params(cls, values)
@@ -91,17 +90,14 @@ for wrong, recipes, words in (
         params.recipe_lineage("a")
 
 
-# ------------------------------------------------------------------------------------------------------------ commands
 
 
 def snakemake(*config, target="outputs/laptop/report.html"):
-    """The last line of a dry run."""
     words = ["-n", "--nolock", "--quiet", "rules", *(["--config", *config] if config else []), "--", target]
     return failing([sys.executable, "-m", "snakemake", *words]).splitlines()[-1]
 
 
 def failing(command):
-    """The output of a command that must fail, and not in our code's lines."""
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 1
     assert "params.py" not in done.stdout + done.stderr

@@ -23,7 +23,6 @@ RUNS = "memory, disk, kills, several runs at once"
 
 @contextlib.contextmanager
 def full_disk(bytes):
-    """No file may grow beyond this: the kernel refuses the write as it does on a full disk (EFBIG for ENOSPC)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes, hard))
     try:
@@ -42,7 +41,6 @@ def held(code, *words):
 
 
 def ended(process):
-    """Kill it, as a machine that goes down does."""
     process.send_signal(signal.SIGKILL)
     process.wait(20)
     process.stdout.close()

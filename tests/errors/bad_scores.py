@@ -13,7 +13,6 @@ NLI = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다.", "gold_lab
 
 
 def read_nli(tmp_path, records):
-    """Read klue_nli from a folder with this one file."""
     (tmp_path / "klue_nli.json").write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
     return read_task_rows("klue_nli", tmp_path)
 case(TASKS, "a task that does not exist", ValueError, "tasks", "'klue_nly'")(
@@ -29,7 +28,6 @@ case(TASKS, "examples in the prompt, but no training file", ValueError, "klue_st
     lambda tmp_path: prepare_tasks(["klue_sts"], tmp_path, shots=2))
 
 
-# ------------------------------------------------------------------------------------------------------------- report
 
 REPORT = "report (07)"
 

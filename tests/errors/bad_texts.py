@@ -14,7 +14,6 @@ TEXTS = "texts"
 
 
 def read(path):
-    """Read a text file through to its end."""
     return list(read_documents(str(path)))
 
 
@@ -44,14 +43,12 @@ def no_column(tmp_path):
     read(f"hub:{tmp_path / 'set'}")
 
 
-# ------------------------------------------------------------------------------------------------- assets and the hub
 
 HUB = "downloads and the hub"
 case(HUB, "a name that is no asset, path or hub id", ValueError, "'smollm'", "aligned-en-ja")(lambda: fetch_asset("smollm"))
 
 
 def answering(monkeypatch, status, code):
-    """The hub's own client (huggingface_hub), asked of a server that refuses everything in the hub's way."""
     import huggingface_hub
     from huggingface_hub import constants
 

@@ -24,7 +24,6 @@ from blossom.vocabulary.loading import load_tokenizer
 
 @pytest.fixture
 def marker(tmp_path, monkeypatch):
-    """A path that hostile code writes to; after the test it must not be there. A keyboard stands by and says yes."""
     file = tmp_path / "marker"
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     yield file
@@ -32,7 +31,6 @@ def marker(tmp_path, monkeypatch):
 
 
 def code(marker):
-    """A module that writes the marker as soon as it is imported, and has whatever a configuration may name."""
     return (
         f"open({str(marker)!r}, 'w').write('x')\n"
         "from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast\n"
@@ -44,7 +42,6 @@ def code(marker):
 
 
 def changed(file, **values):
-    """Put values into a JSON file."""
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
 
 
@@ -95,8 +92,6 @@ def test_an_architecture_of_its_own_is_refused_wherever_models_are_read(hostile,
 
 
 class Opens:
-    """Pickled, it opens (and so makes) a file when it is unpickled."""
-
     def __init__(self, file):
         self.file = file
 

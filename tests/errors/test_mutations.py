@@ -32,7 +32,6 @@ scalars = st.none() | st.booleans() | numbers | words | st.dates() | st.binary(m
 
 
 def nested(leaves, keys):
-    """Lists and dictionaries of some leaves, a few levels deep."""
     return st.recursive(leaves, lambda x: st.lists(x, max_size=3) | st.dictionaries(keys, x, max_size=3), max_leaves=5)
 
 
@@ -42,7 +41,6 @@ QUICK = settings(max_examples=50, deadline=None, suppress_health_check=list(Heal
 
 
 def use(content):
-    """What a run does with a parameter file of this content, as a scale's and as a recipe's."""
     with tempfile.TemporaryDirectory() as folder, files_in(Path(folder)):
         (Path(folder) / "mine.yaml").write_bytes(content)
         for read in (
@@ -76,7 +74,6 @@ def files_in(folder):
 
 
 def names_its_cause(message):
-    """Does it start with a file, a parameter or a recipe, and is it short enough to be read?"""
     start = message.split(":")[0]
     return len(message) < 2000 and (start in params.KNOWN or ".yaml" in message or start.startswith("recipe "))
 
@@ -92,7 +89,6 @@ def test_a_value_of_any_kind(file, data):
 
 
 def as_yaml(value):
-    """Bytes of a YAML file; what YAML cannot write as text goes in as its repr."""
     try:
         return yaml.dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
     except Exception:
@@ -156,8 +152,6 @@ def test_a_command_line_takes_or_refuses_any_value(value):
     except ValueError as error:
         assert str(error).startswith("--config set: ")
 
-
-# --------------------------------------------------------------------------------------------------------------- data
 
 short = st.text(max_size=5)
 jsons = nested(st.none() | st.booleans() | st.integers() | st.floats() | short | st.just("\ud800"), short)
@@ -234,7 +228,6 @@ def test_a_damaged_rating_file_is_refused_with_its_reason(data):
 
 
 def refused_by_name(name, content, read):
-    """Read a file of this JSON value; if it is refused, then by a ValueError that names the file."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_text(json.dumps(content) + "\n", encoding="utf-8")
