@@ -263,6 +263,9 @@ def test_a_pair_is_held_out_together():
     assert len(held) == 10 and len(training) == 30 and not {e.group for e in training} & {e.group for e in held}
     assert {e.group for e in held if e.task == "ko"} == {e.group for e in held if e.task == "en"}
     assert {e.id for e in hold_out_examples(pairs[::-1], 5)[1]} == {e.id for e in held}
+    unequal = [e for n, e in enumerate(pairs) if e.task == "en" or n % 3]  # some Korean rows are missing
+    training, held = hold_out_examples(unequal, 5)
+    assert not {e.group for e in training} & {e.group for e in held}
     with pytest.raises(ValueError, match="en: 5 examples are left; holding out 5 leaves none"):
         hold_out_examples(pairs[:10], 5)
 
