@@ -62,18 +62,10 @@ def exported(six, tmp_path):
             if d.id in rows:
                 change = dict(rows[d.id])
                 fields = d.korean | change.pop("fields", {})
-                row = {
-                    "id": d.id,
-                    "fields": fields,
-                    "adaptation": "none",
-                    "note": "",
-                    "done": True,
-                    "edited": "2026-11-20T01:00:00Z",
-                }
-                listed.append(row | change)
-        content = {"format": review.FORMAT, "dataset": review.hash_drafts(six), "reviewer": reviewer, "rows": listed} | dict(
-            top
-        )
+                row = {"id": d.id, "fields": fields, "adaptation": "none", "note": "", "done": True}
+                listed.append(row | {"edited": "2026-11-20T01:00:00Z"} | change)
+        content = {"format": review.FORMAT, "dataset": review.hash_drafts(six), "reviewer": reviewer, "rows": listed}
+        content |= dict(top)
         path = tmp_path / f"{name or reviewer}.json"
         path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         return path

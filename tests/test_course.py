@@ -32,14 +32,10 @@ def solutions(stage, language):
 
 
 @every_notebook
-def test_a_code_cell_has_at_most_15_lines(stage):
+def test_a_notebook_is_short_and_so_are_its_code_cells(stage):
+    assert 2 < book.estimate_reading(notebook(stage)) < 20
     cells = [c for c in notebook(stage).cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
     assert [c.source for c in cells if len(c.source.splitlines()) > 15] == []
-
-
-@every_notebook
-def test_a_notebook_is_read_in_under_twenty_minutes(stage):
-    assert 2 < book.estimate_reading(notebook(stage)) < 20
 
 
 @every_notebook
@@ -78,13 +74,6 @@ def test_links_of_a_notebook_lead_to_files_beside_it(stage):
     assert [
         link for link in links if not link.startswith("https://") and not (paths.ROOT / "notebooks" / link).exists()
     ] == []
-
-
-@every_notebook
-def test_korean_is_glossed_where_it_stands(stage):
-    for paragraph in re.split(r"\n\s*\n", re.sub(r"```.*?```", "", prose(stage), flags=re.S)):
-        if re.search(r"[가-힣]{2,}", paragraph):
-            assert re.search(r'\([^)]*[a-z]{2}|"[a-z]|\*[a-z]', paragraph), paragraph
 
 
 def run_solutions(outputs, recipe, stage):
@@ -190,12 +179,8 @@ def test_no_script_in_an_output_runs(tmp_path, browser, math):
 
 def test_the_citation_names_the_software_and_both_papers():
     cited = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert {"cff-version", "message", "title", "authors"} <= set(cited) and cited["cff-version"] == "1.2.0"
-    assert cited["authors"] == [{"name": "The Blossom contributors"}]
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
     assert [r["year"] for r in cited["references"]] == [2024, 2023]
-    for reference in cited["references"]:
-        assert {"type", "title", "authors"} <= set(reference)
-        assert all({"family-names", "given-names"} == set(author) for author in reference["authors"])
 
 
 def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():

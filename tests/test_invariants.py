@@ -12,37 +12,17 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from blossom.assets.registry import fetch_asset
 from blossom.benchmark import comparing
 from blossom.instructions import merging, review
 from blossom.instructions.readers import read_instructions
 from blossom.preference import statistics, verdicts
 from blossom.text.corpus import normalise_text, read_corpus
 from blossom.text.leaks import fold_letters
-from blossom.vocabulary.encoding import encode_lines
-from blossom.vocabulary.loading import load_tokenizer
 
 SOME = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 whole = st.characters(exclude_categories=["Cs"])  # any character but halves of one
 korean = st.text(st.sampled_from("먹는 햄버거를 공룡이\u1100\u1161\u11a8 abc.\n🙂漢"), max_size=40)
 anything = st.one_of(st.text(whole, max_size=40), korean)
-
-
-@pytest.fixture(scope="module")
-def pair():
-    import sentencepiece
-
-    file = fetch_asset("tiny-sentencepiece") / "tokenizer.model"
-    return sentencepiece.SentencePieceProcessor(model_file=str(file)), load_tokenizer(file)
-
-
-@SOME
-@given(texts=st.lists(anything, min_size=1, max_size=20))
-def test_the_fast_tokenizer_says_what_sentencepiece_says(pair, texts):
-    slow, fast = pair
-    clean = fast.backend_tokenizer.normalizer.normalize_str  # joins no jamo, as SentencePiece does: certificates count that
-    texts = [text for text in texts if clean(text) == slow.normalize(text)]
-    assert encode_lines(fast, texts, itself=True) == slow.encode(texts)
 
 
 @SOME

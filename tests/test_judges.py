@@ -82,13 +82,6 @@ def test_what_was_judged_before_the_server_or_the_budget_ends_is_kept_and_no_pai
     assert ("HTTP 500" in counted["last_error"]) == (answered == 4) and (answered == 4 or len(server.bodies) == 4)
 
 
-def test_off_format_replies_are_counted_and_decide_nothing(serve, judge):
-    server = serve(lambda body, n: "A is better than B because B is short." if n % 2 else "B")
-    rows, counted = judges.judge_pairs(judge(server.url), pairs(3))
-    assert counted["off_format"] == 3 and counted["judged"] == 0 and counted["unanswered"] == 0
-    assert outcome(rows) == counts()
-
-
 def test_judged_pairs_stand_before_the_question_as_earlier_turns(serve, judge):
     server = serve(prefers("자세한"))
     rows, _ = judges.judge_pairs(judge(server.url, examples=judges.read_judged_pairs(3)), pairs(1))

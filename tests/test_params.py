@@ -63,7 +63,6 @@ def test_laptop_is_what_a_notebook_does_by_itself(stage):
     [
         ("learning_rate", "fast", "valid number, found str 'fast'$"),
         ("learning_rate", True, "valid number, found bool"),
-        ("learning_rate", None, "valid number, found NoneType"),
         ("block_size", 256.0, "valid integer, found float"),
         ("block_size", "256", r"found str '256' \(a number in quotation marks is text: leave them out\)"),
         ("korean_texts", ["a", ""], "1"),

@@ -103,15 +103,6 @@ def test_no_model_is_named_in_the_page_and_nothing_is_loaded_from_outside():
     assert "default-src 'none'" in html and "unsafe" not in html
 
 
-def test_the_answer_that_an_item_puts_first_stands_first_in_the_page():
-    batch = a_batch()
-    html = people.render_rating_page(batch, "가람")
-    shown = json.loads(re.search(r'id="data">(.*?)</script', html, re.DOTALL)[1])["items"]
-    for item, screen in zip(people.list_items(batch, "가람"), shown, strict=True):
-        first, second = (batch.pairs[item.pair][f"answer_{side}"] for side in (item.first, "ab"[item.first == "a"]))
-        assert screen["id"] == item.id and screen["answers"] == [first, second]
-
-
 def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_is_lost(tmp_path):
     batch = a_batch()
     good = exported(batch, "가람", lambda i: "neither")

@@ -219,15 +219,6 @@ def test_frequencies_weigh_as_much_as_the_corpus(tiny, tmp_path):
     assert more - counts == {tiny.piece("공룡"): 1, tiny.piece(" 공룡"): 1}
 
 
-def test_other_scripts_work_the_same(tiny):
-    lines = ["кот и пёс, кот и кот"]
-    made = train_and_merge(tiny, 200, lines * 3, script_pattern(["Cyrillic"]))
-    assert spell_text(made.tokenizer, "кот и") == ["кот", "▁и"]
-    assert measure_fertility(made.tokenizer, lines)["byte_fallback_share"] == 0
-    assert encode_lines(made.tokenizer, ENGLISH) == encode_lines(tiny.tokenizer, ENGLISH)
-    assert find_unmade_pieces(tiny, made.tokenizer, made.pieces) == []
-
-
 @pytest.fixture
 def certified(tiny, tmp_path):
     made = train_and_merge(tiny, 30)
