@@ -18,7 +18,6 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
 
 import yaml
 
@@ -36,13 +35,11 @@ class Mutation:
     tests: list
 
     def apply(self, tree):
-        """Replace the old text in a copy of the tree; returns the text of the whole file before."""
         path = tree / "blossom" / self.file
-        before = path.read_text(encoding="utf-8")
-        if before.count(self.old) != 1:
-            raise ValueError(f"{path}: {self.old!r} stands there {before.count(self.old)} times, expected once")
-        path.write_text(before.replace(self.old, self.new), encoding="utf-8")
-        return before
+        text = path.read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise ValueError(f"{path}: {self.old!r} stands there {text.count(self.old)} times, expected once")
+        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
 
 
 def read_mutations(words=()):
@@ -51,25 +48,24 @@ def read_mutations(words=()):
     return [m for m in every if not words or any(word in m.file for word in words)]
 
 
-def run_tests(tree, names):
-    """(pytest's exit code: 0 all passed, 1 one failed; what it printed) of test files."""
-    own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}  # a file that is put back may keep its time and size
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += [f"tests/{name}.py" for name in names]
-    done = subprocess.run(command, cwd=tree, env=os.environ | own, capture_output=True, text=True)
+def run_tests(names, mutation=None):
+    """(pytest's exit code: 0 all passed, 1 one failed; what it printed) of test files, run in a copy of the tree."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = shutil.copytree(ROOT, Path(folder, "tree"), ignore=shutil.ignore_patterns(*LEFT_OUT))
+        if mutation:
+            mutation.apply(tree)
+        command = [sys.executable, "-m", "pytest", "-x", "-q", *(f"tests/{name}.py" for name in names)]
+        environment = os.environ | {"PYTHONPATH": str(tree)}
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout[-3000:] + done.stderr[-500:]
 
 
-def try_mutation(tree, mutation):
+def try_mutation(mutation):
     """("caught", "missed" or what went wrong; the test that failed)."""
     try:
-        before = mutation.apply(tree)
+        code, told = run_tests(mutation.tests, mutation)
     except (ValueError, OSError) as error:
         return "not tried", str(error)
-    try:
-        code, told = run_tests(tree, mutation.tests)
-    finally:
-        (tree / "blossom" / mutation.file).write_text(before, encoding="utf-8")
     failed = re.search(r"^FAILED tests/(\S+)", told, re.M)
     return {0: "missed", 1: "caught"}.get(code, f"exit {code}"), failed[1] if failed else told.strip()[-300:] * (code > 0)
 
@@ -79,25 +75,14 @@ def main():
     asked.add_argument("words", nargs="*")
     asked.add_argument("--jobs", type=int, default=2)
     asked = asked.parse_args()
-    mutations, trees, states = read_mutations(asked.words), Queue(), []
-
-    def in_a_copy(task, *words):
-        tree = trees.get()
-        try:
-            return task(tree, *words)
-        finally:
-            trees.put(tree)
-
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(asked.jobs) as pool:
-        for n in range(asked.jobs):
-            trees.put(shutil.copytree(ROOT, Path(folder, str(n)), ignore=shutil.ignore_patterns(*LEFT_OUT)))
+    mutations, states = read_mutations(asked.words), []
+    with ThreadPoolExecutor(asked.jobs) as pool:
         names = sorted({name for m in mutations for name in m.tests})
-        for name, (code, told) in zip(names, pool.map(lambda n: in_a_copy(run_tests, [n]), names), strict=True):
+        for name, (code, told) in zip(names, pool.map(lambda name: run_tests([name]), names), strict=True):
             if code:
                 pool.shutdown(cancel_futures=True)
                 sys.exit(f"tests/{name}.py does not pass on the unchanged tree:\n{told}")
-        found = pool.map(lambda m: in_a_copy(try_mutation, m), mutations)
-        for mutation, (state, told) in zip(mutations, found, strict=True):
+        for mutation, (state, told) in zip(mutations, pool.map(try_mutation, mutations), strict=True):
             states.append(state)
             print(f"{state:9} {mutation.file:26} {mutation.breaks:48} {told}", flush=True)
     print(f"{states.count('caught')} of {len(states)} caught")

@@ -98,26 +98,10 @@ def code_of(stage):
 
 
 def names_read(sources, owner):
-    """Attributes read from a variable or attribute called `owner`: `p.seed`, `self.p.seed`, getattr(p, "seed").
-
-    Also the words in `{name: getattr(p, name) for name in ("temperature", "top_p")}`.
-    """
-    found = set()
-    for node in (n for source in sources for n in ast.walk(parsed(source))):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            value = node.value
-            if isinstance(value, ast.Name) and value.id == owner or isinstance(value, ast.Attribute) and value.attr == owner:
-                found.add(node.attr)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr" and ast.unparse(node.args[0]) == owner:
-            found |= words_in(node.args[1])
-        elif isinstance(node, ast.DictComp | ast.ListComp | ast.GeneratorExp) and f"getattr({owner}," in ast.unparse(node):
-            found |= words_in(*(generator.iter for generator in node.generators))
-    return found
-
-
-def words_in(*nodes):
-    constants = (n.value for node in nodes for n in ast.walk(node) if isinstance(n, ast.Constant))
-    return {value for value in constants if isinstance(value, str)}
+    """What is read of `owner`: `p.seed`, `self.p.seed`, `getattr(p, name)` with the words of its line."""
+    text = "\n".join(sources)
+    around = "".join(re.findall(rf".*getattr\({owner}, .*", text))
+    return {*re.findall(rf"\b{owner}\.(\w+)", text), *re.findall(r'"(\w+)"', around)}
 
 
 def unread_parameters(stage, sources):

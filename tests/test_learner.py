@@ -138,23 +138,6 @@ def test_gradients_add_up_whenever_their_memory_is_used_again(mode):
     assert learner.table.trained.grad.data_ptr() in blocks
 
 
-def test_memory_is_lent_again_when_nobody_holds_it():
-    lender = BufferPool()
-
-    def place(*shape, dtype=torch.float32):
-        return lender.empty(shape, dtype, "cpu").data_ptr()
-
-    one = lender.empty((300, 400), torch.float32, "cpu")
-    view, first = one[1:], one.data_ptr()
-    del one
-    second = place(300, 400)
-    assert second != first  # the view holds it
-    del view
-    assert place(500, 400, dtype=torch.bfloat16) in (first, second)  # a little smaller: the same memory
-    place(3000, 400)
-    assert len(lender.blocks) == 1  # those that were outgrown are gone
-
-
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("checkpointing", [False, True])  # by hand, and by the library's layers
 def test_an_anchored_sequence_learns_what_the_base_expects(base, checkpointing):

@@ -45,9 +45,6 @@ def test_a_wrong_value_is_named_with_its_row_and_column(name, wrong):
     good |= {"winner": "a", "rater": "r", "first_shown": "a", "look": 1}
     with pytest.raises(ValueError, match=f"row 1: {name}: expected .*, found {wrong or 'nan'}"):
         verdicts.make_verdicts([good, good | {name: wrong}])
-
-
-def test_a_missing_column_is_named():
     with pytest.raises(ValueError, match="kind"):
         verdicts.make_verdicts([{"prompt_id": 1}])
 

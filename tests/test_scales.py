@@ -159,31 +159,18 @@ def test_the_launch_line_names_the_configuration_for_what_is_trained():
     assert line("05_benchmark_eval", "llama2-7b", "blossom-bi") == ""
 
 
-PROFILE = paths.ROOT / "params" / "profiles" / "slurm" / "config.yaml"
-
-
-def check_plan(outputs, scale, *trainings, words=(), **config):
-    done = run_snakemake(outputs, "-n", "-c16", *words, f"{outputs}/{scale}/report.html", **config)
-    assert done.returncode == 0, done.stderr + done.stdout
-    jobs, plan = done.stdout.split(f"Plan of {scale}\n")
-    for row in trainings:
-        assert re.search(rf"^{row} +[\d,]+\.\d +\d x \d+ GB +\d+ GB +\d+ GB$", plan, re.M), plan
-    assert len(re.findall(r"^\S+ +0\d_\w+ .*GB$", plan, re.M)) == len(re.findall("^rule (stage|training):", jobs, re.M))
-    return jobs
-
-
-def test_a_dry_run_lists_every_job_with_hours_memory_and_disk(tmp_path):
-    jobs = check_plan(tmp_path, "llama2-7b", f"cross-lingual-direct +{TUNING}", recipes="base,cross-lingual-direct")
-    assert "gpu=8" in jobs and "runtime=" in jobs and "disk_mb=" in jobs
-
-
 def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_partition(tmp_path):
-    shipped = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((paths.ROOT / "params/profiles/slurm/config.yaml").read_text(encoding="utf-8"))
     assert shipped["executor"] == "slurm" and shipped["slurm-requeue"] is True and shipped["retries"] > 0
     own = {k: v for k, v in shipped.items() if k != "executor" and not k.startswith("slurm-")}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
-    trainings = f"blossom-bi +{PRETRAINING}", f"blossom-bi-biSFT +{TUNING}"
-    jobs = check_plan(tmp_path / "o", "llama2-13b", *trainings, words=[f"--profile={tmp_path}"])
+    outputs = tmp_path / "o"
+    done = run_snakemake(outputs, "-n", "-c16", f"--profile={tmp_path}", f"{outputs}/llama2-13b/report.html")
+    assert done.returncode == 0, done.stderr + done.stdout
+    jobs, plan = done.stdout.split("Plan of llama2-13b\n")
+    for row in (f"blossom-bi +{PRETRAINING}", f"blossom-bi-biSFT +{TUNING}"):
+        assert re.search(rf"^{row} +[\d,]+\.\d +\d x \d+ GB +\d+ GB +\d+ GB$", plan, re.M), plan
+    assert len(re.findall(r"^\S+ +0\d_\w+ .*GB$", plan, re.M)) == len(re.findall("^rule (stage|training):", jobs, re.M))
     limit = shipped["set-resources"]["training"]["runtime"]
     trained = [block for block in jobs.split("\nrule ") if block.startswith("training:")]
     assert len(trained) == 2 and all(f"runtime={limit}," in t and "gpu=1" in t and "threads: 16" in t for t in trained)
@@ -218,11 +205,8 @@ def test_the_13b_settings_train_a_tiny_llama(tmp_path):
 
 
 def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
-    local = {
-        "korean_instructions": ["authored-ko"],
-        "english_instructions": ["authored-en"],
-        "translations": [str(tmp_path / "t.tsv")],
-    }
+    local = {"korean_instructions": ["authored-ko"], "english_instructions": ["authored-en"]}
+    local |= {"translations": [str(tmp_path / "t.tsv")]}
     (tmp_path / "t.tsv").write_text("".join(f"Sentence {n}.\t{n}번째 문장.\n" for n in range(60)), encoding="utf-8")
     p, start = tiny("llama2-7b", "cross-lingual-direct", tmp_path, **local)
     model, tokenizer = load_model(start)

@@ -35,7 +35,6 @@ def no_korean():
     train_pieces(base, count_runs(base, ["only English"], script_pattern(["Hangul"])), 10)
 
 
-
 MODELS = "models"
 
 
@@ -62,7 +61,6 @@ for wrong, name, change, *words in (
 ):
     case(MODELS, wrong, ValueError, *words)(
         lambda broken, name=name, change=change: load_model(broken(name, change)))
-
 
 
 TRAIN = "training (03)"

@@ -90,8 +90,6 @@ for wrong, recipes, words in (
         params.recipe_lineage("a")
 
 
-
-
 def snakemake(*config, target="outputs/laptop/report.html"):
     words = ["-n", "--nolock", "--quiet", "rules", *(["--config", *config] if config else []), "--", target]
     return failing([sys.executable, "-m", "snakemake", *words]).splitlines()[-1]
