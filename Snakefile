@@ -109,6 +109,7 @@ def command(w):
     values = yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=1 << 20).strip()
     papermill = ["papermill", f"notebooks/{w.stage}.ipynb", f"{folder}/notebook.ipynb", "-y", values, "--cwd", "."]
     papermill += ["--log-output", "--no-progress-bar", "--stdout-file", "/dev/stderr"]
+    # papermill writes the notebook before its code runs: not through a link into another run
     made = f"mkdir -p {shlex.quote(folder)} && find {shlex.quote(folder)} -maxdepth 1 -type l -delete"
     return f"{made} && {launch}{shlex.join(papermill)}"
 

@@ -26,7 +26,7 @@ from blossom.models.bits import start_token
 from blossom.models.loading import load_model
 from blossom.text.rows import find_source, read_lines
 
-PROMPTS = {  # shared/PAPERS.md, with the columns' names where the texts go
+PROMPTS = {  # of the harness that made table 6, with the columns' names where the texts go
     "klue_nli": ("{premise}\n질문: {hypothesis}. 참, 거짓, 중립 중 무엇인가요?\n정답:", (" 참", " 중립", " 거짓")),
     "klue_sts": (
         "질문: 문장 1과 문장 2는 서로 유사한 의미를 가지나요?\n문장 1: {sentence1}\n문장 2: {sentence2}\n정답:",

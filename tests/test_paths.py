@@ -48,13 +48,28 @@ def test_a_run_is_finished_when_its_manifest_is_there(smoke):
     run = runs.Run(p, "07_report")
     assert not (run.folder / "manifest.json").exists()
     (run.folder / "report.html").write_text("<p>")
+    (run.folder / "checkpoints").mkdir()
     manifest = run.finish({"rows": 1}, inputs=[paths.ROOT / "Makefile"], outputs=["report.html"])
     assert json.loads((run.folder / "manifest.json").read_text()) == manifest
     assert manifest["inputs"]["Makefile"] == paths.hash_path(paths.ROOT / "Makefile")
     assert manifest["outputs"]["report.html"] == paths.hash_path(run.folder / "report.html")
     assert manifest["peak_bytes"] > 1e6
+    assert not (run.folder / "checkpoints").exists()
     runs.Run(p, "07_report")
     assert not (run.folder / "manifest.json").exists(), "a new run takes the mark away until it is finished"
+
+
+def test_a_run_in_a_linked_folder_leaves_the_other_run_as_it_was(smoke, tmp_path):
+    run = runs.Run(smoke("07_report", "report"), "07_report")
+    (other := tmp_path / "other").mkdir()
+    (other / "params.yaml").write_text("of the other run")
+    for name, target in (("figures", other), ("params.yaml", other / "params.yaml")):
+        (run.folder / name).unlink(missing_ok=True)
+        (run.folder / name).symlink_to(target)
+    again = runs.Run(run.p, "07_report")
+    paths.write_text(again.folder / "figures" / "new.png", "drawn")
+    assert [f.name for f in other.iterdir()] == ["params.yaml"]
+    assert (other / "params.yaml").read_text() == "of the other run"
 
 
 def test_a_run_cannot_finish_without_what_it_says_it_made(smoke):

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -27,13 +28,16 @@ RECORDS = ("params.yaml", "metrics.json")
 
 
 class Run:
-    """One run of a stage. Making it creates `folder`, removes an earlier manifest and writes params.yaml."""
+    """One run of a stage. Making it creates `folder`, removes an earlier manifest and links, and writes params.yaml."""
 
     def __init__(self, p, stage):
         self.p, self.stage, self.started = p, stage, time.time()
         self.folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "manifest.json").unlink(missing_ok=True)
+        for entry in self.folder.iterdir():
+            if entry.is_symlink():  # links of an identical run: writing through them would change the other run's files
+                entry.unlink()
         paths.write_text(self.folder / "params.yaml", yaml.safe_dump(asdict(p), allow_unicode=True, sort_keys=False))
 
     def figure(self, figure, name, dpi=150):
@@ -43,7 +47,7 @@ class Run:
         return figure
 
     def finish(self, metrics, inputs=(), outputs=()):
-        """Write metrics.json, then manifest.json; return the manifest (dict).
+        """Write metrics.json, then manifest.json, and remove checkpoints/; return the manifest (dict).
 
         metrics  JSON-able dict
         inputs   files or folders that were read; their SHA-256 is recorded
@@ -64,6 +68,7 @@ class Run:
             "peak_bytes": paths.peak_bytes(),
         }
         paths.write_json(self.folder / "manifest.json", manifest)
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
         print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {_shorten(self.folder)}")
         return manifest
 

@@ -118,13 +118,10 @@ def keep_model(model, tokenizer, base, folder):
     base    what the model was loaded from (folder, asset or hub id); read again for merging, at its stored precision
     return  the largest difference of logits after reloading
 
-    Removes `folder`/checkpoints at the end. Raises RuntimeError when logits differ, and leaves the checkpoints.
+    Raises RuntimeError when logits differ. Leaves `folder`/checkpoints, which `Run.finish` removes.
     """
     folder = Path(folder)
     if hasattr(model, "get_base_model"):
         save_adapter(model, folder / "adapter")
-        difference = merge_adapter(base, folder / "adapter", folder / "model", tokenizer)
-    else:
-        difference = save_checked(model, tokenizer, folder / "model")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return difference
+        return merge_adapter(base, folder / "adapter", folder / "model", tokenizer)
+    return save_checked(model, tokenizer, folder / "model")

@@ -10,7 +10,7 @@ import torch
 class TrainingSettings:
     """How to train; a step is an optimizer update."""
 
-    learning_rate: float = 1e-3  # of the adapters, or of everything when full
+    learning_rate: float = 1e-3  # of the adapters; when full, of all but the embedding tables
     row_learning_rate: float = 1e-3  # of trained embedding rows
     row_epsilon: float = 1e-8  # Adam's epsilon for the rows: gradients far below it hardly move a row
     batch_size: int = 2  # sequences a forward pass

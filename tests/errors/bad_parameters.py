@@ -110,7 +110,7 @@ case(COMMANDS, "a parameter given to Snakemake is mistyped", None, "--config set
 case(COMMANDS, "what is given to Snakemake is no list of names", ValueError, "--config set", "found 3")(
     lambda: params.parse_overrides(3, "--config set"))
 
-@case(COMMANDS, "a notebook gets a parameter that cannot be", None, "sentence", "expected a valid string", "found int 3")
+@case(COMMANDS, "a notebook gets an invalid parameter", None, "sentence", "expected a valid string", "found int 3")
 def papermill(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"sentence": 3}))
     words = ["notebooks/01_tokenization_analysis.ipynb", str(tmp_path / "out.ipynb"), "-f", str(tmp_path / "mine.yaml")]
