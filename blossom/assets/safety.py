@@ -1,22 +1,16 @@
-"""The checks of a model's folder before anything in it is read: no code from it runs, no pickle is opened."""
+"""Check a model's folder before anything in it is read, so that none of its code runs and no pickle is opened."""
 
 from pathlib import Path
 
 from blossom.common import paths
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-
 
 def check_model(folder, name):
-    """Raise ValueError unless `folder` holds a model that can be read without running anything of it.
-
-    Refused: what `check_config` refuses, weights as pickles, an index that names files outside the folder. `name` is how
-    the user calls the model.
-    """
+    """Raise ValueError unless `folder` passes `check_config` and has all its weights as safetensors inside it."""
     folder = Path(folder)
     check_config(folder, name)
     if not list(folder.glob("*.safetensors")):
-        pickles = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLES)
+        pickles = sorted(f.name for f in folder.iterdir() if f.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
         told = f"; {pickles[0]} is a pickle, which can run code: convert it to safetensors" if pickles else ""
         raise ValueError(f"{name}: no weights there (expected *.safetensors in {folder}){told}")
     for index in folder.glob("*.safetensors.index.json"):
@@ -41,7 +35,5 @@ def check_config(folder, name):
     config = paths.read_json(folder / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
-        raise ValueError(
-            f"{name}: its config.json names the architecture {kind!r}, which transformers does not know; "
-            "code that comes with a model is never run"
-        )
+        told = f"{name}: its config.json names the architecture {kind!r}, which transformers does not know"
+        raise ValueError(f"{told}; code that comes with a model is never run")

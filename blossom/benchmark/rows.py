@@ -1,4 +1,4 @@
-"""The benchmarks' rows: from the authored mini-sets, the public files or the hub, checked, all in the hub's columns."""
+"""Read and check the benchmarks' rows from the authored mini-sets, the public files or the hub, all in the hub's columns."""
 
 from functools import cache
 from pathlib import Path
@@ -19,10 +19,7 @@ def row_sets():
 
 
 def load_task(task):
-    """The settings of a task: lm-eval's own file, if ours names one in `shipped`, then ours over it.
-
-    Two are added: `include`, these files, and `rows`, the task's set in rows.yaml.
-    """
+    """The settings of a task: our file over the file of lm-eval named in `shipped`, with `rows`, the set in rows.yaml."""
     import lm_eval.tasks
     from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -40,14 +37,10 @@ def authored_file(name):
 
 
 def read_task_rows(task, benchmarks="authored", training=False):
-    """The rows of a task and where they come from.
+    """Read the rows of a task: (dicts with the set's columns and `id`, the file or hub set that was read).
 
-    benchmarks  "authored" (the mini-sets in data/benchmarks), "hub", or a folder of the public files; a task that the hub
-                does not have is read from data/benchmarks in any case
-    training    the training rows instead, for few-shot examples; none for a task that the hub does not have
-    return      (rows, origin): dicts with the set's columns and `id`; the file or the hub set that was read
-
-    Raises ValueError: a bad row, with file, line, column and what was expected; no such file or folder; no network.
+    benchmarks  "authored" (data/benchmarks), "hub", or a folder of the public files; tasks that the hub lacks are authored
+    training    the training rows instead, for few-shot examples; none for a task that the hub lacks
     """
     config = load_task(task)
     name, hub = config["rows"], _hub_source(config, training)
@@ -69,7 +62,6 @@ def read_task_rows(task, benchmarks="authored", training=False):
 
 
 def _hub_source(config, training):
-    """The "hub:..." source or the URL of a task's rows; "" for a task that the hub does not have."""
     if not config.get("dataset_path"):
         return ""
     split = "train" if training else config.get("test_split") or config["validation_split"]
@@ -79,7 +71,6 @@ def _hub_source(config, training):
 
 
 def _hub_rows(source):
-    """(place, record) of a hub set or of a JSON file at a URL."""
     from datasets import load_dataset
 
     try:
@@ -93,7 +84,6 @@ def _hub_rows(source):
 
 
 def _find_file(task, folder, patterns, training):
-    """The file of a task in a folder, by the first pattern that matches."""
     if not folder.is_dir():
         raise ValueError(f"benchmarks: expected 'authored', 'hub' or a folder, found {str(folder)!r}, which is no folder")
     found = next(filter(None, (sorted(folder.glob(pattern)) for pattern in patterns)), [])
@@ -101,17 +91,13 @@ def _find_file(task, folder, patterns, training):
         raise ValueError(f"benchmarks: {folder}: several files could be {task}: {', '.join(f.name for f in found[:4])}")
     if not found:
         what = "training file (shots needs one)" if training else "file"
-        raise ValueError(
-            f"benchmarks: {folder}: no {what} of {task}; looked for {', '.join(patterns) or 'none: it has none'}"
-        )
+        looked = ", ".join(patterns) or "none: it has none"
+        raise ValueError(f"benchmarks: {folder}: no {what} of {task}; looked for {looked}")
     return found[0]
 
 
 def check_task_rows(name, records, source):
-    """The rows of a set from (place, record) pairs with the hub's or the public files' columns: its own columns and an `id`.
-
-    Raises ValueError with the place of a bad record, or with the source when there are no rows.
-    """
+    """Check (place, record) pairs in the hub's or the public files' columns: rows with the set's columns and an `id`."""
     known, rows = row_sets()[name], []
     for place, record in records:
         try:
@@ -129,7 +115,6 @@ def check_task_rows(name, records, source):
 
 
 def _in_hub_columns(record, known):
-    """A record with the hub's column names and label numbers; one that has them already is not changed."""
     if not isinstance(record, dict):
         raise ValueError(f"expected an object with columns, found {record!r:.60}")
     rename, labels = known.get("rename", {}), known.get("labels", {})
@@ -143,7 +128,7 @@ def _in_hub_columns(record, known):
 
 
 def _check_value(value, kind, column=""):
-    """A value as its kind in rows.yaml wants it; ValueError names the column and says what was expected."""
+    """The value as its kind in rows.yaml wants it; ValueError names the column and what was expected."""
     if isinstance(kind, dict):
         own, row = value if isinstance(value, dict) else {}, {}
         for part, inner in kind.items():
@@ -168,7 +153,7 @@ def _check_value(value, kind, column=""):
 
 
 def blank_rows(name):
-    """Rows whose texts are their columns' names, one for each word that a column may hold: rendered, they show a prompt."""
+    """Rows that hold their column names in braces as text, to show the form of a prompt: one for each word of a choice."""
     columns = row_sets()[name]["columns"]
     words = next((kind for kind in columns.values() if isinstance(kind, list)), [None])
     return [{"id": ""} | _blank_value(columns, word) for word in words]

@@ -1,9 +1,7 @@
 """lm-eval's Hugging Face model, with shared tokens computed once.
 
-The choices of an item share its context, and the items of a task share the words of the template. lm-eval reads every
-context with every choice. Here the sequences of a forward pass form a trie: a token that several sequences share stands in
-it once, at its own position, and attends to the tokens before it in its sequences alone. So every choice gets the
-log-likelihood that it gets by itself, up to rounding.
+The sequences of a forward pass form a trie: a token that several sequences share (their context, the template) is computed
+once, at its own position, and attends only to the tokens before it in its sequences. The results are equal up to rounding.
 """
 
 import logging
@@ -27,17 +25,15 @@ logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns that the model 
 
 
 class SharedPrefixLM(HFLM):
-    """An lm-eval model made of a loaded model; only `loglikelihood` is computed in another way than HFLM computes it.
+    """An lm-eval model made of a loaded model; only `loglikelihood` is computed in another way than in HFLM.
 
-    model, tokenizer  a causal language model in eval mode and its tokenizer
-    tokens            most tokens of a forward pass, 0 fits them to the memory; a longer sequence gets a pass of its own
-    shares            whether the model can read tries; one that cannot is scored as HFLM does
+    tokens  most tokens of a forward pass; 0: as many as fit into memory. A longer sequence gets a pass of its own
     """
 
     def __init__(self, model, tokenizer, tokens=0):
         start = start_token(tokenizer)  # a choice without a context follows it
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=16, prefix_token_id=start)
-        self.tokens, self.shares = tokens or _fitting_tokens(model), _takes_tries(model)
+        self.tokens, self.shares = tokens or _fitting_tokens(model), _takes_tries(model)  # else HFLM scores it
         self.stream = sys.stderr  # of our progress bar; lm-eval's own bars may be silenced later
 
     def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None):
@@ -60,7 +56,6 @@ class SharedPrefixLM(HFLM):
 
     @torch.no_grad()
     def _score(self, sequences, choices):
-        """[(log-likelihood, greedy?)] of the choices that end some sequences, from one forward pass."""
         ids, parents, paths = build_trie(sequences)
         ends = [path[-len(choice) :] for path, choice in zip(paths, choices, strict=True)]
         nodes, rows = np.unique(np.concatenate(ends), return_inverse=True)  # the tokens that choices are predicted from
@@ -77,10 +72,7 @@ class SharedPrefixLM(HFLM):
 
 
 def build_trie(sequences):
-    """The trie of some lists of token ids. Example: [1, 2, 3] and [1, 2, 4] -> 4 nodes.
-
-    return  (ids, parents, paths): the token and the parent (-1: none) of each node, and the nodes of each sequence
-    """
+    """The trie of some lists of token ids: (token of each node, its parent or -1, and the nodes of each sequence)."""
     ids, parents, paths, known = [], [], [], {}
     for sequence in sequences:
         node, path = -1, []
@@ -95,7 +87,7 @@ def build_trie(sequences):
 
 
 def _passes(sequences, tokens):
-    """Lists of numbers of sequences whose trie has at most `tokens` nodes; neighbours in sorted order share most."""
+    """Yield lists of indices of sequences whose trie has at most `tokens` nodes; sorted neighbours share most tokens."""
     numbers, size, last = [], 0, []
     for n in sorted(range(len(sequences)), key=sequences.__getitem__):
         new = len(sequences[n]) - len(commonprefix([sequences[n], last]))
@@ -109,7 +101,7 @@ def _passes(sequences, tokens):
 
 
 def trie_logits(model, ids, parents, nodes):
-    """(N, V) logits at some `nodes` of a trie, in the model's dtype, from one forward pass."""
+    """(N, V) logits at the N `nodes` of a trie, in the model's dtype, from one forward pass."""
     device = model.get_input_embeddings().weight.device
     allowed = torch.eye(len(ids), dtype=torch.bool)
     for node, parent in enumerate(parents):  # a parent comes before its children
@@ -127,7 +119,7 @@ def trie_logits(model, ids, parents, nodes):
 
 @torch.no_grad()
 def _takes_tries(model):
-    """Does the model compute a trie's branch as it computes the branch alone? Not when it ignores positions or masks."""
+    """Whether a branch gets the same logits in a trie as alone: not where the model ignores positions or masks."""
     vocab = model.get_input_embeddings().weight.shape[0]
     one, two = ([n % vocab for n in (*range(5, 25), *range(first, first + 20))] for first in (30, 60))
     ids, parents, paths = build_trie([one, two])

@@ -6,10 +6,9 @@ BLEU_METRICS = ("bleu", "chrf", "bleu_first_line")  # of a whole corpus: not the
 
 
 def item_statistic(metric, items, macro=True):
-    """The function (D, N) indices of items -> (D,) scores from 0 to 1, one a draw.
+    """The function that maps (D, N) indices of items to (D,) scores from 0 to 1, one for each draw.
 
     metric  one of the items' numbers, "f1" (macro-averaged or of label 1), or one of BLEU_METRICS
-    items   list of dicts, as `evaluate_task` gives them; KeyError when they have no such metric
     """
     if metric in BLEU_METRICS:  # sacrebleu computes these from sums of the sentences' counts; so is every draw here
         scorer = bleu_scorer(metric)
@@ -29,10 +28,7 @@ def draw_items(count, times=2000, seed=0):
 
 
 def f1_of_draws(right, chosen, macro):
-    """scikit-learn's F1 over the last axis of (..., N) integer labels, many draws at once.
-
-    macro  the mean of the F1 of every label that occurs in either; else the F1 of label 1
-    """
+    """scikit-learn's F1 over the last axis of (..., N) integer labels: the mean over labels if `macro`, else label 1's."""
     scores = []
     for label in range(int(max(right.max(), chosen.max())) + 1) if macro else [1]:
         both = ((right == label) & (chosen == label)).sum(-1)

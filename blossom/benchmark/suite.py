@@ -1,4 +1,4 @@
-"""The tasks of lm-eval on rows that were read and checked before a model is loaded."""
+"""Prepare the tasks of lm-eval: their rows are read and checked before a model is loaded."""
 
 import hashlib
 import json
@@ -16,8 +16,7 @@ from blossom.benchmark import josa
 from blossom.benchmark.rows import TASKS, authored_file, blank_rows, load_task, read_task_rows
 from blossom.common import paths
 
-PAPER_TASKS = ["klue_nli", "klue_sts", "kosbi", "klue_ynat"]
-PAPER_TASKS += ["kobest_boolq", "kobest_hellaswag", "kobest_sentineg", "kobest_copa"]
+PAPER_TASKS = "klue_nli klue_sts kosbi klue_ynat kobest_boolq kobest_hellaswag kobest_sentineg kobest_copa".split()
 GROUPS = {
     "table6": PAPER_TASKS,
     "paper-x": ["hellaswag_en", "copa_en", "nsmc"],
@@ -29,7 +28,7 @@ GROUPS = {
 
 @dataclass
 class PreparedTask:
-    """lm-eval's task and its checked rows, in the hub's columns; `origin` is the file or the hub set that they come from."""
+    """lm-eval's task with its checked rows in the hub's columns, and the file or hub set they come from (`origin`)."""
 
     task: object
     name: str
@@ -39,17 +38,16 @@ class PreparedTask:
 
     @property
     def settings(self):
-        """The `metadata` of the task's file."""
         return self.task.config.metadata
 
     @property
     def generates(self):
-        """Whether the model writes its answer, instead of choosing one of several."""
+        """Whether the model writes its answer instead of choosing one."""
         return self.task.OUTPUT_TYPE == "generate_until"
 
     @cached_property
     def labels(self):
-        """The number of each row's right choice; empty where there is none."""
+        """The index of each row's right choice; [] where there is none."""
         found = [self.task.doc_to_target(row) for row in self.task.test_docs()]
         if isinstance(found[0], str) and not self.generates:  # lm-eval's COPA tasks give the choice itself
             rows = self.task.test_docs()
@@ -58,7 +56,7 @@ class PreparedTask:
 
     @property
     def prompt(self):
-        """[(context, [choices])] with the names of the columns in place of their texts."""
+        """[(context, [choices])] with column names in place of the rows' texts."""
         from datasets import Dataset
 
         blank = Dataset.from_list(blank_rows(self.settings.get("rows", self.name)))
@@ -72,28 +70,27 @@ class PreparedTask:
 
     @property
     def prompt_hash(self):
-        """16 hex digits of the prompt, the choices and how answers end: scores with different ones are not comparable."""
+        """Hash of the prompt, the choices and how answers end: only scores with the same hash are comparable."""
         return short_hash([self.prompt, self.task.config.generation_kwargs])
 
     @property
     def majority_share(self):
-        """Share of the most frequent label, 0 to 1: the accuracy of always giving one answer; 0 without labels."""
+        """Share of the most frequent label (0 to 1), which is the accuracy of a constant answer; 0 without labels."""
         return float(np.bincount(self.labels).max() / len(self.labels)) if self.labels else 0.0
 
     @property
     def is_macro(self):
-        """Whether the task's F1 is averaged over the labels (or that of label 1)."""
+        """Whether the task's F1 is the mean over the labels (else that of label 1)."""
         return "f1" in self.task.aggregation() and self.task.aggregation()["f1"].__name__ == "macro_f1"
 
     @property
     def digest(self):
-        """16 hex digits of prompt, rows and examples: with those of a model's weights, all that a score depends on."""
+        """Hash of prompt, rows and examples: all that a score depends on besides the model."""
         shown = [self.task.fewshot_context(row, self.shots) for row in self.task.test_docs()] if self.shots else []
         return short_hash([self.prompt_hash, self.settings["version"], self.settings["score"], self.rows, shown])
 
 
 def task_names():
-    """The names of all tasks, sorted."""
     return sorted(file.stem for file in TASKS.glob("*.yaml"))
 
 
@@ -107,17 +104,14 @@ def expand_tasks(tasks):
 
 
 def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, written_items=0, corpus=None):
-    """Read and check every task's rows before a model is loaded, and write them as lm-eval reads them.
+    """Read and check the rows of every task, then write them as lm-eval reads them: list of PreparedTask.
 
-    tasks       names of tasks, or of groups: table6, paper-x, translation, consistency, answers
+    tasks       names of tasks or of GROUPS
     folder      gets <task>.jsonl and <task>.yaml; `lm_eval run --include_path <folder> --tasks <task>` runs them too
-    benchmarks  "authored", "hub" or a folder, see `read_task_rows`
-    items       rows a task, drawn with `seed`; 0 takes all;  written_items  likewise, where answers are written
-    shots       examples in the prompt, from the set's training rows; tasks that exist nowhere else stay zero-shot
-    corpus      the run's texts: task `josa` is made from its held-out Korean
-    return      list of PreparedTask
-
-    Raises ValueError: an unknown task, `josa` without a corpus, and all that `read_task_rows` raises.
+    benchmarks  see `read_task_rows`
+    items       rows a task, drawn with `seed`; 0: all;  written_items  the same for tasks with written answers
+    shots       examples in the prompt, from the training rows; tasks that only we have stay zero-shot
+    corpus      the run's texts, needed for the task `josa`
     """
     from lm_eval.tasks import TaskManager
 
@@ -143,15 +137,14 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
 
 
 def _draw_rows(rows, name, items, seed):
-    """`items` of the rows in their order, drawn with `seed`; 0 takes all. Tasks on the same file draw the same rows."""
     if not items or items >= len(rows):
         return rows
+    # the seed is the file's, so that tasks on the same file draw the same rows
     chosen = random.Random(f"{seed} {authored_file(name)}").sample(range(len(rows)), items)
     return [rows[i] for i in sorted(chosen)]
 
 
 def _write_task(task, folder, include, rows, train, shots):
-    """Rows and YAML of a task: the task's own files, then where the rows are."""
     files = {}
     for split, name, lines in (("test", f"{task}.jsonl", rows), ("train", f"{task}.train.jsonl", train)):
         if lines:

@@ -1,4 +1,4 @@
-"""The papers' tables with this run's rows below them."""
+"""The papers' tables, with rows for this run's models below."""
 
 import numpy as np
 import pandas as pd
@@ -7,12 +7,7 @@ from blossom.benchmark.papers import paper_table6, paper_x_tables, read_papers
 
 
 def tabulate_table6(scored):
-    """Table 6 of the Bllossom paper, then a row for each model that was scored on some of its tasks.
-
-    scored  {model: {task: score}}
-    return  DataFrame in percent: index (source, model), source "the paper" or "this run"; columns the paper's, then AVG,
-            the mean over the tasks that a model has
-    """
+    """Table 6 of the Bllossom paper, with rows below for {model: {task: score}}: percent, index (source, model)."""
     labels, rows = read_papers()["bllossom"]["table6"]["labels"], {}
     for model, scores in scored.items():
         if own := {task: 100 * score["score"] for task, score in scores.items() if task in labels}:
@@ -35,10 +30,7 @@ def _with_paper(paper, own, columns):
 
 
 def tabulate_josa(items, prepared):
-    """Josa agreement of one model's items: a row a pair of forms, then all of them; empty without josa items.
-
-    return  DataFrame: pair, items, right (share), low, high (95 % Wilson interval of the share)
-    """
+    """Josa agreement of one model: pair of forms (the last row: all), items, right (share), low, high (95 % interval)."""
     pair_of = {row["id"]: row["pair"] for p in prepared if p.name == "josa" for row in p.rows}
     answered = pd.DataFrame([(pair_of[i["id"]], i["acc"]) for i in items if i["task"] == "josa"], columns=["pair", "right"])
     both = pd.concat([answered, answered.assign(pair="all")])

@@ -15,7 +15,6 @@ from blossom.text.leaks import fold_letters
 from blossom.text.rows import find_source, read_lines, read_rows
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
-SUFFIXES = (".txt", ".jsonl", ".tsv", ".json", ".zip")  # what is read in a folder
 ALIGNED = {  # one side of a TSV of pairs: (its asset, the column)
     "aligned-ko": ("aligned-en-ko", 1),
     "aligned-en": ("aligned-en-ko", 0),
@@ -25,14 +24,10 @@ ALIGNED = {  # one side of a TSV of pairs: (its asset, the column)
 
 
 class Lines:
-    """The lines of some sources that training may read. Each pass reads the sources anew, so that they may be larger than
-    memory; a slice is a list.
-
-    keeps  dict source -> bool array with one value a line of the source
-    """
+    """The training lines of some sources. Each pass reads the sources again, so they may be larger than memory."""
 
     def __init__(self, keeps):
-        self.keeps = keeps
+        self.keeps = keeps  # source -> bool array, one value a line
 
     def __iter__(self):
         for source, keep in self.keeps.items():
@@ -45,42 +40,33 @@ class Lines:
         return list(itertools.islice(self, *part.indices(len(self))))
 
     def of(self, source):
-        """The Lines of one of the sources."""
         return Lines({source: self.keeps[source]})
 
 
 @dataclass
 class Corpus:
-    """The texts of a run: lines (documents).
+    """The lines (documents) of a run."""
 
-    korean, english                    Lines that training may read
-    heldout_korean, heldout_english    lists, from the same sources, never trained on
-    general_korean, general_english    lists, from outside the corpus, never trained on
-    removed                            reason -> number of lines left out
-    """
-
-    korean: Lines
+    korean: Lines  # for training
     english: Lines
-    heldout_korean: list
+    heldout_korean: list  # from the same sources, never trained on
     heldout_english: list
-    general_korean: list
+    general_korean: list  # from other sources, never trained on
     general_english: list
-    removed: dict
+    removed: dict  # reason -> number of lines left out
 
     def heldout(self):
-        """Name -> lines, the four texts that bits/byte is measured on."""
+        """The four texts that bits per byte is measured on: dict name -> lines."""
         names = ("heldout_korean", "heldout_english", "general_korean", "general_english")
         return {name.removeprefix("heldout_"): getattr(self, name) for name in names}
 
 
 def read_corpus(p):
-    """The corpus of a run, the same for every stage that has the same parameters.
+    """Read the texts that the parameters `p` name: normalised, without duplicates, with lines held out.
 
-    p  parameters with korean_texts, english_texts, heldout_lines, general_korean, general_english
-
-    Held-out lines are those with the smallest hash, so that adding text moves few of them; a training line that equals a
-    held-out or general line but for case, digits and punctuation is removed. Memory: about 75 bytes a different line.
-    Raises ValueError: a source that is missing, empty, not UTF-8, or smaller than the lines to hold out.
+    The lines with the smallest hashes are held out, so that adding text changes few of them. A training line that equals a
+    held-out or general line except for case, digits and punctuation is removed. Memory: about 75 bytes a different line.
+    Raises ValueError naming a source that is missing, empty, not UTF-8 or too small.
     """
     removed = {}
     general_ko, general_en = list(read_documents(p.general_korean)), list(read_documents(p.general_english))
@@ -91,7 +77,6 @@ def read_corpus(p):
 
 
 def _split(name, sources, heldout, never, removed):
-    """(Lines to train on, held-out lines) of some sources, without duplicates and without the lines in `never`."""
     keeps, kept_out = _find_first(sources, heldout)
     training = Lines(keeps)
     unique = len(training)
@@ -110,7 +95,7 @@ def _split(name, sources, heldout, never, removed):
 
 
 def _find_first(sources, heldout):
-    """(source -> bool a line: is it the first of its kind, the `heldout` lines with the smallest hashes in their order)."""
+    """(source -> bool array, True where a line occurs for the first time; the `heldout` lines with the smallest hashes)."""
     seen, keeps, smallest = set(), {}, []  # smallest: a heap of (-hash, -number, line), the largest hash on top
     for source in dict.fromkeys(sources):
         first = bytearray()
@@ -126,17 +111,15 @@ def _find_first(sources, heldout):
 
 
 def normalise_text(text):
-    """NFC (Hangul as whole syllables), runs of white space as one space, no control characters, no surrogates."""
+    """Normalise to NFC, make runs of white space one space, and remove control characters and surrogates."""
     return " ".join(CONTROL.sub("", unicodedata.normalize("NFC", text)).split())
 
 
 def read_documents(source):
-    """The lines (documents) of a source, normalised, empty ones skipped, in order.
+    """Yield the lines (documents) of a source in order, normalised and without empty ones; ValueError names a bad source.
 
-    source  an asset ("aligned-ko"), a .txt, .jsonl (field `text`) or .tsv file (first column), a .json or .zip file of
-            AI-Hub (see blossom.assets.aihub), a folder of such files, or "hub:..." (field `text`; see blossom.text.hub)
-
-    Raises ValueError: no such source, a file that is not UTF-8 (with the line), a source without text.
+    source  an asset ("aligned-ko"), "hub:..." (field `text`), or a file or folder of files: .txt, .jsonl (field `text`),
+            .tsv (first column), AI-Hub's .json and .zip
     """
     found = False
     for line in _raw_documents(source):
@@ -156,17 +139,15 @@ def _raw_documents(source):
     else:
         path = find_source(source)
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if (path.is_file() or file.suffix.lower() in SUFFIXES) and not file.name.startswith("."):  # macOS writes ._name
-                yield from _file_documents(file)
-
-
-def _file_documents(file):
-    suffix = file.suffix.lower()
-    if suffix in (".json", ".zip"):
-        return read_aihub_documents(file)
-    if suffix == ".jsonl":
-        return _text_fields(str(file))
-    return (line.split("\t")[0] if suffix == ".tsv" else line for line in read_lines(file))
+            suffix = file.suffix.lower()
+            if file.name.startswith("."):  # macOS writes ._name
+                continue
+            if suffix in (".json", ".zip"):
+                yield from read_aihub_documents(file)
+            elif suffix == ".jsonl":
+                yield from _text_fields(str(file))
+            elif suffix in (".txt", ".tsv") or path.is_file():
+                yield from (line.split("\t")[0] if suffix == ".tsv" else line for line in read_lines(file))
 
 
 def _text_fields(source):
@@ -177,5 +158,4 @@ def _text_fields(source):
 
 
 def utf8_bytes(lines):
-    """Bytes of some lines in UTF-8, the unit in which models with different tokenizers are compared."""
     return sum(len(line.encode()) for line in lines)

@@ -1,27 +1,15 @@
 """Data sets of the hub, written "hub:owner/name[@revision][:config[:split]]"."""
 
 import re
-from typing import NamedTuple
+from collections import namedtuple
 
-FORM = re.compile("(?:hub:)?([^:@]+)(?:@([^:]+))?(?::([^:]+))?(?::([^:]+))?")
 PARQUET = "refs/convert/parquet"  # the branch in which the hub keeps its own Parquet copy of a set
-
-
-class HubSource(NamedTuple):
-    """What a "hub:..." source names; no config means the set's default one."""
-
-    name: str
-    revision: str | None
-    config: str | None
-    split: str
+HubSource = namedtuple("HubSource", "name revision config split")  # no config: the set's default
 
 
 def parse_hub(source):
-    """The parts of "hub:owner/name[@revision][:config[:split]]"; the split is "train" unless given.
-
-    A local folder may stand in place of owner/name. Raises ValueError for another form.
-    """
-    found = FORM.fullmatch(source)
+    """Split "hub:owner/name[@revision][:config[:split]]" (or a local folder for owner/name); ValueError for another form."""
+    found = re.fullmatch("(?:hub:)?([^:@]+)(?:@([^:]+))?(?::([^:]+))?(?::([^:]+))?", source)
     if not found:
         raise ValueError(f"{source}: expected hub:owner/name[@revision][:config[:split]]")
     name, revision, config, split = found.groups()
@@ -29,10 +17,7 @@ def parse_hub(source):
 
 
 def load_hub_rows(source):
-    """The rows of a hub set as a memory-mapped `datasets.Dataset`, which `datasets` keeps on disk.
-
-    A set that is a loading script is read from the hub's Parquet copy. Raises ValueError: what is wrong and what to do.
-    """
+    """The rows of a hub set as a memory-mapped `datasets.Dataset`; ValueError says what is wrong and what to do."""
     name, revision, config, split = parse_hub(source)
     from datasets import load_dataset
 

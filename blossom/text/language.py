@@ -1,4 +1,4 @@
-"""The language a text is in, told by its letters; and how far it switches language or repeats itself."""
+"""The language of a text by its letters, how often it switches language, and how often it repeats itself."""
 
 import re
 
@@ -17,10 +17,7 @@ LONGEST_WORD = 12  # characters; longer runs without a space are cut, so that lo
 
 
 def script_shares(text):
-    """Share of the letters outside fenced code in each script: dict of "hangul", "latin", "han", "kana", "other".
-
-    All are 0 when there are no letters.
-    """
+    """Share of each script ("hangul", "latin", "han", "kana", "other") among the letters outside fenced code: a dict."""
     text = CODE.sub(" ", text)
     letters = sum(c.isalpha() for c in text)
     counts = {name: sum(c.isalpha() for c in pattern.findall(text)) for name, pattern in SCRIPTS.items()}
@@ -31,10 +28,7 @@ def script_shares(text):
 def language_of(text):
     """The language of a text: "ko", "en", "mixed" (Korean and English), "other", or "none" when it has no letters.
 
-    Letters outside fenced code decide. Korean letters are Hangul, and Han where HANJA_FROM of Hangul and Han are Hangul:
-    Korean with hanja stays Korean, Chinese does not become it. Kana is never Korean. "other" when fewer than
-    KNOWN_FROM of the letters are Korean or Latin (Japanese, Chinese, Cyrillic). Of the Korean and Latin letters, KOREAN_FROM
-    Korean make the text Korean, at most ENGLISH_UP_TO English; between these it is mixed.
+    Letters in fenced code do not count, and Han letters (hanja) are Korean beside enough Hangul. The limits stand above.
     """
     share = script_shares(text)
     if not any(share.values()):
@@ -49,20 +43,14 @@ def language_of(text):
 
 
 def code_switching(text, language):
-    """Share of the words outside fenced code that have no letter of the script of `language` ("ko" or "en"), 0 to 1.
-
-    Words are runs of non-space with a letter. Example: "서울은 capital 입니다" for "ko" -> 1/3; "Python에서" has Hangul.
-    """
+    """Share (0 to 1) of the words outside fenced code that have no letter in the script of `language` ("ko" or "en")."""
     words = [w for w in CODE.sub(" ", text).split() if any(c.isalpha() for c in w)]
     own = SCRIPTS["hangul" if language == "ko" else "latin"]
     return sum(not own.search(w) for w in words) / len(words) if words else 0.0
 
 
 def measure_repetition(text, n=3):
-    """Share of the word `n`-grams that occurred before in the text: 0 when none did, near 1 in a loop.
-
-    Example: "a b c a b c a b c" -> 4 of its 7 trigrams are repeats.
-    """
+    """Share (0 to 1) of the word `n`-grams that occurred earlier in the text. Example: "a b c a b c a b c" -> 4/7."""
     words = [w[i : i + LONGEST_WORD] for w in text.split() for i in range(0, len(w), LONGEST_WORD)]
     grams = list(zip(*(words[i:] for i in range(n)), strict=False))
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

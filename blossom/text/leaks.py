@@ -10,26 +10,24 @@ from blossom.text.language import language_of
 from blossom.text.rows import find_source, read_lines, read_rows
 
 RUN = {"ko": 16, "en": 48}  # letters in a row that two texts share only by copying (16 syllables are 48 bytes too)
-SHORTEST = 4  # words of a benchmark's text; shorter texts occur anywhere
 SHINGLE = 5  # characters
 PARAPHRASE = 0.35  # cosine; of 53,760 pairs of an authored prompt and instruction, 12 are listed, 7 paraphrases
-COMMON = 0.05  # n-grams in more than this share of the texts say nothing
 
 
 class _RunIndex:
-    """Finds the texts that share a run of units with a new text; a text is a str (of letters) or a tuple of words."""
+    """Finds the texts that share a run of letters (texts are str) or of words (texts are tuples) with a new text."""
 
     def __init__(self):
         self.runs = defaultdict(lambda: defaultdict(set))  # width -> run -> keys
 
     def add(self, key, text, width):
-        """Remember all runs of `width` units; of a shorter text, the whole of it."""
+        """Index all runs of `width` letters or words, or the whole text when it is shorter."""
         width = min(width, len(text))
         for i in range(len(text) - width + 1):
             self.runs[width][text[i : i + width]].add(key)
 
     def find(self, text):
-        """Yield (key, run) for every run of `text` that was added."""
+        """Yield (key, run) for every indexed run in `text`."""
         for width, known in self.runs.items():
             for i in range(len(text) - width + 1):
                 run = text[i : i + width]
@@ -37,12 +35,9 @@ class _RunIndex:
 
 
 def find_copies(examples, evaluation):
-    """Which (prompt, output) pairs hold evaluation text: dict index -> name of the evaluation.
+    """Find the (prompt, output) pairs that contain evaluation text: dict index -> name of the evaluation.
 
-    evaluation  dict name -> list of texts
-
-    A pair does when it shares a run of 48 letters (16 in Korean) with an evaluation text, or when its prompt is a whole,
-    shorter one.
+    A pair contains it when they share a run of 48 letters (16 in Korean), or when the prompt equals a shorter text.
     """
     index, whole = _RunIndex(), {}
     for name, texts in evaluation.items():
@@ -62,13 +57,10 @@ def find_copies(examples, evaluation):
 
 
 def find_paraphrases(prompts, evaluation):
-    """Pairs of a prompt and an evaluation text that ask nearly the same, for a person to judge.
+    """Find prompts that ask nearly the same as an evaluation text, for a person to judge.
 
-    prompts     list of str;  evaluation  dict name -> list of texts
-    return      DataFrame, most alike first: prompt (its index), evaluation (its name), text, similarity
-
-    Similarity is the cosine of TF-IDF vectors of character bigrams and trigrams within words, which sees through Korean
-    endings. Each evaluation text of three words or more is compared with the prompt most like it.
+    evaluation  dict name -> list of texts; each text of three words or more is compared with the prompt most similar to it
+    return      DataFrame, most similar first: prompt (its index), evaluation (its name), text, similarity (cosine)
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -79,7 +71,7 @@ def find_paraphrases(prompts, evaluation):
                 names.setdefault(text, name)
     texts, rows = list(names), []
     if prompts and texts:
-        most = max(10, int(COMMON * (len(prompts) + len(texts))))
+        most = max(10, int(0.05 * (len(prompts) + len(texts))))  # n-grams in more texts say nothing
         grams = dict(analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True, max_df=most, dtype=np.float32)
         vectors = TfidfVectorizer(**grams).fit_transform([*prompts, *texts])
         ours, theirs = vectors[: len(prompts)], vectors[len(prompts) :]
@@ -93,20 +85,16 @@ def find_paraphrases(prompts, evaluation):
 
 
 def measure_overlap(prepared, lines, words=8):
-    """Share of each benchmark's items that have a run of words in common with the training text.
+    """Share of each benchmark's items that have a run of `words` words in common with the training text.
 
-    prepared  tasks with `name` and `rows` (dicts)
-    lines     iterable of str: what the run trained on; read once
-    words     length of the run; a shorter text of an item counts when all of it occurs (from 4 words on)
-    return    DataFrame: task, items, checked (items with a text long enough), overlapping, share (of the checked), example
-
-    Words are compared in lower case without punctuation.
+    prepared  tasks with `name` and `rows` (dicts);  lines  the training text, read once
+    return    DataFrame: task, items, checked (with a text of 4 words or more), overlapping, share (of checked), example
     """
     index, found = _RunIndex(), {}  # (task, number of an item that is checked) -> the words in common, or ""
     for task in prepared:
         for n, row in enumerate(task.rows):
             for text in _strings({k: v for k, v in row.items() if k not in ("id", "guid")}):
-                if len(text := _words(text)) >= SHORTEST:
+                if len(text := _words(text)) >= 4:  # shorter texts occur anywhere
                     found[task.name, n] = ""
                     index.add((task.name, n), text, words)
     for line in lines:
@@ -122,17 +110,12 @@ def measure_overlap(prepared, lines, words=8):
 
 
 def near_duplicates(texts, near):
-    """Which texts are nearly an earlier one: dict index -> index of that earlier one.
-
-    near  Jaccard similarity of the sets of 5-character shingles, 0 to 1
-
-    Exact. Two sets that are as similar as `near` share one of the rarest 1 - `near` of each one's shingles (prefix
-    filtering; Chaudhuri et al. 2006), so only texts that share such a shingle are compared.
-    """
+    """Find the texts whose 5-character shingles are like an earlier text's (Jaccard >= `near`): dict index -> its index."""
     frequency = Counter(shingle for text in texts for shingle in _shingles(text))
     holders, found = defaultdict(list), {}  # shingle -> the texts that have it among their rarest
     for n, text in enumerate(texts):
         own = _shingles(text)
+        # similar texts share one of the rarest 1 - near of their shingles (prefix filtering, Chaudhuri et al. 2006)
         rarest = sorted(own, key=lambda s: (frequency[s], s))[: len(own) - int(near * len(own)) + 1]
         for other in sorted({m for shingle in rarest for m in holders[shingle]}):
             theirs = _shingles(texts[other])
@@ -150,18 +133,12 @@ def _shingles(text):
 
 
 def read_evaluation_texts(sources):
-    """The texts that models are scored with: dict file name -> list of str.
-
-    sources  asset names, "hub:...", .json, .jsonl, .tsv or .txt files, or folders of them; every string in them of ten
-             letters or more counts
-    Raises ValueError with file and line: no such source, not UTF-8, not JSON.
-    """
+    """Read every string of ten letters or more in assets, hub sets, files and folders: dict file name -> list."""
     found = {name: _strings(rows) for source in sources for name, rows in _evaluation_files(source)}
     return {name: [text for text in texts if len(_letters(text)) >= 10] for name, texts in found.items()}
 
 
 def _evaluation_files(source):
-    """Yield (name, list of rows) of every file of a source."""
     if source.startswith("hub:"):
         yield source, [row for _, row in read_rows(source)]
         return
@@ -175,7 +152,6 @@ def _evaluation_files(source):
 
 
 def _strings(value):
-    """Every str in nested dicts and lists."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list | tuple):
@@ -184,7 +160,7 @@ def _strings(value):
 
 
 def fold_letters(line):
-    """The letters of a line in lower case, to compare lines but for digits and punctuation: "Set 5 °C!" -> "setc"."""
+    """The letters of a line in lower case (or the line when it has none), to compare lines: "Set 5 °C!" -> "setc"."""
     letters = "".join(c for c in line.casefold() if c.isalpha())
     return letters or line
 

@@ -1,4 +1,4 @@
-"""Lines and rows of files and hub sets, each with its place for messages."""
+"""Read lines and rows of files and hub sets; each row comes with its file and line for error messages."""
 
 import csv
 import json
@@ -20,50 +20,44 @@ def find_source(source):
 
 
 def read_lines(file):
-    """The lines of a UTF-8 file without line ends or BOM; only "\\n" ends a line. ValueError names a line not in UTF-8."""
+    """Yield the lines of a UTF-8 file without line ends and BOM; ValueError names a line that is not UTF-8."""
     with open(file, "rb") as stream:
         for number, line in enumerate(stream, 1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{file}, line {number}: not UTF-8 ({error.reason} at byte {error.start}). "
-                    "Korean files are often CP949: convert with `iconv -f cp949 -t utf-8`."
-                ) from None
+                told = f"not UTF-8 ({error.reason} at byte {error.start}). Korean files are often CP949"
+                raise ValueError(f"{file}, line {number}: {told}: convert with `iconv -f cp949 -t utf-8`.") from None
 
 
 def read_rows(source, columns=()):
-    """Yield (place, row) for every row of a set; row is a dict, place "file, line n" or "file, row n".
+    """Yield (place, row) for every row of a set: place is "file, line n" for error messages, row a dict.
 
-    source   asset name, .json (a list of objects), .jsonl or .tsv file, or "hub:..." (see blossom.text.hub)
+    source   asset name, .json (a list of objects), .jsonl or .tsv file, or "hub:..."
     columns  names of the columns of a .tsv file without a header line
-
-    Raises ValueError with the place: another kind of file, not UTF-8, not JSON, a row that is no object.
     """
     if source.startswith("hub:"):
         yield from ((f"{source}, row {n}", row) for n, row in enumerate(load_hub_rows(source), 1))
         return
     path = find_source(source)
-    if path.suffix.lower() == ".tsv":
+    suffix = path.suffix.lower()
+    if suffix == ".tsv":
         yield from read_table(path, columns)
         return
-    if path.suffix.lower() not in (".json", ".jsonl"):
+    if suffix == ".jsonl":
+        lines = ((f"{path}, line {n}", line) for n, line in enumerate(read_lines(path), 1))
+        rows = ((place, _parse(line, place)) for place, line in lines if line.strip())
+    elif suffix == ".json":
+        listed = _parse("\n".join(read_lines(path)), path)
+        if not isinstance(listed, list):
+            raise ValueError(f"{path}: expected a JSON list of rows, found {type(listed).__name__}")
+        rows = ((f"{path}, row {n}", row) for n, row in enumerate(listed, 1))
+    else:
         raise ValueError(f"{path}: expected a .json, .jsonl or .tsv file")
-    for place, row in _json_rows(path):
+    for place, row in rows:
         if not isinstance(row, dict):
             raise ValueError(f"{place}: expected an object with fields, found {str(row)[:60]!r}")
         yield place, row
-
-
-def _json_rows(path):
-    if path.suffix.lower() == ".jsonl":
-        lines = ((f"{path}, line {n}", line) for n, line in enumerate(read_lines(path), 1))
-        yield from ((place, _parse(line, place)) for place, line in lines if line.strip())
-        return
-    listed = _parse("\n".join(read_lines(path)), path)
-    if not isinstance(listed, list):
-        raise ValueError(f"{path}: expected a JSON list of rows, found {type(listed).__name__}")
-    yield from ((f"{path}, row {n}", row) for n, row in enumerate(listed, 1))
 
 
 def _parse(text, place):
@@ -74,10 +68,7 @@ def _parse(text, place):
 
 
 def read_table(path, columns=(), quoted=False):
-    """Yield (place, row) for every row of a tab-separated file.
-
-    columns  their names in a file without a header line;  quoted  whether fields may stand in double quotes
-    """
+    """Yield (place, row) of a TSV file; `columns` replaces the header line, `quoted` allows double quotes around fields."""
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     lines = csv.reader((line + "\n" for line in read_lines(path)), delimiter="\t", quoting=quoting)
     header = list(columns) or next(lines, [])

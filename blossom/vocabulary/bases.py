@@ -1,7 +1,7 @@
 """The two kinds of tokenizer that pieces can be merged into, with the same methods.
 
-A *piece* is a string in the base's own alphabet: "▁먹" (SentencePiece) or, byte-level, "Ġë¨¹" for " 먹". New merges rank
-behind all of the base's merges: they start from the base's segmentation and never change what the base already joins.
+A *piece* is a string in the base's own alphabet: for " 먹" it is "▁먹" (SentencePiece) or "Ġë¨¹" (byte-level). New merges
+rank after all of the base's merges, so they never change what the base already joins.
 """
 
 import copy
@@ -15,14 +15,10 @@ from blossom.vocabulary import loading
 from blossom.vocabulary.spelling import BYTE_ALPHABET, is_byte_level, piece_bytes
 
 SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and byte-level BPE (Llama-3, Qwen, SmolLM2)"
-UNRANKED = -1e8  # Llama and Mistral score runs of spaces -1e9, where float32 cannot separate neighbouring scores
 
 
 def read_base(source):
-    """The base tokenizer in an asset, folder, `.model` file or hub id: a SentencePieceBase or a ByteLevelBase.
-
-    Raises ValueError when there is no tokenizer or when it is not BPE: nothing can be merged into unigram or WordPiece.
-    """
+    """Read the SentencePieceBase or ByteLevelBase in an asset, folder, `.model` file or hub id; ValueError for another."""
     path = Path(fetch_asset(str(source)))
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if model_file.is_file():
@@ -42,7 +38,7 @@ def read_base(source):
 
 
 class _Base:
-    """What both kinds share: `kind`, `size` (the first free id, after all added tokens), `vocabulary` (set of pieces)."""
+    """What both kinds share: `kind`, `size` (the first id after all tokens, added too), `vocabulary` (set of pieces)."""
 
     def __init__(self, name, tokenizer):
         self.name, self.tokenizer = str(name), tokenizer
@@ -51,15 +47,14 @@ class _Base:
         self._model, self._segments = tokenizer.backend_tokenizer.model, {}
 
     def bytes(self, piece):
-        """The UTF-8 bytes of a piece."""
         return piece_bytes(piece, self.kind == "byte-level")
 
     def tokens(self, piece):
-        """The base's own tokens for a piece, byte pieces included: list of pieces."""
+        """The tokens, byte tokens included, that the base alone makes of a piece: list of pieces."""
         return [token.value for token in self._model.tokenize(piece)]
 
     def segment(self, piece):
-        """What new merges of a piece start from: tuple of pieces."""
+        """The pieces that new merges join to make `piece`: a tuple, kept for the next call."""
         if piece not in self._segments:
             self._segments[piece] = tuple(self._units(piece))
         return self._segments[piece]
@@ -76,13 +71,13 @@ class ByteLevelBase(_Base):
         return "".join(BYTE_ALPHABET[byte] for byte in text.encode())
 
     def words(self, text):
-        """The pre-tokens of a text; no merge crosses their borders: list of pieces."""
+        """The pre-tokens of a text, which merges do not cross: list of pieces."""
         backend = self.tokenizer.backend_tokenizer
         text = backend.normalizer.normalize_str(text) if backend.normalizer else text
         return [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
 
     def build(self, pieces):
-        """The base's tokenizer with `pieces` added under the ids size, size + 1, ...; everything else is kept."""
+        """The base's tokenizer with `pieces` added under the ids size, size + 1, ..."""
         state = json.loads(self.tokenizer.backend_tokenizer.to_str())
         model = state["model"]
         for i, token in self.tokenizer.added_tokens_decoder.items():  # or reloading would give them other ids
@@ -99,34 +94,31 @@ class SentencePieceBase(_Base):
 
     def __init__(self, name, proto, folder_tokenizer=None):
         self.proto = copy.deepcopy(proto)
-        self._take_added_tokens(folder_tokenizer.added_tokens_decoder if folder_tokenizer else {}, name)
-        self._like = folder_tokenizer or loading.convert_sentencepiece(self.proto)
-        super().__init__(name, self._tokenizer(self.proto) if folder_tokenizer else self._like)
-        spec = copy.deepcopy(self.proto.normalizer_spec)
-        spec.add_dummy_prefix = spec.remove_extra_whitespaces = False
-        self._normalizer = loading.build_normalizer(spec)
-
-    def _take_added_tokens(self, added, name):
-        """Tokens that a folder adds behind its tokenizer.model (a pad token, chat markers) become pieces of `proto`."""
-        for i, token in sorted(added.items()):
+        added = folder_tokenizer.added_tokens_decoder if folder_tokenizer else {}
+        for i, token in sorted(added.items()):  # those after its tokenizer.model (a pad token, chat markers) become pieces
             end = len(self.proto.pieces)
             if i > end:
                 raise ValueError(f"{name}: added token {token.content!r} has id {i}, but its tokenizer.model ends at {end}")
             if i == end:
                 kind = loading.CONTROL if token.special else loading.USER_DEFINED
                 self.proto.pieces.add(piece=token.content, score=0.0, type=kind)
+        self._like = folder_tokenizer or loading.convert_sentencepiece(self.proto)
+        super().__init__(name, self._tokenizer(self.proto) if folder_tokenizer else self._like)
+        spec = copy.deepcopy(self.proto.normalizer_spec)
+        spec.add_dummy_prefix = spec.remove_extra_whitespaces = False
+        self._normalizer = loading.build_normalizer(spec)
 
     def piece(self, text):
         """Text as a piece. Example: " 먹" -> "▁먹"."""
         return text.replace(" ", "▁")
 
     def words(self, text):
-        """The normalised text as one piece: SentencePiece does not split before it merges."""
+        """The normalised text as one piece: SentencePiece does not split text before it merges."""
         cleaned = self._normalizer.normalize_str(text)
         return [cleaned] if cleaned else []
 
     def _units(self, piece):
-        """The base's tokens, where the bytes of a character that has no token are replaced by the character."""
+        """The base's tokens, with a character that the base spells in bytes as one unit."""
         units, rest = [], piece
         for token in self.tokens(piece):
             if rest.startswith(token):
@@ -138,13 +130,13 @@ class SentencePieceBase(_Base):
         return units
 
     def build(self, pieces):
-        """As `ByteLevelBase.build`."""
         return self._tokenizer(self.extend_proto(pieces))
 
     def extend_proto(self, pieces):
-        """The ModelProto with `pieces` behind the base's; scores fall by 1 each, below the base's lowest real score."""
+        """The ModelProto with `pieces` after the base's; scores fall by 1 each, below the base's lowest real score."""
         proto = copy.deepcopy(self.proto)
-        lowest = min(p.score for p in proto.pieces if p.type == loading.NORMAL and p.score > UNRANKED)
+        # Llama and Mistral score runs of spaces -1e9, where float32 cannot separate neighbouring scores
+        lowest = min(p.score for p in proto.pieces if p.type == loading.NORMAL and p.score > -1e8)
         for i, piece in enumerate(pieces, 1):
             proto.pieces.add(piece=piece, score=lowest - i, type=loading.NORMAL)
         proto.trainer_spec.vocab_size = len(proto.pieces)
@@ -158,7 +150,6 @@ class SentencePieceBase(_Base):
 
 
 def _replace_backend(tokenizer, backend):
-    """A HF tokenizer with another `backend` and the special tokens, chat template and limits of `tokenizer`."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(

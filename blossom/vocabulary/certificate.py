@@ -1,4 +1,4 @@
-"""The certificate of a merge: what was merged, and whether the saved files are exactly what they should be."""
+"""The certificate of a merge: what was merged, and what the checks of the saved files found."""
 
 from collections import Counter
 from itertools import islice, product
@@ -16,14 +16,12 @@ FILE = "certificate.json"
 
 
 def certify_merge(merged, folder, korean, english, scripts, policy, details, inputs=()):
-    """Check a merged tokenizer as it is saved in a folder (with the model, where there is a config.json).
+    """Check a merged tokenizer as it is saved in a folder (and the model, where there is a config.json).
 
-    merged           of `merge_vocab` or `select_pieces`
-    korean, english  lines to encode: of the new script, and of text whose ids must not change
-    scripts          the scripts that were added; English must keep its ids unless Latin or every script was added
-    policy           of `merge_vocab`; with "keep", unreachable pieces are counted but not refused
-    details, inputs  JSON-able dict to copy in (donor, removed pieces, ...); files that the vocabulary was made from
-    return           dict: whether it `holds`, what the `checks` found, and the `metrics` of stage 02
+    korean, english  lines to encode; English ids must not change, unless `scripts` has Latin or is empty (all scripts)
+    policy           of `merge_vocab`; "keep" allows unreachable pieces
+    details, inputs  a dict to copy in, and the files that the vocabulary was made from, to hash
+    return           dict: `holds`, `checks` (what each found), `metrics` of stage 02, ...
     """
     base, folder = merged.base, Path(folder)
     tokenizer = load_tokenizer(folder)
@@ -55,7 +53,11 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
     metrics |= {"english_lines_changed": found["English lines whose ids changed"], "slow_fast_differences": merged_apart}
     metrics |= {"round_trip_failures": found["round trip failures"], "certificate_holds": holds}
     for when, encoder, ids in (("before", base.tokenizer, before), ("after", tokenizer, after)):
-        metrics |= _count_text("korean", when, encoder, ids[ko]) | _count_text("english", when, encoder, ids[en])
+        parts = fallback_ids(encoder)
+        for text, span in (("korean", ko), ("english", en)):
+            used = Counter(i for line in ids[span] for i in line)
+            share = sum(used[i] for i in parts) / max(1, used.total())
+            metrics |= {f"{text}_tokens_{when}": used.total(), f"{text}_fallback_{when}": share}
     return {
         "holds": holds,
         "base": base.name,
@@ -74,7 +76,7 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
 
 
 def find_unmade_pieces(base, tokenizer, new):
-    """The new pieces that the saved tokenizer gives for no text: neither their own nor the characters they can begin."""
+    """The new pieces that the tokenizer makes neither from their own text nor from a character that they are part of."""
     ids = tokenizer.get_vocab()
     texts = [(piece, text) for piece in new for text in _texts_with(base, piece)]
     if base.kind == "sentencepiece":  # by the model alone, which puts no space before a text
@@ -90,7 +92,7 @@ def find_unmade_pieces(base, tokenizer, new):
 
 
 def _texts_with(base, piece):
-    """Texts that contain a piece: its own, or the characters that part of a character can begin (4,096 at most)."""
+    """Texts that contain a piece: its own text, or, for part of a character, up to 4,096 characters that contain it."""
     for length in range(4):
         tails = islice(product(range(0x80, 0xC0), repeat=length), 4096)
         candidates = [base.bytes(piece) + bytes(tail) for tail in tails]
@@ -100,7 +102,6 @@ def _texts_with(base, piece):
 
 
 def _clean(base, lines):
-    """The lines as decoding must return them: normalised by the base."""
     normalizer = base.tokenizer.backend_tokenizer.normalizer
     cleaned = [normalizer.normalize_str(line) for line in lines] if normalizer else lines
     if base.kind == "byte-level":
@@ -110,8 +111,7 @@ def _clean(base, lines):
 
 
 def _compare_sentencepiece(folder, tokenizer, lines, ids):
-    """Lines where SentencePiece gives other ids than the fast tokenizer, and lines where its normaliser differs (only on
-    rare combining characters, with SentencePiece's default map)."""
+    """(lines with other ids than SentencePiece's, lines that it normalises otherwise, with rare combining marks)."""
     if not (folder / "tokenizer.model").exists():
         return 0, 0
     from sentencepiece import SentencePieceProcessor
@@ -123,28 +123,18 @@ def _compare_sentencepiece(folder, tokenizer, lines, ids):
     return merged, sum(apart)
 
 
-def _count_text(name, when, tokenizer, ids):
-    """The tokens of a text, and the share of them that are not whole characters, named like "korean_tokens_before"."""
-    used = Counter(i for line in ids for i in line)
-    share = sum(used[i] for i in fallback_ids(tokenizer)) / max(1, used.total())
-    return {f"{name}_tokens_{when}": used.total(), f"{name}_fallback_{when}": share}
-
-
 def render_certificate(certificate):
-    """The certificate as a self-contained HTML page."""
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     return pages.get_template("certificate.html").render(c=certificate)
 
 
 def save_certificate(certificate, folder):
-    """Write certificate.json and certificate.html into a folder."""
     paths.write_json(Path(folder) / FILE, certificate)
     paths.write_text(Path(folder) / "certificate.html", render_certificate(certificate))
 
 
 def check_certificate(model_folder):
-    """Return the certificate inside or beside a stage's `model/`; ValueError if there is none, a check failed, or it is
-    another tokenizer's."""
+    """Read the certificate in or beside a stage's `model/`; ValueError if it is missing, failed or of another tokenizer."""
     folder = Path(model_folder)
     found = [f for f in (folder / FILE, folder.parent / FILE) if f.exists()]
     if not found:

@@ -1,7 +1,6 @@
-"""Which pieces BPE can make, and which pieces are worth their row.
+"""Which pieces BPE can make, and which are used often enough to keep.
 
-BPE joins two neighbours at a time, the best rank first. A piece that its own text does not become is *unreachable*: its
-row is never looked up and never trained.
+A piece is *unreachable* when BPE does not join the piece's own text into it. Its embedding row is then never trained.
 """
 
 import heapq
@@ -9,11 +8,7 @@ from collections import Counter
 
 
 def apply_merges(units, rank):
-    """BPE on the base's tokens: repeatedly join the neighbours whose joint text ranks first, the leftmost of equal ones.
-
-    rank    new piece -> rank, 0 first
-    return  (tokens, the last two that were joined or None)
-    """
+    """Apply BPE: repeatedly join the two neighbours whose text ranks first: (tokens, the last two joined or None)."""
     tokens, last, never = list(units), None, len(rank)
     while len(tokens) > 1:
         ranks = [rank.get(tokens[i] + tokens[i + 1], never) for i in range(len(tokens) - 1)]
@@ -27,13 +22,10 @@ def apply_merges(units, rank):
 
 
 def close_pieces(base, pieces, policy):
-    """Deal with the pieces that no merge makes.
+    """Handle unreachable pieces: "add" the steps they need, "drop" them, or "keep" them as they are (the paper).
 
-    policy  "add" the missing steps to them, "drop" them, or "keep" them (the paper)
-    return  (pieces in rank order, pieces dropped, pieces left unreachable)
-
-    A piece that stays in several tokens needs these joined from the left; all joints but the last are added. An added
-    piece may make another unreachable, so this is repeated until every piece can be made.
+    Returns (pieces in rank order, pieces dropped, pieces left unreachable). The added steps join a piece's tokens from the
+    left. A step may make another piece unreachable, so this is repeated until every piece can be made.
     """
     pieces, dropped = list(pieces), []
     while True:
@@ -55,7 +47,7 @@ def close_pieces(base, pieces, policy):
 
 
 def find_halves(base, pieces):
-    """Piece -> the tokens it is made of: two, or a character's bytes, or none when it is unreachable."""
+    """Dict piece -> the two tokens that the last merge joins, or its byte tokens, or () when it is unreachable."""
     rank, found = {piece: i for i, piece in enumerate(pieces)}, {}
     for piece in pieces:
         tokens, last = apply_merges(base.segment(piece), rank)
@@ -64,7 +56,7 @@ def find_halves(base, pieces):
 
 
 def count_usage(base, pieces, counts):
-    """How often each token of the base and each new piece (in rank order) occurs in the runs of `count_runs`: Counter."""
+    """Count the tokens, of the base and new, that the runs of `count_runs` become with `pieces` in rank order: Counter."""
     rank, used = {piece: i for i, piece in enumerate(pieces)}, Counter()
     for run, count in counts.items():
         for token in apply_merges(base.segment(run), rank)[0]:
@@ -74,12 +66,10 @@ def count_usage(base, pieces, counts):
 
 
 def rank_pieces(base, pieces, counts):
-    """The order in which pieces can be given up, the least useful first, and the tokens of the counted text with all
-    pieces, without the first, without the first two, ...
+    """The order in which to remove pieces, least useful first, and the text's token counts without the first 0, 1, 2, ...
 
-    Only a leaf can go: a piece that no other is made from. Without it, each of its uses becomes its two halves: one token
-    more. So the least used leaf goes first, and its uses are added to its halves. What is kept can always be made, and
-    each smaller vocabulary is part of each larger one. Source: leaf-based pruning, e.g. arXiv:2512.03989.
+    Only a piece that no other is made from can be removed. The least used one is next; its uses are added to its two halves,
+    so each costs one token more. Each smaller vocabulary is part of each larger one. Source: leaf pruning, arXiv:2512.03989.
     """
     rank = {piece: i for i, piece in enumerate(pieces)}
     used, made_of = count_usage(base, pieces, counts), find_halves(base, pieces)
@@ -107,7 +97,7 @@ def keep_pieces(pieces, order, size):
 
 
 def take_in_order(halves, asked, size):
-    """The first of the asked pieces, each with all it is made of (of `find_halves`), up to `size` in all, in rank order."""
+    """The first pieces of `asked`, with all pieces they are made of (`find_halves`): at most `size`, in rank order."""
     taken = set()
     for piece in asked:
         need = new = {piece} & halves.keys()

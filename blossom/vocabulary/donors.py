@@ -1,4 +1,4 @@
-"""New pieces from another tokenizer's vocabulary; pieces that cannot be taken are counted by reason."""
+"""New pieces from another tokenizer's vocabulary."""
 
 import json
 import re
@@ -15,9 +15,9 @@ SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0]
 
 
 def propose_pieces(donor, base, counts, size, scripts):
-    """New pieces for a base, trained on the counts of `count_runs` or of a donor, and the number not taken by reason.
+    """New pieces for a base, and how many were rejected for each reason.
 
-    donor  "trained" (`size` pieces; 0: 8,000, about KoBERT's number), or what `read_donor` takes
+    donor  "trained" (learn `size` pieces from `counts`; 0: 8,000, about KoBERT's number), or a source for `read_donor`
     """
     if donor == "trained":
         return train_pieces(base, counts, size or 8000), {}
@@ -27,8 +27,7 @@ def propose_pieces(donor, base, counts, size, scripts):
 def read_donor(source):
     """The pieces of a tokenizer, best first: text with the space before a word, or bytes for part of a character.
 
-    source  asset, hub id, folder, SentencePiece `.model` (BPE or unigram), or a JSON vocabulary {piece: id}
-    Raises ValueError when the source is no tokenizer.
+    source  asset, hub id, folder, SentencePiece `.model` or JSON vocabulary {piece: id}; ValueError for anything else
     """
     path = Path(fetch_asset(str(source)))
     model_file = path / "tokenizer.model" if path.is_dir() else path
@@ -65,10 +64,9 @@ def _to_text(piece, word_piece=False):
 
 
 def clean_pieces(base, texts, pattern):
-    """The pieces of `read_donor` that can be added to a base, in its alphabet, and a Counter of the others by reason.
+    """The pieces of `read_donor` that a base can take, in its alphabet, and a Counter of the others by reason.
 
-    pattern  of `script_pattern`: what a whole piece must match; None allows every script
-    Raises ValueError when no piece is left.
+    pattern  of `script_pattern`, which whole pieces must match; None allows every script
     """
     kept, removed = {}, Counter()
     for text in texts:
@@ -89,14 +87,12 @@ def clean_pieces(base, texts, pattern):
             kept[piece] = text
     if not kept:
         reasons = ", ".join(f"{n} {reason}" for reason, n in removed.items())
-        raise ValueError(
-            f"donor: none of its {len(texts)} pieces fits {base.name} ({reasons}); take another donor or script"
-        )
+        told = f"donor: none of its {len(texts)} pieces fits {base.name} ({reasons})"
+        raise ValueError(f"{told}; take another donor or script")
     return list(kept), removed
 
 
 def _reject_text(text, pattern):
-    """Why a piece cannot be taken; "" when it can."""
     if isinstance(text, bytes):
         return "part of a character"
     if not text.strip():

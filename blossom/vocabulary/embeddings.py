@@ -1,7 +1,4 @@
-"""Starting rows for new tokens in the input and output embeddings.
-
-A *table* is a (V, D) tensor. Tied models have one; untied models have two, and each gets its own rows.
-"""
+"""Initial rows of new tokens in the embedding tables (V, D); untied models have two, and each gets its own rows."""
 
 import torch
 from torch.nn import functional
@@ -19,12 +16,10 @@ def mean_rows(old, count):
 
 
 def subword_rows(old, pieces):
-    """For each new token, the mean of the rows of the base tokens that spelled it.
+    """For each new token, the mean of the rows of the base tokens that spell it: (N, D), dtype of `old`.
 
     old     (V, D) float tensor, the base's table
-    pieces  N lists of ids in 0..V-1: how the base spells each new token
-    return  (N, D), dtype of `old`
-    Raises ValueError naming new tokens without ids (their mean would be NaN) and ids outside the table.
+    pieces  N lists of ids in 0..V-1: how the base spells each new token; ValueError for an empty list or another id
     Source: subword initialisation, e.g. EEVE (arXiv:2402.14714). Example: rows [2, 4] and [4, 8] -> [3, 6]
     """
     if empty := [i for i, ids in enumerate(pieces) if not ids]:
@@ -37,18 +32,16 @@ def subword_rows(old, pieces):
 
 
 def calibrate_rows(old, rows, hidden, targets, rounds=3, prior=2.0, most=4096):
-    """Move output rows so that the model predicts each new token as often as it occurs.
+    """Move output rows so that the model predicts each new token as often as it occurs: (N, D), dtype of `old`.
 
-    old      (V, D) the base's output table
-    rows     (N, D) rows of the new tokens V, V+1, ... (of `subword_rows`)
-    hidden   (M, D) and targets (M,): of `collect_states` on training text, with `rows` in the model
-    prior    added to both counts, so that the logit of an unseen token stays finite
-    most     the expected counts are computed over so many states, evenly spaced
-    return   (N, D), dtype of `old`
+    old              (V, D) the base's output table
+    rows             (N, D) rows of the new tokens V, V+1, ...
+    hidden, targets  (M, D) and (M,): from `collect_states` on training text, with `rows` in the model
+    prior            added to both counts, so that the logit of an unseen token stays finite
+    most             number of states, evenly spaced, that the expected counts are computed on
 
-    The states have a large mean m: adding b m / |m|^2 to a row raises its logit by about b everywhere, like an output bias.
-    Each round sets b = ln(observed + prior) - ln(expected + prior); the expected count is the sum of the softmax over all
-    states. Source: output bias at the log unigram frequencies (Meister et al. 2023, arXiv:2212.09686).
+    The states have a large mean m, so adding b m / |m|^2 to a row raises its logit by about b everywhere. Each round uses
+    b = ln(observed + prior) - ln(expected + prior). Source: output bias at log unigram frequencies (arXiv:2212.09686).
     """
     mean = hidden.mean(0)
     direction = mean / mean.square().sum()

@@ -9,12 +9,7 @@ from blossom.vocabulary.spelling import fallback_ids
 
 
 def measure_fertility(tokenizer, lines):
-    """Fertility (tokens per word) and other counts of a list of lines: a dict.
-
-    byte_fallback_share  share of the tokens that are not whole characters
-    unknown_share        share of the tokens that are the unknown token (their text is lost)
-    Raises ValueError when the lines hold no words.
-    """
+    """Fertility (tokens per word) and other counts of some lines: a dict; ValueError when they hold no words."""
     words = sum(len(line.split()) for line in lines)
     if not words:
         raise ValueError("there are no words to count tokens of")
@@ -24,7 +19,7 @@ def measure_fertility(tokenizer, lines):
     return {
         "fertility": tokens / words,
         "bytes_per_token": size / tokens,
-        "byte_fallback_share": sum(used[i] for i in fallback_ids(tokenizer)) / tokens,
+        "byte_fallback_share": sum(used[i] for i in fallback_ids(tokenizer)) / tokens,  # of parts of characters
         "unknown_share": used[tokenizer.unk_token_id] / tokens if tokenizer.unk_token_id is not None else 0.0,
         "tokens_per_1000_chars": 1000 * tokens / characters,
         **{"tokens": tokens, "words": words, "characters": characters, "bytes": size},

@@ -1,4 +1,4 @@
-"""Loading tokenizers; SentencePiece models are rebuilt as HF fast tokenizers that give the same ids."""
+"""Load tokenizers; SentencePiece models become HF fast tokenizers with the same ids."""
 
 from pathlib import Path
 
@@ -11,8 +11,7 @@ UNIGRAM, BPE = 1, 2  # its types of models
 
 
 def load_tokenizer(source):
-    """A HF fast tokenizer from an asset's name, a folder, a SentencePiece `.model` file or a hub id; ValueError when there
-    is no tokenizer in it, RuntimeError when it cannot be fetched."""
+    """Load a HF fast tokenizer from an asset, folder, SentencePiece `.model` or hub id; ValueError when there is none."""
     from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import every model: 10 s
 
     path = Path(fetch_asset(str(source)))
@@ -44,17 +43,12 @@ def read_sentencepiece(path):
 
 
 def list_merges(pieces, vocabulary):
-    """Merge rules that make `pieces` (in rank order): each split of a piece into two tokens of `vocabulary`, (left, right).
+    """Merge rules (left, right) that make `pieces`, in rank order: each split of a piece into two tokens of `vocabulary`.
 
-    SentencePiece joins any two neighbours whose joint text is a piece, the leftmost of equal ones. One rule for each split
-    gives the same result; where splits of one text overlap ("a aa a"), the longer left part comes first: the leftmost.
+    The longer left part comes first: where splits of one text overlap ("a aa a"), SentencePiece joins the leftmost.
     """
-    return [
-        (piece[:cut], piece[cut:])
-        for piece in pieces
-        for cut in range(len(piece) - 1, 0, -1)
-        if piece[:cut] in vocabulary and piece[cut:] in vocabulary
-    ]
+    splits = ((piece[:cut], piece[cut:]) for piece in pieces for cut in range(len(piece) - 1, 0, -1))
+    return [(left, right) for left, right in splits if left in vocabulary and right in vocabulary]
 
 
 def convert_sentencepiece(proto):
@@ -89,9 +83,8 @@ def build_backend(proto):
     backend.normalizer = build_normalizer(proto.normalizer_spec)
     strip = [decoders.Strip(" ", 1, 0)] if prefix else []
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
-    backend.add_special_tokens(
-        [AddedToken(p.piece, normalized=False, special=True) for p in proto.pieces if p.type in (UNKNOWN, CONTROL)]
-    )
+    special = [p.piece for p in proto.pieces if p.type in (UNKNOWN, CONTROL)]
+    backend.add_special_tokens([AddedToken(piece, normalized=False, special=True) for piece in special])
     # Gemma has no prefix; its runs of spaces are symbols that are found after normalisation
     backend.add_tokens([AddedToken(p.piece, normalized=not prefix) for p in proto.pieces if p.type == USER_DEFINED])
     return backend

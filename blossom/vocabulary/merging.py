@@ -24,20 +24,19 @@ class MergedVocab:
         return self.base.build(self.pieces)
 
     def base_ids(self):
-        """How the base spells each new piece: list of lists of its ids."""
+        """The base's ids for the text of each new piece: list of lists."""
         ids = self.base.tokenizer.get_vocab()
         return [[ids[token] for token in self.base.tokens(piece)] for piece in self.pieces]
 
 
 def merge_vocab(base, asked, unreachable="add"):
-    """Merge new pieces into a base, ranked behind the base's own: a MergedVocab.
+    """Merge new pieces into a base, ranked after the base's own: a MergedVocab.
 
     asked        pieces in the base's alphabet, in rank order; those that the base has are left out
-    unreachable  "add" the missing steps to a piece that no merge makes, "drop" it, or "keep" it (the paper)
-
-    The characters that the pieces consist of come first, so that every piece can be made of whole characters.
+    unreachable  policy of `close_pieces`
     """
     asked = [piece for piece in dict.fromkeys(asked) if piece not in base.vocabulary]
+    # the characters of the pieces come first, so that every piece can be made of whole characters
     steps = [step for piece in asked for _, needed in split_characters(base, piece) for step in needed]
     closed, dropped, left = close_pieces(base, dict.fromkeys([*steps, *asked]), unreachable)
     wanted = set(asked)
@@ -45,8 +44,7 @@ def merge_vocab(base, asked, unreachable="add"):
 
 
 def select_pieces(merged, order, size):
-    """The merged vocabulary with only the `size` most useful pieces by the `order` of `rank_pieces`; 0 keeps all, and more
-    than there are is a ValueError."""
+    """The merged vocabulary with the `size` (0: all) most useful pieces by `rank_pieces`; ValueError if there are fewer."""
     if size > len(order):
         raise ValueError(f"added_pieces: {size} asked for, the donor gives {len(order)}; ask for fewer, 0 takes all")
     chosen = keep_pieces(merged.pieces, order, size or len(order))

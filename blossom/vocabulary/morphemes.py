@@ -1,28 +1,22 @@
-"""Whether tokens end where morphemes end. Needs the extra `kiwipiepy`, a Korean morphological analyser (LGPL).
-
-햄버거를 (*hamburger*, object) is 햄버거 + 를: a token that ends before 를 can be reused with every noun.
-"""
+"""Whether tokens end where Korean morphemes end (햄버거를 is 햄버거 + 를), by the analyser kiwipiepy, an extra (LGPL)."""
 
 from itertools import pairwise
 
 
 def find_morpheme_borders(lines):
-    """Borders between morphemes inside the words of some lines: list of sets of character positions.
-
-    Example: "햄버거를 먹는" -> {3, 6}. There is no border inside a syllable that two morphemes share (했 = 하 + 었).
-    """
+    """Positions of the borders between morphemes inside words: a set for each line. Example: "햄버거를 먹는" -> {3, 6}."""
     from kiwipiepy import Kiwi
 
     found = []
     for line, tokens in zip(lines, Kiwi().tokenize(list(lines)), strict=True):
         ends = {place for token in tokens for place in (token.start, token.end)}
-        shared = {place for token in tokens for place in range(token.start + 1, token.end)}
+        shared = {place for token in tokens for place in range(token.start + 1, token.end)}  # in 했 = 하 + 었
         found.append(_keep_inside_words(line, ends - shared))
     return found
 
 
 def find_token_borders(tokenizer, lines):
-    """Borders between tokens inside the words of some lines, without those inside a character (byte fallback)."""
+    """Positions of the borders between tokens inside words, but not inside a character: a set for each line."""
     offsets = tokenizer(list(lines), add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     borders = ({end for (_, end), (start, _) in pairwise(spans) if start == end} for spans in offsets)
     return [_keep_inside_words(line, places) for line, places in zip(lines, borders, strict=True)]

@@ -8,16 +8,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from blossom.vocabulary.fertility import read_frequencies
 from blossom.vocabulary.spelling import is_whole
 
-MOST_RUNS = 300_000  # different runs kept, the commonest first; a large corpus has millions of rare ones
-MOST_WORDS = 5_000_000  # running words that pieces are learned from; larger counts are scaled down
 UNIT = 0xF0000  # first of the private-use characters that stand for units in training
 
 
 def script_pattern(scripts):
-    """Compiled `regex` of the runs that new pieces may cover: an optional space, then letters of some Unicode scripts.
-
-    No scripts: anything but white space. Raises ValueError naming a script that Unicode does not have.
-    """
+    """Pattern of the runs that new pieces may cover: an optional space, then letters of `scripts` (none: any non-space)."""
     if not scripts:
         return regex.compile(r" ?\S+")
     for script in scripts:
@@ -30,14 +25,13 @@ def script_pattern(scripts):
 
 
 def count_runs(base, lines, pattern):
-    """Count the runs of `pattern` in some lines: Counter of pieces of the base, from the MOST_RUNS commonest runs.
+    """Count the runs of `pattern` in some lines as pieces of the base, split where the base splits text: Counter.
 
-    A run ends where the base splits a text before it merges.
     Example (Llama-2, Hangul): ["OK, 먹는 공룡"] -> {"▁먹는": 1, "▁공룡": 1}
     """
     prefix = " " if base.kind == "sentencepiece" else ""  # the space that SentencePiece puts before a line
     found = Counter(run for line in lines for run in pattern.findall(prefix + line))
-    return _split_runs(base, dict(found.most_common(MOST_RUNS)))
+    return _split_runs(base, dict(found.most_common(300_000)))  # a large corpus has millions of rare runs
 
 
 def _split_runs(base, texts):
@@ -49,22 +43,19 @@ def _split_runs(base, texts):
 
 
 def add_word_frequencies(base, counts, pattern, source="wordfreq-ko"):
-    """Add the word list of `read_frequencies`, scaled to the size of the corpus, to the counts of `count_runs`.
-
-    The list holds morphemes (는, 을, 하), which Korean writes inside a word and after a space: each counts once as either.
-    """
+    """Add the word list of `read_frequencies`, scaled to the size of the corpus, to the counts of `count_runs`."""
     total, texts = counts.total(), Counter()
     for word, share in read_frequencies(source).items():
         if pattern.fullmatch(word) and (count := round(share * total)):
             texts[word] += count
-            texts[" " + word] += count
+            texts[" " + word] += count  # a morpheme (는, 을) stands inside a word or after a space
     return counts + _split_runs(base, texts)
 
 
 def split_characters(base, piece):
-    """A piece as whole characters: list of (unit, new pieces needed to make it from the base's tokens).
+    """Split a piece into units of whole characters: list of (unit, new pieces needed to make it from the base's tokens).
 
-    A unit is one of the base's tokens, or a character that it spells with several (SmolLM2: 한 -> [("한", ["한"])]).
+    A unit is a token of the base, or a character that the base spells with several (SmolLM2: 한 -> [("한", ["한"])]).
     """
     units, begun, steps = [], "", []
     for token in base.segment(piece):
@@ -78,11 +69,10 @@ def split_characters(base, piece):
 
 
 def train_pieces(base, counts, size):
-    """New pieces by BPE on top of the base's own segmentation, from the counts of `count_runs`.
+    """Learn new pieces by BPE on top of the base's segmentation, from the counts of `count_runs` (e.g. arXiv:2512.03989).
 
     size    merges of whole characters to learn; fewer when the text has no more
-    return  pieces: first the characters and the steps to them, then the merges by rank
-    Raises ValueError when the counts are empty. Source: continued BPE training, e.g. arXiv:2512.03989.
+    return  pieces: the characters and the steps to them, then the merges by rank
     """
     if not counts:
         raise ValueError("donor: 'trained' found no text in the wanted scripts (parameters korean_texts, scripts)")
@@ -92,7 +82,7 @@ def train_pieces(base, counts, size):
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(vocab_size=len(code) + size, show_progress=False, initial_alphabet=list(code.values()))
-    scale = min(1.0, MOST_WORDS / counts.total())
+    scale = min(1.0, 5_000_000 / counts.total())  # so many running words are enough
     coded = (("".join(code[unit] for unit, _ in spelled[run]), max(1, round(n * scale))) for run, n in counts.items())
     learner.train_from_iterator((" ".join([word] * n) for word, n in coded), trainer)
     name = {character: unit for unit, character in code.items()}

@@ -12,7 +12,7 @@ BYTE_OF = {character: byte for byte, character in BYTE_ALPHABET.items()}
 
 
 def is_byte_level(tokenizer):
-    """Whether tokens are written in GPT-2's byte alphabet (SmolLM2, Llama-3, Qwen) and not in characters."""
+    """Whether tokens are written in GPT-2's byte alphabet (SmolLM2, Llama-3, Qwen)."""
     decoder = tokenizer.backend_tokenizer.decoder
     return decoder is not None and "ByteLevel" in repr(decoder)
 
@@ -37,7 +37,7 @@ def piece_bytes(piece, byte_level):
 
 
 def is_whole(data):
-    """Whether bytes are whole characters; byte-fallback tokens and parts of characters are not."""
+    """Whether bytes decode as UTF-8: byte-fallback tokens and parts of characters do not."""
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -46,12 +46,12 @@ def is_whole(data):
 
 
 def fallback_ids(tokenizer):
-    """Ids of tokens that are not whole characters: byte pieces from 0x80 up, or parts of characters in byte-level BPE."""
+    """The ids of tokens that are only part of a character: byte tokens from 0x80 up, or byte-level BPE tokens."""
     return {i for i, data in enumerate(token_bytes(tokenizer)) if not is_whole(data)}
 
 
 def spell_text(tokenizer, text):
-    """The tokens of a text, readable. Example (Llama-2): "먹" -> ["▁", "<0xEB>", "<0xA8>", "<0xB9>"]."""
+    """The tokens of a text in readable form. Example (Llama-2): "먹" -> ["▁", "<0xEB>", "<0xA8>", "<0xB9>"]."""
     table = token_bytes(tokenizer)
     return [show_bytes(table[i]) for i in encode_lines(tokenizer, [text])[0]]
 

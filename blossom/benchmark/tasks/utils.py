@@ -21,10 +21,7 @@ def kobest_copa_text(row):
 
 
 def nsmc_results(row, answers):
-    """Paper X's rule: an answer counts when it contains the right one of 긍정 and 부정, whatever else it contains.
-
-    return  acc (the rule), acc_strict (the right one alone), neither, both
-    """
+    """Paper X's rule (acc: the answer contains the right word), acc_strict (and not the wrong word), neither, both."""
     right, wrong = (("부정", "긍정"), ("긍정", "부정"))[row["label"]]
     has, has_wrong = right in answers[0], wrong in answers[0]
     scores = {"acc": has, "acc_strict": has and not has_wrong}
@@ -33,8 +30,7 @@ def nsmc_results(row, answers):
 
 
 def _answered(row, answers, own, other):
-    """own_language, other_language, mixed, empty (0 or 1; at most one is 1, by `language_of`) and code_switching, the share
-    of the words that are in the other script."""
+    """The language of an answer as four numbers, 0 or 1, and code_switching: the share of its words in the other script."""
     found = language_of(answers[0]) if answers[0].strip() else "empty"
     kinds = {"own_language": own, "other_language": other, "mixed": "mixed", "empty": "empty"}
     scores = {name: float(found == kind) for name, kind in kinds.items()}
@@ -50,7 +46,7 @@ def _translated(row, answers, source, target):
     empty           no letter in the answer
     copies          its first line is the input
     partial         its first line mixes the languages, or is less than half as long as the reference
-    repeats         a later sentence is an earlier one or the input again, or its words repeat in a loop
+    repeats         a sentence repeats an earlier one or the input, or its words repeat in a loop
     wrong_language  its first line is none of these and not in the language asked for
     """
     reference, answer = row[target], answers[0]
@@ -86,7 +82,6 @@ def _same(one, other):
 
 
 def _corpus_score(items, metric):
-    """BLEU or chrF2 of [(reference, answer), ...] as one text, from 0 to 1."""
     references, answers = zip(*items, strict=True)
     return bleu_scorer(metric).corpus_score(list(answers), [list(references)]).score / 100
 
