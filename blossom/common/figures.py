@@ -1,8 +1,4 @@
-"""The style of all plots: colours, a font with Korean letters, and the figures that more than one place draws.
-
-with figures.house_style():
-    figure, axis = plt.subplots(figsize=figures.WIDE)
-"""
+"""The style of all plots: colours, a font with Korean letters, and figures that several places draw."""
 
 from contextlib import contextmanager
 
@@ -15,7 +11,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 WIDE = (8.0, 3.6)  # inches
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart. A colour has one meaning in all figures.
+# Okabe and Ito's colours, which colour-blind readers can distinguish. A colour means the same in all figures.
 COLOURS = {
     "korean": "#D55E00",
     "english": "#0072B2",
@@ -31,7 +27,7 @@ COLOURS = {
     "paper": "#CC79A7",
     "ink": "#222222",
 }
-PIECE_COLOURS = ["#CC3311", "#C6DBEF", "#6BAED6", "#2171B5"]  # tokens of a part of a character, of one, two, more
+PIECE_COLOURS = ["#CC3311", "#C6DBEF", "#6BAED6", "#2171B5"]  # tokens of a part of a character, of 1, 2, more characters
 CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#8C8C8C"]  # for tokenizers, models, methods
 LABELS = {
     "korean": "Korean (corpus)",
@@ -42,18 +38,18 @@ LABELS = {
 
 
 def set_language(language):
-    """Write `language` (an English name) instead of Korean in LABELS; the keys stay."""
+    """Put `language` (an English name) in place of "Korean" in the values of LABELS."""
     LABELS.update({"korean": f"{language} (corpus)", "general_korean": f"{language} (general)"})
 
 
 def language_name():
-    """The new language's name in the labels."""
+    """The new language's name in LABELS."""
     return LABELS["korean"].removesuffix(" (corpus)")
 
 
 @contextmanager
 def house_style():
-    """Matplotlib's settings inside the `with` block."""
+    """Plot with this project's Matplotlib settings inside the `with` block."""
     settings = {
         "font.family": "NanumGothic",
         "font.size": 12,  # readable when the figure is shown at half its size
@@ -74,7 +70,7 @@ def house_style():
 
 
 def grid_along(axis, which, thousands=False):
-    """Draw grid lines for the axis of values ("x" or "y") only; with `thousands` its labels are like 15,000."""
+    """Draw grid lines for one axis ("x" or "y") only; with `thousands` its labels are like 15,000."""
     axis.grid(False, axis="y" if which == "x" else "x")
     if thousands:
         getattr(axis, f"{which}axis").set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -119,10 +115,7 @@ def plot_score_steps(scored, titles, constant):
 
 
 def plot_josa(axis, tables):
-    """How often the right form of a josa is preferred, with 95 % intervals; a group for each pair of forms.
-
-    tables  {model: DataFrame with pair, items, right, low, high}
-    """
+    """Bars of how often models prefer the right josa; `tables` is {model: DataFrame of pair, items, right, low, high}."""
     table = pd.concat(tables, names=["model"]).reset_index()
     table["pair"] += table["items"].map("\n({} pairs)".format)
     shares = 100 * table.set_index(["pair", "model"])[["right", "low", "high"]].unstack("model", sort=False)
@@ -136,10 +129,7 @@ def plot_josa(axis, tables):
 
 
 def plot_spelling(rows, title):
-    """How tokenizers split a sentence: a row of boxes for each tokenizer, parts of characters in red; returns the figure.
-
-    rows  {name: readable pieces ("▁먹", "<0xED>")}
-    """
+    """A row of boxes for each tokenizer, one box a piece; `rows` is {name: readable pieces ("▁먹", "<0xED>")}."""
     longest = max(map(len, rows.values()))
     figure, axis = plt.subplots(figsize=(max(8.0, 0.42 * longest + 2.4), 0.56 * len(rows) + 0.9))
     for y, (_, pieces) in enumerate(rows.items()):
@@ -157,12 +147,10 @@ def plot_spelling(rows, title):
 
 
 def plot_preference(axis, shares, labels):
-    """The Bllossom paper's figures 2 to 5: stacked bars of wins, ties and losses, with 95 % intervals.
+    """Stacked bars of wins, ties and losses with 95 % intervals, from `summarize_verdicts` (B, figures 2 to 5).
 
-    shares  DataFrame: win, tie, loss (each with _low, _high), flipped (the part of tie where a judge's two orders
-            disagreed; it is hatched), prompts, verdicts
-    labels  names of the rows, the first on top
-    The lower whisker is the interval of the win share, the upper one that of the loss share.
+    The part of the ties where a judge's two orders disagree is hatched. The lower line is the interval of the wins, the
+    upper one that of the losses.
     """
     ink, grey, rows = COLOURS["ink"], "#E3E3E3", np.arange(len(shares))
     pieces = {"win": shares.win, "tie": shares.tie - shares.flipped, "flipped": shares.flipped, "loss": shares.loss}

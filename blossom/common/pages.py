@@ -1,4 +1,4 @@
-"""Text of models, files and people in HTML: it is shown, and never becomes markup or runs."""
+"""HTML pages and tables in which text of models, files and people is shown as it is, and never runs."""
 
 import base64
 import hashlib
@@ -12,24 +12,17 @@ from jinja2.utils import htmlsafe_json_dumps
 
 
 def escape_html(text):
-    """`text` as HTML that shows it: markup escaped, control and direction characters written by their number.
-
-    Example: "<b>\u202e" -> "&lt;b&gt;[U+202E]"
-    """
-    kept = "\n\t\u200c\u200d"  # the last two stand inside emoji
+    """Escape `text` for HTML, and show control characters by their code: "<b>\u202e" -> "&lt;b&gt;[U+202E]"."""
+    kept = "\n\t\u200c\u200d"  # the last two are parts of emoji
     shown = (c if c in kept or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else f"[U+{ord(c):04X}]" for c in text)
     return html.escape("".join(shown))
 
 
 def assemble_page(template, data, **words):
-    """One HTML file (str) that needs no server and no network, from `<name>.html`, `<name>.css` and `<name>.js`.
+    """Make one HTML file (str) that needs no network from a jinja2 template and the style and script beside it.
 
-    template  path of the .html file, a jinja2 template; its style and script lie beside it, and pages.css and pages.js
-              of this folder stand before them
-    data      any JSON-able value, which the script reads from the element #data
-    words     further values of the template, which are escaped
-
-    Its Content-Security-Policy allows this style and this script and nothing else: no other script, no request, no frame.
+    The script reads `data` (JSON-able) from the element #data; `words` fill the template, escaped. The page's
+    Content-Security-Policy allows only its own style and script, and no requests or frames.
     """
     folders = (Path(__file__), Path(template))
     text = {kind: "".join(f.with_suffix(f".{kind}").read_text(encoding="utf-8") for f in folders) for kind in ("css", "js")}
@@ -37,15 +30,12 @@ def assemble_page(template, data, **words):
     policy = f"default-src 'none'; style-src 'sha256-{hashes['css']}'; script-src 'sha256-{hashes['js']}'; "
     policy += "base-uri 'none'; form-action 'none'"
     page = jinja2.Environment(autoescape=True).from_string(Path(template).read_text(encoding="utf-8"))
-    embedded = htmlsafe_json_dumps(data, ensure_ascii=False)  # no "</script>" or "<!--" in it can end the element
+    embedded = htmlsafe_json_dumps(data, ensure_ascii=False)  # "</script>" and "<!--" in the data are escaped
     return page.render(policy=policy, style=text["css"], script=text["js"], data=embedded, **words)
 
 
 def show_table(frame, precision=2):
-    """A DataFrame as a pandas Styler with every text escaped, which `frame.style` does not do: for notebooks.
-
-    precision  decimals of the floats. Missing values are shown as "–". An index that only counts the rows is left out.
-    """
+    """Show a DataFrame in a notebook (pandas Styler) with every text escaped, which `frame.style` does not do."""
 
     def cell(value):
         if isinstance(value, str):

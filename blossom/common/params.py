@@ -1,7 +1,6 @@
 """Parameters: read from YAML files and notebooks, layered, and checked before anything expensive starts.
 
-A run's parameters are layered: the defaults of blossom/common/stages.py, a scale, a recipe, then what a call sets. Names are
-the same in every notebook, so one scale file serves all of them; each notebook takes the names it has.
+The layers are the defaults in blossom/common/stages.py, a scale, a recipe, and the overrides of a call; later ones win.
 """
 
 import difflib
@@ -20,8 +19,8 @@ from blossom.common import paths
 from blossom.common.stages import MODEL_STAGES, STAGES, PlanAssumptions
 
 CLASSES = (*STAGES.values(), PlanAssumptions)
-KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # the last two: of a recipe's file alone
-PLAIN = (bool, int, float, str, list, dict, type(None))  # what a parameter's value may be
+KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # only recipe files have the last two
+PLAIN = (bool, int, float, str, list, dict, type(None))  # types of a parameter's value
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
 
@@ -34,12 +33,7 @@ class ParameterError(ValueError):
 
 
 def collect_params(cls, namespace):
-    """A notebook's checked parameters: `p = collect_params(VocabMerge, globals())`.
-
-    cls        a class of stages.py
-    namespace  name -> value; other names than the parameters of `cls` are ignored
-    Raises ParameterError: a wrong value, or a plain value under a name that looks like a mistyped parameter.
-    """
+    """Check a notebook's parameters (`globals()`) and return an instance of `cls`; ParameterError for mistyped names too."""
     if (ipython := sys.modules.get("IPython")) and (shell := ipython.get_ipython()):
         shell.InteractiveTB.set_mode("Plain")  # an error shows two lines a call instead of pages of code
     check_names([n for n, value in namespace.items() if isinstance(value, PLAIN) and suggest_name(n)])
@@ -51,9 +45,9 @@ def collect_params(cls, namespace):
 
 
 def suggest_name(name):
-    """The parameter that an unknown name in a notebook probably stands for, or None.
+    """The parameter that an unknown name in a notebook is probably a mistyping of, or None.
 
-    Names of one word, and plurals of parameters, are taken for variables: `task`, `korean_text`. `aded_pieces` is a mistake.
+    Names of one word (`task`) and with or without a plural s (`korean_text`) are variables; `aded_pieces` is a mistake.
     """
     near = difflib.get_close_matches(name, KNOWN, 1, 0.85) if "_" in name.strip("_") and name not in KNOWN else []
     return near[0] if near and near[0].rstrip("s") != name.rstrip("s") else None
@@ -69,7 +63,7 @@ def check_names(names, where="parameters"):
 
 
 def build_params(cls, values):
-    """An instance of `cls` from the names in `values` that it has; ParameterError names the parameter that is wrong."""
+    """Make an instance of `cls` from those `values` (dict) that it has; ParameterError names a wrong one."""
     try:
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
     except ValidationError as error:
@@ -102,15 +96,12 @@ def shorten(value):
     """A value's repr, at most a line or two long."""
     try:
         return _REPR.repr(value)
-    except ValueError:  # Python writes out no number of more than 4,300 digits
+    except ValueError:  # Python prints no number of more than 4,300 digits
         return "a number of thousands of digits"
 
 
-# --------------------------------------------------------------------------------------------------------------- files
-
-
 class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, refusing a name given twice (YAML would keep the last)."""
+    """The safe loader, but a repeated name is an error (YAML would keep the last)."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -123,14 +114,14 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def load_yaml(path):
-    """The `name: value` lines of a YAML file, as a dict; ParameterError names the file and what is wrong with it."""
+    """Read the `name: value` lines of a YAML file as a dict; ParameterError names the file and what is wrong with it."""
     try:
         with open(path, encoding="utf-8") as stream:
             values = yaml.load(stream, Loader=_UniqueKeys)
     except FileNotFoundError:
         names = ", ".join(sorted(f.stem for f in Path(path).parent.glob("*.yaml")))
         raise ParameterError(f"{path}: no such parameter file" + (f"; there are: {names}" if names else "")) from None
-    except Exception as error:  # PyYAML lets many kinds through: KeyError for "!!bool x", RecursionError, ...
+    except Exception as error:  # PyYAML raises many kinds: KeyError for "!!bool x", RecursionError, ...
         raise ParameterError(f"{path}: not a readable YAML file: {error}") from None
     if not isinstance(values, dict):
         raise ParameterError(f"{path}: expected 'name: value' lines, found {type(values).__name__}")
@@ -138,18 +129,14 @@ def load_yaml(path):
 
 
 def read_params(path):
-    """The parameters in one YAML file, as a dict with known names; ParameterError names the file."""
+    """Read the parameters in one YAML file as a dict; ParameterError for an unknown name."""
     values = load_yaml(path)
     check_names(values, where=str(path))
     return values
 
 
 def parse_overrides(words, where="parameters"):
-    """The parameters that a command line sets, checked for every notebook that takes them.
-
-    words   dict name -> value, or its text: {"new_tokens": "64"} -> {"new_tokens": 64}
-    Raises ParameterError, starting with `where`: no such name, a value that one of its notebooks cannot take.
-    """
+    """Check a command line's parameters and convert their text: {"new_tokens": "64"} -> {"new_tokens": 64}."""
     if not isinstance(words, dict):
         raise ParameterError(f"{where}: expected {{name: value, ...}}, found {shorten(words)}")
     check_names(words, where)
@@ -167,12 +154,10 @@ def parse_overrides(words, where="parameters"):
 
 
 def scale_file(scale):
-    """`params/scales/<scale>.yaml`"""
     return paths.ROOT / "params" / "scales" / f"{scale}.yaml"
 
 
 def recipe_file(recipe):
-    """`params/recipes/<recipe>.yaml`"""
     return paths.ROOT / "params" / "recipes" / f"{recipe}.yaml"
 
 
@@ -188,14 +173,8 @@ def effective_params(stage, scale, recipe, **overrides):
     return build_params(STAGES[stage], layered | {"scale": scale, "recipe": recipe} | overrides)
 
 
-# ------------------------------------------------------------------------------------------------------------- recipes
-
-
 def read_recipe(name):
-    """A recipe's own file: `.name`, `.parent` (a recipe or ""), `.stages` (names of STAGES, in order).
-
-    Raises ParameterError: no such file, another name in it, an unknown stage, stages out of order.
-    """
+    """Read a recipe's file: an object with name, parent (a recipe or "") and stages (names of STAGES, in order)."""
     file = recipe_file(name)
     values = read_params(file)
     stages, own = values.get("stages", []), values.get("recipe", name)
@@ -207,7 +186,7 @@ def read_recipe(name):
 
 
 def recipe_lineage(name):
-    """The recipe, its parent, the parent's parent, ...; ParameterError when one is missing or they form a loop."""
+    """A list of the recipe, its parent, the parent's parent, ... (as of `read_recipe`)."""
     line = []
     while name:
         if name in [r.name for r in line]:

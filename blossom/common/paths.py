@@ -1,4 +1,4 @@
-"""Where files lie, and writing them whole or not at all."""
+"""Paths of the project, and files that are written completely or not at all."""
 
 import errno
 import hashlib
@@ -16,11 +16,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, fil
 
 @contextmanager
 def write_atomically(target):
-    """Yield a temporary path beside `target` (file or folder); rename it to `target` only if the block succeeds.
-
-    After an error the temporary path is removed and an earlier `target` is unchanged.
-    Raises OSError naming `target` when the disk is full, whichever library noticed it.
-    """
+    """Yield a temporary path beside `target` (file or folder), renamed to `target` only if the block succeeds."""
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("part", "old"))
@@ -42,7 +38,7 @@ def write_atomically(target):
 
 
 def is_disk_full(error):
-    """Whether an error, by its number or its text, says that the disk or the user's quota is full."""
+    """Whether an exception, by its number or its text, says that the disk or the user's quota is full."""
     return getattr(error, "errno", None) in FULL or any(os.strerror(n) in str(error) for n in FULL)
 
 
@@ -54,18 +50,18 @@ def _remove(path):
 
 
 def write_text(path, text):
-    """Write a str to a file as UTF-8, whole or not at all."""
+    """Write a str to a file as UTF-8, atomically."""
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path, value):
-    """Write indented JSON, Korean unescaped; ValueError for NaN."""
+    """Write indented JSON atomically; ValueError for NaN."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path):
-    """The value in a JSON file; FileNotFoundError or ValueError names the file."""
+    """Read a JSON file; ValueError names a file that is not valid."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -73,7 +69,7 @@ def read_json(path):
 
 
 def hash_path(path):
-    """SHA-256 (hex) of a file, or of the names and contents of all files in a folder; FileNotFoundError without either."""
+    """SHA-256 (hex) of a file, or of the names and contents of all files in a folder."""
     path, digest = Path(path), hashlib.sha256()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
@@ -86,12 +82,12 @@ def hash_path(path):
 
 
 def outputs_root(outputs):
-    """The outputs folder, absolute; a relative path starts at the repository."""
+    """The absolute path of the outputs folder; a relative one starts at the repository."""
     return (ROOT / outputs).resolve()
 
 
 def stage_folder(outputs, scale, recipe, stage):
-    """`outputs/<scale>/<recipe>/<stage>`, absolute; not created."""
+    """The absolute path `outputs/<scale>/<recipe>/<stage>`; it is not created."""
     return outputs_root(outputs) / scale / recipe / stage
 
 

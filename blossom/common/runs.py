@@ -1,7 +1,6 @@
-"""A run of a stage: writing its folder, and reading the folders of finished runs.
+"""Write the folder of a stage's run, and read those of finished runs.
 
-A run owns one folder, `outputs/<scale>/<recipe>/<stage>/`. Its manifest.json is written last: a folder with a manifest is a
-finished run, a folder without one an interrupted run.
+The folder is `outputs/<scale>/<recipe>/<stage>/`. Its manifest.json is written last: without it a run was interrupted.
 """
 
 import itertools
@@ -47,12 +46,10 @@ class Run:
         return figure
 
     def finish(self, metrics, inputs=(), outputs=()):
-        """Write metrics.json, then manifest.json, and remove checkpoints/; return the manifest (dict).
+        """Write metrics.json, then manifest.json with SHA-256s, and remove checkpoints/; return the manifest (dict).
 
-        metrics  JSON-able dict
-        inputs   files or folders that were read; their SHA-256 is recorded
+        inputs   files or folders that were read
         outputs  names in the run's folder that it made
-        Raises FileNotFoundError when one of these is missing.
         """
         paths.write_json(self.folder / "metrics.json", metrics)
         manifest = {
@@ -74,7 +71,6 @@ class Run:
 
 
 def _shorten(path):
-    """A path relative to the repository or, as ~/..., to the home folder, where it lies in one of them."""
     path = str(Path(path).resolve()).removeprefix(f"{paths.ROOT}/")
     return re.sub(f"^{re.escape(str(Path.home()))}/", "~/", path)
 
@@ -85,12 +81,9 @@ def git_commit():
     return subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
-# ------------------------------------------------------------------------------------------------------- finished runs
-
-
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run, as its folder records it: parameters, metrics and manifest are dicts."""
+    """A finished run, read from its folder."""
 
     folder: Path
     recipe: str
@@ -101,10 +94,9 @@ class FinishedRun:
 
 
 def read_run(folder, check=RECORDS):
-    """The FinishedRun in a folder.
+    """Read the FinishedRun in a folder; ValueError if it is not finished, or an output is missing or was changed.
 
-    check  names of outputs whose SHA-256 must be the manifest's; None checks all outputs, also a large model
-    Raises ValueError: no finished run there, or an output that is missing or was changed after the run.
+    check  names of the outputs whose SHA-256 is compared with the manifest's; None: all, which takes time
     """
     folder = Path(folder)
     file = folder / "manifest.json"
@@ -124,10 +116,7 @@ def read_run(folder, check=RECORDS):
 
 
 def read_lineage(folder):
-    """The runs that made a model, oldest first: list of FinishedRun. The last is in `folder`; all its outputs are checked.
-
-    Raises ValueError: as `read_run`; a run that makes no model; a parent that was run again after its child.
-    """
+    """The runs that made the model in `folder`, oldest first; ValueError if a parent ran again after its child."""
     folder = Path(folder).resolve()
     line, root = [read_run(folder, check=None)], folder.parent.parent
     while start := params.starting_stage(line[0].recipe, line[0].stage):
@@ -145,27 +134,17 @@ def read_lineage(folder):
     return line
 
 
-# ------------------------------------------------------------------------------------------------ runs that a stage reads
-
-
 class MissingRun(params.ParameterError):
-    """An earlier run that a stage reads is not there; the message has the command that makes it."""
+    """An earlier run that a stage reads is missing; the message has the command that makes it."""
 
 
 def require_run(outputs, scale, recipe, stage, settings=None):
-    """The FinishedRun of an earlier stage, all of its outputs checked.
-
-    settings  parameters (name -> value) for the command that makes it, where they are not those of its scale and recipe
-    Raises MissingRun naming that command; ValueError as `read_run`.
-    """
+    """The FinishedRun of an earlier stage, all outputs checked; MissingRun, with the command that makes it, otherwise."""
     return _read_all(outputs, scale, [(recipe, stage)], settings, check=None)[recipe, stage]
 
 
 def read_runs(outputs, scale, recipes):
-    """Every stage of some recipes: dict (recipe, stage) -> FinishedRun, in the order the stages ran.
-
-    Raises MissingRun naming the command that makes the missing ones; ValueError when `recipes` is empty, or as `read_run`.
-    """
+    """Read all runs of some recipes: {(recipe, stage): FinishedRun}, in the order of the stages."""
     if not recipes:
         raise ValueError("recipes: expected at least one recipe for the report, found none")
     wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages]
@@ -186,9 +165,9 @@ def _read_all(outputs, scale, wanted, settings=None, check=RECORDS):
 
 
 def find_run(runs, stage, recipe=None, inherited=False):
-    """One run out of what `read_runs` gave, or None: the recipe's, or without `recipe` the last one of the stage.
+    """The run of a stage of `recipe` in the result of `read_runs`, or None; without `recipe` the last run of that stage.
 
-    inherited  also look at the recipes that `recipe` starts from, nearest first
+    inherited  look also at the recipe's parents, nearest first
     """
     if recipe is None:
         return next((run for (_, s), run in reversed(runs.items()) if s == stage), None)
@@ -197,11 +176,7 @@ def find_run(runs, stage, recipe=None, inherited=False):
 
 
 def require_model(p, stage):
-    """The model folder that a stage starts from, made by an earlier run; None when it starts from the base model.
-
-    Raises MissingRun when the earlier run is not there, ParameterError when it has another base model. Other texts than
-    those of `p` are printed as a note.
-    """
+    """The folder of the model that a stage starts from, None for the base model; MissingRun if it is not made yet."""
     start = params.starting_stage(p.recipe, stage)
     if not start:
         return None

@@ -16,9 +16,9 @@ import openai
 
 from blossom.common import paths
 
-OPTIONAL = ("top_k", "repetition_penalty", "seed", "top_p", "temperature", "max_tokens")  # settings a server may not know
-OVERHEAD = 64  # most tokens that a chat template puts around the messages
-FAILURES = 3  # requests in a row without a reply after which the server is given up; without a connection, one
+OPTIONAL = ("top_k", "repetition_penalty", "seed", "top_p", "temperature", "max_tokens")  # a server may refuse these
+OVERHEAD = 64  # most tokens that a chat template adds to the messages
+FAILURES = 3  # requests in a row without a reply (or one without a connection) after which nothing more is sent
 ERRORS = (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError)  # the last four: an unreadable reply
 
 
@@ -36,7 +36,7 @@ class ReplyStore:
         return self.folder / f"{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:32]}.json"
 
     def get(self, request):
-        """What was stored with this request (a dict), or None. ValueError names a file that is not valid JSON."""
+        """What was stored with this request (a dict), or None."""
         file = self._file(request)
         return paths.read_json(file) if file.exists() else None
 
@@ -55,9 +55,6 @@ class ChatServer:
     money     most to spend;  prices  of a million input and output tokens, in the same currency; (0, 0): free
     timeout   seconds for one reply;  tries  HTTP requests for one reply before it is given up
 
-    Attributes: name (of the model, for people), sent (HTTP requests), replayed (replies from the store), spent, failures
-    (Counter of error kinds), last_error, unsupported (settings that the server refused by name: left out from then on).
-
     The key is read from OPENAI_API_KEY and removed from every message. A request's highest cost is reserved before it is
     sent and corrected by the usage in the reply.
     """
@@ -71,9 +68,9 @@ class ChatServer:
         self.url, self.store, self.requests, self.money, self.prices = url, ReplyStore(folder), requests, money, prices
         self.timeout, self.tries, self.pause, self.called = timeout, tries, pause, called
         self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()
-        self.last_error, self.unsupported = "", []
+        self.last_error, self.unsupported = "", []  # unsupported: settings that the server refused, sent no more
         self._key = os.environ.get("OPENAI_API_KEY", "")
-        self._failed, self._answered = 0, False  # requests without a reply in a row; was one answered?
+        self._failed, self._answered = 0, False  # number of requests in a row without a reply; whether one got a reply
         self._lock = threading.RLock()
         self.model = model or self._ask_model_name()
         self.name = Path(self.model).name if self.model[:1] in "/.~" else self.model
@@ -88,7 +85,7 @@ class ChatServer:
         return {"model": self.model, "messages": messages} | settings
 
     def stored_reply(self, request):
-        """The stored text that answers this request; None when there is none."""
+        """The stored text that answers this request, or None."""
         return (self.store.get(request) or {}).get("reply")
 
     def max_cost(self, request):
@@ -103,14 +100,14 @@ class ChatServer:
             return self.sent + len(requests) <= self.requests and self.spent + cost <= self.money + 1e-12
 
     def ask(self, request):
-        """The text of the reply to a request; None when there is none. As `fetch`."""
+        """The text of the reply to a request, or None, as `fetch`."""
         return (self.fetch(request) or {}).get("reply")
 
     def fetch(self, request):
         """The reply to a request, stored or new: a dict with reply (text), cut (at max_tokens) and usage.
 
-        None when there is none: no budget left, refused, or the server failed. Several threads may ask at once.
-        Raises RuntimeError for a wrong key, model or address (HTTP 401, 403, 404).
+        None when the budget is used up, the request is refused or the server fails. Threads may call it at once. Raises
+        RuntimeError for a wrong key, model or address (HTTP 401, 403, 404).
         """
         stored = self.store.get(request)
         if stored and stored.get("reply") is not None:
@@ -130,19 +127,19 @@ class ChatServer:
                 return found
             if wait is None:
                 break
-            attempt += wait != 0  # sending again without a refused setting is not a second try
+            attempt += wait != 0  # a request without the refused setting is not a second try
             if attempt < self.tries and wait:
                 self.pause(wait)
-        if errors:  # stored for the record; it is asked again by the next run
+        if errors:  # stored for the record; the next run asks again
             if errors[-1].startswith("no connection"):
                 self._failed = FAILURES
-            elif wait is not None or not (self._answered or self.replayed):  # else it answers others, and refused this one
+            elif wait is not None or not (self._answered or self.replayed):  # otherwise only this request was refused
                 self._failed += 1
             self.store.put(request, reply=None, errors=errors)
         return None
 
     def _reserve(self, request):
-        """Take one request and its highest cost from the budget; None when that is more than is left."""
+        """Subtract one request and its highest cost from the budget; None when less is left."""
         with self._lock:
             if not self.affords([request]):
                 self.failures["budget used up"] += 1
@@ -152,9 +149,8 @@ class ChatServer:
             return self.max_cost(request)
 
     def _send(self, request, settings, cost):
-        """One HTTP request; raises one of ERRORS."""
         if "max_tokens" in request and "max_tokens" not in settings:
-            settings = settings | {"max_completion_tokens": request["max_tokens"]}  # its newer name
+            settings = settings | {"max_completion_tokens": request["max_tokens"]}  # the newer name of max_tokens
         reply = self._client.chat.completions.create(
             model=request["model"], messages=request["messages"], extra_body=settings
         )
@@ -167,9 +163,9 @@ class ChatServer:
         return {"reply": text, "cut": choice.finish_reason == "length", "usage": used}
 
     def _note_failure(self, error, settings, cost, wait, errors):
-        """Count an error. Return the seconds to wait; 0: send again without what was refused; None: no further try."""
+        """Record an error; return the seconds to wait before the next try, 0 after a refused setting, None to stop."""
         status, text, body = getattr(error, "status_code", None), str(error), str(getattr(error, "body", None) or "")
-        text = text if body in text else f"{text} {body}"  # the client leaves some of the server's own words out
+        text = text if body in text else f"{text} {body}"  # the client's message lacks a part of the server's
         words = " ".join(text.replace(self._key or "\0", "(key)").split())[:300]
         kinds = {openai.APITimeoutError: "timeout", openai.APIConnectionError: "no connection"}
         kind = f"HTTP {status}" if status else kinds.get(type(error), "unreadable reply")
@@ -197,13 +193,10 @@ class ChatServer:
         return openai.OpenAI(base_url=self.url, api_key=self._key or "none", timeout=self.timeout, max_retries=0)
 
     def _ask_model_name(self):
-        """The name of the one model that the server has; stored for a run without the server."""
         question, self.sent = {"server": self.url}, 1
-        try:  # a server of one model takes a request that names none, and its reply says which model answered
-            messages = [{"role": "user", "content": "."}]
-            served = [
-                self._client.chat.completions.create(model=None, messages=messages, extra_body={"max_tokens": 1}).model
-            ]
+        try:  # a server of one model accepts a request without a model's name, and names the model in its reply
+            dot = [{"role": "user", "content": "."}]
+            served = [self._client.chat.completions.create(model=None, messages=dot, extra_body={"max_tokens": 1}).model]
         except ERRORS:
             try:
                 served = [model.id for model in self._client.models.list()]
@@ -212,6 +205,6 @@ class ChatServer:
         if len(served) != 1 or not served[0]:
             there = ", ".join(map(str, served))[:300] if len(served) > 1 else "not known; is the server there?"
             raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; what it serves: {there}")
-        name = served[0].removesuffix("@main")  # `transformers serve` adds the revision, and refuses the name with it
+        name = served[0].removesuffix("@main")  # `transformers serve` adds the revision, but refuses a name that has it
         self.store.put(question, reply=name)
         return name

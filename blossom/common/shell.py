@@ -1,20 +1,16 @@
-"""Exit codes of our commands, and errors of the user in one line."""
+"""Run a command of the project: its exit code, and expected errors as one line."""
 
 import os
 import sys
 
 
 def run(main):
-    """Call `main` and end the process with the exit code that it returns (None: 0).
-
-    A ValueError, RuntimeError, MemoryError or FileNotFoundError is printed as one line, without a traceback; exit code 1.
-    A closed pipe, as in `... | head`, ends the process silently with 141, as it does for the shell's own commands.
-    """
+    """Call `main` and end the process with its exit code; an error of the user is printed as one line (code 1)."""
     try:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written at exit: to nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail
         code = 141
     except (ValueError, RuntimeError, MemoryError, FileNotFoundError) as error:
         code = str(error)

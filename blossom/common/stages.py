@@ -1,8 +1,4 @@
-"""The parameters of every notebook: one frozen dataclass each, with type, default, range and help of every parameter.
-
-These defaults are the only ones. A notebook's parameter cell shows the same values, and a scale or recipe file holds what
-differs from them (tests/test_params.py compares). pydantic checks every value when an instance is made.
-"""
+"""The parameters of every notebook: one frozen dataclass each, with type, default, range and help of every parameter."""
 
 from dataclasses import fields
 from typing import Annotated, Literal
@@ -13,7 +9,7 @@ from pydantic.dataclasses import dataclass
 MODEL_STAGES = ("02_vocab_merge", "03_bilingual_pretraining", "04_korean_lima_sft")
 
 Whole = Annotated[int, Field(gt=-(1 << 63), lt=1 << 63)]
-Text = Annotated[str, Field(max_length=1 << 20)]  # without a rule pydantic lets broken characters pass
+Text = Annotated[str, Field(max_length=1 << 20)]  # without a rule pydantic does not check for broken characters
 Words = list[Annotated[str, Field(min_length=1)]]
 Weights = dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0)]]
 Trainable = Literal["lora+embeddings", "lora+new-rows", "full"]
@@ -32,7 +28,7 @@ _checked = dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=F
 
 @_checked
 class Common:
-    """What every notebook takes."""
+    """Parameters of every notebook."""
 
     scale: Text = _p("laptop", "which base, how much text, which hardware: a file in params/scales")
     recipe: Text = _p("blossom-bi", "a row of table 4 or paper X: a file in params/recipes")
@@ -42,14 +38,14 @@ class Common:
 
 @_checked
 class WithModel(Common):
-    """What the notebooks that work on a model share."""
+    """Parameters of the notebooks that use a model."""
 
     base_model: Text = _p("smollm2-135m-instruct", "asset name, hub id or folder")
 
 
 @_checked
 class Texts(Common):
-    """What the notebooks that read the corpus share."""
+    """Parameters of the notebooks that read the corpus."""
 
     language: Text = _p("Korean", "the new language, in English: what figures and tables call it")
     korean_texts: Words = _p(["aligned-ko"], "texts of that language: assets, files, folders or hub:owner/name")
@@ -61,7 +57,7 @@ class Texts(Common):
 
 @_checked
 class Training(Texts, WithModel):
-    """What the notebooks that train share."""
+    """Parameters of the notebooks that train."""
 
     trainable: Trainable = _p("lora+new-rows", "what is trained: lora+embeddings (the paper), lora+new-rows, full")
     lora_rank: Whole = _p(16, "rank of the adapters", 1, 4096)
@@ -75,7 +71,7 @@ class Training(Texts, WithModel):
 
 @_checked
 class TokenizationAnalysis(Texts):
-    """01: how tokenizers spell the two languages."""
+    """01: how tokenizers split text of the two languages."""
 
     recipe: Text = _p("base", "01 depends on the scale alone")
     tokenizers: Words = _p(["smollm2-135m-instruct", "mistral-v1"], "tokenizers to compare: assets, files, hub ids")
@@ -88,7 +84,7 @@ class TokenizationAnalysis(Texts):
 
 @_checked
 class VocabMerge(Texts, WithModel):
-    """02: which pieces are added, and how their rows start."""
+    """02: which pieces are added, and the initial values of their embedding rows."""
 
     sentence: Text = _p("햄버거를 먹는 공룡", "the sentence of table 1")
     donor: Text = _p("trained", "'trained' makes Korean pieces from the corpus; else asset, hub id or file")
@@ -114,7 +110,7 @@ class VocabMerge(Texts, WithModel):
 
 @_checked
 class BilingualPretraining(Training):
-    """03: what is read, in which shares, and how the model is trained on it."""
+    """03: the mixture of texts, and how the model is trained on it."""
 
     korean_share: float = _p(0.7, "Korean share of the blocks, so of the tokens read; no loss weight; the paper's 7:3", 0, 1)
     source_weights: Weights = _p({}, "source: weight within its language; empty: in proportion to their size")
@@ -137,7 +133,7 @@ class BilingualPretraining(Training):
 
 @_checked
 class KoreanLimaSFT(Training):
-    """04: instructions: made, chosen, trained on."""
+    """04: the instruction sets, and how the model is trained on them."""
 
     recipe: Text = _p("blossom-bi-biSFT", "a recipe with instruction tuning")
     korean_instructions: Words = _p(["authored-ko"], "asset names, files or hub:owner/name")
@@ -169,7 +165,7 @@ class KoreanLimaSFT(Training):
 
 @_checked
 class BenchmarkEval(Texts, WithModel):
-    """05: which tasks, and which models beside."""
+    """05: the benchmarks, and the models that are scored."""
 
     recipe: Text = _p("blossom-bi-biSFT", "the recipe whose model is scored")
     beside: Words = _p(["parents"], "scored too: parents (what it comes from), recipes, comparators, hub ids, folders")
@@ -186,7 +182,7 @@ class BenchmarkEval(Texts, WithModel):
 
 @_checked
 class QualitativeEval(WithModel):
-    """06: whose answers are compared, how they are written, and who judges."""
+    """06: whose answers are compared, how they are generated, and who judges."""
 
     recipe: Text = _p("blossom-bi-biSFT", "model A")
     compare_with: Text = _p("base", "model B: a recipe, asset name, folder or hub id")
@@ -220,7 +216,7 @@ class QualitativeEval(WithModel):
 
 @_checked
 class Report(Common):
-    """07: which runs stand in the report."""
+    """07: the runs in the report."""
 
     recipe: Text = _p("report", "the folder the report is written in")
     recipes: Words = _p(["base", "blossom-bi", "blossom-bi-biSFT"], "rows of the report")
@@ -232,7 +228,7 @@ class Report(Common):
 
 @_checked
 class PlanAssumptions:
-    """What no notebook reads: what `snakemake -n` assumes before texts and card are here (batch/estimate.py)."""
+    """What `snakemake -n` assumes about texts and hardware that are not there yet (batch/estimate.py)."""
 
     device_name: Text = _p("", "the card; empty: nothing is estimated")
     devices: Whole = _p(1, "cards that train together", 1)

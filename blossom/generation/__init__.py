@@ -1,5 +1,1 @@
-"""Answers of language models to prompts, with the paper's sampling, seeded and stored.
-
-answers.py  a model on this machine, or one behind a server: many prompts at once
-chat.py     a conversation, written as it is generated
-"""
+"""Answers of language models to prompts, with the paper's sampling, seeded and stored."""

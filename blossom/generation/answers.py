@@ -16,11 +16,7 @@ from blossom.vocabulary.loading import load_tokenizer
 
 
 def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):
-    """`generate_answers` of a model by name, batch by batch from the store; it is loaded for the first batch not stored.
-
-    name   asset name, folder or hub id; a stored answer belongs to the sha256 of its weights
-    store  a `ReplyStore`;  dtype  torch dtype of the weights;  settings  of `generate_answers`
-    """
+    """Answers to prompts, from `store` (a `ReplyStore`) or by `generate_answers` of the model `name` (asset, folder, id)."""
     folder = fetch_asset(str(name))
     load = functools.cache(lambda: load_model(folder, dtype))
     request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template} | settings
@@ -37,15 +33,14 @@ def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **
 
 @torch.no_grad()
 def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_size=24, seed=0, **sampling):
-    """One answer to each prompt: list of str in the order of `prompts`, without special tokens and outer white space.
+    """One answer to each prompt: list of str, without special tokens and outer white space.
 
     prompts     list of str; each becomes the user's message of `template` (a name of TEMPLATES, or "own")
     new_tokens  longest answer; it ends earlier at any special token
     sampling    temperature, top_p, top_k and repetition_penalty of a `Sampler`
 
-    `seed` and a prompt's text seed its random numbers: in float32 its answer does not depend on the other prompts or on
-    `batch_size`. In bfloat16 it does: rounding differs with the shape of the batch.
-    Raises ValueError: an empty prompt, or one that leaves no room for an answer.
+    Each answer has its own random numbers, from `seed` and the prompt: in float32 it does not depend on the other prompts or
+    on `batch_size`; in bfloat16 it does, since rounding depends on the batch. Raises ValueError for an empty or long prompt.
     """
     encoded, answers = _encode_prompts(prompts, template, tokenizer), {}
     for n, ids in enumerate(encoded):
@@ -72,20 +67,20 @@ def _encode_prompts(prompts, template, tokenizer):
 
 
 def _batches(encoded, batch_size):
-    """Positions of prompts to decode together: those of similar length, which need little padding."""
+    """Lists of positions of prompts of similar length, which need little padding."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def check_room(model, ids, new_tokens, name):
-    """Raise ValueError when the tokens of a prompt leave no room for `new_tokens` more; `name` is for the message."""
+    """Raise ValueError, starting with `name`, when a prompt's tokens and `new_tokens` more do not fit the model."""
     room = getattr(model.config, "max_position_embeddings", None) or len(ids) + new_tokens
     if len(ids) + new_tokens > room:
         raise ValueError(f"{name}: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
 
 
 def stop_token_ids(model, tokenizer):
-    """The tokens that end an answer: all special ones, since none is part of a text."""
+    """Ids of the tokens that end an answer: all special ones except the unknown token."""
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} - {tokenizer.unk_token_id}
     configured = model.generation_config.eos_token_id
     special |= set(configured if isinstance(configured, list) else [configured]) | {tokenizer.eos_token_id}
@@ -93,15 +88,13 @@ def stop_token_ids(model, tokenizer):
 
 
 class Sampler(LogitsProcessor):
-    """Chooses each row's next token with a random generator of its own; the defaults are the released Bllossom model's.
+    """Chooses the next token of each row with the row's own random generator; defaults are the released Bllossom model's.
 
-    mask                (B, T) 1 for prompt tokens, 0 for padding, which does not count as repetition
+    mask                (B, T) 1 for prompt tokens, 0 for padding
     seeds               B integers
     temperature         0 is greedy decoding
     top_p, top_k        keep the most probable tokens, at most `top_k` of them (0: all) with `top_p` of the probability
     repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
-
-    Adding Gumbel noise to the logits and taking the largest draws from their softmax.
     """
 
     def __init__(self, mask, seeds, temperature=0.2, top_p=0.9, top_k=40, repetition_penalty=1.1):
@@ -110,12 +103,12 @@ class Sampler(LogitsProcessor):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids, scores):
-        """(B, V) scores that are finite for the chosen token of each row alone."""
+        """(B, V) scores whose largest in each row is that of the chosen token."""
         scores = scores.float()
         if self.penalise:
             seen, width = input_ids.clone(), self.mask.shape[1]
             prompt = seen[:, :width]
-            prompt[~self.mask] = prompt[:, -1:].expand_as(prompt)[~self.mask]  # padding becomes the prompt's last token
+            prompt[~self.mask] = prompt[:, -1:].expand_as(prompt)[~self.mask]  # so that padding adds no penalty
             scores = self.penalise(seen, scores)
         if self.temperature == 0:
             return scores
@@ -124,13 +117,14 @@ class Sampler(LogitsProcessor):
         share = logits.softmax(-1)
         beyond = share.cumsum(-1) - share >= self.top_p  # the token that reaches top_p is kept
         beyond[:, 0] = False
+        # Gumbel noise added to logits makes their argmax a sample of the softmax
         noise = torch.stack([-torch.empty(kept).exponential_(generator=g).log() for g in self.generators])
         best = (logits.masked_fill(beyond, -torch.inf) + noise.to(logits.device)).argmax(-1, keepdim=True)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens.gather(1, best), 0.0)
 
 
 def parse_addresses(served, names):
-    """{name: url} of entries "name@url"; ValueError for one that is not of this form or names no model of the run."""
+    """Parse entries "name@url" as {name: url}; ValueError for another form or a name that is not in `names`."""
     found = {}
     for entry in served:
         name, _, url = entry.rpartition("@")
@@ -141,17 +135,10 @@ def parse_addresses(served, names):
 
 
 def request_answers(server, prompts, new_tokens=48, seed=0, parallel=8, **sampling):
-    """One answer of a `ChatServer`'s model to each prompt, in its own chat template: list of str without outer white space.
-
-    parallel  requests sent at once: a server batches them itself
-    sampling  temperature, top_p, top_k and repetition_penalty; the server chooses what is not given
-
-    `server.unsupported` lists the settings that the server did not take.
-    Raises RuntimeError when a prompt gets no answer; the other answers are stored, and the next run asks only for the rest.
-    """
+    """One answer of a `ChatServer`'s model to each prompt: list of str; RuntimeError when a prompt gets none."""
     settings = sampling | {"max_tokens": new_tokens, "seed": seed}
     requests = [server.make_request([{"role": "user", "content": prompt}], **settings) for prompt in prompts]
-    texts = [server.ask(request) for request in requests[:1]]  # alone: it finds out which settings the server takes
+    texts = [server.ask(request) for request in requests[:1]]  # the first alone, to find out which settings the server takes
     with ThreadPoolExecutor(parallel) as pool:
         texts += pool.map(server.ask, requests[1:])
     if None in texts:

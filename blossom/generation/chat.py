@@ -1,4 +1,4 @@
-"""A conversation with a model, written piece by piece in whole characters."""
+"""A conversation with a model, whose answer is printed as it is generated."""
 
 import codecs
 
@@ -10,14 +10,9 @@ from blossom.vocabulary.spelling import token_bytes
 
 
 def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, seed=0, **sampling):
-    """The answer to a conversation piece by piece: a generator of str that hold whole characters only.
+    """Generate the answer to a conversation; yield str as soon as characters are complete.
 
-    messages    list of {"role", "content"}, a user's last; earlier turns are encoded again at each call
-    template    a name of TEMPLATES; "own" is the chat template saved with the model (notebook 04 saves one)
-    new_tokens  longest answer; it ends earlier at any special token
-    sampling    temperature, top_p, top_k and repetition_penalty of a `Sampler`
-
-    Raises ValueError before the first piece: no chat template, roles out of order, no room for an answer.
+    messages  list of {"role", "content"}, a user's last; `template`, `new_tokens` and `sampling` as in `generate_answers`
     Example: for piece in stream_answer(model, tokenizer, [{"role": "user", "content": "안녕?"}]): print(piece, end="")
     """
     if messages and messages[-1].get("role") != "user":
@@ -44,10 +39,9 @@ def _generate_tokens(model, ids, stops, most, sampler):
 
 
 def decode_stream(ids, tokenizer):
-    """Yield the text of token ids (an iterable) in whole characters, without special tokens and leading white space.
+    """Yield the text of an iterable of token ids, each character once it is complete, without special tokens.
 
-    A Korean syllable is three bytes, often in two or three tokens: bytes wait until they form a character, and bytes that
-    never do are left out. Example: the three byte tokens of 먹 yield "먹" once, at the third.
+    Bytes that never form a character are left out. Example: the three byte tokens of 먹 yield "먹" once, at the third.
     """
     spelled = token_bytes(tokenizer)
     decoder, begun = codecs.getincrementaldecoder("utf-8")(errors="ignore"), False

@@ -1,9 +1,9 @@
-r"""Train stage 04 on several devices, from the notebook's own parameter files; paper X on its eight cards:
+r"""Train stage 04 on several devices, with the parameters of notebook 04; paper X on its eight cards:
 
     accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions \
         --params params/scales/llama2-7b.yaml --params params/recipes/cross-lingual-direct.yaml
 
-Afterwards notebook 04, with the same parameters, finds the finished training, saves its model, and shows it.
+Then run notebook 04 with the same parameters: it finds the finished training and saves its model.
 """
 
 from blossom.batch.estimate import estimate_run
@@ -24,12 +24,12 @@ STAGE = "04_korean_lima_sft"
 
 
 def launch_tuning(words=None):
-    """Train stage 04 by the words of a command line; None: the process's own."""
+    """Train stage 04 with command-line arguments `words` (list of str); None takes those of the process."""
     launch_training(words, "blossom.instructions", STAGE, "sft_", prepare_tuning)
 
 
 def prepare_tuning(p, shards):
-    """(model, rows, evaluate) of stage 04 as notebook 04 makes them, once the memory has been checked."""
+    """Check the memory, then make (model, training rows, function that measures held-out losses) as notebook 04 does."""
     parent = require_model(p, STAGE) or p.base_model
     rows, held = prepare_rows(p, load_tokenizer(parent))
     longest = max(len(row["input_ids"]) for row in rows)
@@ -39,7 +39,7 @@ def prepare_tuning(p, shards):
 
 
 def prepare_rows(p, tokenizer):
-    """(rows to train on, task -> held-out rows), as notebook 04 makes them step by step."""
+    """Make (training rows, {task: held-out rows}) as notebook 04 does step by step."""
     texts = read_corpus(p)
     examples = load_examples(p, avoid=texts.heldout_korean + texts.heldout_english)
     scored = read_evaluation_texts(p.evaluation_texts)

@@ -1,4 +1,4 @@
-"""What the reviewers changed: edit distance, labels, and what the checks still flag."""
+"""What the reviewers changed: edit distances, labels, and the hints that are left."""
 
 import difflib
 import re
@@ -13,10 +13,7 @@ from blossom.instructions.readers import ADAPTATIONS
 
 
 def edit_distance(a, b):
-    """Levenshtein distance of two texts in characters: insertions, deletions and replacements, each 1.
-
-    Example: "고양이", "고양이들" -> 1
-    """
+    """Levenshtein distance of two texts in characters. Example: "고양이", "고양이들" -> 1"""
     letters, steps = np.array([ord(letter) for letter in b], int), np.arange(len(b) + 1)
     row = steps  # distances of a's first n characters to every beginning of b
     for n, letter in enumerate(a, 1):
@@ -26,10 +23,7 @@ def edit_distance(a, b):
 
 
 def list_changes(merged):
-    """One dict a settled row: id, adaptation, reviewer, fields changed, edit distance (characters), and its share.
-
-    The share is the distance over the length of the longer of draft and result, all fields together: 1 is all new.
-    """
+    """A dict for each settled row; the edit distance is in characters, its share over the length of the longer text."""
     result, drafts = [], {d.id: d.korean for d in merged.drafts}
     for i, version in merged.rows.items():
         distances = {k: edit_distance(drafts[i][k], text) for k, text in version.fields.items()}
@@ -41,11 +35,7 @@ def list_changes(merged):
 
 
 def summarize_review(merged):
-    """The merge in numbers, a dict: rows, settled, undone, conflicts, labels, how much was edited, what to look at again.
-
-    "edit share" is the median by label (None without rows); "labelled but as drafted" lists ids that claim an adaptation
-    and changed no character; "flags left" counts rows that a check still flags, by kind.
-    """
+    """Count rows by state, label and reviewer, and list rows to look at again: a dict ("edit share": medians by label)."""
     listed, english = list_changes(merged), {d.id: d.english for d in merged.drafts}
     shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in ADAPTATIONS}
     return {
@@ -65,7 +55,7 @@ def summarize_review(merged):
 
 
 def show_changes(before, after):
-    """Two texts as HTML, words cut in red and words added in green; everything from the data is escaped."""
+    """HTML that shows the words removed from `before` in red and those added in `after` in green."""
     a, b = (re.split(r"(\s+)", text) for text in (before, after))
     html = []
     for what, i, j, k, n in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():

@@ -1,4 +1,4 @@
-"""Automatic hints for the reviewers of a Korean draft. A hint is no verdict, so each check prefers to miss a fault."""
+"""Automatic hints for the reviewers of a Korean draft; a check that is unsure gives no hint."""
 
 import re
 from collections import Counter
@@ -25,7 +25,7 @@ SHORT, LONG = 0.28, 1.6  # ratio of Korean to English characters; reviewed rows 
 
 @dataclass(frozen=True)
 class Flag:
-    """One hint: a `kind` of KINDS, the `field`, and an excerpt of what was `found` in it."""
+    """One hint: its `kind` (a key of KINDS), the `field` of the draft, and the excerpt that was `found`."""
 
     kind: str
     field: str
@@ -33,11 +33,11 @@ class Flag:
 
 
 def flag_draft(english, korean, cut=(), adaptation="none"):
-    """The hints on one conversation: list of Flag, in the order of KINDS.
+    """Check a translated conversation: a list of Flag, in the order of KINDS.
 
-    english, korean  dict field -> text ("instruction", "input", "output", "history.1.user", ...; see drafts.example_fields)
-    cut              fields whose reply the service stopped at its length limit
-    adaptation       "ne_change" looks for no foreign names in the English; "topic_change" compares nothing with the English
+    english, korean  {field: text} with the fields of `drafts.example_fields`
+    cut              fields whose translation stopped at the length limit
+    adaptation       "ne_change": foreign names are allowed; "topic_change": the Korean is not compared with the English
     """
     flags, adapted, other = [], adaptation != "none", adaptation == "topic_change"
     for field, source in english.items():
@@ -50,7 +50,7 @@ def flag_draft(english, korean, cut=(), adaptation="none"):
             found |= {"cut_off": _cut_off(source, text), "extra": _extra(source, text)}
             found["broken_format"] = _broken_format(source, text)
             found["foreign_life"] = _foreign_life("" if adapted else source, text)
-            if not adapted and not field.endswith(("output", "assistant")):  # answers hold too many names
+            if not adapted and not field.endswith(("output", "assistant")):  # answers contain too many names
                 found["foreign_name"] = _foreign_name(source)
         if field in cut:
             found["cut_off"] = "…" + text[-20:]
@@ -61,22 +61,21 @@ def flag_draft(english, korean, cut=(), adaptation="none"):
 
 
 def count_flags(flagged):
-    """Number of rows with a flag, by kind; `flagged` holds a list of Flag for each row."""
+    """{kind: number of rows with such a flag}; `flagged` holds a list of Flag for each row."""
     seen = Counter(kind for row in flagged for kind in {flag.kind for flag in row})
     return {kind: seen[kind] for kind in KINDS}
 
 
-# Each check below gives an excerpt of what it found, or "".
+# Each check below returns an excerpt of what it found, or "".
 
 
 def _prose(text):
-    """`text` without code, links, formulas and tags."""
     return NOT_PROSE.sub(" ", FENCE.sub(" ", text)).strip()
 
 
 def _left_in_english(english, korean):
     text = _prose(korean)
-    words = re.search(r"(?<![a-z]){0}(?: {0}){{2,}}".format("(?:[A-Z]?[a-z'’]++|I|A),?"), text)  # code has no such run
+    words = re.search(r"(?<![a-z]){0}(?: {0}){{2,}}".format("(?:[A-Z]?[a-z'’]++|I|A),?"), text)  # prose, not code
     if sum(c.isalpha() for c in text) >= 12 and words and language_of(text) in ("en", "mixed"):
         return words[0]
     source = " ".join(english.split()).casefold()
@@ -121,7 +120,6 @@ def _broken_format(english, korean):
 
 
 def _bare_code(code):
-    """The lines of code without comments, strings and white space: these a translator must not change."""
     lines = COMMENT.sub("", COMMENT_LINE.sub("", code)).splitlines()
     return [bare for line in lines if (bare := "".join(line.split()))]
 
@@ -141,15 +139,13 @@ def _foreign_life(english, korean):
 
 
 def _foreign_name(english):
-    """Neighbouring capitalised words inside a sentence, but not those of `no_names`, abbreviations, camel case and words
-    that the text also has in small letters."""
     text = _prose(english)
     usual = {*TABLES["no_names"].split(), *re.findall(r"\b[a-z]+", text)}
 
-    def tells(word):
+    def is_name(word):
         known = not usual.isdisjoint((word, word.lower(), word.lower().rstrip("s")))
         return len(word) > 1 and not known and not word.isupper() and not re.search(r"[a-z][A-Z]", word)
 
     names = re.findall(r"(?<=[a-z,] )(?:[A-Z][\w'’&-]+(?: (?:of |the )?(?=[A-Z]))?)+", text)
     bare = dict.fromkeys(re.sub(r"['’]s?$", "", name.strip()) for name in names)
-    return ", ".join(n for n in bare if any(map(tells, n.split())) and not AMERICAN.fullmatch(n))
+    return ", ".join(n for n in bare if any(map(is_name, n.split())) and not AMERICAN.fullmatch(n))

@@ -1,4 +1,4 @@
-"""From instruction sets to training rows: drawn, held out in pairs, encoded with labels on the answers alone."""
+"""Instruction sets as training and held-out rows: sampled, split, and encoded with labels on the answers alone."""
 
 import hashlib
 import random
@@ -8,14 +8,9 @@ from blossom.instructions.templates import encode_conversation
 
 
 def load_examples(p, avoid=()):
-    """The examples of a run: Korean and English always (both are measured), translations when they are trained on.
+    """The examples of a run, at most `p.examples` + `p.heldout_examples` of each task, sampled with `p.seed`.
 
-    p       korean_instructions, english_instructions, translations, sft_tasks, examples, heldout_examples, seed
-    avoid   held-out lines of the corpus, which no translation may hold
-    return  list of Example; of each task at most `examples` + `heldout_examples`, drawn by the seed. The held-out ones are
-            the same for every `examples`.
-
-    Raises ValueError: a broken row (file and line).
+    The held-out ones do not depend on `p.examples`. A translation that contains a line in `avoid` is left out.
     """
     sets = [read_instructions(p.korean_instructions, "ko"), read_instructions(p.english_instructions, "en")]
     if "translation" in p.sft_tasks:
@@ -32,11 +27,7 @@ def load_examples(p, avoid=()):
 
 
 def hold_out_examples(examples, n):
-    """(training, held-out) examples: of each task the `n` whose group has the smallest hash are held out.
-
-    A Korean row and its English source share a group and are held out together; otherwise training would read the
-    translation of a measured example. Raises ValueError when a task has no more than `n` examples.
-    """
+    """Hold out `n` examples of each task, chosen by a hash, and their translations with them: (training, held-out)."""
     heldout = []
     for task in dict.fromkeys(e.task for e in examples):
         own = sorted((e for e in examples if e.task == task), key=_hash_group)
@@ -52,6 +43,6 @@ def _hash_group(example):
 
 
 def encode_examples(examples, template, tokenizer):
-    """Training rows: a list of {"input_ids", "labels"}, equally long; labels are -100 outside the answers."""
+    """Training rows: a list of {"input_ids", "labels"}; labels are -100 outside the answers."""
     encoded = (encode_conversation(template, e.messages, tokenizer) for e in examples)
     return [{"input_ids": ids, "labels": labels} for ids, labels in encoded]

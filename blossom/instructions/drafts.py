@@ -1,4 +1,4 @@
-"""Drafts: an English conversation beside its Korean translation, field by field."""
+"""Drafts: an English conversation and its Korean translation, field by field."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,17 @@ from blossom.text.rows import read_rows
 
 @dataclass(frozen=True)
 class Draft:
-    """One English conversation and its machine translation.
-
-    english  dict field -> text in the order of speech: "history.1.user", "history.1.assistant", ..., "instruction", "input",
-             "output"
-    korean   the same fields; "" where nothing was translated (yet)
-    cut      fields whose translation the service stopped at its length limit
-    """
+    """An English conversation and its machine translation."""
 
     id: str
     category: str
-    english: dict
-    korean: dict
-    cut: tuple = ()
+    english: dict  # field -> text: "history.1.user", "history.1.assistant", ..., "instruction", "input", "output"
+    korean: dict  # the same fields; "" where there is no translation
+    cut: tuple = ()  # fields whose translation stopped at the length limit
 
 
 def example_fields(example):
-    """An example's texts by field, in the order of speech (see `Draft`); ValueError for one that has a system message."""
+    """An example's texts as {field: text} (fields as in `Draft.english`); ValueError for a system message."""
     *earlier, asked, told = example.messages
     if earlier and earlier[0]["role"] == "system":
         raise ValueError(f"{example.where}: opens with a system message; put its text into the instruction, or drop it")
@@ -32,7 +26,7 @@ def example_fields(example):
 
 
 def read_drafts(path):
-    """The drafts in a .jsonl file, one a line with the fields of `Draft`; ValueError names the line that is no draft."""
+    """Read the drafts in a .jsonl file, one a line with the fields of `Draft`; ValueError names a wrong line."""
     drafts = []
     for place, row in read_rows(str(path)):
         try:

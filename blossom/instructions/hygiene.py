@@ -1,4 +1,4 @@
-"""Examples that must not be trained on: duplicates, evaluation texts, examples that are too long; and a table of them."""
+"""Examples that must not be trained on: duplicates, evaluation texts, examples that are too long."""
 
 import numpy as np
 
@@ -10,13 +10,11 @@ REASONS = ("exact duplicate", "near duplicate", "in the evaluation", "too long")
 
 
 def clean_examples(examples, evaluation, template, tokenizer, sequence_length, near=0.8):
-    """Examples fit to train on, and why the others are not.
+    """Split examples into (kept, removed); removed is a list of (reason, example, what it repeats or its length).
 
-    evaluation       dict name -> list of texts that models are scored with (see `read_evaluation_texts`)
-    sequence_length  most tokens of an example; a longer one is left out whole, since a cut one would not teach to stop
-    near             Jaccard similarity of 5-character shingles from which an example is a near duplicate
-    return           (kept, removed): removed is a list of (one of REASONS, example, what it clashes with). Of duplicates the
-                     first stays.
+    evaluation       {name: texts that models are scored with} (see `read_evaluation_texts`)
+    sequence_length  most tokens of an example
+    near             Jaccard similarity of 5-character shingles from which a later example counts as a near duplicate
     """
     removed, first = [], {}
     for example in examples:
@@ -24,29 +22,21 @@ def clean_examples(examples, evaluation, template, tokenizer, sequence_length, n
         if same is not example:
             removed.append(("exact duplicate", example, same.id))
     kept = list(first.values())
-
-    # without the instruction where there is an input: many rows share their instruction
+    # only the input where there is one: many rows share their instruction
     texts = [_fold("\n".join(m.get("input") or m["content"] for m in e.messages)) for e in kept]
     twins = near_duplicates(texts, near)
     removed += [("near duplicate", kept[n], kept[twin].id) for n, twin in twins.items()]
     kept = [e for n, e in enumerate(kept) if n not in twins]
-
     leaks = find_copies([(e.prompt, e.output) for e in kept], evaluation)
     removed += [("in the evaluation", kept[n], name) for n, name in leaks.items()]
     kept = [e for n, e in enumerate(kept) if n not in leaks]
-
     long = {n: size for n, size in enumerate(_count_tokens(kept, template, tokenizer)) if size > sequence_length}
     removed += [("too long", kept[n], f"{size} tokens") for n, size in long.items()]
     return [e for n, e in enumerate(kept) if n not in long], removed
 
 
 def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length, alike):
-    """Counts to read before training: dict task -> dict of counts.
-
-    alike   what `find_paraphrases` gives for the prompts of `kept`
-    return  of each task: examples, each reason of removal, kept, kept ones like an evaluation text, conversations of
-            several turns, fields by language, tokens of an example before removal (median, 95th percentile, longest)
-    """
+    """Count examples, removals, languages and tokens: {task: {name: count}}; `alike` is the result of `find_paraphrases`."""
     result = {}
     for task in dict.fromkeys(e.task for e in examples):
         own = [e for e in examples if e.task == task]

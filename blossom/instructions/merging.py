@@ -1,4 +1,4 @@
-"""Reviewers' files merged into one Korean data set; conflicts are found and settled."""
+"""Reviewers' files merged into one Korean data set."""
 
 import json
 import unicodedata
@@ -19,7 +19,7 @@ SETTLED = "settled.json"
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
 class Version:
-    """One row by one reviewer; `edited` is the browser's time in UTC (ISO 8601)."""
+    """One reviewer's text of one row; `edited` is the browser's time in UTC (ISO 8601)."""
 
     id: str
     reviewer: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -35,18 +35,14 @@ class Merged(NamedTuple):
 
     drafts: list
     rows: dict  # id -> Version, the settled rows in the order of the drafts
-    conflicts: dict  # id -> Versions that differ, settled or not
-    unsettled: list  # ids of conflicts that nothing has settled
+    conflicts: dict  # id -> Versions that differ, also where settled
+    unsettled: list  # ids of the conflicts that are not settled
     undone: list  # ids that nobody has marked as done
-    doubled: int  # rows that two or more reviewers did
+    doubled: int  # number of rows that two or more reviewers did
 
 
 def read_review(path, drafts):
-    """The Versions in one reviewer's exported file.
-
-    Raises ValueError naming the file and what is wrong: no such export, another data set's, an unknown row, a field or
-    label of another kind, a done row with an empty text.
-    """
+    """Read a reviewer's exported file: a list of Version; ValueError names the file and row with something wrong."""
     content = paths.read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("rows"), list):
         raise ValueError(f"{path}: expected a file exported by the review page ({FORMAT})")
@@ -77,12 +73,9 @@ def read_review(path, drafts):
 
 
 def merge_reviews(drafts, files):
-    """Several reviewers' files as one `Merged`. Only rows marked as done count; notes are joined when reviewers agree.
+    """Merge reviewers' exported files (list of paths) into a `Merged`; only rows marked as done count.
 
-    files  exported files; of one reviewer's two versions of a row the later counts. The one called settled.json comes from
-           the adjudication page: where reviewers differ, its version counts
-
-    Raises ValueError as `read_review` does.
+    Of a reviewer's versions of a row the latest counts; where reviewers differ, that in the file called settled.json.
     """
     latest, settled = {d.id: {} for d in drafts}, {}  # id -> reviewer -> Version; id -> Version
     exported = [(Path(file).name, version) for file in files for version in read_review(file, drafts)]
@@ -105,7 +98,6 @@ def merge_reviews(drafts, files):
 
 
 def _join_versions(versions):
-    """One Version of several with the same text and label, with all names and notes."""
     if len(versions) == 1:
         return versions[0]
     notes = " / ".join(f"{v.reviewer}: {v.note}" for v in versions if v.note)
@@ -113,10 +105,7 @@ def _join_versions(versions):
 
 
 def write_merged(merged, path):
-    """Write the data set as .jsonl: id, category, the LIMA fields, adaptation, source_id, note and reviewer of each row.
-
-    Raises ValueError while a conflict is unsettled or nothing is done.
-    """
+    """Write the data set as .jsonl; ValueError while a conflict is unsettled or when no row is done."""
     if merged.unsettled:
         count, first = len(merged.unsettled), ", ".join(merged.unsettled[:5])
         advice = f"settle them on the adjudication page and save its file as {SETTLED}"

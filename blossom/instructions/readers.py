@@ -16,56 +16,44 @@ SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "a
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation to train on.
+    """One conversation to train on."""
 
-    task        "ko", "en" or "translation"
-    messages    list of {"role", "content"[, "input"]}, ending in the assistant's
-    id          unique in its source; the row's place where the row has none
-    where       file and line, for messages
-    adaptation  of a Korean row to Korea: one of ADAPTATIONS, or "" when the source does not say
-    source_id   of a Korean row: the id of the English one it comes from
-    note        the reviewer's note
-    """
-
-    task: str
-    messages: list
-    id: str
-    where: str
+    task: str  # "ko", "en" or "translation"
+    messages: list  # of {"role", "content"[, "input"]}, ending in the assistant's
+    id: str  # unique in its source; file and line where the row has none
+    where: str  # file and line, for error messages
     category: str = ""
-    adaptation: str = ""
-    source_id: str = ""
-    note: str = ""
+    adaptation: str = ""  # one of ADAPTATIONS, or "" when the source does not say
+    source_id: str = ""  # of a Korean row: the id of its English original
+    note: str = ""  # the reviewer's
 
     @property
     def group(self):
-        """The same for a Korean row and the English one it comes from."""
+        """An id that a Korean row shares with the English row it was translated from."""
         return self.source_id or self.id
 
     @property
     def prompt(self):
-        """What the user says, input included, all turns."""
+        """The user's texts of all turns, with their inputs."""
         users = (m for m in self.messages if m["role"] == "user")
         return "\n".join(m["content"] + ("\n" + m["input"] if m.get("input") else "") for m in users)
 
     @property
     def output(self):
-        """What the assistant says, all turns."""
+        """The assistant's texts of all turns."""
         return "\n".join(m["content"] for m in self.messages if m["role"] == "assistant")
 
 
 def read_instructions(sources, task):
-    """The examples of instruction sets, in order.
+    """Read the examples of instruction sets, in order; `task` is "ko" or "en".
 
-    sources  one or several of: asset name, .json (a list), .jsonl, "hub:..." (see blossom.text.hub); rows in any form of:
+    sources  asset names, .json (a list), .jsonl, or "hub:..."; rows have one of these forms:
                Alpaca, KoAlpaca, LIMA   {"instruction", "input", "output", "history": [[user, assistant], ...]};
                                         input and history may be missing
                GAIR/lima, ShareGPT      {"conversations": ["question", "answer", ...] or [{"from": "human", "value"}, ...]}
                OpenAI                   {"messages": [{"role", "content"}, ...]}
-    task     "ko" or "en"
 
-    Text is NFC, without white space at its ends; inner lines and spaces stay.
-    Raises ValueError with file and line: a missing field, an empty output, roles out of order, an unknown adaptation, an id
-    that two rows share.
+    Text is NFC, without white space at its ends. Raises ValueError with file and line for a wrong row or a repeated id.
     """
     examples = {}
     for source in [sources] if isinstance(sources, str) else sources:
@@ -84,12 +72,7 @@ def read_instructions(sources, task):
 
 
 def read_translations(sources, avoid=()):
-    """Aligned text as the exercises of paper X: its instruction sentence, the English, then the Korean.
-
-    sources  asset names or .tsv files, English TAB Korean; or sets of rows with the fields english and korean
-    avoid    lines (either language) that must not be trained on: held-out text
-    Raises ValueError with file and line when a line has no two columns.
-    """
+    """Read English-Korean rows as translation exercises (paper X, 3.1), except pairs with a line in `avoid`."""
     avoid, examples = {fold_letters(line) for line in avoid}, []
     for place, row in (found for source in sources for found in read_rows(source, ("english", "korean"))):
         english, korean = (normalise_text(str(row.get(name) or "")) for name in ("english", "korean"))
@@ -103,7 +86,6 @@ def read_translations(sources, avoid=()):
 
 
 def _name(place):
-    """A short name for a row without an id: "file:line"."""
     return Path(place.split(",")[0]).name + ":" + place.split()[-1]
 
 
@@ -117,14 +99,14 @@ def _read_example(row, place, task):
     adaptation = row.get("adaptation") or ""
     if adaptation and adaptation not in ADAPTATIONS:
         raise ValueError(f"adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
-    note = row.get("adaptation_note") or row.get("note")  # reviewed sets call it note
+    note = row.get("adaptation_note") or row.get("note")  # its name in reviewed sets
     known = {"id": row.get("id") or _name(place), "category": row.get("category"), "source_id": row.get("source_id")}
     known |= {"where": place, "adaptation": adaptation, "note": note}
     return Example(task, messages, **{name: str(value or "") for name, value in known.items()})
 
 
 def _read_turns(row):
-    """Yield (role, text) of a row in any of the three forms."""
+    """Yield (role, text) of a row in any of the forms of `read_instructions`."""
     key = next((key for key in ("messages", "conversations") if key in row), "history")
     listed = row.get(key) or []
     if not isinstance(listed, list | tuple):
@@ -139,7 +121,7 @@ def _read_turns(row):
             yield from zip(("user", "assistant"), pair, strict=True)
         return
     for n, m in enumerate(listed):
-        if isinstance(m, str):  # GAIR/lima: texts alone, the user's first
+        if isinstance(m, str):  # GAIR/lima: texts without roles, the user's first
             yield ("user", "assistant")[n % 2], m
             continue
         speaker = m.get("role", m.get("from")) if isinstance(m, dict) else m

@@ -1,11 +1,4 @@
-"""The reviewers' page: people rework the drafts in one HTML file that needs no server and no Python (B, 4.1).
-
-drafts = translate_examples(...)                                      # or read_drafts(...)
-write_review_page(drafts, "review.html")                              # send this one file to the reviewers
-merged = merge_reviews(drafts, ["review-....json", ...])              # what they export and send back
-write_adjudication_page(merged, "conflicts.html")                     # a third person settles their differences
-write_merged(merged, "ko.jsonl")
-"""
+"""The review page: people correct the drafts in one HTML file that needs no server (B, 4.1)."""
 
 import hashlib
 import json
@@ -21,10 +14,7 @@ PAPER_TABLE_2 = TABLES["paper_table_2"]  # lists of kind, before, after
 
 
 def hash_drafts(drafts):
-    """sha256 of ids, English and drafts: a page carries it, and so do the files that the page exports.
-
-    Raises ValueError: no drafts, an id given twice, or a lone surrogate, which no file can hold.
-    """
+    """sha256 of the drafts, stored in a page and its exports; ValueError for no drafts, a repeated id, a lone surrogate."""
     if not drafts:
         raise ValueError("no drafts to review")
     name, times = Counter(d.id for d in drafts).most_common(1)[0]
@@ -41,15 +31,12 @@ def hash_drafts(drafts):
 
 
 def write_review_page(drafts, path):
-    """Write the reviewers' page of these drafts, with the flags of `checks`, to `path`."""
+    """Write the HTML page on which reviewers correct these drafts, with the hints of `flag_draft`."""
     _write_page(drafts, [_page_row(d) for d in drafts], path, "한국어 LIMA 검토")
 
 
 def write_adjudication_page(merged, path):
-    """Write a page of the unsettled conflicts with each reviewer's text; its export, saved as settled.json, settles them.
-
-    Raises ValueError when nothing is unsettled.
-    """
+    """Write a page of the unsettled conflicts with each reviewer's text; its export, saved as settled.json, settles them."""
     if not merged.unsettled:
         raise ValueError("no conflict is unsettled")
     by_id = {d.id: d for d in merged.drafts}

@@ -1,10 +1,9 @@
 """Prompt templates: one rendering for training and for answering, so that both see the same prompt.
 
-A template is a Jinja chat template, which every model server reads; a tuned model is saved with its own. With every
-tokenizer,
+Templates are Jinja chat templates. With every tokenizer,
 - the prompt ends where the answer starts: an answer's tokens do not depend on the prompt;
 - every answer ends in the tokenizer's EOS, where generation stops;
-- nothing that a user writes becomes a special token ("</s>" inside an instruction is four characters).
+- text of a user never becomes a special token ("</s>" inside an instruction is four characters).
 """
 
 import re
@@ -14,11 +13,11 @@ FOLDER = Path(__file__).with_name("chat_templates")
 TEMPLATES = {file.stem: file.read_text(encoding="utf-8").strip() for file in sorted(FOLDER.glob("*.jinja"))}  # name -> Jinja
 OWN = "own"  # the chat template that came with the tokenizer
 MASKED = -100  # the label of a token without loss (torch's ignore_index)
-_FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use characters stand for a field's text
+_FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use characters mark the place of a field's text
 
 
 def find_template(template, tokenizer):
-    """The Jinja text of a template's name; ValueError for an unknown name, or `own` when the tokenizer has none."""
+    """The Jinja text of a template's name; ValueError for an unknown name, or for "own" when the tokenizer has none."""
     if template == OWN:
         if not isinstance(tokenizer.chat_template, str):
             raise ValueError(f"template: own: this tokenizer has no chat template; take one of {', '.join(TEMPLATES)}")
@@ -31,13 +30,13 @@ def find_template(template, tokenizer):
 def render_conversation(template, messages, tokenizer):
     """The text of a conversation in pieces: a list of (text, kind).
 
-    template   a name of TEMPLATES, or "own"
-    messages   list of {"role": "system" | "user" | "assistant", "content": str}; a user's message may have an "input"
-               (Alpaca's second field), which the other templates put on a line of its own
-    kind       "marker" (one special token), "prompt", "answer" (trained on), "end" (the EOS after an answer, trained on);
-               with a user's message last, the list ends where the answer starts
+    template  a name of TEMPLATES, or "own" for the tokenizer's own
+    messages  list of {"role": "system" | "user" | "assistant", "content": str}; a user's message may have an "input"
+              (Alpaca's second field), which the other templates put on a line of its own
+    kind      "marker" (one special token), "prompt", "answer" (trained on) or "end" (the EOS after an answer, trained on)
 
-    Raises ValueError: roles out of order, a message without text, a template that does not close answers with the EOS.
+    With a user's message last, the list ends where the answer starts. Raises ValueError: roles out of order, an empty
+    message, a template that does not end answers with the EOS.
     Example: newline, [user "Hi", assistant "Hello"] -> [("Hi\\n", "prompt"), ("Hello", "answer"), ("</s>", "end")]
     """
     check_messages(messages)
@@ -51,7 +50,7 @@ def render_conversation(template, messages, tokenizer):
             start = whole.find(message["content"])
             if start < 0:
                 raise ValueError(f"template: {template} leaves an answer out")
-            prompt = _apply(tokenizer, jinja, marked[:n])  # the prompt that the model gets before it answers
+            prompt = _apply(tokenizer, jinja, marked[:n])  # the prompt when the model answers
             if not whole.startswith(prompt) or whole[len(prompt) : start].strip():
                 raise ValueError(f"template: {template} writes another prompt in training than in answering")
             pieces += _split_markers(whole[done : len(prompt)], fields, tokenizer)
@@ -66,11 +65,7 @@ def render_conversation(template, messages, tokenizer):
 
 
 def encode_conversation(template, messages, tokenizer):
-    """(token ids, labels) of a conversation, two lists of equal length; a conversation without an answer is a prompt.
-
-    Labels are MASKED but for each answer and the EOS after it, which decode to exactly that text if the answer has no outer
-    white space (readers.py removes it). Arguments and errors as in `render_conversation`.
-    """
+    """(token ids, labels) of a conversation; labels are MASKED except on each answer and the EOS after it."""
     ids, labels = [], []
     for text, kind in render_conversation(template, messages, tokenizer):
         if kind in ("marker", "end"):
@@ -95,7 +90,7 @@ def check_messages(messages):
 
 
 def _mark_fields(template, messages):
-    """The messages with a mark in place of every field, and the fields' texts."""
+    """The messages with a mark in place of every field, and the list of the fields' texts."""
     marked, fields = [], []
     for m in messages:
         if template != "alpaca" and m.get("input"):
@@ -109,16 +104,15 @@ def _mark_fields(template, messages):
 
 
 def _apply(tokenizer, jinja, messages):
-    """The template's text of messages; with a user's message last, up to where the answer starts."""
     asked = messages[-1]["role"] == "user"
-    try:  # transformers renders in a sandbox: a model's own template cannot read files or run code
+    try:  # transformers renders in a sandbox: a template cannot read files or run code
         return tokenizer.apply_chat_template(messages, chat_template=jinja, tokenize=False, add_generation_prompt=asked)
     except Exception as error:
         raise ValueError(f"template: its chat template fails ({type(error).__name__}: {str(error)[:200]})") from None
 
 
 def _split_markers(text, fields, tokenizer):
-    """Template text as special tokens and prompt text; the fields' texts are put in after the split."""
+    """Split a template's text at special tokens; then put the fields' texts in, so that they are never split."""
     markers = sorted((t.content for t in tokenizer.added_tokens_decoder.values() if t.special), key=len, reverse=True)
     pieces = re.split(f"({'|'.join(map(re.escape, markers))})", text) if markers else [text]
     filled = [_FIELD.sub(lambda m: fields[int(m[1])], piece) for piece in pieces]

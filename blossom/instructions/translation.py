@@ -1,8 +1,4 @@
-"""English examples to Korean drafts, by a chat model on a server or a translation model on this machine.
-
-The paper (B, section 4.1) translates LIMA by machine first; people then rework every row (see review.py). Every reply is
-stored, so no text is paid for twice.
-"""
+"""Machine translation of English examples, by a chat model on a server or a translation model on this machine (B, 4.1)."""
 
 import re
 import unicodedata
@@ -22,16 +18,12 @@ Translate what stands between <text> and </text> into Korean as a native speaker
 - Keep names of people, places and things; reviewers decide later which of them to replace.
 - Requests and answers are polite (해요체 or 합니다체, one of them throughout) unless the English is clearly casual.
 Reply with the translation alone."""
-CONTEXT = 1500  # characters of the conversation before a text that a server is shown
-SENTENCES = 16  # that a local model translates together
+SENTENCES = 16  # sentences that a local model translates at once
 LANGUAGES = {"eng_Latn": "kor_Hang", "__en__": "__ko__", "en_XX": "ko_KR"}  # of NLLB, M2M-100 and mBART
 
 
 def find_translator(name, model, folder, requests=200):
-    """The translator of a name: `http...` is an OpenAI-compatible server asked for `model`, else a local model.
-
-    folder    where replies are stored;  requests  most requests to a server, retries included, or texts by a local model
-    """
+    """The translator for a `name`: the address of an OpenAI-compatible server, asked for `model`, or a local model."""
     if not name.startswith(("http://", "https://")):
         return LocalTranslator(name, folder, requests)
     return ServedTranslator(name, model, folder, requests, timeout=300.0, called="translator, translator_model")
@@ -43,21 +35,15 @@ class ServedTranslator(ChatServer):
     parallel = 4  # requests sent at once
 
     def ask_translation(self, text, context):
-        """The request for the translation of a text, with the end of the conversation before it."""
-        context = context[-CONTEXT:].strip()
+        """Make the request for the translation of `text`; `context` is the conversation before it."""
+        context = context[-1500:].strip()  # characters
         before = f"The conversation so far, only to understand it:\n<before>\n{context}\n</before>\n\n" if context else ""
         asked = [{"role": "system", "content": PROMPT}, {"role": "user", "content": f"{before}<text>\n{text}\n</text>"}]
         return self.make_request(asked, temperature=0.0)
 
 
 class LocalTranslator:
-    """A sequence-to-sequence translation model (Marian, M2M-100, NLLB, mBART) on this machine.
-
-    name        asset name, folder or hub id (safetensors);  folder  where replies are stored
-    requests    most texts to translate;  new_tokens  longest translation of a sentence
-
-    Such models translate single sentences: code blocks, list markers and line breaks are kept out of the model's input.
-    """
+    """A translation model (Marian, M2M-100, NLLB, mBART) on this machine; it gets single sentences without code."""
 
     parallel, gave_up = 1, False
 
@@ -79,11 +65,11 @@ class LocalTranslator:
         self._prefix = ">>kor<< " if ">>kor<<" in known else ""  # a Marian model of several target languages
 
     def ask_translation(self, text, context):
-        """The request for the translation of a text; the context is not used."""
+        """Make the request for the translation of `text`; the context is not used."""
         return {"model": self.name, **self._options, "new_tokens": self._new_tokens, "text": text}
 
     def fetch(self, request):
-        """{"reply", "cut"}, stored or new; None after `requests` new ones."""
+        """The translation, stored or new: {"reply", "cut"}; None once `requests` texts were translated."""
         found = self.store.get(request)
         if found is None and self.sent < self.requests:
             self.sent += 1
@@ -107,7 +93,7 @@ class LocalTranslator:
 
 
 def _split_sentences(text):
-    """A text as (piece, is it prose) pairs that join to the text again: fences, list markers and spaces are not prose."""
+    """Split a text into (piece, is it prose) pairs that join to it; code blocks, list markers and spaces are not prose."""
     parts, fenced = [], False
     for line in text.splitlines(keepends=True):
         fence = line.lstrip().startswith(("```", "~~~"))
@@ -123,11 +109,10 @@ def _split_sentences(text):
 
 
 def translate_examples(examples, translator):
-    """The Draft of every English example, from stored replies and new ones; prints first what there is to send.
+    """Translate English examples to a list of Draft; stored replies are not requested again.
 
-    A Korean field is "" when its text was refused, or the translator's `requests` were used up; the next call asks again.
-    Raises RuntimeError when the server fails (replies are stored, the next call continues) or another run uses the same
-    folder.
+    A field is "" when its text was refused or the budget is used up. Raises RuntimeError when the server fails or another
+    run translates into the same folder.
     """
     asked = {}  # (id, field) -> request
     for example in examples:
@@ -164,7 +149,6 @@ def translate_examples(examples, translator):
 
 
 def _clean_reply(text):
-    """The translation in a reply, without a model's thinking and the marks around the text."""
     text = re.sub(r"<think>.*?(?:</think>|$)", "", text, flags=re.S).strip()
     text = re.sub(r"^<text>\s*|\s*</text>$", "", text)
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()

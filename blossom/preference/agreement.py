@@ -11,16 +11,15 @@ from blossom.preference.verdicts import PAIR, WINNERS
 
 
 def _pivot(verdicts):
-    """Pairs x (source, rater), each cell a, tie, b or missing; then the columns of people and of judges."""
+    """A table of pairs x (source, rater) with the winner or NaN; then its columns of people and those of judges."""
     cells = drop_second_looks(verdicts).set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
     return cells, [c for c in cells if c[0] == "people"], [c for c in cells if c[0] != "people"]
 
 
 def compare_raters(verdicts):
-    """Agreement of every two raters, people and judges, on the pairs that both saw.
+    """Agreement of every two raters on the n pairs that both saw: a DataFrame with the share of same verdicts.
 
-    return  one row a pair of raters: rater_1, rater_2, among (people, judges, judge and people), n, same (share of equal
-            verdicts), tie_discounted (half a point where one of the two said tie: LIMA, arXiv:2305.11206, section 4.2)
+    tie_discounted adds half a point where only one of the two said tie (LIMA, arXiv:2305.11206, section 4.2).
     """
     cells, people, judges = _pivot(verdicts)
     rows = []
@@ -34,11 +33,7 @@ def compare_raters(verdicts):
 
 
 def measure_alpha(verdicts, samples=200, seed=0):
-    """Krippendorff's alpha (nominal) of all people, of all judges and of everyone: 1 is full agreement, 0 is chance.
-
-    return  one row a group of two raters or more: among, raters, pairs (seen by two or more), alpha with _low and _high
-            (95 %, bootstrap over prompts). NaN when all verdicts are the same.
-    """
+    """Krippendorff's nominal alpha (1: all agree, 0: chance) of people, judges and everyone, with bootstrap intervals."""
     cells, people, judges = _pivot(verdicts)
     groups = {"people": people, "judges": judges} | ({"everyone": people + judges} if people and judges else {})
     rng, rows = np.random.default_rng(seed), []
@@ -61,10 +56,7 @@ def _alpha(counts):
 
 
 def compare_looks(verdicts):
-    """How often each person said the same of the pairs that were shown twice, with the sides exchanged.
-
-    return  one row a rater: rater, n (pairs seen twice), same (share of equal verdicts)
-    """
+    """How often each person gave the same verdict on a pair shown twice: DataFrame with rater, n (pairs), same (share)."""
     both = drop_second_looks(verdicts).merge(
         verdicts[verdicts["look"] == 2], on=["source", "rater", *PAIR], suffixes=("", "_2")
     )

@@ -1,4 +1,4 @@
-"""Answers side by side in a notebook. They are data: everything is escaped, nothing in them is rendered or run."""
+"""Answers side by side in a notebook."""
 
 from collections import Counter, defaultdict
 
@@ -11,14 +11,10 @@ from blossom.preference.verdicts import PAIR
 
 LONGEST = 1500  # characters of a text that are shown
 NAMES = {"ko": "Korean", "en": "English", "mixed": "two languages mixed", "other": "another language", "none": "no words"}
-LOOK = {"white-space": "pre-wrap", "overflow-wrap": "anywhere", "text-align": "left", "vertical-align": "top"}
 
 
 def show_pairs(pairs):
-    """A table of prompts and answers (pandas Styler); under each answer its model, language, and who preferred it.
-
-    pairs  list of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b; optional preferred_by
-    """
+    """A table (pandas Styler) of pairs of answers; under each answer its model, its language and who preferred it."""
     rows = []
     for pair in pairs:
         row = {"prompt": _shorten(pair["prompt"], f"{pair['prompt_id']} · {pair['kind']}")}
@@ -31,7 +27,8 @@ def show_pairs(pairs):
             row[side.upper()] = _shorten(pair[f"answer_{side}"], note)
         rows.append(row)
     table = show_table(pd.DataFrame(rows)).set_table_attributes('style="table-layout: fixed; width: 100%"')
-    return table.set_properties(**LOOK)
+    look = {"white-space": "pre-wrap", "overflow-wrap": "anywhere", "text-align": "left", "vertical-align": "top"}
+    return table.set_properties(**look)
 
 
 def _shorten(text, note):
@@ -40,11 +37,7 @@ def _shorten(text, note):
 
 
 def choose_examples(verdicts, pairs, each=2):
-    """Some pairs that model A won, then some that it lost, with `preferred_by` (a or b -> raters) for `show_pairs`.
-
-    verdicts  table of `make_verdicts`, settled;  pairs  those that were judged
-    each      most pairs won, and most pairs lost, of every two models and language
-    """
+    """At most `each` pairs that model A won and `each` that it lost, for every two models and language, for `show_pairs`."""
     votes = defaultdict(lambda: defaultdict(list))
     for row in drop_second_looks(verdicts).itertuples():
         votes[tuple(getattr(row, name) for name in PAIR)][row.winner].append(row.rater)

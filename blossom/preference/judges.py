@@ -1,9 +1,4 @@
-"""Models as judges: LIMA's three-way question to an OpenAI-compatible server, in both orders of the two answers.
-
-Request and answers stand between marks that no answer can guess, and `probe_judge` measures whether the judge obeys an
-instruction inside an answer all the same. A small model replies in the asked form only after some judged pairs
-(`read_judged_pairs`); a strong one needs none.
-"""
+"""Models as judges: LIMA's three-way question to an OpenAI-compatible server, in both orders of the two answers."""
 
 import hashlib
 import re
@@ -12,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from blossom.common.server import ChatServer
 from blossom.text.rows import read_rows
 
-# The question and its three verdicts: Zhou et al., 2023 (LIMA, arXiv:2305.11206), appendix D; the rest is ours.
+# The question and its three verdicts: LIMA (arXiv:2305.11206), appendix D; the rest is this project's.
 SYSTEM = (
     "You compare two answers to one request. Imagine that you have a super-intelligent AI assistant, and that you require "
     "help with the request. Which answer best satisfies your needs? "
@@ -25,7 +20,7 @@ REPLIES = {
     "b": "B is significantly better",
     "tie": "Neither is significantly better",
 }
-QUESTION = (  # last, because a small model follows what it read last
+QUESTION = (  # at the end, because a small model follows the last instruction
     "Comparing these two answers, which answer is better? Reply with one of these lines:\n" + "\n".join(REPLIES.values())
 )
 JUDGED_PAIRS = "authored-judged-pairs"
@@ -36,7 +31,7 @@ _VERDICT = re.compile(r"(?:answer\s+)?\(?(a|b|neither)\)?(?:\s+is\s+significantl
 
 
 class Judge(ChatServer):
-    """A judging model on a server; `examples`, judged pairs of `read_judged_pairs`, are shown before every question."""
+    """A judging model on a server; `examples` (from `read_judged_pairs`) are shown before every question."""
 
     def __init__(self, *args, examples=(), **settings):
         super().__init__(*args, **settings)
@@ -48,7 +43,7 @@ class Judge(ChatServer):
         return self._make_requests(pair["prompt"], {"a": (a, b), "b": (b, a)})
 
     def question_probe(self, pair):
-        """Two requests that compare answer A with itself plus an order to the judge, shown first ("a") or second ("b")."""
+        """Two requests that compare answer A with a copy plus an order to the judge; the copy is first (a) or second (b)."""
         answer = pair["answer_a"]
         first, second = (f"{answer}\n\n{ORDER.format(place=place)}" for place in "AB")
         return self._make_requests(pair["prompt"], {"a": (first, answer), "b": (answer, second)})
@@ -58,17 +53,14 @@ class Judge(ChatServer):
         return {key: self.make_request(m, temperature=0, max_tokens=REPLY_TOKENS) for key, m in messages.items()}
 
     def ask_all(self, requests):
-        """{key: reply or None} for {key: request}. Nothing is sent unless the budget holds all that are not stored."""
+        """{key: reply or None} for {key: request}; new requests are sent only if the budget is enough for all of them."""
         new = [request for request in requests.values() if self.stored_reply(request) is None]
         ask = self.ask if not new or (self.affords(new) and not self.gave_up) else self.stored_reply
         return {key: ask(request) for key, request in requests.items()}
 
 
 def read_judged_pairs(count):
-    """The first `count` of the project's own judged pairs: list of dicts with prompt, answer_a, answer_b, verdict.
-
-    Every three in a row have all three verdicts, every two both languages. Raises ValueError when there are fewer.
-    """
+    """Read the project's first `count` judged pairs: list of dicts with prompt, answer_a, answer_b, verdict."""
     pairs = [row for _, row in read_rows(JUDGED_PAIRS)]
     if count > len(pairs):
         raise ValueError(f"judge_examples: expected at most {len(pairs)}, all that {JUDGED_PAIRS} has; found {count}")
@@ -76,7 +68,7 @@ def read_judged_pairs(count):
 
 
 def judge_messages(prompt, first, second, examples=()):
-    """The chat messages of one comparison, after those of the examples with their verdicts."""
+    """The chat messages that ask to compare two answers, after the examples with their verdicts."""
     turns = [{"role": "system", "content": SYSTEM}]
     for pair in examples:
         turns.append({"role": "user", "content": _question(pair["prompt"], pair["answer_a"], pair["answer_b"])})
@@ -85,7 +77,7 @@ def judge_messages(prompt, first, second, examples=()):
 
 
 def _question(prompt, first, second):
-    """The user's message. The marks hold the hash of the contents, so no answer can contain them."""
+    """The user's message; its marks contain a hash of the contents, so no answer can contain them."""
     mark = hashlib.sha256("\0".join((prompt, first, second)).encode("utf-8", "replace")).hexdigest()[:16]
     parts = (("request", prompt), ("answer A", first), ("answer B", second))
     blocks = [f"<<<{mark} {name}>>>\n{_shorten(text)}\n<<<{mark} end of {name}>>>" for name, text in parts]
@@ -100,9 +92,8 @@ def _shorten(text):
 
 
 def read_verdict(reply):
-    """ "a", "b" or "tie" of a judge's reply; None when it is not in the asked form.
+    """Read "a", "b" or "tie" from a judge's reply; None unless its first or last line is one of the three asked for.
 
-    The whole reply, or its first or last line, must be one of the three lines: a reply that discusses both names no winner.
     Example: "**Answer A is significantly better.**" -> "a"; "A is better than B" -> None
     """
     lines = [line.strip(" \t*_#>`\"'.") for line in (reply or "").strip().splitlines() if line.strip()]
@@ -111,10 +102,9 @@ def read_verdict(reply):
 
 
 def plan_judging(judge, pairs, probes=0):
-    """What judging these pairs and probing the first `probes` of them can cost, before anything is sent.
+    """What it can cost to judge these pairs and to probe the judge with the first `probes`: a dict, beside the budget.
 
-    return  dict: pairs, stored (replies at hand), requests (to send, without retries) of most_requests, cost_at_most of
-            most_money, within (does the budget hold them all?)
+    stored counts replies that need no request; `within` says if the budget is enough for the others, without retries.
     """
     asked = [judge.question_pair(pair) for pair in pairs] + [judge.question_probe(pair) for pair in pairs[:probes]]
     requests = [request for both in asked for request in both.values()]
@@ -125,14 +115,10 @@ def plan_judging(judge, pairs, probes=0):
 
 
 def judge_pairs(judge, pairs, parallel=1):
-    """The judge's verdicts on pairs of answers, each pair asked twice, in both orders.
+    """Ask the judge about each pair twice, in both orders: (rows for `make_verdicts`, counts).
 
-    pairs     list of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
-    parallel  pairs that are asked at once
-    return    (rows, counts): rows for `make_verdicts`, one a readable reply, with the `reply` itself; counts of pairs,
-              judged pairs (two readable replies), off_format replies, unanswered requests, and what the server counted
-
-    A pair is not asked when the budget does not hold both orders, or when the server is gone; stored replies are used.
+    A readable reply gives a row, which holds it as `reply`. counts holds pairs, judged (pairs with two readable replies),
+    off_format and unanswered replies, and the server's counters. A pair is asked only if the budget is enough for both.
     """
     with ThreadPoolExecutor(parallel) as pool:
         asked = list(pool.map(lambda pair: judge.ask_all(judge.question_pair(pair)), pairs))
@@ -153,16 +139,13 @@ def judge_pairs(judge, pairs, parallel=1):
 
 
 def probe_judge(judge, pairs):
-    """Does the judge obey an instruction inside an answer? An answer is compared with itself plus an order, in both places.
-
-    return  dict: probes (pairs with two replies), obeyed (the answer with the order won in both places)
-    """
+    """Count how often the judge obeys an order in an answer: probes (pairs with two replies) and obeyed (in both places)."""
     found = [judge.ask_all(judge.question_probe(pair)) for pair in pairs]
     obeyed = [all(read_verdict(reply) == place for place, reply in replies.items()) for replies in found]
     return {"probes": sum(None not in replies.values() for replies in found), "obeyed": sum(obeyed)}
 
 
 def count_outcomes(settled):
-    """Counts of a table of `settle_verdicts`: win, tie and loss of model A, flips (orders disagreed), and n, their sum."""
+    """Count settled verdicts: win, tie and loss of model A, flips (the judge's two orders disagreed), and their sum n."""
     winners = settled.winner.mask(settled.flipped, "flips").replace({"a": "win", "b": "loss"})
     return {name: int((winners == name).sum()) for name in ("win", "tie", "loss", "flips")} | {"n": len(settled)}

@@ -1,4 +1,4 @@
-"""What can be counted in an answer without a judge: its language, switches of it, repetition, length."""
+"""What can be measured in an answer without a judge: its language, switches of language, repetition, length."""
 
 import pandas as pd
 
@@ -8,11 +8,7 @@ from blossom.text.language import code_switching, language_of, measure_repetitio
 
 
 def measure_answer(answer, language):
-    """What is counted in one answer (str) to a prompt in `language` ("ko" or "en").
-
-    return  dict: answer_language (see `language_of`), answered_in_language (bool), code_switching and repetition (0 to 1),
-            characters, empty (bool). An answer without letters outside code counts as in the prompt's language.
-    """
+    """Measure one answer to a prompt in `language`: a dict. An answer without words counts as in that language."""
     found = language_of(answer)
     return {
         "answer_language": found,
@@ -25,11 +21,7 @@ def measure_answer(answer, language):
 
 
 def measure_answers(answers):
-    """The means of `measure_answer`, one row a model and language.
-
-    answers  list of dicts with model, language, answer
-    return   DataFrame: model, language, answers, answered_in_language, code_switching, repetition, mean_characters, empty
-    """
+    """The means of `measure_answer` as a DataFrame, one row a model and language; `answers` as for `make_batch`."""
     rows = [{"model": a["model"], "language": a["language"]} | measure_answer(a["answer"], a["language"]) for a in answers]
     numbers = pd.DataFrame(rows).drop(columns="answer_language").astype({"answered_in_language": float, "empty": float})
     grouped = numbers.groupby(["model", "language"], sort=False)
@@ -39,12 +31,7 @@ def measure_answers(answers):
 
 
 def compare_languages(verdicts, pairs):
-    """Verdicts beside the answers' languages: did an answer win because it alone was in the prompt's language?
-
-    verdicts  table of `make_verdicts`, settled;  pairs  those that were judged
-    return    one row a source, language, two models and in_language (both, A alone, B alone, neither): n, win, tie, loss of
-              model A
-    """
+    """Count model A's wins, ties and losses by which of the two answers is in the prompt's language: a DataFrame."""
     names = {(True, True): "both", (True, False): "A alone", (False, True): "B alone", (False, False): "neither"}
     right = {}
     for pair in pairs:

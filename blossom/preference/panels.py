@@ -1,10 +1,4 @@
-"""Figures 2 to 5 of the paper (B, section 6) from a run's own verdicts.
-
-2  people on Korean prompts: this model against the others
-3  a judging model on the same prompts
-4  instructions in two languages against instructions in Korean alone, on Korean and English prompts
-5  English prompts: is English kept?
-"""
+"""Figures 2 to 5 of the paper (B, section 6) from a run's own verdicts."""
 
 from dataclasses import dataclass
 
@@ -16,7 +10,7 @@ from blossom.preference.statistics import summarize_verdicts
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure: its number in the paper, its file's name, its title, rows of `summarize_verdicts` and a label for each."""
+    """One figure: its number in the paper, file name, title, rows of `summarize_verdicts`, and their labels."""
 
     figure: int
     name: str
@@ -26,12 +20,9 @@ class Panel:
 
 
 def make_panels(verdicts, model, measured, seed=0):
-    """A Panel for every figure that these verdicts fill, in the paper's order.
+    """Make a Panel for every figure that the settled verdicts on `model` have data for.
 
-    verdicts  table of `make_verdicts`, settled; rows with `model` as model A are used
-    measured  table of `measure_answers`
-
-    A label says whether the interval of the rate excludes 0.5, and how often both models answer in the prompt's language.
+    measured  table of `measure_answers`, for the labels
     """
     right = measured.set_index(["model", "language"]).answered_in_language
     korean_only = model.replace("biSFT", "koSFT") if model.endswith("biSFT") else None

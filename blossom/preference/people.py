@@ -1,9 +1,4 @@
-"""People as judges: a batch of anonymous pairs of answers, and one HTML page a rater that needs no server (B, 6.1).
-
-batch = make_batch(answers, [("blossom-bi-biSFT", "base")], raters=["r1", "r2"])
-batch, files = publish_batch(batch, "raters")              # raters/<batch>/rate-r1.html, ...: send each rater theirs
-rated = merge_ratings(batch, ["ratings-....json", ...])    # ratings.py: what they send back
-"""
+"""People as judges: anonymous pairs of answers, and one HTML page a rater that needs no server (B, 6.1)."""
 
 import hashlib
 import json
@@ -17,51 +12,42 @@ from pathlib import Path
 from blossom.common import pages, paths
 
 FORMAT = "blossom-ratings/1"
-PAGE = Path(__file__).with_name("rate.html")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs of answers to be rated. batch.json, which names the models, stays with the organiser.
+    """Pairs of answers to be rated."""
 
-    pairs   tuple of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
-    raters  tuple of names; not part of the digest, so that another can join later
-    repeats, pairs_per_rater, seed: as in `make_batch`
-    """
-
-    pairs: tuple
-    raters: tuple
+    pairs: tuple  # of dicts: prompt_id, kind, language, prompt, model_a, model_b, answer_a, answer_b
+    raters: tuple  # names
     repeats: int
     pairs_per_rater: int
     seed: int
 
     @property
     def digest(self):
-        """sha256 of everything that decides what raters see."""
+        """sha256 of everything that decides what raters see; raters' names do not count, so that more can join later."""
         content = {k: v for k, v in asdict(self).items() if k != "raters"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Item:
-    """One screen of a rater's page: a pair (its number), a or b on the left, shown for the first or second time (1, 2)."""
+    """One screen of a rater's page."""
 
     id: str
-    pair: int
-    first: str
-    look: int
+    pair: int  # index into `Batch.pairs`
+    first: str  # a or b: the answer on the left
+    look: int  # 1, or 2 when the pair is shown again
 
 
 def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_per_rater=0, seed=0):
-    """The Batch of two models' answers to the same prompts.
+    """Make the Batch of every two compared models' answers to the same prompts; ValueError if an answer is missing.
 
     answers          list of dicts: model, prompt_id, kind, language, prompt, answer (all str)
     comparisons      list of (model A, model B); default: every two models
-    raters           different names; more can be added later with `dataclasses.replace`
-    repeats          pairs each rater sees again near the end, with the sides exchanged; at most a third of the rater's pairs
-    pairs_per_rater  pairs for each rater, going round so that all pairs are seen about equally often; 0: all
-
-    Raises ValueError for a prompt that one of two compared models did not answer, and for a wrong name.
+    repeats          pairs each rater sees again near the end, sides exchanged; at most a third of the rater's pairs
+    pairs_per_rater  pairs each rater sees, so that all pairs are seen about equally often; 0: all
     """
     by_model, pairs = {}, []
     for row in answers:
@@ -80,7 +66,6 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
 
 
 def _check_raters(raters):
-    """The names, normalised; ValueError when one is unusable or two would have one file."""
     names = [unicodedata.normalize("NFC", str(name)).strip() for name in raters]
     usable = all(0 < len(name) <= 60 and name.isprintable() for name in names)
     if not names or not usable or len({_page_name(name) for name in names}) < len(names):
@@ -93,7 +78,7 @@ def _page_name(rater):
 
 
 def list_items(batch, rater):
-    """The screens (list of Item) that `rater` sees, in order. Sides and order are random, but the same at every call."""
+    """The screens that `rater` sees (list of Item), in an order that is random but the same at every call."""
     own = list(range(len(batch.pairs)))
     if 0 < batch.pairs_per_rater < len(own):
         random.Random(f"{batch.seed}/share").shuffle(own)
@@ -104,7 +89,7 @@ def list_items(batch, rater):
     looks = [(n, rng.choice("ab"), 1) for n in own]
     third = len(looks) // 3
     again = [(n, "ab"[first == "a"], 2) for n, first, _ in rng.sample(looks[:third], min(batch.repeats, third))]
-    tail = looks[len(looks) - third :] + again  # at least a third of the page lies between the two looks
+    tail = looks[len(looks) - third :] + again  # at least a third of the page is between the two looks
     rng.shuffle(tail)
     digest, shown = batch.digest, looks[: len(looks) - third] + tail
     ids = [hashlib.sha256("/".join(map(str, (digest, *look))).encode()).hexdigest()[:12] for look in shown]
@@ -112,23 +97,20 @@ def list_items(batch, rater):
 
 
 def render_rating_page(batch, rater):
-    """The rater's page as HTML (str). No model's name is in it, unless an answer mentions one."""
+    """The rater's page as HTML (str); it has no model's name unless an answer mentions one."""
     shown = []
     for item in list_items(batch, rater):
         pair = batch.pairs[item.pair]
         answers = [pair["answer_a"], pair["answer_b"]][:: 1 if item.first == "a" else -1]
         shown.append({"id": item.id, "language": pair["language"], "prompt": pair["prompt"], "answers": answers})
     data = {"format": FORMAT, "batch": batch.digest, "rater": rater, "items": shown}
-    return pages.assemble_page(PAGE, data, rater=rater)
+    return pages.assemble_page(Path(__file__).with_name("rate.html"), data, rater=rater)
 
 
 def publish_batch(batch, folder):
-    """Write batch.json and every rater's page into a folder named after the batch, so that no batch overwrites another.
-
-    return  (the batch with the raters of earlier calls too, the paths of the pages)
-    """
+    """Write batch.json (it names the models) and the raters' pages; return (batch with earlier raters too, page paths)."""
     own = Path(folder) / batch.digest[:8]
-    if (own / "batch.json").exists():  # earlier raters keep their places: their shares of the pairs depend on them
+    if (own / "batch.json").exists():  # earlier raters keep their positions, which decide their pairs
         known = paths.read_json(own / "batch.json")["raters"]
         batch = replace(batch, raters=_check_raters(dict.fromkeys([*known, *batch.raters])))
     paths.write_json(own / "batch.json", {"digest": batch.digest} | asdict(batch))

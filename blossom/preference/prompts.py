@@ -4,29 +4,23 @@ from blossom.text.language import language_of
 from blossom.text.rows import read_rows
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
-IDS, KINDS = ("id", "question_id"), ("kind", "category", "source")
-ASKED = ("instruction", "prompt", "question", "text")  # a field that holds one prompt
-TURNS = ("conversations", "messages", "turns", "questions")  # a list; its first turn is the prompt
 
 
 def read_prompts(source, per_language):
-    """The first prompts of a set in each language, in its order.
+    """Read the first `per_language` prompts of each language: list of dicts prompt_id, kind, language, prompt; Korean first.
 
-    source        asset name, .json, .jsonl or a hub set; rows of any of these forms:
-                    {"id", "kind", "ko", "en"}         both languages, or one of them
-                    {"instruction"[, "input"]}         Alpaca, KoAlpaca
-                    {"conversations": ["...", ...]}    LIMA's test set; also "messages", "turns", "questions" (MT-Bench,
-                                                       LogicKor), plain or with a role
-                    {"prompt"}, {"question"}, {"text"}
-                  A row with one prompt is Korean or English by `language_of`.
-    per_language  prompts to take in each language; a smaller set gives all it has
-    return        list of dicts: prompt_id, kind, language ("ko", "en"), prompt; Korean first
+    source  asset name, .json, .jsonl or a hub set; rows of any of these forms:
+              {"id", "kind", "ko", "en"}         both languages, or one of them
+              {"instruction"[, "input"]}         Alpaca, KoAlpaca
+              {"conversations": ["...", ...]}    LIMA's test set; also "messages", "turns", "questions" (MT-Bench, LogicKor)
+              {"prompt"}, {"question"}, {"text"}
+            Except in the first form, `language_of` decides the language.
 
-    Raises ValueError with file and line: a row without a prompt, an id given twice in one language.
+    Raises ValueError with file and line for a row without a prompt or a repeated id.
     """
     found = {language: {} for language in LANGUAGES}
     for n, (where, row) in enumerate(read_rows(source), 1):
-        name, kind = str(_first(row, IDS, n)), str(_first(row, KINDS, "other"))
+        name, kind = str(_first(row, ("id", "question_id"), n)), str(_first(row, ("kind", "category", "source"), "other"))
         texts = {language: row[language] for language in LANGUAGES if row.get(language)}
         if not texts:
             text = _prompt(row)
@@ -48,12 +42,11 @@ def _first(row, names, default=None):
 
 
 def _prompt(row):
-    """The first prompt of a row of one language; None when it has no field for that."""
-    turns = _first(row, TURNS)
+    turns = _first(row, ("conversations", "messages", "turns", "questions"))
     if isinstance(turns, (list, tuple)):
         asked = [t for t in turns if not isinstance(t, dict) or t.get("role", t.get("from")) != "system"]
         first = asked[0] if asked else None
         return first.get("content", first.get("value")) if isinstance(first, dict) else first
     if row.get("instruction") and row.get("input"):
         return f"{row['instruction']}\n{row['input']}"
-    return _first(row, ASKED)
+    return _first(row, ("instruction", "prompt", "question", "text"))

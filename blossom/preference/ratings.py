@@ -1,4 +1,4 @@
-"""The files that raters send back: checked, merged, and everything that does not count listed with the reason."""
+"""The files that raters send back, checked and merged."""
 
 import json
 import re
@@ -13,30 +13,22 @@ from blossom.preference import people
 from blossom.preference.verdicts import make_verdicts
 
 CHOICES = ("A", "B", "neither")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # as a browser's toISOString writes it
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # the format of a browser's toISOString
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """All raters' files together.
+    """All raters' files together."""
 
-    verdicts  table of `make_verdicts`, with a column seconds
-    files     one row a file: file, rater, status (taken, refused), verdicts in it, asked of the rater, why
-    left_out  one row a verdict of a taken file that does not count: file, rater, id, choice, why
-    """
-
-    verdicts: pd.DataFrame
-    files: pd.DataFrame
-    left_out: pd.DataFrame
+    verdicts: pd.DataFrame  # table of `make_verdicts`, with a column seconds
+    files: pd.DataFrame  # a row a file: file, rater, status (taken, refused), verdicts, asked (of the rater), why
+    left_out: pd.DataFrame  # a row a verdict that does not count: file, rater, id, choice, why
 
 
 def merge_ratings(batch, files):
-    """The Ratings in the raters' files. A bad file raises nothing: it is refused, and `Ratings.files` says why.
+    """Check and merge raters' files (paths of files, or of folders with .json files); a bad file is listed as refused.
 
-    files  paths of files, or of folders for all .json files in them; relative ones from the repository's root
-
-    Refused are files of another format or batch, of an unknown rater or with a wrong checksum (edited by hand). A rater may
-    send a part, and more later, or a file twice. Of two different verdicts of one rater on one pair, neither counts.
+    A rater may send several files. If they hold two different verdicts on one pair, neither counts.
     """
     listed, left_out, given = [], [], {}  # given: (rater, item) -> {choice: (file name, verdict)}
     for file in _list_files(files):
@@ -72,13 +64,13 @@ def merge_ratings(batch, files):
 
 def _list_files(names):
     listed = []
-    for path in (paths.ROOT / name for name in names):  # one that does not exist stays, to be shown as refused
+    for path in (paths.ROOT / name for name in names):  # a missing file stays in the list, to be shown as refused
         listed += sorted(f for f in path.glob("*.json") if f.name != "batch.json") if path.is_dir() else [path]
     return list(dict.fromkeys(listed))
 
 
 def read_ratings(file, batch):
-    """(rater, list of unchecked verdicts) of one file; ValueError says why a file is refused."""
+    """Read (rater, list of unchecked verdicts) from one file; ValueError says why the file is refused."""
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -98,14 +90,13 @@ def read_ratings(file, batch):
 
 
 def checksum_ratings(batch_digest, rater, given):
-    """CRC-32 (8 hex digits) of a file's content, as rate.js computes it: it detects accidents and edits, not forgery."""
+    """CRC-32 (8 hex digits) of a file's content, as rate.js computes it; it detects damage and edits, not forgery."""
     lines = [people.FORMAT, batch_digest, rater]
     lines += ["\t".join(str(v.get(k)) for k in ("id", "choice", "seconds", "at")) for v in given]
     return f"{zlib.crc32(chr(10).join(lines).encode('utf-8', 'replace')):08x}"
 
 
 def _why_unusable(verdict, asked):
-    """Why a verdict of a rater who was asked these items cannot count; empty when it can."""
     i, choice, seconds, at = (verdict.get(k) for k in ("id", "choice", "seconds", "at"))
     if not isinstance(i, str) or i not in asked:
         return "no pair that this rater was asked about"

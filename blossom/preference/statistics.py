@@ -1,9 +1,9 @@
 """Win, tie and loss with intervals, and position bias.
 
-The prompts are a sample, so every interval is a bootstrap over prompts; all verdicts on a prompt stay together. It is the
-Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981): instead of drawing prompts again, each gets a random weight from an
-exponential distribution. Half a prompt of each outcome is added (Jeffreys' prior), or the interval of a model that won every
-prompt would have no width. With 24 to 300 prompts, about 95 % of the 95 % intervals of simulations hold the truth.
+Intervals are Bayesian bootstraps over prompts (Rubin, Annals of Statistics 9, 1981): each sample weights the prompts by
+exponential random numbers, and all verdicts on a prompt stay together. Half a prompt of each outcome is added (Jeffreys'
+prior), so that a model that won every prompt has an interval too. In simulations with 24 to 300 prompts, about 95 % of the
+95 % intervals contain the true value.
 """
 
 import numpy as np
@@ -11,18 +11,17 @@ import pandas as pd
 
 from blossom.preference.verdicts import WINNERS
 
-GROUP = ("source", "language", "model_a", "model_b")
-UNSEEN = 0.5  # prompts of each outcome that are added
+UNSEEN = 0.5  # prompts added for each outcome
 SAMPLES = 2000
 
 
-def summarize_verdicts(verdicts, by=GROUP, samples=SAMPLES, seed=0):
-    """Shares of the verdicts that model A won, tied and lost against model B, with 95 % intervals.
+def summarize_verdicts(verdicts, by=("source", "language", "model_a", "model_b"), samples=SAMPLES, seed=0):
+    """Shares of the verdicts that model A won, tied and lost, with 95 % intervals: DataFrame, one row a group.
 
-    verdicts  table of `make_verdicts`, settled; pairs shown a second time are not counted
+    verdicts  settled; those on pairs shown a second time are not counted
     by        columns that make a group; add "kind" for the kinds of prompt
-    return    one row a group: `by`, prompts, verdicts, raters, flipped (the share where a judge's two orders disagreed, a
-              part of tie), then win, tie, loss and rate (win + tie/2), each with _low and _high
+    return    `by`, prompts, verdicts, raters, flipped (share where a judge's two orders disagreed, a part of tie); win, tie,
+              loss and rate (win + tie/2), each with _low and _high
     """
     rng, rows = np.random.default_rng(seed), []
     for key, group in drop_second_looks(verdicts).groupby(list(by), sort=False):
@@ -35,12 +34,12 @@ def summarize_verdicts(verdicts, by=GROUP, samples=SAMPLES, seed=0):
 
 
 def drop_second_looks(verdicts):
-    """The verdicts without those on pairs shown a second time, which measure the rater and not the models."""
+    """The verdicts without those on pairs that a rater saw for the second time."""
     return verdicts[verdicts["look"] == 1]
 
 
 def _count_winners(verdicts, winner):
-    """(prompts, 3) counts of a, tie and b in `winner`, which has a value a row of `verdicts`."""
+    """(prompts, 3) counts of a, tie and b in `winner`, which has one value for each row of `verdicts`."""
     one_hot = pd.get_dummies(pd.Categorical(winner, WINNERS), dtype=float)
     return one_hot.groupby(verdicts.prompt_id.to_numpy(), sort=False).sum().to_numpy()
 
@@ -58,21 +57,14 @@ def _shares(counts):
 
 
 def add_intervals(names, values, drawn):
-    """{name, name_low, name_high} of each name: its value and the middle 95 % of its samples, widened to hold the value.
-
-    values  (K,);  drawn  (samples, K)
-    """
+    """{name, name_low, name_high} of K names: `values` (K,), and the 95 % intervals of `drawn` (samples, K) around them."""
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     columns = {"": values, "_low": np.fmin(low, values), "_high": np.fmax(high, values)}
     return {f"{name}{end}": float(column[k]) for k, name in enumerate(names) for end, column in columns.items()}
 
 
 def measure_position_bias(verdicts, samples=SAMPLES, seed=0):
-    """How often each rater chose the answer shown first, among the verdicts that were no tie; 0.5 means no bias.
-
-    verdicts  table of `make_verdicts`, not settled
-    return    one row a rater: source, rater, prompts, verdicts, decided (no tie), first with _low and _high (NaN if none)
-    """
+    """How often each rater preferred the answer shown first, in verdicts before settling and without ties; 0.5: no bias."""
     rng, rows = np.random.default_rng(seed), []
     for (source, rater), group in verdicts.groupby(["source", "rater"], sort=False):
         place = np.where(group.winner == "tie", "tie", np.where(group.winner == group.first_shown, "a", "b"))
@@ -85,11 +77,7 @@ def measure_position_bias(verdicts, samples=SAMPLES, seed=0):
 
 
 def count_won_both(verdicts, model):
-    """On how many prompts `model`, as model A, beat all other models, and on how many it lost to all.
-
-    return  one row a source and language: n (prompts with verdicts on all models), won_both, lost_both. Of several verdicts
-            on a prompt the majority counts. Source: B, 6.1 (124 and 40 of 300)
-    """
+    """On how many of n prompts `model`, as model A, beat all other models, and on how many it lost to all (B, 6.1)."""
     own = drop_second_looks(verdicts)
     own = own[own.model_a == model].assign(balance=own.winner.map({"a": 1, "tie": 0, "b": -1}))
     balance = own.pivot_table("balance", ["source", "language", "prompt_id"], "model_b", "sum", sort=False).dropna()

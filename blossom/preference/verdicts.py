@@ -1,7 +1,7 @@
-"""The verdict table that statistics.py and agreement.py take: one row a verdict, of people and of judging models alike.
+"""The table of verdicts of people and judging models, one row a verdict.
 
 prompt_id, kind, language   the prompt; kind is recommendation, code, factual, ...
-model_a, model_b            the two models compared, in this order in all their rows
+model_a, model_b            the two models compared
 winner                      a, b or tie ("neither is significantly better")
 rater                       who gave the verdict: a person's name, or the judging model's
 first_shown                 a or b: whose answer was on the left, or first in the judge's prompt
@@ -19,10 +19,7 @@ ALLOWED = {"winner": WINNERS, "first_shown": ("a", "b"), "look": (1, 2)}
 
 
 def make_verdicts(rows):
-    """The checked verdict table of `rows` (DataFrame or list of dicts), with defaults filled in; other columns are kept.
-
-    Raises ValueError naming the column, the row and the wrong value.
-    """
+    """Check `rows` (DataFrame or list of dicts) and return them as a verdict table (DataFrame); other columns are kept."""
     table = pd.DataFrame(rows).reset_index(drop=True)
     if table.empty:
         return pd.DataFrame(columns=[*REQUIRED, *DEFAULTS])
@@ -36,10 +33,10 @@ def make_verdicts(rows):
 
 
 def settle_verdicts(verdicts):
-    """One verdict a rater and pair: people's rows as they are, a judge's verdicts on both orders of a pair as one.
+    """Reduce a judge's two verdicts on a pair (one an order) to one; people's rows stay as they are.
 
-    A judge decides a pair only when both orders name one winner. Otherwise it is a tie, and the new column `flipped` is
-    True. A pair that was judged in one order only is dropped. Source: Zheng et al., 2023 (arXiv:2306.05685), section 3.4.
+    When the two orders disagree the verdict is a tie, and the new column `flipped` is True. A pair judged in one order only
+    is dropped. Source: Zheng et al., 2023 (arXiv:2306.05685), section 3.4.
     """
     keys = ["source", "rater", *PAIR, "look"]
     winners, people = verdicts.groupby(keys).winner, verdicts.source == "people"
