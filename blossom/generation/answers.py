@@ -47,7 +47,7 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
         check_room(model, ids, new_tokens, f"prompt {n}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     config = GenerationConfig(
-        max_new_tokens=new_tokens, do_sample=False, repetition_penalty=1.0, pad_token_id=pad,  # the Sampler does it
+        max_new_tokens=new_tokens, do_sample=False, repetition_penalty=1.0, pad_token_id=pad,  # the Sampler has it
         eos_token_id=stop_token_ids(model, tokenizer), use_cache=True,
     )  # fmt: skip
     for batch in tqdm(_batches(encoded, batch_size), unit="batch", delay=5):

@@ -1,4 +1,4 @@
-r"""Train stage 04 on several devices, with the parameters of notebook 04; paper X on its eight cards:
+r"""Train stage 04 on several devices with the parameters of notebook 04, for example on eight cards as in paper X:
 
     accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions \
         --params params/scales/llama2-7b.yaml --params params/recipes/cross-lingual-direct.yaml

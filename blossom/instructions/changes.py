@@ -23,7 +23,7 @@ def edit_distance(a, b):
 
 
 def list_changes(merged):
-    """A dict for each settled row; the edit distance is in characters, its share over the length of the longer text."""
+    """A dict for each settled row; the edit distance is in characters, "edit share" is relative to the longer text."""
     result, drafts = [], {d.id: d.korean for d in merged.drafts}
     for i, version in merged.rows.items():
         distances = {k: edit_distance(drafts[i][k], text) for k, text in version.fields.items()}

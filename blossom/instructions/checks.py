@@ -69,7 +69,7 @@ def count_flags(flagged):
 # Each check below returns an excerpt of what it found, or "".
 
 
-def _prose(text):
+def _prose(text):  # without code, links, formulas and tags
     return NOT_PROSE.sub(" ", FENCE.sub(" ", text)).strip()
 
 
@@ -119,7 +119,7 @@ def _broken_format(english, korean):
     return ", ".join(found)
 
 
-def _bare_code(code):
+def _bare_code(code):  # lines of code without what a translator may change: comments, strings and spaces
     lines = COMMENT.sub("", COMMENT_LINE.sub("", code)).splitlines()
     return [bare for line in lines if (bare := "".join(line.split()))]
 
@@ -140,7 +140,7 @@ def _foreign_life(english, korean):
 
 def _foreign_name(english):
     text = _prose(english)
-    usual = {*TABLES["no_names"].split(), *re.findall(r"\b[a-z]+", text)}
+    usual = {*TABLES["no_names"].split(), *re.findall(r"\b[a-z]+", text)}  # no names, even with a capital
 
     def is_name(word):
         known = not usual.isdisjoint((word, word.lower(), word.lower().rstrip("s")))

@@ -27,7 +27,7 @@ def load_examples(p, avoid=()):
 
 
 def hold_out_examples(examples, n):
-    """Hold out `n` examples of each task, chosen by a hash, and their translations with them: (training, held-out)."""
+    """Split into (training, held-out) by a hash: `n` of each task are held out, each together with its translation."""
     heldout = []
     for task in dict.fromkeys(e.task for e in examples):
         own = sorted((e for e in examples if e.task == task), key=_hash_group)

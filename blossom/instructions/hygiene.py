@@ -36,7 +36,7 @@ def clean_examples(examples, evaluation, template, tokenizer, sequence_length, n
 
 
 def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length, alike):
-    """Count examples, removals, languages and tokens: {task: {name: count}}; `alike` is the result of `find_paraphrases`."""
+    """Count each task's examples, removals, languages and tokens: {task: {name: count}}; `alike`: of `find_paraphrases`."""
     result = {}
     for task in dict.fromkeys(e.task for e in examples):
         own = [e for e in examples if e.task == task]
