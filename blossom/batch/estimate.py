@@ -1,8 +1,7 @@
 """What a training takes, before it starts: parameters, memory and time, from the shape of the model.
 
-The model is built on torch's meta device (shapes without weights) with its adapters, and its parameters are counted. Time
-comes from a few real steps of a smaller model on this machine (`time_step`), or, where model and card are not at hand, from
-the floating-point operations of a token (`count_operations`) and the card's speed (batch/resources.py).
+Parameters are counted on torch's meta device (shapes without weights). Time is measured in real steps of a smaller model on
+this machine, or computed from floating-point operations and a card's speed where that card is not here.
 """
 
 import copy
@@ -29,40 +28,37 @@ from blossom.training.packing import IGNORED
 from blossom.training.settings import check_anchor, check_options
 
 RESERVE = {"cpu": 0.85e9, "cuda": 2e9}  # bytes of Python, torch and transformers; of CUDA's context and workspaces (assumed)
-LAYERS = 8  # of the larger of the two models that are timed; the smaller has one
-SECONDS = 3.0  # of timing, at least
+LAYERS = 8  # of the larger of the two timed models; the smaller has one
+SECONDS = 3.0  # least time spent on timing
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A training's peak memory and this machine's free memory (bytes); tokens a second, 0 where nothing was timed.
-
-    Evaluations and checkpoints come on top.
-    """
+    """The peak of memory of a training, this machine's free memory (both in bytes), and the speed of the training."""
 
     memory: float
     free: float
-    tokens_per_second: float
+    tokens_per_second: float  # 0 where nothing was timed
 
     def __str__(self):
         text = f"Training takes about {self.memory / 1e9:.1f} GB of memory (free: {self.free / 1e9:.1f} GB)"
         return text + (f" and goes at about {self.tokens_per_second:,.0f} tokens/s." if self.tokens_per_second else ".")
 
     def seconds(self, tokens):
-        """Seconds of training on a number of tokens."""
         return tokens / self.tokens_per_second
 
 
 def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, shards=1):
-    """An Estimate for training the model in folder (or asset) `start` on this machine.
+    """Estimate memory and speed of training the model in `start` (folder or asset) on this machine: an Estimate.
 
     p         parameters of stage 03 or 04
     batch     sequences in a forward pass
-    length    tokens of a sequence, on average;  longest  tokens of the longest one (0: as `length`)
+    length    mean tokens of a sequence
+    longest   tokens of the longest sequence; 0 means `length`
     labelled  share of the tokens that have a label
-    timed     False: no training steps are timed
+    timed     whether to time training steps; without, tokens_per_second is 0
     shards    devices that share weights and optimizer state (FSDP)
-    Raises MemoryError naming the parameters to lower when the training does not fit.
+    Raises MemoryError with the parameters to lower when the training does not fit.
     """
     check_options(p)
     check_anchor(p)
@@ -72,7 +68,7 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
     size, width, on_cpu = measure_size(config, p), pick_dtype(p.precision).itemsize, pick_device().type == "cpu"
     memory = training_bytes(size, p, batch, max(length, longest), width, shards, labelled, on_cpu)
     stored = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
-    if on_cpu:  # loading holds the stored weights; merging at the end, in one process, twice these and the frozen ones
+    if on_cpu:  # loading needs the stored weights; merging at the end, in the same process, twice these and the frozen ones
         frozen = width * (size.total - size.trained)
         memory = max(memory, RESERVE["cpu"] + (2 * stored + frozen if shards == 1 else stored))
     free = free_bytes()
@@ -91,13 +87,13 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Numbers of parameters: trained, of all, of the decoder's layers without adapters, of the embedding tables."""
+    """Numbers of parameters of a model."""
 
     config: PretrainedConfig
     trained: int
     total: int
-    layers: int
-    tables: int
+    layers: int  # of the decoder's layers, without adapters
+    tables: int  # of the embedding tables
 
 
 def measure_size(config, p=None, new_rows=0):
@@ -120,10 +116,9 @@ def _adapt(p, model):
 
 
 def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_cpu=False):
-    """Bytes at the peak of training: weights, optimizer state, activations and RESERVE, on each device.
+    """Bytes at the peak of training, on each device. `width`: bytes of a frozen weight and of an activation.
 
-    width  bytes of a frozen weight and of an activation. A trained parameter takes 16: itself, its gradient and Adam's two
-           moments, in float32
+    A trained parameter takes 16 bytes: itself, its gradient and Adam's two moments in float32.
     """
     frozen = width * (size.total - size.trained)
     weights = (frozen + 16 * size.trained) / shards
@@ -134,14 +129,14 @@ def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_c
 
 
 def _activation_bytes(size, p, batch, length, width, labelled, on_cpu):
-    """Bytes that the layers and the loss keep of a batch for the backward pass; the factors were measured."""
+    """Bytes that layers and loss keep of a batch for the backward pass; the factors 1.3 and 1.05 were measured."""
     config, tokens = size.config, batch * length
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     key_values = _head_width(config) * config.num_key_value_heads
     if not on_cpu or p.activation_checkpointing or p.trainable == "full" or length > decoder.LONGEST:
         layer = 6 * hidden + 4 * key_values + 6 * inner
         return 1.3 * width * tokens * (2 * layer + layers * hidden if p.activation_checkpointing else layers * layer)
-    keys = (length + min(attention.BLOCK, length)) / 2  # that a query sees, on average
+    keys = (length + min(attention.BLOCK, length)) / 2  # mean keys per query
     layer = 3 * hidden + 2 * key_values + 2 * inner + config.num_attention_heads * keys
     layer += hidden if "o_proj" in p.lora_targets else 0
     predicted = min(tokens * labelled, tables.TILE["cpu"][0])
@@ -154,7 +149,7 @@ def _head_width(config):
 
 
 def free_bytes(cgroup=Path("/sys/fs/cgroup")):
-    """Bytes that this machine (its card; the container it runs in, by its files in `cgroup`) can still give."""
+    """Free bytes of the GPU, else of the machine or the container it runs in (`cgroup`: the container's files)."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
     free = psutil.virtual_memory().available
@@ -172,8 +167,8 @@ def free_bytes(cgroup=Path("/sys/fs/cgroup")):
 def count_operations(size, p, length):
     """Floating-point operations of training on one token, in sequences of `length`.
 
-    Two for each weight forward, two for the gradient of its input, two more where the weight is trained; the layers' forward
-    again with activation checkpointing. Attention: a token sees half of the others. Adapters are left out (below 1 %).
+    Each weight takes two forward, two for its input's gradient, two more if it is trained, and two for the repeated forward
+    pass of activation checkpointing. A token attends to half of the sequence on average. Adapters are left out (below 1 %).
     """
     config, again = size.config, int(p.activation_checkpointing)
     attention_scores = 2 * length * _head_width(config) * config.num_attention_heads * config.num_hidden_layers
@@ -182,7 +177,7 @@ def count_operations(size, p, length):
 
 
 def time_step(p, config, batch, length, labelled=1.0):
-    """Seconds of one training step here: real steps of models with one layer and with some, extrapolated to all layers."""
+    """Seconds of one training step here, extrapolated from timed steps of models with one and with LAYERS layers."""
     distilled = getattr(p, "english_anchor", 0.0) * (1 - getattr(p, "korean_share", 0.0))  # share of the sequences
     sizes = sorted({1, min(LAYERS, config.num_hidden_layers)})
     with torch.random.fork_rng():
@@ -191,7 +186,7 @@ def time_step(p, config, batch, length, labelled=1.0):
         times = {(step, anchored): [] for step in steps for anchored in (False, True)[: 2 if distilled else 1]}
         end = math.inf
         while time.perf_counter() < end or min(map(len, times.values())) < 4:
-            for step, anchored in times:  # in turns, so that a slow moment of the machine meets all of them
+            for step, anchored in times:  # in turns, so that a slow moment of the machine affects all alike
                 times[step, anchored].append(step(anchored))
             end = min(end, time.perf_counter() + SECONDS)  # from the end of the first round, which warms up
     median = {kind: statistics.median(found[1:]) for kind, found in times.items()}
@@ -201,7 +196,7 @@ def time_step(p, config, batch, length, labelled=1.0):
 
 
 def _make_step(p, config, layers, batch, length, labelled):
-    """A function(anchored) that takes one training step with a random model of so many layers and returns its seconds."""
+    """A function(anchored) that takes one training step of a random model with `layers` layers and returns its seconds."""
     config, place = copy.deepcopy(config), pick_device()
     config.num_hidden_layers = layers
     if getattr(config, "layer_types", None):

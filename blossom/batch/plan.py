@@ -1,7 +1,6 @@
 """The runs that Snakemake plans: what each one reads, which are the same, and the points of a sweep.
 
-A run is named by its root (the outputs folder, or a point of a sweep), scale, recipe and stage. Two runs with the same
-parameters that read the same runs are made once: the second folder then holds links to the first.
+Two runs with the same parameters and the same inputs are made once; the second folder then has links to the first.
 """
 
 import functools
@@ -21,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from blossom.common import params, paths, shell
 from blossom.common.stages import MODEL_STAGES, STAGES
 
-MEMORY_MB = 4000  # for a stage before one like it has run: more than any takes at scale laptop
+MEMORY_MB = 4000  # of a stage that has not run yet at this scale; at `laptop` all take less
 
 
 class RunName(NamedTuple):
-    """A run of a stage; its folder is root/scale/recipe/stage."""
+    """The name of a run of a stage. `root` is the outputs folder, or the folder of a sweep's point."""
 
     root: str
     scale: str
@@ -34,15 +33,14 @@ class RunName(NamedTuple):
 
     @property
     def folder(self):
-        """Its Path."""
         return paths.stage_folder(*self)
 
 
 class Plan:
     """All runs below the folder `outputs`.
 
-    overrides    {parameter: value}, above every scale and recipe
-    definitions  the folder of the sweeps' files
+    overrides    {parameter: value}, which take precedence over the files of scales and recipes
+    definitions  the folder of the sweeps' YAML files
     """
 
     def __init__(self, outputs, overrides=None, definitions=paths.ROOT / "params" / "sweeps"):
@@ -51,31 +49,31 @@ class Plan:
 
     @functools.cached_property
     def sweeps(self):
-        """Name -> Sweep of every file in the folder of definitions."""
+        """Name -> Sweep."""
         return {file.stem: read_sweep(file) for file in sorted(Path(self.definitions).glob("*.yaml"))}
 
     @functools.cached_property
     def settings(self):
-        """Root -> overrides of the runs below it: of the outputs folder, and of every point of every sweep."""
+        """Root -> overrides of the runs below it, for the outputs folder and every point of every sweep."""
         found = {self.outputs: self.overrides}
         for name, sweep in self.sweeps.items():
             found |= {f"{self.outputs}/sweeps/{name}/{point}": self.overrides | own for point, own in sweep.points.items()}
         return found
 
     def effective(self, run):
-        """The parameters of a run (its stage's dataclass)."""
+        """The checked parameters of a run, in its stage's dataclass."""
         own = {"outputs": run.root} | self.settings[run.root]
         return params.effective_params(run.stage, run.scale, run.recipe, **own)
 
     def needs(self, run):
-        """The runs that a run reads: list of RunName."""
+        """The runs whose results a run reads: list of RunName."""
         p = self.effective(run)
         if run.stage == "07_report":
             return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.read_recipe(r).stages]
         found = [params.starting_stage(run.recipe, run.stage)]
         if run.stage == "03_bilingual_pretraining" and p.same_text_as:
             found.append(params.starting_stage(p.same_text_as, run.stage))
-        elif run.stage == "05_benchmark_eval":  # the scores of the others, so that no model is scored twice
+        elif run.stage == "05_benchmark_eval":  # it reads other recipes' scores, so that no model is scored twice
             line = [r.name for r in params.recipe_lineage(run.recipe)]
             for name in (n for b in p.beside for n in (line if b == "parents" else [b])):
                 if name != run.recipe and params.recipe_file(name).exists():
@@ -87,16 +85,16 @@ class Plan:
         return [run._replace(recipe=r, stage=s) for r, s in dict.fromkeys(f for f in found if f)]
 
     def key(self, run):
-        """A digest of everything that a run's result depends on: two runs with the same key have the same result."""
-        hidden = ("outputs", "recipe") if run.stage in MODEL_STAGES else ("outputs",)  # other results name the recipe
+        """A hash of all that a run's result depends on: runs with equal keys have equal results."""
+        hidden = ("outputs", "recipe") if run.stage in MODEL_STAGES else ("outputs",)  # others write their recipe's name
         own = {name: value for name, value in asdict(self.effective(run)).items() if name not in hidden}
         text = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def twin(self, run):
-        """Another run with the same result, to link instead of making this one; None when this one must be made.
+        """Another run with the same result, to link to instead of running this one; None when this one must run.
 
-        A finished run is preferred to the first in the plan's order: the outputs folder's recipes, then the sweep's points.
+        A finished run is preferred, else the first one: recipes of the outputs folder come before points of the sweep.
         """
         if run.stage == "07_report" or is_own(run.folder):
             return None
@@ -109,7 +107,7 @@ class Plan:
         return None if chosen == run else chosen
 
     def memory(self, run):
-        """MB to keep free for a run: 1.1 times the most that a finished run of its stage and scale has taken."""
+        """MB to reserve for a run: 1.1 times the largest peak of finished runs of its stage and scale."""
         finished = paths.outputs_root(self.outputs).glob(f"{run.scale}/*/{run.stage}/manifest.json")
         peaks = [paths.read_json(manifest)["peak_bytes"] for manifest in finished]
         return int(1.1 * max(peaks) / 1e6) if peaks else MEMORY_MB
@@ -124,12 +122,12 @@ class Plan:
 
 
 def is_own(folder):
-    """Whether a folder holds a finished run, and not links to another one."""
+    """Whether a folder has a finished run of its own, not links to another one."""
     return (folder / "manifest.json").exists() and not (folder / "params.yaml").is_symlink()
 
 
 def link_run(made, folder):
-    """Fill a run's folder with links to the files of a run with the same result; the manifest is copied, last."""
+    """Fill `folder` with links to the files of the run in the folder `made`; the manifest is copied last."""
     made, folder = Path(made), Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -140,12 +138,12 @@ def link_run(made, folder):
 
 
 def recipe_names():
-    """The names of all files in params/recipes, sorted."""
+    """All recipes in params/recipes, sorted."""
     return sorted(file.stem for file in params.recipe_file("any").parent.glob("*.yaml"))
 
 
 def check_recipes(names=()):
-    """Read `names` and all recipes; ParameterError for a missing recipe or parent, a loop, or a wrong name in a file."""
+    """Check `names` and all recipes; ParameterError for a missing recipe or parent, a loop, or a wrong name in a file."""
     for name in [*names, *recipe_names()]:
         params.recipe_lineage(name)
 
@@ -154,26 +152,21 @@ def check_recipes(names=()):
 
 
 class Sweep(BaseModel):
-    """One file of params/sweeps: every combination of the grid's values, run with each recipe.
-
-    stages    the stages compared; the runs that they read are made too
-    repeats   parameters whose values are repetitions: means and intervals are over them
-    compare   label -> [arm, arm]: the second minus the first;  measures  label -> "stage/metric.path"
-    """
+    """A file of params/sweeps: all combinations of the values in `grid`, run with each recipe."""
 
     model_config = ConfigDict(extra="forbid")
 
     question: str
     recipes: list[str] = Field(min_length=1)
-    stages: list[str] = Field(min_length=1)
-    grid: dict[str, Annotated[list, Field(min_length=1)]]
-    repeats: list[str] = ["seed"]
-    compare: dict[str, list[str]] = {}
-    measures: dict[str, str] = {}
+    stages: list[str] = Field(min_length=1)  # compared; the stages before them run too
+    grid: dict[str, Annotated[list, Field(min_length=1)]]  # parameter -> values
+    repeats: list[str] = ["seed"]  # parameters whose values are repetitions: means and intervals are over them
+    compare: dict[str, list[str]] = {}  # label -> [arm, arm]: the second minus the first
+    measures: dict[str, str] = {}  # label -> "stage/metric.path"
 
     @functools.cached_property
     def points(self):
-        """Folder name -> {parameter: value}, of every combination of the grid."""
+        """Folder name -> {parameter: value}, for every combination of the grid's values."""
         points = {}
         for values in itertools.product(*self.grid.values()):
             point = dict(zip(self.grid, values, strict=True))
@@ -185,29 +178,25 @@ class Sweep(BaseModel):
         return points
 
     def arm(self, point, recipe):
-        """The name of a recipe at a point, without the parameters that are repetitions or the same at all points."""
+        """The arm that a point and recipe belong to: recipe and varied parameters, without those that are repetitions."""
         values = self.points[point]
         varied = [k for k, found in self.grid.items() if k not in self.repeats and len(found) > 1]
         return ", ".join([recipe, *(f"{k}={values[k]}" for k in varied)])
 
     @property
     def arms(self):
-        """Names of all arms, in order."""
         return list(dict.fromkeys(self.arm(point, recipe) for recipe in self.recipes for point in self.points))
 
 
 def read_sweep(file):
-    """The Sweep of a YAML file; ValueError names the file and what is wrong with it.
-
-    Without `compare`, every arm is compared with the first.
-    """
+    """Read a sweep's YAML file; without `compare`, all arms are compared with the first. ValueError names the file."""
     file = Path(file)
     try:
         sweep = Sweep(**{"question": file.stem} | params.load_yaml(file))
         params.check_names(sweep.grid, where="grid")
         made = {s for r in sweep.recipes for line in params.recipe_lineage(r) for s in line.stages}
         taken = {f.name for s in made & {*MODEL_STAGES, *sweep.stages} for f in fields(STAGES[s])}
-        if unused := {*sweep.grid} - taken:  # its points would be the same run under several names
+        if unused := {*sweep.grid} - taken:  # all its points would be the same run
             raise ValueError(f"grid: no stage of {', '.join(sweep.recipes)} takes '{min(unused)}'")
         sweep.repeats = [name for name in sweep.repeats if name in sweep.grid]
         first, *others = sweep.arms

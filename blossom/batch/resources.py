@@ -1,7 +1,7 @@
 """What Snakemake plans with: hours, memory, disk and cards of every run, before model, texts and card are here.
 
-A scale that names a card (PlanAssumptions) gets estimates from the model's shape; `snakemake -n` ends with a table of them
-and a cluster is asked for them. Nothing here is measured.
+Scales that name a card (PlanAssumptions) get estimates from the model's shape. A cluster is asked for them, and
+`snakemake -n` prints them as a table.
 """
 
 import json
@@ -15,7 +15,7 @@ from blossom.common.stages import PlanAssumptions
 GB = 1e9
 HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
 DOWNLOADED = 1.6  # bytes on disk for a byte of text, the compressed download and the table read from it: an assumption
-SLACK = 1.25  # what a cluster is asked for, over the estimate
+SLACK = 1.25  # a cluster is asked for the estimate times this
 SMALL = {"disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
 LAUNCHED = {"03_bilingual_pretraining": "blossom.training", "04_korean_lima_sft": "blossom.instructions"}
 
@@ -29,36 +29,36 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """Estimates for one run: hours of training (None without training), bytes on each card, in memory, new on disk."""
+    """Estimates for one run; sizes in bytes."""
 
     memory: float
-    disk: float = 0.0
-    card: float = 0.0
+    disk: float = 0.0  # written by the run
+    card: float = 0.0  # memory of each card
     cards: int = 0
-    hours: float | None = None
-    limit: float = 0.0  # hours asked of a cluster for a run without training
-    origin: str = ""  # which base, and where its sizes were read
+    hours: float | None = None  # of training; None without
+    limit: float = 0.0  # hours to ask for when there is no training
+    origin: str = ""  # the base model, and where its sizes were read
 
     def resources(self):
-        """What a cluster is asked for: whole MB, minutes, cards."""
+        """What a cluster is asked for: MB, minutes and cards, as whole numbers."""
         hours = self.limit if self.hours is None else max(1.0, SLACK * self.hours)
         memory, disk = (round(SLACK * size / 1e6) for size in (self.memory, self.disk))
         return {"mem_mb": memory, "disk_mb": disk, "runtime": round(60 * hours), "gpu": self.cards}
 
 
-LINKED = PlannedRun(1 * GB, limit=0.2)  # another run's files are linked
+LINKED = PlannedRun(1 * GB, limit=0.2)  # for a run that only links to another run's files
 
 
 def read_assumptions(scale, **overrides):
-    """The PlanAssumptions of a scale, or None when its file names no card."""
+    """The PlanAssumptions of a scale, or None when the scale names no card."""
     found = params.build_params(PlanAssumptions, params.read_params(params.scale_file(scale)) | overrides)
     return found if found.device_name else None
 
 
 def launch_command(stage, p, assumed, values):
-    """The shell words before a notebook whose training several cards share; "" for one card.
+    """The start of a shell command that trains on several cards before the notebook runs; "" for one card.
 
-    values  the call's own parameters, {name: value}, that no file has
+    values  {parameter: value} given on the command line, which no file has
     """
     if stage not in LAUNCHED or assumed is None or assumed.devices == 1:
         return ""
@@ -71,7 +71,7 @@ def launch_command(stage, p, assumed, values):
 
 
 def plan_run(stage, p, assumed):
-    """The PlannedRun of a stage with parameters `p`; ValueError when the base's sizes cannot be known here."""
+    """Estimate what a stage with parameters `p` takes: a PlannedRun. ValueError when the base model's sizes are unknown."""
     if stage in ("01_tokenization_analysis", "07_report"):  # no model
         return PlannedRun(HOST_RESERVE, 0.1 * GB, limit=assumed.limit_hours)
     from blossom.batch import estimate  # imports torch: seconds, which only scales with a card need
@@ -98,9 +98,9 @@ def plan_run(stage, p, assumed):
 
 
 def read_config(name):
-    """(transformers config of a base, where it was read): its folder, the hub's cache, or PUBLISHED; nothing is fetched.
+    """A base model's transformers config, and where it was found: its folder, the hub's cache, or PUBLISHED.
 
-    Raises ValueError when none of them has the base.
+    Nothing is downloaded. Raises ValueError when none of these has the model.
     """
     from transformers import AutoConfig, LlamaConfig
 
@@ -116,7 +116,7 @@ def read_config(name):
 
 
 def count_text_tokens(p, assumed, expanded):
-    """Tokens that stage 03 reads: training_tokens, or one epoch of both languages at korean_share."""
+    """Tokens that stage 03 reads: training_tokens, or one epoch of both languages mixed by korean_share."""
     if p.training_tokens:
         return p.training_tokens
     kind = "" if expanded else "base_"
@@ -133,14 +133,14 @@ def count_example_tokens(p, assumed, expanded):
 
 
 class ScalePlan:
-    """What the runs of one scale ask a cluster for. `plan`: a plan.Plan; `runs`: (recipe, stage) -> PlannedRun, so far."""
+    """What the runs of one scale ask a cluster for. `plan` is a plan.Plan."""
 
     def __init__(self, plan, scale):
-        self.plan, self.scale, self.runs = plan, scale, {}
+        self.plan, self.scale, self.runs = plan, scale, {}  # runs: (recipe, stage) -> PlannedRun
         self.assumed = read_assumptions(scale, **plan.overrides)  # None without a card
 
     def ask(self, run):
-        """mem_mb, disk_mb, runtime (minutes) and gpu of a RunName; without a card, the memory that such runs have taken."""
+        """Resources of a RunName for Snakemake; without a card, `memory` of the plan and constants for the rest."""
         if self.assumed is None:
             return SMALL | {"mem_mb": self.plan.memory(run)}
         key = run.recipe, run.stage
@@ -150,7 +150,7 @@ class ScalePlan:
         return self.runs[key].resources()
 
     def __str__(self):
-        """The end of `snakemake -n`: a line for each run, the sums, and every assumption; "" without a card."""
+        """The table at the end of `snakemake -n`, with sums and assumptions; "" without a card."""
         if not self.runs:
             return ""
         runs, a, text = self.runs.values(), self.assumed, sum(self.assumed.text_gigabytes.values())

@@ -11,13 +11,11 @@ from blossom.publishing.hub import plan_push, push_model
 
 
 def run_publish_command(words=None):
-    """Print the plan of a push, and push it without --dry-run; returns the exit code, 1 when a dry run was refused."""
+    """Print the plan of a push and, without --dry-run, push; returns the exit code, 1 when a dry run was refused."""
     parser = argparse.ArgumentParser("python -m blossom.publishing", description=__doc__.splitlines()[0])
     parser.add_argument("run", help="folder of a run that made a model: outputs/<scale>/<recipe>/<stage>")
     parser.add_argument("--to", required=True, metavar="OWNER/NAME", help="repository on the hub")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="list the files, write the card beside the model, push nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="list files, write the card beside the model, push nothing")
     parser.add_argument("--gguf", default="", metavar="F16", help="add a GGUF file: F32, F16 or BF16")
     parser.add_argument("--licence", action="append", default=[], metavar="NAME=LICENCE", help="of a text or model of yours")
     parser.add_argument("--public", action="store_true", help="make the repository public (it is private otherwise)")

@@ -1,4 +1,4 @@
-"""The model card, made of numbers that finished runs measured and wrote into metrics.json."""
+"""The model card, written from the metrics of finished runs."""
 
 from pathlib import Path
 
@@ -22,13 +22,10 @@ TEXTS = {
 
 
 def write_card(folder, name, known=None):
-    """The card of the model that a run made: a `huggingface_hub.ModelCard`, whose text is `.content`.
+    """Write the card of the model in a run's folder: a `huggingface_hub.ModelCard`, whose text is `.content`.
 
-    folder  the run's folder
-    name    owner/name of the model
-    known   {ingredient: licence} for ingredients whose licence this project does not know
-
-    The scores are those of stage 05 of the same recipe, if it scored this model. Errors as in `read_lineage`.
+    name   owner/name of the model on the hub
+    known  {ingredient: licence} for ingredients whose licence this project does not know
     """
     line = read_lineage(folder)
     made, found = line[-1], licences.list_ingredients(line, known)
@@ -57,7 +54,7 @@ def write_card(folder, name, known=None):
 
 
 def _read_scores(made):
-    """Stage 05's metrics of the model's recipe, if that run scored this very model; else None."""
+    """Stage 05's metrics of the same recipe, if it scored this very model; else None."""
     folder = made.folder.parent / SCORED
     scored = read_run(folder) if (folder / "manifest.json").exists() else None
     return scored.metrics if scored and made.manifest["outputs"]["model"] in scored.manifest["inputs"].values() else None
@@ -85,7 +82,6 @@ def _compare_bits(line, language):
 
 
 def _list_limits(line, bits, scored):
-    """Sentences about the model's known limits and what was not tested; `bits` as `_compare_bits`, `scored` or None."""
     made, limits = line[-1], []
     if trained := [run.metrics for run in line if run.stage == TRAINED]:
         limits.append(f"It was pretrained on {sum(trained[-1]['tokens'].values()):,} tokens of text beyond its base.")

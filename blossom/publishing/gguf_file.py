@@ -1,7 +1,6 @@
-"""A model as one GGUF file, which llama.cpp, Ollama and LM Studio read; it is loaded back and compared before it is kept.
+"""A model as one GGUF file, which llama.cpp, Ollama and LM Studio read.
 
-Supported: Llama, Mistral and Qwen2 shapes with byte-level BPE or SentencePiece BPE. For others use llama.cpp's own
-`convert_hf_to_gguf.py`, which is in its repository and in no package.
+Supported are Llama, Mistral and Qwen2 models with byte-level BPE or SentencePiece BPE.
 """
 
 import json
@@ -23,14 +22,12 @@ OTHERWISE = "Use llama.cpp's convert_hf_to_gguf.py"
 
 
 def export_gguf(folder, target, precision="F16", name="", lines=None):
-    """Write a saved model to a GGUF file and compare it with the model (`compare_gguf`); returns the difference of logits.
+    """Write a saved model to a GGUF file, read it back, and return the largest difference of logits; see `compare_gguf`.
 
-    folder     of `save_model`, with adapters merged
-    target     path of the file, not written when the comparison fails
     precision  "F32", "F16" or "BF16" of the matrices; norms and biases stay float32, as llama.cpp expects
     lines      texts for the comparison; None takes the project's general Korean and English
 
-    Raises ValueError for an unsupported shape or tokenizer, RuntimeError when the file differs from the model.
+    Raises ValueError for an unsupported model or tokenizer; RuntimeError when the file differs, which is then not kept.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
@@ -103,9 +100,9 @@ def _add_tensors(writer, model, architecture, kind):
 
 
 def interleave_heads(weight, heads):
-    """Query or key rows in llama.cpp's order: its rotary embedding pairs rows (0, 1) of a head, transformers' (0, n/2).
+    """Reorder query or key rows (heads * width, ...) for llama.cpp, which rotates rows 0 and 1 of a head together.
 
-    weight  (heads * width, ...) tensor, width even
+    transformers rotates rows 0 and width/2 together.
     Example: one head of four rows 0 1 2 3 -> 0 2 1 3
     """
     halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
@@ -148,9 +145,9 @@ def _token_type(tokenizer, i, token):
 
 
 def name_pretokenizer(state):
-    """llama.cpp's name ("gpt-2", "smollm", "llama-bpe" or "qwen2") for the pre-tokenizer of a tokenizer.json (dict).
+    """llama.cpp's name for the pre-tokenizer of a tokenizer.json (dict): "gpt-2", "smollm", "llama-bpe" or "qwen2".
 
-    Raises ValueError for another pre-tokenizer: a GGUF reader would split text into other tokens.
+    Raises ValueError for another one, since GGUF readers would split text into other tokens.
     """
     from transformers.integrations.gguf import gguf_tokenizer_mapping
 
@@ -169,10 +166,10 @@ def name_pretokenizer(state):
 
 
 def compare_gguf(model, tokenizer, file, precision, lines=None):
-    """The largest difference of logits between a GGUF file and the model, whose matrices are rounded to `precision`.
+    """The largest difference of logits between a model and its GGUF file, read by transformers.
 
-    transformers reads the file. `model` is changed. Raises RuntimeError: logits differ by more than TOLERANCE, or a line
-    has other token ids.
+    The model is changed: its matrices are rounded to `precision`. Raises RuntimeError when logits differ by more than
+    TOLERANCE or a line has other token ids.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

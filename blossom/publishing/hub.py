@@ -17,14 +17,10 @@ WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tok
 
 @dataclass
 class PushPlan:
-    """What a push would do.
-
-    files     name in the repository -> Path, or bytes for the card
-    refusals  why it may not be pushed; empty when it may
-    """
+    """The files of a push, and the reasons why it is refused."""
 
     repo: str
-    files: dict
+    files: dict  # name in the repository -> Path, or bytes for the card
     refusals: list = field(default_factory=list)
 
     def __str__(self):
@@ -35,14 +31,10 @@ class PushPlan:
 
 
 def plan_push(folder, repo, known=None, precision=""):
-    """The PushPlan of the model that a run made; nothing is sent.
+    """Plan the push of the model in a run's folder to `repo` (owner/name on the hub): a PushPlan; nothing is sent.
 
-    folder     the run's folder, `outputs/<scale>/<recipe>/<stage>`
-    repo       owner/name on the hub
     known      {ingredient: licence} for ingredients whose licence this project does not know
     precision  "F32", "F16" or "BF16" also writes a GGUF file, below the run's folder
-
-    Raises ValueError for a name that the hub does not take; errors of `read_lineage` and `export_gguf`.
     """
     try:
         utils.validate_repo_id(repo)
@@ -67,7 +59,7 @@ def push_model(plan, public=False, api=None):
     """Push a PushPlan's files in one commit to a private (or public) repository; returns the commit's address.
 
     api  a `huggingface_hub.HfApi`; None uses the account of `hf auth login`
-    Raises ValueError with every reason when the plan is refused; RuntimeError when nobody is signed in.
+    Raises ValueError when the plan is refused; RuntimeError when nobody is signed in.
     """
     if plan.refusals:
         raise ValueError(f"{plan.repo}: not pushed:\n- " + "\n- ".join(plan.refusals))

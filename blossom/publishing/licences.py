@@ -1,7 +1,7 @@
 """What a model was made of, and what the licences of that require.
 
-Known are the licences of every asset of this project and of the hub ids in the shipped scales. For anything else the
-publisher gives the licence; an unknown licence refuses the push. This compares labels and is no legal advice.
+The licences of this project's assets and of the hub ids in its scales are known; for anything else the publisher gives
+the licence. Only the names of licences are compared; this is no legal advice.
 """
 
 from dataclasses import dataclass
@@ -27,17 +27,18 @@ INSTRUCTIONS = {"ko": "korean_instructions", "en": "english_instructions", "tran
 
 @dataclass(frozen=True)
 class Ingredient:
-    """A base, text or set that a model was made of: its name in the parameters, its part, its licence ("" if unknown)."""
+    """A base, text or instruction set that a model was made of."""
 
-    name: str
-    part: str
-    licence: str
+    name: str  # in the parameters
+    part: str  # for example "donor vocabulary"
+    licence: str  # "" if unknown
 
 
 def list_ingredients(line, known=None):
-    """The base model, vocabulary, texts and instructions of a model: list of Ingredient, the base first, each once.
+    """List the base model, vocabulary, texts and instructions that a model was made of, the base first: list of Ingredient.
 
-    line  of `read_lineage`;  known  {name: licence} of the publisher, used before what this project knows
+    line   runs from `read_lineage`
+    known  {name: licence} from the publisher, used before the licences known here
     """
     merge, pretraining, tuning = MODEL_STAGES
     found = {line[0].params["base_model"]: "base model"}
@@ -57,7 +58,7 @@ def list_ingredients(line, known=None):
 
 
 def find_licence(name, known):
-    """The licence of an asset, of a hub id (also "hub:owner/name:config") or of a name in `known`; "" if unknown.
+    """The licence of an asset, of a hub data set or model, or of a name in `known`; "" if unknown.
 
     Example: find_licence("hub:GAIR/lima@main:train", {}) -> "CC BY-NC-SA 4.0"
     """
@@ -66,7 +67,7 @@ def find_licence(name, known):
 
 
 def licence_refusals(found):
-    """Why a model of these ingredients may not be published: list of str, empty when it may."""
+    """The reasons why a model of these ingredients may not be published: list of str, empty when it may."""
     unknown = [i.name for i in found if not i.licence]
     reasons = [f"the licence of '{name}' is not known: give it with --licence '{name}=...'" for name in unknown]
     forbidden = [i for i in found if any(word in i.licence.lower() for word in FORBIDDEN)]
@@ -74,7 +75,7 @@ def licence_refusals(found):
 
 
 def model_licence(found):
-    """(the hub's name of the licence, list of terms) that a model of these ingredients must carry; the base is the first."""
+    """(licence in the hub's spelling, list of terms) for a model of these ingredients, of which the first is the base."""
     base = found[0].licence
     llama = [i.licence for i in found if "llama" in i.licence.lower()]
     non_commercial, share_alike = ([i.name for i in found if label in i.licence] for label in ("NC", "SA"))

@@ -7,7 +7,7 @@ from blossom.report import book, changes, convert, reference, sweeps
 
 
 def run_report_command(words=None):
-    """Run a command line; returns the exit code, 1 when `check` finds a metric out of tolerance. Errors are ValueErrors."""
+    """Run a command of the report; returns the exit code, 1 when `check` finds a metric out of tolerance."""
     parser = argparse.ArgumentParser(prog="python -m blossom.report", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     page = commands.add_parser("page", help="write the report as HTML from notebook 07 as it ran")

@@ -9,10 +9,7 @@ from blossom.report.convert import convert_notebook, read_executed, wrap_page
 
 
 def estimate_reading(notebook):
-    """Minutes to read a notebook, at 240 words (Brysbaert 2019) or 12 lines of code a minute.
-
-    Folded text, parameters, imports and empty lines are not counted.
-    """
+    """Minutes to read a notebook, at 240 words (Brysbaert 2019) or 12 lines of code a minute; folded text is left out."""
     words = lines = 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -23,10 +20,7 @@ def estimate_reading(notebook):
 
 
 def write_book(folder):
-    """Write `folder`/book from the executed notebooks below `folder` (outputs/<scale>); returns the path of its index.
-
-    Raises ValueError when no stage has run.
-    """
+    """Write the HTML pages of the executed notebooks in `folder` (outputs/<scale>); returns the path of the index."""
     folder = Path(folder).resolve()
     chapters = {stage: _read_stage(folder, stage) for stage in stages.STAGES}
     chapters = {stage: notebooks for stage, notebooks in chapters.items() if notebooks}
@@ -52,7 +46,7 @@ def write_book(folder):
 
 
 def _read_stage(folder, stage):
-    """{recipe: executed notebook} of a stage; first the recipe that starts from most others."""
+    """{recipe: executed notebook} of a stage; recipes with most parents first, since one page stands for the stage."""
 
     def depth(recipe):
         return len(params.recipe_lineage(recipe)) if params.recipe_file(recipe).exists() else 0
@@ -62,14 +56,13 @@ def _read_stage(folder, stage):
 
 
 def _read_heading(notebook):
-    """(title, question) of a notebook, from its first cell."""
     first = notebook.cells[0].source
     question = re.search(r"\*\*Question\*\*\s*(.+?)\s*(\n\n|\n\*\*|$)", first, re.S)
     return first.splitlines()[0].lstrip("# "), " ".join(question[1].split()) if question else ""
 
 
 def _link_pages(html, pages):
-    """Links to notebooks become links to pages; `pages` {stage: page}. Where a stage has not run, only the text stays."""
+    """Turn links between notebooks into links between `pages` {stage: page}, or plain text where a stage has not run."""
     for stage, name in pages.items():
         html = html.replace(f'href="{stage}.ipynb"', f'href="{name}"')
     return re.sub(r'<a href="(\w+)\.ipynb"[^>]*>(.*?)</a>', r"\2", html)

@@ -8,13 +8,10 @@ from blossom.common.runs import read_run
 
 
 def compare_runs(a, b):
-    """What differs between two runs.
+    """What differs between two runs, recipes or scales, given by their folders: DataFrames (parameters, metrics).
 
-    a, b    folders: of a stage's run, of a recipe or of a scale; of the last two, the stages that both have are compared
-    return  (parameters, metrics): DataFrames with the columns stage, name, a, b; metrics also have change (b - a) and
-            relative (change / |a|), NaN where a value is no number. What only one run has is "–".
-
-    Raises ValueError when a folder has no finished run or was edited, or when the two have no stage in common.
+    Both have the columns stage, name, a, b, with "–" where only one run has a value; metrics also have change (b - a) and
+    relative (change / |a|). Only stages that both folders have are compared.
     """
     first, second = _list_runs(a), _list_runs(b)
     if len(first) == len(second) == 1:
@@ -22,7 +19,7 @@ def compare_runs(a, b):
     common = [name for name in first if name in second]
     if not common:
         raise ValueError(f"{a} and {b} have no stage in common: {', '.join(first)}; {', '.join(second)}")
-    parameters = _list_differences({n: (_parameters(first[n]), _parameters(second[n])) for n in common})
+    parameters = _list_differences({n: [_parameters(side[n]) for side in (first, second)] for n in common})
     metrics = _list_differences({n: (first[n].metrics, second[n].metrics) for n in common})
     before, after = (pd.to_numeric(metrics[side], errors="coerce") for side in "ab")
     metrics["change"] = after - before
@@ -43,7 +40,7 @@ def _list_differences(stages):
 
 
 def _list_runs(folder):
-    """{stage or "recipe/stage": FinishedRun} below a folder of one run, of a recipe, or of a scale."""
+    """{stage or "recipe/stage": FinishedRun} in a folder."""
     folder = Path(folder)
     if (folder / "manifest.json").exists():
         return {folder.name: read_run(folder)}
@@ -54,7 +51,7 @@ def _list_runs(folder):
 
 
 def flatten_metrics(values, prefix=""):
-    """Nested dicts and lists as {"a.b.0": value}; a table's row is named by its first two texts, else by its number.
+    """Nested dicts and lists as one dict with dotted names.
 
     Example: {"a": {"b": 1}, "t": [{"pair": "x", "n": 2}]} -> {"a.b": 1, "t.x.pair": "x", "t.x.n": 2}
     """
@@ -69,5 +66,6 @@ def flatten_metrics(values, prefix=""):
 
 
 def _row_name(row, number):
+    """An item of a list is named by its first two texts, so that the name does not change when the order does."""
     texts = [v for v in row.values() if isinstance(v, str)] if isinstance(row, dict) else []
     return ".".join(texts[:2]) or number

@@ -1,7 +1,7 @@
-"""The papers' claims, each beside this run: its numbers with intervals, and a verdict.
+"""The papers' claims, each with this run's numbers, intervals and a verdict.
 
-The difference between two models' scores is measured on the items that both answered; its 95 % interval is a paired
-bootstrap over the items. A verdict is about this run at its scale only.
+Two models are compared on the items that both answered; the 95 % interval of the difference of their scores is a paired
+bootstrap over the items.
 """
 
 import json
@@ -20,38 +20,30 @@ from blossom.report.tables import JUDGED, MERGED, SCORED
 
 FILE = Path(__file__).with_suffix(".yaml")
 ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' F1 is averaged over the labels
-INFINITE = float("inf")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of a paper and what this run shows.
+    """A claim of a paper, and what this run shows about it."""
 
-    paper, says, theirs  which paper and section, the claim, the paper's own number
-    shows                this run's numbers, as text
-    verdict, why         "supported", "not supported", "undecided" or "not tested", and the reason
-    value, low, high     the difference and its 95 % interval in points; None where no scores were compared
-    expected             the paper's difference in points
-    """
-
-    paper: str
+    paper: str  # and section
     says: str
-    theirs: str
-    shows: str = "–"
-    verdict: str = "not tested"
+    theirs: str  # the paper's number
+    shows: str = "–"  # this run's numbers
+    verdict: str = "not tested"  # or "supported", "not supported", "undecided"
     why: str = ""
-    value: float | None = None
-    low: float | None = None
+    value: float | None = None  # difference of scores in points; None where no scores were compared
+    low: float | None = None  # its 95 % interval
     high: float | None = None
-    expected: float | None = None
+    expected: float | None = None  # the paper's difference in points
 
 
 def check_claims(runs, margin=1.8, times=2000):
-    """Every claim of the papers beside this run: list of Claim.
+    """Check every claim of the papers against this run: list of Claim.
 
     runs    (recipe, stage) -> FinishedRun
-    margin  two scores count as the same within so many points
-    times   bootstrap draws of the items
+    margin  points within which two scores count as the same
+    times   bootstrap samples
     """
     found = {
         paper: [_check_scores(paper, claim, runs, margin, times) for claim in claims]
@@ -62,20 +54,19 @@ def check_claims(runs, margin=1.8, times=2000):
 
 
 def judge_interval(kind, low, high, margin):
-    """(verdict, reason) of a claim from the 95 % interval of the difference, in points.
+    """The verdict on a claim from the 95 % interval of the difference in points: (verdict, reason).
 
-    kind  "more": the second model is better; "less": worse; "same": the difference is within the margin; "not more": not
-          better by more than the margin
-    An interval of width 0 comes from two models that answered every item alike; it is undecided.
+    kind  what the claim says of the second model: "more" (better), "less", "same" (within the margin) or "not more" (not
+          better by more than the margin)
     Example: judge_interval("more", 0.5, 3.0, 1.8) -> ("supported", "the whole interval is above 0")
     """
     least, most, where = {
-        "more": (0, INFINITE, "above 0"),
-        "less": (-INFINITE, 0, "below 0"),
+        "more": (0, np.inf, "above 0"),
+        "less": (-np.inf, 0, "below 0"),
         "same": (-margin, margin, f"within ±{margin:g} points"),
-        "not more": (-INFINITE, margin, f"below {margin:g} points"),
+        "not more": (-np.inf, margin, f"below {margin:g} points"),
     }[kind]
-    if low == high:
+    if low == high:  # the bootstrap cannot vary: this says nothing about other items
         return "undecided", "both answered every item alike"
     if kind == "not more" and low > 0:
         return "not supported", "the whole interval is above 0"
@@ -87,7 +78,7 @@ def judge_interval(kind, low, high, margin):
 
 
 def score_difference(runs, before, after, tasks, times=2000):
-    """(before, after, difference, low, high) of two recipes' mean scores, 0 to 1, on the same items; None without them."""
+    """(before, after, difference, low, high) of two recipes' mean scores, 0 to 1, on the same items; None without scores."""
     items = _items_of_both(runs, before, after)
     if items is None or not all(any(i["task"] == t for i in own) for own in items for t in tasks):
         return None
@@ -99,7 +90,7 @@ def score_difference(runs, before, after, tasks, times=2000):
 
 
 def _items_of_both(runs, before, after):
-    """Both models' answered items: from `after`'s folder when it scored both, else from each one's own; else None."""
+    """Both models' items, from `after`'s folder if it scored both, else from each one's own; None if one is missing."""
     found = _read_items(runs, after)
     if before not in found:
         found |= _read_items(runs, before)
@@ -107,7 +98,6 @@ def _items_of_both(runs, before, after):
 
 
 def _read_items(runs, recipe):
-    """{model: items} of what the recipe's stage 05 scored; empty when it has not run."""
     found = {}
     if run := runs.get((recipe, SCORED)):
         for line in (run.folder / "items.jsonl").read_text(encoding="utf-8").splitlines():
@@ -117,7 +107,6 @@ def _read_items(runs, recipe):
 
 
 def _check_scores(paper, claim, runs, margin, times):
-    """One claim of claims.yaml."""
     before, after = recipes = claim["before"], claim["after"]
     if "theirs" in claim:
         scores = [[100 * paper_x_tables()[model][task] for task in claim["tasks"]] for model in claim["theirs"]]
@@ -137,7 +126,6 @@ def _check_scores(paper, claim, runs, margin, times):
 
 
 def _check_fertility(runs):
-    """A count of tokens, so there is no interval."""
     about = "Bllossom, table 1", "The expanded vocabulary spells Korean with fewer tokens", "21 → 9"
     merged = find_run(runs, MERGED)
     if not merged:
@@ -149,7 +137,6 @@ def _check_fertility(runs):
 
 
 def _check_language(runs, times):
-    """A model pretrained on Korean alone answers English questions in Korean more often than one trained on both."""
     says = "A model pretrained on Korean alone answers English questions in Korean; one on both languages does not"
     about = "Bllossom, section 5.2", says, "shown by examples"
     items = _items_of_both(runs, "blossom-bi", "blossom-ko") or ((), ())
@@ -165,7 +152,6 @@ def _check_language(runs, times):
 
 
 def _check_preferences(runs):
-    """Figures 2 to 5, from the verdicts of people and judges where a run has them."""
     run = runs.get(("blossom-bi-biSFT", JUDGED)) or find_run(runs, JUDGED)
     percent = read_papers()["bllossom"]["qualitative"]["bisft_over_kosft_percent"]
     twin = run and run.recipe.replace("biSFT", "koSFT")
@@ -182,7 +168,7 @@ def _check_preferences(runs):
 
 
 def _count_preference(run, kind, language, other):
-    """(shows, verdict, why) of one preference claim."""
+    """(shows, verdict, why)."""
     if run is None:
         return "–", "not tested", "this report has no stage 06"
     for row in run.metrics.get("preference", []):

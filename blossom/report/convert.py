@@ -1,7 +1,7 @@
-"""Executed notebooks as HTML files that open without a server; the report, the book and the sweeps' pages are made here.
+"""Executed notebooks as HTML files that open without a server.
 
-Tables, logs and answers in a notebook's outputs are data. The Content-Security-Policy of every page allows no script but
-MathJax (in the book), so nothing in the data can run.
+Outputs of a notebook may contain anything, so every page has a Content-Security-Policy that allows no script (in the book:
+only MathJax).
 """
 
 import base64
@@ -23,7 +23,7 @@ DOLLARS = 'MathJax = {tex: {inlineMath: [["$", "$"]]}}'
 
 
 def read_executed(file):
-    """An executed notebook without its progress bars and warnings."""
+    """Read an executed notebook, without its progress bars and warnings."""
     notebook = nbformat.read(file, 4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -33,7 +33,7 @@ def read_executed(file):
 
 
 def convert_notebook(notebook, code=True):
-    """The HTML (str) of a notebook's cells. Without `code`, only text and outputs, and no cell with the tag "course"."""
+    """Convert a notebook's cells to HTML (str). Without `code`, only text and outputs, and no cell with the tag "course"."""
     exporter = HTMLExporter(extra_template_paths=[str(FOLDER)], template_file="cells.html", exclude_input=not code)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
@@ -43,7 +43,7 @@ def convert_notebook(notebook, code=True):
 
 
 def wrap_page(title, body, math=False):
-    """A whole HTML page (str) around `body`. With `math`, MathJax is loaded from the network for the equations."""
+    """A whole HTML page (str) around `body`. With `math`, the page loads MathJax from the network for equations."""
     digest = base64.b64encode(hashlib.sha256(DOLLARS.encode()).digest()).decode()
     scripts = f"{MATHJAX} 'sha256-{digest}'" if math else "'none'"
     policy = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; font-src {MATHJAX}"
@@ -54,10 +54,7 @@ def wrap_page(title, body, math=False):
 
 
 def write_report(notebook, target):
-    """Write the report: notebook 07 as it ran, without code, and links to the executed notebooks below `target`'s folder.
-
-    Raises ValueError when the executed notebook is missing, because it was run in JupyterLab.
-    """
+    """Write the report as HTML: notebook 07 as it ran, without code, and links to all executed notebooks beside `target`."""
     notebook, target = Path(notebook), Path(target)
     if not notebook.exists():
         remedy = f"delete {notebook.with_name('manifest.json')}, then `make run`"

@@ -16,7 +16,7 @@ ABOVE = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fonts
 
 
 def _plot_rows(labels, columns=1):
-    """(figure, array of axes) with a labelled row for each of `labels`, the first on top."""
+    """(figure, axes) with a labelled row for each of `labels`, the first on top."""
     figure, axes = plt.subplots(1, columns, figsize=(9, 0.36 * len(labels) + 1.5), sharey=True, squeeze=False)
     axes[0, 0].set_yticks(range(len(labels)), labels, fontsize=10)
     axes[0, 0].set_ylim(len(labels) - 0.4, -0.6)
@@ -24,7 +24,7 @@ def _plot_rows(labels, columns=1):
 
 
 def plot_bits(runs):
-    """Bits/byte of the four held-out texts: a row a recipe, a panel a text; the dotted line is the base."""
+    """Bits/byte of the four held-out texts: one panel a text, one row a recipe; the dotted line is the base model."""
     table = tables.tabulate_bits(runs)
     figure, axes = _plot_rows(table.index, len(TEXTS))
     for axis, name in zip(axes, TEXTS, strict=True):
@@ -49,7 +49,7 @@ def plot_bits(runs):
 
 
 def plot_scores(runs):
-    """The average of table 6 with its 95 % interval, a row a recipe; diamond: the paper; dashed: one constant answer."""
+    """The average of table 6 with its 95 % interval, one row a recipe; the dashed line is the score of a constant answer."""
     scored = {recipe: run.metrics["tasks"].values() for recipe, run in tables.select_stage(runs, tables.SCORED).items()}
     average = np.array([100 * np.mean([t["score"] for t in tasks]) for tasks in scored.values()])
     # half the interval of the average over tasks, whose items are independent
@@ -68,7 +68,7 @@ def plot_scores(runs):
 
 
 def plot_claims(found):
-    """Every claim with an interval (list of Claim): the difference of scores, and the paper's difference as a diamond."""
+    """Every claim (list of Claim) with an interval: this run's difference of scores, and the paper's as a diamond."""
     tested = pd.DataFrame(found).dropna(subset="value").reset_index()
     figure, (axis,) = _plot_rows(tested.says)
     counts = []
@@ -86,7 +86,7 @@ def plot_claims(found):
 
 
 def plot_expansion(runs):
-    """Bits/byte of the new language during pretraining, with and without expansion: over tokens and over text."""
+    """Bits/byte of the new language during pretraining with and without expansion, over tokens and over text."""
     language, last = figures.language_name(), {}
     figure, axes = plt.subplots(1, 2, figsize=figures.WIDE, sharey=True)
     for recipe, colour in zip(tables.EXPANSION, (GREY, OURS, figures.CYCLE[0]), strict=True):

@@ -23,10 +23,10 @@ WIDTH = 700  # pixels of a kept figure
 
 
 def keep_reference(outputs, scale, recipes, report="ablation"):
-    """Copy params.yaml, metrics.json and small figures of every stage and of the report to outputs/reference/<scale>.
+    """Copy parameters, metrics and small figures of a finished run to outputs/reference/<scale>; returns this folder.
 
-    return  the folder; its about.json holds commits, machine, date, versions, and each stage's seconds and memory
-    Raises ValueError: a stage has not run, or was edited after its run; the copies are larger than LIMIT.
+    Its about.json has commits, machine, date, versions, and each stage's seconds and memory.
+    Raises ValueError when a stage has not run or was edited, or the copies are larger than LIMIT.
     """
     wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages] + [(report, "07_report")]
     runs = {f"{r}/{s}": read_run(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
@@ -54,7 +54,6 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
 
 
 def _shrink_figure(source, target):
-    """Write a PNG at most WIDTH pixels wide, in 48 colours."""
     with Image.open(source) as image:
         image = image.convert("RGB")
         image.thumbnail((WIDTH, image.height), Image.Resampling.LANCZOS)
@@ -62,7 +61,6 @@ def _shrink_figure(source, target):
 
 
 def _describe_machine():
-    """The processor, its cores, the memory and the system as text, without the machine's name."""
     file = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*:\s*(.*)", file.read_text(encoding="utf-8")) if file.exists() else None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
@@ -71,12 +69,10 @@ def _describe_machine():
 
 
 def check_reference(outputs, scale):
-    """Compare a new run with the reference, by the rules of params/reference.yaml (the first that fits a metric counts).
+    """Compare a new run's metrics with the reference: DataFrame of run, metric, reference, found, allowed, within, why.
 
-    return  DataFrame with run, metric, reference, found, allowed, within (False: out of tolerance), why; no rows for
-            recipes that the new run does not have, and for metrics that are no numbers or have no rule
-
-    Raises ValueError: no reference, none of its recipes in the new run, or a run that was edited.
+    `within` is False where a metric is out of tolerance; the first rule of params/reference.yaml that fits a metric is used.
+    Recipes that the new run does not have, and metrics without a rule, are left out.
     """
     kept = sorted((REFERENCE / scale).glob("*/*/metrics.json"))
     if not kept:

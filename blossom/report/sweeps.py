@@ -1,4 +1,4 @@
-"""A sweep's comparison: the mean and interval of every arm over its repetitions, and paired differences of arms."""
+"""A sweep's comparison: each arm's mean and interval over its repetitions, and paired differences of arms."""
 
 import base64
 from functools import reduce
@@ -16,16 +16,11 @@ from blossom.report.convert import wrap_page
 
 
 def comparison_folder(outputs, name, scale):
-    """`outputs/sweeps/<name>/comparison-<scale>`."""
     return paths.outputs_root(outputs) / "sweeps" / name / f"comparison-{scale}"
 
 
 def measure_sweep(p, name, scale):
-    """Every measure at every point: DataFrame with point, arm, repeat (the repeated values), measure, value.
-
-    p  plan.Plan
-    Raises ValueError: a run is missing, was edited, or has no such measure in its metrics.json.
-    """
+    """Read a sweep's measures from its finished runs; `p` is a plan.Plan. Columns: point, arm, repeat, measure, value."""
     sweep, rows = p.sweeps[name], []
     runs = {key: read_run(run.folder) for key, run in p.sweep_runs(name, scale).items()}
     for point, values in sweep.points.items():
@@ -46,20 +41,14 @@ def _find_measure(run, inside):
 
 
 def mean_interval(values):
-    """(mean, low, high) with the 95 % interval of Student's t; low and high are NaN for a single value.
-
-    Example: [1.0, 2.0, 3.0] -> (2.0, -0.48, 4.48)
-    """
+    """(mean, low, high) with Student's 95 % interval; low and high are NaN for a single value."""
     values = np.asarray(values, dtype=float)
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
 def summarise_arms(table):
-    """Each measure of each arm over its repetitions: DataFrame with measure, arm, runs, mean, low, high.
-
-    table  of `measure_sweep`
-    """
+    """Summarise what `measure_sweep` returned: DataFrame of measure, arm, runs, mean, low, high."""
     rows = [
         (measure, arm, len(own), *mean_interval(own.value))
         for measure in table.measure.unique()
@@ -69,10 +58,10 @@ def summarise_arms(table):
 
 
 def compare_arms(table, compare):
-    """The second arm minus the first, paired by repetition: measure, what, runs, difference, low, high, verdict.
+    """The second arm minus the first, paired by repetition. Columns: measure, what, runs, difference, low, high, verdict.
 
-    compare  {what: [arm, arm]}
-    verdict  "differs" when the interval excludes 0, else "not told apart"; "one run" when there is no interval
+    compare  {label: [arm, arm]}
+    verdict  "differs" when the interval excludes 0, else "not told apart"; "one run" without repetitions
     """
     rows = []
     for measure, own in table.groupby("measure", sort=False):
@@ -85,7 +74,7 @@ def compare_arms(table, compare):
 
 
 def plot_arms(table):
-    """A panel for each measure: single runs as grey dots, each arm's mean with its 95 % interval; returns the figure."""
+    """Plot each measure in a panel: grey dots for single runs, and each arm's mean with its 95 % interval."""
     summary = summarise_arms(table)
     measures, arms = summary.measure.unique(), summary.arm.unique()
     figure, axes = plt.subplots(len(measures), 1, figsize=(8, len(measures) * (0.4 * len(arms) + 0.9)), squeeze=False)
@@ -101,11 +90,7 @@ def plot_arms(table):
 
 
 def write_comparison(outputs, name, scale, definitions):
-    """Write comparison.json, .png and .html of a finished sweep; returns their folder.
-
-    definitions  the folder of the sweeps' files
-    Raises ValueError: no such sweep, or as `measure_sweep`.
-    """
+    """Write comparison.json, .png and .html of a finished sweep of the folder `definitions`; returns their folder."""
     p = plan.Plan(outputs, definitions=definitions)
     if name not in p.sweeps:
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
@@ -129,7 +114,7 @@ def write_comparison(outputs, name, scale, definitions):
 
 
 def read_comparison(outputs, name, scale):
-    """(question, table of differences, path of the figure) of a finished sweep; FileNotFoundError when it has none yet."""
+    """(question, table of differences, path of the figure) of a sweep's comparison; FileNotFoundError when there is none."""
     folder = comparison_folder(outputs, name, scale)
     about = paths.read_json(folder / "comparison.json")
     return about["question"], pd.DataFrame(about["differences"]), folder / "comparison.png"

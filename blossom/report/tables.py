@@ -21,10 +21,7 @@ def select_stage(runs, stage):
 
 
 def tabulate_bits(runs):
-    """Bits/byte of the four held-out texts: a row for the base, then one for each recipe that trained a model.
-
-    Empty when no recipe did; without a row of the base when no run measured it.
-    """
+    """Bits/byte of the four held-out texts: a row for the base model, if measured, then one for each trained recipe."""
     rows, base = {}, {}
     for (recipe, stage), run in runs.items():
         if stage in (TRAINED, TUNED):
@@ -37,9 +34,9 @@ def tabulate_bits(runs):
 
 
 def tabulate_scores(runs):
-    """Table 6: a row a model, score ± standard error (percent) of each task; the paper's rows are labelled as the paper's.
+    """Table 6: score ± standard error (percent) of each task, one row a model, and the paper's rows.
 
-    The last row is the score of always giving the commonest label of the scored items.
+    The last row is the score of always giving the items' commonest label.
     """
     rows, chance = [], {}
     for recipe, run in select_stage(runs, SCORED).items():
@@ -57,7 +54,7 @@ def tabulate_scores(runs):
 
 
 def tabulate_recipes(runs):
-    """Table 4: what each recipe is made of, in this run's amounts, and the paper's model it stands for."""
+    """Table 4: each recipe's vocabulary, pretraining text and instructions in this run, and the paper's model like it."""
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
         merged, trained, tuned = (find_run(runs, stage, recipe, inherited=True) for stage in MODEL_STAGES)
@@ -75,7 +72,6 @@ def _list_examples(tuned):
 
 
 def _describe_text(trained):
-    """Tokens and text of a pretraining, for a row of a table."""
     row = {"pretraining tokens": f"{sum(trained.metrics['tokens'].values()):,}"}
     for name, size in zip((figures.language_name(), "English"), sum_megabytes(trained).values(), strict=True):
         row[f"{name} text"] = f"{1000 * size:.0f} KB" if size < 1000 else f"{size / 1000:.1f} GB"
@@ -91,7 +87,7 @@ def sum_megabytes(trained):
 
 
 def tabulate_expansion(runs):
-    """Vocabulary expansion at equal tokens and at equal text: a row a recipe; empty with fewer than two recipes."""
+    """Compare vocabulary expansion at equal tokens and equal text, a row a recipe; empty with fewer than two recipes."""
     rows = []
     for recipe in EXPANSION:
         trained, scored = runs.get((recipe, TRAINED)), runs.get((recipe, SCORED))
@@ -104,7 +100,7 @@ def tabulate_expansion(runs):
 
 
 def compare_with_paper(runs):
-    """The report's first table: a row for each quantity that was measured here and is in the paper."""
+    """The report's first table: a row for each quantity that is in the paper and was measured here."""
     last = MAIN if any(recipe == MAIN for recipe, _ in runs) else list(runs)[-1][0]
     found = [find_run(runs, stage, last, inherited=True) or find_run(runs, stage) for stage in MODEL_STAGES]
     found += [*select_stage(runs, SCORED).values(), find_run(runs, JUDGED, last)]
@@ -167,5 +163,5 @@ def _preference_rows(judged):
 
 
 def constant_score(row):
-    """A task's score, 0 to 1, for giving the same answer to every item; `row` is the task's entry in stage 05's metrics."""
+    """A task's score, 0 to 1, for giving one answer to every item; `row` is the task's entry in stage 05's metrics."""
     return row["majority_share"] if row.get("constant") is None else row["constant"]
