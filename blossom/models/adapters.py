@@ -1,4 +1,4 @@
-"""Choose the trained parameters of a model; merge trained adapters into the weights, compared after reloading."""
+"""Choose the trained parameters of a model; merge trained adapters into the weights and check the saved model."""
 
 import warnings
 
@@ -11,13 +11,13 @@ TOLERANCE = 1e-3  # largest difference of a float32 logit after saving and reloa
 
 
 def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj")):
-    """Make some of a model's parameters trainable: LoRA on query, key and value plus word embeddings (figure 1).
+    """Make some of a model's parameters trainable (figure 1): LoRA on query, key and value, plus word embeddings.
 
     trainable  "lora+embeddings" (the paper), "lora+new-rows" (only the added embedding rows) or "full"
-    targets    last names of the projections that get adapters of rank `rank`, scaled by alpha / rank
+    targets    last names of the projections that get adapters
     return     a PeftModel, or the model itself when "full"
 
-    Raises ValueError: no projection of these names (lists those there are), no new rows to train.
+    Raises ValueError when the model has no such projection, or no added rows to train.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -42,7 +42,7 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
 
 
 def trainable_share(model):
-    """dict "trained", "all" (numbers of parameters, tied tables once), "share" (trained / all): figure 1's red part."""
+    """dict "trained", "all" (numbers of parameters; tied tables count once) and "share" (trained / all)."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = (p for n, p in model.named_parameters() if not p.requires_grad)
     copies = (p for n, p in model.named_parameters() if ".original_module." in n)  # PEFT's, of tables trained whole
@@ -51,13 +51,13 @@ def trainable_share(model):
 
 
 def save_adapter(model, folder):
-    """Write a PeftModel's trained parameters to `folder` in PEFT's format, whole or not at all."""
+    """Write a PeftModel's trained parameters to `folder` in PEFT's format."""
     with write_atomically(folder) as temporary:
         model.save_pretrained(temporary, save_embedding_layers=False)
 
 
 def save_checked(model, tokenizer, target):
-    """Save a model that was trained whole, reload it and compare the logits; returns and raises as `merge_adapter`."""
+    """Save a model without adapters, reload it and compare the logits; returns and raises as `merge_adapter`."""
     before = _probe_logits(model.eval(), tokenizer)
     with write_atomically(target) as temporary:
         save_model(model, tokenizer, temporary)
@@ -65,22 +65,20 @@ def save_checked(model, tokenizer, target):
 
 
 def merge_adapter(base, adapter, target, tokenizer=None):
-    """Add a saved adapter to its base, save the model, reload it from disk and compare the logits.
+    """Merge a saved adapter into its base model, save the result, reload it and compare the logits.
 
-    This happens in CPU memory: a GPU may have no room beside the model just trained.
+    base, adapter   folders; base may also be an asset or hub id, and is read at its stored precision
+    tokenizer       saved with the model (its chat template may be new); None takes the base's
+    return          the largest difference of logits
 
-    base, adapter   folders (base also asset name or hub id); the base is read at its stored precision
-    tokenizer       to save with the model (its chat template may be new); None takes the base's
-    return          the largest difference found
-
-    Raises RuntimeError, and leaves no folder, when logits differ by more or tied embeddings came apart (peft #1300,
-    transformers #45127).
+    Raises RuntimeError, and leaves no folder, when the logits differ too much or tied embeddings came apart
+    (peft #1300, transformers #45127). Runs on CPU: a GPU may have no room beside the model just trained.
     """
     from peft import PeftModel
 
     model, own = load_model(base, place="cpu")
     tokenizer = tokenizer or own
-    limit = TOLERANCE if model.dtype == torch.float32 else 50 * TOLERANCE  # two bfloat16 roundings apart
+    limit = TOLERANCE if model.dtype == torch.float32 else 50 * TOLERANCE  # bfloat16 is rounded twice
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
         adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu").eval()
     before = _probe_logits(adapted, tokenizer)
@@ -104,6 +102,6 @@ def _compare_reloaded(folder, target, before, limit, place):
 
 @torch.no_grad()
 def _probe_logits(model, tokenizer):
-    """Float32 logits of sixty-four ids from all over the vocabulary."""
+    """Float32 logits of 64 token ids spread over the vocabulary."""
     ids = torch.arange(min(64, len(tokenizer)), device=model.device)[None] * max(1, len(tokenizer) // 64)
     return model(ids).logits.float()

@@ -10,10 +10,10 @@ from blossom.text.corpus import utf8_bytes
 
 
 def start_token(tokenizer):
-    """The id that a document starts with, as in the base's pretraining.
+    """The id that starts every document, as in the base model's pretraining.
 
-    BOS where the tokenizer adds it to text by itself; else `<|endoftext|>` (SmolLM2, Qwen: BOS and EOS of their chat
-    models mark turns, not documents); else BOS; else EOS. Raises ValueError when there is none of these.
+    BOS if the tokenizer adds it to text; else `<|endoftext|>` (in SmolLM2 and Qwen, BOS and EOS mark turns of a chat); else
+    BOS; else EOS. Raises ValueError when there is none of these.
     """
     bos, separator = tokenizer.bos_token_id, tokenizer.get_vocab().get("<|endoftext|>")
     if bos is not None and tokenizer("a").input_ids[:1] == [bos]:
@@ -25,22 +25,18 @@ def start_token(tokenizer):
 
 
 def end_token(tokenizer):
-    """The id that ends a document: EOS where documents start with BOS, else None (the next document's start ends it)."""
+    """The id that ends every document: EOS where documents start with BOS, else None, since the next start ends them."""
     start = start_token(tokenizer)
     return tokenizer.eos_token_id if start == tokenizer.bos_token_id != tokenizer.eos_token_id else None
 
 
 def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
-    """How many bits the model needs for one byte of text: comparable between tokenizers, lower is better.
+    """Bits that a model needs for one byte of text; lower is better.
 
-    Each line is a document that begins with `start_token`.
+    Each line is a document that begins with `start_token`. The sum of -ln p(token | start, tokens before) over all lines is
+    divided by ln 2 and by the lines' UTF-8 bytes. A line longer than the model's context is measured in pieces.
 
-        bits/byte = sum of -ln p(token | start, tokens before) over all lines / ln 2 / UTF-8 bytes of all lines
-
-    lines         non-empty list of str; a line longer than the model's context is measured in pieces
-    batch_tokens  most tokens, with padding, of a forward pass
-
-    Raises ValueError when there are no lines.
+    batch_tokens  most tokens of a forward pass, padding included
     """
     if not lines:
         raise ValueError("bits_per_byte: no lines to measure")
@@ -62,23 +58,22 @@ def measure_bits(model, tokenizer, texts):
 
 @torch.no_grad()
 def sum_nats(causal, ids, labels, **arguments):
-    """Sum of -ln p(label | tokens before) over a batch, log-softmax in float32.
+    """Sum of -ln p(label | tokens before) over a batch, with log-softmax in float32.
 
     causal       a causal language model of transformers
     ids, labels  (B, T), labels not shifted; -100 is not counted
-    arguments    for the decoder: attention_mask, position_ids. None are needed when padding stands at the end, where
-                 causal attention hides it from every token before
+    arguments    attention_mask and position_ids for the decoder; not needed if all padding is at the end
     """
     (hidden, targets), head = _hidden_states(causal, ids, labels, **arguments), causal.get_output_embeddings()
     missing = -len(hidden) % 64
     hidden, targets = F.pad(hidden, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=-100)
-    pieces = zip(hidden.split(512), targets.split(512), strict=True)  # logits of 512 tokens at a time
+    pieces = zip(hidden.split(512), targets.split(512), strict=True)  # 512 tokens at a time: their logits are large
     return sum(F.cross_entropy(head(h).float(), t, reduction="sum").item() for h, t in pieces)
 
 
 @torch.no_grad()
 def collect_states(model, documents, batch_tokens=4096):
-    """The hidden states of the last layer, and the token that follows each: (N, D) float32 and (N,), on the CPU.
+    """Last hidden states and the token that follows each: (N, D) float32 and (N,), on the CPU.
 
     documents  lists of ids, each beginning with `start_token`
     """
@@ -88,7 +83,7 @@ def collect_states(model, documents, batch_tokens=4096):
 
 
 def _hidden_states(causal, ids, labels, **arguments):
-    """The last layer's states at the labelled tokens of a batch, (N, D), and their labels (N,)."""
+    """The last hidden states (N, D) that predict the labelled tokens of a batch, and their labels (N,)."""
     ids, labels = (x.to(causal.get_input_embeddings().weight.device) for x in (ids, labels[:, 1:]))
     labelled = labels != -100
     states = causal.get_decoder()(input_ids=ids[:, :-1], use_cache=False, **arguments).last_hidden_state
@@ -96,9 +91,9 @@ def _hidden_states(causal, ids, labels, **arguments):
 
 
 def _batches(documents, batch_tokens):
-    """(ids, labels) of documents of similar length, (B, T), at most `batch_tokens` in all but at least one document.
+    """Padded (ids, labels), each (B, T), of sorted documents; at most `batch_tokens` tokens, or one document.
 
-    Widths are multiples of 32: on CPU, every new shape of a matmul costs a compilation.
+    Widths are multiples of 32, since every new shape of a matmul costs a compilation on CPU.
     """
     for width, alike in itertools.groupby(documents, lambda d: -(-(len(d) - 1) // 32) * 32 + 1):
         alike, count = list(alike), max(1, batch_tokens // width)

@@ -1,7 +1,7 @@
 """Load and check models, resize their embeddings, save them.
 
-A saved folder is what `from_pretrained` reads (safetensors, never pickle) plus `blossom.json`, the hash of the tokenizer
-that the weights belong to. `load_model` refuses a folder with another tokenizer.
+A saved folder is what `from_pretrained` reads, plus `blossom.json` with the hash of the tokenizer; `load_model` refuses a
+folder whose tokenizer has another hash.
 """
 
 import hashlib
@@ -18,12 +18,11 @@ RECORD = "blossom.json"
 
 
 def pick_device():
-    """The CUDA device when there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def pick_dtype(precision="auto"):
-    """The torch dtype of "float32", "bfloat16" or "auto": bfloat16 where its matmuls are faster than float32's."""
+    """The torch dtype of "float32", "bfloat16" or "auto", which is bfloat16 where its matmuls are faster than float32's."""
     if precision == "auto":
         cpu = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
         cuda = pick_device().type == "cuda"
@@ -33,14 +32,13 @@ def pick_dtype(precision="auto"):
 
 
 def load_model(name, dtype=None, place=None):
-    """A causal language model and its tokenizer, in eval mode.
+    """Load a causal language model, in eval mode, and its tokenizer.
 
     name    asset name, folder or hub id
     dtype   torch dtype of the weights; None keeps the stored one
-    place   device for the weights; None takes `pick_device()`
+    place   device; None takes `pick_device()`
 
-    Raises ValueError when tokenizer and weights do not belong together, naming both sizes, or the folder is not what
-    `check_model` asks, or lacks weights; RuntimeError or ValueError of `fetch_asset` when there is no such model.
+    Raises ValueError when weights are missing, the folder is unsafe (`check_model`), or tokenizer and weights do not match.
     """
     folder = fetch_asset(str(name))
     check_model(folder, name)
@@ -53,19 +51,22 @@ def load_model(name, dtype=None, place=None):
 def _read(folder, name, dtype):
     from transformers import AutoModelForCausalLM
 
-    safe = {"use_safetensors": True, "trust_remote_code": False}  # without it, transformers asks at the keyboard
+    safe = {
+        "use_safetensors": True,
+        "trust_remote_code": False,
+    }  # without trust_remote_code=False, transformers asks on the terminal
     try:
         model, told = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **safe)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{name}: its files do not load ({type(error).__name__}: {reason}); copy them again") from None
-    if absent := sorted(told["missing_keys"]):  # transformers would start these at random
+    if absent := sorted(told["missing_keys"]):  # transformers would initialise these at random
         raise ValueError(f"{name}: its files lack {len(absent)} weights that its config.json asks for, first {absent[0]}")
     return model
 
 
 def _check_tokenizer(model, tokenizer, folder=None):
-    """Raise ValueError unless `tokenizer` fits `model` (and, with a folder, is the one the folder's record names)."""
+    """Check that the tokenizer fits the model's rows and, given a folder, has the hash in the folder's record."""
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise ValueError(
@@ -85,15 +86,12 @@ def _hash_tokenizer(tokenizer):
 
 
 def first_new_row(model):
-    """The id of the first token that the base model did not have; None when no rows were added."""
+    """The id of the first token that was added to the base model; None when none was."""
     return getattr(model.config, "first_new_row", None)
 
 
 def save_model(model, tokenizer, folder):
-    """Write weights (safetensors), tokenizer and record to `folder`, whole or not at all.
-
-    Raises ValueError when a weight is not a finite number, naming it.
-    """
+    """Write weights (safetensors), tokenizer and its hash to `folder`; ValueError for a weight that is not finite."""
     _check_tokenizer(model, tokenizer)
     broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
@@ -105,13 +103,10 @@ def save_model(model, tokenizer, folder):
 
 
 def resize_model(model, first, rows, head_rows=None):
-    """Give the model new embedding rows for the tokens from id `first` on; config.first_new_row remembers `first`.
+    """Replace a model's embedding rows from id `first` on by rows for new tokens; config.first_new_row records `first`.
 
-    model      changed in place; the base's rows from `first` on (padding) are dropped
     rows       (N, D) input embeddings of the new tokens
-    head_rows  (N, D) their output embeddings; None takes `rows`
-
-    Raises ValueError when the two tables are tied and `head_rows` is given.
+    head_rows  (N, D) output embeddings; None takes `rows`. Must be None when the two tables are tied
     """
     tied = model.config.tie_word_embeddings
     if tied and head_rows is not None:

@@ -1,10 +1,10 @@
-r"""Train stage 03 on several devices, from the notebook's own parameter files:
+r"""Train stage 03 on several devices, with the notebook's parameter files:
 
     accelerate launch --num_processes 2 -m blossom.training \
         --params params/scales/laptop.yaml --params params/recipes/blossom-bi.yaml
 
-(On CPUs alone accelerate wants MPI; `torchrun --nproc_per_node 2 -m blossom.training ...` starts the same.)
-Afterwards the notebook, with the same parameters, finds the finished training, merges it, and shows it.
+On CPUs alone use `torchrun --nproc_per_node 2 -m blossom.training ...`, since accelerate needs MPI there. Then run the
+notebook with the same parameters: it finds the finished training, merges the adapters and shows the results.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from blossom.training.settings import TrainingSettings
 
 
 def launch_pretraining(words=None):
-    """Train stage 03 by the words of a command line; None: the process's own."""
+    """Train stage 03 from the words of a command line; None takes this process's own."""
     launch_training(words, "blossom.training", pretraining.STAGE, "", _prepare_pretraining)
 
 
@@ -37,12 +37,12 @@ def _prepare_pretraining(p, shards):
 
 
 def launch_training(words, module, stage, prefix, prepare):
-    """Train a stage in this process and those started beside it.
+    """Train a stage in this process and the other processes started with it.
 
-    words    command line; None: the process's own;  module  its name in messages
+    words    of a command line; None takes this process's own
+    module   name of the program for --help
     prefix   of the parameters that are training settings
-    prepare  (parameters, devices that share the model) -> (model, dataset, evaluate) of `train_model`; the main process runs
-             it first, since it downloads and stores files that the others then read
+    prepare  function (parameters, shards) -> (model, dataset, evaluate) for `train_model`
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description="A stage's training on one or several devices.")
     parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
@@ -51,7 +51,7 @@ def launch_training(words, module, stage, prefix, prepare):
     p = read_training_params(asked.params, asked.set, stages.STAGES[stage], f"{prefix}checkpoints")
     state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
     shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
-    with state.main_process_first():
+    with state.main_process_first():  # it downloads and caches files that the others then read
         model, dataset, evaluate = prepare(p, shards)
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
     result = train_model(model, dataset, TrainingSettings.of(p, prefix), folder, evaluate)
@@ -61,9 +61,9 @@ def launch_training(words, module, stage, prefix, prepare):
 
 
 def read_training_params(files, overrides, cls=stages.BilingualPretraining, checkpoints="checkpoints"):
-    """A checked `cls` from YAML files and "name=value" words; ValueError names what is wrong.
+    """Read a checked `cls` from YAML files and "name=value" words.
 
-    checkpoints  the parameter that says how often the state is saved: at least once, for the notebook continues from it
+    checkpoints  name of the parameter that counts checkpoints; it must be at least 1, since the notebook loads the last one
     """
     layered = {}
     for file in files:

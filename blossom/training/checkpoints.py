@@ -2,7 +2,7 @@
 
 checkpoints/step-000120/
     state.safetensors   trained parameters, the optimizer's moments, torch's random generators
-    progress.json       "fingerprint" of the run, "step", "seen" (what was measured so far), "result" (at the end)
+    progress.json       "fingerprint" (settings and data), "step", "seen" (measured so far), "result" (at the end)
 """
 
 import json
@@ -18,9 +18,9 @@ from blossom.models.adapters import merge_adapter, save_adapter, save_checked
 
 
 def find_checkpoint(folder, fingerprint, report):
-    """The newest checkpoint in `folder` if it has this fingerprint, else None.
+    """Find the newest checkpoint in `folder`; None when there is none, or it has another fingerprint.
 
-    Removes what a killed run left half-written; renames another run's checkpoints to <folder>.old, and reports it.
+    Checkpoints with another fingerprint are moved to <folder>.old; `report` gets a line about it.
     """
     for partial in folder.glob(".*.part"):
         shutil.rmtree(partial)
@@ -29,7 +29,7 @@ def find_checkpoint(folder, fingerprint, report):
         return None
     progress, asked = paths.read_json(newest / "progress.json"), json.loads(json.dumps(fingerprint))
     kept = progress["fingerprint"]
-    if progress.get("result"):  # a finished training may be used by any number of processes
+    if progress.get("result"):  # a finished training is loaded by any number of processes
         kept["processes"] = asked["processes"]
     differ = [name for name in asked if kept.get(name) != asked[name]]
     if not differ:
@@ -46,9 +46,9 @@ def find_checkpoint(folder, fingerprint, report):
 
 
 def write_checkpoint(folder, tensors, progress):
-    """Save tensors (of `collect_state`) and progress as `folder`/step-<step>, then remove older checkpoints.
+    """Save tensors (from `collect_state`) and progress as `folder`/step-<step>, then remove older checkpoints.
 
-    Raises RuntimeError when the disk is full; the checkpoint before is still there then.
+    Raises RuntimeError when the disk is full; the checkpoint before is kept then.
     """
     before = sorted(folder.glob("step-*"))
     try:
@@ -66,7 +66,7 @@ def write_checkpoint(folder, tensors, progress):
 
 
 def read_checkpoint(path, learner, optimizer=None):
-    """Load a checkpoint's parameters into `learner` and return its progress; with an optimizer also all other state."""
+    """Load a checkpoint's parameters into `learner` and return its progress; with an optimizer, load all other state too."""
     tensors = load_file(path / "state.safetensors")
     with torch.no_grad():
         for name, parameter in _trained(learner):
@@ -82,7 +82,7 @@ def read_checkpoint(path, learner, optimizer=None):
 
 
 def collect_state(learner, optimizer):
-    """The tensors of a checkpoint by name; every process must call it, since FSDP's shards are gathered here."""
+    """The tensors of a checkpoint by name; call it in every process, since it gathers FSDP's shards."""
     tensors = {"generator/cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["generator/cuda"] = torch.cuda.get_rng_state()
@@ -113,9 +113,9 @@ def _gather(value):
 
 
 def keep_model(model, tokenizer, base, folder):
-    """Write what `train_model` trained: `folder`/model (merged weights, tokenizer) and, with adapters, `folder`/adapter.
+    """Save what `train_model` trained: `folder`/model (adapters merged, tokenizer) and `folder`/adapter, if there is one.
 
-    base    what the model was loaded from (folder, asset or hub id); read again for merging, at its stored precision
+    base    the folder, asset or hub id that the model was loaded from
     return  the largest difference of logits after reloading
 
     Raises RuntimeError when logits differ. Leaves `folder`/checkpoints, which `Run.finish` removes.

@@ -10,7 +10,7 @@ from blossom.training.packing import IGNORED
 
 
 class TrainingRows:
-    """A dataset in the order of training: a new permutation each epoch, cut where `settings.epochs` says."""
+    """A dataset in the order of training: a new permutation each epoch, for `settings.epochs` epochs."""
 
     def __init__(self, dataset, settings):
         self.dataset, self.batch_size, n = dataset, settings.batch_size, len(dataset)
@@ -25,13 +25,13 @@ class TrainingRows:
         return len(self.order)
 
     def numbers(self, batch):
-        """The numbers in the dataset of a batch's rows."""
+        """The indices in the dataset of a batch's rows."""
         return self.order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
 
     def batch(self, number, device):
-        """Batch `number` as `Learner` takes it, on a device, and its tokens without padding.
+        """Batch `number` for `Learner`, on a device, and its tokens without padding.
 
-        Past the last row, the first one stands without labels: every process has equally many rows, and sums do not change.
+        A last batch that is too small is filled with a row without labels, so that all processes have batches of one size.
         """
         rows = [self.dataset[i] for i in self.numbers(number)]
         tokens = sum(len(row["input_ids"]) for row in rows)
@@ -42,18 +42,16 @@ class TrainingRows:
         return {name: value.to(device) for name, value in collate_rows(rows).items()}, tokens
 
     def fingerprint(self):
-        """What a checkpoint must agree with: how many rows, of which text (a dataset may carry its own `key`)."""
+        """What must be the same for a checkpoint to be continued: number of rows, and text."""
         first = np.asarray(self.dataset[0]["input_ids"])
         return {"rows": len(self), "text": str(getattr(self.dataset, "key", first[:64].tolist()))}
 
 
 def check_rows(dataset, model):
-    """Raise ValueError for the first row without labels, too long, or with ids outside the embedding table.
-
-    A dataset with a `key` (Blocks) is made by us: its first and last row stand for all.
-    """
+    """Raise ValueError for the first row that is too long, has no labels, or has ids outside the embedding table."""
     vocabulary, longest = model.get_input_embeddings().weight.shape[0], model.config.max_position_embeddings
-    for i in range(len(dataset)) if not hasattr(dataset, "key") else (0, len(dataset) - 1):
+    # Blocks (with a `key`) are all made the same way: the first and last stand for all
+    for i in (0, len(dataset) - 1) if hasattr(dataset, "key") else range(len(dataset)):
         ids, labels = (np.asarray(dataset[i][name]) for name in ("input_ids", "labels"))
         if not len(ids) or ids.min() < 0 or ids.max() >= vocabulary:
             reason = f"token ids must lie in 0..{vocabulary - 1}, the model's rows; is it another tokenizer's?"
@@ -68,10 +66,10 @@ def check_rows(dataset, model):
 
 
 def collate_rows(rows):
-    """A batch of rows, padded at the end to the longest: dict of int64 tensors (B, T); "anchored" is bool (B,).
+    """Pad rows at the end to one length: dict of int64 tensors (B, T); "anchored" is bool (B,).
 
-    Rows of unequal lengths are padded to a multiple of 32: oneDNN caches a compiled primitive for every shape it meets,
-    which took gigabytes in stage 04.
+    Rows of unequal lengths are padded to a multiple of 32: oneDNN caches a compiled primitive for every shape, which took
+    gigabytes in stage 04.
     """
     sizes = {len(row["input_ids"]) for row in rows}
     width, batch = max(sizes) if len(sizes) == 1 else -(-max(sizes) // 32) * 32, {}

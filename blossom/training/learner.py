@@ -15,11 +15,11 @@ from blossom.training.tables import EmbeddingTable
 
 
 class Learner(nn.Module):
-    """Wraps what `adapt_model` returned; forward gives the loss, so that DDP and FSDP see one module.
+    """Wraps the model from `adapt_model`; forward returns the loss, so that DDP and FSDP see one module.
 
-    It computes with the model's own weights, but not through the library's forward: embedding and head are an
-    `EmbeddingTable`, and on CPU a `FastDecoder` runs the layers. When its `with` block ends, all weights get back the dtype
-    they had. Where an embedding is trained whole, PEFT's untrained copy of it is dropped, since nothing reads it.
+    Embedding and head are computed by `EmbeddingTable`, and the layers on CPU by `FastDecoder`, with the model's weights.
+    Until the `with` block ends, trained weights are float32 and the others in the working precision. PEFT's unused copy
+    of an embedding that is trained whole is dropped.
     """
 
     def __init__(self, model, precision="auto", activation_checkpointing=False):
@@ -29,7 +29,7 @@ class Learner(nn.Module):
         for parameter in model.parameters():  # float32 for what is trained, the working precision for the rest
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else self.dtype)
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._causal = [causal]  # in a list, or torch would register it twice
+        self._causal = [causal]  # in a list, so that torch does not register it a second time
         self.table = EmbeddingTable(causal.get_input_embeddings(), self.dtype)
         tied = causal.config.tie_word_embeddings
         self.head = self.table if tied else EmbeddingTable(causal.get_output_embeddings(), self.dtype)
@@ -46,8 +46,8 @@ class Learner(nn.Module):
         return self
 
     def __exit__(self, *_):
-        self.fast = self.table = self.head = None  # frees their buffers first
-        if not isinstance(self, FSDPModule):  # whose parameters have become shards
+        self.fast = self.table = self.head = None  # frees their buffers before the weights are cast
+        if not isinstance(self, FSDPModule):  # there, the parameters have become shards
             for parameter, dtype in self._dtypes:
                 parameter.data = parameter.data.to(dtype)
 
@@ -55,8 +55,7 @@ class Learner(nn.Module):
         """Sum of -ln p over the labelled tokens, divided by `items`.
 
         input_ids, labels, segments  (B, T); labels[t] is predicted from the tokens before t
-        anchored  (B,) bool or None: rows whose target is the distribution of the base, with its adapters off
-                  (knowledge distillation; cross-entropy between the two distributions)
+        anchored  (B,) bool or None: rows whose target is the base model's distribution (knowledge distillation)
         """
         x, trained = self.table.embed_linked(input_ids)
         hidden = self._decode(x, segments)[:, :-1]
@@ -71,7 +70,7 @@ class Learner(nn.Module):
         return self.head.loss(hidden[labelled].to(self.dtype), targets[labelled], soft, items, trained)
 
     def _decode(self, x, segments, adapted=True):
-        """The decoder's last hidden states (B, T, D) of embedded tokens x (B, T, D), with or without its adapters."""
+        """Last hidden states (B, T, D) of embedded tokens x (B, T, D), with or without the adapters."""
         if self.fast:
             return self.fast(inputs_embeds=x, segments=segments, adapted=adapted).last_hidden_state
         with contextlib.ExitStack() as contexts:
@@ -84,13 +83,10 @@ class Learner(nn.Module):
 
     @contextlib.contextmanager
     def evaluation(self):
-        """Within, `self.model` is in eval mode, and its own forward uses the fast embedding, decoder and head.
-
-        Under FSDP, embeddings, head and last norm are gathered. Afterwards the library's forward is back.
-        """
+        """A context in which `self.model` is in eval mode and its own forward uses the fast embedding, decoder and head."""
         sharded, causal = isinstance(self, FSDPModule), self._causal[0]
-        if sharded:
-            with torch.no_grad():  # the first pass must be through this module, FSDP's root
+        if sharded:  # gather embeddings, head and last norm; the first pass must go through this module, FSDP's root
+            with torch.no_grad():
                 self(*torch.zeros(2, 1, 2, dtype=torch.int64, device=pick_device()))
             self.unshard()
         forwards = {causal.get_output_embeddings(): self.head.logits, causal.get_input_embeddings(): self.table.look_up}
@@ -108,7 +104,7 @@ class Learner(nn.Module):
                 self.reshard()
 
     def parameter_groups(self, settings):
-        """Trained parameters in two groups with learning rates of their own: all but embedding rows, embedding rows."""
+        """Optimizer groups with their learning rates: embedding rows, and all other trained parameters."""
         rows = {id(t.trained) for t in (self.table, self.head) if t.trained is not None}
         trained = [p for p in self.parameters() if p.requires_grad]
         groups = [
@@ -119,10 +115,7 @@ class Learner(nn.Module):
 
 
 def mean_loss(model, dataset, batch_size=4):
-    """Nats a labelled token of a dataset, what `train_model` minimises; the model is not changed.
-
-    dataset  as for `train_model`. Raises ValueError when no token is labelled.
-    """
+    """Mean loss of a dataset in nats per labelled token, as `train_model` minimises it; the model is not changed."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     total, count, training = 0.0, 0, model.training
     model.eval()

@@ -26,42 +26,38 @@ from blossom.training.settings import check_options
 
 
 def train_model(model, dataset, settings, folder, evaluate=None, report=print):
-    """Train `model` in place; continue from `folder`/checkpoints when an earlier call was killed.
+    """Train `model` in place; continue from `folder`/checkpoints if an earlier call was interrupted.
 
-    model      what `adapt_model` returned. While it trains, trained weights are float32 and the others in the working
-               precision; afterwards all have the dtype they had before
+    model      from `adapt_model`; its weights get back their dtypes after training
     dataset    len() and [i] -> dict of 1-D integer arrays of one length T:
-                   "input_ids"  (T,) token ids
-                   "labels"     (T,) the same ids where the model learns them, -100 elsewhere; not shifted: labels[t] is
-                                predicted from input_ids[:t], so labels[0] is never used
-                   "segments"   (T,) optional: tokens attend only to their own segment, positions restart; 0 is padding
-                   "anchored"   optional bool: learn the base model's distribution, not the tokens (distillation)
-               rows are padded to the longest of their batch and shuffled each epoch, unless `dataset.ordered` is True
+               "input_ids"
+               "labels"    the same ids, or -100 where nothing is learned; labels[t] is predicted from input_ids[:t]
+               "segments"  optional: tokens attend only within their segment, positions restart; 0 is padding
+               "anchored"  optional bool: learn the base model's distribution, not the tokens (knowledge distillation)
+               Rows are shuffled each epoch unless `dataset.ordered` is True
     settings   TrainingSettings
-    folder     for checkpoints/ and history.json. A finished training found there, of one or several processes, is loaded
-    evaluate   None, or function(model) -> dict name -> float, called before the first step, `settings.evaluations` times
-               in between and after the last; the model is in eval mode and uses the fast forward pass then
-    report     function(str) for one line every few steps
-    return     dict, also written to `folder`/history.json: "steps", "rows" (read), "tokens" (without padding),
-               "labelled_tokens", "seconds" (without evaluations and checkpoints), "tokens_per_second", "peak_bytes",
-               "device", "loss": [{"step", "loss" (nats a labelled token), "gradient_norm"}],
-               "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why it stopped early
+    folder     for checkpoints/ and history.json; a finished training found there is loaded
+    evaluate   function(model) -> dict name -> float, called before the first step, `settings.evaluations` times in between,
+               and after the last step
+    report     function(str) for progress lines
+    return     dict, also in history.json: "steps", "rows" (read), "tokens" (without padding), "labelled_tokens", "seconds"
+               (without evaluations and checkpoints), "tokens_per_second", "peak_bytes", "device",
+               "loss": [{"step", "loss" (nats per labelled token), "gradient_norm"}],
+               "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why training stopped early
 
-    Raises ValueError before training: `check_rows`, `check_options`. Raises RuntimeError: a loss that is not finite (names
-    step and rows), another process training in the same folder, a full disk.
-    Source: equations (2) and (3) of the paper are this one sum, over all tokens or over those of the output.
+    Raises ValueError for wrong rows or settings, before training; RuntimeError for a loss that is not finite, a full disk,
+    or another process that trains in the folder. Source: equations (2) and (3) of the paper.
     """
     folder = Path(folder)
     check_options(settings)
     rows = TrainingRows(dataset, settings)
     check_rows(dataset, model)
     folder.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), log_with=settings.report_to or None, project_dir=str(folder)
-    )
+    cpu, log = not torch.cuda.is_available(), settings.report_to or None
+    accelerator = Accelerator(cpu=cpu, log_with=log, project_dir=str(folder))
     lock = _lock(folder) if accelerator.is_main_process else contextlib.nullcontext()
     with lock, Learner(model, settings.precision, settings.activation_checkpointing) as learner:
-        if settings.liger:  # Liger's kernels in the layers; the loss stays ours, which makes logits for labels alone
+        if settings.liger:  # for the layers; our own loss computes logits of labelled tokens only
             from transformers.integrations.liger import apply_liger_kernel
 
             apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
@@ -74,7 +70,7 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
 
 def _train(accelerator, learner, rows, settings, folder, evaluate, report):
     world, rank, accumulation = accelerator.num_processes, accelerator.process_index, settings.accumulation
-    batches = math.ceil(len(rows) / (settings.batch_size * world))  # of each process
+    batches = math.ceil(len(rows) / (settings.batch_size * world))  # per process
     steps = math.ceil(batches / accumulation)
     every = max(1, steps // 40)  # steps between logged losses
     evaluated = spread_steps(settings.evaluations, steps) | {steps}
@@ -158,7 +154,6 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
 
 
 def _make_optimizer(groups, settings):
-    """AdamW without weight decay over parameter groups; `optimizer: adamw_8bit` keeps its moments in 8 bits (CUDA)."""
     words = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0}
     if settings.optimizer == "adamw_8bit":
         from bitsandbytes.optim import AdamW8bit
@@ -168,7 +163,7 @@ def _make_optimizer(groups, settings):
 
 
 def schedule_rate(step, steps, warmup):
-    """The learning rate's factor at a step from 0 on: a linear rise over `warmup` of all steps, then half a cosine to 0."""
+    """The factor of the learning rate at a step: a linear rise over the share `warmup` of steps, then half a cosine to 0."""
     rise = max(1, round(warmup * steps))
     if step < rise:
         return step / rise
@@ -176,13 +171,13 @@ def schedule_rate(step, steps, warmup):
 
 
 def _count_tokens(update):
-    """(1, 2): labelled tokens and tokens of one process's batches."""
+    """(1, 2): labelled tokens and all tokens of one process's batches."""
     labelled = sum((batch["labels"][:, 1:] != IGNORED).sum() for batch, _ in update)
     return torch.stack([labelled, labelled.new_tensor(sum(tokens for _, tokens in update))])[None]
 
 
 def _lock(folder):
-    """A context that holds the folder for this training; RuntimeError when another process has it."""
+    """A context that locks the folder; RuntimeError when another process has locked it."""
     try:
         return filelock.FileLock(folder / ".training.lock").acquire(timeout=0)
     except filelock.Timeout:

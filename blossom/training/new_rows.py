@@ -6,10 +6,12 @@ import torch
 
 
 def summarize_rows(blocks, count, before, after, first):
-    """A table of the new rows by token id: `read`, how often; `moved`, the norm of the change over the norm before.
+    """For each new row, count how often it was read and how far it moved: DataFrame by token id.
 
-    blocks         the dataset trained on;  count  how many of its rows were read ("rows" of what `train_model` returns)
-    before, after  (V, D) embedding tables;  first  id of the first new row
+    `read` counts the token in the first `count` rows of `blocks`; `moved` is the norm of the change over the norm before.
+
+    before, after  (V, D) embedding tables
+    first          id of the first new row
     """
     read = np.zeros(len(after), dtype=np.int64)
     for i in range(count):
@@ -20,7 +22,7 @@ def summarize_rows(blocks, count, before, after, first):
 
 
 def nearest_rows(table, ids, count=5):
-    """The rows nearest to some rows of `table` (V, D), by cosine after subtracting the mean: (len(ids), count) ids."""
+    """Ids (len(ids), count) of the rows of `table` (V, D) that are nearest by cosine after subtracting the mean row."""
     centred = torch.nn.functional.normalize(table.detach().float() - table.detach().float().mean(0), dim=1)
     likeness = centred[ids] @ centred.T
     likeness[torch.arange(len(ids)), torch.as_tensor(ids)] = -2.0

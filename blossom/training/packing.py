@@ -1,11 +1,7 @@
 """Text as training blocks: tokenized once, cached on disk by content, mixed by tokens.
 
-    streams = {"korean": tokenize_documents(lines, tokenizer, start), ...}    # memory-mapped
-    blocks = Blocks(streams, {"korean": 0.7, "english": 0.3}, block_size=256)
-    blocks[1234]                                                              # any block, in constant time
-
-The paper mixes Korean and English 7:3 (section 3.2). Shares here are of *tokens*: mixing by documents gives other shares,
-since documents of one language have more tokens than those of the other.
+The paper mixes Korean and English 7:3 (section 3.2). Shares here are shares of tokens, since documents of the two languages
+have different lengths in tokens.
 """
 
 import functools
@@ -19,14 +15,14 @@ import numpy as np
 from blossom.assets.registry import cache_folder
 from blossom.common import paths
 
-VERSION = 3  # part of every key: raise it when the same text would be packed differently
-IGNORED = -100  # a label that is not learned
+VERSION = 3  # part of every key: raise it when the format of the streams changes
+IGNORED = -100  # label without loss
 CHUNK = 1 << 11  # documents tokenized together, in parallel
 
 
 @dataclass
 class TokenStream:
-    """A text as one stream of token ids, memory-mapped when it is on disk."""
+    """A text as one stream of token ids, memory-mapped."""
 
     tokens: np.ndarray  # (N,) unsigned integers
     offsets: np.ndarray  # (documents + 1,) int64: document i is tokens[offsets[i]:offsets[i + 1]]
@@ -38,13 +34,11 @@ class TokenStream:
 
 
 def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
-    """A TokenStream of documents `start ids [end]`; the same text with the same tokenizer is read from disk.
+    """Tokenize documents to a TokenStream, or read it from the cache; each document becomes `start ids [end]`.
 
-    documents   re-iterable of str (read twice, for its key and for its tokens; never all in memory)
-    start, end  ids around every document, of `start_token` and `end_token`; end may be None
-    folder      where streams are cached; None takes the cache folder's
-
-    Raises ValueError when there are no documents.
+    documents   re-iterable of str, read twice and never all in memory
+    start, end  from `start_token` and `end_token`
+    folder      of the cached streams; None takes the cache folder
     """
     digest, size = hashlib.sha256(json.dumps([VERSION, start, end]).encode()), 0
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
@@ -65,7 +59,6 @@ def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
 
 
 def _write_stream(folder, documents, tokenizer, start, end, dtype):
-    """tokens.bin and offsets.bin; fast tokenizers spread a batch over all cores."""
     place, documents = 0, iter(documents)
     with open(folder / "tokens.bin", "wb") as tokens, open(folder / "offsets.bin", "wb") as offsets:
         np.zeros(1, np.int64).tofile(offsets)
@@ -79,19 +72,17 @@ def _write_stream(folder, documents, tokenizer, start, end, dtype):
 
 
 class Blocks:
-    """Blocks of several streams in shares of tokens: a dataset for `train_model`, seekable, the same at every call.
+    """Blocks of several token streams mixed by shares of tokens: a dataset for `train_model`, the same at every call.
 
-    streams     name -> TokenStream;  weights  name -> share of the tokens (0 leaves a stream out)
-    block_size  tokens a block; the last block of a stream is shorter
-    tokens      how many to give; 0 gives one epoch: until the first stream is used up at these shares
-    isolate     rows have `segments`: attention stays within a document, and a document's first token is not predicted
-    anchored    name -> share of that stream's blocks whose rows have `anchored`: True (see train_model)
+    streams     name -> TokenStream
+    weights     name -> share of the tokens; 0 leaves a stream out
+    block_size  tokens per block; the last block of a stream is shorter
+    tokens      how many in all; 0 means one epoch: until the first stream is used up
+    isolate     add "segments", so that attention stays within a document; its first token is not predicted
+    anchored    name -> share of the stream's blocks with "anchored": True (see train_model)
 
-    [i] -> {"input_ids", "labels"[, "segments"][, "anchored"]}, int64 arrays of one length. Block i comes from the stream
-    that is furthest below its share, so no share is ever off by a block; shares 0.7 and 0.3 give 0 1 0 0 1 0 0 0 1 0. The
-    documents of a stream are shuffled by the seed, anew in every epoch.
-
-    Raises ValueError: weights that name no stream or sum to 0, a stream shorter than one block.
+    [i] -> {"input_ids", "labels"[, "segments"][, "anchored"]}. Block i comes from the stream furthest below its share,
+    e.g. 0 1 0 0 1 0 0 0 1 0 for shares 0.7 and 0.3. Documents are shuffled by the seed in every epoch.
     """
 
     ordered = True  # for train_model: mixed already, do not shuffle
@@ -130,7 +121,7 @@ class Blocks:
         order, ends = self._shuffle(source, epoch)
         low = block * self.block_size
         high = min(low + self.block_size, len(stream))
-        first, last = np.searchsorted(ends, [low, high - 1], side="right")  # the documents it touches, in this epoch's order
+        first, last = np.searchsorted(ends, [low, high - 1], side="right")  # the block's documents, in this epoch's order
         pieces, segments = [], []
         for n in range(first, last + 1):
             document, begins = order[n], ends[n - 1] if n else 0
@@ -148,13 +139,13 @@ class Blocks:
         return row
 
     def _shuffle(self, source, epoch):
-        """The order of a stream's documents in an epoch, and where each ends in it."""
+        """The order of a stream's documents in an epoch, and where each ends."""
         offsets = self.streams[source].offsets
         order = np.random.default_rng([self.seed, source, epoch]).permutation(len(offsets) - 1)
         return order, np.cumsum(np.diff(offsets)[order])
 
     def realised(self, blocks=None):
-        """Tokens given by each stream in the first `blocks` blocks (None: in all): dict name -> int."""
+        """Tokens from each stream in the first `blocks` blocks, or in all: dict name -> int."""
         given = {}
         for i, (name, stream, count) in enumerate(zip(self.names, self.streams, self.count, strict=True)):
             turns = self.turn[:blocks][self.source[:blocks] == i]
@@ -163,7 +154,7 @@ class Blocks:
         return given
 
     def table(self):
-        """Table 3 of the paper (source, size, content) from this run's own data: one dict a source."""
+        """Table 3 of the paper from this run's data: one dict per source."""
         used = self.realised()
         return [
             {
@@ -181,20 +172,18 @@ class Blocks:
 
 
 def pack_examples(examples, length):
-    """Short examples packed into rows of at most `length` tokens, separated by `segments`; for instruction tuning.
+    """Pack short examples into rows of at most `length` tokens with "segments"; every example is whole, in one row.
 
     examples  list of dicts "input_ids", "labels" (1-D, equal lengths)
-    return    list of dicts "input_ids", "labels", "segments" (int64 arrays); every example is whole, in exactly one row
+    return    list of dicts "input_ids", "labels", "segments" (int64 arrays)
 
-    First fit, longest first. An example's first label is ignored, as no token of its own stands before it.
-    Raises ValueError naming an example that is longer than `length`.
+    First fit, longest first. The first label of an example is ignored, since no token before it belongs to the example.
     """
     sizes, rows, room = [len(e["input_ids"]) for e in examples], [], []
     for i in sorted(range(len(examples)), key=lambda i: -sizes[i]):
         if sizes[i] > length:
-            raise ValueError(
-                f"example {i}: {sizes[i]} tokens do not fit in a row of {length}; shorten it or take longer rows"
-            )
+            reason = f"{sizes[i]} tokens do not fit in a row of {length}; shorten it or take longer rows"
+            raise ValueError(f"example {i}: {reason}")
         row = next((r for r, free in enumerate(room) if free >= sizes[i]), len(rows))
         if row == len(rows):
             rows.append([])

@@ -18,10 +18,7 @@ STAGE = "03_bilingual_pretraining"
 
 
 def find_start(p):
-    """The folder (or asset) whose model stage 03 starts from: 02's where the recipe has one, else the base.
-
-    Raises ValueError when it is 02's and its certificate fails, or is not its tokenizer's.
-    """
+    """The folder of the model that stage 03 trains: of stage 02, after checking its certificate, or of the base model."""
     start = params.starting_stage(p.recipe, STAGE)
     if start is None:
         return fetch_asset(p.base_model)
@@ -32,10 +29,9 @@ def find_start(p):
 
 
 def mix_corpus(p, text, tokenizer):
-    """The Blocks of stage 03: Korean and English of `text` (a Corpus) in shares of tokens, 7:3 in the paper (§3.2, table 3).
+    """The Blocks of stage 03: Korean and English of `text` (a Corpus) mixed by tokens, 7:3 in the paper (section 3.2).
 
-    A stream is a language, or each of its sources where `source_weights` names them.
-    Raises ValueError: source_weights that name no source, or only some of a language's; an anchor that is not possible.
+    Each language is one stream or, where `source_weights` names its sources, one stream per source.
     """
     check_anchor(p)
     unknown = set(p.source_weights) - {*text.korean.keeps, *text.english.keeps}
@@ -49,14 +45,14 @@ def mix_corpus(p, text, tokenizer):
             weights[name] = share * part
             anchored[name] = p.english_anchor if language == "english" else 0.0
     tokens = p.training_tokens
-    if p.same_text_as:  # as many tokens as hold the other recipe's bytes, by the bytes of a token in this mixture
+    if p.same_text_as:  # tokens that hold as many bytes as the other recipe reads
         spelled = sum(weights[name] * stream.utf8_bytes / len(stream) for name, stream in streams.items())
         tokens = round(_count_bytes(p, text) / spelled * sum(weights.values()))
     return Blocks(streams, weights, p.block_size, tokens, p.seed, p.isolate_documents, anchored)
 
 
 def _count_bytes(p, text):
-    """Bytes of text that the recipe p.same_text_as trains on, with this run's other parameters."""
+    """Bytes of text that the recipe `p.same_text_as` trains on, with this run's other parameters."""
     layered = asdict(p) | params.read_params(params.recipe_file(p.same_text_as))
     other = params.build_params(type(p), layered | {"recipe": p.same_text_as, "same_text_as": ""})
     blocks = mix_corpus(other, text, load_tokenizer(find_start(other)))
@@ -75,7 +71,7 @@ def _split_sources(language, text, weights):
 
 
 def load_adapted(p, start):
-    """(model, tokenizer) from `start`, the model with its trainable parameters; the same at every call."""
+    """(model, tokenizer) from `start`, with trainable parameters initialised by the seed."""
     model, tokenizer = load_model(start)
     torch.manual_seed(p.seed)
     return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets), tokenizer

@@ -5,7 +5,7 @@ from blossom.models.loading import pick_device
 
 
 class Progress:
-    """Collects what `train_model` returns in `seen` (JSON, part of every checkpoint) and reports it meanwhile."""
+    """Collects what `train_model` returns in `seen` (JSON, part of every checkpoint) and reports it."""
 
     def __init__(self, steps, every, report):
         self.steps, self.every, self.say = steps, every, report or (lambda line: None)
@@ -16,14 +16,14 @@ class Progress:
             self.seen[name] += value
 
     def add_loss(self, step, loss, norm):
-        """Record the mean loss (nats a labelled token) since the last one."""
+        """Record the mean loss (nats per labelled token) since the last call."""
         self.seen["loss"].append({"step": step, "loss": loss, "gradient_norm": norm})
         if (step // self.every) % 5 == 0 or step == self.steps:
             left, rate = self.seen["seconds"] / step * (self.steps - step), self._rate()
             self.say(f"step {step}/{self.steps}  loss {loss:.3f} nats/token  {rate:,.0f} tokens/s  {left:.0f} s left")
 
     def add_evaluation(self, step, values, budget):
-        """Record an evaluation; set "stopped" when English rose beyond the forgetting budget."""
+        """Record an evaluation; set "stopped" when the loss of English rose beyond the forgetting budget."""
         self.seen["during"].append({"step": step, "tokens": self.seen["tokens"], **values})
         self.say(f"step {step}/{self.steps}  " + "  ".join(f"{name} {value:.3f}" for name, value in values.items()))
         start = self.seen["during"][0].get("english")
@@ -41,5 +41,5 @@ class Progress:
 
 
 def spread_steps(count, steps):
-    """`count` steps strictly between 0 and `steps`, evenly spread."""
+    """A set of `count` steps evenly between 0 and `steps`, without both ends."""
     return {s for k in range(1, count + 1) if 0 < (s := round(k * steps / (count + 1))) < steps}

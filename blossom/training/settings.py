@@ -29,14 +29,14 @@ class TrainingSettings:
 
     @classmethod
     def of(cls, p, prefix=""):
-        """The settings in a notebook's parameters; a parameter with `prefix` ("sft_") comes before the one without."""
+        """The settings among a stage's parameters; a name with the prefix ("sft_") is used before the one without."""
         names = [f.name for f in fields(cls)]
         given = {name: getattr(p, prefix + name, getattr(p, name, None)) for name in names}
         return cls(**{name: value for name, value in given.items() if value is not None})
 
 
 def check_options(settings):
-    """Raise ValueError when the settings need a CUDA card or a package that is missing, naming parameter and package."""
+    """Raise ValueError when a setting needs a GPU or package that is missing."""
     asked = [("liger: true", "liger_kernel", "liger-kernel", "liger: false")] if settings.liger else []
     if settings.optimizer == "adamw_8bit":
         asked.append(("optimizer: adamw_8bit", "bitsandbytes", "bitsandbytes", "optimizer: adamw"))
@@ -48,7 +48,7 @@ def check_options(settings):
 
 
 def check_anchor(p):
-    """Raise ValueError for an anchor while the base's own rows are trained: its targets are the base's predictions."""
+    """Raise ValueError for an anchor while the base model's own rows are trained: its target is the base model's output."""
     anchor = getattr(p, "english_anchor", 0)  # stage 04 has none
     if anchor and p.trainable != "lora+new-rows":
         reason = "the anchor needs the base's own rows as they were; take lora+new-rows"

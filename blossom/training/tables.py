@@ -1,7 +1,7 @@
 """Embedding tables of which some rows, all or none are trained, and a fused linear cross-entropy over them.
 
-Logits are computed in tiles (some tokens by part of the vocabulary), turned into the gradient while still in cache, and
-dropped: the (tokens, vocabulary) matrix is never stored, and no gradient of a frozen row is computed.
+Logits are computed in tiles (some tokens by part of the vocabulary) and turned into gradients at once, so the
+(tokens, vocabulary) matrix is never stored. Frozen rows get no gradient.
 """
 
 import torch
@@ -14,17 +14,18 @@ TILE = {"cpu": (1024, 4096), "cuda": (4096, 32768)}  # tokens by vocabulary; on 
 
 
 class EmbeddingTable:
-    """The weight (V, D) of an embedding module or head as two parts.
+    """The weight (V, D) of an embedding or head in two parts, both read anew at every use, since FSDP replaces tensors.
 
     frozen   (first, D) in the working precision, or None when all rows are trained
     trained  (V - first, D) float32 parameter, or None when no row is trained
-
-    Both are properties, read at every use, because FSDP replaces the tensors for every pass.
     """
 
     def __init__(self, module, dtype):
         self.dtype, self.first = dtype, 0
-        self.gradients, self.tiles = BufferPool(), BufferPool()  # two, so that a tile never takes a table's block
+        self.gradients, self.tiles = (
+            BufferPool(),
+            BufferPool(),
+        )  # two pools, so that tiles do not take the memory of gradients
         frozen = trained = None  # (module or dict of parameters, name)
         if hasattr(module, "token_adapter"):  # PEFT: some rows
             adapter = module.token_adapter
@@ -51,15 +52,14 @@ class EmbeddingTable:
         return None if self._trained is None else getattr(*self._trained)
 
     def embed_linked(self, ids):
-        """(rows (.., D) in the working precision, the trained rows to give to `loss` in the same pass).
+        """Embed ids: (rows (.., D) in the working precision, the trained rows to pass to `loss` as `linked`).
 
-        With the second, the gradients of a tied table share one tensor: the embedding's backward adds its few rows to the
-        head's gradient. Without it, autograd would make and add two gradients of the whole table.
+        Thus the embedding and the head of a tied table share one gradient tensor; otherwise autograd would make and add two.
         """
         return (self.look_up(ids), None) if self.trained is None else _Embed.apply(self.trained, ids, self)
 
     def look_up(self, ids):
-        """ids (..) -> rows (.., D) in the working precision; without gradients."""
+        """ids (..) -> rows (.., D) in the working precision, without gradients."""
         frozen, trained = self.frozen, self.trained
         if frozen is None or trained is None:
             return F.embedding(ids, trained if frozen is None else frozen).to(self.dtype)
@@ -67,7 +67,7 @@ class EmbeddingTable:
         return torch.where((ids >= self.first)[..., None], new, F.embedding(ids.clamp(max=self.first - 1), frozen))
 
     def add_rows(self, gradient, ids, rows):
-        """Add rows (N, D) to a gradient of the trained rows, where ids (N,) are trained."""
+        """Add rows (N, D) to a gradient of the trained rows, for those ids (N,) that are trained."""
         trained = ids >= self.first
         gradient.index_add_(0, ids[trained] - self.first, rows[trained].to(gradient.dtype))
 
@@ -82,9 +82,8 @@ class EmbeddingTable:
     def loss(self, hidden, targets, soft=None, items=1, linked=None):
         """Sum of -ln p(target) over hidden (N, D), targets (N,), divided by `items`; a float32 scalar.
 
-        soft    None or (N,) bool and (n, D): tokens whose target is the base's distribution (knowledge distillation), and
-                the base's last hidden states there
-        linked  the second result of this table's `embed_linked`, or None
+        soft    None, or (N,) bool: tokens whose target is the base's distribution, and its last hidden states (n, D) there
+        linked  the second result of `embed_linked`, or None
         """
         trained, expected = self.trained if linked is None else linked, None
         if soft is not None and soft[0].any():
@@ -93,9 +92,9 @@ class EmbeddingTable:
 
     @torch.no_grad()
     def _expect_rows(self, states):
-        """Mean of the base's output rows, weighted by its probabilities, for each of its last hidden states (n, D).
+        """Mean of the base's output rows weighted by its probabilities, for its last hidden states (n, D).
 
-        For a soft target q, cross-entropy is ln sum exp(h . w_v) - h . sum q_v w_v: the loss needs this last sum alone.
+        Cross-entropy with a soft target q is ln sum exp(h . w_v) - h . sum q_v w_v: the loss needs only this last sum.
         """
         rows, columns = TILE[states.device.type]
         tiles = (_exponentials(h, [(self.frozen, False)], columns, self) for h in _pad_rows(states).split(rows))
@@ -103,7 +102,7 @@ class EmbeddingTable:
 
 
 class _Embed(torch.autograd.Function):
-    """Rows of a table by their ids; the second output is the trained rows themselves (see `EmbeddingTable.embed_linked`)."""
+    """Rows of a table by ids, and the trained rows themselves (see `EmbeddingTable.embed_linked`)."""
 
     @staticmethod
     def forward(ctx, trained, ids, table):
@@ -123,7 +122,7 @@ class _Embed(torch.autograd.Function):
 
 
 class _Loss(torch.autograd.Function):
-    """Cross-entropy in tiles; the gradient is computed with the loss, so nothing of the size of the logits is stored."""
+    """Cross-entropy in tiles; forward also computes the gradient, so the logits are not stored for backward."""
 
     @staticmethod
     def forward(ctx, hidden, targets, trained, table, learn, expected, items):
@@ -146,18 +145,17 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, scale):
         dhidden, dtrained = ctx.saved_tensors
-        if scale.item() != 1:  # several devices
+        if scale.item() != 1:  # with several devices
             dhidden, dtrained = dhidden * scale.to(dhidden.dtype), None if dtrained is None else dtrained.mul_(scale)
         return dhidden, None, dtrained, None, None, None, None
 
 
 def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, first):
-    """Losses (n,) of some tokens h (n, D) whose target rows are `chosen` (n, D).
+    """Losses (n,) of tokens h (n, D) whose target rows are `chosen` (n, D).
 
-    Writes the gradient of h into dh, and that of the trained rows into dtrained (overwritten for the `first` tokens, else
-    added to), both divided by `items`. With e = exp(logits) and s their sum over the vocabulary, loss = ln s - h . chosen
-    and dh = (e @ W) / s - chosen; dividing after the matmul saves a pass over e. Logits within (-60, 60) cannot overflow
-    exp; for others, all is computed again with the maximum subtracted.
+    Writes the gradient of h to dh, and that of the trained rows to dtrained (overwritten when `first`, else added), both
+    divided by `items`. With e = exp(logits) and s their sum over the vocabulary, loss = ln s - h . chosen and
+    dh = (e @ W) / s - chosen. Logits outside (-60, 60) could overflow exp; then all is repeated with the maximum subtracted.
     """
     s, gradient, kept = _exponentials(h, parts, columns, table)
     shift = torch.zeros_like(s)
@@ -177,18 +175,17 @@ def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, fi
 
 
 def _pad_rows(x, multiple=64):
-    """x with rows of zeros up to a multiple: the number of labelled tokens differs between batches, and oneDNN caches a
-    primitive for every shape. Rows of zeros add nothing to any gradient."""
+    # oneDNN caches a primitive for every shape; rows of zeros add nothing to any gradient
     return F.pad(x, (0, 0) * (x.dim() - 1) + (0, -len(x) % multiple))
 
 
 def _exponentials(h, parts, columns, table, shift=None):
-    """e = exp(h @ W.T - shift) in tiles: its sum (n, 1) and e @ W (n, D) in float32, and the e of parts that are trained."""
+    """e = exp(h @ W.T - shift) in tiles: its sum (n, 1) and e @ W (n, D) in float32, and e of the trained parts."""
     ops = pick_ops(h.dtype, h.device)
     s, gradient, kept = h.new_zeros(len(h), 1, dtype=torch.float32), h.new_zeros(h.shape, dtype=torch.float32), []
     for part, learn in parts:
         for w in part.split(columns):
-            w = w.to(h.dtype)  # trained rows are recast tile by tile, never copied as a whole
+            w = w.to(h.dtype)  # cast tile by tile, so that no whole copy is made
             logits = torch.mm(h, w.t(), out=table.tiles.empty((len(h), len(w)), h.dtype, h.device))
             e, total = ops.exponentials(logits if shift is None else logits.sub_(shift))
             s += total

@@ -1,7 +1,7 @@
 """Causal attention within segments by blocks of queries, forward and backward; notation as in decoder.py.
 
-Queries are laid out as (B*K, T*G, h): the G queries of a token that share a key head are adjacent, so consecutive
-tokens are consecutive rows. `s` is a decoder.Shape, `ops` TorchOps or CompiledOps.
+Queries are laid out as (B*K, T*G, h): the G queries of a token that share a key head are adjacent. `s` is a
+decoder.Shape, `ops` TorchOps or CompiledOps.
 """
 
 import torch
@@ -10,12 +10,12 @@ BLOCK = 128  # queries at a time; keys after a block are skipped, which halves t
 
 
 def _blocks(tokens):
-    """(first query, query after the last = keys that they may see) of each block of queries."""
+    """(first query, end) of each block of queries; the block sees the keys before `end`."""
     return [(first, min(first + BLOCK, tokens)) for first in range(0, tokens, BLOCK)]
 
 
 def attend(q, k, v, s, ops):
-    """q (B*K, T*G, h), k and v (B*K, T, h) -> attention output (B*K, T*G, h), and each block's probabilities."""
+    """q (B*K, T*G, h), k and v (B*K, T, h) -> output like q, and each block's probabilities."""
     heads, kept, g = torch.empty_like(q), [], s.heads // s.key_heads
     for first, end in _blocks(s.tokens):
         own = slice(first * g, end * g)
@@ -26,7 +26,7 @@ def attend(q, k, v, s, ops):
 
 
 def attend_backward(dheads, q, k, v, kept, s, ops):
-    """Gradients of q, k and v, in their shapes; those of keys and values are summed over the blocks."""
+    """Gradients of q, k and v."""
     dq, dk, dv, g = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), s.heads // s.key_heads
     for (first, end), p in zip(_blocks(s.tokens), kept, strict=True):
         own = slice(first * g, end * g)
@@ -38,10 +38,10 @@ def attend_backward(dheads, q, k, v, kept, s, ops):
 
 
 def _exact(a, b, memory):
-    """a (N, m, h), b (N, n, h) -> a @ b.T (N, m, n) in float32, by the processor's bfloat16 matmul where a is bfloat16.
+    """a (N, m, h) @ b (N, n, h).T in float32; bfloat16 inputs use the processor's bfloat16 matmul.
 
-    That matmul accumulates in float32, and the setting lets a float32 result use it. Scores rounded to bfloat16 would
-    change probabilities by up to a quarter.
+    That matmul accumulates in float32, and `fp32_precision` lets it return float32. Scores rounded to bfloat16 would change
+    probabilities by up to a quarter.
     """
     out = memory.empty((len(a), a.shape[1], b.shape[1]), torch.float32, a.device)
     if a.dtype == torch.float32:

@@ -1,8 +1,7 @@
 """The operations of torch_ops.py as fused kernels in C (kernels.c), for bfloat16 on CPU.
 
-Each kernel reads its input once and writes its output once, on all of torch's threads: about five times as fast as torch
-operations. The library is compiled once, where there is a C compiler; the variable BLOSSOM_COMPILER names another one, and
-`none` does without.
+They are about five times as fast as torch operations. The library is compiled once, if there is a C compiler; the variable
+BLOSSOM_COMPILER names another compiler, or `none`.
 """
 
 import ctypes
@@ -25,14 +24,14 @@ FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros 
 
 
 def pick_ops(dtype, device):
-    """The fastest operations for tensors of this dtype and device: CompiledOps for bfloat16 on CPU, else TorchOps."""
+    """CompiledOps for bfloat16 on CPU, where they compile; else TorchOps."""
     library = compile_kernels() if dtype == torch.bfloat16 and torch.device(device).type == "cpu" else None
     return CompiledOps(library) if library else TorchOps
 
 
 @functools.cache
 def compile_kernels():
-    """The library of kernels.c, compiled into the cache folder at first use; None where it cannot be compiled or loaded."""
+    """Load the library of kernels.c, compiled into the cache folder at first use; None where that fails."""
     compiler = os.environ.get("BLOSSOM_COMPILER") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "none")
     if not shutil.which(compiler):
         return None
@@ -53,7 +52,7 @@ def compile_kernels():
 
 
 class CompiledOps:
-    """The operations of `TorchOps`, with the same arguments and results; outputs are taken from the pools of `s`."""
+    """The operations of `TorchOps`, with the same arguments and results, in memory from the pools of `s`."""
 
     def __init__(self, library):
         self.library = library
@@ -117,7 +116,7 @@ class CompiledOps:
         return logits, total
 
     def _call(self, name, *arguments):
-        """Call a C function: contiguous tensors and None as pointers, floats as float, ints as int64."""
+        """Call a C function: tensors and None become pointers, floats float, ints int64."""
         assert all(a.is_contiguous() for a in arguments if torch.is_tensor(a)), name
         types = {float: ctypes.c_float, int: ctypes.c_int64, type(None): ctypes.c_void_p}
         passed = (ctypes.c_void_p(a.data_ptr()) if torch.is_tensor(a) else types[type(a)](a) for a in arguments)

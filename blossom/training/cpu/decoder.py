@@ -1,10 +1,9 @@
 """A Llama decoder's forward and backward passes written out, for training adapters on CPU.
 
-Autograd through the library's modules does more work than needed: it casts frozen weights, copies every head, and keeps
-float32 copies of norms. Here a layer is its matmuls, with a few fused element-wise kernels between them (torch_ops.py,
-compiled_ops.py), and only the gradients of the adapters and of the layer's input are computed.
+Autograd through transformers' modules casts frozen weights, copies every head and keeps float32 copies of norms. Here a
+layer is its matmuls with fused element-wise kernels between them (torch_ops.py, compiled_ops.py), and only the gradients of
+the adapters and of the layer's input are computed. Results agree with transformers' to rounding (tests/test_learner.py).
 
-Results agree with the library's to float rounding (tests/test_learner.py compares losses and gradients).
 Notation: B sequences, T tokens each, M = B*T, D hidden size, H query heads, K key heads, G = H/K, h head size,
 F feed-forward size, R rank of stacked adapters.
 """
@@ -25,7 +24,7 @@ GROUPS = {  # projections that read the same input share one matmul
     "gate_up": ("gate_proj", "up_proj"),
     "down": ("down_proj",),
 }
-LONGEST = 512  # beyond this many tokens the (T, T) scores outweigh flash attention's slow backward
+LONGEST = 512  # tokens; in longer sequences flash attention is faster than these (T, T) scores
 
 
 @dataclass
@@ -42,7 +41,7 @@ class LayerWeights:
 
 @dataclass
 class Shape:
-    """Sizes of a batch, and what all its layers share: rotary tables, segments, buffers."""
+    """Sizes of a batch, and what all layers share: rotary tables, segments, buffers."""
 
     batch: int
     tokens: int
@@ -59,7 +58,7 @@ class Shape:
 
     @functools.cached_property
     def mask(self):
-        """(B*K, T*G, T) float32: 0 where attention is allowed, -inf elsewhere."""
+        """(B*K, T*G, T) float32: 0 where attention is allowed, else -inf."""
         keys, groups = torch.arange(self.tokens), self.heads // self.key_heads
         seen = (keys >= self.start[:, :, None]) & (keys <= keys[:, None])  # (B, T, T)
         mask = torch.where(seen, 0.0, -torch.inf)[:, None, :, None].expand(-1, self.key_heads, -1, groups, -1)
@@ -67,7 +66,7 @@ class Shape:
 
 
 def linear(x, w, b, adapter, memory):
-    """x (M, in) -> (M, out) and the adapter's inner activation (M, R); adapter is (A (R, in), B (out, R)) or None."""
+    """x (M, in) -> (M, out) and the adapter's inner activation (M, R); adapter: (A (R, in), B (out, R)) or None."""
     y = memory.empty((len(x), len(w)), x.dtype, x.device)
     y = torch.mm(x, w.t(), out=y) if b is None else torch.addmm(b, x, w.t(), out=y)
     if adapter is None:
@@ -77,7 +76,7 @@ def linear(x, w, b, adapter, memory):
 
 
 def linear_backward(dy, x, u, w, adapter, memory):
-    """Gradients of x, A and B; none of the frozen w."""
+    """Gradients of x, A and B."""
     dx = torch.mm(dy, w, out=memory.empty((len(dy), w.shape[1]), dy.dtype, dy.device))
     if adapter is None:
         return dx, None, None
@@ -88,8 +87,8 @@ def linear_backward(dy, x, u, w, adapter, memory):
 class Layer(torch.autograd.Function):
     """One decoder layer, with gradients for its input and its eight adapter matrices (A and B of each group, or None).
 
-    The residual stream is passed as two summands: x (M, D) float32, and `extra` (M, D) in the working precision, the output
-    of the layer's last matmul. The next norm adds them while it reads them, which saves a pass over memory.
+    The residual stream is passed as two summands, x (M, D) float32 and `extra` (M, D), the output of the last matmul: the
+    next norm adds them, which saves a pass over memory.
     """
 
     @staticmethod
@@ -115,7 +114,7 @@ class Layer(torch.autograd.Function):
         x1, r1, x2, r2, q, k, v, gate_up, heads, *rest = ctx.saved_tensors
         (u_qkv, u_out, u_gate_up, u_down), adapters, kept = rest[:4], rest[4:12], rest[12:]
         a = _by_group(adapters)
-        # inputs of the adapters are recomputed, not stored: one element-wise pass, against a third of the activations
+        # recomputing the adapters' inputs costs an element-wise pass; storing them would take a third of the activations
         y1 = ops.norm(x1, r1, frozen.norm1, s) if a["qkv"] else None
         y2 = ops.norm(x2, r2, frozen.norm2, s) if a["gate_up"] else None
         inner = ops.swiglu(gate_up, s) if a["down"] else None
@@ -137,11 +136,11 @@ def _by_group(adapters):
 
 
 class FastDecoder:
-    """Called like the library's decoder; runs the layers written out here, or the library's own forward where it must.
+    """A decoder's layers by `Layer`, called like transformers' decoder, whose own forward runs what `Layer` cannot.
 
-    decoder  a Llama-like decoder: layers of input_layernorm, self_attn (q, k, v, o), post_attention_layernorm, gated MLP
-    dtype    the working precision; all frozen weights are cast to it and stacked by group, and the modules' own weights
-             become views of the stacked ones
+    decoder  of the Llama family (see `supports_decoder`)
+    dtype    working precision; frozen weights are cast to it and stacked by group, and the modules' weights become views of
+             the stacks
     """
 
     def __init__(self, decoder, dtype):
@@ -151,7 +150,7 @@ class FastDecoder:
         self.memory = BufferPool(), BufferPool()
 
     def __call__(self, input_ids=None, inputs_embeds=None, segments=None, adapted=True, **other):
-        """The library's output for ids (B, T) or embedded tokens (B, T, D); adapted=False leaves the adapters out."""
+        """transformers' output for ids (B, T) or embedded tokens (B, T, D); adapted=False leaves out the adapters."""
         busy = any(v is not None and v is not False for k, v in other.items() if k != "position_ids")
         x = self.decoder.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         if busy or x.shape[1] > LONGEST:  # decoding with a cache, other masks, long texts
@@ -177,7 +176,7 @@ class FastDecoder:
 
 
 def _segment_positions(segments):
-    """segments (B, T) -> position of each token within its own segment (B, T)."""
+    """segments (B, T) -> position of each token within its segment (B, T)."""
     index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
     new = torch.ones_like(segments, dtype=torch.bool)
     new[:, 1:] = segments[:, 1:] != segments[:, :-1]
@@ -185,10 +184,7 @@ def _segment_positions(segments):
 
 
 def segment_arguments(segments, dtype):
-    """Arguments that make a library's decoder attend within segments (B, T): additive mask (B, 1, T, T) and positions.
-
-    None gives no arguments. Every token sees itself, so no row of the softmax is empty.
-    """
+    """Arguments for transformers' decoder to attend within segments (B, T): mask (B, 1, T, T) and positions; {} for None."""
     if segments is None:
         return {}
     positions = _segment_positions(segments)
@@ -198,7 +194,7 @@ def segment_arguments(segments, dtype):
 
 
 def supports_decoder(decoder):
-    """Whether `FastDecoder` can run this decoder: Llama, SmolLM2, Qwen2, Mistral (window from LONGEST on); base frozen."""
+    """Whether `FastDecoder` can run a decoder: Llama, SmolLM2, Qwen2 or Mistral with frozen base weights."""
     if not hasattr(decoder, "layers") or decoder.config.hidden_act != "silu":
         return False
     names = {name for name, _ in decoder.layers[0].named_modules()}
@@ -211,7 +207,7 @@ def supports_decoder(decoder):
 
 
 def _freeze(layer, dtype):
-    """The LayerWeights of a layer of the library, whose own weights become views of the stacked ones."""
+    """The LayerWeights of a transformers layer, whose own weights become views of the stacked ones."""
     w, b, adapters = {}, {}, {}
     for group, names in GROUPS.items():
         owner = layer.self_attn if group in ("qkv", "out") else layer.mlp
@@ -232,7 +228,7 @@ def _freeze(layer, dtype):
 
 
 def _stack_adapters(group, dtype):
-    """A group's adapters as one pair: A (R, in) stacked, B (out, R) block-diagonal and scaled; (None, None) without."""
+    """A group's adapters as one pair: A (R, in) stacked, B (out, R) block-diagonal and scaled; or (None, None)."""
     trained = [adapter[0].weight for _, adapter in group if adapter]
     if not trained:
         return None, None

@@ -13,18 +13,18 @@ FREE = sys.getrefcount(_lone[0])  # the reference count of a block that only the
 
 
 class BufferPool:
-    """Gives out tensors, and reuses their memory once nothing refers to them or to their views.
+    """Gives out tensors, and reuses their memory when nothing refers to them or their views.
 
-    torch's CPU allocator returns large blocks to the system, which clears every page again. Without the pool, a training
-    step of SmolLM2-135M (2 x 512 tokens, one core) takes 10 % more processor time, and the peak of memory is 8 % higher.
-    Other devices' allocators reuse memory themselves.
+    torch's CPU allocator returns large blocks to the system, which clears every page again: a training step of SmolLM2-135M
+    (2 x 512 tokens, one core) takes 10 % more processor time then, and 8 % more memory. Other devices' allocators reuse
+    memory themselves.
     """
 
     def __init__(self):
         self.blocks = []
 
     def empty(self, shape, dtype, device="cpu"):
-        """A tensor of this shape (a sequence of ints), its values undefined."""
+        """An uninitialised tensor."""
         if torch.device(device).type != "cpu":
             return torch.empty(shape, dtype=dtype, device=device)
         size = math.prod(shape) * dtype.itemsize

@@ -1,7 +1,7 @@
 """The element-wise operations between the matmuls of a decoder layer, in torch; compiled_ops.py has the same in C.
 
-Notation as in decoder.py; `s` is a decoder.Shape. The residual stream, norms and attention scores are float32 whatever
-the working precision (bfloat16 or float32), since they are small differences of large numbers.
+Notation as in decoder.py; `s` is a decoder.Shape. The residual stream, norms and attention scores are always float32, since
+they are small differences of large numbers.
 """
 
 import torch
@@ -9,15 +9,13 @@ import torch.nn.functional as F
 
 
 class TorchOps:
-    """Any device, any precision; the reference for `CompiledOps`."""
+    """The operations for any device and precision; the reference for `CompiledOps`."""
 
     @staticmethod
     def add_rms(x, extra, weight, eps, s):
-        """The residual stream and its norm.
+        """Add `extra` to the residual stream x (M, D) and normalise: (sum float32, norm * weight, sum, 1/rms (M, 1)).
 
-        x (M, D) float32; extra (M, D) in working precision to add, or None; weight (D,)
-        return  x + extra (M, D) float32; its norm times weight, in working precision; for `rms_backward` and `norm`:
-                x + extra in working precision, 1/rms (M, 1)
+        The second and third are in the working precision; `norm` and `rms_backward` take the last two.
         """
         x = x if extra is None else x + extra
         r = torch.rsqrt(x.square().mean(-1, keepdim=True).add_(eps))
@@ -25,12 +23,12 @@ class TorchOps:
 
     @staticmethod
     def norm(x, r, weight, s):
-        """The norm recomputed from what `add_rms` returned: x (M, D) in working precision, r (M, 1)."""
+        """Recompute the norm from the last two results of `add_rms`."""
         return (x * r).mul_(weight).to(weight.dtype)
 
     @staticmethod
     def rms_backward(dy, residual, x, r, weight, s):
-        """Gradient of the residual stream: the norm's, plus `residual` from past it; in float32 and in dy's dtype."""
+        """Gradient of the residual stream: through the norm, plus `residual` from past it; in float32 and in dy's dtype."""
         unit, dunit = x * r, dy.float().mul_(weight)
         along = (dunit * unit).mean(-1, keepdim=True)
         dx = torch.addcmul(residual, dunit.addcmul_(unit, along, value=-1), r)
@@ -64,7 +62,7 @@ class TorchOps:
 
     @staticmethod
     def join_heads(dq, dk, dv, s):
-        """Gradients of q, k and v -> gradient of qkv, the reverse of `split_heads`."""
+        """Gradients of q, k and v -> gradient of qkv."""
         dq = dq.view(s.batch, s.key_heads, s.tokens, -1, s.width).transpose(2, 3).flatten(1, 2)
         dk, dv = (d.view(s.batch, -1, s.tokens, s.width) for d in (dk, dv))
         turned = _turn(torch.cat([dq.float() * s.scale, dk.float()], 1), s.cos, -s.sin)
@@ -72,22 +70,20 @@ class TorchOps:
 
     @staticmethod
     def softmax(scores, s, first):
-        """scores (B*K, t*G, n) float32 of t queries from `first` on -> probabilities over the first n keys, in working
-        precision; a query sees the keys from its segment's start to itself."""
+        """scores (B*K, t*G, n) float32 of t queries from `first` on -> probabilities of the n keys, masked by `s`."""
         g = s.heads // s.key_heads
         return scores.add_(s.mask[:, first * g :][:, : scores.shape[1], : scores.shape[2]]).softmax(-1).to(s.dtype)
 
     @staticmethod
     def softmax_backward(dp, p, s, first):
-        """dp float32 and p -> gradient of the scores in p's dtype."""
+        """dp float32 and probabilities p -> gradient of the scores in p's dtype."""
         return torch.ops.aten._softmax_backward_data(dp, p.float(), -1, dp.dtype).to(p.dtype)
 
     @staticmethod
     def exponentials(logits):
         """logits (n, C) -> e^logits, in place, and its sum over C (n, 1) in float32.
 
-        In bfloat16, 64 terms are summed at a time, then float32 (error below 1e-3): float32 throughout takes six times as
-        long.
+        In bfloat16, groups of 64 terms are summed first (error below 1e-3); float32 throughout takes six times as long.
         """
         e = logits.exp_()
         if e.dtype == torch.float32 or e.shape[1] % 64:
