@@ -34,7 +34,7 @@ class FakeServer(ThreadingHTTPServer):
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
                 outer.bodies.append(body)
                 found = outer.reply(body, len(outer.bodies))
                 status, headers, raw = found if isinstance(found, tuple) else (200, {}, completion(found))
@@ -43,6 +43,8 @@ class FakeServer(ThreadingHTTPServer):
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(raw.encode())
+
+            do_GET = do_HEAD = do_POST
 
             def log_message(self, *_):
                 pass

@@ -19,7 +19,7 @@ from blossom.benchmark import statistics
 from blossom.benchmark.evaluation import evaluate_task
 from blossom.benchmark.papers import read_papers
 from blossom.benchmark.rows import check_task_rows, read_task_rows
-from blossom.benchmark.scoring import SharedPrefixLM, _passes, build_trie
+from blossom.benchmark.scoring import SharedPrefixLM
 from blossom.benchmark.suite import GROUPS, PAPER_TASKS, prepare_tasks, task_names
 from blossom.common import paths
 from blossom.models.bits import start_token
@@ -196,21 +196,6 @@ def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
     assert one == again != other and one == [i for i in everything if i in one]
     made = prepare_tasks(["nsmc", "klue_sts"], tmp_path, items=6, written_items=3)
     assert [len(p.rows) for p in made] == [3, 6]
-
-
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=12), st.integers(1, 20))
-@settings(deadline=None)
-def test_tries_spell_every_sequence_once_and_fit_the_pass(sequences, tokens):
-    seen = []
-    for numbers in _passes(sequences, tokens):
-        ids, parents, paths = build_trie([sequences[n] for n in numbers])
-        assert len(ids) <= tokens or len(numbers) == 1
-        assert len(set(zip(parents, ids, strict=True))) == len(ids)  # nothing is computed twice
-        for n, path in zip(numbers, paths, strict=True):
-            assert [ids[node] for node in path] == sequences[n]
-            assert [parents[node] for node in path] == [-1, *path[:-1]]
-        seen += numbers
-    assert sorted(seen) == list(range(len(sequences)))
 
 
 def requests_of(lm, p):

@@ -76,16 +76,6 @@ def judged(pairs, turned=False):
     return verdicts.make_verdicts(rows)
 
 
-@SOME
-@given(pairs=given_verdicts)
-def test_shares_add_up_and_intervals_hold_them(pairs):
-    row = statistics.summarize_verdicts(judged(pairs), samples=200).iloc[0]
-    assert row.win + row.tie + row.loss == pytest.approx(1) and row.rate == pytest.approx(row.win + row.tie / 2)
-    for name in ("win", "tie", "loss", "rate"):
-        assert 0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= 1
-    assert row.verdicts == len(pairs) and row.prompts == len({n for n, _ in pairs})
-
-
 @settings(SOME, max_examples=20)
 @given(pairs=given_verdicts, seed=st.randoms())
 def test_neither_the_order_of_verdicts_nor_of_the_models_changes_what_they_say(pairs, seed):

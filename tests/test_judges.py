@@ -64,15 +64,6 @@ def test_both_orders_are_asked_and_both_must_agree(serve, judge, reply, expected
     assert all(body["temperature"] == 0 and body["model"] == "referee" for body in server.bodies)
 
 
-def test_a_second_run_replays_without_a_server_and_another_question_is_asked_anew(serve, judge):
-    url = serve(prefers("짧은")).url
-    first, _ = judges.judge_pairs(judge(url), pairs(2))
-    again, counted = judges.judge_pairs(judge(GONE), pairs(2))
-    assert again == first and (counted["sent"], counted["replayed"]) == (0, 4)
-    _, counted = judges.judge_pairs(judge(url, examples=judges.read_judged_pairs(3)), pairs(2))
-    assert (counted["sent"], counted["replayed"]) == (4, 0)
-
-
 @pytest.mark.parametrize("answered", [4, 99])
 def test_what_was_judged_before_the_server_or_the_budget_ends_is_kept_and_no_pair_is_asked_by_half(serve, judge, answered):
     good = prefers("짧은")

@@ -2,8 +2,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from blossom.common import paths
 from blossom.instructions import changes, checks, drafts, merging, review
@@ -100,18 +98,9 @@ def test_other_drafts_have_another_digest(six):
         review.hash_drafts([six[0], six[0]])
 
 
-def table_distance(a, b):
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
-    return row[-1]
-
-
-@given(st.text("가나다 a", max_size=30), st.text("가나다 a", max_size=30))
-def test_edit_distance_is_levenshteins(a, b):
-    assert changes.edit_distance(a, b) == table_distance(a, b)
+@pytest.mark.parametrize(("a", "b", "edits"), [("", "가나", 2), ("kitten", "sitting", 3), ("나는 간다", "너는 간다!", 2)])
+def test_edit_distance_counts_inserted_removed_and_replaced_letters(a, b, edits):
+    assert changes.edit_distance(a, b) == changes.edit_distance(b, a) == edits
 
 
 def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):

@@ -33,18 +33,12 @@ def made(root, recipe, stage, metrics, items=(), scale="smoke", **settings):
     return run.folder
 
 
-def answered(model, right, task="klue_nli"):
-    """Items of a model: `right` says which of them it got right."""
-    return [
-        {"model": model, "task": task, "id": str(n), "label": 0, "choice": int(not r), "acc": float(r)}
-        for n, r in enumerate(right)
-    ]
-
-
-def scored(root, recipe, right, task="klue_nli"):
+def scored(root, recipe, right, task):
+    """A finished benchmark run; `right` says which items of the task its model got right."""
+    about = {"model": recipe, "task": task, "label": 0}
+    items = [about | {"id": str(n), "choice": int(not r), "acc": float(r)} for n, r in enumerate(right)]
     score = {"metric": "acc", "score": float(np.mean(right)), "stderr": 0.05, "majority_share": 0.5, "constant": 0.5}
-    metrics = {"tasks": {task: score}, "probes": {}, "average": score["score"]}
-    return made(root, recipe, STAGE, metrics, answered(recipe, right, task))
+    return made(root, recipe, STAGE, {"tasks": {task: score}, "probes": {}, "average": score["score"]}, items)
 
 
 def test_two_runs_side_by_side_from_their_folders_alone(tmp_path):

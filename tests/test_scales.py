@@ -54,14 +54,6 @@ def test_a_model_of_shapes_has_as_many_parameters_as_a_loaded_one(base):
     assert size.tables == sum(q.numel() for n, q in model.named_parameters() if "embed_tokens" in n or "lm_head" in n)
 
 
-def test_no_ordinary_rank_gives_the_papers_share():
-    _, _, size = sized("llama2-13b", "blossom-bi")
-    per_rank = (size.trained - size.tables) / 64
-    shares = {r: (size.tables + r * per_rank) / (size.total + (r - 64) * per_rank) for r in (8, 16, 32, 64, 128, 256, 512)}
-    assert {r: round(100 * shares[r], 2) for r in (8, 64, 256)} == {8: 3.16, 64: 3.67, 256: 5.36}
-    assert min(abs(share - 0.05977) for share in shares.values()) > 0.005
-
-
 def test_memory_grows_with_what_is_trained_and_shrinks_with_shards(smoke):
     def memory(trainable, batch=64, shards=1):
         p = smoke(PRETRAINING, english_anchor=0.0, trainable=trainable)

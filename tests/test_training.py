@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -237,17 +239,6 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(by
     assert_trained_alike(by_one, folder)
 
 
-def cells_until(notebook, p, error, match):
-    """Run a notebook's code cells with parameters `p`, in this process, up to the one that raises `error`."""
-    from dataclasses import asdict
-
-    names, book = {}, json.loads((paths.ROOT / "notebooks" / notebook).read_text(encoding="utf-8"))
-    with pytest.raises(error, match=match):
-        for cell in (c for c in book["cells"] if c["cell_type"] == "code"):
-            exec("".join(cell["source"]), names)
-            names |= asdict(p) if "parameters" in cell["metadata"].get("tags", []) else {}
-
-
 @pytest.mark.parametrize(
     ("stage", "recipe", "lower"),
     [(STAGE, "base-ko", "batch_size, block_size"), ("04_korean_lima_sft", "base-koSFT", "sft_batch_size, sequence_length")],
@@ -256,7 +247,11 @@ def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recip
     monkeypatch.setattr(estimate, "free_bytes", lambda: 0.8e9)
     monkeypatch.setattr("blossom.models.loading.load_model", lambda *a, **b: pytest.fail("loaded"))
     message = rf"0\.9 GB of memory \(free: 0\.8 GB\).* lower {lower}, lora_rank"
-    cells_until(f"{stage}.ipynb", smoke(stage, recipe), MemoryError, message)
+    names, book = {}, nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4)
+    with pytest.raises(MemoryError, match=message):
+        for cell in (c for c in book.cells if c.cell_type == "code"):
+            exec(cell.source, names)
+            names |= asdict(smoke(stage, recipe)) if "parameters" in cell.metadata.get("tags", []) else {}
 
 
 def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
