@@ -161,15 +161,13 @@ def test_roles_out_of_order_and_messages_without_text_are_refused():
         render_conversation("chatml", [ASK, {"role": "assistant", "content": " \n"}], t)
 
 
-def written(folder, rows, name="rows.jsonl"):
-    file = folder / name
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    file.write_text("[" + ",\n".join(lines) + "]" if name.endswith(".json") else "\n".join(lines) + "\n", encoding="utf-8")
+def written(folder, rows):
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return str(file)
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
-def test_all_forms_of_rows_give_the_same_messages(tmp_path, name):
+def test_all_forms_of_rows_give_the_same_messages(tmp_path):
     said = [("user", "A?"), ("assistant", "a"), ("user", "B?"), ("assistant", "b")]
     human = {"user": "human", "assistant": "gpt"}
     forms = [
@@ -178,9 +176,9 @@ def test_all_forms_of_rows_give_the_same_messages(tmp_path, name):
         {"conversations": [{"from": human[role], "value": text} for role, text in said]},
         {"messages": [{"role": role, "content": text} for role, text in said]},
     ]
-    examples = read_instructions(written(tmp_path, forms, name), "en")
+    examples = read_instructions(written(tmp_path, forms), "en")
     assert [[(m["role"], m["content"]) for m in e.messages] for e in examples] == [said] * 4
-    assert examples[1].id == f"{name}:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
+    assert examples[1].id == "rows.jsonl:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
 
 
 def test_text_is_composed_and_inner_lines_stay(tmp_path):

@@ -1,7 +1,4 @@
-"""Models as judges: against small servers that answer, fail and cheat, and against a real `transformers serve`.
-
-The client itself is tested in test_server.py.
-"""
+"""Models as judges, by servers that answer, fail and cheat, and by `transformers serve` (the client: test_server.py)."""
 
 import json
 import re

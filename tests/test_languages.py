@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-from blossom.assets.registry import REGISTRY
-from blossom.common import params, paths
+from blossom.common import paths
 from blossom.models.loading import load_model
 from blossom.report.convert import convert_notebook, read_executed
-from blossom.text.corpus import ALIGNED, read_documents
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.pieces import script_pattern
 from blossom.vocabulary.spelling import piece_bytes
@@ -88,11 +86,3 @@ def test_a_qwen_base_keeps_its_biases_is_tuned_and_answers(outputs):
     answers = next(c for c in cells if c.cell_type == "code" and "stream_answer(" in c.source)
     said = "".join(o.get("text", "") for o in answers.outputs)
     assert said.split("\n\n")[0] and "\ufffd" not in said
-
-
-def test_japanese_texts_are_there_and_aligned():
-    assert len(list(read_documents("general-ja"))) == len(list(read_documents("general-en")))
-    p = params.effective_params("03_bilingual_pretraining", "laptop-ja", "blossom-bi")
-    for source in (*p.korean_texts, *p.english_texts):
-        asset = REGISTRY[ALIGNED.get(source, (source,))[0]]
-        assert asset.licence and (asset.wheels or asset.in_repository)

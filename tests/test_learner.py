@@ -131,9 +131,6 @@ def test_gradients_add_up_whenever_their_memory_is_used_again(mode):
     for together in (gradients(model), gradient(*batches)):
         for name, g in together.items():
             assert torch.allclose(g, sum(each[name] for each in apart), atol=1e-6 * g.abs().max()), name
-    blocks = [block.ctypes.data for block in learner.table.gradients.blocks]
-    gradient(batches[0])
-    assert learner.table.trained.grad.data_ptr() in blocks
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -1,7 +1,4 @@
-"""Every notebook, executed by the batch engine at scale smoke (a tiny random model, in-repo text, no downloads).
-
-Scores of a random model mean nothing: what is asserted is that each stage did its work and recorded it.
-"""
+"""Every notebook, executed by the batch engine at scale smoke: a tiny random model, whose scores mean nothing."""
 
 import json
 import re

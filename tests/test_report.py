@@ -57,9 +57,6 @@ def test_whole_recipes_are_compared_stage_by_stage(tmp_path, capsys):
     assert run_report_command(["compare", str(tmp_path / "a/smoke/base"), str(tmp_path / "b/smoke/base")]) == 0
     told = capsys.readouterr().out
     assert "1 metrics differ" in told and "01_tokenization_analysis" in told
-
-
-def test_folders_that_hold_no_run_are_named(tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path}: no finished run there"):
         run_report_command(["compare", str(tmp_path), str(tmp_path)])
 

@@ -1,11 +1,6 @@
-"""The table of rehearsed errors: a case says what is wrong, makes it happen, and knows what the message must name.
+"""The table of errors: a case says what is wrong, makes it happen (its function takes pytest fixtures), and what is named.
 
-    @case("parameters", "a name mistyped", ValueError, "mine.yaml", "'sedd'", "'seed'")
-    def mistyped(tmp_path):
-        params.read_params(yaml_file(tmp_path, "sedd: 1"))
-
-A case's function takes pytest fixtures by name. Where nothing is raised, `error` is None and the function returns what is
-printed or counted. docs/errors.md, written by hand, has a row for each case.
+Where nothing is raised, `error` is None and the function returns what is printed. docs/errors.md has a row for each case.
 """
 
 import json

@@ -3,7 +3,6 @@
 import copy
 import functools
 import json
-import random
 import tempfile
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -36,7 +35,6 @@ def nested(leaves, keys):
 
 
 values = nested(scalars, scalars)
-PIECES = ("", " ", "\n", "\t", "- ", ": ", "[", "{", "'", '"', "&a ", "*a", "!!", "|", "#", "%", "\0", "가")
 QUICK = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -93,17 +91,6 @@ def as_yaml(value):
         return yaml.dump(value, allow_unicode=True).encode("utf-8", "surrogatepass")
     except Exception:
         return repr(value).encode("utf-8", "surrogatepass")
-
-
-@QUICK
-@given(st.sampled_from(SHIPPED), st.integers(0, 2**32), st.integers(1, 6))
-def test_letters_lost_doubled_and_exchanged(file, seed, times):
-    draw, text = random.Random(seed), TEXTS[file]
-    for _ in range(times):
-        place = draw.randrange(len(text) + 1)
-        piece = draw.choice(PIECES)
-        text = text[:place] + piece + text[place + draw.choice([0, 1, 3]) :]
-    use(text.encode())
 
 
 EVIL = (b"seed: !!int ''", b"? [a, b]\n: 1", b"sentence: !!timestamp x", b"learning_rate: " + b"9" * 400)
