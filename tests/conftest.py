@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from blossom.assets.registry import fetch_asset
 from blossom.common import params
 from blossom.instructions.readers import ADAPTATIONS, read_instructions
 from tests.browser import browser, launch  # noqa: F401  (fixtures)
@@ -87,3 +89,20 @@ def serve():
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """`broken(file, change)`: a tiny model's folder, one file of it changed by a function of its bytes (None: none)."""
+
+    def make(file=None, change=None):
+        folder = tmp_path / "mine"
+        shutil.copytree(fetch_asset("tiny-byte-level"), folder)
+        if file:
+            changed = change((folder / file).read_bytes() if (folder / file).exists() else None)
+            (folder / file).unlink(missing_ok=True)
+            if changed is not None:
+                (folder / file).write_bytes(changed)
+        return folder
+
+    return make

@@ -58,22 +58,15 @@ class FakeServer(ThreadingHTTPServer):
         self.server_close()
 
 
-def save_tiny_model(folder):
-    """A tiny random chat model in `folder`."""
-    model, tokenizer = load_model("tiny-byte-level", torch.float32)
+@contextlib.contextmanager
+def served(model, log, seconds=240):
+    """The address of a running `transformers serve` with a tiny random chat model, made in the folder `model`."""
+    made, tokenizer = load_model("tiny-byte-level", torch.float32)
     tokenizer.chat_template = TEMPLATES["chatml"]
-    save_model(model, tokenizer, folder)
-
-
-def free_port():
+    save_model(made, tokenizer, model)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@contextlib.contextmanager
-def served(model, port, log, seconds=240):
-    """The running server's process; it answers at http://127.0.0.1:<port>/v1 and is ended afterwards."""
+        port = free.getsockname()[1]
     command = [os.path.join(os.path.dirname(sys.executable), "transformers"), "serve", str(model)]
     command += ["--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
     with open(log, "wb") as stream:
@@ -84,7 +77,7 @@ def served(model, port, log, seconds=240):
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
                 break
             time.sleep(0.25)
-        yield process
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.kill()
         process.wait(20)

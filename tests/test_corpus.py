@@ -184,11 +184,7 @@ def test_a_set_that_is_a_script_is_read_from_the_hubs_parquet(hub):
 @pytest.mark.parametrize(
     ("source", "error", "named"),
     [
-        (
-            "hub:GAIR/lima",
-            "Dataset 'GAIR/lima' is a gated dataset on the Hub.",
-            r"https://huggingface.co/datasets/GAIR/lima",
-        ),
+        ("hub:GAIR/lima", "Dataset 'GAIR/lima' is a gated dataset.", "https://huggingface.co/datasets/GAIR/lima"),
         ("hub:GAIR/lima:test", "BuilderConfig 'test' not found.", r"'test' .* hub:GAIR/lima:<config>:<split>"),
         ("hub:a/b", "Couldn't reach the Hub", "ConnectionError: Couldn't reach"),
     ],

@@ -14,13 +14,7 @@ from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 from blossom.vocabulary.spelling import is_whole, token_bytes
 
-PROMPTS = [
-    "Recommend a book.",
-    "서울에서 하루를 보낸다면 어디에 갈까요?",
-    "Hi",
-    "왜 하늘은 파란가요?",
-    "Write a loop in Python.",
-]
+PROMPTS = ["Recommend a book.", "서울에서 하루를 보낸다면 어디에 갈까요?", "Hi", "왜 하늘은 파란가요?", "Count to 3."]
 
 
 @pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])

@@ -38,15 +38,12 @@ def tokenizer(name):
     return merge_vocab(base, [base.piece(p) for p in NEW_PIECES]).tokenizer
 
 
-def learned(labels):
-    return [list(run) for is_learned, run in groupby(labels, lambda label: label != MASKED) if is_learned]
-
-
 def check_labels(template, messages, t):
     ids, labels = encode_conversation(template, messages, t)
     assert all(label in (i, MASKED) for i, label in zip(ids, labels, strict=True))
     answers = [m["content"] for m in messages if m["role"] == "assistant"]
-    assert [t.decode(run) for run in learned(labels)] == [answer + t.eos_token for answer in answers]
+    learned = [list(run) for is_learned, run in groupby(labels, lambda label: label != MASKED) if is_learned]
+    assert [t.decode(run) for run in learned] == [answer + t.eos_token for answer in answers]
     assert ids[-1] == labels[-1] == t.eos_token_id
     first = next(n for n, m in enumerate(messages) if m["role"] == "assistant")
     prompt, nothing = encode_conversation(template, messages[:first], t)

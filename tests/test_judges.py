@@ -8,7 +8,7 @@ import pytest
 from blossom.common.server import ChatServer
 from blossom.generation.answers import parse_addresses, request_answers
 from blossom.preference import judges, prompts, verdicts
-from tests.server import free_port, save_tiny_model, served
+from tests.server import served
 
 GONE = "http://127.0.0.1:9/v1"
 
@@ -159,10 +159,8 @@ def test_served_models_are_named_with_their_address():
 
 
 def test_a_real_server_is_understood(tmp_path):
-    save_tiny_model(tmp_path / "model")
-    port = free_port()
-    with served(tmp_path / "model", port, tmp_path / "log"):
-        judge = judges.Judge(f"http://127.0.0.1:{port}/v1", "", tmp_path / "replies")
+    with served(tmp_path / "model", tmp_path / "log") as url:
+        judge = judges.Judge(url, "", tmp_path / "replies")
         rows, counted = judges.judge_pairs(judge, pairs(1))
         writer = ChatServer(judge.url, "", tmp_path / "answers")
         written = request_answers(writer, ["안녕?", "Hello?", "안녕?"], 8, top_k=40, repetition_penalty=1.1)

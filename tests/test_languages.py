@@ -64,15 +64,6 @@ def test_only_the_english_tasks_are_scored(outputs):
     assert drawn == {"steps", "favourite_answers"}, "no empty table 6, no empty josa"
 
 
-def test_a_qwen_base_is_merged_without_its_padding_rows(outputs):
-    m = metrics_of(outputs / "smoke-qwen" / MERGED)
-    assert m["vocabulary"] == m["base_vocabulary"] + m["added"] and m["certificate_holds"]
-    (model, tokenizer), (base, _) = load_model(outputs / "smoke-qwen" / MERGED / "model"), load_model("tiny-qwen")
-    assert base.get_input_embeddings().weight.shape[0] > m["base_vocabulary"], "the base has padding rows"
-    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
-    assert (model.config.model_type, model.config.tie_word_embeddings) == ("qwen2", False)
-
-
 def test_a_qwen_base_keeps_its_biases_is_tuned_and_answers(outputs):
     bias = "model.layers.0.self_attn.q_proj.bias"
     trained, base = (

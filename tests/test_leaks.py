@@ -8,15 +8,7 @@ import pytest
 
 from blossom.common import paths
 from blossom.instructions.readers import read_instructions
-from blossom.text.leaks import (
-    _shingles,
-    find_copies,
-    find_paraphrases,
-    fold_letters,
-    measure_overlap,
-    near_duplicates,
-    read_evaluation_texts,
-)
+from blossom.text import leaks
 
 LONG = "Wash the rice three times, soak it for half an hour, and cook it in a little less water than you think."
 SEOUL = "서울에서 하루 동안 둘러볼 만한 곳을 세 군데만 추천해 주세요."
@@ -28,10 +20,10 @@ def test_minhash_finds_what_comparing_all_pairs_finds():
     texts += [t.replace("rice", "barley", 1) for t in texts]
     first = {}
     for n, text in enumerate(texts):
-        own, before = _shingles(text), [_shingles(t) for t in texts[:n]]
+        own, before = leaks._shingles(text), [leaks._shingles(t) for t in texts[:n]]
         twins = [m for m, s in enumerate(before) if m not in first and len(own & s) >= 0.8 * len(own | s)]
         first |= {n: twins[0]} if twins else {}
-    assert near_duplicates(texts, 0.8) == first and first
+    assert leaks.near_duplicates(texts, 0.8) == first and first
 
 
 @pytest.mark.parametrize(
@@ -46,7 +38,7 @@ def test_minhash_finds_what_comparing_all_pairs_finds():
 )
 def test_examples_that_hold_evaluation_text_are_found(prompt, output, copied):
     evaluation = {"prompts.jsonl": [SEOUL, "Name three rivers.", "짧은 질문입니다"]}
-    assert find_copies([("other", "text"), (prompt, output)], evaluation) == ({1: "prompts.jsonl"} if copied else {})
+    assert leaks.find_copies([("other", "text"), (prompt, output)], evaluation) == ({1: "prompts.jsonl"} if copied else {})
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +50,7 @@ def test_paraphrased_prompts_are_found_and_little_else(authored):
     rows = [json.loads(line) for line in (paths.ROOT / "data/prompts/prompts.jsonl").read_text("utf-8").splitlines()]
     names = {row[language]: row["id"] for row in rows for language in ("ko", "en")}
     prompts = [e.prompt for e in authored]
-    found = find_paraphrases(prompts, {"prompts": list(names)})
+    found = leaks.find_paraphrases(prompts, {"prompts": list(names)})
     pairs = {(names[text], authored[n].id[3:]) for text, n in zip(found.text, found.prompt, strict=True)}
     known = {("p-036", "b-061"), ("p-020", "b-058"), ("p-029", "b-010"), ("p-059", "a-053"), ("p-040", "c-015")}
     assert known <= pairs and len(found) <= len(prompts) * len(names) / 3000
@@ -66,20 +58,18 @@ def test_paraphrased_prompts_are_found_and_little_else(authored):
 
 
 def test_unlike_texts_and_empty_sets_have_no_paraphrase():
-    assert find_paraphrases([LONG, "Turn on the light."], {"a": [SEOUL]}).empty
-    assert find_paraphrases([], {"a": [SEOUL]}).empty and find_paraphrases([LONG], {}).empty
+    assert leaks.find_paraphrases([LONG, "Turn on the light."], {"a": [SEOUL]}).empty
+    assert leaks.find_paraphrases([], {"a": [SEOUL]}).empty and leaks.find_paraphrases([LONG], {}).empty
 
 
 def test_benchmark_items_in_the_training_text_are_counted():
-    rows = [
-        {"id": "1", "premise": "A man walks his old dog in the park", "label": 0},
-        {"id": "2", "premise": "Three words only"},
-    ]
-    task = SimpleNamespace(name="nli", rows=rows)
-    table = measure_overlap([task], ["Nothing alike.", "He said: a MAN walks  his old, dog in the park today"], words=5)
+    rows = [{"id": "1", "premise": "A man walks his old dog in the park", "label": 0}]
+    rows += [{"id": "2", "premise": "Three words only"}]
+    task, texts = SimpleNamespace(name="nli", rows=rows), ["Nothing alike.", "a MAN walks  his old, dog in the park today"]
+    table = leaks.measure_overlap([task], texts, words=5)
     assert table.loc[0, ["items", "checked", "overlapping", "share"]].tolist() == [2, 1, 1, 1.0]
     assert table.example[0] == "a man walks his old"
-    assert measure_overlap([task], ["walks his old"], words=5).overlapping.item() == 0
+    assert leaks.measure_overlap([task], ["walks his old"], words=5).overlapping.item() == 0
 
 
 def test_evaluation_texts_come_from_every_format(tmp_path):
@@ -87,8 +77,8 @@ def test_evaluation_texts_come_from_every_format(tmp_path):
     (tmp_path / "b.TSV").write_text("another long premise\t0\n")
     (tmp_path / "c.jsonl").write_text('\ufeff{"inner": {"texts": ["a third\u2028long premise"]}}\n', encoding="utf-8")
     found = {"a.json": "A long enough premise", "b.TSV": "another long premise", "c.jsonl": "a third\u2028long premise"}
-    assert read_evaluation_texts([str(tmp_path)]) == {name: [text] for name, text in found.items()}
+    assert leaks.read_evaluation_texts([str(tmp_path)]) == {name: [text] for name, text in found.items()}
 
 
 def test_folded_letters_ignore_case_digits_and_punctuation():
-    assert fold_letters("Set 5 °C!") == fold_letters("set c") == "setc" and fold_letters("5!") == "5!"
+    assert leaks.fold_letters("Set 5 °C!") == leaks.fold_letters("set c") == "setc" and leaks.fold_letters("5!") == "5!"

@@ -15,9 +15,8 @@ def grown(name, rows=24):
     """A tiny model whose last `rows` tokens count as new, with random rows for them."""
     model, tokenizer = load_model(name)
     first = len(tokenizer) - rows
-    resize_model(
-        model, first, torch.randn(rows, model.config.hidden_size, generator=torch.Generator().manual_seed(0)) * 0.02
-    )
+    new = torch.randn(rows, model.config.hidden_size, generator=torch.Generator().manual_seed(0)) * 0.02
+    resize_model(model, first, new)
     return model, tokenizer
 
 

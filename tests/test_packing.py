@@ -18,10 +18,8 @@ def tokenizer():
 
 
 def stream(lengths, first=10):
-    total = sum(lengths)
-    return TokenStream(
-        np.arange(first, first + total, dtype=np.uint32), np.cumsum([0, *lengths], dtype=np.int64), utf8_bytes=total
-    )
+    tokens = np.arange(first, first + sum(lengths), dtype=np.uint32)
+    return TokenStream(tokens, np.cumsum([0, *lengths], dtype=np.int64), utf8_bytes=sum(lengths))
 
 
 sizes = st.lists(st.integers(1, 40), min_size=1, max_size=30).filter(lambda s: sum(s) >= 8)

@@ -63,14 +63,8 @@ def test_a_table_shows_its_texts_headers_and_index_as_text(attack):
 
 
 def test_answers_stand_side_by_side_as_text_with_model_and_language():
-    about = {
-        "prompt_id": "p-1",
-        "kind": "advice",
-        "language": "ko",
-        "prompt": ATTACKS[0],
-        "model_a": "<ours>",
-        "model_b": "x",
-    }
+    about = {"prompt_id": "p-1", "kind": "advice", "language": "ko", "prompt": ATTACKS[0]}
+    about |= {"model_a": "<ours>", "model_b": "x"}
     html = show_pairs([about | {"answer_a": "Yes. " * 10_000, "answer_b": " "}]).to_html()
     assert set(Tags(html).tags) <= {"style", "table", "thead", "tbody", "tr", "th", "td"}
     assert "&lt;ours&gt; · English — not the prompt&#x27;s language" in html

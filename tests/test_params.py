@@ -80,16 +80,13 @@ def test_whole_numbers_serve_as_floats():
     assert build_params(BilingualPretraining, {"source_weights": {"a": 2}}).source_weights == {"a": 2.0}
 
 
-def test_names_of_other_notebooks_and_of_jupyter_pass():
-    given = {"In": [""], "Out": {}, "_i1": "x", "new_tokens": 9, "seed": 3, "exit": object(), "size": 3}
-    assert collect_params(VocabMerge, given).seed == 3
-
-
 @pytest.mark.parametrize(("slip", "meant"), [("aded_pieces", "added_pieces"), ("learning_rat", "learning_rate")])
 def test_a_name_close_to_a_parameter_is_refused(slip, meant):
     with pytest.raises(ParameterError, match=f"'{slip}'; did you mean '{meant}'"):
         collect_params(VocabMerge, {slip: 9})
     assert collect_params(VocabMerge, {slip: object()}) == VocabMerge(), "modules and functions are no parameters"
+    others = {"In": [""], "Out": {}, "_i1": "x", "new_tokens": 9, "seed": 3, "exit": object(), "size": 3}
+    assert collect_params(VocabMerge, others).seed == 3, "names of other notebooks and of Jupyter pass"
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -25,7 +25,7 @@ def simulated(lead, prompts, raters, seed=0, first=0.0):
     rng = np.random.default_rng(seed)
     shape = (prompts, raters)
     sides = rng.integers(2, size=shape)
-    p = sigmoid(lead + first * (1 - 2 * sides))
+    p = 1 / (1 + np.exp(-(lead + first * (1 - 2 * sides))))
     t = 0.6 * np.minimum(p, 1 - p)
     u = np.where(rng.random(shape) < 0.5, rng.random((prompts, 1)), rng.random(shape))
     won = np.where(u < p - t / 2, 0, np.where(u < p + t / 2, 1, 2))
@@ -33,10 +33,6 @@ def simulated(lead, prompts, raters, seed=0, first=0.0):
     rows = {"prompt_id": prompt, "kind": "code", "language": "ko", "model_a": "x", "model_b": "y"}
     rows |= {"winner": WINNERS[won.ravel()], "rater": np.char.add("r", rater.astype(str))}
     return verdicts.make_verdicts(pd.DataFrame(rows | {"first_shown": np.array(["a", "b"])[sides.ravel()]}))
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("winner", "A"), ("first_shown", "left"), ("look", 3), ("rater", None)])
@@ -63,7 +59,7 @@ def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simula
     runs = simulated(lead, 1000 * prompts, raters, seed=prompts + raters)
     runs["run"] = runs.prompt_id // prompts
     got = statistics.summarize_verdicts(runs, by=["run"], samples=500)
-    p = sigmoid(lead)
+    p = 1 / (1 + np.exp(-lead))
     t = 0.3 * 2 * min(p, 1 - p)
     assert len(got) == 1000
     for name, truth in {"rate": p, "win": p - t / 2, "tie": t, "loss": 1 - p - t / 2}.items():

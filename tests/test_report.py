@@ -199,7 +199,11 @@ def test_a_grid_becomes_points_and_arms(tmp_path):
     assert list(sweep.points)[:2] == ["analysed_lines=50,seed=0", "analysed_lines=50,seed=1"]
     assert sweep.arms == ["base, analysed_lines=50", "base, analysed_lines=100"]
     assert list(sweep.compare.values()) == [["base, analysed_lines=50", "base, analysed_lines=100"]]
-    shipped = plan.Plan("outputs").sweeps["expansion"]
+    whole = plan.Plan("outputs")
+    runs = whole.sweep_runs("expansion", "smoke").values()
+    assert len({run.folder for run in runs}) == len(runs) == 18
+    assert all((whole.twin(run) is not None) == ("seed=0" in run.root) for run in runs), "a plain run makes seed 0"
+    shipped = whole.sweeps["expansion"]
     assert len(shipped.points) == 3 and shipped.repeats == ["seed"]
     assert list(shipped.compare.values()) == [["base-ko", "blossom-ko"], ["base-ko", "blossom-ko-text"]]
 

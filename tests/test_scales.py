@@ -118,10 +118,8 @@ def test_a_base_whose_sizes_are_not_known_is_named():
 
 
 def test_a_scale_without_a_card_has_no_plan_and_asks_for_what_such_runs_took(tmp_path):
-    plan, run = (
-        resources.ScalePlan(Plan(str(tmp_path)), "laptop"),
-        RunName(str(tmp_path), "laptop", "base", "01_tokenization_analysis"),
-    )
+    plan = resources.ScalePlan(Plan(str(tmp_path)), "laptop")
+    run = RunName(str(tmp_path), "laptop", "base", "01_tokenization_analysis")
     assert plan.ask(run)["mem_mb"] == 4000
     paths.write_json(run.folder / "manifest.json", {"peak_bytes": 2_000_000_000})
     assert plan.ask(run)["mem_mb"] == 2200 and str(plan) == ""

@@ -46,9 +46,8 @@ def test_a_damaged_file_of_the_store_is_named(tmp_path):
 
 
 def test_busy_and_broken_servers_are_asked_again(serve, client):
-    unreadable = [
-        (200, {}, raw) for raw in ('{"choices": [', "<html>gateway</html>", '{"choices": []}', '{"choices": null}')
-    ]
+    broken = '{"choices": [', "<html>gateway</html>", '{"choices": []}', '{"choices": null}'
+    unreadable = [(200, {}, raw) for raw in broken]
     waits, failures = [], [(429, {"Retry-After": "7"}, "{}"), (503, {}, "busy"), *unreadable, "B"]
     found = client(serve(lambda body, n: failures[n - 1]).url, pause=waits.append, tries=7)
     assert ask(found) == "B" and found.sent == 7 and waits == [7.0, 2.0, 4.0, 8.0, 16.0, 32.0]

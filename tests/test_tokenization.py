@@ -35,21 +35,17 @@ def test_table_1_is_spelled_as_printed(real_files):
     assert spell_text(kobert, KOREAN[0]) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
 
 
-def test_fertility_counts_what_is_there(byte_level):
+def test_fertility_counts_what_is_there(byte_level, piece_level):
     lines = ["the cat", "the"]
     found = measure_fertility(byte_level, lines)
     tokens = sum(len(byte_level.tokenize(line)) for line in lines)
     assert found["words"] == 3 and found["bytes"] == found["characters"] == 10
     assert found["tokens"] == tokens and found["fertility"] == tokens / 3
     assert found["bytes_per_token"] == 10 / tokens and found["tokens_per_1000_chars"] == 100 * tokens
-    assert found["byte_fallback_share"] == 0
+    assert found["byte_fallback_share"] == 0 and measure_fertility(byte_level, ["공룡"])["byte_fallback_share"] == 1
+    assert measure_fertility(piece_level, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # the 7th is a space
     with pytest.raises(ValueError, match="no words"):
         measure_fertility(byte_level, ["", "  "])
-
-
-def test_korean_is_all_fallback_where_a_tokenizer_knows_none(byte_level, piece_level):
-    assert measure_fertility(byte_level, ["공룡"])["byte_fallback_share"] == 1
-    assert measure_fertility(piece_level, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # the 7th is a space
 
 
 def test_a_special_token_in_a_text_is_text(byte_level):

@@ -148,9 +148,8 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
 
 
 def test_a_checkpoint_of_another_tokenizer_is_set_aside_and_none_is_lost(tmp_path):
-    _, tokenizer = load_model("tiny-byte-level")
-    other = load_model("tiny-byte-level")[1]
-    other.add_tokens(["문을"])
+    tokenizer, other = (load_model("tiny-byte-level")[1] for _ in range(2))
+    other.add_tokens(["문을"])  # the same text and settings: but its ids mean other tokens
     lines = [f"Open door {n} and the window." for n in range(40)]
 
     def train(tokenizer):

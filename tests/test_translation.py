@@ -1,5 +1,4 @@
 import json
-from dataclasses import asdict
 
 import pytest
 
@@ -83,12 +82,6 @@ def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translate, exampl
     assert translate(examples[:1])[0].cut == ("instruction", "output")
 
 
-def test_drafts_are_read_line_by_line(tmp_path):
-    draft = drafts.Draft("a", "how-to", {"output": "<b>"}, {"output": ""}, ("output",))
-    (tmp_path / "d.jsonl").write_text(json.dumps(asdict(draft)) + "\n")
-    assert drafts.read_drafts(tmp_path / "d.jsonl") == [draft]
-
-
 def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):
     turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
     (tmp_path / "s.jsonl").write_text(json.dumps({"messages": turns}), encoding="utf-8")
@@ -96,12 +89,8 @@ def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):
         drafts.example_fields(read_instructions(str(tmp_path / "s.jsonl"), "en")[0])
 
 
-PAIRS = {
-    "Boil the water.": "물을 끓이세요.",
-    "Add salt.": "소금을 넣으세요.",
-    "Stir it well.": "잘 저으세요.",
-    "Steps:": "순서:",
-}
+PAIRS = {"Boil the water.": "물을 끓이세요.", "Add salt.": "소금을 넣으세요."}
+PAIRS |= {"Stir it well.": "잘 저으세요.", "Steps:": "순서:"}
 
 
 @pytest.fixture(scope="module")
