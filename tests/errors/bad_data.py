@@ -11,7 +11,7 @@ from blossom.assets.sources import fetch_hub_file, fetch_snapshot
 from blossom.benchmark.rows import read_task_rows
 from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths, runs, stages
-from blossom.instructions import drafts, merging, review, translation
+from blossom.instructions import drafts, merging, review
 from blossom.instructions.readers import read_instructions
 from blossom.text.corpus import read_corpus, read_documents
 from tests.errors.table import case, file_case
@@ -150,9 +150,3 @@ case(REVIEW, "half a character in a draft", ValueError, "broken character", "반
 
 file_case(REVIEW, "a broken line among the drafts", drafts.read_drafts, "drafts.jsonl", [{"id": 1}], "drafts.jsonl, line 1",
           "no draft")
-
-@case(REVIEW, "no translation server at that address", RuntimeError, "0 of 2 requests", "no connection")
-def no_server(tmp_path):
-    (tmp_path / "set.jsonl").write_text(json.dumps(GOOD), encoding="utf-8")
-    translator = translation.ServedTranslator("http://127.0.0.1:9/v1", "tiny", tmp_path / "replies", tries=1)
-    translation.translate_examples(read_set(tmp_path / "set.jsonl"), translator)
