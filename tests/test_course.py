@@ -14,6 +14,7 @@ import yaml
 from blossom.assets.registry import REGISTRY
 from blossom.common import params, paths, stages
 from blossom.report import book, convert
+from blossom.training.settings import check_anchor
 
 every_notebook = pytest.mark.parametrize("stage", stages.STAGES)
 
@@ -64,7 +65,10 @@ def test_commands_of_solutions_name_files_and_parameters_that_exist(stage):
         ran = words[1].split("/")[1].removesuffix(".ipynb")
         named = [layer.pop("recipe") for layer in (values, *layers) if "recipe" in layer]
         recipe = named[0] if named else stages.STAGES[ran]().recipe
-        assert params.effective_params(ran, "laptop", recipe, **values) != stages.STAGES[ran](), f"{line}: changes nothing"
+        p = params.effective_params(ran, "laptop", recipe, **values)
+        assert p != stages.STAGES[ran](), f"{line}: changes nothing"
+        if ran == "03_bilingual_pretraining":
+            check_anchor(p)
 
 
 @every_notebook
