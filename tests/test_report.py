@@ -59,6 +59,8 @@ def test_whole_recipes_are_compared_stage_by_stage(tmp_path, capsys):
     assert "1 metrics differ" in told and "01_tokenization_analysis" in told
     with pytest.raises(ValueError, match=f"{tmp_path}: no finished run there"):
         run_report_command(["compare", str(tmp_path), str(tmp_path)])
+    with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
+        read_runs(str(tmp_path), "smoke", [])
 
 
 def bits_of(**models):
@@ -75,11 +77,6 @@ def test_the_base_stands_beside_what_was_trained_from_it(tmp_path):
     plt.close(plots.plot_bits(expanded))
     plt.close(figure := plots.plot_bits(found))
     assert "3.00 → 2.50 bits/byte at best (base-koSFT)" in figure.get_suptitle()
-
-
-def test_a_report_of_no_recipe_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
-        read_runs(str(tmp_path), "smoke", [])
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,9 @@ def use(content):
             try:
                 found = read()
             except ValueError as error:
-                assert names_its_cause(str(error)), error
+                start = str(error).split(":")[0]  # a file, a parameter or a recipe
+                assert start in params.KNOWN or ".yaml" in str(error) or start.startswith("recipe "), error
+                assert len(str(error)) < 2000, "short enough to be read"
                 if "mine.yaml" in str(error):  # the file itself: every other reader says the same
                     break
             else:
@@ -69,11 +71,6 @@ def files_in(folder):
         scale_file=lambda name: mine if name == "mine" else scale(name),
         read_params=functools.cache(params.read_params),
     )
-
-
-def names_its_cause(message):
-    start = message.split(":")[0]
-    return len(message) < 2000 and (start in params.KNOWN or ".yaml" in message or start.startswith("recipe "))
 
 
 @QUICK
