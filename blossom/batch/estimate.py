@@ -82,9 +82,6 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
     return Estimate(memory, free, batch * length / time_step(p, config, batch, length, labelled) if timed else 0.0)
 
 
-# ---------------------------------------------------------------------------------------------- parameters and memory
-
-
 @dataclass(frozen=True)
 class ModelSize:
     """Numbers of parameters of a model."""
@@ -159,9 +156,6 @@ def free_bytes(cgroup=Path("/sys/fs/cgroup")):
     except (OSError, ValueError):  # no container, or one without a limit ("max")
         return free
     return min(free, limit - used + (int(cached[1]) if cached else 0))
-
-
-# ---------------------------------------------------------------------------------------------------------------- time
 
 
 def count_operations(size, p, length):

@@ -148,9 +148,6 @@ def check_recipes(names=()):
         params.recipe_lineage(name)
 
 
-# -------------------------------------------------------------------------------------------------------------- sweeps
-
-
 class Sweep(BaseModel):
     """A file of params/sweeps: all combinations of the values in `grid`, run with each recipe."""
 

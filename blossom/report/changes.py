@@ -19,16 +19,14 @@ def compare_runs(a, b):
     common = [name for name in first if name in second]
     if not common:
         raise ValueError(f"{a} and {b} have no stage in common: {', '.join(first)}; {', '.join(second)}")
-    parameters = _list_differences({n: [_parameters(side[n]) for side in (first, second)] for n in common})
+    code = "git_commit", "versions"
+    given = [{n: side[n].params | {k: side[n].manifest[k] for k in code} for n in common} for side in (first, second)]
+    parameters = _list_differences({n: [side[n] for side in given] for n in common})
     metrics = _list_differences({n: (first[n].metrics, second[n].metrics) for n in common})
     before, after = (pd.to_numeric(metrics[side], errors="coerce") for side in "ab")
     metrics["change"] = after - before
     metrics["relative"] = metrics["change"] / before.abs().where(before != 0)
     return parameters, metrics
-
-
-def _parameters(run):
-    return run.params | {key: run.manifest[key] for key in ("git_commit", "versions")}
 
 
 def _list_differences(stages):

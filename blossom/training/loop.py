@@ -75,7 +75,6 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
     every = max(1, steps // 40)  # steps between logged losses
     evaluated = spread_steps(settings.evaluations, steps) | {steps}
     saved = {max(1, round(s / every)) * every for s in spread_steps(settings.checkpoints, steps)} | {steps}
-
     shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
     run = rows.fingerprint() | asdict(replace(settings, report_to="")) | {"trained": shapes, "processes": world, "format": 2}
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
@@ -84,7 +83,6 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
     if found and (result := paths.read_json(found / "progress.json")["result"]):
         checkpoints.read_checkpoint(found, learner)
         return result
-
     set_seed(settings.seed)
     optimizer = _make_optimizer(learner.parameter_groups(settings), settings)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -131,7 +129,6 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
         model.zero_grad()
         done += 1
         progress.add_step(labelled.item(), tokens.item(), time.perf_counter() - started)
-
         if done in evaluated:
             measure(done)
         if done % every == 0:
@@ -147,7 +144,6 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
                 state = {"fingerprint": run, "step": done, "seen": progress.seen, "result": result}
                 checkpoints.write_checkpoint(folder / "checkpoints", tensors, state)
             accelerator.wait_for_everyone()
-
     if settings.report_to:
         accelerator.end_training()
     return result
