@@ -85,25 +85,29 @@ def test_every_asset_has_a_licence_and_a_pinned_or_shipped_source():
             assert asset.build or asset.hub_file, name
 
 
-def test_pairs_come_from_json_and_from_catalogues(tmp_path):
+def test_pairs_of_sentences_come_from_json_and_from_catalogues(tmp_path, capsys):
     from babel.messages.catalog import Catalog
     from babel.messages.mofile import write_mo
 
     catalogue, stream = Catalog(locale="ko"), io.BytesIO()
-    catalogue.add("Save file", "파일 저장")
+    catalogue.add("Saves the file.", "파일을 모두 저장했습니다.")
+    catalogue.add("Save file", "파일 저장")  # a fragment
     catalogue.add("OK", "OK")
     write_mo(stream, catalogue)
     members = {
-        "c/translations/en.json": '{"a": {"b": "Turn on", "c": "[%key:x]"}, "d": "only English"}',
-        "c/translations/ja.json": '{"a": {"b": "オンにする"}, "d": "x"}',
-        "c/translations/ko.json": '{"a": {"b": "켜기", "c": "[%key:x] 열쇠"}}',
+        "c/translations/en.json": '{"a": {"b": "Turns on the lamp.", "c": "[%key:x]", "e": "Adds {name}."}, "d": "English"}',
+        "c/translations/ja.json": '{"a": {"b": "ランプをオンにします。"}, "d": "x"}',
+        "c/translations/ko.json": '{"a": {"b": "전등 하나를 켭니다.", "c": "[%key:x] 열쇠", "e": "{name} 님을 더합니다."}}',
     }
     home = wheel(tmp_path, "homeassistant-1-py3-none-any.whl", members)
     other = wheel(tmp_path, "django-1-py3-none-any.whl", {"x/locale/ko/LC_MESSAGES/django.mo": stream.getvalue()})
     builders.aligned_pairs([home, other], tmp_path / "pairs.tsv")
-    assert (tmp_path / "pairs.tsv").read_text(encoding="utf-8") == "Turn on\t켜기\nSave file\t파일 저장\n"
+    assert (tmp_path / "pairs.tsv").read_text(encoding="utf-8") == (
+        "Turns on the lamp.\t전등 하나를 켭니다.\nSaves the file.\t파일을 모두 저장했습니다.\n"
+    )
+    assert "2 pairs; 3 placeholders or code left out, 2 fragments left out" in capsys.readouterr().out
     builders.aligned_pairs([home], tmp_path / "ja.tsv", "ja")
-    assert (tmp_path / "ja.tsv").read_text(encoding="utf-8") == "Turn on\tオンにする\n"
+    assert (tmp_path / "ja.tsv").read_text(encoding="utf-8") == "Turns on the lamp.\tランプをオンにします。\n"
 
 
 def test_word_frequencies_are_unpacked_from_their_centibels(tmp_path):

@@ -7,11 +7,14 @@ import json
 import re
 import shutil
 import zipfile
+from collections import Counter
 
 from blossom.common import paths
 
-VERSION = 1  # part of every cached name: raise it when a builder's result changes
+VERSION = 2  # part of every cached name: raise it when a builder's result changes
 LETTERS = {"ko": re.compile("[가-힣]"), "ja": re.compile("[ぁ-ゖァ-ヺー一-鿿]"), "en": re.compile("[A-Za-z]")}
+MARKUP = re.compile(r"[][{}<>%|`\\=_@#$*~^]|https?:|\w\.\w{2,4}\b|&\w+;|\.\.\.|…")  # placeholders, code, cut-off text
+SENTENCE = re.compile(r"[.!?。！？]$")
 PROSE = re.compile(r"[A-Z][^<>{}|=`]*[.!?]$")  # a sentence or more, without markup or code
 
 
@@ -46,16 +49,24 @@ def tokenizer_from_mistral_wheel(wheels, target):
 
 
 def aligned_pairs(wheels, target, language="ko"):
-    """Write a TSV of unique pairs, English TAB `language`, from JSON translations and compiled gettext catalogues."""
-    pairs = {}
+    """Write a TSV of unique pairs of sentences, English TAB `language`, from JSON translations and gettext catalogues.
+
+    Left out, and counted on the terminal: texts with placeholders or code, and fragments (no full stop, or under 8 letters).
+    """
+    pairs, left_out = {}, Counter()
     for wheel in wheels:
         read = _json_pairs if "homeassistant" in wheel.name else _catalogue_pairs
         with zipfile.ZipFile(wheel) as archive:
             for english, other in read(archive, language):
                 english, other = " ".join(english.split()), " ".join(other.split())
                 letters = min(len(LETTERS["en"].findall(english)), len(LETTERS[language].findall(other)))
-                if letters > 1 and "[%key" not in english + other:  # a reference to another key
+                if MARKUP.search(english + " " + other):
+                    left_out["placeholders or code"] += 1
+                elif letters < 8 or not SENTENCE.search(other):
+                    left_out["fragments"] += 1
+                else:
                     pairs.setdefault((english, other))
+    print(f"{target.name}: {len(pairs):,} pairs;", ", ".join(f"{n:,} {why} left out" for why, n in left_out.items()))
     _write_lines(target, [f"{english}\t{other}" for english, other in pairs], f"English-{language} pairs", wheels)
 
 

@@ -15,11 +15,14 @@ from blossom.text.leaks import fold_letters
 from blossom.text.rows import find_source, read_lines, read_rows
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
-ALIGNED = {  # one side of a TSV of pairs: (its asset, the column)
+SIDES = {  # one side of pairs: (asset, column of a TSV or field of a JSONL; rows without it are skipped)
     "aligned-ko": ("aligned-en-ko", 1),
     "aligned-en": ("aligned-en-ko", 0),
     "aligned-ja": ("aligned-en-ja", 1),
     "aligned-ja-en": ("aligned-en-ja", 0),
+    "authored-prose-ko": ("authored-prose", "ko"),
+    "authored-prose-en": ("authored-prose", "en"),
+    "general-ko": ("general-korean", "ko"),
 }
 
 
@@ -131,9 +134,13 @@ def read_documents(source):
 
 
 def _raw_documents(source):
-    if source in ALIGNED:
-        asset, column = ALIGNED[source]
-        yield from (line.split("\t")[column] for line in read_lines(fetch_asset(asset)))
+    if source in SIDES:
+        asset, side = SIDES[source]
+        file = fetch_asset(asset)
+        if isinstance(side, str):
+            yield from (row[side] for _, row in read_rows(str(file)) if side in row)
+        else:
+            yield from (line.split("\t")[side] for line in read_lines(file))
     elif source.startswith("hub:"):
         yield from _text_fields(source)
     else:
