@@ -251,6 +251,8 @@ def test_a_certificate_sees_what_is_wrong(tiny, tmp_path):
     assert not found["holds"]
     assert found["checks"]["unreachable pieces"] == {"found": 1, "refuses": True}
     assert found["checks"]["English lines whose ids changed"] == {"found": 1, "refuses": True}
+    quoted = certify_merge(made, tmp_path, KOREAN, ["The word 대통령 means president."], ["Hangul"], "keep", {})
+    assert quoted["holds"]  # a Korean word quoted in English may be spelled anew
     kept = certify_merge(made, tmp_path, KOREAN, ["wkx ran"], [], "keep", {})
     assert kept["holds"] and kept["checks"]["unreachable pieces"] == {"found": 1, "refuses": False}
 

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 from blossom.common import paths
 from blossom.vocabulary.encoding import encode_lines, make_test_lines
 from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.pieces import script_pattern
 from blossom.vocabulary.spelling import fallback_ids, is_whole
 
 FILE = "certificate.json"
@@ -18,12 +19,15 @@ FILE = "certificate.json"
 def certify_merge(merged, folder, korean, english, scripts, policy, details, inputs=()):
     """Check a merged tokenizer as it is saved in a folder (and the model, where there is a config.json).
 
-    korean, english  lines to encode; English ids must not change, unless `scripts` has Latin or is empty (all scripts)
+    korean, english  lines to encode; ids of English without letters of `scripts` must not change, unless `scripts` has
+                     Latin or is empty (all scripts)
     policy           of `merge_vocab`; "keep" allows unreachable pieces
     details, inputs  a dict to copy in, and the files that the vocabulary was made from, to hash
     return           dict: `holds`, `checks` (what each found), `metrics` of stage 02, ...
     """
     base, folder = merged.base, Path(folder)
+    if quoted := [s for s in scripts if s != "Latin"]:  # English text may quote a Korean word, which does change
+        english = [line for line in english if not script_pattern(quoted).search(line)]
     tokenizer = load_tokenizer(folder)
     lines = [*korean, *english, *make_test_lines(500)]
     before, after = (encode_lines(t, lines, itself=True) for t in (base.tokenizer, tokenizer))
