@@ -12,7 +12,7 @@ Whole = Annotated[int, Field(gt=-(1 << 63), lt=1 << 63)]
 Text = Annotated[str, Field(max_length=1 << 20)]  # without a rule pydantic does not check for broken characters
 Words = list[Annotated[str, Field(min_length=1)]]
 Weights = dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(ge=0)]]
-Trainable = Literal["lora+embeddings", "lora+new-rows", "full"]
+Trainable = Literal["lora+embeddings", "lora+new-rows", "lora", "full"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Tasks = Annotated[list[Literal["ko", "en", "translation"]], Field(min_length=1)]
 Template = Literal["chatml", "llama2", "alpaca", "newline", "own"]
@@ -48,9 +48,9 @@ class Texts(Common):
     """Parameters of the notebooks that read the corpus."""
 
     language: Text = _p("Korean", "the new language, in English: what figures and tables call it")
-    korean_texts: Words = _p(["aligned-ko"], "texts of that language: assets, files, folders or hub:owner/name")
-    english_texts: Words = _p(["aligned-en", "prose-en"], "likewise, in English")
-    heldout_lines: Whole = _p(250, "lines a language kept out of training and measured", 1)
+    korean_texts: Words = _p(["authored-prose-ko", "aligned-ko"], "its texts: assets, files, folders or hub:owner/name")
+    english_texts: Words = _p(["authored-prose-en", "aligned-en", "prose-en"], "likewise, in English")
+    heldout_lines: Whole = _p(60, "lines a language kept out of training and measured", 1)
     general_korean: Text = _p("general-ko", "Korean outside the corpus, never trained on")
     general_english: Text = _p("general-en", "English outside the corpus, never trained on")
 
@@ -59,10 +59,13 @@ class Texts(Common):
 class Training(Texts, WithModel):
     """Parameters of the notebooks that train."""
 
-    trainable: Trainable = _p("lora+new-rows", "what is trained: lora+embeddings (the paper), lora+new-rows, full")
-    lora_rank: Whole = _p(16, "rank of the adapters", 1, 4096)
-    lora_alpha: Whole = _p(32, "scale of the adapters, over the rank", 1)
-    lora_targets: Words = _p(["q_proj", "k_proj", "v_proj"], "projections with adapters; the paper's: query, key, value")
+    trainable: Trainable = _p("lora+new-rows", "what is trained: lora+embeddings (the paper), lora+new-rows, lora, full")
+    lora_rank: Whole = _p(32, "rank of the adapters", 1, 4096)
+    lora_alpha: Whole = _p(64, "scale of the adapters, over the rank", 1)
+    lora_targets: Words = _p(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "the paper: q, k, v",
+    )
     precision: Precision = _p("auto", "auto takes bf16 where the processor has it")
     activation_checkpointing: bool = _p(False, "less memory, a third slower")
     liger: bool = _p(False, "Liger's fused kernels; CUDA, liger-kernel")
@@ -115,16 +118,17 @@ class BilingualPretraining(Training):
     korean_share: float = _p(0.7, "Korean share of the blocks, so of the tokens read; no loss weight; the paper's 7:3", 0, 1)
     source_weights: Weights = _p({}, "source: weight within its language; empty: in proportion to their size")
     english_anchor: float = _p(0.5, "share of English blocks trained by knowledge distillation from the base", 0, 1)
-    training_tokens: Whole = _p(140_000, "tokens to train on; 0 is one epoch", 0)
+    training_tokens: Whole = _p(60_000, "tokens to train on; 0 is one epoch", 0)
     same_text_as: Text = _p("", "a recipe: train on as many bytes of text as its training_tokens hold; empty: none")
     block_size: Whole = _p(256, "tokens a block", 8, 1 << 20)
     batch_size: Whole = _p(2, "blocks a step on one device", 1)
     accumulation: Whole = _p(1, "gradient accumulation: batches an update", 1)
-    learning_rate: float = _p(6.0e-4, "of the adapters; when full, of all but the embedding tables", 0, 1)
+    learning_rate: float = _p(1.0e-3, "of the adapters; when full, of all but the embedding tables", 0, 1)
     row_learning_rate: float = _p(1.5e-3, "of the embedding rows", 0, 1)
     row_epsilon: float = _p(5.0e-5, "Adam's epsilon for the rows; large, so that rows of rare tokens hardly change", 0, 1)
     warmup: float = _p(0.05, "share of the steps", 0, 1)
     evaluations: Whole = _p(1, "times held-out bits/byte is measured during training", 0)
+    measured_bytes: Whole = _p(8000, "bytes of each text that this stage measures; stage 05 measures all", 1)
     report_to: Literal["", "tensorboard"] = _p("", "'tensorboard' writes curves to the run's folder too")
     forgetting_budget: float = _p(0.0, "stop when English bits/byte rises by this share; 0 never stops", 0)
     checkpoints: Whole = _p(2, "times the state is saved during training", 0)
@@ -219,7 +223,7 @@ class Report(Common):
     """07: the runs in the report."""
 
     recipe: Text = _p("report", "the folder the report is written in")
-    recipes: Words = _p(["base", "blossom-bi", "blossom-bi-biSFT"], "rows of the report")
+    recipes: Words = _p(["base", "base-bi", "blossom-bi", "base-bi-biSFT", "blossom-bi-biSFT"], "rows of the report")
     sweeps: Words = _p([], "sweeps of params/sweeps whose comparison is shown")
     margin: float = _p(1.8, "points of the average that count as a difference; the paper's gain by expansion", 0)
     bootstraps: Whole = _p(2000, "draws of the items for every interval", 100)

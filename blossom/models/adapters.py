@@ -13,7 +13,7 @@ TOLERANCE = 1e-3  # largest difference of a float32 logit after saving and reloa
 def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj")):
     """Make some of a model's parameters trainable (figure 1): LoRA on query, key and value, plus word embeddings.
 
-    trainable  "lora+embeddings" (the paper), "lora+new-rows" (only the added embedding rows) or "full"
+    trainable  "lora+embeddings" (the paper), "lora+new-rows" (only the added embedding rows), "lora" (no rows) or "full"
     targets    last names of the projections that get adapters
     return     a PeftModel, or the model itself when "full"
 
@@ -29,7 +29,9 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     tied = model.config.tie_word_embeddings
     tables = [model.get_input_embeddings()] + ([] if tied else [model.get_output_embeddings()])
     names = [next(name for name, m in model.named_modules() if m is table).split(".")[-1] for table in tables]
-    if trainable == "lora+embeddings":
+    if trainable == "lora":
+        rows = {}
+    elif trainable == "lora+embeddings":
         rows = {"modules_to_save": names, "ensure_weight_tying": tied}
     else:
         first, size = first_new_row(model), len(tables[0].weight)
