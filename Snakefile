@@ -145,13 +145,21 @@ rule stage:
         "{params.command}"
 
 
-# Training uses both cores; the other stages one each, so that two of them run side by side.
+def share_of_cores(w):
+    """Cores of a training: the report's trainings of one stage run side by side, since one thread each is faster in all than
+    all threads for one after the other."""
+    recipes = PLAN.effective(plan.RunName(w.root, w.scale, REPORT, "07_report")).recipes
+    runs = [plan.RunName(w.root, w.scale, r, w.stage) for r in recipes if w.stage in params.read_recipe(r).stages]
+    return max(1, (workflow.cores or 2) // max(1, len({PLAN.key(run) for run in runs})))
+
+
+# The other stages take one core each.
 use rule stage as training with:
     output:
         MANIFEST,
     wildcard_constraints:
         stage="|".join(TRAINING),
-    threads: 2
+    threads: share_of_cores
     priority: 10
 
 

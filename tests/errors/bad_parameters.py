@@ -26,7 +26,7 @@ for wrong, content, *words in (
     ("a share above 1", "korean_share: 70\n", "korean_share", "less than or equal to 1", "found int 70"),
     ("no number", "learning_rate: .nan\n", "learning_rate", "expected a finite number", "found float nan"),
     ("a number too large for any machine", f"seed: {'9' * 60}\n", "seed", "9223372036854775808", "found int 9999"),
-    ("a word that is none of the choices", "trainable: lora\n", "trainable", "'lora+embeddings'", "found str 'lora'"),
+    ("a word that is none of the choices", "trainable: rows\n", "trainable", "'lora+embeddings'", "found str 'rows'"),
     ("one word where a list is meant", "korean_texts: my.txt\n", "korean_texts", "a valid list", "found str 'my.txt'"),
     ("a number in a list of words", "tokenizers: [mistral-v1, 1]\n", "tokenizers", "a valid string at 1", "found int 1"),
     ("a negative weight", "source_weights: {aligned-ko: -1}\n", "source_weights", "'aligned-ko'", "found int -1"),
