@@ -1,28 +1,36 @@
-"""Data sets of the hub, written "hub:owner/name[@revision][:config[:split]]"."""
+"""Data sets of the hub, written "hub:owner/name[@revision][:config[:split]]"; the split "train[:2000]" has 2,000 rows."""
 
+import functools
 import re
 from collections import namedtuple
 
 PARQUET = "refs/convert/parquet"  # the branch in which the hub keeps its own Parquet copy of a set
-HubSource = namedtuple("HubSource", "name revision config split")  # no config: the set's default
+HubSource = namedtuple("HubSource", "name revision config split rows")  # no config: the set's default; no rows: all
 
 
 def parse_hub(source):
     """Split "hub:owner/name[@revision][:config[:split]]" (or a local folder for owner/name); ValueError for another form."""
-    found = re.fullmatch("(?:hub:)?([^:@]+)(?:@([^:]+))?(?::([^:]+))?(?::([^:]+))?", source)
+    found = re.fullmatch(r"(?:hub:)?([^:@]+)(?:@([^:]+))?(?::([^:[]+))?(?::([^:[]+)(?:\[:(\d+)\])?)?", source)
     if not found:
         raise ValueError(f"{source}: expected hub:owner/name[@revision][:config[:split]]")
-    name, revision, config, split = found.groups()
-    return HubSource(name, revision, config, split or "train")
+    name, revision, config, split, rows = found.groups()
+    return HubSource(name, revision, config, split or "train", int(rows) if rows else None)
 
 
+@functools.lru_cache(4)
 def load_hub_rows(source):
-    """The rows of a hub set as a memory-mapped `datasets.Dataset`; ValueError says what is wrong and what to do."""
-    name, revision, config, split = parse_hub(source)
-    from datasets import load_dataset
+    """The rows of a hub set as a `datasets.Dataset`; ValueError says what is wrong and what to do.
+
+    A whole set is downloaded and memory-mapped. Of a split with a number of rows, only these are downloaded, into memory.
+    """
+    name, revision, config, split, rows = parse_hub(source)
+    from datasets import Dataset, load_dataset
 
     try:
         try:
+            if rows:
+                streamed = load_dataset(name, config, split=split, revision=revision, streaming=True)
+                return Dataset.from_list(list(streamed.take(rows)))
             return load_dataset(name, config, split=split, revision=revision)
         except RuntimeError as error:
             if "scripts are no longer supported" not in str(error):
