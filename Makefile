@@ -48,8 +48,8 @@ ablation: setup  ## run every recipe of both papers (SCALE=laptop), then outputs
 	$(BATCH) --configfile params/ablation.yaml -- outputs/$(SCALE)/ablation.html
 
 .PHONY: sweep
-SWEEP ?= expansion
-sweep: setup  ## run a sweep of params/sweeps (SWEEP=expansion), then its comparison in outputs/sweeps
+SWEEP ?= crossover
+sweep: setup  ## run a sweep of params/sweeps (SWEEP=crossover), then its comparison in outputs/sweeps
 	$(BATCH) -- outputs/sweeps/$(SWEEP)/comparison-$(SCALE)/comparison.html
 
 .PHONY: reference check-reference

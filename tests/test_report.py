@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.optimize import curve_fit
 
 from blossom.batch import plan
 from blossom.common import params, paths
 from blossom.common.runs import Run, read_run, read_runs
-from blossom.report import changes, claims, plots, reference, sweeps, tables
+from blossom.report import changes, claims, crossover, plots, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
-from blossom.text.corpus import read_corpus
-from blossom.training.pretraining import find_start, mix_corpus
 
 STAGE = "05_benchmark_eval"
 
@@ -121,18 +120,8 @@ def test_every_claim_stands_beside_the_papers_own_number():
     assert {c.verdict for c in listed} == {"not tested"} and all(c.theirs and c.paper and c.why for c in listed)
     expected = {c.says: c.expected for c in listed}
     assert expected["Expansion raises the average (as many tokens)"] == pytest.approx(1.8)
-    assert expected["Expansion raises NLI and STS most (as much text)"] == pytest.approx(9.15)
+    assert expected["Expansion raises NLI and STS most (as many tokens)"] == pytest.approx(9.15)
     assert expected["English is kept: COPA"] == pytest.approx(-2)
-
-
-def test_equal_text_is_as_many_bytes_as_the_other_recipe_reads(smoke):
-    from blossom.vocabulary.loading import load_tokenizer
-
-    p = smoke("03_bilingual_pretraining", "base-ko", training_tokens=2048)
-    text, tokenizer = read_corpus(p), load_tokenizer(find_start(p))
-    alone = mix_corpus(p, text, tokenizer)
-    other = mix_corpus(replace(p, recipe="mine", same_text_as="base-ko"), text, tokenizer)
-    assert len(other) == len(alone)
 
 
 def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_path):
@@ -158,7 +147,7 @@ def test_models_that_others_are_scored_beside_are_scored_before_them():
 @pytest.mark.parametrize(
     ("scale", "asked", "needed"),
     [
-        ("laptop", {}, {"base", "blossom-bi", "blossom-bi-biSFT"}),
+        ("laptop", {}, {"base", "base-bi", "base-bi-biSFT", "blossom-bi", "blossom-bi-biSFT"}),
         ("laptop-ja", {}, {"base", "blossom-bi"}),
         ("laptop-ja", {"recipes": ["base-ko"]}, {"base-ko"}),
     ],
@@ -197,12 +186,11 @@ def test_a_grid_becomes_points_and_arms(tmp_path):
     assert sweep.arms == ["base, analysed_lines=50", "base, analysed_lines=100"]
     assert list(sweep.compare.values()) == [["base, analysed_lines=50", "base, analysed_lines=100"]]
     whole = plan.Plan("outputs")
-    runs = whole.sweep_runs("expansion", "smoke").values()
-    assert len({run.folder for run in runs}) == len(runs) == 18
-    assert all((whole.twin(run) is not None) == ("seed=0" in run.root) for run in runs), "a plain run makes seed 0"
-    shipped = whole.sweeps["expansion"]
-    assert len(shipped.points) == 3 and shipped.repeats == ["seed"]
-    assert list(shipped.compare.values()) == [["base-ko", "blossom-ko"], ["base-ko", "blossom-ko-text"]]
+    runs = whole.sweep_runs("crossover", "smoke").values()
+    assert len({run.folder for run in runs}) == len(runs) == 30
+    shipped = whole.sweeps["crossover"]
+    arms = [[f"{recipe}, training_tokens={n}" for recipe in ("base-bi", "blossom-bi")] for n in (12500, 200000)]
+    assert [list(shipped.compare.values())[n] for n in (0, 4)] == arms, "the arms of a point are compared with each other"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +203,7 @@ def test_a_grid_becomes_points_and_arms(tmp_path):
         ({"recipes": ["nobody"]}, "nobody.yaml"),
         ({"compare": {"x": ["base", "nobody"]}}, "compare: x"),
         ({"stages": None}, "stages"),
+        ({"curves": ["fertility"]}, "curves, over: expected two recipes"),
     ],
 )
 def test_a_wrong_sweep_is_refused_with_its_file(tmp_path, changes, message):
@@ -247,10 +236,64 @@ def test_a_finished_sweep_is_compared(tmp_path):
     assert found["differences"][0]["difference"] == pytest.approx(-1.0)
     assert [a["runs"] for a in found["arms"]] == [2, 2]
     assert (folder / "comparison.png").stat().st_size > 5000 and "data:image/png" in (folder / "comparison.html").read_text()
-    assert len(sweeps.read_comparison(p.outputs, "lines", "smoke")[1]) == 1
+    source, about = sweeps.read_comparison(p.outputs, "lines", "smoke")
+    assert source == "this run" and about["measured"][0]["recipe"] == "base" and sweeps.draw_sweep(about)[1] == {}
+    plt.close("all")
     made(run.root, run.recipe, run.stage, {"average": 0.5}, **own)
     with pytest.raises(ValueError, match="metrics.json: no number 'fertility.korean'"):
         sweeps.measure_sweep(p, "lines", "smoke")
+
+
+def crossing_sweep(noise=0.005):
+    """The comparison.json of a made sweep: the expanded arm wins from 71,127 tokens on in the corpus, else never."""
+    rng, rows = np.random.default_rng(0), []
+    for seed, tokens in ((s, n) for s in range(3) for n in (12_500, 25_000, 50_000, 100_000, 200_000)):
+        for arm, (a, b, c), bytes_a_token in (("base-bi", (1.2, 60, 0.42), 1.5), ("blossom-bi", (1.0, 200, 0.5), 4)):
+            worse = 0.5 * (arm == "blossom-bi")
+            found = {"corpus": a + b * tokens**-c, "general": 2.4 + 60 * tokens**-0.42 + worse}
+            found = {k: v + rng.normal(0, noise) for k, v in found.items()} | {
+                "tokens": tokens,
+                "bytes": tokens * bytes_a_token,
+            }
+            about = {"point": f"seed={seed},training_tokens={tokens}", "recipe": arm, "arm": f"{arm}, {tokens}"}
+            rows += [about | {"measure": k, "value": v} for k, v in found.items()]
+    about = {"measured": rows, "recipes": ["base-bi", "blossom-bi"], "curves": ["corpus", "general"], "scale": "smoke"}
+    return about | {"question": "?", "over": {"equal compute": "tokens", "equal text": "bytes"}, "differences": []}
+
+
+def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
+    fitted = crossover.fit_sweep(crossing_sweep())
+    wins, crossings = crossover.find_crossing(fitted[0].common, fitted[0].difference)
+    low, high = np.quantile(crossings, (0.025, 0.975))
+    assert wins and low < 71_127 < high and high - low < 10_000 and crossings[0] == pytest.approx(71_127, rel=0.05)
+    assert [f.common[-1] for f in fitted[:2]] == pytest.approx([200_000, 300_000]), "only amounts that both arms have"
+    words = crossover.tabulate_crossings(fitted).set_index(["measure", "over"]).expansion
+    assert words["corpus", "equal compute"].startswith("wins from 7")
+    assert all(word.startswith("does not win within the range") for word in words["general"])
+    swapped = crossing_sweep() | {"recipes": ["blossom-bi", "base-bi"]}
+    told = crossover.tabulate_crossings(crossover.fit_sweep(swapped)).expansion
+    assert told[0].startswith("wins up to 7") and told[2].startswith("wins from the start")
+    plt.close(crossover.plot_curves(fitted))
+
+
+def test_what_expansion_saves_is_what_the_other_arm_needs_to_be_as_good():
+    table = crossover.tabulate_savings(crossover.fit_sweep(crossing_sweep(noise=1e-6))).set_index(["measure", "amount"])
+    needs = table["the first arm needs"].str.replace(",", "").str.split(" ").str[0]
+    exact = [((1.0 + 200 * n**-0.5 - 1.2) / 60) ** (-1 / 0.42) for n in (25_000, 50_000, 100_000)]
+    assert [float(needs["corpus", n]) for n in (25_000, 50_000, 100_000)] == pytest.approx(exact, rel=0.02)
+    assert needs["corpus", 200_000] == ">200000" and needs["general", 12_500] == "<12500"
+
+
+def test_the_power_law_is_the_one_that_scipy_fits():
+    rng = np.random.default_rng(1)
+    x = np.repeat(np.geomspace(1, 16, 5), 3)
+    y = 1.1 + 1.4 * x**-0.4 + rng.normal(0, 0.01, 15)
+
+    def law(x, a, b, c):
+        return a + b * x**-c
+
+    scipys = law(x, *curve_fit(law, x, y, (1, 1, 0.3))[0])
+    assert crossover.fit_power_law(x, y)(x) == pytest.approx(scipys, abs=1e-3)
 
 
 @pytest.fixture

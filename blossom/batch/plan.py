@@ -71,9 +71,7 @@ class Plan:
         if run.stage == "07_report":
             return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.read_recipe(r).stages]
         found = [params.starting_stage(run.recipe, run.stage)]
-        if run.stage == "03_bilingual_pretraining" and p.same_text_as:
-            found.append(params.starting_stage(p.same_text_as, run.stage))
-        elif run.stage == "05_benchmark_eval":  # it reads other recipes' scores, so that no model is scored twice
+        if run.stage == "05_benchmark_eval":  # it reads other recipes' scores, so that no model is scored twice
             line = [r.name for r in params.recipe_lineage(run.recipe)]
             for name in (n for b in p.beside for n in (line if b == "parents" else [b])):
                 if name != run.recipe and params.recipe_file(name).exists():
@@ -160,6 +158,8 @@ class Sweep(BaseModel):
     repeats: list[str] = ["seed"]  # parameters whose values are repetitions: means and intervals are over them
     compare: dict[str, list[str]] = {}  # label -> [arm, arm]: the second minus the first
     measures: dict[str, str] = {}  # label -> "stage/metric.path"
+    curves: list[str] = []  # measures whose fitted curves are compared between the first two recipes
+    over: dict[str, str] = {}  # label -> the measure that curves are drawn over
 
     @functools.cached_property
     def points(self):
@@ -186,7 +186,10 @@ class Sweep(BaseModel):
 
 
 def read_sweep(file):
-    """Read a sweep's YAML file; without `compare`, all arms are compared with the first. ValueError names the file."""
+    """Read a sweep's YAML file; ValueError names the file.
+
+    Without `compare`, the arms of each point are compared with its first one; with one recipe, all arms with the first.
+    """
     file = Path(file)
     try:
         sweep = Sweep(**{"question": file.stem} | params.load_yaml(file))
@@ -196,8 +199,15 @@ def read_sweep(file):
         if unused := {*sweep.grid} - taken:  # all its points would be the same run
             raise ValueError(f"grid: no stage of {', '.join(sweep.recipes)} takes '{min(unused)}'")
         sweep.repeats = [name for name in sweep.repeats if name in sweep.grid]
-        first, *others = sweep.arms
-        sweep.compare = sweep.compare or {f"against {first}: {arm}": [first, arm] for arm in others}
+        pairs = [
+            [sweep.arm(point, r) for r in (sweep.recipes[0], recipe)]
+            for recipe in sweep.recipes[1:]
+            for point in sweep.points
+        ]
+        pairs = pairs or [[sweep.arms[0], arm] for arm in sweep.arms[1:]]
+        sweep.compare = sweep.compare or {f"against {first}: {arm}": [first, arm] for first, arm in pairs}
+        if (sweep.curves and len(sweep.recipes) < 2) or {*sweep.curves, *sweep.over.values()} - {*sweep.measures}:
+            raise ValueError(f"curves, over: expected two recipes and names of measures ({', '.join(sweep.measures)})")
         for what, pair in sweep.compare.items():
             if len(pair) != 2 or {*pair} - {*sweep.arms}:
                 raise ValueError(f"compare: {what}: expected two of {'; '.join(sweep.arms)}, found {pair!r}")

@@ -119,7 +119,6 @@ class BilingualPretraining(Training):
     source_weights: Weights = _p({}, "source: weight within its language; empty: in proportion to their size")
     english_anchor: float = _p(0.5, "share of English blocks trained by knowledge distillation from the base", 0, 1)
     training_tokens: Whole = _p(60_000, "tokens to train on; 0 is one epoch", 0)
-    same_text_as: Text = _p("", "a recipe: train on as many bytes of text as its training_tokens hold; empty: none")
     block_size: Whole = _p(256, "tokens a block", 8, 1 << 20)
     batch_size: Whole = _p(2, "blocks a step on one device", 1)
     accumulation: Whole = _p(1, "gradient accumulation: batches an update", 1)

@@ -111,7 +111,7 @@ def _check_scores(paper, claim, runs, margin, times):
     if "theirs" in claim:
         scores = [[100 * paper_x_tables()[model][task] for task in claim["tasks"]] for model in claim["theirs"]]
     else:
-        printed = [paper_table6()[paper_model(recipe.removesuffix("-text"))] for recipe in recipes]
+        printed = [paper_table6()[paper_model(recipe)] for recipe in recipes]
         scores = [[row[task] for task in claim.get("tasks", ["average"])] for row in printed]
     expected = float(np.mean(scores[1]) - np.mean(scores[0]))
     about = paper, claim["says"], f"{expected:+.3g} points"

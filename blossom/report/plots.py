@@ -83,25 +83,3 @@ def plot_claims(found):
     figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     figure.suptitle(f"Of {len(tested)} tested claims: {', '.join(counts)}", **TITLE)
     return figure
-
-
-def plot_expansion(runs):
-    """Bits/byte of the new language during pretraining with and without expansion, over tokens and over text."""
-    language, last = figures.language_name(), {}
-    figure, axes = plt.subplots(1, 2, figsize=figures.WIDE, sharey=True)
-    for recipe, colour in zip(tables.EXPANSION, (GREY, OURS, figures.CYCLE[0]), strict=True):
-        if run := runs.get((recipe, tables.TRAINED)):
-            during = pd.DataFrame(run.metrics["bits_per_byte"]["during"])
-            last[recipe] = run.metrics["bits_per_byte"]["after"]["korean"]
-            kilobytes = 1000 * sum(tables.sum_megabytes(run).values()) / sum(run.metrics["tokens"].values())  # of a token
-            for axis, scale in zip(axes, (1e-3, kilobytes), strict=True):
-                x, y = scale * during["tokens"], during["korean"]
-                axis.plot(x, y, "o-", color=colour, label=recipe)
-                axis.annotate(f"{y.iloc[-1]:.2f}", (x.iloc[-1], y.iloc[-1]), color=colour, **ABOVE)
-    axes[0].set(xlabel="thousand tokens read (compute)", ylabel=f"{language} bits/byte")
-    axes[1].set_xlabel("KB of text read")
-    axes[0].legend(fontsize=9)
-    arms = (("blossom-ko", "at equal tokens"), ("blossom-ko-text", "at equal text"))
-    found = [f"{last[r] - last['base-ko']:+.2f} {how}" for r, how in arms if {r, "base-ko"} <= set(last)]
-    figure.suptitle(f"Expansion against none, {language} bits/byte: {' and '.join(found)}", **TITLE)
-    return figure

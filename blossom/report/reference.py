@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import yaml
@@ -25,6 +26,7 @@ WIDTH = 700  # pixels of a kept figure
 def keep_reference(outputs, scale, recipes, report="ablation"):
     """Copy parameters, metrics and small figures of a finished run to outputs/reference/<scale>; returns this folder.
 
+    Finished sweeps at this scale are kept in outputs/reference/sweeps.
     Its about.json has commits, machine, date, versions, and each stage's seconds and memory.
     Raises ValueError when a stage has not run or was edited, or the copies are larger than LIMIT.
     """
@@ -42,11 +44,15 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
             "scale": scale,
             "commits": sorted({run.manifest["git_commit"] for run in runs.values()}),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": _describe_machine(),
+            "machine": describe_machine(),
             "versions": next(iter(runs.values())).manifest["versions"],
             "runs": {n: {k: r.manifest[k] for k in ("wall_seconds", "peak_bytes")} for n, r in runs.items()},
         }
         paths.write_json(temporary / "about.json", about)
+        for file in sorted(paths.outputs_root(outputs).glob(f"sweeps/*/comparison-{scale}/comparison.json")):
+            kept = REFERENCE / file.relative_to(paths.outputs_root(outputs))
+            paths.write_json(kept, paths.read_json(file))
+            _shrink_figure(file.with_suffix(".png"), kept.with_suffix(".png"))
         size = sum(f.stat().st_size for f in temporary.rglob("*") if f.is_file())
         if size > LIMIT:
             raise ValueError(f"the reference would take {size:,} bytes; expected at most {LIMIT:,}, since it is in git")
@@ -60,12 +66,18 @@ def _shrink_figure(source, target):
         image.quantize(48, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
-def _describe_machine():
+def describe_machine():
     file = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*:\s*(.*)", file.read_text(encoding="utf-8")) if file.exists() else None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     processor = named[1] if named else platform.processor()
     return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}"
+
+
+def read_reference(stage, scale="laptop"):
+    """The reference's runs of a stage, as far as reports need them: {(recipe, stage): object with `metrics`}."""
+    files = sorted((REFERENCE / scale).glob(f"*/{stage}/metrics.json"))
+    return {(file.parts[-3], stage): SimpleNamespace(metrics=paths.read_json(file)) for file in files}
 
 
 def check_reference(outputs, scale):

@@ -12,7 +12,9 @@ from scipy import stats
 from blossom.batch import plan
 from blossom.common import figures, paths
 from blossom.common.runs import git_commit, read_run
+from blossom.report import crossover
 from blossom.report.convert import wrap_page
+from blossom.report.reference import REFERENCE
 
 
 def comparison_folder(outputs, name, scale):
@@ -20,7 +22,7 @@ def comparison_folder(outputs, name, scale):
 
 
 def measure_sweep(p, name, scale):
-    """Read a sweep's measures from its finished runs; `p` is a plan.Plan. Columns: point, arm, repeat, measure, value."""
+    """Read a sweep's measures from its runs; `p` is a plan.Plan. Columns: point, recipe, arm, repeat, measure, value."""
     sweep, rows = p.sweeps[name], []
     runs = {key: read_run(run.folder) for key, run in p.sweep_runs(name, scale).items()}
     for point, values in sweep.points.items():
@@ -29,8 +31,8 @@ def measure_sweep(p, name, scale):
             for label, where in sweep.measures.items():
                 stage, _, inside = where.partition("/")
                 value = _find_measure(runs[point, recipe, stage], inside)
-                rows.append((point, sweep.arm(point, recipe), repeat, label, value))
-    return pd.DataFrame(rows, columns=["point", "arm", "repeat", "measure", "value"])
+                rows.append((point, recipe, sweep.arm(point, recipe), repeat, label, value))
+    return pd.DataFrame(rows, columns=["point", "recipe", "arm", "repeat", "measure", "value"])
 
 
 def _find_measure(run, inside):
@@ -96,14 +98,20 @@ def write_comparison(outputs, name, scale, definitions):
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
     sweep, target = p.sweeps[name], comparison_folder(outputs, name, scale)
     table = measure_sweep(p, name, scale)
+    about = {
+        "scale": scale,
+        "git_commit": git_commit(),
+        **sweep.model_dump(include={"question", "recipes", "repeats", "curves", "over"}),
+    }
+    about |= {"points": sweep.points, "measured": table.to_dict("records")}
     found = {"differences": compare_arms(table, sweep.compare), "arms": summarise_arms(table)}
-    with figures.house_style(), paths.write_atomically(target / "comparison.png") as temporary:
-        plot_arms(table).savefig(temporary, format="png", dpi=150, bbox_inches="tight")
-    about = {"question": sweep.question, "repeats": sweep.repeats, "points": sweep.points, "scale": scale}
-    about |= {"git_commit": git_commit(), "measured": table.to_dict("records")}
+    figure, fitted = draw_sweep(about)
+    found = fitted | found
+    with paths.write_atomically(target / "comparison.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     about |= {k: v.astype(object).where(v.notna(), None).to_dict("records") for k, v in found.items()}
     note = f"Sweep {name} at scale {scale}, means over {', '.join(sweep.repeats) or 'one run'} with 95 % intervals "
-    note += "(Student's t); differences are paired. Grey: single runs."
+    note += "(Student's t); differences are paired. Curves: 95 % bands of a bootstrap. Points: single runs."
     image = base64.b64encode((target / "comparison.png").read_bytes()).decode()
     body = f'<h1>{escape(sweep.question)}</h1><p>{escape(note)}</p><img alt="" src="data:image/png;base64,{image}">'
     for shown in found.values():
@@ -113,8 +121,21 @@ def write_comparison(outputs, name, scale, definitions):
     return target
 
 
+def draw_sweep(about):
+    """(figure, {title: table}) of a sweep's comparison.json: curves and where they cross, or its arms without tables."""
+    with figures.house_style():
+        if not about["curves"]:
+            return plot_arms(pd.DataFrame(about["measured"])), {}
+        fitted = crossover.fit_sweep(about)
+        found = {"crossings": crossover.tabulate_crossings(fitted), "savings": crossover.tabulate_savings(fitted)}
+        return crossover.plot_curves(fitted), found
+
+
 def read_comparison(outputs, name, scale):
-    """(question, table of differences, path of the figure) of a sweep's comparison; FileNotFoundError when there is none."""
-    folder = comparison_folder(outputs, name, scale)
-    about = paths.read_json(folder / "comparison.json")
-    return about["question"], pd.DataFrame(about["differences"]), folder / "comparison.png"
+    """(source, comparison.json) of a sweep: of this run, else of the reference run at any scale; None without both."""
+    own = comparison_folder(outputs, name, scale)
+    for folder in (own, *sorted((REFERENCE / "sweeps" / name).glob("comparison-*"))):
+        if (folder / "comparison.json").exists():
+            about = paths.read_json(folder / "comparison.json")
+            return "this run" if folder == own else f"the reference run, scale {about['scale']}", about
+    return None

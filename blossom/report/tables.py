@@ -10,7 +10,6 @@ from blossom.common.stages import MODEL_STAGES
 
 MAIN = "blossom-bi-biSFT"  # the paper's final model
 TEXTS = ("korean", "english", "general_korean", "general_english")
-EXPANSION = ("base-ko", "blossom-ko", "blossom-ko-text")  # recipes that differ in the vocabulary and the amount of text
 MERGED, TRAINED, TUNED = MODEL_STAGES
 SCORED, JUDGED = "05_benchmark_eval", "06_qualitative_eval"
 
@@ -84,19 +83,6 @@ def sum_megabytes(trained):
     for row in trained.metrics["table3"]:
         size["korean" if row["source"].startswith("korean") else "english"] += row["megabytes"] * row["epochs"]
     return size
-
-
-def tabulate_expansion(runs):
-    """Compare vocabulary expansion at equal tokens and equal text, a row a recipe; empty with fewer than two recipes."""
-    rows = []
-    for recipe in EXPANSION:
-        trained, scored = runs.get((recipe, TRAINED)), runs.get((recipe, SCORED))
-        if trained and scored:
-            bits = trained.metrics["bits_per_byte"]["after"]
-            row = {"recipe": recipe} | _describe_text(trained) | {"seconds": f"{trained.metrics['seconds']:.0f}"}
-            row |= {f"bits/byte, {figures.LABELS[t]}": f"{bits[t]:.3f}" for t in TEXTS}
-            rows.append(row | {"average of table 6": f"{100 * scored.metrics['average']:.1f}"})
-    return pd.DataFrame(rows if len(rows) > 1 else [])
 
 
 def compare_with_paper(runs):

@@ -1,7 +1,5 @@
 """What stage 03 trains, and on what, from its parameters; used by notebook 03 and `python -m blossom.training`."""
 
-from dataclasses import asdict
-
 import torch
 
 from blossom.assets.registry import fetch_asset
@@ -12,7 +10,6 @@ from blossom.models.loading import load_model
 from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.settings import check_anchor
 from blossom.vocabulary.certificate import check_certificate
-from blossom.vocabulary.loading import load_tokenizer
 
 STAGE = "03_bilingual_pretraining"
 
@@ -44,19 +41,7 @@ def mix_corpus(p, text, tokenizer):
             streams[name] = tokenize_documents(lines, tokenizer, *marks)
             weights[name] = share * part
             anchored[name] = p.english_anchor if language == "english" else 0.0
-    tokens = p.training_tokens
-    if p.same_text_as:  # tokens that hold as many bytes as the other recipe reads
-        spelled = sum(weights[name] * stream.utf8_bytes / len(stream) for name, stream in streams.items())
-        tokens = round(_count_bytes(p, text) / spelled * sum(weights.values()))
-    return Blocks(streams, weights, p.block_size, tokens, p.seed, p.isolate_documents, anchored)
-
-
-def _count_bytes(p, text):
-    """Bytes of text that the recipe `p.same_text_as` trains on, with this run's other parameters."""
-    layered = asdict(p) | params.read_params(params.recipe_file(p.same_text_as))
-    other = params.build_params(type(p), layered | {"recipe": p.same_text_as, "same_text_as": ""})
-    blocks = mix_corpus(other, text, load_tokenizer(find_start(other)))
-    return sum(1e6 * row["megabytes"] * row["epochs"] for row in blocks.table())
+    return Blocks(streams, weights, p.block_size, p.training_tokens, p.seed, p.isolate_documents, anchored)
 
 
 def _split_sources(language, text, weights):

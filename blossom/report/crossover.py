@@ -1,0 +1,161 @@
+"""From how much text on one arm of a sweep beats the other: power laws over the amount read, and where they cross."""
+
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+from blossom.common import figures
+
+EXPONENTS = np.geomspace(0.02, 4, 120)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A measure of two arms over an amount. What belongs to an arm is in a pair, first the arm without expansion."""
+
+    measure: str
+    over: str  # the kind of comparison, such as "equal compute"
+    unit: str  # the measure on the x axis
+    arms: list
+    points: list  # (x, y) of the runs
+    amounts: list  # (M,) from the arm's smallest to its largest
+    curves: list  # (1 + D, M): the fit, then the fits of the bootstrap's draws
+    sizes: np.ndarray  # the second arm's amounts, means over the repetitions
+    common: np.ndarray  # (M,) amounts that both arms have
+    difference: np.ndarray  # (1 + D, M) second arm less first
+
+
+def fit_power_law(x, y):
+    """Fit y = a + b x^-c by least squares, with a >= 0 and c one of EXPONENTS (a and b then follow linearly).
+
+    x, y    (N,) amounts; (..., N) values, such as bootstrap draws
+    return  function of amounts (M,) that gives the fitted values (..., M)
+    """
+    middle, best = np.exp(np.log(x).mean()), np.full(y.shape[:-1], np.inf)
+    found = np.full((3, *y.shape[:-1]), np.nan)
+    for c in EXPONENTS:
+        basis = np.stack([np.ones(len(x)), (x / middle) ** -c])
+        solved = y @ np.linalg.pinv(basis)
+        error = np.where(solved[..., 0] < 0, np.inf, np.square(y - solved @ basis).sum(-1))
+        found = np.where(error < best, [solved[..., 0], solved[..., 1], np.full_like(best, c)], found)
+        best = np.minimum(best, error)
+    a, b, c = found[..., None]
+    return lambda amounts: a + b * (amounts / middle) ** -c
+
+
+def fit_sweep(about, draws=1000, seed=0):
+    """Fit each of a sweep's `curves` over each of `over`: list of Comparison.
+
+    about  the sweep's comparison.json (dict); its first two recipes are compared
+    draws  of the bootstrap: residuals of the fits, scaled for the three parameters, drawn for both arms from the same runs
+    """
+    measured = pd.DataFrame(about["measured"])
+    table = measured.pivot(index="point", columns=["recipe", "measure"], values="value")
+    drawn = np.random.default_rng(seed).integers(0, len(table), (draws, len(table)))
+    scale, arms, found = np.sqrt(len(table) / max(1, len(table) - 3)), about["recipes"][:2], []
+    for measure in about["curves"]:
+        for over, unit in about["over"].items():
+            points = [tuple(table[arm, name].to_numpy() for name in (unit, measure)) for arm in arms]
+            fits = []
+            for x, y in points:
+                fitted = fit_power_law(x, y)(x)
+                fits.append(fit_power_law(x, np.vstack([y, fitted + scale * (y - fitted)[drawn]])))
+            amounts = [np.geomspace(x.min(), x.max(), 400) for x, _ in points]
+            common = np.geomspace(max(a[0] for a in amounts), min(a[-1] for a in amounts), 400)
+            curves = [fit(own) for fit, own in zip(fits, amounts, strict=True)]
+            sizes = (
+                measured[(measured.recipe == arms[1]) & (measured.measure == unit)].groupby("arm", sort=False).value.mean()
+            )
+            common = common, fits[1](common) - fits[0](common)
+            found.append(Comparison(measure, over, unit, arms, points, amounts, curves, sizes.to_numpy(), *common))
+    return found
+
+
+def find_crossing(amounts, difference):
+    """(wins, crossings): whether the second arm is better at the end, and from which amount on the sign stays that way.
+
+    difference  (1 + D, M) second arm less first; its first row is the fit
+    crossings   (1 + D,): 0 where the sign is the same throughout, inf where a draw's sign at the end is another
+    """
+    wins = bool(difference[0, -1] < 0)
+    other = (difference < 0) != wins
+    last = np.minimum(len(amounts) - np.argmax(other[:, ::-1], axis=-1), len(amounts) - 1)
+    return wins, np.where(other[:, -1], np.inf, np.where(other.any(-1), amounts[last], 0.0))
+
+
+def _describe_amounts(values, least, most):
+    """The first of some amounts and the 95 % interval of all; 0 is below `least`, inf above `most`."""
+    ends = np.quantile(values, (0.025, 0.975), method="inverted_cdf")
+    words = [
+        f"<{least:,.0f}" if v == 0 else f">{most:,.0f}" if np.isinf(v) else f"{float(f'{v:.3g}'):,.0f}"
+        for v in (values[0], *ends)
+    ]
+    return "{} [{}, {}]".format(*words)
+
+
+def describe_crossing(found):
+    """From which amount on the second arm wins, in words, with the 95 % interval where there is a crossing."""
+    wins, crossings = find_crossing(found.common, found.difference)
+    if crossings[0]:
+        told = _describe_amounts(crossings, found.common[0], found.common[-1])
+        return f"wins {'from' if wins else 'up to'} {told} {found.unit}"
+    share = f"{(crossings == 0).mean():.0%} of the draws"
+    first, last = found.common[[0, -1]]
+    return (
+        f"wins from the start ({first:,.0f}; {share})"
+        if wins
+        else f"does not win within the range (to {last:,.0f}; {share})"
+    )
+
+
+def tabulate_crossings(comparisons):
+    """A row a Comparison: measure, over, expansion (words), at (largest amount of both), difference there, low, high."""
+    rows = []
+    for found in comparisons:
+        last = found.difference[:, -1]
+        ends = last[0], *np.quantile(last, (0.025, 0.975))
+        rows.append((found.measure, found.over, describe_crossing(found), round(found.common[-1]), *ends))
+    return pd.DataFrame(rows, columns=["measure", "over", "expansion", "at", "difference", "low", "high"])
+
+
+def tabulate_savings(comparisons):
+    """How much the first arm needs to be as good as the second after `amount`, over the first of the kinds of amounts.
+
+    Measures that the first arm does not improve by reading more are left out. Columns: measure, unit, amount, needs (words).
+    """
+    rows = []
+    for found in [c for c in comparisons if c.over == comparisons[0].over]:
+        own, (first, second) = found.amounts[0], found.curves
+        for amount in found.sizes if first[0, -1] < first[0, 0] else ():
+            target = second[:, np.abs(found.amounts[1] - amount).argmin(), None]
+            reached = np.where((first <= target).any(-1), own[(first <= target).argmax(-1)], np.inf)
+            needs = np.where(first[:, 0] <= target[:, 0], 0.0, reached)
+            rows.append((found.measure, found.unit, round(amount), _describe_amounts(needs, own[0], own[-1])))
+    return pd.DataFrame(rows, columns=["measure", "unit", "amount", "the first arm needs"])
+
+
+def plot_curves(comparisons):
+    """Plot runs, fits and 95 % bands: a row of panels for each measure, a column for each amount."""
+    columns = len({found.over for found in comparisons})
+    shape = len(comparisons) // columns, columns
+    figure, axes = plt.subplots(*shape, figsize=(5.2 * columns, 2.9 * shape[0]), squeeze=False, sharey="row")
+    for axis, found in zip(axes.flat, comparisons, strict=True):
+        for i, colour in enumerate((figures.COLOURS["base"], figures.COLOURS["ours"])):
+            axis.plot(*found.points[i], "o", ms=4, alpha=0.6, color=colour)
+            axis.plot(found.amounts[i], found.curves[i][0], color=colour, label=found.arms[i])
+            axis.fill_between(
+                found.amounts[i], *np.quantile(found.curves[i], (0.025, 0.975), 0), color=colour, alpha=0.2, lw=0
+            )
+        if crossing := find_crossing(found.common, found.difference)[1][0]:
+            axis.axvline(crossing, color=figures.COLOURS["ink"], ls=":", lw=1.2)
+        axis.set_title(f"{found.measure}, {found.over}:\nexpansion {describe_crossing(found)}", fontsize=9)
+        axis.set(xscale="log", xlabel=found.unit, ylabel="bits/byte")
+        axis.set_xticks(found.sizes.round(-2))
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.tick_params(axis="x", labelsize=9)
+    axes[0, 0].legend(fontsize=9)
+    return figure
