@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from blossom.assets.registry import REGISTRY
 from blossom.common.stages import MODEL_STAGES
-from blossom.text.corpus import ALIGNED
+from blossom.text.corpus import SIDES
 from blossom.text.hub import parse_hub
 
 HUB = {  # as their hub pages state them
@@ -62,7 +62,7 @@ def find_licence(name, known):
 
     Example: find_licence("hub:GAIR/lima@main:train", {}) -> "CC BY-NC-SA 4.0"
     """
-    asset = REGISTRY.get(ALIGNED.get(name, (name,))[0])
+    asset = REGISTRY.get(SIDES.get(name, (name,))[0])
     return known.get(name) or (asset.licence if asset else HUB.get(parse_hub(name).name, ""))
 
 
