@@ -33,7 +33,8 @@ def assert_same(found, expected, near=1e-4):
 
 
 @pytest.mark.parametrize(
-    ("base", "mode", "targets"), [*((b, m, QKV) for b in BASES for m in MODES), (BASES[0], MODES[0], MOST)]
+    ("base", "mode", "targets"),
+    [*((b, m, QKV) for b in BASES for m in MODES), (BASES[0], MODES[0], MOST), (BASES[0] + " untied", MODES[0], QKV)],
 )
 def test_loss_and_gradients_are_the_library_s(base, mode, targets, monkeypatch):
     monkeypatch.setattr(attention, "BLOCK", 8)  # queries by blocks that do not divide the length

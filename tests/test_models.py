@@ -5,15 +5,22 @@ import torch
 
 from blossom.models.adapters import adapt_model, merge_adapter, save_adapter, trainable_share
 from blossom.models.bits import bits_per_byte, end_token, start_token
-from blossom.models.loading import first_new_row, load_model, resize_model, save_model
+from blossom.models.loading import first_new_row, load_model, resize_model, save_model, untie_model
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
-MODES = [(base, mode) for base in ("tiny-byte-level", "tiny-sentencepiece") for mode in ("lora+new-rows", "lora+embeddings")]
+UNTIED = "tiny-byte-level untied"
+MODES = [
+    (base, mode)
+    for base in ("tiny-byte-level", "tiny-sentencepiece", UNTIED)
+    for mode in ("lora+new-rows", "lora+embeddings")
+]
 
 
 def grown(name, rows=24):
     """A tiny model whose last `rows` tokens count as new, with random rows for them."""
-    model, tokenizer = load_model(name)
+    model, tokenizer = load_model(name.removesuffix(" untied"))
+    if name == UNTIED:
+        assert untie_model(model) == 600 * 64 and untie_model(model) == 0
     first = len(tokenizer) - rows
     new = torch.randn(rows, model.config.hidden_size, generator=torch.Generator().manual_seed(0)) * 0.02
     resize_model(model, first, new)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from blossom.models.adapters import adapt_model
-from blossom.models.loading import load_model, resize_model
+from blossom.models.loading import load_model, resize_model, untie_model
 from blossom.training.settings import TrainingSettings
 
 MODES = ("lora+new-rows", "lora+embeddings", "full")
@@ -13,8 +13,10 @@ EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoints=3, learn
 
 
 def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj")):
-    """A tiny model with 40 new rows, ready to train; the same at every call."""
-    model, tokenizer = load_model(base)
+    """A tiny model ("NAME untied": with `untie_model`) with 40 new rows, ready to train; the same at every call."""
+    model, tokenizer = load_model(base.removesuffix(" untied"))
+    if base.endswith(" untied"):
+        untie_model(model)
     torch.manual_seed(0)
     resize_model(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
     model = adapt_model(model, mode, rank=4, targets=targets)

@@ -73,13 +73,12 @@ def sum_nats(causal, ids, labels, **arguments):
 
 @torch.no_grad()
 def collect_states(model, documents, batch_tokens=4096):
-    """Last hidden states and the token that follows each: (N, D) float32 and (N,), on the CPU.
+    """The last hidden states that predict the tokens of some documents: (N, D) float32, on the CPU.
 
     documents  lists of ids, each beginning with `start_token`
     """
     batches = _batches(sorted(documents, key=len), batch_tokens)
-    states, targets = zip(*(_hidden_states(model, *batch) for batch in batches), strict=True)
-    return torch.cat([s.float().cpu() for s in states]), torch.cat(targets).cpu()
+    return torch.cat([_hidden_states(model, *batch)[0].float().cpu() for batch in batches])
 
 
 def _hidden_states(causal, ids, labels, **arguments):

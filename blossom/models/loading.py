@@ -102,6 +102,16 @@ def save_model(model, tokenizer, folder):
         paths.write_json(temporary / RECORD, {"tokenizer_sha256": _hash_tokenizer(tokenizer)})
 
 
+def untie_model(model):
+    """Give a model with tied embeddings an output table of its own, a copy: the number of parameters added."""
+    if not model.config.tie_word_embeddings:
+        return 0
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    model.config.tie_word_embeddings, model.all_tied_weights_keys = False, {}
+    return head.weight.numel()
+
+
 def resize_model(model, first, rows, head_rows=None):
     """Replace a model's embedding rows from id `first` on by rows for new tokens; config.first_new_row records `first`.
 
