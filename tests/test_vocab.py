@@ -22,7 +22,7 @@ from blossom.vocabulary.certificate import certify_merge, check_certificate, fin
 from blossom.vocabulary.closure import count_usage, find_halves, keep_pieces, rank_pieces, take_in_order
 from blossom.vocabulary.donors import clean_pieces, read_donor
 from blossom.vocabulary.embeddings import subword_rows
-from blossom.vocabulary.encoding import encode_lines, find_engine, make_test_lines
+from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine, make_test_lines
 from blossom.vocabulary.fertility import measure_fertility
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab, save_tokenizer, select_pieces
@@ -32,6 +32,7 @@ from blossom.vocabulary.spelling import BYTE_OF, spell_text
 HANGUL = script_pattern(["Hangul"])
 SENTENCE = "햄버거를 먹는 공룡"
 KOREAN, ENGLISH = (fetch_asset(name).read_text(encoding="utf-8").splitlines() for name in ("smoke-ko", "smoke-en"))
+TEXTS = {"korean": KOREAN[:50], "training_korean": KOREAN[50:], "english": ENGLISH}
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -133,23 +134,23 @@ def test_a_piece_that_no_merge_makes_is_kept_dropped_or_given_its_steps(tiny):
 
 
 def test_every_budget_is_closed_and_part_of_the_next(merged, ranked):
-    _, order, tokens = ranked
-    assert sorted(order) == sorted(merged.pieces) and len(tokens) == len(order) + 1
+    _, order, reads = ranked
+    assert sorted(order) == sorted(merged.pieces) and len(reads) == len(order)
     sizes = [len(order) // 8, len(order) // 3, len(order)]
-    chosen = [select_pieces(merged, order, size) for size in sizes]
+    chosen = [select_pieces(merged, order, reads, size) for size in sizes]
     assert [len(c.pieces) for c in chosen] == sizes and all(c.unreachable == [] for c in chosen)
     assert set(chosen[0].pieces) < set(chosen[1].pieces) < set(chosen[2].pieces)
-    with pytest.raises(ValueError, match=f"added_pieces: {len(order) + 1} .* {len(order)}"):
-        select_pieces(merged, order, len(order) + 1)
 
 
-def test_the_counted_tokens_are_those_of_the_tokenizer(merged, ranked):
-    counts, order, tokens = ranked
-    for size in (20, len(order) // 2, len(order)):
-        real = count_usage(merged.base, select_pieces(merged, order, size).pieces, counts).total()
-        assert tokens[len(order) - size] == pytest.approx(real, rel=0.02)
-    assert tokens[-1] == sum(len(merged.base.tokens(run)) * n for run, n in counts.items())
-    assert tokens == sorted(tokens)
+def test_a_piece_is_kept_when_the_text_reads_it_often_enough(merged, ranked):
+    counts, order, reads = ranked
+    for often in (0, 2, 5, 20):
+        kept = select_pieces(merged, order, reads, 0, often).pieces
+        least, used = len(order) - len(kept), count_usage(merged.base, kept, counts)
+        assert often <= reads[least] == pytest.approx(used[order[least]], rel=0.1)
+        assert all(count < often for count in reads[:least]) and reads[least:] == sorted(reads[least:])
+    with pytest.raises(ValueError, match=f"min_reads: no piece is read 9999 times, at most {reads[-1]}"):
+        select_pieces(merged, order, reads, 0, 9999)
 
 
 def test_donor_pieces_are_cleaned_and_counted(tiny):
@@ -213,7 +214,7 @@ def certified(tiny, tmp_path):
     resize_model(model, tiny.size, subword_rows(model.get_input_embeddings().weight.data, made.base_ids()))
     save_model(model, made.tokenizer, tmp_path / "model")
     details, inputs = {"donor": "trained", "removed": {"in another script": 3}}, [fetch_asset("smoke-ko")]
-    certificate = certify_merge(made, tmp_path / "model", KOREAN, ENGLISH, ["Hangul"], "add", details, inputs)
+    certificate = certify_merge(made, tmp_path / "model", TEXTS, ["Hangul"], "add", details, inputs)
     save_certificate(certificate, tmp_path)
     return tmp_path, certificate
 
@@ -223,6 +224,8 @@ def test_a_certificate_holds_and_is_found(certified):
     assert certificate["holds"] and all(check["found"] == 0 for check in certificate["checks"].values())
     counted = certificate["metrics"]
     assert certificate["rows"] == counted["vocabulary"] == counted["base_vocabulary"] + counted["added"]
+    for when, tokenizer in (("before", "tiny-byte-level"), ("after", folder / "model")):
+        assert counted[f"korean_tokens_{when}"] == count_tokens(load_tokenizer(tokenizer), KOREAN[:50])
     assert counted["korean_tokens_after"] < counted["korean_tokens_before"]
     assert counted["english_tokens_after"] == counted["english_tokens_before"]
     assert check_certificate(folder / "model") == certificate
@@ -247,13 +250,13 @@ def test_a_certificate_sees_what_is_wrong(tiny, tmp_path):
     asked = [tiny.piece(text) for text in ("대", "통", "령", "대통령", "wkx", "wk")]
     made = merge_vocab(tiny, asked, "keep")
     save_tokenizer(made, tmp_path)
-    found = certify_merge(made, tmp_path, KOREAN, ["wkx ran"], ["Hangul"], "add", {})
+    found = certify_merge(made, tmp_path, TEXTS | {"english": ["wkx ran"]}, ["Hangul"], "add", {})
     assert not found["holds"]
     assert found["checks"]["unreachable pieces"] == {"found": 1, "refuses": True}
     assert found["checks"]["English lines whose ids changed"] == {"found": 1, "refuses": True}
-    quoted = certify_merge(made, tmp_path, KOREAN, ["The word 대통령 means president."], ["Hangul"], "keep", {})
-    assert quoted["holds"]  # a Korean word quoted in English may be spelled anew
-    kept = certify_merge(made, tmp_path, KOREAN, ["wkx ran"], [], "keep", {})
+    quoting = {"english": ["The word 대통령 means president."]}
+    assert certify_merge(made, tmp_path, quoting, ["Hangul"], "keep", {})["holds"]  # a quoted word may be spelled anew
+    kept = certify_merge(made, tmp_path, {"english": ["wkx ran"]}, [], "keep", {})
     assert kept["holds"] and kept["checks"]["unreachable pieces"] == {"found": 1, "refuses": False}
 
 
@@ -320,7 +323,7 @@ def test_a_base_like_llama_3_is_merged(tmp_path):
     base = read_base(tmp_path / "base")
     made = train_and_merge(base, 50)
     save_tokenizer(made, tmp_path / "made")
-    found = certify_merge(made, tmp_path / "made", KOREAN, ENGLISH, ["Hangul"], "add", {})
+    found = certify_merge(made, tmp_path / "made", TEXTS, ["Hangul"], "add", {})
     assert base.size == 602 and found["holds"], found["checks"]
     again = load_tokenizer(tmp_path / "made")
     assert again.eos_token_id == 601 and again.convert_tokens_to_ids(made.pieces[0]) == 602

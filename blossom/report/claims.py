@@ -133,7 +133,7 @@ def _check_fertility(runs):
     before, after = merged.metrics["korean_tokens_before"], merged.metrics["korean_tokens_after"]
     verdict = "supported" if after < before else "not supported"
     shows = f"{before:,} → {after:,} tokens ({after / before - 1:+.0%})"
-    return Claim(*about, shows, verdict, f"counted on the run's {figures.language_name()} text, not on one sentence")
+    return Claim(*about, shows, verdict, f"counted on held-out {figures.language_name()} text, not on one sentence")
 
 
 def _check_language(runs, times):

@@ -105,8 +105,9 @@ def _vocabulary_rows(merged):
     theirs = f"{counted['unreachable']:,} of {counted['new']:,} (02's count on its files)" if counted else "not in the paper"
     here, why = f"{m['unreachable']:,} of {m['added']:,}", f"unreachable pieces: '{p['unreachable']}'"
     yield "added pieces that can never be produced", theirs, here, why
-    before, after = m["korean_tokens_before"], m["korean_tokens_after"]
-    here, why = f"{before:,} become {after:,} ({1 - after / before:.0%} fewer)", "held-out lines, instead of one sentence"
+    texts = [t for t in ("korean", "general_korean") if f"{t}_tokens_before" in m]  # unseen lines
+    saved = [f"{1 - m[f'{t}_tokens_after'] / m[f'{t}_tokens_before']:.0%} fewer ({figures.LABELS[t]})" for t in texts]
+    here, why = ", ".join(saved), "unseen text, instead of one sentence"
     yield f"tokens for the same {figures.language_name()}", "21 pieces become 9 (table 1's sentence)", here, why
 
 

@@ -1,7 +1,7 @@
 """The certificate of a merge: what was merged, and what the checks of the saved files found."""
 
 from collections import Counter
-from itertools import islice, product
+from itertools import chain, islice, product
 from operator import ne
 from pathlib import Path
 
@@ -16,24 +16,25 @@ from blossom.vocabulary.spelling import fallback_ids, is_whole
 FILE = "certificate.json"
 
 
-def certify_merge(merged, folder, korean, english, scripts, policy, details, inputs=()):
+def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
     """Check a merged tokenizer as it is saved in a folder (and the model, where there is a config.json).
 
-    korean, english  lines to encode; ids of English without letters of `scripts` must not change, unless `scripts` has
-                     Latin or is empty (all scripts)
+    texts            dict name -> lines to encode, each counted by itself. Where a name has "english", lines with letters of
+                     `scripts` are left out and ids must not change, unless `scripts` has Latin or is empty (all scripts)
     policy           of `merge_vocab`; "keep" allows unreachable pieces
     details, inputs  a dict to copy in, and the files that the vocabulary was made from, to hash
     return           dict: `holds`, `checks` (what each found), `metrics` of stage 02, ...
     """
     base, folder = merged.base, Path(folder)
     if quoted := [s for s in scripts if s != "Latin"]:  # English text may quote a Korean word, which does change
-        english = [line for line in english if not script_pattern(quoted).search(line)]
+        english, found = [name for name in texts if "english" in name], script_pattern(quoted).search
+        texts = texts | {name: [line for line in texts[name] if not found(line)] for name in english}
     tokenizer = load_tokenizer(folder)
-    lines = [*korean, *english, *make_test_lines(500)]
-    before, after = (encode_lines(t, lines, itself=True) for t in (base.tokenizer, tokenizer))
+    texts = texts | {"made_up": make_test_lines(500)}
+    before, after = ({t: encode_lines(e, ls, itself=True) for t, ls in texts.items()} for e in (base.tokenizer, tokenizer))
+    lines, encoded = (list(chain.from_iterable(found.values())) for found in (texts, after))
     vocabulary, new = tokenizer.get_vocab(), merged.pieces
-    ko, en = slice(0, len(korean)), slice(len(korean), len(korean) + len(english))
-    merged_apart, cleaned_apart = _compare_sentencepiece(folder, tokenizer, lines, after)
+    merged_apart, cleaned_apart = _compare_sentencepiece(folder, tokenizer, lines, encoded)
     unreachable = find_unmade_pieces(base, tokenizer, new)
     config = folder / "config.json"
     rows = paths.read_json(config)["vocab_size"] if config.exists() else None
@@ -41,12 +42,12 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
         "ids of the base that moved": sum(vocabulary.get(t) != i for t, i in base.tokenizer.get_vocab().items()),
         "pieces twice or empty": len(new) - len(set(new) - {""}),
         "ids that do not follow on": sum(vocabulary.get(p) != base.size + i for i, p in enumerate(new)),
-        "round trip failures": sum(map(ne, tokenizer.backend_tokenizer.decode_batch(after), _clean(base, lines))),
+        "round trip failures": sum(map(ne, tokenizer.backend_tokenizer.decode_batch(encoded), _clean(base, lines))),
         "lines that differ from SentencePiece": merged_apart,
         "lines that SentencePiece cleans up otherwise": cleaned_apart,
         "rows missing in the model": max(0, len(vocabulary) - rows) if rows else 0,
         "unreachable pieces": len(unreachable),
-        "English lines whose ids changed": sum(map(ne, before[en], after[en])),
+        "English lines whose ids changed": sum(sum(map(ne, before[t], after[t])) for t in texts if "english" in t),
     }
     reported = {"lines that SentencePiece cleans up otherwise"}  # the base's own character map: not refused
     reported |= {"unreachable pieces"} if policy == "keep" else set()
@@ -58,8 +59,8 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
     metrics |= {"round_trip_failures": found["round trip failures"], "certificate_holds": holds}
     for when, encoder, ids in (("before", base.tokenizer, before), ("after", tokenizer, after)):
         parts = fallback_ids(encoder)
-        for text, span in (("korean", ko), ("english", en)):
-            used = Counter(i for line in ids[span] for i in line)
+        for text in texts:
+            used = Counter(chain.from_iterable(ids[text]))
             share = sum(used[i] for i in parts) / max(1, used.total())
             metrics |= {f"{text}_tokens_{when}": used.total(), f"{text}_fallback_{when}": share}
     return {
@@ -68,7 +69,7 @@ def certify_merge(merged, folder, korean, english, scripts, policy, details, inp
         "kind": base.kind,
         "rows": rows,
         "checks": {name: {"found": count, "refuses": name not in reported} for name, count in found.items()},
-        "lines": {"Korean": len(korean), "English": len(english), "made up": 500},
+        "lines": {name.replace("_", " "): len(lines) for name, lines in texts.items()},
         "metrics": metrics,
         "unreachable": [base.bytes(p).decode(errors="replace") for p in unreachable[:50]],
         **details,

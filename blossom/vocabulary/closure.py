@@ -66,28 +66,28 @@ def count_usage(base, pieces, counts):
 
 
 def rank_pieces(base, pieces, counts):
-    """The order in which to remove pieces, least useful first, and the text's token counts without the first 0, 1, 2, ...
+    """The order in which to remove pieces, least useful first, and how often each is read in `counts` when it goes.
 
     Only a piece that no other is made from can be removed. The least used one is next; its uses are added to its two halves,
-    so each costs one token more. Each smaller vocabulary is part of each larger one. Source: leaf pruning, arXiv:2512.03989.
+    so the numbers never fall. Each smaller vocabulary is part of each larger one. Source: leaf pruning, arXiv:2512.03989.
     """
     rank = {piece: i for i, piece in enumerate(pieces)}
     used, made_of = count_usage(base, pieces, counts), find_halves(base, pieces)
     needed = Counter(half for parts in made_of.values() for half in set(parts))
     leaves = [(used[p], -rank[p], p) for p in pieces if not needed[p]]
     heapq.heapify(leaves)
-    order, tokens = [], [used.total()]
+    order, reads = [], []
     while leaves:
         count, _, piece = heapq.heappop(leaves)
         order.append(piece)
-        tokens.append(tokens[-1] + count * (len(made_of[piece]) - 1 if made_of[piece] else 0))
+        reads.append(count)
         for half in made_of[piece]:
             used[half] += count
         for half in set(made_of[piece]):
             needed[half] -= 1
             if half in rank and not needed[half]:
                 heapq.heappush(leaves, (used[half], -rank[half], half))
-    return order, tokens
+    return order, reads
 
 
 def keep_pieces(pieces, order, size):

@@ -43,11 +43,12 @@ def merge_vocab(base, asked, unreachable="add"):
     return MergedVocab(base, closed, [p for p in closed if p not in wanted], dropped, left)
 
 
-def select_pieces(merged, order, size):
-    """The merged vocabulary with the `size` (0: all) most useful pieces by `rank_pieces`; ValueError if there are fewer."""
-    if size > len(order):
-        raise ValueError(f"added_pieces: {size} asked for, the donor gives {len(order)}; ask for fewer, 0 takes all")
-    chosen = keep_pieces(merged.pieces, order, size or len(order))
+def select_pieces(merged, order, reads, most=0, min_reads=0):
+    """The merged vocabulary with the best pieces by `rank_pieces`: at most `most` (0: all), each read `min_reads` times."""
+    often = sum(count >= min_reads for count in reads)
+    if not often:
+        raise ValueError(f"min_reads: no piece is read {min_reads} times, at most {max(reads)}; lower it, or give more text")
+    chosen = keep_pieces(merged.pieces, order, min(most or often, often))
     on_the_way = [piece for piece in chosen if piece in set(merged.on_the_way)]
     *_, left = close_pieces(merged.base, chosen, "keep")
     return MergedVocab(merged.base, chosen, on_the_way, merged.dropped, left)
