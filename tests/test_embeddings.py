@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from blossom.models.bits import collect_states
-from blossom.models.loading import load_model
-from blossom.vocabulary.embeddings import calibrate_rows, mean_rows, random_rows, subword_rows
+from blossom.models.loading import load_model, untie_model
+from blossom.vocabulary.embeddings import calibrate_rows, distill_rows, random_rows, subword_rows
 
 OLD = torch.tensor([[2.0, 4.0], [4.0, 8.0], [0.0, 1.0]])
 
@@ -13,7 +13,6 @@ OLD = torch.tensor([[2.0, 4.0], [4.0, 8.0], [0.0, 1.0]])
 def test_subword_rows_are_the_mean_of_the_rows_that_spelled_them():
     assert subword_rows(OLD, [[0, 1], [2]]).tolist() == [[3.0, 6.0], [0.0, 1.0]]
     assert subword_rows(OLD, []).shape == (0, 2)
-    assert mean_rows(OLD, 2).tolist() == [[2.0, pytest.approx(13 / 3)]] * 2
 
 
 @pytest.mark.parametrize(("pieces", "named"), [([[0], []], r"\[1\]"), ([[3]], r"0\.\.2, found 3"), ([[-1]], "found -1")])
@@ -25,7 +24,7 @@ def test_a_piece_without_base_tokens_is_named(pieces, named):
 def test_rows_keep_the_dtype_and_random_ones_the_seed_and_the_tables_spread():
     old = OLD.to(torch.bfloat16)
     draws = [random_rows(old, 3, seed) for seed in (0, 0, 1)]
-    assert draws[0].dtype == mean_rows(old, 2).dtype == subword_rows(old, [[0]]).dtype == torch.bfloat16
+    assert draws[0].dtype == subword_rows(old, [[0]]).dtype == torch.bfloat16
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     wide = torch.randn(500, 64, generator=torch.Generator().manual_seed(1)) * 0.3
     assert random_rows(wide, 500, 0).std().item() == pytest.approx(0.3, rel=0.05)
@@ -35,8 +34,8 @@ def test_calibrated_rows_expect_tokens_as_often_as_they_come():
     torch.manual_seed(0)
     old, rows = torch.randn(20, 8), torch.randn(4, 8)
     hidden = torch.randn(4000, 8) * 0.3 + torch.tensor([4.0, 0, 0, 0, 0, 0, 0, 0])  # a large common part
-    targets = torch.cat([torch.full((n,), 20 + i) for i, n in enumerate((1000, 100, 10, 0))] + [torch.zeros(2890).long()])
-    made = calibrate_rows(old, rows, hidden, targets, rounds=8)
+    counts = torch.tensor([5780] + 19 * [0] + [2000, 200, 20, 0])  # in a text twice as long as the states are of
+    made = calibrate_rows(old, rows, hidden, counts, rounds=8)
     expected = (hidden @ torch.cat([old, made]).T).softmax(-1).sum(0)[20:]
     assert expected[:3].tolist() == pytest.approx([1000, 100, 10], rel=0.15) and expected[3] < 2
     moved = made - rows
@@ -44,10 +43,21 @@ def test_calibrated_rows_expect_tokens_as_often_as_they_come():
     assert torch.allclose(moved, (moved @ direction)[:, None] * direction, atol=1e-4)  # along the mean state only
 
 
-def test_states_are_paired_with_the_token_that_follows():
+def test_there_is_a_state_for_every_token_that_is_predicted():
     model, _ = load_model("tiny-byte-level")
-    documents = [[0, 5, 6], [0, 7]]
-    hidden, targets = collect_states(model, documents)
-    assert hidden.shape == (3, model.config.hidden_size) and sorted(targets.tolist()) == [5, 6, 7]
-    alone, _ = collect_states(model, documents[1:])
-    assert torch.allclose(hidden[targets == 7], alone, atol=1e-5)
+    hidden, alone = (collect_states(model, documents) for documents in ([[0, 7], [0, 5, 6]], [[0, 7]]))
+    assert hidden.shape == (3, model.config.hidden_size) and torch.allclose(hidden[:1], alone, atol=1e-5)
+
+
+def test_distilled_rows_read_new_tokens_more_like_their_spelling_and_the_model_stays():
+    model, _ = load_model("tiny-byte-level")
+    untie_model(model)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    old, draw = model.get_input_embeddings().weight.detach(), torch.Generator().manual_seed(0)
+    pieces = torch.randint(600, (20, 3), generator=draw).tolist()
+    documents = [[0, *ids] for ids in torch.randint(580, 620, (200, 12), generator=draw).tolist()]
+    rows = subword_rows(old, pieces)
+    made, errors = distill_rows(model, old, rows, pieces, documents, length=16)
+    again = distill_rows(model, old, made, pieces, documents, length=16)[1]
+    assert made.shape == rows.shape and 0.1 < sum(again) / len(again) < 0.9 * errors[0]
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from blossom.models.bits import collect_states, start_token
 from blossom.models.loading import load_model, pick_dtype, resize_model
 from blossom.vocabulary.bases import read_base
-from blossom.vocabulary.embeddings import calibrate_rows, mean_rows, random_rows, subword_rows
+from blossom.vocabulary.embeddings import calibrate_rows, random_rows, subword_rows
 from blossom.vocabulary.encoding import encode_lines
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import MergedVocab
@@ -28,15 +28,16 @@ method = asked["method"]
 if method == "random":
     rows = random_rows(old, len(new), seed=0)
 elif method == "mean":
-    rows = mean_rows(old, len(new))
+    rows = old.float().mean(0).to(old).repeat(len(new), 1)
 else:
     rows = subword_rows(old, ids)
 if method == "calibrated":
     quick = model.to(pick_dtype("auto"))
     resize_model(quick, base.size, rows)
     lines = json.loads(Path(asked["text"]).read_text(encoding="utf-8"))[: asked["calibration_lines"]]
-    start = start_token(tokenizer)
-    hidden, targets = collect_states(quick, [[start, *line] for line in encode_lines(tokenizer, lines)])
-    rows = calibrate_rows(old, rows, hidden, targets)
+    encoded = encode_lines(tokenizer, lines)
+    seen = torch.bincount(torch.tensor([i for line in encoded for i in line]), minlength=len(tokenizer))
+    hidden = collect_states(quick, [[start_token(tokenizer), *line] for line in encoded[:: max(1, len(encoded) // 200)]])
+    rows = calibrate_rows(old, rows, hidden, seen)
 save_file({"rows": torch.cat([old, rows])}, asked["rows"])
 Path(asked["result"]).write_text(json.dumps({"seconds": time.perf_counter() - started}))

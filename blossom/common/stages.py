@@ -92,17 +92,17 @@ class VocabMerge(Texts, WithModel):
     sentence: Text = _p("햄버거를 먹는 공룡", "the sentence of table 1")
     donor: Text = _p("trained", "'trained' makes Korean pieces from the corpus; else asset, hub id or file")
     added_pieces: Whole = _p(4000, "Korean pieces to add; 0 takes the whole donor vocabulary", 0, 200_000)
+    min_reads: Whole = _p(0, "leave out pieces that the training text would read less often; 0 keeps them", 0)
     scripts: Words = _p(["Hangul"], "keep donor pieces written in these alone; empty keeps all (the paper)")
     unreachable: Literal["add", "drop", "keep"] = _p(
         "add", "pieces no merge reaches: add what is missing, drop them, keep them (the paper)"
     )
     word_frequencies: Text = _p("wordfreq-ko", "words by frequency, added to a trained donor's text; empty: none")
-    row_init: Literal["random", "mean", "subword", "calibrated"] = _p(
-        "calibrated", "starting rows: random (the paper), mean, subword, calibrated"
+    row_init: Literal["random", "mean", "subword", "calibrated", "distilled"] = _p(
+        "calibrated", "starting rows: random (the paper), mean, subword, calibrated, distilled"
     )
-    calibration_lines: Whole = _p(1000, "training lines whose contexts 'calibrated' rows are fitted to", 10)
-    sentencepiece_base: Text = _p("mistral-v1", "a SentencePiece base merged beside the model's; empty skips")
-    sentencepiece_donor: Text = _p("trained", "its donor")
+    untie: bool = _p(False, "give a base whose two embedding tables are one an output table of its own")
+    calibration_lines: Whole = _p(20_000, "training lines that 'calibrated' and 'distilled' rows are fitted to", 10)
     paper_merge: Literal["auto", "yes", "no"] = _p(
         "auto", "the paper's own Llama + KoBERT: auto (when BLOSSOM_ASSETS has them), yes, no"
     )

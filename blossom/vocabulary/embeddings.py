@@ -1,5 +1,7 @@
 """Initial rows of new tokens in the embedding tables (V, D); untied models have two, and each gets its own rows."""
 
+import copy
+
 import torch
 from torch.nn import functional
 
@@ -8,11 +10,6 @@ def random_rows(old, count, seed):
     """Normal draws with mean 0 and the table's own standard deviation: (count, D), dtype of `old` (paper, §3.1)."""
     draws = torch.randn(count, old.shape[1], generator=torch.Generator().manual_seed(seed))
     return (draws * old.float().std().item()).to(old.dtype)
-
-
-def mean_rows(old, count):
-    """The mean of all rows of a table, `count` times: (count, D), dtype of `old`."""
-    return old.float().mean(0).to(old.dtype).repeat(count, 1)
 
 
 def subword_rows(old, pieces):
@@ -31,25 +28,61 @@ def subword_rows(old, pieces):
     return functional.embedding_bag(flat, old.float(), offsets, mode="mean").to(old.dtype)
 
 
-def calibrate_rows(old, rows, hidden, targets, rounds=3, prior=2.0, most=4096):
+def calibrate_rows(old, rows, hidden, counts, rounds=3, prior=2.0):
     """Move output rows so that the model predicts each new token as often as it occurs: (N, D), dtype of `old`.
 
-    old              (V, D) the base's output table
-    rows             (N, D) rows of the new tokens V, V+1, ...
-    hidden, targets  (M, D) and (M,): from `collect_states` on training text, with `rows` in the model
-    prior            added to both counts, so that the logit of an unseen token stays finite
-    most             number of states, evenly spaced, that the expected counts are computed on
+    old     (V, D) the base's output table
+    rows    (N, D) rows of the new tokens V, V+1, ...
+    hidden  (M, D) from `collect_states` on some of the training text, with `rows` in the model
+    counts  (V+N,) how often each token occurs in all of it
+    prior   added to both counts, so that the logit of an unseen token stays finite
 
     The states have a large mean m, so adding b m / |m|^2 to a row raises its logit by about b everywhere. Each round uses
     b = ln(observed + prior) - ln(expected + prior). Source: output bias at log unigram frequencies (arXiv:2212.09686).
     """
     mean = hidden.mean(0)
     direction = mean / mean.square().sum()
-    observed = torch.bincount(targets, minlength=len(old) + len(rows))[len(old) :].float()  # (N,)
-    rows, states = rows.float(), hidden[:: -(-len(hidden) // most)].to(torch.bfloat16)
+    half, rows = old.to(torch.bfloat16).T, rows.float()
+    states = hidden.to(torch.bfloat16).split(512)
+    parts = [(h, (h @ half).float().logsumexp(-1, keepdim=True)) for h in states]  # with ln of the base's sum
     for _ in range(rounds):
-        table = torch.cat([old.float(), rows]).to(torch.bfloat16).T  # (D, V+N)
-        expected = sum((h @ table).float().softmax(-1)[:, len(old) :].sum(0) for h in states.split(512))  # (N,)
-        expected *= len(hidden) / len(states)
-        rows = rows + torch.log((observed + prior) / (expected + prior))[:, None] * direction
+        logits = (((h @ rows.to(torch.bfloat16).T).float(), base) for h, base in parts)
+        expected = sum((x - x.logsumexp(-1, keepdim=True).logaddexp(base)).exp().sum(0) for x, base in logits)  # (N,)
+        expected *= counts.sum() / len(hidden)
+        rows = rows + torch.log((counts[len(old) :] + prior) / (expected + prior))[:, None] * direction
     return rows.to(old.dtype)
+
+
+def distill_rows(model, old, rows, pieces, documents, rate=1e-2, length=256):
+    """Learn input rows with which the model reads new tokens as it reads their spelling: ((N, D) of old's dtype, errors).
+
+    model, old  the base, which is frozen, and its input table (V, D)
+    rows        (N, D) rows of the new tokens V, V+1, ... to start from
+    pieces      N lists of ids below V: how the base spells each new token
+    documents   training text, read once: lists of ids below V+N that begin with `start_token`
+    errors      |state - wanted| / |wanted| of each `length` tokens before their step
+
+    After a third of the layers, the state of a token should be that of the last base token of its spelling in the same
+    text (mean squared error). Source: token distillation (arXiv:2505.20133).
+    """
+    lower, place, first = copy.copy(model.requires_grad_(False).get_decoder()), model.device, len(old)  # it shares weights
+    lower._modules = lower._modules | {"layers": lower.layers[: -(-len(lower.layers) // 3)], "norm": torch.nn.Identity()}
+    base, learnt, errors = old.to(place), rows.to(place, torch.float32, copy=True).requires_grad_(), []
+    optimizer, text = torch.optim.SparseAdam([learnt], lr=rate), [i for ids in documents for i in ids]
+
+    def read(x):
+        return lower(inputs_embeds=x[None].to(model.dtype), use_cache=False).last_hidden_state[0].float()
+
+    for begin in range(0, len(text), length):
+        ids = torch.tensor([documents[0][0], *text[begin : begin + length]], device=place)
+        spelled = [pieces[i - first] if i >= first else [i] for i in ids.tolist()]
+        ends = torch.tensor([*map(len, spelled)]).cumsum(0) - 1
+        with torch.no_grad():
+            wanted = read(base[[i for part in spelled for i in part]])[ends]
+        new = functional.embedding((ids - first).clamp(min=0), learnt, sparse=True)
+        apart = read(torch.where(ids[:, None] >= first, new, base[ids.clamp(max=first - 1)].float())) - wanted
+        optimizer.zero_grad()
+        apart[1:].square().mean().backward()  # without the start, which is read alike
+        optimizer.step()
+        errors.append((apart[1:].norm() / wanted[1:].norm()).item())
+    return learnt.detach().to(old), errors
