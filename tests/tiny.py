@@ -7,7 +7,7 @@ from blossom.models.adapters import adapt_model
 from blossom.models.loading import load_model, resize_model, untie_model
 from blossom.training.settings import TrainingSettings
 
-MODES = ("lora+new-rows", "lora+embeddings", "full")
+MODES = ("lora+new-rows", "lora+embeddings", "lora", "full")
 BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
 EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
 

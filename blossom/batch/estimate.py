@@ -75,7 +75,7 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
     if memory > free:
         names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")
         ways = ["lower " + ", ".join(name for name in names if hasattr(p, name))]
-        ways += ["take `trainable: lora+new-rows`"] if p.trainable != "lora+new-rows" else []
+        ways += ["take `trainable: lora+new-rows`"] if p.trainable in ("lora+embeddings", "full") else []
         ways += ["set `activation_checkpointing: true`"] if not p.activation_checkpointing else []
         ways += ["or choose a smaller `base_model`"]
         raise MemoryError(f"{Estimate(memory, free, 0.0)} To make it fit: {', '.join(ways)}.")
@@ -166,7 +166,7 @@ def count_operations(size, p, length):
     """
     config, again = size.config, int(p.activation_checkpointing)
     attention_scores = 2 * length * _head_width(config) * config.num_attention_heads * config.num_hidden_layers
-    head = config.vocab_size * config.hidden_size * (2 if p.trainable == "lora+new-rows" else 3)
+    head = config.vocab_size * config.hidden_size * (2 if p.trainable in ("lora", "lora+new-rows") else 3)
     return 2 * size.layers * (2 + again + (p.trainable == "full")) + attention_scores * (3 + again) + 2 * head
 
 

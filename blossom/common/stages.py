@@ -118,7 +118,7 @@ class BilingualPretraining(Training):
     korean_share: float = _p(0.7, "Korean share of the blocks, so of the tokens read; no loss weight; the paper's 7:3", 0, 1)
     source_weights: Weights = _p({}, "source: weight within its language; empty: in proportion to their size")
     english_anchor: float = _p(0.5, "share of English blocks trained by knowledge distillation from the base", 0, 1)
-    training_tokens: Whole = _p(60_000, "tokens to train on; 0 is one epoch", 0)
+    training_tokens: Whole = _p(50_000, "tokens to train on; 0 is one epoch", 0)
     block_size: Whole = _p(256, "tokens a block", 8, 1 << 20)
     batch_size: Whole = _p(2, "blocks a step on one device", 1)
     accumulation: Whole = _p(1, "gradient accumulation: batches an update", 1)
