@@ -80,6 +80,7 @@ class TokenizationAnalysis(Texts):
     tokenizers: Words = _p(["smollm2-135m-instruct", "mistral-v1"], "tokenizers to compare: assets, files, hub ids")
     sentence: Text = _p("햄버거를 먹는 공룡", "the sentence of table 1")
     analysed_lines: Whole = _p(2000, "lines a language to count", 10)
+    parallel_english: Text = _p("general-ko-en", "general_korean in English, line by line; empty: none")
     more_korean: Words = _p([], "further Korean texts, each counted by itself: assets or files")
     context_tokens: Whole = _p(4096, "tokens that fit in a prompt; Llama-2's context", 1)
     word_frequencies: Text = _p("wordfreq-ko", "words by frequency, for weighted fertility; empty skips")

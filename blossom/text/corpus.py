@@ -23,6 +23,7 @@ SIDES = {  # one side of pairs: (asset, column of a TSV or field of a JSONL; row
     "authored-prose-ko": ("authored-prose", "ko"),
     "authored-prose-en": ("authored-prose", "en"),
     "general-ko": ("general-korean", "ko"),
+    "general-ko-en": ("general-korean", "en"),
 }
 
 
