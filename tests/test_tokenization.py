@@ -3,13 +3,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import normalizers
 
 from blossom.vocabulary import encoding
 from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine
 from blossom.vocabulary.fertility import choose_unit, measure_fertility, read_frequencies, take_first_bytes, weigh_fertility
 from blossom.vocabulary.loading import load_tokenizer
-from blossom.vocabulary.morphemes import compare_borders, find_morpheme_borders, find_token_borders
 from blossom.vocabulary.spelling import show_bytes, spell_text, token_bytes
 
 KOREAN = ["햄버거를 먹는 공룡", "온도를 설정합니다.", "GPU를 3개 씁니다"]
@@ -101,24 +99,6 @@ def test_text_is_taken_in_whole_lines_and_counted_by_characters_where_words_are_
     assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"] and take_first_bytes(["가나다"], 1) == ["가나다"]
     assert choose_unit(["ハンバーガーを食べる恐竜はとても大きい"]) == "character"
     assert choose_unit(KOREAN) == choose_unit(["the cat"]) == "word"
-
-
-def test_borders_of_tokens_are_places_in_the_text_but_for_characters_that_the_tokenizer_composes(byte_level, piece_level):
-    for tokenizer in (byte_level, piece_level):
-        assert find_token_borders(tokenizer, ["공룡"]) == [{1}]  # each syllable is three byte tokens
-    (places,) = find_token_borders(byte_level, ["the cat"])
-    pieces = byte_level.tokenize("the cat")
-    assert places == {p for n in range(1, len(pieces)) if (p := sum(map(len, pieces[:n]))) not in (3, 4)}
-    composing = load_tokenizer("tiny-byte-level")
-    composing.backend_tokenizer.normalizer = normalizers.NFC()
-    assert find_token_borders(composing, ["\u1100\u1161나", "가나"]) == [set(), {1}]
-
-
-def test_borders_are_compared_with_those_of_the_morphemes_of_table_1():
-    assert list(compare_borders([{1, 3}, set()], [{3}, {2}]).values()) == [0.5, 0.5, 2]
-    assert list(compare_borders([set()], [set()]).values()) == [None, None, 1]
-    pytest.importorskip("kiwipiepy", reason="an extra")
-    assert find_morpheme_borders([KOREAN[0], "했다"]) == [{3, 6}, {1}]  # 햄버거+를 먹+는; 하 and 었 share a syllable
 
 
 def test_what_is_no_tokenizer_or_no_frequency_list_is_named(tmp_path):
