@@ -33,7 +33,7 @@ sys.path.append(str(HERE / "inside"))
 import evaluated
 
 KEPT = HERE / "results" / "eval"
-TASKS = [*PAPER_TASKS, "kobest_copa_shipped", "hellaswag_en", "copa_en", "josa", "nsmc", *GROUPS["translation"]]
+TASKS = [*PAPER_TASKS, "kobest_copa_shipped", "hellaswag_en", "copa_en", "minimal_pairs_ko", "nsmc", *GROUPS["translation"]]
 BATCH = 8  # lm-eval's for equality
 TOLERANCE = 2e-3  # nats; float32 sums of up to some hundred log-probabilities, added in another order
 KINDS = ("choices share a context", "choices without a context", "written answers")

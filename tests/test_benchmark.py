@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from types import SimpleNamespace
 
 import lm_eval
 import numpy as np
@@ -24,7 +23,6 @@ from blossom.benchmark.suite import GROUPS, PAPER_TASKS, prepare_tasks, task_nam
 from blossom.common import paths
 from blossom.models.bits import start_token
 from blossom.models.loading import load_model
-from blossom.text.rows import find_source, read_lines
 
 PROMPTS = {  # of the harness that made table 6, with the columns' names where the texts go
     "klue_nli": ("{premise}\n질문: {hypothesis}. 참, 거짓, 중립 중 무엇인가요?\n정답:", (" 참", " 중립", " 거짓")),
@@ -50,15 +48,13 @@ PROMPTS = {  # of the harness that made table 6, with the columns' names where t
     "ko_en_korean_instruction": ("다음 문장을 한국어에서 영어로 번역하세요\n{ko}\n", ()),
     "nsmc": ("### Instruction:\n다음 문장은 긍정일까요 부정일까요?\n{document}\n### Response:", ()),
 }
-UNLABELLED = ["josa", *GROUPS["answers"], *GROUPS["translation"]]
+OURS = [*GROUPS["minimal_pairs"], "copy_pattern"]
 
 
 @pytest.fixture(scope="module")
 def prepare(tmp_path_factory):
-    texts = SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(read_lines(find_source("general-ko"))))
-    return lambda items: {
-        p.name: p for p in prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), items=items, corpus=texts)
-    }
+    made = lambda items: prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), items=items)  # noqa: E731
+    return lambda items: {p.name: p for p in made(items)}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +79,7 @@ def test_prompts_and_metrics_are_the_papers(prepared):
     row = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다. ", "label": 0}  # gets no second full stop
     expected = PROMPTS["klue_nli"][0].format(premise="비가 온다.", hypothesis="땅이 젖는다")
     assert prepared["klue_nli"].task.doc_to_text(row) == expected
-    assert len({p.prompt_hash for p in prepared.values()}) == len(prepared)
+    assert len({p.prompt_hash for p in prepared.values()}) == len(prepared) - 1  # minimal pairs have no prompt
     metrics = read_papers()["bllossom"]["table6"]["metrics"]
     assert {task: prepared[task].settings["score"] for task in PAPER_TASKS} == metrics
 
@@ -102,13 +98,40 @@ def test_a_shipped_task_renders_items_as_lm_eval_does(prepared, task):
         assert getattr(ours, "__code__", ours) == getattr(shipped, "__code__", shipped), key
 
 
-@pytest.mark.parametrize("task", [t for t in task_names() if t not in UNLABELLED])
+@pytest.mark.parametrize("task", [t for t in task_names() if t not in GROUPS["translation"]])
 def test_an_authored_mini_set_is_balanced(prepared, task):
     p = prepared[task]
     shares = np.bincount(p.labels) / len(p.rows)
     assert len(p.rows) >= 32 and p.origin.startswith("data/benchmarks/")
     assert shares.max() - shares.min() < 0.04
     assert len({r["id"] for r in p.rows}) == len({json.dumps(r, sort_keys=True) for r in p.rows}) == len(p.rows)
+
+
+@pytest.mark.parametrize(("language", "phenomena", "least"), [("ko", 10, 64), ("en", 6, 60)])
+def test_no_length_and_no_place_gives_a_minimal_pair_away(prepared, language, phenomena, least):
+    p = prepared[f"minimal_pairs_{language}"]
+    found = {}
+    for row, label in zip(p.rows, p.labels, strict=True):
+        choices = p.task.doc_to_choice(row)
+        assert choices[label] == row["good"] and sorted(choices) == sorted([row["good"], row["bad"]])
+        sizes = [(len(t), len(t.encode())) for t in (row["good"], row["bad"])]
+        found.setdefault(row["phenomenon"], []).append([label, *(a - b for a, b in zip(*sizes, strict=True))])
+    assert len(found) == phenomena
+    for phenomenon, rows in found.items():
+        labels, *gaps = np.array(rows).T  # gaps: characters and bytes that the right sentence has more
+        assert len(rows) >= least and 0.4 <= labels.mean() <= 0.6, phenomenon
+        assert max(share for gap in gaps for share in ((gap < 0).mean(), (gap > 0).mean())) <= 0.6, phenomenon
+
+
+def test_a_copied_pattern_stands_in_its_prompt_once(prepared):
+    places = []
+    for row in prepared["copy_pattern"].rows:
+        *pairs, asked = row["prompt"].split("\n")
+        known = dict(pair.split(": ") for pair in pairs)
+        assert len(known) == 6 and len({*known, *known.values()}) == 12, row
+        assert known[asked.removesuffix(":")] == row["choices"][row["label"]] and {*row["choices"]} < {*known.values()}
+        places.append(list(known).index(asked.removesuffix(":")))
+    assert np.ptp(np.bincount(places)) == 0, "every place is asked for equally often"
 
 
 ENDINGS = {f"ending_{n}": f"{n}" for n in range(1, 5)}
@@ -146,7 +169,7 @@ def test_files_and_hub_give_the_same_row(name, file, hub):
     [
         ("klue_sts", {"sentence1": "가", "sentence2": "나", "labels": 1}, "labels.binary-label"),
         ("klue_nli", {"premise": "  ", "hypothesis": "나", "gold_label": "neutral"}, "premise.*expected text"),
-        ("consistency_ko", {"ko": {"context": "가", "choices": ["나"]}, "label": 0}, "ko.choices"),
+        ("copy_pattern", {"prompt": "a: b\na:", "choices": ["b"], "label": 0}, "choices: expected a list of 4 texts"),
         ("kosbi", {"context": "가", "sentence": "나", "sentence_label": "ok"}, "unsafe or safe"),
         ("nsmc", {"review": "좋다", "label": 0}, "document: no column document"),
     ],
@@ -273,6 +296,7 @@ def test_scores_are_lm_evals_own(tiny, tmp_path):
 def test_a_score_says_what_it_needs_to_be_compared(prepared, tiny):
     p = prepared["kosbi"]
     found = evaluate_task(p, SharedPrefixLM(*tiny))
+    assert all(item["metric"] == "f1" for item in found["items"]) and p.constant == found["score"]["constant"]
     expected = {"items": 32, "majority_share": 0.5, "version": "polyglot 0", "prompt_hash": p.prompt_hash, "shots": 0}
     assert expected.items() <= found["score"].items() and len(found["items"]) == 32 and 0 < found["score"]["stderr"] < 0.2
     assert found["score"]["constant"] == pytest.approx(2 / 3)  # answering 예 to everything
@@ -299,7 +323,7 @@ def test_nsmc_counts_an_answer_that_contains_the_right_word(prepared):
 
 
 def test_the_public_files_are_read(real_files, tmp_path):
-    names = [t for t in task_names() if t not in UNLABELLED and not t.startswith("consistency")]
+    names = [t for t in task_names() if t not in [*OURS, *GROUPS["translation"]]]
     prepared = prepare_tasks(names, tmp_path, real_files / "benchmarks", items=5)
     assert len(prepared) == 12 and all(p.origin.startswith("benchmarks/") for p in prepared)
     counts = {t: len(read_task_rows(t, real_files / "benchmarks")[0]) for t in names if t != "klue_ynat"}

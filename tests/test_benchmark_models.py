@@ -1,32 +1,28 @@
-"""Several models on the same items: kept scores, paired differences, josa pairs, written answers, overlap with training."""
+"""Several models on the same items: kept scores, texts, retrieval, paired differences, written answers, tables."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
+import torch
 
 from blossom.assets.registry import fetch_asset
-from blossom.benchmark import comparing, josa, statistics
-from blossom.benchmark.comparing import compare_scores, measure_consistency
+from blossom.benchmark import comparing, statistics
+from blossom.benchmark.comparing import compare_models
 from blossom.benchmark.evaluation import VERSION, find_models, read_comparators, score_models
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables
 from blossom.benchmark.suite import PAPER_TASKS, prepare_tasks
-from blossom.benchmark.tables import tabulate_josa, tabulate_paper_x, tabulate_table6, wilson_interval
+from blossom.benchmark.tables import tabulate_accuracy, tabulate_paper_x, tabulate_table6, wilson_interval
 from blossom.benchmark.tasks import utils
-from blossom.text.corpus import read_documents
+from blossom.benchmark.texts import compare_states, draw_texts, middle_states, rank_translations
+from blossom.models.bits import document_nats, start_token
+from blossom.models.loading import load_model
+from blossom.text.corpus import read_corpus
 
 
 @pytest.fixture(scope="module")
-def texts():
-    return SimpleNamespace(korean=[], heldout_korean=[], general_korean=list(read_documents("general-ko")))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory, texts):
-    tasks = ["klue_sts", "kobest_copa", "consistency", "josa"]
-    return prepare_tasks(tasks, tmp_path_factory.mktemp("tasks"), items=8, corpus=texts)
+def prepared(tmp_path_factory):
+    return prepare_tasks(["klue_sts", "kobest_copa", "minimal_pairs_ko"], tmp_path_factory.mktemp("tasks"), items=8)
 
 
 @pytest.fixture(scope="module")
@@ -34,54 +30,48 @@ def folders():
     return {name: fetch_asset(name) for name in ("tiny-byte-level", "tiny-sentencepiece")}
 
 
-def score(folders, prepared, kept, precision="float32", texts=None):
+def score(folders, prepared, kept, precision="float32", **texts):
     """(results of `score_models`, the lines that it showed)."""
     lines = []
-    return score_models(folders, prepared, kept, precision, texts=texts, show=lines.append), lines
-
-
-def test_a_josa_follows_the_last_sound_of_its_noun():
-    words = ["책을", "사과를", "서울로", "서울이", "부산으로", "바다로"]
-    nouns = ["책", "사과", "서울", "서울", "부산", "바다"]
-    pairs = [josa.PAIRS[n] for n in (0, 0, 3, 1, 3, 3)]
-    assert [noun + josa.josa_form(noun, pair) for noun, pair in zip(nouns, pairs, strict=True)] == words
-
-
-def test_josa_pairs_are_held_out_lines_with_one_word_changed(texts):
-    records = josa.make_josa_pairs(texts)
-    lines = texts.general_korean
-    for r in records:
-        right, wrong = (r["with_final"], r["without_final"])[:: 1 if r["label"] == 0 else -1]
-        assert any(line.startswith(right) for line in lines), r
-        assert right != wrong and not any(line.startswith(wrong) for line in lines)
-        assert {right[-1], wrong[-1]} == {form[-1] for form in r["pair"].split("/")}
-    assert len(records) > 40 and len({r["id"] for r in records}) == len(records)
-    counts = pd.DataFrame(records).groupby(["pair", "label"]).size().unstack()
-    assert (counts[0] == counts[1]).all() and len(counts) >= 3
-
-
-def test_a_verbs_ending_is_no_josa():
-    heldout = ["사용하는 기기를 끄는 방법은 없이 다른 기기가 있는 경우", "설정을 하려는 사람이 볼 설정이 있을 때"]
-    seen = ["기기에서 기기의 기기와", "설정의 설정에 설정도", "사람의 사람에게", "방법의 방법도"]
-    found = josa.make_josa_pairs(SimpleNamespace(korean=seen, heldout_korean=heldout, general_korean=[]))
-    assert {r["pair"] for r in found} == {"을/를", "이/가"}
-    assert {r["with_final"].split()[-1] for r in found} <= {"기기을", "기기이", "설정을", "설정이", "사람이"}
-
-
-def test_josa_needs_text_with_pairs(tmp_path):
-    with pytest.raises(ValueError, match="josa is made from a run's held-out Korean"):
-        prepare_tasks(["josa"], tmp_path)
-    with pytest.raises(ValueError, match="josa: the held-out Korean has no noun"):
-        josa.make_josa_pairs(SimpleNamespace(korean=[], heldout_korean=["안녕하세요"], general_korean=[]))
+    return score_models(folders, prepared, kept, precision, show=lines.append, **texts), lines
 
 
 def test_a_second_report_costs_nothing(folders, prepared, tmp_path, monkeypatch):
-    english = {"english": ["The kettle is on.", "It rains."]}
-    first, _ = score(folders, prepared, tmp_path, texts=english)
+    texts = {"general_korean": ["비가 온다.", "밥을 먹었다."]}
+    first, _ = score(folders, prepared, tmp_path, texts=texts, english=["It rains.", "I had a meal."])
     monkeypatch.setattr("blossom.benchmark.evaluation.load_model", lambda *a: pytest.fail("a model was loaded again"))
-    again, lines = score(folders, prepared, tmp_path, texts=english)
-    assert again == first and len(lines) == len(folders) * len(prepared) and all(line.endswith("kept") for line in lines)
-    assert all(len(r["items"]) == 40 and r["bits_per_byte"]["english"] > 1 for r in first.values())
+    again, lines = score(folders, prepared, tmp_path, texts=texts, english=["It rains.", "I had a meal."])
+    assert again == first and len(lines) == len(folders) * 4 and all(line.endswith("kept") for line in lines)
+    for found in first.values():
+        assert found["texts"]["general_korean"]["bytes"] == 31 and found["texts"]["general_korean"]["bits_per_byte"] > 1
+        tasks = [i["task"] for i in found["items"][24:]]
+        assert tasks == ["general_korean"] * 2 + ["retrieve_english"] * 2 + ["retrieve_korean"] * 2
+
+
+def test_a_translation_is_found_among_distractors():
+    likeness = torch.eye(40) + 0.1 * torch.rand(40, 40, generator=torch.manual_seed(0))
+    assert [*rank_translations(likeness)] == [1] * 40
+    assert [*rank_translations(-likeness)] == [32] * 40, "the least alike of 32"
+    assert {*rank_translations(torch.zeros(5, 5))} == {5}, "a tie is not found"
+    states = torch.randn(6, 4, generator=torch.manual_seed(0))
+    assert compare_states(states + 9, 2 * states - 5).diagonal() == pytest.approx(torch.ones(6).numpy(), abs=1e-5)
+
+
+def test_the_states_of_a_document_do_not_depend_on_the_others(folders):
+    model, tokenizer = load_model(folders["tiny-byte-level"], torch.float32)
+    lines = ["The kettle is on the stove.", "비가 온다.", "It rains and rains, and the river rises " * 9]
+    with middle_states(model, lines) as (found, keep):
+        document_nats(model, tokenizer, lines, seen=keep)
+    ids = [start_token(tokenizer), *tokenizer(lines[0], add_special_tokens=False).input_ids]
+    layers = model.config.num_hidden_layers
+    states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[3 * layers // 5][0]
+    assert found[0].tolist() == pytest.approx(states[1:-1].mean(0).tolist(), abs=1e-4)
+
+
+def test_a_translation_of_another_text_is_refused(smoke):
+    p = smoke("05_benchmark_eval", "base", translated_korean="general-en", documents=9)
+    with pytest.raises(ValueError, match="translated_korean: general-en has 100 documents, general_korean .* has 130"):
+        draw_texts(p, read_corpus(p))
 
 
 def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_again(folders, prepared, tmp_path):
@@ -139,43 +129,62 @@ def answered(rights, task="klue_sts"):
     return [{"task": task, "id": str(n), "acc": float(right)} for n, right in enumerate(rights)]
 
 
-def asked(name):
-    """What `compare_scores` reads of a prepared task."""
-    return SimpleNamespace(name=name, settings={"score": "acc"}, is_macro=False)
+def documents(nats, task="general_korean"):
+    return [{"task": task, "item": n, "nats": float(x), "bytes": 10 + n} for n, x in enumerate(nats)]
 
 
 def test_pairing_finds_what_two_intervals_would_not():
     before = np.random.default_rng(0).random(200) < 0.5
     after = before.copy()
     after[np.flatnonzero(~before)[:14]] = True  # 14 items more, none lost
-    row = compare_scores([asked("klue_sts")], answered(before), answered(after)).iloc[0]
-    assert row.difference == pytest.approx(0.07) and row.significant
+    row = compare_models(*(answered(x, "minimal_pairs_ko") for x in (before, after))).iloc[0]
+    assert row.difference == pytest.approx(0.07) and row.decided and row.primary
     assert row.low > 0 and row.high - row.low < 2 * 1.96 * np.sqrt(2 * 0.25 / 200)
+
+
+def test_a_models_bits_per_byte_are_compared_by_document():
+    nats = np.random.default_rng(0).random(40) * 50 + 50
+    row = compare_models(documents(nats), documents(nats - 1)).iloc[0]
+    size = sum(10 + n for n in range(40))
+    assert row.before == pytest.approx(nats.sum() / np.log(2) / size) and row.metric == "bits_per_byte"
+    assert row.difference == pytest.approx(-40 / np.log(2) / size)
+    assert row.low < row.difference < row.high < 0 and row.decided
+
+
+def test_only_primary_measures_decide_and_a_constant_answer_leaves_their_family():
+    chosen = [i | {"choice": 0} for i in answered([1, 0] * 30, "minimal_pairs_ko")]
+    better = [i | {"choice": n % 2} for n, i in enumerate(answered([1] * 60, "minimal_pairs_ko"))]
+    one = [*documents([50] * 40), *documents([50] * 40, "general_english"), *answered([0] * 60), *chosen]
+    two = [*documents([45] * 40), *documents([50] * 40, "general_english"), *answered([1] * 60), *better]
+    table = compare_models(one, two).set_index("measure")
+    assert list(table.index) == [*comparing.PRIMARY, "klue_sts"]
+    assert table.constant.to_dict() == {name: name == "minimal_pairs_ko" for name in table.index}
+    assert table.p_holm.isna().tolist() == [False, True, False, True]  # two tests, not three or four
+    assert table.p_holm["general_korean"] == pytest.approx(2 * table.p["general_korean"])
+    assert table.decided.tolist() == [True, False, False, False] and table.low["klue_sts"] == 1
 
 
 def test_a_model_does_not_differ_from_itself(folders, prepared, tmp_path):
     result = score({"a": folders["tiny-byte-level"]}, prepared, tmp_path)[0]["a"]
-    table = compare_scores(prepared, result["items"], result["items"])
-    assert (table.difference == 0).all() and (table.p_holm == 1).all() and not table.significant.any()
-    assert list(table.task) == ["klue_sts", "kobest_copa", "consistency_ko", "consistency_en", "josa", "average"]
-    found = table.set_index("task").before
+    table = compare_models(result["items"], result["items"])
+    assert (table.difference == 0).all() and (table.p == 1).all() and not table.decided.any()
+    assert list(table.measure) == ["minimal_pairs_ko", "klue_sts", "kobest_copa", "average"]
+    found = table.set_index("measure").before
     assert found["kobest_copa"] == pytest.approx(result["tasks"]["kobest_copa"]["score"])  # macro-F1, as lm-eval has it
-    agreement = measure_consistency(result["items"])
-    assert agreement["items"] == 8 and sum(agreement[k] for k in ("both_right", "ko_only", "en_only", "both_wrong")) == 1
 
 
-def test_differences_of_noise_are_rarely_significant():
+def test_differences_of_noise_are_rarely_decided():
     rng, found = np.random.default_rng(1), 0
     for _ in range(100):
-        pairs = [answered(rng.random(60) < 0.5) for _ in range(2)]
-        found += compare_scores([asked("klue_sts")], *pairs, times=500).significant.iloc[0]
+        pairs = [answered(rng.random(60) < 0.5, "minimal_pairs_ko") for _ in range(2)]
+        found += compare_models(*pairs, times=500).decided.iloc[0]
     assert found <= 11  # 5 expected; more than 11 has a probability of 0.4 %
 
 
 def test_the_average_has_an_interval_of_its_own():
     tasks = ["klue_sts", "klue_nli"]
     before, after = ([i for t in tasks for i in answered([n < right for n in range(60)], t)] for right in (30, 45))
-    table = compare_scores([asked(t) for t in tasks], before, after).set_index("task")
+    table = compare_models(before, after).set_index("measure")
     assert table.difference["average"] == pytest.approx(0.25) and table["items"]["average"] == 120
     widths = table.high - table.low
     assert widths["average"] < widths["klue_sts"]
@@ -183,7 +192,7 @@ def test_the_average_has_an_interval_of_its_own():
 
 def test_models_that_answered_other_items_are_not_compared():
     with pytest.raises(ValueError, match="klue_sts: the two models answered 3 and 2 items that are not the same"):
-        compare_scores([asked("klue_sts")], answered([1, 0, 1]), answered([1, 0]))
+        compare_models(answered([1, 0, 1]), answered([1, 0]))
 
 
 def test_holm_and_wilson_are_the_textbooks():
@@ -234,15 +243,6 @@ def test_bleu_and_chrf_are_sacrebleus():
         assert found == pytest.approx([whole([pairs[i] for i in draw]) for draw in draws])
 
 
-def test_an_answers_language_is_told():
-    answers = {"The capital is Paris.": ("own_language", 0), "프랑스의 수도는 파리입니다.": ("other_language", 1)}
-    answers |= {"The capital of France is 파리입니다": ("mixed", 1 / 6), "  ": ("empty", 0)}
-    for answer, (kind, switching) in answers.items():
-        found = utils.answers_en({"en": "What is the capital of France?"}, [answer])
-        kinds = [k for k in ("own_language", "other_language", "mixed", "empty") if found[k]]
-        assert kinds == [kind] and found["code_switching"] == pytest.approx(switching), answer
-
-
 def test_table_6_is_written_down_without_slips():
     table = paper_table6()
     assert len(table) == 12 and all(list(row) == [*PAPER_TASKS, "average"] for row in table.values())
@@ -252,15 +252,17 @@ def test_table_6_is_written_down_without_slips():
 
 
 def test_the_papers_rows_stand_above_ours():
-    table = tabulate_table6({"mine": {"klue_nli": {"score": 0.4}, "kobest_copa": {"score": 0.6}, "josa": {"score": 1.0}}})
+    table = tabulate_table6(
+        {"mine": {"klue_nli": {"score": 0.4}, "kobest_copa": {"score": 0.6}, "copy_pattern": {"score": 1.0}}}
+    )
     assert len(table) == 13 and table.loc[("the paper", "Llama2"), "AVG"] == 53.1
     assert table.loc[("this run", "mine")].dropna().to_dict() == {"NLI": 40, "COPA": 60, "AVG": 50}
     table = tabulate_paper_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})
     assert list(table.loc["this run"].index) == ["mine"] and table.loc[("the paper", "Ours"), "en_ko"] == 0.111
 
 
-def test_josa_is_told_by_pair(prepared):
-    rows = next(p for p in prepared if p.name == "josa").rows
-    table = tabulate_josa([{"task": "josa", "id": r["id"], "acc": 1.0} for r in rows], prepared)
-    assert table["items"].iloc[-1] == len(rows) == table["items"].iloc[:-1].sum() and table.pair.iloc[-1] == "all"
-    assert (table.right == 1).all() and (table.low < 1).all()
+def test_accuracy_is_told_by_phenomenon():
+    items = [{"task": "x", "phenomenon": name, "acc": acc} for name, acc in (("josa", 1.0), ("case", 0.0), ("josa", 0.0))]
+    table = tabulate_accuracy([*items, {"task": "y", "acc": 1.0}])
+    assert table[["phenomenon", "items", "right"]].to_numpy().tolist() == [["josa", 2, 0.5], ["case", 1, 0.0]]
+    assert (table.low >= 0).all() and (table.low < table.right.clip(0.01)).all() and (table.high > table.right).all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from blossom.models.adapters import adapt_model, merge_adapter, save_adapter, trainable_share
-from blossom.models.bits import bits_per_byte, end_token, start_token
+from blossom.models.bits import bits_per_byte, document_nats, end_token, start_token
 from blossom.models.loading import first_new_row, load_model, resize_model, save_model, untie_model
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
@@ -34,13 +34,14 @@ def tiny():
 
 def test_bits_per_byte_is_the_code_length_of_the_text(tiny):
     model, tokenizer = tiny
-    nats = 0.0
+    nats = []
     for line in LINES:
         ids = torch.tensor([[start_token(tokenizer), *tokenizer(line, add_special_tokens=False).input_ids]])
         with torch.no_grad():
             steps = torch.log_softmax(model(ids).logits[0, :-1].double(), -1)
-        nats -= steps.gather(1, ids[0, 1:, None]).sum().item()
-    expected = nats / math.log(2) / sum(len(line.encode()) for line in LINES)
+        nats.append(-steps.gather(1, ids[0, 1:, None]).sum().item())
+    assert document_nats(model, tokenizer, LINES, batch_tokens=40).tolist() == pytest.approx(nats, rel=1e-5)
+    expected = sum(nats) / math.log(2) / sum(len(line.encode()) for line in LINES)
     assert bits_per_byte(model, tokenizer, LINES) == pytest.approx(expected, rel=1e-5)
     assert bits_per_byte(model, tokenizer, LINES[::-1], batch_tokens=1) == pytest.approx(expected, rel=1e-5)
 

@@ -3,22 +3,18 @@
 import os
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 from blossom.benchmark.suite import GROUPS, prepare_tasks
 
 TRANSLATED = "parallel/news_dev_en_ko.tsv"  # the one of the parallel files that is news, as paper X's test is
-PLAIN = "text/kaist_dev_ko.txt"  # josa pairs are made from it
 
 
 def prepare(task, folder, items):
     """`items` rows of a task (0: all), drawn with seed 0 and written to `folder` as lm-eval reads them."""
     root = Path(os.environ["BLOSSOM_ASSETS"])
-    lines = (root / PLAIN).read_text(encoding="utf-8").splitlines() if task == "josa" else []
-    corpus = SimpleNamespace(korean=lines, heldout_korean=lines, general_korean=[])
     with tempfile.TemporaryDirectory() as linked:
         source = root / "benchmarks"
         if task in GROUPS["translation"]:
             source = Path(linked)
             (source / "translation.tsv").symlink_to(root / TRANSLATED)
-        return prepare_tasks([task], folder, source, items=items, corpus=corpus)[0]
+        return prepare_tasks([task], folder, source, items=items)[0]

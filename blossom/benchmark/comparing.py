@@ -1,42 +1,63 @@
-"""Compare two models on the same items: paired differences with intervals, and significance adjusted for many tests."""
+"""Compare two models on the same items: paired differences with intervals, and three primary measures that decide."""
 
 import numpy as np
 import pandas as pd
 
 from blossom.benchmark.statistics import draw_items, item_statistic
-from blossom.benchmark.suite import GROUPS, PAPER_TASKS
+from blossom.benchmark.suite import PAPER_TASKS
+
+PRIMARY = ("general_korean", "minimal_pairs_ko", "general_english")  # declared in advance; all others explore
+COLUMNS = "measure metric items before after difference low high p primary constant p_holm decided".split()
 
 
-def compare_scores(prepared, before, after, times=2000, seed=0, level=0.05):
-    """Differences between two models' scores by a paired bootstrap: a row for each task, then the paper's average.
+def compare_models(before, after, times=2000, seed=0, level=0.05):
+    """Differences between two models by a paired bootstrap over items or documents: a row for each measure of both models.
 
-    before, after  lists of items of the two models, from `read_evaluation`; ValueError unless the items are the same
-    times, level   bootstrap draws of the items, the same for both models; family-wise error of `significant`
-    return         DataFrame: scores from 0 to 1, low and high (95 % interval of the difference), p (two-sided, at least
-                   1/times), p_holm, significant
+    before, after  lists of items of the two models (items.jsonl); ValueError where a measure's items are not the same
+    times          bootstrap draws, the same for both models
+    level          family-wise error of `decided`, which only a primary measure can be (Holm's correction over these)
+    return         DataFrame, primary measures first, the average of table 6 last: before and after are bits/byte (lower is
+                   better) or scores from 0 to 1, low and high the 95 % interval of after - before, p two-sided (at least
+                   1/times); constant: a model gave one answer to all items, so that the task is in no family of tests
     """
+    one, two = _group_items(before), _group_items(after)
     rows, drawn = [], {}
-    for p in prepared:
-        one, two = ([i for i in items if i["task"] == p.name] for items in (before, after))
-        if [i["id"] for i in one] != [i["id"] for i in two] or not one:
-            raise ValueError(f"{p.name}: the two models answered {len(one)} and {len(two)} items that are not the same")
-        metric, draws = p.settings["score"], draw_items(len(one), times, seed)
-        scorers = [item_statistic(metric, items, p.is_macro) for items in (one, two)]
-        whole = [float(scorer(np.arange(len(one))[None])[0]) for scorer in scorers]
-        drawn[p.name] = scorers[1](draws) - scorers[0](draws)
-        rows.append([p.name, metric, len(one), *whole, *_interval(whole, drawn[p.name])])
-    table = pd.DataFrame(rows, columns="task metric items before after difference low high p".split())
-    table["p_holm"] = adjust_holm(table.p)
+    for name in sorted((n for n in one if n in two), key=lambda n: (*PRIMARY, n).index(n)):
+        ids = [[i.get("id", i.get("item")) for i in items[name]] for items in (one, two)]
+        if ids[0] != ids[1]:
+            raise ValueError(f"{name}: the two models answered {len(ids[0])} and {len(ids[1])} items that are not the same")
+        metric, draws = measured_by(one[name][0]), draw_items(len(ids[0]), times, seed)
+        scorers = [item_statistic(metric, items[name]) for items in (one, two)]
+        whole = [float(scorer(np.arange(len(ids[0]))[None])[0]) for scorer in scorers]
+        drawn[name] = scorers[1](draws) - scorers[0](draws)
+        answers = [{i.get("choice", n) for n, i in enumerate(items[name])} for items in (one, two)]
+        constant = min(map(len, answers)) == 1 < len(ids[0])
+        rows.append([name, metric, len(ids[0]), *whole, *_interval(whole, drawn[name]), name in PRIMARY, constant])
+    table = pd.DataFrame(rows, columns=COLUMNS[:-2])
+    family = table.primary.astype(bool) & ~table.constant.astype(bool)
+    table.loc[family, "p_holm"] = adjust_holm(table.p[family])
     averaged = [name for name in drawn if name in PAPER_TASKS]
     if len(averaged) > 1:
         rng = np.random.default_rng(seed)  # tasks have items of their own: shuffled, their draws are independent
         draws = np.mean([rng.permutation(drawn[name]) for name in averaged], axis=0)
-        own = table[table.task.isin(averaged)]
+        own = table[table.measure.isin(averaged)]
         whole = [own.before.mean(), own.after.mean()]
-        found = _interval(whole, draws)
-        table.loc[len(table)] = ["average", "", own["items"].sum(), *whole, *found, found[-1]]  # one test: nothing to adjust
-    table["significant"] = table.p_holm <= level
-    return table
+        row = ["average", "", own["items"].sum(), *whole, *_interval(whole, draws), False, False, np.nan]
+        table.loc[len(table)] = row
+    table["decided"] = table.p_holm.astype(float) <= level
+    return table[COLUMNS]
+
+
+def measured_by(item):
+    """What an item measures its model by: "bits_per_byte" of a document, else the item's own metric."""
+    return "bits_per_byte" if "nats" in item else item.get("metric", "acc")
+
+
+def _group_items(items):
+    found = {}
+    for item in items:
+        found.setdefault(item["task"], []).append(item)
+    return found
 
 
 def _interval(whole, draws):
@@ -53,22 +74,3 @@ def adjust_holm(values):
     adjusted = np.empty(len(values))
     adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1)
     return adjusted
-
-
-def measure_consistency(items):
-    """How often a model gives the same answer to an item in both languages; None unless both tasks were answered.
-
-    return  dict: items, same (share of items with the same choice), chance (that share for independent choices),
-            kappa (Cohen's), both_right, ko_only, en_only, both_wrong (shares)
-    """
-    ko, en = ({i["id"]: i for i in items if i["task"] == task} for task in GROUPS["consistency"])
-    if not ko or set(ko) != set(en):
-        return None
-    label, one, two = np.array([(ko[n]["label"], ko[n]["choice"], en[n]["choice"]) for n in ko]).T
-    right_ko, right_en = one == label, two == label
-    kinds = {"both_right": right_ko & right_en, "ko_only": right_ko & ~right_en, "en_only": ~right_ko & right_en}
-    kinds |= {"both_wrong": ~right_ko & ~right_en, "same": one == two}
-    shares = {kind: float(share.mean()) for kind, share in kinds.items()}
-    chance = float(sum((one == choice).mean() * (two == choice).mean() for choice in (0, 1)))
-    kappa = (shares["same"] - chance) / (1 - chance) if chance < 1 else 0.0
-    return {"items": len(ko), "chance": chance, "kappa": kappa} | shares

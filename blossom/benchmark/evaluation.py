@@ -15,13 +15,13 @@ import yaml
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark.scoring import SharedPrefixLM
-from blossom.benchmark.statistics import BLEU_METRICS, bleu_scorer, draw_items, f1_of_draws, item_statistic
+from blossom.benchmark.statistics import BLEU_METRICS, bleu_scorer, draw_items, item_statistic
 from blossom.benchmark.suite import PAPER_TASKS, short_hash
+from blossom.benchmark.texts import measure_texts
 from blossom.common import params, paths, runs
-from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, pick_dtype
 
-VERSION = f"2, lm-eval {metadata.version('lm-eval')}"  # of the kept scores; those of another version are computed again
+VERSION = f"3, lm-eval {metadata.version('lm-eval')}"  # of the kept scores; those of another version are computed again
 
 
 def read_comparators():
@@ -48,40 +48,51 @@ def find_models(p, names):
     return {name: Path(folder) for name, folder in found.items()}
 
 
-def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None, show=print):
+def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None, english=(), show=print):
     """Score models on prepared tasks and measure their bits per byte; one model is in memory at a time.
 
     kept    folder of finished scores
     tokens  most tokens of a forward pass; 0: as many as fit into memory
-    texts   {name: lines} to measure in bits per byte, e.g. held-out English
-    return  {model: {"tasks": {task: score}, "items": [one dict an item], "bits_per_byte": {text: float}}}
+    texts   {name: lines} to measure in bits per byte, and general Korean in English: see `measure_texts`
+    return  {model: {"tasks": {task: score}, "texts": {text: {"bits_per_byte", "bytes", "documents"}},
+            "items": [one dict an item or document]}}
     """
-    dtype, texts, results = pick_dtype(precision), texts or {}, {}
-    jobs = [(p.name, f"{p.name}-{p.digest}", p) for p in prepared]
-    jobs += [(text, f"bits-{text}-{short_hash(lines)}", lines) for text, lines in texts.items()]
+    dtype, results = pick_dtype(precision), {}
+    jobs = [(p.name, f"{p.name}-{p.digest}", lambda lm, p=p: evaluate_task(p, lm)) for p in prepared]
+    if texts:
+        asked = texts, english
+        file = f"texts-{short_hash(asked)}"
+        jobs.append(("texts", file, lambda lm: {"items": measure_texts(lm.model, lm.tokenizer, *asked)}))
     for name, folder in folders.items():
         own = Path(kept) / f"{paths.hash_path(folder)[:16]}-{str(dtype).removeprefix('torch.')}"
-        lm, result = None, {"tasks": {}, "items": [], "bits_per_byte": {}}
-        for job, file, asked in jobs:
+        lm, result = None, {"tasks": {}, "texts": {}, "items": []}
+        for job, file, measure in jobs:
             record, remark = _read_record(own / f"{file}.json"), "  kept"
             if record is None:
                 lm, remark = lm or SharedPrefixLM(*load_model(folder, dtype), tokens), ""
-                if job in texts:
-                    record = {"bits_per_byte": bits_per_byte(lm.model, lm.tokenizer, asked)}
-                else:
-                    record = evaluate_task(asked, lm)
-                paths.write_json(own / f"{file}.json", record | {"version": VERSION})
-            if job not in texts:
-                show(f"{name}: {job:18s} {describe_score(record['score'])}{remark}")
-                result["tasks"][job] = record["score"]
-                result["items"] += record["items"]
+                record = measure(lm) | {"version": VERSION}
+                paths.write_json(own / f"{file}.json", record)
+            result["items"] += record["items"]
+            if "score" in record:
+                result["tasks"][job], told = record["score"], describe_score(record["score"])
             else:
-                result["bits_per_byte"][job] = record["bits_per_byte"]
+                result["texts"] = _sum_texts(record["items"], texts)
+                told = ", ".join(f"{text} {found['bits_per_byte']:.3f}" for text, found in result["texts"].items())
+            show(f"{name}: {job:18s} {told}{remark}")
         results[name] = result
         del lm
         gc.collect()
         torch.cuda.empty_cache()
     return results
+
+
+def _sum_texts(items, texts):
+    found = {}
+    for text in texts:
+        own = [i for i in items if i["task"] == text]
+        bits = item_statistic("bits_per_byte", own)(np.arange(len(own))[None])
+        found[text] = {"bits_per_byte": float(bits[0]), "bytes": sum(i["bytes"] for i in own), "documents": len(own)}
+    return found
 
 
 def _read_record(file):
@@ -109,7 +120,8 @@ def evaluate_task(p, lm):
     """Evaluate a model on a prepared task with `lm_eval.evaluate`: {"score": dict, "items": [one dict an item]}.
 
     score  `metric`, its value `score` (0 to 1), `constant` (the best score of one constant answer), `truncated` (items cut)
-    items  task, id, truncated, label, the item's own metrics, and loglikelihoods (nats) and choice, or the written answer
+    items  task, id, metric, phenomenon (minimal pairs), truncated, label, the item's own metrics, and loglikelihoods (nats)
+           and choice, or the written answer
     """
     with redirect_stderr(StringIO()):  # lm-eval's progress bars
         result = lm_eval.evaluate(lm, {"tasks": {p.name: p.task}}, bootstrap_iters=0)
@@ -117,17 +129,14 @@ def evaluate_task(p, lm):
     values = {key: float(value) for key, value in found.items() if not key.endswith("_stderr")}
     samples = sorted(result["samples"][p.name], key=lambda sample: sample["doc_id"])
     items = [_read_item(p, n, sample, lm) for n, sample in enumerate(samples)]
-    metric, labels = p.settings["score"], np.array(p.labels)
-    constant = None if p.generates else p.majority_share
-    if metric == "f1":
-        constant = max(float(f1_of_draws(labels, np.full_like(labels, c), p.is_macro)) for c in set(p.labels))
+    metric = p.settings["score"]
     score = {
         "metric": metric,
         "score": values.pop(metric),
-        "stderr": _standard_error(p, metric, items),
+        "stderr": _standard_error(p.metric, items),
         "items": len(items),
         "majority_share": p.majority_share,
-        "constant": constant,
+        "constant": p.constant,
         "shots": p.shots,
         "version": str(p.settings["version"]),
         "prompt_hash": p.prompt_hash,
@@ -142,7 +151,8 @@ def evaluate_task(p, lm):
 
 
 def _read_item(p, n, sample, lm):
-    item = {"task": p.name, "id": p.rows[n]["id"]}
+    item = {"task": p.name, "id": p.rows[n]["id"], "metric": p.metric}
+    item |= {key: p.rows[n][key] for key in ("phenomenon",) if key in p.rows[n]}
     if p.labels:
         item["label"] = p.labels[n]
     if p.generates:
@@ -159,9 +169,9 @@ def _read_item(p, n, sample, lm):
     return item | {name: float(sample[name]) for name in sample["metrics"] if np.isscalar(sample[name])}
 
 
-def _standard_error(p, metric, items):
+def _standard_error(metric, items):
     if len(items) < 2:
         return 0.0
     if metric in items[0]:
         return float(np.std([item[metric] for item in items], ddof=1) / np.sqrt(len(items)))
-    return float(np.std(item_statistic(metric, items, p.is_macro)(draw_items(len(items), 1000)), ddof=1))
+    return float(np.std(item_statistic(metric, items)(draw_items(len(items), 1000)), ddof=1))

@@ -31,11 +31,6 @@ def load_task(task):
     return own | {"include": [str(file) for file in files], "rows": own["metadata"].get("rows", task)}
 
 
-def authored_file(name):
-    """File name of the authored mini-set of a set in rows.yaml."""
-    return f"{row_sets()[name].get('authored', name)}.jsonl"
-
-
 def read_task_rows(task, benchmarks="authored", training=False):
     """Read the rows of a task: (dicts with the set's columns and `id`, the file or hub set that was read).
 
@@ -51,7 +46,7 @@ def read_task_rows(task, benchmarks="authored", training=False):
         return check_task_rows(name, _hub_rows(hub), hub), hub
     where = "data/benchmarks" if benchmarks == "authored" or not hub else benchmarks
     folder = paths.ROOT / Path(where).expanduser()
-    names = [authored_file(name), f"{name}.tsv", f"{name}.json", *known.get("files", [])]
+    names = [f"{name}.jsonl", f"{name}.tsv", f"{name}.json", *known.get("files", [])]
     file = _find_file(task, folder, known.get("train", []) if training else names, training)
     if file.suffix in (".tsv", ".txt"):
         records = read_table(file, known.get("header", ()), known.get("quoted", False))

@@ -60,15 +60,13 @@ class SharedPrefixLM(HFLM):
         ends = [path[-len(choice) :] for path, choice in zip(paths, choices, strict=True)]
         nodes, rows = np.unique(np.concatenate(ends), return_inverse=True)  # the tokens that choices are predicted from
         logits = trie_logits(self.model, ids, parents, nodes)  # (N, V)
-        chunk, likelihoods, greedy = 256 if logits.is_cuda else 8, [], []  # a float32 copy of all rows would not fit
+        chunk = 256 if logits.is_cuda else 8  # a float32 copy of all rows would not fit
+        floats = (some.float() for some in logits.split(chunk))
+        sums, most = (torch.cat(x) for x in zip(*((f.logsumexp(-1), f.amax(-1)) for f in floats), strict=True))
         rows, targets = (torch.tensor(x, device=logits.device) for x in (rows, list(chain(*choices))))
-        for own, target in zip(rows.split(chunk), targets.split(chunk), strict=True):
-            some = logits[own].float()
-            likelihoods.append(some.gather(1, target[:, None])[:, 0] - some.logsumexp(-1))
-            greedy.append(some.argmax(-1) == target)
-        sizes = [len(choice) for choice in choices]
-        parts = zip(torch.cat(likelihoods).split(sizes), torch.cat(greedy).split(sizes), strict=True)
-        return [(likelihood.sum().item(), bool(same.all())) for likelihood, same in parts]
+        found = logits[rows, targets].float()
+        parts = (x.split([len(choice) for choice in choices]) for x in (found - sums[rows], found == most[rows]))
+        return [(likelihood.sum().item(), bool(same.all())) for likelihood, same in zip(*parts, strict=True)]
 
 
 def build_trie(sequences):

@@ -1,23 +1,28 @@
 """Scores of a task over all of its items, and over many bootstrap draws of them."""
 
+import math
+
 import numpy as np
 
 BLEU_METRICS = ("bleu", "chrf", "bleu_first_line")  # of a whole corpus: not the mean of the items' own scores
 
 
-def item_statistic(metric, items, macro=True):
-    """The function that maps (D, N) indices of items to (D,) scores from 0 to 1, one for each draw.
+def item_statistic(metric, items):
+    """The function that maps (D, N) indices of items to (D,) scores from 0 to 1 (or bits/byte), one for each draw.
 
-    metric  one of the items' numbers, "f1" (macro-averaged or of label 1), or one of BLEU_METRICS
+    metric  one of the items' numbers, "f1" (of label 1), "macro_f1", one of BLEU_METRICS, or "bits_per_byte" of documents
     """
+    if metric == "bits_per_byte":
+        nats, sizes = (np.array([item[key] for item in items], dtype=float) for key in ("nats", "bytes"))
+        return lambda draws: nats[draws].sum(-1) / math.log(2) / sizes[draws].sum(-1)
     if metric in BLEU_METRICS:  # sacrebleu computes these from sums of the sentences' counts; so is every draw here
         scorer = bleu_scorer(metric)
         answers = [first_line(i["answer"]) if metric == "bleu_first_line" else i["answer"].strip() for i in items]
         counts = np.array(scorer._extract_corpus_statistics(answers, [[i["reference"] for i in items]]))  # (N, K)
         return lambda draws: np.array([scorer._compute_score_from_stats(list(counts[d].sum(0))).score / 100 for d in draws])
-    if metric == "f1":
+    if metric in ("f1", "macro_f1"):
         right, chosen = (np.array([item[key] for item in items]) for key in ("label", "choice"))
-        return lambda draws: f1_of_draws(right[draws], chosen[draws], macro)
+        return lambda draws: f1_of_draws(right[draws], chosen[draws], metric == "macro_f1")
     values = np.array([item[metric] for item in items], dtype=float)
     return lambda draws: values[draws].mean(-1)
 

@@ -7,13 +7,14 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from blossom.benchmark import josa
-from blossom.benchmark.rows import TASKS, authored_file, blank_rows, load_task, read_task_rows
+from blossom.benchmark.rows import TASKS, blank_rows, load_task, read_task_rows
+from blossom.benchmark.statistics import f1_of_draws
 from blossom.common import paths
 
 PAPER_TASKS = "klue_nli klue_sts kosbi klue_ynat kobest_boolq kobest_hellaswag kobest_sentineg kobest_copa".split()
@@ -21,8 +22,7 @@ GROUPS = {
     "table6": PAPER_TASKS,
     "paper-x": ["hellaswag_en", "copa_en", "nsmc"],
     "translation": ["ko_en", "en_ko", "ko_en_korean_instruction", "en_ko_korean_instruction"],
-    "consistency": ["consistency_ko", "consistency_en"],
-    "answers": ["answers_ko", "answers_en"],
+    "minimal_pairs": ["minimal_pairs_ko", "minimal_pairs_en"],
 }
 
 
@@ -84,6 +84,21 @@ class PreparedTask:
         return "f1" in self.task.aggregation() and self.task.aggregation()["f1"].__name__ == "macro_f1"
 
     @property
+    def metric(self):
+        """The score's name for `item_statistic`: "macro_f1" where `settings["score"]` is an F1 over the labels."""
+        return "macro_f1" if self.settings["score"] == "f1" and self.is_macro else self.settings["score"]
+
+    @property
+    def constant(self):
+        """The best score (0 to 1) of one answer to every item; None where answers are written."""
+        if self.generates:
+            return None
+        if self.settings["score"] != "f1":
+            return self.majority_share
+        labels = np.array(self.labels)
+        return max(float(f1_of_draws(labels, np.full_like(labels, c), self.is_macro)) for c in set(self.labels))
+
+    @property
     def digest(self):
         """Hash of prompt, rows and examples: all that a score depends on besides the model."""
         shown = [self.task.fewshot_context(row, self.shots) for row in self.task.test_docs()] if self.shots else []
@@ -103,30 +118,25 @@ def expand_tasks(tasks):
     return tasks
 
 
-def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, written_items=0, corpus=None):
+def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0, written_items=0):
     """Read and check the rows of every task, then write them as lm-eval reads them: list of PreparedTask.
 
     tasks       names of tasks or of GROUPS
     folder      gets <task>.jsonl and <task>.yaml; `lm_eval run --include_path <folder> --tasks <task>` runs them too
     benchmarks  see `read_task_rows`
-    items       rows a task, drawn with `seed`; 0: all;  written_items  the same for tasks with written answers
+    items       rows a task, drawn with `seed` (tasks on the same rows draw the same); 0: all
+    written_items  the same for tasks with written answers
     shots       examples in the prompt, from the training rows; tasks that only we have stay zero-shot
-    corpus      the run's texts, needed for the task `josa`
     """
     from lm_eval.tasks import TaskManager
 
     folder, made = Path(folder), {}
     for task in expand_tasks(tasks):
         config = load_task(task)
-        if task != "josa":
-            rows, origin = read_task_rows(task, benchmarks)
-        elif corpus is None:
-            raise ValueError("tasks: josa is made from a run's held-out Korean: give prepare_tasks() the corpus")
-        else:
-            rows, origin = josa.make_josa_pairs(corpus, seed), "the run's held-out Korean"
+        rows, origin = read_task_rows(task, benchmarks)
         count = (config["output_type"] == "generate_until" and written_items) or items
         train = read_task_rows(task, benchmarks, training=True)[0] if shots else []
-        made[task] = config, _draw_rows(rows, config["rows"], count, seed), origin, train
+        made[task] = config, draw_evenly(rows, count, seed, config["rows"]), origin, train
     for task, (config, rows, _, train) in made.items():  # nothing is written before all rows are checked
         _write_task(task, folder, config["include"], rows, train, shots)
     with redirect_stderr(StringIO()):  # progress bars: these sets are read in a moment
@@ -136,12 +146,12 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
     return [PreparedTask(built[t], t, rows, origin, shots if train else 0) for t, (_, rows, origin, train) in made.items()]
 
 
-def _draw_rows(rows, name, items, seed):
-    if not items or items >= len(rows):
+def draw_evenly(rows, count, seed=0, name=""):
+    """`count` of the rows (0: all) in order, each drawn from its own stretch of the list, so that no part is missing."""
+    if not count or count >= len(rows):
         return rows
-    # the seed is the file's, so that tasks on the same file draw the same rows
-    chosen = random.Random(f"{seed} {authored_file(name)}").sample(range(len(rows)), items)
-    return [rows[i] for i in sorted(chosen)]
+    rng, edges = random.Random(f"{seed} {name}"), [n * len(rows) // count for n in range(count + 1)]
+    return [rows[rng.randrange(*stretch)] for stretch in pairwise(edges)]
 
 
 def _write_task(task, folder, include, rows, train, shots):

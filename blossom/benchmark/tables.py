@@ -29,12 +29,10 @@ def _with_paper(paper, own, columns):
     return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"]))
 
 
-def tabulate_josa(items, prepared):
-    """Josa agreement of one model: pair of forms (the last row: all), items, right (share), low, high (95 % interval)."""
-    pair_of = {row["id"]: row["pair"] for p in prepared if p.name == "josa" for row in p.rows}
-    answered = pd.DataFrame([(pair_of[i["id"]], i["acc"]) for i in items if i["task"] == "josa"], columns=["pair", "right"])
-    both = pd.concat([answered, answered.assign(pair="all")])
-    table = both.groupby("pair", sort=False).right.agg(items="size", right="mean").reset_index()
+def tabulate_accuracy(items, by="phenomenon"):
+    """Accuracy of one model on its items by a key that some have: it, items, right (share), low, high (95 % interval)."""
+    found = pd.DataFrame([(item[by], item["acc"]) for item in items if by in item], columns=[by, "right"])
+    table = found.groupby(by, sort=False).right.agg(items="size", right="mean").reset_index()
     low, high = wilson_interval(table.right.to_numpy(), table["items"].to_numpy())
     return table.assign(low=low, high=high)
 

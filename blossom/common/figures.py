@@ -92,40 +92,16 @@ def describe_change(before, after):
     return f"stays at {a}" if a == b else f"{'falls' if after < before else 'rises'} from {a} to {b}"
 
 
-def plot_score_steps(scored, titles, constant):
-    """A panel for each task: its score (%) from model to model ± 1 standard error; dashed: one constant answer's score.
-
-    scored    {model: {task: {"score", "stderr"}}}, scores 0 to 1
-    titles    {task: title of its panel}
-    constant  {task: score of one constant answer}, 0 to 1
-    return    (figure, {task: axis})
-    """
-    table = pd.DataFrame(scored).T[list(titles)]
-    values, errors = (table.map(lambda score, part=part: 100 * score[part]) for part in ("score", "stderr"))
-    size = {"layout": (-1, 5), "figsize": (10, 1.9 * -(-len(titles) // 5) + 1.3), "ylim": (0, 105), "sharey": True}
-    look = {"marker": "o", "color": COLOURS["ours"], "capsize": 3, "legend": False, "fontsize": 10}
-    panels = values.plot(subplots=True, yerr=errors, xlim=(-0.4, len(table) - 0.6), **size, **look).flat
-    axes = dict(zip(titles, panels, strict=False))
-    for task, axis in axes.items():
-        axis.axhline(100 * constant[task], color=COLOURS["ink"], linestyle="dashed", linewidth=1)
-        axis.set_title(titles[task], fontsize=11)
-        axis.set_xticks(range(len(table)), table.index, rotation=35, ha="right", rotation_mode="anchor")
-        grid_along(axis, "y")
-    return axis.figure, axes
-
-
-def plot_josa(axis, tables):
-    """Bars of how often models prefer the right josa; `tables` is {model: DataFrame of pair, items, right, low, high}."""
-    table = pd.concat(tables, names=["model"]).reset_index()
-    table["pair"] += table["items"].map("\n({} pairs)".format)
-    shares = 100 * table.set_index(["pair", "model"])[["right", "low", "high"]].unstack("model", sort=False)
-    errors = np.stack([shares.right - shares.low, shares.high - shares.right]).transpose(2, 0, 1)
-    colours = [COLOURS["base"], *CYCLE[:-1]][: len(tables)]  # without CYCLE's grey, which is the base's
-    shares.right.plot.bar(ax=axis, yerr=errors, capsize=3, width=0.8, rot=0, color=colours, xlabel="")
-    axis.axhline(50, color=COLOURS["ink"], linestyle="dashed")
-    axis.set(ylabel="right form preferred (%)\nwith 95 % interval", ylim=(0, 102), yticks=range(0, 101, 25))
-    grid_along(axis, "y")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
+def plot_intervals(axis, series, colours):
+    """Points with their 95 % intervals: a line for each row, a colour for each of {label: DataFrame of value, low, high}."""
+    rows = list(dict.fromkeys(name for table in series.values() for name in table.index))
+    for n, ((label, table), colour) in enumerate(zip(series.items(), colours, strict=False)):
+        places = [rows.index(name) + 0.7 * (n + 0.5) / len(series) - 0.35 for name in table.index]
+        errors = [table.value - table.low, table.high - table.value]
+        axis.errorbar(table.value, places, xerr=errors, fmt="o", ms=5, capsize=2, color=colour, label=label)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    grid_along(axis, "x")
 
 
 def plot_spelling(rows, title):

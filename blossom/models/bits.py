@@ -31,24 +31,35 @@ def end_token(tokenizer):
 
 
 def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
-    """Bits that a model needs for one byte of text; lower is better.
+    """Bits that a model needs for one byte of text, each line a document (`document_nats`); lower is better."""
+    return float(document_nats(model, tokenizer, lines, batch_tokens).sum()) / math.log(2) / utf8_bytes(lines)
 
-    Each line is a document that begins with `start_token`. The sum of -ln p(token | start, tokens before) over all lines is
-    divided by ln 2 and by the lines' UTF-8 bytes. A line longer than the model's context is measured in pieces.
+
+def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
+    """Nats that a model needs for each line: (N,) float64, the sum of -ln p(token | start, tokens before).
+
+    Each line is a document that begins with `start_token`. A line longer than the model's context is measured in pieces.
 
     batch_tokens  most tokens of a forward pass, padding included
+    seen          called after each pass with the numbers of its lines (B,) and a mask of the tokens read (B, T)
     """
     if not lines:
-        raise ValueError("bits_per_byte: no lines to measure")
+        raise ValueError("bits per byte: no lines to measure")
     was_training, _ = model.training, model.eval()
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     start, longest = start_token(tokenizer), min(model.config.max_position_embeddings, 2048) - 1
     encoded = tokenizer(list(lines), add_special_tokens=False).input_ids
-    documents = [[start, *ids[i : i + longest]] for ids in encoded for i in range(0, len(ids), longest)]
-    documents.sort(key=len)
-    nats = sum(sum_nats(causal, *batch) for batch in _batches(documents, batch_tokens))
+    pieces = [(n, [start, *ids[i : i + longest]]) for n, ids in enumerate(encoded) for i in range(0, len(ids), longest)]
+    owners, documents = zip(*sorted(pieces, key=lambda piece: len(piece[1])), strict=True)
+    nats, done = torch.zeros(len(lines), dtype=torch.float64), 0
+    for ids, labels in _batches(documents, batch_tokens):
+        own, read = torch.tensor(owners[done : done + len(ids)]), labels[:, 1:] != -100
+        nats.index_add_(0, own.repeat_interleave(read.sum(1)), _token_nats(causal, ids, labels).double().cpu())
+        done += len(ids)
+        if seen:
+            seen(own.tolist(), read)
     model.train(was_training)
-    return nats / math.log(2) / utf8_bytes(lines)
+    return nats
 
 
 def measure_bits(model, tokenizer, texts):
@@ -56,7 +67,6 @@ def measure_bits(model, tokenizer, texts):
     return {name: bits_per_byte(model, tokenizer, lines) for name, lines in texts.items()}
 
 
-@torch.no_grad()
 def sum_nats(causal, ids, labels, **arguments):
     """Sum of -ln p(label | tokens before) over a batch, with log-softmax in float32.
 
@@ -64,11 +74,16 @@ def sum_nats(causal, ids, labels, **arguments):
     ids, labels  (B, T), labels not shifted; -100 is not counted
     arguments    attention_mask and position_ids for the decoder; not needed if all padding is at the end
     """
+    return _token_nats(causal, ids, labels, **arguments).sum(dtype=torch.float64).item()
+
+
+@torch.no_grad()
+def _token_nats(causal, ids, labels, **arguments):
     (hidden, targets), head = _hidden_states(causal, ids, labels, **arguments), causal.get_output_embeddings()
-    missing = -len(hidden) % 64
+    count, missing = len(targets), -len(hidden) % 64
     hidden, targets = F.pad(hidden, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=-100)
     pieces = zip(hidden.split(512), targets.split(512), strict=True)  # 512 tokens at a time: their logits are large
-    return sum(F.cross_entropy(head(h).float(), t, reduction="sum").item() for h, t in pieces)
+    return torch.cat([F.cross_entropy(head(h).float(), t, reduction="none") for h, t in pieces])[:count]
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from blossom.benchmark.statistics import bleu_scorer, f1_of_draws, first_line
-from blossom.text.language import code_switching, language_of, measure_repetition
+from blossom.text.language import language_of, measure_repetition
 
 
 def macro_f1(items):
@@ -27,17 +27,6 @@ def nsmc_results(row, answers):
     scores = {"acc": has, "acc_strict": has and not has_wrong}
     scores |= {"neither": not has and not has_wrong, "both": has and has_wrong}
     return {name: float(value) for name, value in scores.items()}
-
-
-def _answered(row, answers, own, other):
-    """The language of an answer as four numbers, 0 or 1, and code_switching: the share of its words in the other script."""
-    found = language_of(answers[0]) if answers[0].strip() else "empty"
-    kinds = {"own_language": own, "other_language": other, "mixed": "mixed", "empty": "empty"}
-    scores = {name: float(found == kind) for name, kind in kinds.items()}
-    return scores | {"code_switching": code_switching(answers[0], own)}
-
-
-answers_ko, answers_en = partial(_answered, own="ko", other="en"), partial(_answered, own="en", other="ko")
 
 
 def _translated(row, answers, source, target):

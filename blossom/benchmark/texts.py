@@ -1,0 +1,83 @@
+"""Bits per byte of every document of a run's texts, and whether the model's states find a document's translation."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from blossom.benchmark.suite import draw_evenly
+from blossom.models.bits import document_nats
+from blossom.text.corpus import read_documents
+
+
+def draw_texts(p, corpus):
+    """`p.documents` documents of each of a corpus's four texts, and of general Korean in English: (name -> lines, lines).
+
+    ValueError when `p.translated_korean` has another number of documents than general Korean; [] when it is empty.
+    """
+    english = list(read_documents(p.translated_korean)) if p.translated_korean else []
+    if english and len(english) != len(corpus.general_korean):
+        told = f"{p.translated_korean} has {len(english)} documents, general_korean ({p.general_korean}) has"
+        told = f"translated_korean: {told} {len(corpus.general_korean)}; expected one translation a document"
+        raise ValueError(f"{told}: give its translation, or an empty text to leave retrieval out")
+    texts = {name: draw_evenly(lines, p.documents, p.seed) for name, lines in corpus.heldout().items()}
+    return texts, draw_evenly(english, p.documents, p.seed)
+
+
+def measure_texts(model, tokenizer, texts, english=()):
+    """Items of a model: one a document of {name: lines}, and one a document of general Korean and its translation.
+
+    english  texts["general_korean"], translated: each document is looked for by the other among 31 distractors
+    return   [{"task", "item", "nats", "bytes"}], then [{"task", "id", "acc", "rank" (1 is best)}]
+    """
+    items, states = [], {}
+    for name, lines in {**texts, "translated": english}.items():
+        if lines:
+            with middle_states(model, lines) as (states[name], keep):
+                nats = document_nats(model, tokenizer, lines, seen=keep).tolist()
+            sizes = [len(line.encode()) for line in lines]
+            rows = enumerate(zip(nats, sizes, strict=True))
+            items += [{"task": name, "item": n, "nats": own, "bytes": size} for n, (own, size) in rows if name in texts]
+    if english:
+        likeness = compare_states(states["general_korean"], states["translated"])
+        for task, found in (("retrieve_english", likeness), ("retrieve_korean", likeness.T)):
+            ranks = enumerate(rank_translations(found))
+            items += [{"task": task, "id": str(n), "acc": float(rank == 1), "rank": rank} for n, rank in ranks]
+    return items
+
+
+@contextmanager
+def middle_states(model, lines):
+    """(N, D) mean states of lines behind the layer at three fifths of the depth, filled by `keep` during `document_nats`.
+
+    The first token's state is left out: it is large and the same for every document.
+    """
+    layers, caught = model.get_decoder().layers, []
+    found = torch.zeros(len(lines), model.config.hidden_size)
+    layer = layers[3 * len(layers) // 5 - 1]
+    hook = layer.register_forward_hook(lambda _, __, out: caught.append(out[0] if isinstance(out, tuple) else out))
+
+    def keep(numbers, read):
+        for n, states, own in zip(numbers, caught.pop(), read, strict=True):
+            mean = states[1:][own[1:].to(states.device)].float().mean(0)
+            found[n] = mean.nan_to_num().cpu()  # of a line in pieces: its last piece
+
+    try:
+        yield found, keep
+    finally:
+        hook.remove()
+
+
+def compare_states(one, other):
+    """(N, N) cosines of two languages' mean states, each less its language's mean."""
+    one, other = (F.normalize(states - states.mean(0), dim=-1) for states in (one, other))
+    return one @ other.T
+
+
+def rank_translations(likeness, distractors=31, seed=0):
+    """The rank of each row's own column among it and `distractors` others, drawn with `seed`; likeness (N, N)."""
+    rng, numbers = np.random.default_rng(seed), np.arange(len(likeness))
+    for n, row in enumerate(likeness.tolist()):
+        others = rng.permutation(numbers[numbers != n])[:distractors]
+        yield 1 + sum(row[m] >= row[n] for m in others)
