@@ -7,19 +7,17 @@ bootstrap over the items.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import yaml
 
-from blossom.benchmark.comparing import compare_scores
+from blossom.benchmark.comparing import compare_models
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
 from blossom.common import figures
 from blossom.common.runs import find_run
 from blossom.report.tables import JUDGED, MERGED, SCORED
 
 FILE = Path(__file__).with_suffix(".yaml")
-ONE_LABEL = ("kosbi",)  # the tasks whose F1 is of label 1; the others' F1 is averaged over the labels
 
 
 @dataclass(frozen=True)
@@ -82,10 +80,7 @@ def score_difference(runs, before, after, tasks, times=2000):
     items = _items_of_both(runs, before, after)
     if items is None or not all(any(i["task"] == t for i in own) for own in items for t in tasks):
         return None
-    metrics = runs[after, SCORED].metrics
-    names = {t: (metrics["tasks"].get(t) or metrics["probes"][t])["metric"] for t in tasks}
-    prepared = [SimpleNamespace(name=t, settings={"score": names[t]}, is_macro=t not in ONE_LABEL) for t in tasks]
-    row = compare_scores(prepared, *items, times=times).iloc[-1]
+    row = compare_models(*([i for i in own if i["task"] in tasks] for own in items), times=times).iloc[-1]
     return tuple(float(row[name]) for name in ("before", "after", "difference", "low", "high"))
 
 
