@@ -69,8 +69,8 @@ def test_the_states_of_a_document_do_not_depend_on_the_others(folders):
 
 
 def test_a_translation_of_another_text_is_refused(smoke):
-    p = smoke("05_benchmark_eval", "base", translated_korean="general-en", documents=9)
-    with pytest.raises(ValueError, match="translated_korean: general-en has 100 documents, general_korean .* has 130"):
+    p = smoke("05_benchmark_eval", "base", parallel_english="general-en", documents=9)
+    with pytest.raises(ValueError, match="parallel_english: general-en has 100 documents, general_korean .* has 130"):
         draw_texts(p, read_corpus(p))
 
 

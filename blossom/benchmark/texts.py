@@ -14,12 +14,12 @@ from blossom.text.corpus import read_documents
 def draw_texts(p, corpus):
     """`p.documents` documents of each of a corpus's four texts, and of general Korean in English: (name -> lines, lines).
 
-    ValueError when `p.translated_korean` has another number of documents than general Korean; [] when it is empty.
+    ValueError when `p.parallel_english` has another number of documents than general Korean; [] when it is empty.
     """
-    english = list(read_documents(p.translated_korean)) if p.translated_korean else []
+    english = list(read_documents(p.parallel_english)) if p.parallel_english else []
     if english and len(english) != len(corpus.general_korean):
-        told = f"{p.translated_korean} has {len(english)} documents, general_korean ({p.general_korean}) has"
-        told = f"translated_korean: {told} {len(corpus.general_korean)}; expected one translation a document"
+        told = f"{p.parallel_english} has {len(english)} documents, general_korean ({p.general_korean}) has"
+        told = f"parallel_english: {told} {len(corpus.general_korean)}; expected one translation a document"
         raise ValueError(f"{told}: give its translation, or an empty text to leave retrieval out")
     texts = {name: draw_evenly(lines, p.documents, p.seed) for name, lines in corpus.heldout().items()}
     return texts, draw_evenly(english, p.documents, p.seed)

@@ -176,7 +176,7 @@ class BenchmarkEval(Texts, WithModel):
     benchmarks: Text = _p("authored", "'authored' mini-sets, 'hub' for the public sets, or a folder of their files")
     tasks: Words = _p([], "benchmarks: table6 (the paper's eight), paper-x (the other paper's three), or names of tasks")
     probes: Words = _p(["minimal_pairs", "copy_pattern"], "tasks with power at this size; not in the benchmarks' average")
-    translated_korean: Text = _p("general-ko-en", "general_korean in English, line by line; empty: no retrieval")
+    parallel_english: Text = _p("general-ko-en", "general_korean in English, line by line; empty: none")
     documents: Whole = _p(32, "documents of each text to measure in bits per byte; 0 takes all", 0)
     items: Whole = _p(160, "items a task; 0 takes all", 0)
     written_items: Whole = _p(8, "items of a task whose answers are written; 0 takes `items`", 0)
