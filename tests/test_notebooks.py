@@ -1,6 +1,7 @@
 """Every notebook, executed by the batch engine at scale smoke: a tiny random model, whose scores mean nothing."""
 
 import json
+import math
 import re
 import subprocess
 
@@ -94,9 +95,38 @@ def test_06_answers_in_two_languages_and_says_that_nobody_judged(metrics):
     assert all(0 <= m["models"][r][k]["answered_in_language"] <= 1 for r in m["models"] for k in ("ko", "en"))
 
 
+def test_07_begins_with_numbers_that_follow_from_the_scored_items(outputs, metrics):
+    shown = {(row["model"], row["measure"]): row for row in metrics("report", "07_report")["models"]}
+    for recipe in ("base", "base-bi", "blossom-bi", "blossom-bi-biSFT"):
+        lines = (outputs / "smoke" / recipe / "05_benchmark_eval" / "items.jsonl").read_text(encoding="utf-8").splitlines()
+        items = [item for item in map(json.loads, lines) if item.get("model", recipe) == recipe]
+        for name in ("general_korean", "general_english", "korean"):
+            read = [(item["nats"], item["bytes"]) for item in items if item["task"] == name]
+            nats, size = map(sum, zip(*read, strict=True))
+            row = shown[recipe, name]
+            assert row["value"] == pytest.approx(nats / math.log(2) / size) and row["low"] <= row["value"] <= row["high"]
+        right = [item["acc"] for item in items if item["task"] == "minimal_pairs_ko"]
+        assert shown[recipe, "minimal_pairs_ko"]["value"] == pytest.approx(100 * sum(right) / len(right))
+    for row in metrics("report", "07_report")["comparisons"]:
+        scale = 1 if row["metric"] == "bits_per_byte" else 100
+        found = [scale * row[when] for when in ("before", "after")]
+        assert found == pytest.approx([shown[row[who], row["measure"]]["value"] for who in ("against", "model")])
+        assert row["difference"] == pytest.approx(row["after"] - row["before"])
+
+
 def test_07_sets_the_papers_beside_the_run(outputs):
     page = (outputs / "smoke" / "report.html").read_text(encoding="utf-8")
-    for words in ("39,478", "5.977", "58.6", "why they differ", "blossom-bi-biSFT", "No judge", "claims, one by one"):
+    for words in (
+        "39,478",
+        "5.977",
+        "58.6",
+        "why they differ",
+        "blossom-bi-biSFT",
+        "No judge",
+        "claims, one by one",
+        "Decided",
+        "equal compute",
+    ):
         assert words.lower() in page.lower(), words
     assert "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
 

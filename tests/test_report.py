@@ -1,7 +1,9 @@
 """The report: runs read back, claims judged, sweeps compared, the reference kept and checked; on made folders."""
 
 import json
+import math
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,9 +13,10 @@ import yaml
 from scipy.optimize import curve_fit
 
 from blossom.batch import plan
+from blossom.benchmark.papers import read_papers
 from blossom.common import params, paths
 from blossom.common.runs import Run, read_run, read_runs
-from blossom.report import changes, claims, crossover, plots, reference, sweeps, tables
+from blossom.report import changes, claims, crossover, headline, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
 
 STAGE = "05_benchmark_eval"
@@ -62,22 +65,6 @@ def test_whole_recipes_are_compared_stage_by_stage(tmp_path, capsys):
         read_runs(str(tmp_path), "smoke", [])
 
 
-def bits_of(**models):
-    texts = ("korean", "english", "general_korean", "general_english")
-    return {"bits_per_byte": {model: dict.fromkeys(texts, value) for model, value in models.items()}}
-
-
-def test_the_base_stands_beside_what_was_trained_from_it(tmp_path):
-    tuned = [("base-koSFT", "04_korean_lima_sft"), ("cross-lingual-direct", "04_korean_lima_sft")]
-    found = {key: read_run(made(tmp_path, *key, bits_of(before=3.0, after=2.5))) for key in tuned}
-    assert tables.tabulate_bits(dict(list(found.items())[:1])).index.tolist() == ["base", "base-koSFT"]
-    expanded = dict(list(found.items())[1:])
-    assert tables.tabulate_bits(expanded).index.tolist() == ["cross-lingual-direct"], "what it was tuned from is no base"
-    plt.close(plots.plot_bits(expanded))
-    plt.close(figure := plots.plot_bits(found))
-    assert "3.00 → 2.50 bits/byte at best (base-koSFT)" in figure.get_suptitle()
-
-
 @pytest.mark.parametrize(
     ("kind", "low", "high", "verdict"),
     [
@@ -102,12 +89,13 @@ def test_a_verdict_needs_the_whole_interval(kind, low, high, verdict):
 def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
     right = {"blossom-ko": [n % 4 > 0 for n in range(40)], "blossom-bi": [n % 4 == 0 for n in range(40)]}
     found = {(r, STAGE): read_run(scored(tmp_path, r, right[r], task="klue_sts")) for r in right}
-    before, after, value, low, high = claims.score_difference(found, "blossom-ko", "blossom-bi", ("klue_sts",))
-    assert (before, after, value) == pytest.approx((0.75, 0.25, -0.5))
-    assert -1 < low < -0.5 < high < 0
     checked = {c.says: c for c in claims.check_claims(found, times=500)}
     lowered = checked["Bilingual pretraining lowers STS"]
-    assert (lowered.verdict, lowered.value) == ("supported", pytest.approx(-50)) and lowered.high < 0
+    assert (lowered.verdict, lowered.value) == (
+        "supported",
+        pytest.approx(-50),
+    ) and -100 < lowered.low < -50 < lowered.high < 0
+    assert lowered.shows.startswith("blossom-ko 75.0 → blossom-bi 25.0: -50.0 [")
     missing = (
         checked["Bilingual pretraining raises SBI"],
         checked["Instruction tuning does not raise the average (base-koSFT)"],
@@ -119,9 +107,74 @@ def test_every_claim_stands_beside_the_papers_own_number():
     listed = claims.check_claims({})
     assert {c.verdict for c in listed} == {"not tested"} and all(c.theirs and c.paper and c.why for c in listed)
     expected = {c.says: c.expected for c in listed}
-    assert expected["Expansion raises the average (as many tokens)"] == pytest.approx(1.8)
-    assert expected["Expansion raises NLI and STS most (as many tokens)"] == pytest.approx(9.15)
+    assert expected["Expansion raises the average"] == pytest.approx(1.8)
+    assert expected["Expansion raises NLI and STS most"] == pytest.approx(9.15)
     assert expected["English is kept: COPA"] == pytest.approx(-2)
+    assert expected["Instructions and translations teach sentiment"] == pytest.approx(27), "0.27 of LLaMA2-7B, 0.54"
+    assert expected["They teach translation from English to Korean"] == pytest.approx(10.9), "0.002 and 0.111"
+
+
+def test_a_claim_not_run_here_is_the_reference_runs_and_says_so(tmp_path):
+    found = {(r, STAGE): read_run(scored(tmp_path, r, [True, False] * 8, "kosbi")) for r in ("blossom-ko", "blossom-bi")}
+    kept = {
+        "verdict": "supported",
+        "shows": "base 30 → base-ko 40",
+        "why": "its interval",
+        "value": 10.0,
+        "low": 8.0,
+        "high": 12.0,
+    }
+    says = "Korean pretraining raises the average", "Bilingual pretraining raises SBI", "Expansion lowers SBI"
+    checked = {c.says: c for c in claims.check_claims(found, kept=dict.fromkeys(says[:2], kept))}
+    assert [checked[s].run for s in says] == ["the reference run", "this run", "this run"]
+    assert [checked[s].verdict for s in says] == ["supported", "undecided", "not tested"]
+    assert checked[says[0]].shows == kept["shows"] and checked[says[0]].expected == pytest.approx(4)
+
+
+def measured(root, recipe, bits, right, english):
+    """A finished stage 05: 40 documents of two texts at about these bits/byte, and 64 minimal pairs."""
+    rng, items = np.random.default_rng(len(recipe)), []
+    for task, level in (("general_korean", bits), ("general_english", english)):
+        own = [level * (1 + 0.2 * np.sin(n)) + rng.normal(0, 0.01) for n in range(40)]
+        items += [{"task": task, "item": n, "nats": b * np.log(2) * (100 + n), "bytes": 100 + n} for n, b in enumerate(own)]
+    items += [{"task": "minimal_pairs_ko", "id": str(n), "choice": n % 2, "acc": float(n < right)} for n in range(64)]
+    return read_run(made(root, recipe, STAGE, {"tasks": {}, "texts": {}}, [i | {"model": recipe} for i in items]))
+
+
+def test_each_model_is_compared_with_its_parent_its_twin_and_the_base():
+    names = ["base", "base-bi", "blossom-bi", "base-bi-biSFT", "blossom-bi-biSFT"]
+    against = {n: [one for one, other in headline.pair_models(names) if other == n] for n in names}
+    assert against["base"] == [] and against["base-bi"] == ["base"] and against["blossom-bi"] == ["base", "base-bi"]
+    assert against["blossom-bi-biSFT"] == ["base", "base-bi-biSFT", "blossom-bi"]
+    assert headline.pair_models(["base", "blossom-bi-biSFT"]) == [("base", "blossom-bi-biSFT")], "the nearest that is there"
+
+
+def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_path):
+    made_of = {"base": (2.7, 32, 1.4), "base-bi": (2.4, 52, 1.4), "blossom-bi": (2.9, 51, 1.5)}
+    runs = {(recipe, STAGE): measured(tmp_path, recipe, *numbers) for recipe, numbers in made_of.items()}
+    table = headline.compare_recipes(runs, 500)
+    told = {(r.model, r.against, r.measure): headline.state_difference(r) for r in table.itertuples()}
+    assert len(told) == 9
+    worse, better = (told["blossom-bi", "base-bi", "general_korean"], told["base-bi", "base", "general_korean"])
+    assert worse.startswith("blossom-bi predicts new Korean text worse than base-bi: 2.") and "bits/byte [+0." in worse
+    assert better.startswith("base-bi predicts new Korean text better than base: 2.") and "bits/byte [-0." in better
+    pairs = told["base-bi", "base", "minimal_pairs_ko"]
+    assert pairs.startswith("base-bi tells right from wrong Korean more often than base: 50.0 % → 81.2 %, +31.2 points [+")
+    assert told["blossom-bi", "base-bi", "minimal_pairs_ko"].startswith("blossom-bi and base-bi, Korean minimal pairs: ")
+    row = table[(table.model == "base-bi") & (table.measure == "general_korean")].iloc[0]
+    levels = {r: [i for i in headline.read_items(runs, r)[r] if i["task"] == row.measure] for r in ("base", "base-bi")}
+    sums = {r: sum(i["nats"] for i in own) / math.log(2) / sum(i["bytes"] for i in own) for r, own in levels.items()}
+    assert (row.before, row.after) == pytest.approx((sums["base"], sums["base-bi"]))
+
+
+def test_the_benchmarks_of_a_reference_are_told_beside_a_constant_answer():
+    scores = {"score": 0.5, "stderr": 0.02, "constant": 0.25, "majority_share": 0.2, "items": 9}
+    names = read_papers()["bllossom"]["table6"]["tasks"]
+    found = SimpleNamespace(metrics={"tasks": dict.fromkeys(names, scores)})
+    told = tables.describe_benchmarks({("base", STAGE): found, ("other", STAGE): SimpleNamespace(metrics={"tasks": {}})})
+    assert told == "1 of 1 averages lie clearly above one constant answer's 25.0 %: base 50.0 ± 1.4 %"
+    assert tables.describe_benchmarks({}) == ""
+    assert reference.read_reference(STAGE), "the reference in the repository has scores"
 
 
 def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_path):
@@ -303,6 +356,10 @@ def kept(tmp_path, monkeypatch):
         made(tmp_path / root, "base", "01_tokenization_analysis", {"tokens": 100})
         made(tmp_path / root, "base", STAGE, {"tasks": {"klue_nli": {"score": 0.50, "seconds": 1}}, "average": 0.5})
         made(tmp_path / root, "ablation", "07_report", {"stages": 2})
+    comparison = tmp_path / "old/sweeps/crossover/comparison-smoke"
+    paths.write_json(comparison / "comparison.json", crossing_sweep())
+    (figure := plt.figure()).savefig(comparison / "comparison.png")
+    plt.close(figure)
     folder = reference.keep_reference(tmp_path / "old", "smoke", ["base"])
     return folder, tmp_path / "new"
 
@@ -313,6 +370,17 @@ def test_a_reference_says_where_it_comes_from_and_has_figures(kept):
     assert set(about) == {"scale", "commits", "date", "machine", "versions", "runs"} and "cores" in about["machine"]
     assert paths.read_json(folder / "base" / STAGE / "metrics.json")["average"] == 0.5
     assert (folder / "base" / STAGE / "figures" / "a.png").stat().st_size < 20_000
+
+
+def test_a_sweep_is_the_runs_own_or_else_the_references(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps, "REFERENCE", tmp_path / "reference")
+    found = [sweeps.read_comparison(tmp_path / root, "crossover", "smoke") for root in ("old", "new")]
+    assert [source for source, _ in found] == ["this run", "the reference run, scale smoke"] and found[0][1] == found[1][1]
+    assert sweeps.read_comparison(tmp_path / "new", "crossover", "laptop")[0] == "the reference run, scale smoke"
+    assert sweeps.read_comparison(tmp_path / "new", "other", "smoke") is None
+    _, parts = sweeps.draw_sweep(found[1][1])
+    plt.close("all")
+    assert list(parts) == ["crossings", "savings"] and len(parts["crossings"]) == 4
 
 
 @pytest.mark.parametrize(("tokens", "average"), [(101, 0.9), (99, 0.1)])

@@ -199,11 +199,8 @@ def read_sweep(file):
         if unused := {*sweep.grid} - taken:  # all its points would be the same run
             raise ValueError(f"grid: no stage of {', '.join(sweep.recipes)} takes '{min(unused)}'")
         sweep.repeats = [name for name in sweep.repeats if name in sweep.grid]
-        pairs = [
-            [sweep.arm(point, r) for r in (sweep.recipes[0], recipe)]
-            for recipe in sweep.recipes[1:]
-            for point in sweep.points
-        ]
+        paired = itertools.product(sweep.points, sweep.recipes[:1], sweep.recipes[1:])
+        pairs = [[sweep.arm(point, r) for r in pair] for point, *pair in paired]
         pairs = pairs or [[sweep.arms[0], arm] for arm in sweep.arms[1:]]
         sweep.compare = sweep.compare or {f"against {first}: {arm}": [first, arm] for first, arm in pairs}
         if (sweep.curves and len(sweep.recipes) < 2) or {*sweep.curves, *sweep.over.values()} - {*sweep.measures}:

@@ -66,9 +66,7 @@ def fit_sweep(about, draws=1000, seed=0):
             amounts = [np.geomspace(x.min(), x.max(), 400) for x, _ in points]
             common = np.geomspace(max(a[0] for a in amounts), min(a[-1] for a in amounts), 400)
             curves = [fit(own) for fit, own in zip(fits, amounts, strict=True)]
-            sizes = (
-                measured[(measured.recipe == arms[1]) & (measured.measure == unit)].groupby("arm", sort=False).value.mean()
-            )
+            sizes = measured[measured.measure == unit].groupby(["recipe", "arm"], sort=False).value.mean()[arms[1]]
             common = common, fits[1](common) - fits[0](common)
             found.append(Comparison(measure, over, unit, arms, points, amounts, curves, sizes.to_numpy(), *common))
     return found
@@ -89,11 +87,8 @@ def find_crossing(amounts, difference):
 def _describe_amounts(values, least, most):
     """The first of some amounts and the 95 % interval of all; 0 is below `least`, inf above `most`."""
     ends = np.quantile(values, (0.025, 0.975), method="inverted_cdf")
-    words = [
-        f"<{least:,.0f}" if v == 0 else f">{most:,.0f}" if np.isinf(v) else f"{float(f'{v:.3g}'):,.0f}"
-        for v in (values[0], *ends)
-    ]
-    return "{} [{}, {}]".format(*words)
+    edges = {0.0: f"<{least:,.0f}", np.inf: f">{most:,.0f}"}
+    return "{} [{}, {}]".format(*(edges.get(v, f"{float(f'{v:.3g}'):,.0f}") for v in (values[0], *ends)))
 
 
 def describe_crossing(found):
@@ -102,13 +97,9 @@ def describe_crossing(found):
     if crossings[0]:
         told = _describe_amounts(crossings, found.common[0], found.common[-1])
         return f"wins {'from' if wins else 'up to'} {told} {found.unit}"
-    share = f"{(crossings == 0).mean():.0%} of the draws"
     first, last = found.common[[0, -1]]
-    return (
-        f"wins from the start ({first:,.0f}; {share})"
-        if wins
-        else f"does not win within the range (to {last:,.0f}; {share})"
-    )
+    told = f"wins from the start ({first:,.0f}" if wins else f"does not win within the range (to {last:,.0f}"
+    return f"{told}; {(crossings == 0).mean():.0%} of the draws)"
 
 
 def tabulate_crossings(comparisons):
@@ -146,9 +137,8 @@ def plot_curves(comparisons):
         for i, colour in enumerate((figures.COLOURS["base"], figures.COLOURS["ours"])):
             axis.plot(*found.points[i], "o", ms=4, alpha=0.6, color=colour)
             axis.plot(found.amounts[i], found.curves[i][0], color=colour, label=found.arms[i])
-            axis.fill_between(
-                found.amounts[i], *np.quantile(found.curves[i], (0.025, 0.975), 0), color=colour, alpha=0.2, lw=0
-            )
+            band = np.quantile(found.curves[i], (0.025, 0.975), axis=0)
+            axis.fill_between(found.amounts[i], *band, color=colour, alpha=0.2, lw=0)
         if crossing := find_crossing(found.common, found.difference)[1][0]:
             axis.axvline(crossing, color=figures.COLOURS["ink"], ls=":", lw=1.2)
         axis.set_title(f"{found.measure}, {found.over}:\nexpansion {describe_crossing(found)}", fontsize=9)

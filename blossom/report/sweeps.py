@@ -98,15 +98,10 @@ def write_comparison(outputs, name, scale, definitions):
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
     sweep, target = p.sweeps[name], comparison_folder(outputs, name, scale)
     table = measure_sweep(p, name, scale)
-    about = {
-        "scale": scale,
-        "git_commit": git_commit(),
-        **sweep.model_dump(include={"question", "recipes", "repeats", "curves", "over"}),
-    }
-    about |= {"points": sweep.points, "measured": table.to_dict("records")}
-    found = {"differences": compare_arms(table, sweep.compare), "arms": summarise_arms(table)}
-    figure, fitted = draw_sweep(about)
-    found = fitted | found
+    about = sweep.model_dump(include={"question", "recipes", "repeats", "curves", "over"}) | {"points": sweep.points}
+    about |= {"scale": scale, "git_commit": git_commit(), "measured": table.to_dict("records")}
+    figure, found = draw_sweep(about)
+    found |= {"differences": compare_arms(table, sweep.compare), "arms": summarise_arms(table)}
     with paths.write_atomically(target / "comparison.png") as temporary:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     about |= {k: v.astype(object).where(v.notna(), None).to_dict("records") for k, v in found.items()}

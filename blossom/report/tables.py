@@ -1,17 +1,20 @@
 """The report's tables. Each takes the finished runs, dict (recipe, stage) -> FinishedRun."""
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
+import yaml
 
 from blossom.benchmark.papers import paper_model, paper_table6, read_papers
 from blossom.common import figures
-from blossom.common.params import starting_stage
 from blossom.common.runs import find_run
 from blossom.common.stages import MODEL_STAGES
 
 MAIN = "blossom-bi-biSFT"  # the paper's final model
-TEXTS = ("korean", "english", "general_korean", "general_english")
 MERGED, TRAINED, TUNED = MODEL_STAGES
 SCORED, JUDGED = "05_benchmark_eval", "06_qualitative_eval"
+PAPER_ROWS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 def select_stage(runs, stage):
@@ -19,37 +22,24 @@ def select_stage(runs, stage):
     return {recipe: run for (recipe, s), run in runs.items() if s == stage}
 
 
-def tabulate_bits(runs):
-    """Bits/byte of the four held-out texts: a row for the base model, if measured, then one for each trained recipe."""
-    rows, base = {}, {}
-    for (recipe, stage), run in runs.items():
-        if stage in (TRAINED, TUNED):
-            rows[recipe] = run.metrics["bits_per_byte"]["after"]
-            measured = "before" if stage == TUNED and not starting_stage(recipe, stage) else "base"
-            base = base or run.metrics["bits_per_byte"].get(measured, {})
-    rows = ({"base": base} if base else {}) | rows
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(TEXTS))
-    return table.rename(columns=figures.LABELS).rename_axis("recipe")
+def select_table6(runs):
+    """recipe -> {task: its entry in stage 05's metrics}, for recipes that were scored on all of table 6's tasks."""
+    names = read_papers()["bllossom"]["table6"]["tasks"]
+    found = {recipe: run.metrics["tasks"] for recipe, run in select_stage(runs, SCORED).items()}
+    return {recipe: {n: tasks[n] for n in names} for recipe, tasks in found.items() if set(names) <= set(tasks)}
 
 
-def tabulate_scores(runs):
-    """Table 6: score ± standard error (percent) of each task, one row a model, and the paper's rows.
-
-    The last row is the score of always giving the items' commonest label.
-    """
-    rows, chance = [], {}
-    for recipe, run in select_stage(runs, SCORED).items():
-        tasks = run.metrics["tasks"]
-        row = {task: f"{100 * found['score']:.1f} ± {100 * found['stderr']:.1f}" for task, found in tasks.items()}
-        row["average"] = f"{100 * run.metrics['average']:.1f}"
-        rows.append({"model": recipe, "source": "this run"} | row)
-        if name := paper_model(recipe):
-            theirs = {task: f"{value:.1f}" for task, value in paper_table6()[name].items()}
-            rows.append({"model": f"{name} (13B)", "source": "the paper"} | theirs)
-        chance |= {task: f"{100 * found['majority_share']:.1f}" for task, found in tasks.items()}
-    rows.append({"model": "commonest label", "source": "this run's items"} | chance)
-    labels = read_papers()["bllossom"]["table6"]["labels"] | {"average": "AVG"}
-    return pd.DataFrame(rows).fillna("").rename(columns=labels)
+def describe_benchmarks(runs):
+    """Table 6's averages with 95 % intervals in one line, beside one constant answer's; "" without scores."""
+    told, above, constant = [], 0, 0.0
+    for recipe, found in select_table6(runs).items():
+        tasks = found.values()
+        score, constant = (100 * np.mean([of(task) for task in tasks]) for of in (lambda t: t["score"], constant_score))
+        half = 196 * np.linalg.norm([task["stderr"] for task in tasks]) / len(tasks)  # the tasks' items are independent
+        above += score - half > constant
+        told.append(f"{recipe} {score:.1f} ± {half:.1f} %")
+    line = f"{above} of {len(told)} averages lie clearly above one constant answer's {constant:.1f} %: {', '.join(told)}"
+    return line if told else ""
 
 
 def tabulate_recipes(runs):
@@ -71,82 +61,38 @@ def _list_examples(tuned):
 
 
 def _describe_text(trained):
-    row = {"pretraining tokens": f"{sum(trained.metrics['tokens'].values()):,}"}
-    for name, size in zip((figures.language_name(), "English"), sum_megabytes(trained).values(), strict=True):
+    row, read = {"pretraining tokens": f"{sum(trained.metrics['tokens'].values()):,}"}, trained.metrics["table3"]
+    for name, start in ((figures.language_name(), "korean"), ("English", "english")):
+        size = sum(text["megabytes"] * text["epochs"] for text in read if text["source"].startswith(start))
         row[f"{name} text"] = f"{1000 * size:.0f} KB" if size < 1000 else f"{size / 1000:.1f} GB"
     return row
 
 
-def sum_megabytes(trained):
-    """Megabytes of text that a pretraining read: {"korean": ..., "english": ...}."""
-    size = {"korean": 0.0, "english": 0.0}
-    for row in trained.metrics["table3"]:
-        size["korean" if row["source"].startswith("korean") else "english"] += row["megabytes"] * row["epochs"]
-    return size
-
-
 def compare_with_paper(runs):
-    """The report's first table: a row for each quantity that is in the paper and was measured here."""
+    """A row for each quantity of tables.yaml that was measured here: what, the paper, this run, why they differ."""
     last = MAIN if any(recipe == MAIN for recipe, _ in runs) else list(runs)[-1][0]
     found = [find_run(runs, stage, last, inherited=True) or find_run(runs, stage) for stage in MODEL_STAGES]
-    found += [*select_stage(runs, SCORED).values(), find_run(runs, JUDGED, last)]
-    describe = dict(zip(MODEL_STAGES, (_vocabulary_rows, _pretraining_rows, _instruction_rows), strict=True))
-    describe |= {SCORED: _score_rows, JUDGED: _preference_rows}
-    rows = [row for run in found if run for row in describe[run.stage](run)]
+    scored, rows = select_table6(runs), []
+    for run in [*filter(None, found), *(runs[recipe, SCORED] for recipe in scored)]:
+        m, values = run.metrics, run.params | run.metrics | {"language": figures.language_name()}
+        if run.stage == MERGED:
+            theirs = (m.get("paper_merge") or {}).get("the paper's")  # where stage 02 had the paper's own files
+            counted = (
+                "{unreachable:,} of {new:,} (02's count on its files)".format(**theirs) if theirs else "not in the paper"
+            )
+            texts = [t for t in ("korean", "general_korean") if f"{t}_tokens_before" in m]  # unseen lines
+            saved = [
+                f"{1 - m[f'{t}_tokens_after'] / m[f'{t}_tokens_before']:.0%} fewer ({figures.LABELS[t]})" for t in texts
+            ]
+            values |= {"counted": counted, "saved": ", ".join(saved), "never": m["unreachable"]} | run.params
+        elif run.stage == TUNED:
+            values["listed"] = _list_examples(run)
+        elif run.stage == SCORED:
+            tasks, name = scored[run.recipe].values(), paper_model(run.recipe)
+            values |= {"score": 100 * np.mean([t["score"] for t in tasks]), "items": sum(t["items"] for t in tasks)}
+            values["theirs"] = f"{paper_table6()[name]['average']:.1f} ({name})" if name else "not in the paper"
+        rows += [[cell.format_map(values) for cell in row] for row in PAPER_ROWS[run.stage]]
     return pd.DataFrame(rows, columns=["what", "the paper", "this run", "why they differ"])
-
-
-def _vocabulary_rows(merged):
-    m, p = merged.metrics, merged.params
-    here = f"{m['base_vocabulary']:,} + {m['added']:,} = {m['vocabulary']:,}"
-    why = f"base {p['base_model']}, donor '{p['donor']}'"
-    yield "vocabulary", "32,000 + 7,478 = 39,478 (Llama2 + KoBERT)", here, why
-    counted = (m.get("paper_merge") or {}).get("the paper's")  # where stage 02 had the paper's own files
-    theirs = f"{counted['unreachable']:,} of {counted['new']:,} (02's count on its files)" if counted else "not in the paper"
-    here, why = f"{m['unreachable']:,} of {m['added']:,}", f"unreachable pieces: '{p['unreachable']}'"
-    yield "added pieces that can never be produced", theirs, here, why
-    texts = [t for t in ("korean", "general_korean") if f"{t}_tokens_before" in m]  # unseen lines
-    saved = [f"{1 - m[f'{t}_tokens_after'] / m[f'{t}_tokens_before']:.0%} fewer ({figures.LABELS[t]})" for t in texts]
-    here, why = ", ".join(saved), "unseen text, instead of one sentence"
-    yield f"tokens for the same {figures.language_name()}", "21 pieces become 9 (table 1's sentence)", here, why
-
-
-def _pretraining_rows(trained):
-    m, p = trained.metrics, trained.params
-    here = f"{sum(m['tokens'].values()):,} tokens, {m['korean_share_realised']:.1%} {figures.language_name()}"
-    why = f"scale {p['scale']}: {m['seconds']:.0f} s at {m['tokens_per_second']:.0f} tokens/s"
-    yield "pretraining text", "33.09 GB, ko:en 7:3, one epoch", here, why
-    why = f"'{p['trainable']}', rank {p['lora_rank']}; the embeddings are a larger part of a small model"
-    yield "share of trained parameters", "5.977 %", f"{m['trainable_share']:.2%}", why
-    base, after = m["bits_per_byte"]["base"], m["bits_per_byte"]["after"]
-    for text in TEXTS:
-        here = f"{base[text]:.2f} → {after[text]:.2f} ({after[text] / base[text] - 1:+.1%})"
-        why = "base model → after pretraining; comparable across vocabularies"
-        yield f"bits/byte, {figures.LABELS[text]}", "not measured", here, why
-
-
-def _instruction_rows(tuned):
-    sources = tuned.params["korean_instructions"], tuned.params["english_instructions"]
-    authored = f"{sum(tuned.metrics['examples'].values()):,} examples authored for this project stand in for LIMA"
-    why = authored if "authored" in str(sources[0]) else f"from {sources[0]} and {sources[1]}"
-    yield "instruction examples", "1,030 Korean + 1,030 English (LIMA)", _list_examples(tuned), why
-
-
-def _score_rows(scored):
-    tasks, name = scored.metrics["tasks"].values(), paper_model(scored.recipe)
-    theirs = f"{paper_table6()[name]['average']:.1f} ({name})" if name else "not in the paper"
-    items = f"{sum(task['items'] for task in tasks)} items of '{scored.params['benchmarks']}'"
-    why = f"{scored.params['base_model']} instead of Llama-2-13b-chat; {items}"
-    yield f"average of {len(tasks)} tasks, {scored.recipe}", theirs, f"{100 * scored.metrics['average']:.1f}", why
-
-
-def _preference_rows(judged):
-    here, why = "No judge was configured: no verdicts", "set judge_url and judge_model to an OpenAI-compatible server"
-    if v := judged.metrics["judge"]:
-        here = f"{v['win']} won, {v['tie']} tied, {v['loss']} lost, {v['flips']} undecided (the two orders disagree)"
-        here, why = f"{here} of {v['n']}; judge {v['model']}", "another judge, other prompts"
-    what = f"preference, {judged.recipe} against {judged.params['compare_with']}"
-    yield what, "people and GPT-4, 300 prompts, six models (figures 2 and 3)", here, why
 
 
 def constant_score(row):

@@ -1,0 +1,68 @@
+"""The report's first screen: the models' measures with intervals, and what the paired comparisons of models decide."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from blossom.benchmark.comparing import compare_models
+from blossom.common import figures, params
+from blossom.report.tables import SCORED, select_stage
+
+MEASURES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+
+
+def read_items(runs, recipe):
+    """The items that stage 05 of a recipe scored: {model: list of items}; empty without that stage."""
+    found = {}
+    if run := runs.get((recipe, SCORED)):
+        for line in (run.folder / "items.jsonl").read_text(encoding="utf-8").splitlines():
+            item = {k: v for k, v in json.loads(line).items() if v is not None}
+            found.setdefault(item.get("model", recipe), []).append(item)
+    return found
+
+
+def pair_models(recipes):
+    """(before, after) of the comparisons: each recipe with what it comes from, its twin without expansion, the base."""
+    found = []
+    for name in recipes:
+        line = [r.name for r in params.recipe_lineage(name)[1:]]
+        parent = [r for r in line if r in recipes][:1]
+        found += [(before, name) for before in (*line[-1:], name.replace("blossom", "base", 1), *parent)]
+    return list(dict.fromkeys(pair for pair in found if pair[0] in recipes and pair[0] != pair[1]))
+
+
+def compare_recipes(runs, times=2000):
+    """`compare_models` of each pair of `pair_models`: one DataFrame, with two more columns, model and against."""
+    scored = list(select_stage(runs, SCORED))[::-1]  # the last recipe's statements come first
+    items = {recipe: read_items(runs, recipe).get(recipe, []) for recipe in scored}
+    pairs = [(before, after) for before, after in pair_models(scored) if items[before] and items[after]]
+    tables = [
+        compare_models(items[before], items[after], times=times).assign(model=after, against=before)
+        for before, after in pairs
+    ]
+    table = (
+        pd.concat(tables, ignore_index=True)
+        if tables
+        else pd.DataFrame(columns=["measure", "primary", "decided", "low", "high"])
+    )
+    return table[table.measure.isin(MEASURES)]
+
+
+def state_difference(row):
+    """A row of `compare_recipes` in words, with the two values, their difference and its 95 % interval.
+
+    It says better or worse where the row is decided or, of a measure that is not primary, where the interval excludes 0.
+    """
+    about = MEASURES[row.measure]
+    is_text = about["unit"] == "bits/byte"
+    scale, form, unit = (1, ".3f", "bits/byte") if is_text else (100, ".1f", "points")
+    before, after = (f"{scale * value:{form}}{'' if is_text else ' %'}" for value in (row.before, row.after))
+    difference, low, high = (f"{scale * value:+{form}}" for value in (row.difference, row.low, row.high))
+    numbers = f"{before} → {after}, {difference} {unit} [{low}, {high}]"
+    if row.decided or not row.primary and row.low * row.high > 0:
+        words = about["says"][int((row.difference > 0) == is_text)].format(language=figures.language_name())
+        return f"{row.model} {words} than {row.against}: {numbers}"
+    alike = "; a model gave one answer to all, so this is not tested" if row.constant else ""
+    return f"{row.model} and {row.against}, {about['label'].format(language=figures.language_name())}: {numbers}{alike}"
