@@ -1,5 +1,6 @@
 """The report: runs read back, claims judged, sweeps compared, the reference kept and checked; on made folders."""
 
+import itertools
 import json
 import math
 from dataclasses import asdict, replace
@@ -65,25 +66,16 @@ def test_whole_recipes_are_compared_stage_by_stage(tmp_path, capsys):
         read_runs(str(tmp_path), "smoke", [])
 
 
-@pytest.mark.parametrize(
-    ("kind", "low", "high", "verdict"),
-    [
-        ("more", 0.1, 3, "supported"),
-        ("more", -1, 3, "undecided"),
-        ("more", -3, -1, "not supported"),
-        ("less", -3, -1, "supported"),
-        ("less", 1, 3, "not supported"),
-        ("same", -1, 1, "supported"),
-        ("same", -1, 4, "undecided"),
-        ("same", 2, 4, "not supported"),
-        ("same", 0, 0, "undecided"),
-        ("not more", -4, 1, "supported"),
-        ("not more", -4, 4, "undecided"),
-        ("not more", 0.1, 1, "not supported"),
-    ],
-)
-def test_a_verdict_needs_the_whole_interval(kind, low, high, verdict):
-    assert claims.judge_interval(kind, low, high, 1.8)[0] == verdict
+VERDICTS = {
+    "supported": [("more", 0.1, 3), ("less", -3, -1), ("same", -1, 1), ("not more", -4, 1)],
+    "not supported": [("more", -3, -1), ("less", 1, 3), ("same", 2, 4), ("not more", 0.1, 1)],
+    "undecided": [("more", -1, 3), ("same", -1, 4), ("same", 0, 0), ("not more", -4, 4)],
+}
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_a_verdict_needs_the_whole_interval(verdict):
+    assert {claims.judge_interval(*case, 1.8)[0] for case in VERDICTS[verdict]} == {verdict}
 
 
 def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
@@ -96,11 +88,9 @@ def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
         pytest.approx(-50),
     ) and -100 < lowered.low < -50 < lowered.high < 0
     assert lowered.shows.startswith("blossom-ko 75.0 → blossom-bi 25.0: -50.0 [")
-    missing = (
-        checked["Bilingual pretraining raises SBI"],
-        checked["Instruction tuning does not raise the average (base-koSFT)"],
-    )
-    assert {c.verdict for c in missing} == {"not tested"} and "base-koSFT" in missing[1].why
+    missing = checked["Instruction tuning does not raise the average (base-koSFT)"]
+    assert (missing.verdict, checked["Bilingual pretraining raises SBI"].verdict) == ("not tested",) * 2
+    assert "base-koSFT" in missing.why
 
 
 def test_every_claim_stands_beside_the_papers_own_number():
@@ -300,18 +290,16 @@ def test_a_finished_sweep_is_compared(tmp_path):
 def crossing_sweep(noise=0.005):
     """The comparison.json of a made sweep: the expanded arm wins from 71,127 tokens on in the corpus, else never."""
     rng, rows = np.random.default_rng(0), []
-    for seed, tokens in ((s, n) for s in range(3) for n in (12_500, 25_000, 50_000, 100_000, 200_000)):
-        for arm, (a, b, c), bytes_a_token in (("base-bi", (1.2, 60, 0.42), 1.5), ("blossom-bi", (1.0, 200, 0.5), 4)):
-            worse = 0.5 * (arm == "blossom-bi")
-            found = {"corpus": a + b * tokens**-c, "general": 2.4 + 60 * tokens**-0.42 + worse}
-            found = {k: v + rng.normal(0, noise) for k, v in found.items()} | {
-                "tokens": tokens,
-                "bytes": tokens * bytes_a_token,
-            }
-            about = {"point": f"seed={seed},training_tokens={tokens}", "recipe": arm, "arm": f"{arm}, {tokens}"}
-            rows += [about | {"measure": k, "value": v} for k, v in found.items()]
+    for seed, n in itertools.product(range(3), (12_500, 25_000, 50_000, 100_000, 200_000)):
+        general = 2.4 + 60 * n**-0.42
+        found = {"base-bi": {"corpus": 1.2 + 60 * n**-0.42, "general": general, "tokens": n, "bytes": 1.5 * n}}
+        found["blossom-bi"] = {"corpus": 1 + 200 * n**-0.5, "general": general + 0.5, "tokens": n, "bytes": 4 * n}
+        for arm, values in found.items():
+            about = {"point": f"seed={seed},training_tokens={n}", "recipe": arm, "arm": f"{arm}, {n}"}
+            values |= {k: values[k] + rng.normal(0, noise) for k in ("corpus", "general")}
+            rows += [about | {"measure": k, "value": v} for k, v in values.items()]
     about = {"measured": rows, "recipes": ["base-bi", "blossom-bi"], "curves": ["corpus", "general"], "scale": "smoke"}
-    return about | {"question": "?", "over": {"equal compute": "tokens", "equal text": "bytes"}, "differences": []}
+    return about | {"over": {"equal compute": "tokens", "equal text": "bytes"}}
 
 
 def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
@@ -326,6 +314,9 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     swapped = crossing_sweep() | {"recipes": ["blossom-bi", "base-bi"]}
     told = crossover.tabulate_crossings(crossover.fit_sweep(swapped)).expansion
     assert told[0].startswith("wins up to 7") and told[2].startswith("wins from the start")
+    (x, y), law = fitted[0].points[0], lambda x, a, b, c: a + b * (x / 12_500) ** -c
+    scipys = law(fitted[0].amounts[0], *curve_fit(law, x, y, (1, 1, 0.3))[0])
+    assert fitted[0].curves[0][0] == pytest.approx(scipys, abs=1e-3)
     plt.close(crossover.plot_curves(fitted))
 
 
@@ -335,18 +326,6 @@ def test_what_expansion_saves_is_what_the_other_arm_needs_to_be_as_good():
     exact = [((1.0 + 200 * n**-0.5 - 1.2) / 60) ** (-1 / 0.42) for n in (25_000, 50_000, 100_000)]
     assert [float(needs["corpus", n]) for n in (25_000, 50_000, 100_000)] == pytest.approx(exact, rel=0.02)
     assert needs["corpus", 200_000] == ">200000" and needs["general", 12_500] == "<12500"
-
-
-def test_the_power_law_is_the_one_that_scipy_fits():
-    rng = np.random.default_rng(1)
-    x = np.repeat(np.geomspace(1, 16, 5), 3)
-    y = 1.1 + 1.4 * x**-0.4 + rng.normal(0, 0.01, 15)
-
-    def law(x, a, b, c):
-        return a + b * x**-c
-
-    scipys = law(x, *curve_fit(law, x, y, (1, 1, 0.3))[0])
-    assert crossover.fit_power_law(x, y)(x) == pytest.approx(scipys, abs=1e-3)
 
 
 @pytest.fixture
