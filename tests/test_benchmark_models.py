@@ -37,10 +37,10 @@ def score(folders, prepared, kept, precision="float32", **texts):
 
 
 def test_a_second_report_costs_nothing(folders, prepared, tmp_path, monkeypatch):
-    texts = {"general_korean": ["비가 온다.", "밥을 먹었다."]}
-    first, _ = score(folders, prepared, tmp_path, texts=texts, english=["It rains.", "I had a meal."])
+    texts = {"texts": {"general_korean": ["비가 온다.", "밥을 먹었다."]}, "english": ["It rains.", "I had a meal."]}
+    first, _ = score(folders, prepared, tmp_path, **texts)
     monkeypatch.setattr("blossom.benchmark.evaluation.load_model", lambda *a: pytest.fail("a model was loaded again"))
-    again, lines = score(folders, prepared, tmp_path, texts=texts, english=["It rains.", "I had a meal."])
+    again, lines = score(folders, prepared, tmp_path, **texts)
     assert again == first and len(lines) == len(folders) * 4 and all(line.endswith("kept") for line in lines)
     for found in first.values():
         assert found["texts"]["general_korean"]["bytes"] == 31 and found["texts"]["general_korean"]["bits_per_byte"] > 1
@@ -142,21 +142,15 @@ def test_pairing_finds_what_two_intervals_would_not():
     assert row.low > 0 and row.high - row.low < 2 * 1.96 * np.sqrt(2 * 0.25 / 200)
 
 
-def test_a_models_bits_per_byte_are_compared_by_document():
-    nats = np.random.default_rng(0).random(40) * 50 + 50
-    row = compare_models(documents(nats), documents(nats - 1)).iloc[0]
-    size = sum(10 + n for n in range(40))
-    assert row.before == pytest.approx(nats.sum() / np.log(2) / size) and row.metric == "bits_per_byte"
-    assert row.difference == pytest.approx(-40 / np.log(2) / size)
-    assert row.low < row.difference < row.high < 0 and row.decided
-
-
 def test_only_primary_measures_decide_and_a_constant_answer_leaves_their_family():
     chosen = [i | {"choice": 0} for i in answered([1, 0] * 30, "minimal_pairs_ko")]
     better = [i | {"choice": n % 2} for n, i in enumerate(answered([1] * 60, "minimal_pairs_ko"))]
     one = [*documents([50] * 40), *documents([50] * 40, "general_english"), *answered([0] * 60), *chosen]
     two = [*documents([45] * 40), *documents([50] * 40, "general_english"), *answered([1] * 60), *better]
     table = compare_models(one, two).set_index("measure")
+    bits = table.loc["general_korean"]  # a document has 10 to 49 bytes
+    assert [bits.before, bits.after] == pytest.approx([40 * nats / np.log(2) / 1180 for nats in (50, 45)])
+    assert bits.low < bits.difference < bits.high < 0 and bits.metric == "bits_per_byte"
     assert list(table.index) == [*comparing.PRIMARY, "klue_sts"]
     assert table.constant.to_dict() == {name: name == "minimal_pairs_ko" for name in table.index}
     assert table.p_holm.isna().tolist() == [False, True, False, True]  # two tests, not three or four
