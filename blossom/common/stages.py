@@ -140,31 +140,31 @@ class KoreanLimaSFT(Training):
     """04: the instruction sets, and how the model is trained on them."""
 
     recipe: Text = _p("blossom-bi-biSFT", "a recipe with instruction tuning")
-    korean_instructions: Words = _p(["authored-ko"], "asset names, files or hub:owner/name")
-    english_instructions: Words = _p(["authored-en"], "likewise")
+    korean_instructions: Words = _p(["authored-short-ko", "authored-ko"], "asset names, files or hub:owner/name")
+    english_instructions: Words = _p(["authored-short-en", "authored-en"], "likewise")
     translations: Words = _p(["aligned-en-ko"], "aligned text for paper X: asset names or TSV files")
     translator: Text = _p("", "drafts Korean: OpenAI-compatible address (.../v1) or translation model; empty: none")
     translator_model: Text = _p("", "model the translator's server is asked for; empty asks the server")
     translation_requests: Whole = _p(200, "most requests to send in one run", 0)
     review_folder: Text = _p("data/review", "drafts.jsonl or replies/, reviewers' files, settled.json")
     sft_tasks: Tasks = _p(["ko", "en"], "which of ko, en, translation to train on")
-    examples: Whole = _p(200, "most training examples a task; 0 takes all", 0)
+    examples: Whole = _p(80, "most training examples a task; 0 takes all", 0)
     evaluation_texts: Words = _p(["authored-prompts", "data/benchmarks"], "what models are scored with: never trained on")
     near_duplicate: float = _p(0.8, "Jaccard similarity from which an example counts as a near duplicate", 0, 1)
     template: Template = _p("chatml", "prompt template")
-    epochs: float = _p(0.3, "times each example is read, parts allowed; the paper follows Alpaca (3)", 0, 100)
+    epochs: float = _p(1.0, "times each example is read, parts allowed; the paper follows Alpaca (3)", 0, 100)
     sequence_length: Whole = _p(1024, "longest example, tokens; longer ones are left out whole", 16)
     sft_packing: bool = _p(False, "pack several examples into rows of sequence_length tokens")
-    sft_batch_size: Whole = _p(2, "examples a step", 1)
-    sft_accumulation: Whole = _p(1, "gradient accumulation: batches an update", 1)
+    sft_batch_size: Whole = _p(1, "examples a step", 1)
+    sft_accumulation: Whole = _p(2, "gradient accumulation: batches an update", 1)
     sft_learning_rate: float = _p(1.0e-3, "of the adapters; when full, of all but the embedding tables", 0, 1)
     sft_row_learning_rate: float = _p(1.0e-3, "of the embedding rows", 0, 1)
     sft_warmup: float = _p(0.05, "share of the steps", 0, 1)
     sft_evaluations: Whole = _p(1, "times the held-out loss is measured during training", 0)
     sft_checkpoints: Whole = _p(0, "times the state is saved during training", 0)
     heldout_examples: Whole = _p(12, "examples a language kept for evaluation", 1)
-    shown_answers: Whole = _p(2, "held-out prompts a language answered before and after", 0)
-    new_tokens: Whole = _p(48, "longest answer, tokens", 1)
+    shown_answers: Whole = _p(3, "held-out prompts a language answered before and after", 0)
+    new_tokens: Whole = _p(128, "longest answer, tokens", 1)
 
 
 @_checked
@@ -187,22 +187,23 @@ class BenchmarkEval(Texts, WithModel):
 
 
 @_checked
-class QualitativeEval(WithModel):
+class QualitativeEval(Texts, WithModel):
     """06: whose answers are compared, how they are generated, and who judges."""
 
     recipe: Text = _p("blossom-bi-biSFT", "model A")
     compare_with: Text = _p("base", "model B: a recipe, asset name, folder or hub id")
-    more_models: Words = _p([], "further models to compare with, likewise; blossom-bi-koSFT gives figure 4")
+    more_models: Words = _p(["base-bi-biSFT"], "more models to compare with, likewise; blossom-bi-koSFT gives figure 4")
     served: Words = _p([], "models that a server answers for (vLLM, transformers serve): name@http://host:8000/v1")
     prompts: Text = _p("authored-prompts", "asset name, file or hub:owner/name; rows with id, kind, ko, en, or LIMA's")
     prompts_per_language: Whole = _p(24, "prompts to answer in each language", 1)
     template: Template = _p("chatml", "prompt template")
-    new_tokens: Whole = _p(48, "longest answer, tokens", 1)
+    new_tokens: Whole = _p(64, "longest answer, tokens", 1)
     temperature: float = _p(0.2, "the released model's; 0 is greedy", 0, 10)
     top_p: float = _p(0.9, "the released model's; share of the probability that is kept", 0, 1)
     top_k: Whole = _p(40, "the released model's; tokens that are kept, 0 keeps all", 0)
     repetition_penalty: float = _p(1.1, "the released model's", 0.1, 10)
     decoding_batch: Whole = _p(24, "prompts decoded together", 1)
+    word_frequencies: Text = _p("wordfreq-ko", "words by frequency, known beside the training text's; empty: none")
     raters: Words = _p(["rater-1"], "people; each gets an HTML page to rate the pairs in")
     rating_files: Words = _p([], "files that raters sent back, or folders of them")
     rater_pairs: Whole = _p(0, "pairs per rater, assigned in rotation; 0: every rater sees all pairs", 0)

@@ -1,5 +1,6 @@
 """Answers of a model on this machine or behind a server: many prompts at once, with the paper's sampling."""
 
+import codecs
 import functools
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +14,14 @@ from blossom.common import paths
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.spelling import is_whole, token_bytes
 
 
 def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):
     """Answers to prompts, from `store` (a `ReplyStore`) or by `generate_answers` of the model `name` (asset, folder, id)."""
     folder = fetch_asset(str(name))
     load = functools.cache(lambda: load_model(folder, dtype))
-    request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template} | settings
+    request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template, "sampler": 2} | settings
     answers = {}
     for batch in _batches(_encode_prompts(prompts, template, load_tokenizer(folder)), batch_size):
         asked = request | {"prompts": [prompts[i] for i in batch]}
@@ -42,7 +44,7 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
     Each answer has its own random numbers, from `seed` and the prompt: in float32 it does not depend on the other prompts or
     on `batch_size`; in bfloat16 it does, since rounding depends on the batch. Raises ValueError for an empty or long prompt.
     """
-    encoded, answers = _encode_prompts(prompts, template, tokenizer), {}
+    encoded, answers, spelled = _encode_prompts(prompts, template, tokenizer), {}, token_bytes(tokenizer)
     for n, ids in enumerate(encoded):
         check_room(model, ids, new_tokens, f"prompt {n}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -56,10 +58,10 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
         mask = torch.tensor([[n >= width - len(encoded[i]) for n in range(width)] for i in batch])
         ids, mask = (tensor.to(model.get_input_embeddings().weight.device) for tensor in (ids, mask.long()))
         seeds = [hashlib.sha256(f"{seed}\n{prompts[i]}".encode()).digest()[:8] for i in batch]
-        sampler = Sampler(mask, [int.from_bytes(digest, "big") >> 1 for digest in seeds], **sampling)
+        sampler = Sampler(mask, [int.from_bytes(digest, "big") >> 1 for digest in seeds], spelled, **sampling)
         out = model.generate(ids, attention_mask=mask, generation_config=config, logits_processor=[sampler])
         answers |= zip(batch, tokenizer.batch_decode(out[:, width:], skip_special_tokens=True), strict=True)
-    return [answers[i].strip() for i in range(len(prompts))]
+    return [answers[i].rstrip("\ufffd").strip() for i in range(len(prompts))]  # without a character that the limit cut
 
 
 def _encode_prompts(prompts, template, tokenizer):
@@ -92,24 +94,41 @@ class Sampler(LogitsProcessor):
 
     mask                (B, T) 1 for prompt tokens, 0 for padding
     seeds               B integers
+    spelled             the bytes of each token (`token_bytes`); with them no token is chosen that breaks a UTF-8 character
     temperature         0 is greedy decoding
     top_p, top_k        keep the most probable tokens, at most `top_k` of them (0: all) with `top_p` of the probability
-    repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none)
+    repetition_penalty  divides the logits of tokens that the prompt or the answer has already (1: none); those that are part
+                        of a character are spared, since all Korean letters share a few first bytes
     """
 
-    def __init__(self, mask, seeds, temperature=0.2, top_p=0.9, top_k=40, repetition_penalty=1.1):
+    def __init__(self, mask, seeds, spelled=(), temperature=0.2, top_p=0.9, top_k=40, repetition_penalty=1.1):
         self.mask, self.temperature, self.top_p, self.top_k = mask.bool(), temperature, top_p, top_k
         self.penalise = RepetitionPenaltyLogitsProcessor(repetition_penalty) if repetition_penalty != 1 else None
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.spelled, self.find_misfits = spelled, functools.cache(self._find_misfits)
+        self.parts = [i for i, data in enumerate(spelled) if not is_whole(data)]
+
+    def _find_misfits(self, begun):
+        """(tokens,) True for those that cannot follow the bytes `begun` of a character; b"" where none is begun."""
+        asked = self.parts if begun else range(len(self.spelled))
+        misfits = torch.ones(len(self.spelled), dtype=torch.bool)
+        misfits[[i for i in asked if is_whole(_finished(begun + self.spelled[i]))]] = False
+        return misfits
 
     def __call__(self, input_ids, scores):
         """(B, V) scores whose largest in each row is that of the chosen token."""
-        scores = scores.float()
+        scores, known = scores.float(), len(self.spelled)  # the model may have more rows than the tokenizer has tokens
         if self.penalise:
             seen, width = input_ids.clone(), self.mask.shape[1]
             prompt = seen[:, :width]
             prompt[~self.mask] = prompt[:, -1:].expand_as(prompt)[~self.mask]  # so that padding adds no penalty
+            spared = scores[:, self.parts].clone()
             scores = self.penalise(seen, scores)
+            scores[:, self.parts] = spared
+        if known:
+            ends = [b"".join(self.spelled[i] for i in row if i < known) for row in input_ids[:, -3:].tolist()]
+            misfits = torch.stack([self.find_misfits(end[len(_finished(end)) :]) for end in ends]).to(scores.device)
+            scores = torch.cat([scores[:, :known].masked_fill(misfits, -torch.inf), scores[:, known:]], 1)
         if self.temperature == 0:
             return scores
         kept = min(self.top_k or scores.shape[1], scores.shape[1])
@@ -121,6 +140,11 @@ class Sampler(LogitsProcessor):
         noise = torch.stack([-torch.empty(kept).exponential_(generator=g).log() for g in self.generators])
         best = (logits.masked_fill(beyond, -torch.inf) + noise.to(logits.device)).argmax(-1, keepdim=True)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens.gather(1, best), 0.0)
+
+
+def _finished(data):
+    """Bytes without those at the end that begin a character of UTF-8 and do not end it."""
+    return data[: codecs.utf_8_decode(data, "ignore", False)[1]]
 
 
 def parse_addresses(served, names):

@@ -19,7 +19,7 @@ def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, se
         raise ValueError(f"messages: expected a user's message last, found role {messages[-1].get('role')!r}")
     ids, _ = encode_conversation(template, messages, tokenizer)
     check_room(model, ids, new_tokens, "messages")
-    sampler = Sampler(torch.ones(1, len(ids)), [seed], **sampling)
+    sampler = Sampler(torch.ones(1, len(ids)), [seed], token_bytes(tokenizer), **sampling)
     return decode_stream(_generate_tokens(model, ids, stop_token_ids(model, tokenizer), new_tokens, sampler), tokenizer)
 
 

@@ -11,13 +11,12 @@ from blossom.common import shell
 from blossom.common.runs import require_model
 from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
 from blossom.instructions.hygiene import clean_examples
-from blossom.models.adapters import adapt_model
-from blossom.models.loading import load_model
 from blossom.text.corpus import read_corpus
 from blossom.text.leaks import read_evaluation_texts
 from blossom.training.__main__ import launch_training
 from blossom.training.learner import mean_loss
 from blossom.training.packing import pack_examples
+from blossom.training.pretraining import load_adapted
 from blossom.vocabulary.loading import load_tokenizer
 
 STAGE = "04_korean_lima_sft"
@@ -34,7 +33,7 @@ def prepare_tuning(p, shards):
     rows, held = prepare_rows(p, load_tokenizer(parent))
     longest = max(len(row["input_ids"]) for row in rows)
     estimate_run(p, parent, p.sft_batch_size, longest, timed=False, shards=shards)
-    model = adapt_model(load_model(parent)[0], p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+    model, _ = load_adapted(p, parent)
     return model, rows, lambda m: {task: mean_loss(m, found) for task, found in held.items()}
 
 

@@ -10,17 +10,19 @@ from blossom.models.loading import first_new_row, load_model, pick_device, save_
 TOLERANCE = 1e-3  # largest difference of a float32 logit after saving and reloading
 
 
-def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj")):
+def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj"), seed=0):
     """Make some of a model's parameters trainable (figure 1): LoRA on query, key and value, plus word embeddings.
 
     trainable  "lora+embeddings" (the paper), "lora+new-rows" (only the added embedding rows), "lora" (no rows) or "full"
     targets    last names of the projections that get adapters
+    seed       set in torch's generators, so that adapters start the same in every process
     return     a PeftModel, or the model itself when "full"
 
     Raises ValueError when the model has no such projection, or no added rows to train.
     """
     from peft import LoraConfig, get_peft_model
 
+    torch.manual_seed(seed)
     if trainable == "full":
         return model.requires_grad_(True)
     linear = {name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}

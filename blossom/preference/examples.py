@@ -5,25 +5,20 @@ from collections import Counter, defaultdict
 import pandas as pd
 
 from blossom.common.pages import show_table
-from blossom.preference.measures import measure_answer
 from blossom.preference.statistics import drop_second_looks
 from blossom.preference.verdicts import PAIR
 
 LONGEST = 1500  # characters of a text that are shown
-NAMES = {"ko": "Korean", "en": "English", "mixed": "two languages mixed", "other": "another language", "none": "no words"}
 
 
 def show_pairs(pairs):
-    """A table (pandas Styler) of pairs of answers; under each answer its model, its language and who preferred it."""
+    """A table (pandas Styler) of pairs of answers; under each answer its model and who preferred it."""
     rows = []
     for pair in pairs:
         row = {"prompt": _shorten(pair["prompt"], f"{pair['prompt_id']} · {pair['kind']}")}
         for side in "ab":
-            found = measure_answer(pair[f"answer_{side}"], pair["language"])
-            note = f"{pair[f'model_{side}']} · {NAMES[found['answer_language']]}"
-            note += "" if found["answered_in_language"] else " — not the prompt's language"
             raters = pair.get("preferred_by", {}).get(side)
-            note += f" · preferred by {', '.join(raters)}" if raters else ""
+            note = pair[f"model_{side}"] + (f" · preferred by {', '.join(raters)}" if raters else "")
             row[side.upper()] = _shorten(pair[f"answer_{side}"], note)
         rows.append(row)
     table = show_table(pd.DataFrame(rows)).set_table_attributes('style="table-layout: fixed; width: 100%"')

@@ -1,46 +1,56 @@
-"""What can be measured in an answer without a judge: its language, switches of language, repetition, length."""
+"""What can be measured in an answer without a judge: its language, broken characters, non-words, repetition, length."""
 
+import re
+
+import numpy as np
 import pandas as pd
 
-from blossom.preference.statistics import drop_second_looks
-from blossom.preference.verdicts import PAIR
-from blossom.text.language import code_switching, language_of, measure_repetition
+from blossom.benchmark.tables import wilson_interval
+from blossom.text.language import SCRIPTS, answer_language, find_nonwords, language_of, measure_repetition
+
+SHARES = "answered_in_language broken nonword copied han loops line_pass word_pass empty".split()  # of answers
+ENGLISH = re.compile("[a-z]{4,}")  # for the benchmark's list of English words of four letters or more
 
 
-def measure_answer(answer, language):
-    """Measure one answer to a prompt in `language`: a dict. An answer without words counts as in that language."""
-    found = language_of(answer)
+def measure_answer(answer, language, prompt="", starts=()):
+    """Measure one answer to a prompt in `language`: a dict. An answer without words counts as in that language.
+
+    broken     U+FFFD stands before the end, where the limit of tokens may cut a character
+    nonword    it has one of `find_nonwords`; NaN without `starts`
+    loops      30 % of its trigrams of words occurred before
+    line_pass, word_pass  of the Language Confusion Benchmark (Marchisio et al. 2024), with `language_of` for fastText: all
+               lines of five words or more are in the language; of Korean answers that pass, no word is English. Else NaN
+    """
+    found, repetition = answer_language(answer, prompt), measure_repetition(answer)
+    lines = [line for line in answer.splitlines() if len(line.split()) >= 5]
+    passed = all(language_of(line) == language for line in lines) if lines else np.nan
+    english = any(ENGLISH.fullmatch(word.strip(".,:;!?\"'()*")) for line in lines for word in line.split())
     return {
         "answer_language": found,
-        "answered_in_language": bool(answer.strip()) and found in (language, "none"),
-        "code_switching": code_switching(answer, language),
-        "repetition": measure_repetition(answer),
+        "answered_in_language": found in (language, "none"),
+        "broken": "\ufffd" in answer.rstrip("\ufffd"),
+        "nonword": bool(find_nonwords(answer, starts)) if starts else np.nan,
+        "copied": found == "copy",
+        "han": bool(SCRIPTS["han"].search(answer)),
+        "loops": repetition >= 0.3,
+        "line_pass": passed,
+        "word_pass": not english if language == "ko" and passed is True else np.nan,
+        "repetition": repetition,
         "characters": len(answer),
-        "empty": not answer.strip(),
+        "empty": found == "empty",
     }
 
 
-def measure_answers(answers):
-    """The means of `measure_answer` as a DataFrame, one row a model and language; `answers` as for `make_batch`."""
-    rows = [{"model": a["model"], "language": a["language"]} | measure_answer(a["answer"], a["language"]) for a in answers]
-    numbers = pd.DataFrame(rows).drop(columns="answer_language").astype({"answered_in_language": float, "empty": float})
-    grouped = numbers.groupby(["model", "language"], sort=False)
+def measure_answers(answers, starts=()):
+    """The means of `measure_answer` as a DataFrame, one row a model and language; `answers` as for `make_batch`.
+
+    Beside each of SHARES stands its 95 % interval: broken_low, broken_high.
+    """
+    keys = ["model", "language"]
+    rows = [{k: a[k] for k in keys} | measure_answer(a["answer"], a["language"], a["prompt"], starts) for a in answers]
+    numbers = pd.DataFrame(rows).drop(columns="answer_language").set_index(keys).astype(float)
+    grouped = numbers.groupby(keys, sort=False)
     means = grouped.mean().rename(columns={"characters": "mean_characters"})
     means.insert(0, "answers", grouped.size())
-    return means.reset_index()
-
-
-def compare_languages(verdicts, pairs):
-    """Count model A's wins, ties and losses by which of the two answers is in the prompt's language: a DataFrame."""
-    names = {(True, True): "both", (True, False): "A alone", (False, True): "B alone", (False, False): "neither"}
-    right = {}
-    for pair in pairs:
-        found = [measure_answer(pair[f"answer_{side}"], pair["language"])["answered_in_language"] for side in "ab"]
-        right[tuple(pair[name] for name in PAIR)] = names[tuple(found)]
-    first = drop_second_looks(verdicts)
-    first = first.assign(in_language=list(map(right.get, first[PAIR].itertuples(index=False, name=None))))
-    by = ["source", "language", "model_a", "model_b", "in_language"]
-    counts = first.groupby([*by, "winner"], sort=False).size().unstack("winner", fill_value=0)
-    counts = counts.reindex(columns=["a", "tie", "b"], fill_value=0).set_axis(["win", "tie", "loss"], axis=1)
-    counts.insert(0, "n", counts.sum(axis=1))
-    return counts.reset_index()
+    low, high = wilson_interval(means[SHARES], grouped[SHARES].count())
+    return means.join([low.add_suffix("_low"), high.add_suffix("_high")]).reset_index()

@@ -1,6 +1,7 @@
-"""The language of a text by its letters, how often it switches language, and how often it repeats itself."""
+"""The language of a text by its letters, how often it switches language or repeats itself, and its non-words."""
 
 import re
+from difflib import SequenceMatcher
 
 SCRIPTS = {
     "hangul": re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]"),
@@ -8,7 +9,9 @@ SCRIPTS = {
     "han": re.compile("[\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"),
     "kana": re.compile("[\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff\uff66-\uff9d]"),
 }
-CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+CODE = re.compile(r"```.*?(?:```|\Z)|\{[^{}\n]*\}", re.DOTALL)  # also placeholders like {name}
+WORD = re.compile("[가-힣]{2,}")  # in Korean, with its endings
+JOSA = "은는이가을를에의도로만과와"  # particles of one syllable
 KOREAN_FROM = 0.3  # share of Korean among Korean and Latin letters; Korean prose about software has many Latin letters
 ENGLISH_UP_TO = 0.1  # likewise: English may name a Korean thing
 HANJA_FROM = 0.2  # share of Hangul among Hangul and Han letters from which the Han letters are hanja in Korean text
@@ -28,7 +31,7 @@ def script_shares(text):
 def language_of(text):
     """The language of a text: "ko", "en", "mixed" (Korean and English), "other", or "none" when it has no letters.
 
-    Letters in fenced code do not count, and Han letters (hanja) are Korean beside enough Hangul. The limits stand above.
+    Letters in code do not count, and Han letters (hanja) are Korean beside enough Hangul. The limits stand above.
     """
     share = script_shares(text)
     if not any(share.values()):
@@ -40,6 +43,30 @@ def language_of(text):
     if known < KNOWN_FROM:
         return "other"
     return "ko" if korean >= KOREAN_FROM * known else "en" if korean <= ENGLISH_UP_TO * known else "mixed"
+
+
+def answer_language(answer, prompt=""):
+    """As `language_of`, or "empty" without text, or "copy" when it begins with the prompt or at least the half of it."""
+    said, asked = (keep_letters(text) for text in (answer, prompt))
+    if asked and 2 * len(said) >= len(asked) and is_alike(said[: len(asked)], asked[: len(said)]):
+        return "copy"
+    return language_of(answer) if answer.strip() else "empty"
+
+
+def is_alike(one, other):
+    """Whether two texts have letters and are the same but for case, spaces, punctuation and one letter in five."""
+    one, other = keep_letters(one), keep_letters(other)
+    return bool(one and other) and SequenceMatcher(None, one, other, autojunk=False).ratio() >= 0.8
+
+
+def keep_letters(text):
+    """The letters of a text in lower case."""
+    return "".join(c for c in text.casefold() if c.isalpha())
+
+
+def find_nonwords(text, starts):
+    """The Korean words of a text, but one syllable with a josa, whose first two syllables are not in `starts`: a list."""
+    return [w for w in WORD.findall(text) if w[:2] not in starts and not (len(w) == 2 and w[1] in JOSA)]
 
 
 def code_switching(text, language):

@@ -1,7 +1,5 @@
 """What stage 03 trains, and on what, from its parameters; used by notebook 03 and `python -m blossom.training`."""
 
-import torch
-
 from blossom.assets.registry import fetch_asset
 from blossom.common import params, runs
 from blossom.models.adapters import adapt_model
@@ -58,5 +56,4 @@ def _split_sources(language, text, weights):
 def load_adapted(p, start):
     """(model, tokenizer) from `start`, with trainable parameters initialised by the seed."""
     model, tokenizer = load_model(start)
-    torch.manual_seed(p.seed)
-    return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets), tokenizer
+    return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets, p.seed), tokenizer

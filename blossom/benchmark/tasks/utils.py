@@ -1,13 +1,12 @@
 """Functions that the task files name with `!function`."""
 
 import re
-from difflib import SequenceMatcher
 from functools import partial
 
 import numpy as np
 
 from blossom.benchmark.statistics import bleu_scorer, f1_of_draws, first_line
-from blossom.text.language import language_of, measure_repetition
+from blossom.text.language import is_alike, keep_letters, language_of, measure_repetition
 
 
 def macro_f1(items):
@@ -41,9 +40,9 @@ def _translated(row, answers, source, target):
     reference, answer = row[target], answers[0]
     first = first_line(answer)
     found = language_of(first)
-    empty, copies = not _letters(answer), found != "mixed" and _same(first, row[source])
+    empty, copies = not keep_letters(answer), found != "mixed" and is_alike(first, row[source])
     mixed = found == "mixed" and language_of(reference) != "mixed"
-    short = found == target and 2 * len(_letters(first)) < len(_letters(reference))
+    short = found == target and 2 * len(keep_letters(first)) < len(keep_letters(reference))
     partly = not (empty or copies) and (mixed or short)
     kinds = {"empty": empty, "copies": copies, "partial": partly, "repeats": _repeats(answer, row[source])}
     kinds["wrong_language"] = not (empty or copies or partly) and found != target
@@ -55,19 +54,11 @@ to_korean, to_english = partial(_translated, source="en", target="ko"), partial(
 
 
 def _repeats(answer, source):
-    sentences = [s for s in re.split(r"[\n.!?。]+", answer) if len(_letters(s)) > 3]
-    again = any(_same(s, before) for n, s in enumerate(sentences) for before in [*sentences[:n], *([source] if n else [])])
+    sentences = [s for s in re.split(r"[\n.!?。]+", answer) if len(keep_letters(s)) > 3]
+    again = any(
+        is_alike(s, before) for n, s in enumerate(sentences) for before in [*sentences[:n], *([source] if n else [])]
+    )
     return again or measure_repetition(answer) >= 0.3
-
-
-def _letters(text):
-    return "".join(c for c in text.casefold() if c.isalpha())
-
-
-def _same(one, other):
-    """Whether two sentences are the same but for case, spaces, punctuation and one letter in five."""
-    one, other = _letters(one), _letters(other)
-    return bool(one and other) and SequenceMatcher(None, one, other, autojunk=False).ratio() >= 0.8
 
 
 def _corpus_score(items, metric):
