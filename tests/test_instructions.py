@@ -2,6 +2,8 @@ import functools
 import json
 import random
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import groupby
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blossom.common import stages
+from blossom.common import paths, stages
 from blossom.instructions.dataset import hold_out_examples, load_examples
 from blossom.instructions.hygiene import clean_examples, hygiene_table
 from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read_instructions, read_translations
@@ -289,3 +291,17 @@ def test_the_authored_set_is_what_it_says_and_clean():
     assert [(reason, e.id, other) for reason, e, other in removed] == []
     prose = [e for e in kept if e.category not in ("code", "translation")]
     assert [e.id for e in prose if language_of(e.output) != e.task] == []
+
+
+def test_a_tuning_starts_from_the_same_adapters_in_every_process():
+    code = """import torch, sys; torch.rand(int(sys.argv[1]))
+from blossom.common.params import effective_params
+from blossom.instructions.__main__ import prepare_tuning
+model, *_ = prepare_tuning(effective_params("04_korean_lima_sft", "smoke", "base-koSFT", seed=int(sys.argv[2])), 1)
+print(sum(float(w.double().abs().sum()) for name, w in model.named_parameters() if "lora_A" in name))"""
+    told = [
+        subprocess.run([sys.executable, "-c", code, *words], cwd=paths.ROOT, capture_output=True)
+        for words in ("10", "23", "31")
+    ]
+    first, again, other = (done.stdout for done in told)
+    assert first == again != other and first, told[0].stderr

@@ -29,6 +29,8 @@ def test_shares_are_of_letters_outside_code():
         ("12 + 30 = 42", "none"),
         ("", "none"),
         ("```python\nprint('hello world')\n```", "none"),
+        ("{name}님, 반갑습니다", "ko"),
+        ("{friendly_name} {area_name} 켜기", "ko"),
         ("다음 코드를 쓰세요.\n```python\nfor item in list_of_items: print(item)\n```", "ko"),
         ("```python\nunfinished_function_of_an_answer_that_was_cut(", "none"),
     ],

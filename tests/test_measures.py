@@ -1,31 +1,55 @@
 """What is counted in answers, and the prompts they answer."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
 
-from blossom.preference import examples, measures, panels, people, prompts, verdicts
+from blossom.preference import measures, panels, people, prompts, verdicts
 from blossom.text.language import language_of
+
+QUESTION = "서울은 어디에 있나요?"
+STARTS = {"서울", "한국", "수도", "입니", "있습"}
 
 
 @pytest.mark.parametrize(
-    ("text", "asked", "counts"),
-    [("네, 맞아요.", "ko", True), ("Yes.", "ko", False), ("네.", "en", False), ("", "en", False), ("42", "ko", True)],
+    ("text", "asked", "expected"),
+    [
+        ("네, 맞아요.", "ko", {"answered_in_language": True, "copied": False, "empty": False}),
+        ("Yes.", "ko", {"answered_in_language": False}),
+        ("네.", "en", {"answered_in_language": False}),
+        ("", "en", {"answered_in_language": False, "empty": True}),
+        ("42", "ko", {"answered_in_language": True}),
+        ("서울은 어디에 있나요? 네.", "ko", {"answered_in_language": False, "copied": True}),
+        ("방\ufffd를 봐요.", "ko", {"broken": True}),
+        ("방을 봐\ufffd", "ko", {"broken": False}),  # cut by the limit
+        ("서울은 한국의 수도입니다.", "ko", {"nonword": False, "han": False}),
+        ("서울은 쿡팝의 수도입니다.", "ko", {"nonword": True}),
+        ("방을 首都", "ko", {"nonword": False, "han": True}),
+        ("네, 서울은 한국의 수도입니다.\nThe capital of Korea is here.", "ko", {"line_pass": False, "word_pass": math.nan}),
+        ("네, 저는 서울에 삽니다 지금.\nOf course.", "ko", {"line_pass": True, "word_pass": True}),
+        ("네, 저는 서울에서 very 행복하게 삽니다.", "ko", {"line_pass": True, "word_pass": False}),
+        ("I live in Seoul now.", "en", {"line_pass": True, "word_pass": math.nan}),
+        ("네.", "ko", {"line_pass": math.nan}),
+        ("가 나 다 가 나 다 가 나 다", "ko", {"loops": True}),
+    ],
 )
-def test_answered_in_the_prompts_language(text, asked, counts):
-    assert measures.measure_answer(text, asked)["answered_in_language"] is counts
+def test_what_is_measured_in_an_answer(text, asked, expected):
+    found = measures.measure_answer(text, asked, QUESTION, STARTS)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
 def test_the_table_has_a_row_for_each_model_and_language():
     answers = [
-        {"model": "ours", "language": "ko", "answer": "네, 좋습니다."},
-        {"model": "ours", "language": "ko", "answer": ""},
-        {"model": "base", "language": "ko", "answer": "Yes, of course."},
+        {"model": "ours", "language": "ko", "prompt": QUESTION, "answer": "네, 좋습니다."},
+        {"model": "ours", "language": "ko", "prompt": QUESTION, "answer": ""},
+        {"model": "base", "language": "ko", "prompt": QUESTION, "answer": "Yes, of course."},
     ]
     ours, base = measures.measure_answers(answers).to_dict("records")
     assert (ours["answered_in_language"], base["answered_in_language"]) == (0.5, 0)
     assert (ours["empty"], ours["mean_characters"], ours["answers"]) == (0.5, 4, 2)
+    assert 0 < ours["empty_low"] < 0.5 < ours["empty_high"] < 1 and math.isnan(ours["nonword"])
 
 
 def test_the_authored_prompts_have_both_languages_and_every_kind():
@@ -112,19 +136,3 @@ def test_people_and_judge_fill_the_papers_four_figures():
 def test_a_lead_within_its_interval_is_not_claimed():
     led = table(lambda pair, o: "a" if int(pair["prompt_id"][1]) % 3 else "b")
     assert drawn(led)["figure2"].labels[0].startswith("not told apart from base")
-
-
-def test_preference_beside_language_says_which_answers_were_in_the_right_one():
-    one = table(lambda pair, o: "a" if pair["language"] == "en" else "tie")
-    got = measures.compare_languages(one, PAIRS).set_index(["language", "model_b"])
-    confused = got.loc["en", "x-koSFT"]
-    assert (confused.in_language, confused.n, confused.win, confused.tie, confused.loss) == ("A alone", 6, 6, 0, 0)
-    assert got.loc["ko", "base"].in_language == "both" and got.loc["ko", "base"].tie == 6
-
-
-def test_examples_are_wins_then_losses_with_who_said_so():
-    one = table(lambda pair, o: {"p0": "a", "p1": "b"}.get(pair["prompt_id"], "tie"))
-    shown = examples.choose_examples(one, PAIRS, each=2)
-    assert [pair["prompt_id"] for pair in shown] == ["p0"] * 4 + ["p1"] * 4
-    html = examples.show_pairs(shown[:1]).to_html()
-    assert "x-biSFT · Korean · preferred by r" in html and html.count("preferred by") == 1

@@ -1,4 +1,4 @@
-"""Text of models, files and people in HTML: pages, notebook tables, answers side by side."""
+"""Text of models, files and people in HTML: pages, notebook tables."""
 
 import json
 from html.parser import HTMLParser
@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from blossom.common import pages
-from blossom.preference.examples import show_pairs
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -60,12 +59,3 @@ def test_a_table_shows_its_texts_headers_and_index_as_text(attack):
     assert not {name for name in Tags(html).attributes if name.startswith("on")}
     assert "0.12<" in html and "12,345" in html and "–" in html and ">b<" in html
     assert ">1<" not in pages.show_table(frame.reset_index(drop=True)[["share"]]).to_html()
-
-
-def test_answers_stand_side_by_side_as_text_with_model_and_language():
-    about = {"prompt_id": "p-1", "kind": "advice", "language": "ko", "prompt": ATTACKS[0]}
-    about |= {"model_a": "<ours>", "model_b": "x"}
-    html = show_pairs([about | {"answer_a": "Yes. " * 10_000, "answer_b": " "}]).to_html()
-    assert set(Tags(html).tags) <= {"style", "table", "thead", "tbody", "tr", "th", "td"}
-    assert "&lt;ours&gt; · English — not the prompt&#x27;s language" in html
-    assert "(50,000 characters)" in html and "(empty)" in html and len(html) < 10_000

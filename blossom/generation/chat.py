@@ -1,6 +1,7 @@
 """A conversation with a model, whose answer is printed as it is generated."""
 
 import codecs
+import time
 
 import torch
 
@@ -36,6 +37,14 @@ def _generate_tokens(model, ids, stops, most, sampler):
             return
         yield unread.item()
         ids = torch.cat([ids, unread], -1)
+
+
+def time_steps(model, tokenizer, text, steps=16):
+    """Seconds of each of some steps of greedy decoding after `text`, one answer at a time: list of float."""
+    ids = tokenizer(text).input_ids
+    sampler = Sampler(torch.ones(1, len(ids)), [0], temperature=0.0, repetition_penalty=1.0)
+    times = [time.perf_counter() for _ in _generate_tokens(model, ids, (), steps + 1, sampler)]
+    return [after - before for before, after in zip(times, times[1:], strict=False)]
 
 
 def decode_stream(ids, tokenizer):
