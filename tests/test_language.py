@@ -2,7 +2,7 @@
 
 import pytest
 
-from blossom.text.language import code_switching, language_of, measure_repetition, script_shares
+from blossom.text.language import language_of, measure_repetition, script_shares
 
 
 def test_shares_are_of_letters_outside_code():
@@ -37,15 +37,6 @@ def test_shares_are_of_letters_outside_code():
 )
 def test_the_language_of_a_text(text, language):
     assert language_of(text) == language
-
-
-def test_code_switching_counts_words():
-    assert code_switching("서울은 capital 입니다", "ko") == pytest.approx(1 / 3)
-    assert code_switching("Python에서 씁니다 123", "ko") == 0
-    assert code_switching("This is 한국 food", "en") == pytest.approx(1 / 4)
-    assert code_switching("서울은 首都 입니다", "ko") == pytest.approx(1 / 3)
-    assert code_switching("This is 東京 food", "en") == pytest.approx(1 / 4)
-    assert code_switching("", "ko") == 0
 
 
 def test_repetition_sees_loops_with_and_without_spaces():

@@ -1,4 +1,4 @@
-"""The language of a text by its letters, how often it switches language or repeats itself, and its non-words."""
+"""The language of a text by its letters, its non-words, and how often it repeats itself."""
 
 import re
 from difflib import SequenceMatcher
@@ -67,13 +67,6 @@ def keep_letters(text):
 def find_nonwords(text, starts):
     """The Korean words of a text, but one syllable with a josa, whose first two syllables are not in `starts`: a list."""
     return [w for w in WORD.findall(text) if w[:2] not in starts and not (len(w) == 2 and w[1] in JOSA)]
-
-
-def code_switching(text, language):
-    """Share (0 to 1) of the words outside fenced code that have no letter in the script of `language` ("ko" or "en")."""
-    words = [w for w in CODE.sub(" ", text).split() if any(c.isalpha() for c in w)]
-    own = SCRIPTS["hangul" if language == "ko" else "latin"]
-    return sum(not own.search(w) for w in words) / len(words) if words else 0.0
 
 
 def measure_repetition(text, n=3):
