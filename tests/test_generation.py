@@ -1,6 +1,5 @@
 """Answers: what a prompt's answer depends on, and on what it must not."""
 
-import codecs
 import itertools
 
 import numpy as np
@@ -35,13 +34,13 @@ def test_the_seed_changes_an_answer_and_the_batch_does_not(tiny, batch_size):
     assert ask(tiny, PROMPTS[::-1], batch_size=batch_size) == alone[::-1]
 
 
+BEGUN = {chr(n).encode()[:k] for n in range(0x80, 0x110000, 64) if not 0xD800 <= n < 0xE000 for k in (1, 2, 3)} | {b""}
+
+
 def fits(data, last):
-    """Whether bytes are UTF-8, and whole at the `last` token."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(data, last)
-    except UnicodeDecodeError:
-        return False
-    return True
+    """Whether bytes are UTF-8, but for the beginning of a character at their end, and whole at the `last` token."""
+    ends = [data[len(data) - k :] for k in range(4)]
+    return any(is_whole(data[: len(data) - len(end)]) and end in BEGUN and not (end and last) for end in ends)
 
 
 def test_without_temperature_it_takes_the_best_token_that_breaks_no_character(tiny):
@@ -63,7 +62,7 @@ def test_without_temperature_it_takes_the_best_token_that_breaks_no_character(ti
 
 def test_hot_answers_of_a_random_model_have_no_broken_character(tiny):
     settings = {"temperature": 5.0, "top_k": 0, "top_p": 1.0, "new_tokens": 30, "repetition_penalty": 1.5}
-    assert not any("\ufffd" in answer for answer in ask(tiny, **settings))
+    assert not any("\ufffd" in answer for seed in range(4) for answer in ask(tiny, seed=seed, **settings))
 
 
 def test_an_answer_ends_at_a_special_token(tiny):

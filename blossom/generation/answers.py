@@ -3,6 +3,7 @@
 import codecs
 import functools
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -15,6 +16,8 @@ from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.spelling import is_whole, token_bytes
+
+SURROGATE = re.compile(b"\xed[\xa0-\xbf]")  # begins no character of UTF-8
 
 
 def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):
@@ -144,7 +147,8 @@ class Sampler(LogitsProcessor):
 
 def _finished(data):
     """Bytes without those at the end that begin a character of UTF-8 and do not end it."""
-    return data[: codecs.utf_8_decode(data, "ignore", False)[1]]
+    marked = SURROGATE.sub(b"\xff\xff", data)  # which Python's decoder would wait for
+    return data[: codecs.utf_8_decode(marked, "ignore", False)[1]]
 
 
 def parse_addresses(served, names):
