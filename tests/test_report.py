@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -151,10 +150,6 @@ def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_pa
     pairs = told["base-bi", "base", "minimal_pairs_ko"]
     assert pairs.startswith("base-bi tells right from wrong Korean more often than base: 50.0 % → 81.2 %, +31.2 points [+")
     assert told["blossom-bi", "base-bi", "minimal_pairs_ko"].startswith("blossom-bi and base-bi, Korean minimal pairs: ")
-    row = table[(table.model == "base-bi") & (table.measure == "general_korean")].iloc[0]
-    levels = {r: [i for i in headline.read_items(runs, r)[r] if i["task"] == row.measure] for r in ("base", "base-bi")}
-    sums = {r: sum(i["nats"] for i in own) / math.log(2) / sum(i["bytes"] for i in own) for r, own in levels.items()}
-    assert (row.before, row.after) == pytest.approx((sums["base"], sums["base-bi"]))
 
 
 def test_the_benchmarks_of_a_reference_are_told_beside_a_constant_answer():

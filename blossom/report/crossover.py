@@ -106,8 +106,7 @@ def tabulate_crossings(comparisons):
     """A row a Comparison: measure, over, expansion (words), at (largest amount of both), difference there, low, high."""
     rows = []
     for found in comparisons:
-        last = found.difference[:, -1]
-        ends = last[0], *np.quantile(last, (0.025, 0.975))
+        ends = found.difference[0, -1], *np.quantile(found.difference[:, -1], (0.025, 0.975))
         rows.append((found.measure, found.over, describe_crossing(found), round(found.common[-1]), *ends))
     return pd.DataFrame(rows, columns=["measure", "over", "expansion", "at", "difference", "low", "high"])
 

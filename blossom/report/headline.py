@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from blossom.benchmark.comparing import compare_models
+from blossom.benchmark.comparing import COLUMNS, compare_models
 from blossom.common import figures, params
 from blossom.report.tables import SCORED, select_stage
 
@@ -35,18 +35,10 @@ def pair_models(recipes):
 
 def compare_recipes(runs, times=2000):
     """`compare_models` of each pair of `pair_models`: one DataFrame, with two more columns, model and against."""
-    scored = list(select_stage(runs, SCORED))[::-1]  # the last recipe's statements come first
-    items = {recipe: read_items(runs, recipe).get(recipe, []) for recipe in scored}
-    pairs = [(before, after) for before, after in pair_models(scored) if items[before] and items[after]]
-    tables = [
-        compare_models(items[before], items[after], times=times).assign(model=after, against=before)
-        for before, after in pairs
-    ]
-    table = (
-        pd.concat(tables, ignore_index=True)
-        if tables
-        else pd.DataFrame(columns=["measure", "primary", "decided", "low", "high"])
-    )
+    items = {r: own for r in select_stage(runs, SCORED) if (own := read_items(runs, r).get(r))}
+    pairs = pair_models(list(items)[::-1])  # the last recipe's statements come first
+    tables = [compare_models(items[a], items[b], times=times).assign(model=b, against=a) for a, b in pairs]
+    table = pd.concat(tables or [pd.DataFrame(columns=[*COLUMNS, "model", "against"])], ignore_index=True)
     return table[table.measure.isin(MEASURES)]
 
 

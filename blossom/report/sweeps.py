@@ -77,14 +77,12 @@ def compare_arms(table, compare):
 
 def plot_arms(table):
     """Plot each measure in a panel: grey dots for single runs, and each arm's mean with its 95 % interval."""
-    summary = summarise_arms(table)
-    measures, arms = summary.measure.unique(), summary.arm.unique()
-    figure, axes = plt.subplots(len(measures), 1, figsize=(8, len(measures) * (0.4 * len(arms) + 0.9)), squeeze=False)
-    for axis, measure in zip(axes.flat, measures, strict=True):
-        own, runs = (t[t.measure == measure] for t in (summary, table))
+    panels = table.measure.nunique()
+    figure, axes = plt.subplots(panels, 1, figsize=(8, panels * (0.4 * table.arm.nunique() + 0.9)), squeeze=False)
+    for axis, (measure, own) in zip(axes.flat, summarise_arms(table).groupby("measure", sort=False), strict=True):
         half = (own["high"] - own["mean"]).fillna(0)
         axis.errorbar(own["mean"], own.arm, xerr=half, fmt="o", capsize=3, color=figures.COLOURS["ours"])
-        axis.plot(runs.value, runs.arm, "o", ms=3, color=figures.COLOURS["base"])
+        axis.plot("value", "arm", "o", data=table[table.measure == measure], ms=3, color=figures.COLOURS["base"])
         axis.set_title(measure, fontsize=10)
         axis.margins(y=0.2)
         axis.invert_yaxis()
@@ -96,8 +94,7 @@ def write_comparison(outputs, name, scale, definitions):
     p = plan.Plan(outputs, definitions=definitions)
     if name not in p.sweeps:
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
-    sweep, target = p.sweeps[name], comparison_folder(outputs, name, scale)
-    table = measure_sweep(p, name, scale)
+    sweep, table, target = p.sweeps[name], measure_sweep(p, name, scale), comparison_folder(outputs, name, scale)
     about = sweep.model_dump(include={"question", "recipes", "repeats", "curves", "over"}) | {"points": sweep.points}
     about |= {"scale": scale, "git_commit": git_commit(), "measured": table.to_dict("records")}
     figure, found = draw_sweep(about)
