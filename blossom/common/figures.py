@@ -92,13 +92,14 @@ def describe_change(before, after):
     return f"stays at {a}" if a == b else f"{'falls' if after < before else 'rises'} from {a} to {b}"
 
 
-def plot_intervals(axis, series, colours):
-    """Points with their 95 % intervals: a line for each row, a colour for each of {label: DataFrame of value, low, high}."""
+def plot_intervals(axis, series, colours, zero):
+    """Points with intervals: a line a row, a colour for each of {label: DataFrame of value, low, high}; zero: dashed."""
     rows = list(dict.fromkeys(name for table in series.values() for name in table.index))
     for n, ((label, table), colour) in enumerate(zip(series.items(), colours, strict=False)):
         places = [rows.index(name) + 0.7 * (n + 0.5) / len(series) - 0.35 for name in table.index]
-        errors = [table.value - table.low, table.high - table.value]
-        axis.errorbar(table.value, places, xerr=errors, fmt="o", ms=5, capsize=2, color=colour, label=label)
+        value, low, high = table.to_numpy(dtype=float).T
+        axis.errorbar(value, places, xerr=[value - low, high - value], fmt="o", ms=5, capsize=2, color=colour, label=label)
+    axis.axvline(zero, color=COLOURS["ink"], linestyle="dashed", linewidth=1)
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     grid_along(axis, "x")
