@@ -74,9 +74,6 @@ def test_normalising_twice_changes_nothing(text):
     assert normalise_text(once) == once
     assert unicodedata.is_normalized("NFC", once)
     assert not any(unicodedata.category(c) == "Cc" for c in once)
-
-
-def test_decomposed_hangul_becomes_syllables():
     assert normalise_text(unicodedata.normalize("NFD", "햄버거를\t먹는 \x00공룡")) == "햄버거를 먹는 공룡"
 
 

@@ -181,12 +181,6 @@ def test_no_script_in_an_output_runs(tmp_path, browser, math):
         assert browser.driver.title == title
 
 
-def test_the_citation_names_the_software_and_both_papers():
-    cited = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert {"cff-version", "message", "title", "authors"} <= set(cited)
-    assert [r["year"] for r in cited["references"]] == [2024, 2023]
-
-
 def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():
     text = (paths.ROOT / "data/README.md").read_text(encoding="utf-8")
     folders = [f.name for f in (paths.ROOT / "data").iterdir() if f.is_dir()]

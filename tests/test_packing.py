@@ -5,16 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom.assets.registry import fetch_asset
 from blossom.training import packing
 from blossom.training.packing import IGNORED, Blocks, TokenStream, pack_examples, tokenize_documents
+from blossom.vocabulary.loading import load_tokenizer
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(fetch_asset("tiny-byte-level"))
+    return load_tokenizer("tiny-byte-level")
 
 
 def stream(lengths, first=10):

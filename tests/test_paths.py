@@ -7,16 +7,6 @@ import pytest
 from blossom.common import paths, runs
 
 
-def test_a_failed_write_leaves_the_earlier_file_and_no_rest(tmp_path):
-    target = tmp_path / "a.json"
-    paths.write_json(target, {"ko": "한글"})
-    with pytest.raises(OSError), paths.write_atomically(target) as temporary:
-        temporary.write_text("half")
-        raise OSError("No space left on device")
-    assert paths.read_json(target) == {"ko": "한글"}
-    assert [f.name for f in tmp_path.iterdir()] == ["a.json"]
-
-
 def test_a_folder_is_replaced_whole(tmp_path):
     for name in ("first", "second"):
         with paths.write_atomically(tmp_path / "model") as temporary:

@@ -43,22 +43,16 @@ def scored(root, recipe, right, task):
     return made(root, recipe, STAGE, {"tasks": {task: score}, "probes": {}, "average": score["score"]}, items)
 
 
-def test_two_runs_side_by_side_from_their_folders_alone(tmp_path):
+def test_two_runs_and_two_recipes_are_compared_from_their_folders_alone(tmp_path, capsys):
     a = made(tmp_path / "a", "base", STAGE, {"average": 0.5, "josa": [{"pair": "을/를", "right": 0.5}], "same": 1})
     b = made(tmp_path / "b", "base", STAGE, {"average": 0.6, "josa": [{"pair": "을/를", "right": 0.7}], "same": 1}, seed=3)
     parameters, metrics = changes.compare_runs(a, b)
     assert set(parameters.name) == {"seed", "outputs"}
     assert list(metrics.name) == ["average", "josa.을/를.right"]
     assert metrics.relative.tolist() == pytest.approx([0.2, 0.4])
-
-
-def test_whole_recipes_are_compared_stage_by_stage(tmp_path, capsys):
-    for side, value in (("a", 1.0), ("b", 2.0)):
-        made(tmp_path / side, "base", "01_tokenization_analysis", {"x": value})
-        made(tmp_path / side, "base", STAGE, {"y": 1})
-    assert run_report_command(["compare", str(tmp_path / "a/smoke/base"), str(tmp_path / "b/smoke/base")]) == 0
+    assert run_report_command(["compare", str(a.parent), str(b.parent)]) == 0
     told = capsys.readouterr().out
-    assert "1 metrics differ" in told and "01_tokenization_analysis" in told
+    assert "2 metrics differ" in told and STAGE in told
     with pytest.raises(ValueError, match=f"{tmp_path}: no finished run there"):
         run_report_command(["compare", str(tmp_path), str(tmp_path)])
     with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
@@ -82,10 +76,7 @@ def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
     found = {(r, STAGE): read_run(scored(tmp_path, r, right[r], task="klue_sts")) for r in right}
     checked = {c.says: c for c in claims.check_claims(found, times=500)}
     lowered = checked["Bilingual pretraining lowers STS"]
-    assert (lowered.verdict, lowered.value) == (
-        "supported",
-        pytest.approx(-50),
-    ) and -100 < lowered.low < -50 < lowered.high < 0
+    assert lowered.verdict == "supported" and -100 < lowered.low < lowered.value == -50 < lowered.high < 0
     assert lowered.shows.startswith("blossom-ko 75.0 → blossom-bi 25.0: -50.0 [")
     missing = checked["Instruction tuning does not raise the average (base-koSFT)"]
     assert (missing.verdict, checked["Bilingual pretraining raises SBI"].verdict) == ("not tested",) * 2
@@ -105,14 +96,7 @@ def test_every_claim_stands_beside_the_papers_own_number():
 
 def test_a_claim_not_run_here_is_the_reference_runs_and_says_so(tmp_path):
     found = {(r, STAGE): read_run(scored(tmp_path, r, [True, False] * 8, "kosbi")) for r in ("blossom-ko", "blossom-bi")}
-    kept = {
-        "verdict": "supported",
-        "shows": "base 30 → base-ko 40",
-        "why": "its interval",
-        "value": 10.0,
-        "low": 8.0,
-        "high": 12.0,
-    }
+    kept = {"verdict": "supported", "shows": "base 30 → base-ko 40", "value": 10.0}
     says = "Korean pretraining raises the average", "Bilingual pretraining raises SBI", "Expansion lowers SBI"
     checked = {c.says: c for c in claims.check_claims(found, kept=dict.fromkeys(says[:2], kept))}
     assert [checked[s].run for s in says] == ["the reference run", "this run", "this run"]

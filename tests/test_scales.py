@@ -62,13 +62,6 @@ def test_memory_grows_with_what_is_trained_and_shrinks_with_shards(smoke):
     assert memory("full", batch=128) > memory("full")
 
 
-def test_a_training_that_does_not_fit_names_the_parameters_to_lower(smoke, monkeypatch):
-    monkeypatch.setattr(estimate, "free_bytes", lambda: 1e6)
-    p = smoke(PRETRAINING, "base-ko")
-    with pytest.raises(MemoryError, match=r"free: 0.0 GB.*batch_size, block_size, lora_rank.*`activation_checkpointing"):
-        estimate_run(p, "tiny-byte-level", 2, 64)
-
-
 def test_a_container_s_limit_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for name, value in {"max": "3000", "current": "2500", "stat": "anon 1\ninactive_file 400\n"}.items():

@@ -71,12 +71,6 @@ def test_the_limit_of_requests_is_kept(service, translate, examples, capsys):
     assert len(texts_of(translate(examples, 0))) == len(service.bodies) == 3
 
 
-def test_one_refused_text_does_not_lose_the_others(service, translate, examples):
-    service.reply = lambda body, n: (400, {}, "refused") if "Answer 3" in str(body) else translating(body, n)
-    told = translate(examples)
-    assert told[3].korean["output"] == "" and told[4].korean["output"]
-
-
 def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translate, examples):
     service.reply = lambda body, n: (200, {}, completion("번역", finish="length"))
     assert translate(examples[:1])[0].cut == ("instruction", "output")
