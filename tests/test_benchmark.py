@@ -212,9 +212,8 @@ def test_a_url_without_a_network_says_what_to_do(monkeypatch):
 
 def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
     everything = [r["id"] for r in read_task_rows("klue_sts")[0]]
-    one, again, other = (
-        [r["id"] for r in prepare_tasks(["klue_sts"], tmp_path, items=9, seed=seed)[0].rows] for seed in (0, 0, 1)
-    )
+    made = (prepare_tasks(["klue_sts"], tmp_path, items=9, seed=seed)[0] for seed in (0, 0, 1))
+    one, again, other = ([row["id"] for row in p.rows] for p in made)
     assert one == again != other and one == [i for i in everything if i in one]
     made = prepare_tasks(["nsmc", "klue_sts"], tmp_path, items=6, written_items=3)
     assert [len(p.rows) for p in made] == [3, 6]

@@ -178,14 +178,11 @@ def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, question):
     assert said(tiny, messages).strip() == generate_answers(*tiny, [question], **GREEDY)[0]
 
 
-def test_the_seed_decides_and_a_reader_may_stop(tiny):
+def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
     first, again, other = (said(tiny, ASKED, **HOT, seed=s) for s in (3, 3, 4))
     assert first == again != other
     pieces = chat.stream_answer(*tiny, ASKED, **GREEDY | HOT | {"seed": 3})
     assert first.startswith("".join(itertools.islice(pieces, 2)))
-
-
-def test_earlier_turns_are_read(tiny):
     turns = [*ASKED, {"role": "assistant", "content": "빛이 흩어져서요."}, {"role": "user", "content": "왜요?"}]
     assert said(tiny, turns, **HOT) != said(tiny, turns[2:], **HOT)
 

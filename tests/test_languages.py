@@ -66,10 +66,8 @@ def test_only_the_english_tasks_are_scored(outputs):
 
 def test_a_qwen_base_keeps_its_biases_is_tuned_and_answers(outputs):
     bias = "model.layers.0.self_attn.q_proj.bias"
-    trained, base = (
-        dict(load_model(name)[0].named_parameters())[bias]
-        for name in (outputs / "smoke-qwen" / TUNED / "model", "tiny-qwen")
-    )
+    names = outputs / "smoke-qwen" / TUNED / "model", "tiny-qwen"
+    trained, base = (dict(load_model(name)[0].named_parameters())[bias] for name in names)
     assert base.abs().max() > 0 and (trained == base).all()
     loss = metrics_of(outputs / "smoke-qwen" / TUNED)["loss"]
     assert loss["after"]["ko"] < loss["before"]["ko"]

@@ -10,16 +10,17 @@ from blossom.instructions.readers import read_instructions
 
 def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path):
     a, b, c = (d.id for d in six[:3])
-    changed = {"fields": {"output": "새 답변입니다."}, "adaptation": "ne_change", "note": "이름을 바꿈"}
+    output = "새 답변입니다.\u2028\x85🙂 \\u0041"  # whatever a reviewer writes comes back
+    changed = {"fields": {"output": output}, "adaptation": "ne_change", "note": "이름을 바꿈"}
     one = exported("민지", {a: changed, b: {}})
     two = exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}})
     merged = merging.merge_reviews(six, [one, two])
     assert list(merged.rows) == [a, b, c] and merged.undone == [d.id for d in six[3:]] and merged.doubled == 1
     merging.write_merged(merged, tmp_path / "ko.jsonl")
-    rows = [json.loads(line) for line in (tmp_path / "ko.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "ko.jsonl").read_text(encoding="utf-8").strip().split("\n")]
     assert [r["reviewer"] for r in rows] == ["민지", "민지, 서준", "서준"] and len(rows[1]["history"]) >= 1
     read = read_instructions(str(tmp_path / "ko.jsonl"), "ko")
-    assert [e.note for e in read] == ["이름을 바꿈", "서준: 좋음", ""] and read[0].output == "새 답변입니다."
+    assert [e.note for e in read] == ["이름을 바꿈", "서준: 좋음", ""] and read[0].output == output
     assert [(e.source_id, e.adaptation) for e in read] == [(a, "ne_change"), (b, "none"), (c, "topic_change")]
     assert [drafts.example_fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
 

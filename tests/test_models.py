@@ -1,30 +1,17 @@
 import math
+from itertools import product
 
 import pytest
 import torch
 
 from blossom.models.adapters import adapt_model, merge_adapter, save_adapter, trainable_share
 from blossom.models.bits import bits_per_byte, document_nats, end_token, start_token
-from blossom.models.loading import first_new_row, load_model, resize_model, save_model, untie_model
+from blossom.models.loading import first_new_row, load_model, save_model
+from tests.tiny import BASES, grown
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
 UNTIED = "tiny-byte-level untied"
-MODES = [
-    (base, mode)
-    for base in ("tiny-byte-level", "tiny-sentencepiece", UNTIED)
-    for mode in ("lora+new-rows", "lora+embeddings", "lora")
-]
-
-
-def grown(name, rows=24):
-    """A tiny model whose last `rows` tokens count as new, with random rows for them."""
-    model, tokenizer = load_model(name.removesuffix(" untied"))
-    if name == UNTIED:
-        assert untie_model(model) == 600 * 64 and untie_model(model) == 0
-    first = len(tokenizer) - rows
-    new = torch.randn(rows, model.config.hidden_size, generator=torch.Generator().manual_seed(0)) * 0.02
-    resize_model(model, first, new)
-    return model, tokenizer
+MODES = list(product((*BASES, UNTIED), ("lora+new-rows", "lora+embeddings", "lora")))
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +49,14 @@ def test_a_document_starts_with_what_the_base_knows(name, start, end):
     assert (None if ends is None else tokenizer.convert_ids_to_tokens(ends)) == end
 
 
-def test_new_rows_leave_the_old_ones_alone(tiny):
+def test_new_rows_leave_the_old_ones_alone_and_a_saved_model_comes_back_with_its_record(tiny, tmp_path):
     model, tokenizer = grown("tiny-byte-level")
     first = first_new_row(model)
     assert torch.equal(model.get_input_embeddings().weight[:first], tiny[0].get_input_embeddings().weight[:first])
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-
-
-def test_a_saved_model_comes_back_with_its_record(tmp_path):
-    model, tokenizer = grown("tiny-byte-level")
     save_model(model, tokenizer, tmp_path / "model")
     again, _ = load_model(tmp_path / "model")
-    assert first_new_row(again) == first_new_row(model) == len(tokenizer) - 24
+    assert first_new_row(again) == first == len(tokenizer) - 40
     assert torch.equal(again.get_input_embeddings().weight, model.get_input_embeddings().weight)
     assert not list(tmp_path.rglob("*.bin"))  # no pickles
 
@@ -83,11 +66,11 @@ def test_what_learns_is_what_was_asked(base, mode):
     model, tokenizer = grown(base)
     tables = 1 if model.config.tie_word_embeddings else 2
     adapters = 2 * 4 * (3 * 64 + 64 + 32 + 32)  # layers, rank, A's and B's of q, k, v
-    rows = {"lora+new-rows": 24, "lora": 0}.get(mode, len(tokenizer)) * 64 * tables
+    rows = {"lora+new-rows": 40, "lora": 0}.get(mode, len(tokenizer)) * 64 * tables
     total = sum(p.numel() for p in model.parameters())
     share = trainable_share(adapt_model(model, mode, rank=4))
     assert share["trained"] == adapters + rows
-    assert share["all"] == total + adapters + (24 * 64 * tables if mode == "lora+new-rows" else 0)
+    assert share["all"] == total + adapters + (40 * 64 * tables if mode == "lora+new-rows" else 0)
 
 
 @pytest.mark.parametrize(("base", "mode"), MODES)

@@ -118,8 +118,6 @@ def test_packing_keeps_every_example_whole(lengths):
 def test_the_asked_share_of_a_stream_s_blocks_is_anchored_spread_evenly():
     streams = {"korean": stream([16] * 4), "english": stream([16] * 4, 900)}
     blocks = Blocks(streams, {"korean": 0.5, "english": 0.5}, 4, anchored={"english": 0.25})
-    said = {
-        name: [blocks[i]["anchored"] for i in range(len(blocks)) if blocks.source[i] == n] for n, name in enumerate(streams)
-    }
-    assert not any(said["korean"]) and said["english"] == [False, False, False, True] * 4
+    korean, english = ([b["anchored"] for b, s in zip(blocks, blocks.source, strict=True) if s == n] for n in (0, 1))
+    assert not any(korean) and english == [False, False, False, True] * 4
     assert "anchored" not in Blocks(streams, {"korean": 1.0}, 4)[0]

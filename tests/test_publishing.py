@@ -194,14 +194,11 @@ def test_the_strictest_licence_decides():
     assert "no redistribution" in licences.licence_refusals([base, ingredient("AI-Hub terms: no redistribution")])[0]
 
 
-def test_licences_are_known_by_asset_and_by_hub_id():
+def test_licences_are_known_by_asset_and_by_hub_id_and_for_all_that_shipped_scales_read():
     assert licences.find_licence("aligned-ko", {}) == REGISTRY["aligned-en-ko"].licence
     assert licences.find_licence("hub:GAIR/lima@refs/convert/parquet:test", {}) == "CC BY-NC-SA 4.0"
     assert licences.find_licence("data/novels", {}) == ""
     assert licences.find_licence("data/novels", {"data/novels": "CC0"}) == "CC0"
-
-
-def test_the_licences_of_the_shipped_scales_are_known():
     unknown = set()
     for scale in ("laptop", "laptop-ja", "llama2-13b", "llama2-7b", "qwen2.5-0.5b"):
         for stage in stages.MODEL_STAGES:

@@ -26,9 +26,8 @@ def ask(client, text="Hi", **settings):
 
 def test_a_stored_reply_needs_no_server(serve, client, tmp_path):
     server = serve(lambda body, n: f"{body['messages'][0]['content']}!")
-    assert ask(client(server.url), seed=1) == "Hi!" and server.bodies[0] == client(GONE).make_request(
-        [{"role": "user", "content": "Hi"}], seed=1
-    )
+    expected = client(GONE).make_request([{"role": "user", "content": "Hi"}], seed=1)
+    assert ask(client(server.url), seed=1) == "Hi!" and server.bodies[0] == expected
     again = client(GONE)
     assert ask(again, seed=1) == "Hi!" and (again.sent, again.replayed) == (0, 1)
     assert ask(client(GONE, tries=1), seed=2) is None  # another setting is another request

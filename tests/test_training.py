@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import nbformat
 import numpy as np
@@ -17,7 +17,7 @@ from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte
-from blossom.models.loading import load_model, resize_model, save_model
+from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints
 from blossom.training.__main__ import launch_pretraining
@@ -28,15 +28,13 @@ from blossom.training.new_rows import nearest_rows, summarize_rows
 from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings, check_options
-from tests.tiny import EXACT, MODES, adapted, some_rows
+from tests.tiny import EXACT, MODES, adapted, grown, some_rows
 
 
 def test_fit_learns_and_says_what_it_did(tmp_path):
     model, data = adapted(), some_rows(20)
     seen = []
-    settings = TrainingSettings(
-        batch_size=4, epochs=2.5, evaluations=2, precision="float32", learning_rate=3e-3, row_learning_rate=1e-2
-    )
+    settings = replace(EXACT, batch_size=4, epochs=2.5, evaluations=2, learning_rate=3e-3, row_learning_rate=1e-2)
     result = train_model(model, data, settings, tmp_path, lambda m: {"english": mean_loss(m, data)}, seen.append)
     during = [d["english"] for d in result["during"]]
     assert result["steps"] == 13 and result["rows"] == 50 and result["tokens"] == 50 * 24
@@ -94,9 +92,7 @@ def test_accumulation_gives_the_same_updates(tmp_path):
 def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
     values = iter([2.0, 2.01, 2.2, 2.3])
     settings = TrainingSettings(evaluations=3, forgetting_budget=0.02, precision="float32")
-    result = train_model(
-        adapted(), some_rows(16), settings, tmp_path, lambda m: {"english": next(values)}, lambda line: None
-    )
+    result = train_model(adapted(), some_rows(16), settings, tmp_path, lambda m: {"english": next(values)}, print)
     assert result["steps"] == 4 and "2.000 to 2.200" in result["stopped"]
 
 
@@ -324,8 +320,7 @@ def test_options_that_this_machine_lacks_are_refused(name, value, package, tmp_p
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_kept_is_what_was_trained(mode, tmp_path):
-    model, tokenizer = load_model("tiny-byte-level")
-    resize_model(model, len(tokenizer) - 40, torch.zeros(40, 64))
+    model, tokenizer = grown("tiny-byte-level")
     save_model(model, tokenizer, tmp_path / "base")
     model = adapt_model(model, mode, rank=4)
     train_model(model, some_rows(), EXACT, tmp_path / "run", report=lambda line: None)

@@ -19,7 +19,7 @@ from blossom.models.loading import load_model, resize_model, save_model
 from blossom.vocabulary import certificate as certificates
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.certificate import certify_merge, check_certificate, find_unmade_pieces, save_certificate
-from blossom.vocabulary.closure import count_usage, find_halves, keep_pieces, rank_pieces, take_in_order
+from blossom.vocabulary.closure import count_usage, rank_pieces
 from blossom.vocabulary.donors import clean_pieces, read_donor
 from blossom.vocabulary.embeddings import subword_rows
 from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine, make_test_lines
@@ -287,18 +287,6 @@ def test_sentencepiece_and_the_fast_tokenizer_agree(paper, real_files, tmp_path)
     ids = encode_lines(fast, lines, itself=True)
     assert [line for line, a, b in zip(lines, ids, slow.encode(lines), strict=True) if a != b] == []
     assert encode_lines(fast, lines) == ids
-
-
-def test_the_chosen_pieces_save_more_than_the_donors_first_on_held_out_text(llama, kobert, real_files):
-    rows = json.loads((real_files / "benchmarks" / "klue" / "nli_dev_even.json").read_text())
-    sentences = [row["premise"] for row in rows]
-    counts, heldout = (count_runs(llama, part, HANGUL) for part in (sentences[:1000], sentences[1000:]))
-    asked = clean_pieces(llama, kobert, HANGUL)[0]
-    pieces = merge_vocab(llama, asked).pieces
-    order, halves = rank_pieces(llama, pieces, counts)[0], find_halves(llama, pieces)
-    for size in (1000, 2000, 4000):
-        ours = count_usage(llama, keep_pieces(pieces, order, size), heldout).total()
-        assert ours < count_usage(llama, take_in_order(halves, asked, size), heldout).total()
 
 
 def test_a_base_like_gemma_is_merged_exactly(tmp_path):

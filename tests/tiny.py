@@ -12,14 +12,19 @@ BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
 EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
 
 
-def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj")):
-    """A tiny model ("NAME untied": with `untie_model`) with 40 new rows, ready to train; the same at every call."""
+def grown(base):
+    """(model, tokenizer): a tiny model ("NAME untied": with `untie_model`) with 40 new rows; the same at every call."""
     model, tokenizer = load_model(base.removesuffix(" untied"))
     if base.endswith(" untied"):
-        untie_model(model)
+        assert untie_model(model) == 600 * 64 and untie_model(model) == 0
     torch.manual_seed(0)
     resize_model(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
-    model = adapt_model(model, mode, rank=4, targets=targets)
+    return model, tokenizer
+
+
+def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj")):
+    """`grown`, ready to train; the same at every call."""
+    model = adapt_model(grown(base)[0], mode, rank=4, targets=targets)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first, which would hide a wrong gradient of A
             parameter.data.normal_(0, 0.1)

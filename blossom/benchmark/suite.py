@@ -167,8 +167,7 @@ def _write_task(task, folder, include, rows, train, shots):
         "dataset_kwargs": {"data_files": files, "cache_dir": str(folder / ".arrow")},
         "test_split": "test",
         "validation_split": None,
-        "training_split": "train" if train else None,
-        "fewshot_split": "train" if train else None,
+        **dict.fromkeys(("training_split", "fewshot_split"), "train" if train else None),
         "num_fewshot": shots if train else 0,
     }
     paths.write_text(folder / f"{task}.yaml", yaml.safe_dump(definition, allow_unicode=True))

@@ -127,20 +127,13 @@ def read_lineage(folder):
             raise ValueError(f"{run.folder}: stage {run.stage} makes no model; expected one of {makers}")
     for parent, child in itertools.pairwise(line):
         if parent.manifest["outputs"]["model"] not in child.manifest["inputs"].values():
-            raise ValueError(
-                f"{child.folder} was not made from the model that is now in {parent.folder}: run {child.stage} of "
-                f"{child.recipe} again"
-            )
+            told = f"{child.folder} was not made from the model that is now in {parent.folder}"
+            raise ValueError(f"{told}: run {child.stage} of {child.recipe} again")
     return line
 
 
 class MissingRun(params.ParameterError):
     """An earlier run that a stage reads is missing; the message has the command that makes it."""
-
-
-def require_run(outputs, scale, recipe, stage, settings=None):
-    """The FinishedRun of an earlier stage, all outputs checked; MissingRun, with the command that makes it, otherwise."""
-    return _read_all(outputs, scale, [(recipe, stage)], settings, check=None)[recipe, stage]
 
 
 def read_runs(outputs, scale, recipes):
@@ -182,7 +175,8 @@ def require_model(p, stage):
         return None
     mine, usual = asdict(p), asdict(params.effective_params(start[1], p.scale, start[0]))
     shared = [name for name in SHARED if name in mine]
-    made = require_run(p.outputs, p.scale, *start, {name: mine[name] for name in shared if mine[name] != usual[name]})
+    changed = {name: mine[name] for name in shared if mine[name] != usual[name]}
+    made = _read_all(p.outputs, p.scale, [start], changed, check=None)[start]
     for name in shared:
         here, there = mine[name], made.params.get(name, mine[name])
         if here == there:

@@ -63,8 +63,7 @@ class Training(Texts, WithModel):
     lora_rank: Whole = _p(32, "rank of the adapters", 1, 4096)
     lora_alpha: Whole = _p(64, "scale of the adapters, over the rank", 1)
     lora_targets: Words = _p(
-        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-        "the paper: q, k, v",
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], "the paper: q, k, v"
     )
     precision: Precision = _p("auto", "auto takes bf16 where the processor has it")
     activation_checkpointing: bool = _p(False, "less memory, a third slower")

@@ -48,10 +48,8 @@ def read_review(path, drafts):
         raise ValueError(f"{path}: expected a file exported by the review page ({FORMAT})")
     own, dataset = hash_drafts(drafts), str(content.get("dataset"))
     if dataset != own:
-        raise ValueError(
-            f"{path}: made for another dataset ({dataset[:12]}; these drafts are {own[:12]}); "
-            "merge it with the drafts its page was made from"
-        )
+        told = f"{path}: made for another dataset ({dataset[:12]}; these drafts are {own[:12]})"
+        raise ValueError(f"{told}; merge it with the drafts its page was made from")
     names, versions = {d.id: list(d.english) for d in drafts}, []
     for n, entry in enumerate(content["rows"], 1):
         place = f"{path}, row {n}"

@@ -132,10 +132,8 @@ def translate_examples(examples, translator):
         raise RuntimeError(f"{folder}: another run is translating into it; wait for it to end") from None
     left = sum(reply is None for reply in replies.values())
     if translator.gave_up:
-        raise RuntimeError(
-            f"{translator.name}: stopped after {new - left:,} of {new:,} requests; their replies are in {folder}, the "
-            f"next call continues there. {translator.last_error}"
-        )
+        told = f"{translator.name}: stopped after {new - left:,} of {new:,} requests; their replies are in {folder}"
+        raise RuntimeError(f"{told}, the next call continues there. {translator.last_error}")
     if left:
         print(f"  {left:,} texts have no translation yet; the next call asks again")
     drafts = []

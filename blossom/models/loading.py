@@ -51,10 +51,7 @@ def load_model(name, dtype=None, place=None):
 def _read(folder, name, dtype):
     from transformers import AutoModelForCausalLM
 
-    safe = {
-        "use_safetensors": True,
-        "trust_remote_code": False,
-    }  # without trust_remote_code=False, transformers asks on the terminal
+    safe = {"use_safetensors": True, "trust_remote_code": False}  # unless it is False, transformers asks on the terminal
     try:
         model, told = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **safe)
     except Exception as error:
@@ -69,10 +66,8 @@ def _check_tokenizer(model, tokenizer, folder=None):
     """Check that the tokenizer fits the model's rows and, given a folder, has the hash in the folder's record."""
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
-        raise ValueError(
-            f"{folder or 'model'}: the tokenizer has {len(tokenizer)} tokens and the model {rows} embedding rows; "
-            "take the model that was saved with this tokenizer, or run notebook 02, which resizes"
-        )
+        told = f"{folder or 'model'}: the tokenizer has {len(tokenizer)} tokens and the model {rows} embedding rows"
+        raise ValueError(f"{told}; take the model saved with this tokenizer, or run notebook 02, which resizes")
     record = Path(folder or "") / RECORD
     if folder and record.exists():
         expected, found = paths.read_json(record)["tokenizer_sha256"], _hash_tokenizer(tokenizer)

@@ -57,8 +57,7 @@ def _alpha(counts):
 
 def compare_looks(verdicts):
     """How often each person gave the same verdict on a pair shown twice: DataFrame with rater, n (pairs), same (share)."""
-    both = drop_second_looks(verdicts).merge(
-        verdicts[verdicts["look"] == 2], on=["source", "rater", *PAIR], suffixes=("", "_2")
-    )
+    second = verdicts[verdicts["look"] == 2]
+    both = drop_second_looks(verdicts).merge(second, on=["source", "rater", *PAIR], suffixes=("", "_2"))
     same = (both.winner == both.winner_2).groupby(both.rater, sort=False)
     return same.agg(n="size", same="mean").reset_index()

@@ -32,7 +32,8 @@ def write_card(folder, name, known=None):
     licence, terms = licences.model_licence(found)
     language, scored = made.params.get("language", "Korean"), _read_scores(made)
     codes = {english: code for code, english in Locale("en").languages.items()}
-    base = found[0].name
+    base, tasks = found[0].name, scored["tasks"] if scored else {}
+    results = [_evaluation_result(task, row, scored["benchmarks"]) for task, row in tasks.items()]
     data = huggingface_hub.ModelCardData(
         model_name=name.split("/")[-1],
         language=[codes.get(language, language.lower()), "en"],
@@ -43,9 +44,7 @@ def write_card(folder, name, known=None):
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["blossom", "vocabulary-expansion"],
-        eval_results=[_evaluation_result(task, row, scored["benchmarks"]) for task, row in scored["tasks"].items()]
-        if scored
-        else None,
+        eval_results=results or None,
     )
     bits = _compare_bits(line, language)
     words = {"made": made, "line": line, "found": found, "asks": terms, "bits": bits, "scored": scored, "language": language}

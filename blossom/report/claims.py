@@ -117,8 +117,7 @@ def _check_preference(claim, runs):
     for row in run.metrics.get("preference", []):
         if (row["model_b"], row["language"]) == (other, claim["language"]):
             verdict, why = judge_interval(claim["kind"], row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)
-            shows = (
-                f"{run.recipe} against {other}: win rate {row['rate']:.0%} [{row['rate_low']:.0%}, {row['rate_high']:.0%}]"
-            )
+            rates = "win rate {rate:.0%} [{rate_low:.0%}, {rate_high:.0%}]".format(**row)
+            shows = f"{run.recipe} against {other}: {rates}"
             return Claim(*claim["about"], shows, verdict, f"{why.replace(' 0', ' 50 %')}; verdicts of {row['source']}")
     return Claim(*claim["about"], why=f"nobody judged the answers against those of {other}")

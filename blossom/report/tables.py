@@ -77,14 +77,11 @@ def compare_with_paper(runs):
         m, values = run.metrics, run.params | run.metrics | {"language": figures.language_name()}
         if run.stage == MERGED:
             theirs = (m.get("paper_merge") or {}).get("the paper's")  # where stage 02 had the paper's own files
-            counted = (
-                "{unreachable:,} of {new:,} (02's count on its files)".format(**theirs) if theirs else "not in the paper"
-            )
+            counted = "{unreachable:,} of {new:,} (02's count on its files)" if theirs else "not in the paper"
             texts = [t for t in ("korean", "general_korean") if f"{t}_tokens_before" in m]  # unseen lines
-            saved = [
-                f"{1 - m[f'{t}_tokens_after'] / m[f'{t}_tokens_before']:.0%} fewer ({figures.LABELS[t]})" for t in texts
-            ]
-            values |= {"counted": counted, "saved": ", ".join(saved), "never": m["unreachable"]} | run.params
+            saved = {t: 1 - m[f"{t}_tokens_after"] / m[f"{t}_tokens_before"] for t in texts}
+            values["saved"] = ", ".join(f"{share:.0%} fewer ({figures.LABELS[t]})" for t, share in saved.items())
+            values |= {"counted": counted.format(**theirs or {}), "never": m["unreachable"]} | run.params
         elif run.stage == TUNED:
             values["listed"] = _list_examples(run)
         elif run.stage == SCORED:

@@ -118,10 +118,9 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
             with contextlib.nullcontext() if number == numbers[-1] else accelerator.no_sync(model):
                 loss = model(**batch, items=labelled) * world  # DDP and FSDP average gradients; the sum is wanted
                 if not torch.isfinite(loss):
-                    raise RuntimeError(
-                        f"the loss is {loss.item()} at step {done + 1}, rows {rows.numbers(number)}: stopped. The last "
-                        "checkpoint is intact; lower learning_rate or row_learning_rate, or look at these rows."
-                    )
+                    told = f"the loss is {loss.item()} at step {done + 1}, rows {rows.numbers(number)}: stopped. The last"
+                    told += " checkpoint is intact; lower learning_rate or row_learning_rate, or look at these rows."
+                    raise RuntimeError(told)
                 accelerator.backward(loss)
             summed += loss.detach()
         norm = accelerator.clip_grad_norm_(model.parameters(), 1.0)
