@@ -65,6 +65,7 @@ class Training(Texts, WithModel):
     lora_targets: Words = _p(
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], "the paper: q, k, v"
     )
+    measured_bytes: Whole = _p(8000, "bytes of each text that this stage measures; stage 05 measures more", 1)
     precision: Precision = _p("auto", "auto takes bf16 where the processor has it")
     activation_checkpointing: bool = _p(False, "less memory, a third slower")
     liger: bool = _p(False, "Liger's fused kernels; CUDA, liger-kernel")
@@ -127,7 +128,6 @@ class BilingualPretraining(Training):
     row_epsilon: float = _p(5.0e-5, "Adam's epsilon for the rows; large, so that rows of rare tokens hardly change", 0, 1)
     warmup: float = _p(0.05, "share of the steps", 0, 1)
     evaluations: Whole = _p(1, "times held-out bits/byte is measured during training", 0)
-    measured_bytes: Whole = _p(8000, "bytes of each text that this stage measures; stage 05 measures all", 1)
     report_to: Literal["", "tensorboard"] = _p("", "'tensorboard' writes curves to the run's folder too")
     forgetting_budget: float = _p(0.0, "stop when English bits/byte rises by this share; 0 never stops", 0)
     checkpoints: Whole = _p(2, "times the state is saved during training", 0)
@@ -147,7 +147,7 @@ class KoreanLimaSFT(Training):
     translation_requests: Whole = _p(200, "most requests to send in one run", 0)
     review_folder: Text = _p("data/review", "drafts.jsonl or replies/, reviewers' files, settled.json")
     sft_tasks: Tasks = _p(["ko", "en"], "which of ko, en, translation to train on")
-    examples: Whole = _p(80, "most training examples a task; 0 takes all", 0)
+    examples: Whole = _p(60, "most training examples a task; 0 takes all", 0)
     evaluation_texts: Words = _p(["authored-prompts", "data/benchmarks"], "what models are scored with: never trained on")
     near_duplicate: float = _p(0.8, "Jaccard similarity from which an example counts as a near duplicate", 0, 1)
     template: Template = _p("chatml", "prompt template")

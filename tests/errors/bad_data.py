@@ -70,10 +70,10 @@ for wrong, status, code, repo, words in (
 case(HUB, "one file of the hub, without a network", RuntimeError, "meta-llama/Llama-2-13b-chat-hf", "could not be fetched")(
     lambda: fetch_hub_file("meta-llama/Llama-2-13b-chat-hf", "no-such-file.model"))
 
-@case(HUB, "a clone that lacks a file of the repository", RuntimeError, "data/text/general_ko.txt", "git checkout")
+@case(HUB, "a clone that lacks a file of the repository", RuntimeError, "data/text/general_en.txt", "git checkout")
 def no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    fetch_asset("general-ko")
+    fetch_asset("general-en")
 
 
 TASKS = "benchmarks (05)"
