@@ -33,6 +33,7 @@ STARTS = {"서울", "한국", "수도", "입니", "있습"}
         ("I live in Seoul now.", "en", {"line_pass": True, "word_pass": math.nan}),
         ("네.", "ko", {"line_pass": math.nan}),
         ("가 나 다 가 나 다 가 나 다", "ko", {"loops": True}),
+        ("도로 외질외질외질외질외질", "ko", {"loops": True}),
     ],
 )
 def test_what_is_measured_in_an_answer(text, asked, expected):

@@ -9,6 +9,7 @@ from blossom.benchmark.tables import wilson_interval
 from blossom.text.language import SCRIPTS, answer_language, find_nonwords, language_of, measure_repetition
 
 SHARES = "answered_in_language broken nonword copied han loops line_pass word_pass empty".split()  # of answers
+LOOP = re.compile(r"(.{1,8}?)\1{4,}")  # one to eight characters five times in a row
 ENGLISH = re.compile("[a-z]{4,}")  # for the benchmark's list of English words of four letters or more
 
 
@@ -17,7 +18,7 @@ def measure_answer(answer, language, prompt="", starts=()):
 
     broken     U+FFFD stands before the end, where the limit of tokens may cut a character
     nonword    it has one of `find_nonwords`; NaN without `starts`
-    loops      30 % of its trigrams of words occurred before
+    loops      30 % of its trigrams of words occurred before, or a few characters stand five times in a row
     line_pass, word_pass  of the Language Confusion Benchmark (Marchisio et al. 2024), with `language_of` for fastText: all
                lines of five words or more are in the language; of Korean answers that pass, no word is English. Else NaN
     """
@@ -32,7 +33,7 @@ def measure_answer(answer, language, prompt="", starts=()):
         "nonword": bool(find_nonwords(answer, starts)) if starts else np.nan,
         "copied": found == "copy",
         "han": bool(SCRIPTS["han"].search(answer)),
-        "loops": repetition >= 0.3,
+        "loops": repetition >= 0.3 or bool(LOOP.search(answer)),
         "line_pass": passed,
         "word_pass": not english if language == "ko" and passed is True else np.nan,
         "repetition": repetition,
