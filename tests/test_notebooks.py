@@ -68,7 +68,7 @@ def test_04_learns_answers_in_both_languages(metrics):
     m = metrics("blossom-bi-biSFT", "04_korean_lima_sft")
     assert all(m["loss"]["after"][k] < m["loss"]["before"][k] for k in ("ko", "en"))
     assert m["labelled_tokens"] > 0
-    assert all(m["adaptations"][k] > 0 for k in ("none", "ne_change", "topic_change"))
+    assert m["adaptations"]["none"] > 0 and sum(m["adaptations"].values()) > 8  # those trained on and those held out
 
 
 @pytest.mark.parametrize("recipe", ["base", "blossom-bi", "blossom-bi-biSFT"])
@@ -83,7 +83,7 @@ def test_05_scores_the_eight_tasks(metrics, recipe):
 def test_06_answers_in_two_languages_and_says_that_nobody_judged(metrics):
     m = metrics("blossom-bi-biSFT", "06_qualitative_eval")
     assert m["judge"] is None
-    assert set(m["models"]) == {"base", "blossom-bi-biSFT"}
+    assert set(m["models"]) == {"base", "base-bi-biSFT", "blossom-bi-biSFT"}
     assert all(0 <= m["models"][r][k]["answered_in_language"] <= 1 for r in m["models"] for k in ("ko", "en"))
 
 
@@ -184,7 +184,13 @@ def done(tmp_path_factory):
     paths.write_text(folder / "figures" / "figure4_people.png", "of an earlier run")
     server = FakeServer(lambda body, n: ANSWER if len(body["messages"]) == 1 else "A is significantly better")
     own = {"recipe": "base", "compare_with": "other", "served": [f"{name}@{server.url}" for name in ("base", "other")]}
-    own |= {"prompts_per_language": 3, "raters": ["가람"], "rater_repeats": 1, "rating_files": [str(outputs / "sent")]}
+    own |= {
+        "more_models": [],
+        "prompts_per_language": 3,
+        "raters": ["가람"],
+        "rater_repeats": 1,
+        "rating_files": [str(outputs / "sent")],
+    }
     own |= {"outputs": str(outputs), "judge_url": server.url, "judge_examples": 3}
     layers = ["-f", "params/scales/smoke.yaml", "-y", json.dumps(own, ensure_ascii=False)]
     command = ["papermill", "notebooks/06_qualitative_eval.ipynb", str(outputs / "out.ipynb"), "--cwd", ".", *layers]

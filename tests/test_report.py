@@ -211,7 +211,7 @@ def test_a_grid_becomes_points_and_arms(tmp_path):
     runs = whole.sweep_runs("crossover", "smoke").values()
     assert len({run.folder for run in runs}) == len(runs) == 30
     shipped = whole.sweeps["crossover"]
-    arms = [[f"{recipe}, training_tokens={n}" for recipe in ("base-bi", "blossom-bi")] for n in (12500, 200000)]
+    arms = [[f"{recipe}, training_tokens={n}" for recipe in ("base-bi", "blossom-bi")] for n in (6250, 100000)]
     assert [list(shipped.compare.values())[n] for n in (0, 4)] == arms, "the arms of a point are compared with each other"
 
 
