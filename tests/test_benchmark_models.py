@@ -194,6 +194,8 @@ def test_holm_and_wilson_are_the_textbooks():
     assert comparing.adjust_holm([0.9, 0.8]) == pytest.approx([1, 1])
     low, high = wilson_interval(np.array([0.5, 1.0]), np.array([10, 10]))
     assert low == pytest.approx([0.2366, 0.7225], abs=1e-3) and high == pytest.approx([0.7634, 1.0], abs=1e-3)
+    counts = np.arange(1, 700)
+    assert (wilson_interval(np.ones(699), counts)[1] >= 1).all() and (wilson_interval(np.zeros(699), counts)[0] <= 0).all()
 
 
 SOURCE, REFERENCE = "The museum is closed on Mondays.", "박물관은 월요일에 쉽니다."
