@@ -181,6 +181,8 @@ def test_a_set_that_is_a_script_is_read_from_the_hubs_parquet(hub):
     asked = hub([{"text": "하나"}], RuntimeError("Dataset scripts are no longer supported, but found lima.py"))
     assert list(read_documents("hub:GAIR/lima:plain_text:test")) == ["하나"]
     assert asked[1][1]["data_files"] == {"test": "hf://datasets/GAIR/lima@refs/convert/parquet/plain_text/test/*.parquet"}
+    asked = hub([{"text": c} for c in "가나다"], RuntimeError("Dataset scripts are no longer supported, but found lima.py"))
+    assert list(read_documents("hub:GAIR/lima:plain_text:test[:2]")) == ["가", "나"] and asked[1][1]["streaming"]
 
 
 @pytest.mark.parametrize(

@@ -26,20 +26,22 @@ def load_hub_rows(source):
     name, revision, config, split, rows = parse_hub(source)
     from datasets import Dataset, load_dataset
 
+    def load(*words, **named):
+        if rows:
+            return Dataset.from_list(list(load_dataset(*words, **named, streaming=True).take(rows)))
+        return load_dataset(*words, **named)
+
     try:
         try:
-            if rows:
-                streamed = load_dataset(name, config, split=split, revision=revision, streaming=True)
-                return Dataset.from_list(list(streamed.take(rows)))
-            return load_dataset(name, config, split=split, revision=revision)
+            return load(name, config, split=split, revision=revision)
         except RuntimeError as error:
             if "scripts are no longer supported" not in str(error):
                 raise
             if not config:
-                return load_dataset(name, split=split, revision=PARQUET)
+                return load(name, split=split, revision=PARQUET)
             # that branch has a folder for each configuration, and no card that names them
             files = f"hf://datasets/{name}@{PARQUET}/{config}/{split}/*.parquet"
-            return load_dataset("parquet", data_files={split: files}, split=split)
+            return load("parquet", data_files={split: files}, split=split)
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         if "gated" in str(error):
