@@ -66,7 +66,7 @@ def aligned_pairs(wheels, target, language="ko"):
                     left_out["fragments"] += 1
                 else:
                     pairs.setdefault((english, other))
-    print(f"{target.name}: {len(pairs):,} pairs;", ", ".join(f"{n:,} {why} left out" for why, n in left_out.items()))
+    print(f"English-{language}: {len(pairs):,} pairs;", ", ".join(f"{n:,} {why} left out" for why, n in left_out.items()))
     _write_lines(target, [f"{english}\t{other}" for english, other in pairs], f"English-{language} pairs", wheels)
 
 

@@ -25,7 +25,7 @@ from blossom.training import tables
 from blossom.training.cpu import attention, decoder
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
-from blossom.training.settings import check_anchor, check_options
+from blossom.training.settings import FROZEN_ROWS, check_anchor, check_options
 
 RESERVE = {"cpu": 0.85e9, "cuda": 2e9}  # bytes of Python, torch and transformers; of CUDA's context and workspaces (assumed)
 LAYERS = 8  # of the larger of the two timed models; the smaller has one
@@ -75,7 +75,7 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
     if memory > free:
         names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")
         ways = ["lower " + ", ".join(name for name in names if hasattr(p, name))]
-        ways += ["take `trainable: lora+new-rows`"] if p.trainable in ("lora+embeddings", "full") else []
+        ways += ["take `trainable: lora+new-rows`"] if p.trainable not in FROZEN_ROWS else []
         ways += ["set `activation_checkpointing: true`"] if not p.activation_checkpointing else []
         ways += ["or choose a smaller `base_model`"]
         raise MemoryError(f"{Estimate(memory, free, 0.0)} To make it fit: {', '.join(ways)}.")
@@ -166,7 +166,7 @@ def count_operations(size, p, length):
     """
     config, again = size.config, int(p.activation_checkpointing)
     attention_scores = 2 * length * _head_width(config) * config.num_attention_heads * config.num_hidden_layers
-    head = config.vocab_size * config.hidden_size * (2 if p.trainable in ("lora", "lora+new-rows") else 3)
+    head = config.vocab_size * config.hidden_size * (2 if p.trainable in FROZEN_ROWS else 3)
     return 2 * size.layers * (2 + again + (p.trainable == "full")) + attention_scores * (3 + again) + 2 * head
 
 

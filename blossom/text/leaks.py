@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pandas as pd
 
-from blossom.text.language import language_of
+from blossom.text.language import keep_letters, language_of
 from blossom.text.rows import find_source, read_lines, read_rows
 
 RUN = {"ko": 16, "en": 48}  # letters in a row that two texts share only by copying (16 syllables are 48 bytes too)
@@ -161,8 +161,7 @@ def _strings(value):
 
 def fold_letters(line):
     """The letters of a line in lower case (or the line when it has none), to compare lines: "Set 5 °C!" -> "setc"."""
-    letters = "".join(c for c in line.casefold() if c.isalpha())
-    return letters or line
+    return keep_letters(line) or line
 
 
 def _letters(text):

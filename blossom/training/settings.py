@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
+FROZEN_ROWS = ("lora", "lora+new-rows")  # values of `trainable` that leave the base's own embedding rows as they were
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -50,6 +52,6 @@ def check_options(settings):
 def check_anchor(p):
     """Raise ValueError for an anchor while the base model's own rows are trained: its target is the base model's output."""
     anchor = getattr(p, "english_anchor", 0)  # stage 04 has none
-    if anchor and p.trainable not in ("lora", "lora+new-rows"):
+    if anchor and p.trainable not in FROZEN_ROWS:
         reason = "the anchor needs the base's own rows as they were; take lora or lora+new-rows"
         raise ValueError(f"english_anchor: expected 0 with trainable: {p.trainable}, found {anchor}; {reason}")
