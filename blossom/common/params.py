@@ -1,6 +1,6 @@
 """Parameters: read from YAML files and notebooks, layered, and checked before anything expensive starts.
 
-The layers are the defaults in blossom/common/stages.py, a scale, a recipe, and the overrides of a call; later ones win.
+The layers are the defaults in blossom/common/stages.yaml, a scale, a recipe, and the overrides of a call; later ones win.
 """
 
 import difflib
