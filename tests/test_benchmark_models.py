@@ -18,6 +18,9 @@ from blossom.benchmark.texts import compare_states, draw_texts, middle_states, r
 from blossom.models.bits import document_nats, start_token
 from blossom.models.loading import load_model
 from blossom.text.corpus import read_corpus
+from tests.cases import read_cases
+
+CASES = read_cases(__file__)
 
 
 @pytest.fixture(scope="module")
@@ -201,24 +204,10 @@ def test_holm_and_wilson_are_the_textbooks():
 SOURCE, REFERENCE = "The museum is closed on Mondays.", "박물관은 월요일에 쉽니다."
 
 
-@pytest.mark.parametrize(
-    ("answer", "kinds"),
-    [
-        ("박물관은 월요일에 쉽니다.", set()),
-        ("", {"empty"}),
-        (" ...\n", {"empty"}),
-        ("The museum is closed on Mondays", {"copies"}),
-        ("박물관은 closed on Mondays.", {"partial"}),
-        ("박물관은", {"partial"}),
-        ("박물관은 월요일에 쉽니다.\n박물관은 월요일에 쉽니다.", {"repeats"}),
-        ("박물관은 월요일에 쉽니다. The museum is closed on Mondays.", {"repeats", "partial"}),
-        ("월요일에는 월요일에는 월요일에는 월요일에는 월요일에는 월요일에는", {"repeats"}),
-        ("I do not know what you mean.", {"wrong_language"}),
-    ],
-)
+@pytest.mark.parametrize(("answer", "kinds"), CASES["translations"])
 def test_a_translations_failures_are_told(answer, kinds):
     found = utils.to_korean({"en": SOURCE, "ko": REFERENCE}, [answer])
-    assert {k for k in ("empty", "copies", "partial", "repeats", "wrong_language") if found[k]} == kinds
+    assert {k for k in ("empty", "copies", "partial", "repeats", "wrong_language") if found[k]} == {*kinds}
 
 
 def test_bleu_and_chrf_are_sacrebleus():

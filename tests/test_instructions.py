@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from blossom.common import paths, stages
 from blossom.instructions.dataset import hold_out_examples, load_examples
 from blossom.instructions.hygiene import clean_examples, hygiene_table
-from blossom.instructions.readers import ADAPTATIONS, TRANSLATE, Example, read_instructions, read_translations
+from blossom.instructions.readers import ADAPTATIONS, Example, read_instructions, read_translations
 from blossom.instructions.templates import MASKED, TEMPLATES, encode_conversation, render_conversation
 from blossom.text.language import language_of
 from blossom.text.leaks import find_paraphrases, read_evaluation_texts
 from blossom.vocabulary.bases import SentencePieceBase, read_base
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab
+from tests.cases import read_cases
+
+CASES = read_cases(__file__)
 
 NEW_PIECES = ["안", "녕", "하", "세", "요", " 안", "안녕", " 안녕", "하세", "하세요"]
 TINY = ("tiny-byte-level", "tiny-sentencepiece", "tiny-byte-level merged", "tiny-sentencepiece merged")
@@ -102,38 +105,14 @@ def test_nothing_a_user_writes_becomes_a_marker():
     assert ids.count(t.eos_token_id) == 1 and attack["content"] in t.decode(ids)
 
 
-SYSTEM = "<<SYS>>\n{}\n<</SYS>>\n\n"
-BELOW = "Below is an instruction that describes a task{}. Write a response that appropriately completes the request.\n\n"
-INSTRUCTION, RESPONSE = "### Instruction:\nHi\n\n", "### Response:\n"
-PRINTED = [  # template, tokenizer, messages, the text of the pieces with answers in brackets
-    ("llama2", "tiny-sentencepiece", [{"role": "system", "content": "친절하게"}, ASK, TELL, ASK],
-     f"<s>[INST] {SYSTEM.format('친절하게')}Hi [/INST][안녕하세요</s>]<s>[INST] Hi [/INST]"),
-    ("llama2", "tiny-sentencepiece", [ASK], f"<s>[INST] {SYSTEM.format('You are a helpful assistant.')}Hi [/INST]"),
-    ("newline", "tiny-byte-level", [ASK | {"content": TRANSLATE, "input": "Good morning"}, TELL],
-     f"{TRANSLATE}\nGood morning\n[안녕하세요<|im_end|>]"),
-    ("alpaca", "tiny-byte-level", [ASK], BELOW.format("") + INSTRUCTION + RESPONSE),
-    ("alpaca", "tiny-byte-level", [ASK | {"input": "there"}],
-     BELOW.format(", paired with an input that provides further context") + INSTRUCTION
-     + "### Input:\nthere\n\n" + RESPONSE),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("template", "name", "messages", "expected"), PRINTED)
+@pytest.mark.parametrize(("template", "name", "messages", "expected"), CASES["printed"])
 def test_a_template_reads_as_its_paper_prints_it(template, name, messages, expected):
     brackets = {"answer": "[{}", "end": "{}]"}
     pieces = render_conversation(template, messages, tokenizer(name))
     assert "".join(brackets.get(kind, "{}").format(text) for text, kind in pieces) == expected
 
 
-@pytest.mark.parametrize(
-    ("template", "said"),
-    [
-        ("{{ m.content }}", "closes an answer with ''"),
-        ("{{ loop.length }}{{ m.content }}{{ eos_token }}", "another prompt in training"),
-        ("{{ 'A: ' if m.role == 'assistant' }}{{ m.content }}{{ eos_token }}", "another prompt in training"),
-        ("{{ m.content if m.role == 'user' }}{{ eos_token }}", "leaves an answer out"),
-    ],
-)
+@pytest.mark.parametrize(("template", "said"), CASES["templates"])
 def test_a_tokenizers_own_template_must_close_answers_with_the_eos(template, said):
     t = load_tokenizer("tiny-byte-level")
     t.chat_template = f"{{% for m in messages %}}{template}{{% endfor %}}"
@@ -187,17 +166,7 @@ def test_text_is_composed_and_inner_lines_stay(tmp_path):
     assert first.output == "1. a\n\n2. b" and first.note == second.note == "왜"
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"instruction": "a", "output": "b", "history": [["only"]]}, r"history\[0\]: expected \[user, assistant\]"),
-        ({"conversations": ["a", "b", "c"]}, "roles out of order: the last message is the user's"),
-        ({"conversations": "a"}, "conversations: expected a list, found str"),
-        ({"messages": [{"role": "tool", "content": "b"}]}, r"messages\[0\]: expected a role of human, .*, found 'tool'"),
-        ({"instruction": "a", "output": "b", "adaptation": "ne"}, "adaptation: expected one of none, ne_change"),
-        (["a"], "expected an object with fields, found"),
-    ],
-)
+@pytest.mark.parametrize(("row", "message"), CASES["broken_rows"])
 def test_a_broken_row_is_named_by_file_and_line(tmp_path, row, message):
     file = written(tmp_path, [{"instruction": "good", "output": "fine"}, row])
     with pytest.raises(ValueError, match=f"{re.escape(file)}, line 2: .*{message}"):

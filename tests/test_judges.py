@@ -8,7 +8,10 @@ import pytest
 from blossom.common.server import ChatServer
 from blossom.generation.answers import parse_addresses, request_answers
 from blossom.preference import judges, prompts, verdicts
+from tests.cases import read_cases
 from tests.server import served
+
+CASES = read_cases(__file__)
 
 GONE = "http://127.0.0.1:9/v1"
 
@@ -90,20 +93,7 @@ def test_the_judged_pairs_are_balanced_and_none_is_a_prompt_of_the_evaluation():
         judges.read_judged_pairs(99)
 
 
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        ("A", "a"),
-        ("Answer B is significantly better.", "b"),
-        ("**Neither is significantly better**", "tie"),
-        ("B is significantly better\n\nIt answers in Korean.", "b"),
-        ("The second one rambles.\nA is significantly better", "a"),
-        ("A is significantly better\nB is significantly better", None),
-        ("A is better than B", None),
-        ("", None),
-        (None, None),
-    ],
-)
+@pytest.mark.parametrize(("reply", "expected"), CASES["replies"])
 def test_a_reply_is_a_verdict_only_when_it_is_one_of_the_three(reply, expected):
     assert judges.read_verdict(reply) == expected
 

@@ -3,6 +3,9 @@
 import pytest
 
 from blossom.text.language import language_of, measure_repetition, script_shares
+from tests.cases import read_cases
+
+CASES = read_cases(__file__)
 
 
 def test_shares_are_of_letters_outside_code():
@@ -11,30 +14,7 @@ def test_shares_are_of_letters_outside_code():
     assert not any(script_shares("12!").values())
 
 
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        ("서울은 한국의 수도입니다.", "ko"),
-        ("Seoul is the capital of Korea.", "en"),
-        ("Python에서 `sorted()` 함수를 쓰면 리스트를 정렬할 수 있습니다.", "ko"),
-        ("The word 서울 means capital, and every guide of the old city will tell you so.", "en"),
-        ("I think 서울은 정말 is a great city 라고 I often say to friends", "mixed"),
-        ("東京は日本の首都です。", "other"),
-        ("首尔是韩国的首都。", "other"),
-        ("我们去 서울 旅行，看看这个美丽的城市。", "other"),
-        ("大韓民國의 主權은 國民에게 있고, 모든 權力은 國民으로부터 나온다.", "ko"),
-        ("Столица Кореи — Сеул.", "other"),
-        ("Windows 11에서 Python 설치하기", "ko"),
-        ("\u1112\u1161\u11ab\u1100\u1173\u11af", "ko"),
-        ("12 + 30 = 42", "none"),
-        ("", "none"),
-        ("```python\nprint('hello world')\n```", "none"),
-        ("{name}님, 반갑습니다", "ko"),
-        ("{friendly_name} {area_name} 켜기", "ko"),
-        ("다음 코드를 쓰세요.\n```python\nfor item in list_of_items: print(item)\n```", "ko"),
-        ("```python\nunfinished_function_of_an_answer_that_was_cut(", "none"),
-    ],
-)
+@pytest.mark.parametrize(("text", "language"), CASES["languages"])
 def test_the_language_of_a_text(text, language):
     assert language_of(text) == language
 

@@ -8,34 +8,15 @@ import pytest
 
 from blossom.preference import measures, panels, people, prompts, verdicts
 from blossom.text.language import language_of
+from tests.cases import read_cases
+
+CASES = read_cases(__file__)
 
 QUESTION = "서울은 어디에 있나요?"
 STARTS = {"서울", "한국", "수도", "입니", "있습"}
 
 
-@pytest.mark.parametrize(
-    ("text", "asked", "expected"),
-    [
-        ("네, 맞아요.", "ko", {"answered_in_language": True, "copied": False, "empty": False}),
-        ("Yes.", "ko", {"answered_in_language": False}),
-        ("네.", "en", {"answered_in_language": False}),
-        ("", "en", {"answered_in_language": False, "empty": True}),
-        ("42", "ko", {"answered_in_language": True}),
-        ("서울은 어디에 있나요? 네.", "ko", {"answered_in_language": False, "copied": True}),
-        ("방\ufffd를 봐요.", "ko", {"broken": True}),
-        ("방을 봐\ufffd", "ko", {"broken": False}),  # cut by the limit
-        ("서울은 한국의 수도입니다.", "ko", {"nonword": False, "han": False}),
-        ("서울은 쿡팝의 수도입니다.", "ko", {"nonword": True}),
-        ("방을 首都", "ko", {"nonword": False, "han": True}),
-        ("네, 서울은 한국의 수도입니다.\nThe capital of Korea is here.", "ko", {"line_pass": False, "word_pass": math.nan}),
-        ("네, 저는 서울에 삽니다 지금.\nOf course.", "ko", {"line_pass": True, "word_pass": True}),
-        ("네, 저는 서울에서 very 행복하게 삽니다.", "ko", {"line_pass": True, "word_pass": False}),
-        ("I live in Seoul now.", "en", {"line_pass": True, "word_pass": math.nan}),
-        ("네.", "ko", {"line_pass": math.nan}),
-        ("가 나 다 가 나 다 가 나 다", "ko", {"loops": True}),
-        ("도로 외질외질외질외질외질", "ko", {"loops": True}),
-    ],
-)
+@pytest.mark.parametrize(("text", "asked", "expected"), CASES["answers"])
 def test_what_is_measured_in_an_answer(text, asked, expected):
     found = measures.measure_answer(text, asked, QUESTION, STARTS)
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
@@ -63,18 +44,7 @@ def test_the_authored_prompts_have_both_languages_and_every_kind():
     assert len(prompts.read_prompts("authored-prompts", 1000)) == 128
 
 
-@pytest.mark.parametrize(
-    ("row", "language", "kind", "name", "prompt"),
-    [
-        ({"conversations": ["What is it?", "A comet."], "source": "wikihow"}, "en", "wikihow", "1", "What is it?"),
-        ({"conversations": [{"from": "system", "value": "-"}, {"from": "human", "value": "?"}]}, "en", "other", "1", "?"),
-        ({"messages": [{"role": "user", "content": "혜성이란?"}], "id": 0}, "ko", "other", "0", "혜성이란?"),
-        ({"question_id": 81, "category": "writing", "turns": ["Write it.", "Again."]}, "en", "writing", "81", "Write it."),
-        ({"id": 3, "category": "추론", "questions": ["누가 범인인가요?", "왜요?"]}, "ko", "추론", "3", "누가 범인인가요?"),
-        ({"instruction": "요약해 줘.", "input": "긴 글"}, "ko", "other", "1", "요약해 줘.\n긴 글"),
-        ({"prompt": "Why?"}, "en", "other", "1", "Why?"),
-    ],
-)
+@pytest.mark.parametrize(("row", "language", "kind", "name", "prompt"), CASES["forms"])
 def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, prompt):
     file = tmp_path / "set.jsonl"
     file.write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
@@ -82,15 +52,7 @@ def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, pro
     assert prompts.read_prompts(str(file), 5) == [expected]
 
 
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        ([{"id": "a", "kind": "x", "ko": " "}], "line 1: ko: expected a prompt's text"),
-        ([{"id": "a", "ko": "하나"}, {"id": "a", "ko": "둘"}], "line 2: id 'a' is given twice"),
-        ([{"id": "a", "kind": "x"}], "line 1: en: expected a prompt's text"),
-        ([], "holds no prompts"),
-    ],
-)
+@pytest.mark.parametrize(("rows", "words"), CASES["wrong_files"])
 def test_a_wrong_prompt_file_is_named(tmp_path, rows, words):
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))

@@ -6,6 +6,9 @@ import pytest
 from blossom.common import paths
 from blossom.instructions import changes, checks, drafts, merging, review
 from blossom.instructions.readers import read_instructions
+from tests.cases import read_cases
+
+CASES = read_cases(__file__)
 
 
 def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path):
@@ -73,20 +76,7 @@ def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
     assert not merging.merge_reviews(six, files).conflicts
 
 
-@pytest.mark.parametrize(
-    ("row", "top", "said"),
-    [
-        ({}, {"reviewer": " "}, "row 1: reviewer"),
-        ({}, {"rows": [{"id": "nowhere"}]}, "row 1: no row of this dataset"),
-        ({}, {"rows": ["text"]}, "row 1: no row of this dataset"),
-        ({}, {"rows": {"id": "x"}}, "expected a file exported"),
-        ({"adaptation": "both"}, {}, "row 1: adaptation: .*'both'"),
-        ({"fields": {"output": " "}}, {}, "row 1: .*output is empty"),
-        ({"fields": {"output": 3}}, {}, "row 1: fields.* at 'output', found int 3"),
-        ({"fields": {"answer": "x"}}, {}, "row 1: .*expected text in instruction, input, output"),
-        ({"done": "yes"}, {}, "row 1: done.*'yes'"),
-    ],
-)
+@pytest.mark.parametrize(("row", "top", "said"), CASES["wrong_files"])
 def test_a_file_that_does_not_belong_is_named_with_its_row(six, exported, row, top, said):
     with pytest.raises(ValueError, match=f"민지.json.*{said}"):
         merging.read_review(exported("민지", {six[0].id: row}, top=top), six)

@@ -18,6 +18,9 @@ from blossom.common import params, paths
 from blossom.common.runs import Run, read_run, read_runs
 from blossom.report import changes, claims, crossover, headline, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
+from tests.cases import read_cases
+
+CASES = read_cases(__file__)
 
 STAGE = "05_benchmark_eval"
 
@@ -215,19 +218,7 @@ def test_a_grid_becomes_points_and_arms(tmp_path):
     assert [list(shipped.compare.values())[n] for n in (0, 4)] == arms, "the arms of a point are compared with each other"
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"grid": {"sedd": [1]}}, "sedd.*'seed'"),
-        ({"grid": {"learning_rate": [0.1]}, "repeats": []}, "'learning_rate'"),
-        ({"grid": {"seed": 1}}, "grid: "),
-        ({"grid": {"general_korean": ["a b", "a/b"]}, "repeats": []}, "general_korean"),
-        ({"recipes": ["nobody"]}, "nobody.yaml"),
-        ({"compare": {"x": ["base", "nobody"]}}, "compare: x"),
-        ({"stages": None}, "stages"),
-        ({"curves": ["fertility"]}, "curves, over: expected two recipes"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "message"), CASES["wrong_sweeps"])
 def test_a_wrong_sweep_is_refused_with_its_file(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         plan.read_sweep(sweep_file(tmp_path, **changes))
