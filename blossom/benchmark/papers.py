@@ -1,14 +1,13 @@
 """The papers' own numbers, from papers.yaml."""
 
 from functools import cache
-from pathlib import Path
 
-import yaml
+from blossom.common import paths
 
 
 @cache
 def read_papers():
-    return yaml.safe_load(Path(__file__).with_name("papers.yaml").read_text(encoding="utf-8"))
+    return paths.read_yaml_beside(__file__)
 
 
 def paper_table6():

@@ -9,32 +9,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import StrMethodFormatter
 
+from blossom.common import paths
+
 WIDE = (8.0, 3.6)  # inches
 
-# Okabe and Ito's colours, which colour-blind readers can distinguish. A colour means the same in all figures.
-COLOURS = {
-    "korean": "#D55E00",
-    "english": "#0072B2",
-    "general_korean": "#E69F00",
-    "general_english": "#56B4E9",
-    "base": "#8C8C8C",
-    "ours": "#009E73",
-    "trained": "#CC3311",  # trained parameters are red, frozen ones blue, as in the papers
-    "frozen": "#33659A",
-    "merged": "#9FD8C4",  # the merged model before training
-    "bytes": "#CC3311",  # tokens that are a part of a character
-    "whole": "#33659A",  # tokens of whole characters
-    "paper": "#CC79A7",
-    "ink": "#222222",
-}
-PIECE_COLOURS = ["#CC3311", "#C6DBEF", "#6BAED6", "#2171B5"]  # tokens of a part of a character, of 1, 2, more characters
-CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#8C8C8C"]  # for tokenizers, models, methods
-LABELS = {
-    "korean": "Korean (corpus)",
-    "english": "English (corpus)",
-    "general_korean": "Korean (general)",
-    "general_english": "English (general)",
-}
+STYLE = paths.read_yaml_beside(__file__)
+COLOURS, PIECE_COLOURS, CYCLE, LABELS = (STYLE[name] for name in ("colours", "pieces", "cycle", "labels"))
 
 
 def set_language(language):
@@ -50,22 +30,7 @@ def language_name():
 @contextmanager
 def house_style():
     """Plot with this project's Matplotlib settings inside the `with` block."""
-    settings = {
-        "font.family": "NanumGothic",
-        "font.size": 12,  # readable when the figure is shown at half its size
-        "axes.titlesize": 13,
-        "axes.titlelocation": "left",
-        "axes.titleweight": "bold",
-        "axes.unicode_minus": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": COLOURS["ink"],
-        "grid.color": "#E3E3E3",
-        "legend.frameon": False,
-        "figure.dpi": 110,
-        "figure.constrained_layout.use": True,
-    }
-    with sns.axes_style("whitegrid"), plt.rc_context(settings):
+    with sns.axes_style("whitegrid"), plt.rc_context(STYLE["matplotlib"]):
         yield
 
 

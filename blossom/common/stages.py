@@ -1,15 +1,15 @@
 """The parameters of every notebook: one frozen dataclass each; stages.yaml has the defaults, ranges and help."""
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from blossom.common import paths
+
 MODEL_STAGES = ("02_vocab_merge", "03_bilingual_pretraining", "04_korean_lima_sft")
-ROWS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+ROWS = paths.read_yaml_beside(__file__)
 
 Word = Annotated[str, Field(min_length=1)]
 TYPES = {

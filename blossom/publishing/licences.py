@@ -7,21 +7,12 @@ the licence. Only the names of licences are compared; this is no legal advice.
 from dataclasses import dataclass
 
 from blossom.assets.registry import REGISTRY
+from blossom.common import paths
 from blossom.common.stages import MODEL_STAGES
 from blossom.text.corpus import SIDES
 from blossom.text.hub import parse_hub
 
-HUB = {  # as their hub pages state them
-    "meta-llama/Llama-2-7b-hf": "Llama 2 community licence",
-    "meta-llama/Llama-2-13b-chat-hf": "Llama 2 community licence",
-    "meta-llama/Llama-3.2-1B": "Llama 3.2 community licence",
-    "Qwen/Qwen2.5-0.5B": "Apache-2.0",
-    "wikimedia/wikipedia": "CC BY-SA 3.0, GFDL",
-    "GAIR/lima": "CC BY-NC-SA 4.0",
-    "tatsu-lab/alpaca": "CC BY-NC 4.0",
-}
-FORBIDDEN = ("no redistribution", "proprietary", "all rights reserved")
-HUB_NAMES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "CC BY 4.0": "cc-by-4.0"}
+LISTED = paths.read_yaml_beside(__file__)
 INSTRUCTIONS = {"ko": "korean_instructions", "en": "english_instructions", "translation": "translations"}
 
 
@@ -63,14 +54,14 @@ def find_licence(name, known):
     Example: find_licence("hub:GAIR/lima@main:train", {}) -> "CC BY-NC-SA 4.0"
     """
     asset = REGISTRY.get(SIDES.get(name, (name,))[0])
-    return known.get(name) or (asset.licence if asset else HUB.get(parse_hub(name).name, ""))
+    return known.get(name) or (asset.licence if asset else LISTED["hub"].get(parse_hub(name).name, ""))
 
 
 def licence_refusals(found):
     """The reasons why a model of these ingredients may not be published: list of str, empty when it may."""
     unknown = [i.name for i in found if not i.licence]
     reasons = [f"the licence of '{name}' is not known: give it with --licence '{name}=...'" for name in unknown]
-    forbidden = [i for i in found if any(word in i.licence.lower() for word in FORBIDDEN)]
+    forbidden = [i for i in found if any(word in i.licence.lower() for word in LISTED["forbidden"])]
     return reasons + [f"'{i.name}' forbids it: {i.licence}" for i in forbidden]
 
 
@@ -88,4 +79,4 @@ def model_licence(found):
         return llama[0].lower().replace(" community licence", "").replace(" ", ""), terms
     if non_commercial and not llama:
         return "cc-by-nc-sa-4.0" if share_alike else "cc-by-nc-4.0", terms
-    return HUB_NAMES.get(base.split(",")[0], "other"), terms
+    return LISTED["spelled_by_the_hub"].get(base.split(",")[0], "other"), terms

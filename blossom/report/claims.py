@@ -5,19 +5,15 @@ bootstrap over the items.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import yaml
 
 from blossom.benchmark.comparing import compare_models
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
-from blossom.common import figures
+from blossom.common import figures, paths
 from blossom.common.runs import find_run
 from blossom.report.headline import read_items
 from blossom.report.tables import JUDGED, MERGED, SCORED
-
-FILE = Path(__file__).with_suffix(".yaml")
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ def check_claims(runs, margin=1.8, times=2000, kept=None):
     times   bootstrap samples
     kept    the reference run's claims {says: fields of Claim}, for those that this run does not test
     """
-    listed = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    listed = paths.read_yaml_beside(__file__)
     preferred = [_check_preference(claim, runs) for claim in listed.pop("preferences")]
     scored = [_check_scores(paper, claim, runs, margin, times) for paper, claims in listed.items() for claim in claims]
     ours = [_check_fertility(runs), *scored, *preferred]

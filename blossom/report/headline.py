@@ -1,16 +1,14 @@
 """The report's first screen: the models' measures with intervals, and what the paired comparisons of models decide."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from blossom.benchmark.comparing import COLUMNS, compare_models
-from blossom.common import figures, params
+from blossom.common import figures, params, paths
 from blossom.report.tables import SCORED, select_stage
 
-MEASURES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+MEASURES = paths.read_yaml_beside(__file__)
 
 
 def read_items(runs, recipe):

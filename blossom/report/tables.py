@@ -1,20 +1,17 @@
 """The report's tables. Each takes the finished runs, dict (recipe, stage) -> FinishedRun."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import yaml
 
 from blossom.benchmark.papers import paper_model, paper_table6, read_papers
-from blossom.common import figures
+from blossom.common import figures, paths
 from blossom.common.runs import find_run
 from blossom.common.stages import MODEL_STAGES
 
 MAIN = "blossom-bi-biSFT"  # the paper's final model
 MERGED, TRAINED, TUNED = MODEL_STAGES
 SCORED, JUDGED = "05_benchmark_eval", "06_qualitative_eval"
-PAPER_ROWS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+PAPER_ROWS = paths.read_yaml_beside(__file__)
 
 
 def select_stage(runs, stage):
