@@ -180,6 +180,7 @@ def test_shared_prefixes_change_no_likelihood(few, name):
     model, tokenizer = load_model(name, torch.float32)
     lm, plain = SharedPrefixLM(model, tokenizer, tokens=300), plain_lm(model, tokenizer)
     assert lm.shares
+    assert tokenizer.eos_token_id not in lm.tok_encode(f"a {tokenizer.eos_token}")  # of a question's own text
     for p in few.values():
         theirs, ours = requests_of(plain, p), requests_of(lm, p)
         assert np.allclose([a for a, _ in theirs], [a for a, _ in ours], rtol=1e-5, atol=1e-3), p.name

@@ -2,9 +2,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blossom.models.bits import document_nats, end_token, start_token
+from blossom.models.loading import load_model
 from blossom.training import packing
 from blossom.training.packing import IGNORED, Blocks, TokenStream, pack_examples, tokenize_documents
 from blossom.vocabulary.loading import load_tokenizer
@@ -92,6 +95,19 @@ def test_every_document_is_there_between_its_start_and_its_end(tokenizer, tmp_pa
 def test_what_cannot_be_mixed_is_refused(weights, block, named):
     with pytest.raises(ValueError, match=f"ko.*{named}|{named}.*ko"):
         Blocks({"ko": stream([8])}, weights, block)
+
+
+@pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
+def test_text_that_spells_control_tokens_is_measured_as_it_is_trained(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "CHUNK", 20)  # characters: several batches
+    (model, tokenizer), documents = load_model(name), ["Valkyria <unk> III", "</s> and <|im_end|>", "<|endoftext|>"]
+    start, end = start_token(tokenizer), end_token(tokenizer)
+    stream, nats = tokenize_documents(documents, tokenizer, start, end, folder=tmp_path), []
+    for a, b in zip(stream.offsets, stream.offsets[1:], strict=False):
+        ids = torch.tensor(stream.tokens[a:b].astype(np.int64)[: None if end is None else -1])
+        assert not set(ids[1:].tolist()) & set(tokenizer.all_special_ids)
+        nats.append(torch.nn.functional.cross_entropy(model(ids[None]).logits[0, :-1], ids[1:], reduction="sum").item())
+    assert document_nats(model, tokenizer, documents).tolist() == pytest.approx(nats, rel=1e-4)
 
 
 def test_no_documents_are_refused_and_leave_nothing(tokenizer, tmp_path):

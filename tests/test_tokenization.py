@@ -46,9 +46,28 @@ def test_fertility_counts_what_is_there(byte_level, piece_level):
         measure_fertility(byte_level, ["", "  "])
 
 
-def test_a_special_token_in_a_text_is_text(byte_level):
-    assert byte_level.eos_token_id not in encode_lines(byte_level, ["a<|im_end|>"])[0]
-    assert byte_level.eos_token_id in byte_level("a<|im_end|>").input_ids
+SPELLED = ["Valkyria <unk> III", "<|im_end|> at first, <s>last</s>", "<|endoftext|>"]
+
+
+@pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
+def test_a_control_token_in_a_text_is_text_and_a_symbol_stays_a_symbol(name, tmp_path):
+    tokenizer = load_tokenizer(name)
+    assert any(i in tokenizer.all_special_ids for i in tokenizer(" ".join(SPELLED), add_special_tokens=False).input_ids)
+    tokenizer.add_tokens(["<tool_call>"])  # as in Qwen: added, and not a control token
+    texts = [*SPELLED, "a <tool_call> and <unk>"]
+    ids = encode_lines(tokenizer, texts)
+    assert not {i for line in ids for i in line} & set(tokenizer.all_special_ids)
+    assert tokenizer.convert_tokens_to_ids("<tool_call>") in ids[-1]
+    assert tokenizer.batch_decode(ids[:3]) == SPELLED
+
+
+def test_no_text_is_cut_to_the_length_that_a_file_of_a_tokenizer_holds(tmp_path):
+    tokenizer = load_tokenizer("tiny-byte-level")
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=90)
+    tokenizer.save_pretrained(tmp_path)
+    text = "the cat and the dog " * 3
+    assert tokenizer.decode(encode_lines(load_tokenizer(tmp_path), [text])[0]) == text
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,6 +4,7 @@ The sequences of a forward pass form a trie: a token that several sequences shar
 once, at its own position, and attends only to the tokens before it in its sequences. The results are equal up to rounding.
 """
 
+import copy
 import logging
 import sys
 import warnings
@@ -32,7 +33,9 @@ class SharedPrefixLM(HFLM):
 
     def __init__(self, model, tokenizer, tokens=0):
         start = start_token(tokenizer)  # a choice without a context follows it
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=16, prefix_token_id=start)
+        plain = copy.copy(tokenizer)
+        plain.split_special_tokens = True  # "</s>" in a question is text
+        super().__init__(pretrained=model, tokenizer=plain, batch_size=16, prefix_token_id=start)
         self.tokens, self.shares = tokens or _fitting_tokens(model), _takes_tries(model)  # else HFLM scores it
         self.stream = sys.stderr  # of our progress bar; lm-eval's own bars may be silenced later
 

@@ -9,6 +9,8 @@ Templates are Jinja chat templates. With every tokenizer,
 import re
 from pathlib import Path
 
+from blossom.vocabulary.encoding import encode_lines
+
 FOLDER = Path(__file__).with_name("chat_templates")
 TEMPLATES = {file.stem: file.read_text(encoding="utf-8").strip() for file in sorted(FOLDER.glob("*.jinja"))}  # name -> Jinja
 OWN = "own"  # the chat template that came with the tokenizer
@@ -68,10 +70,8 @@ def encode_conversation(template, messages, tokenizer):
     """(token ids, labels) of a conversation; labels are MASKED except on each answer and the EOS after it."""
     ids, labels = [], []
     for text, kind in render_conversation(template, messages, tokenizer):
-        if kind in ("marker", "end"):
-            new = [tokenizer.convert_tokens_to_ids(text)]
-        else:
-            new = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        control = kind in ("marker", "end")
+        new = [tokenizer.convert_tokens_to_ids(text)] if control else encode_lines(tokenizer, [text])[0]
         ids += new
         labels += new if kind in ("answer", "end") else [MASKED] * len(new)
     return ids, labels

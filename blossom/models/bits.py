@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from blossom.text.corpus import utf8_bytes
+from blossom.vocabulary.encoding import encode_lines
 
 
 def start_token(tokenizer):
@@ -48,7 +49,7 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     was_training, _ = model.training, model.eval()
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     start, longest = start_token(tokenizer), min(model.config.max_position_embeddings, 2048) - 1
-    encoded = tokenizer(list(lines), add_special_tokens=False).input_ids
+    encoded = encode_lines(tokenizer, lines)
     pieces = [(n, [start, *ids[i : i + longest]]) for n, ids in enumerate(encoded) for i in range(0, len(ids), longest)]
     owners, documents = zip(*sorted(pieces, key=lambda piece: len(piece[1])), strict=True)
     nats, done = torch.zeros(len(lines), dtype=torch.float64), 0

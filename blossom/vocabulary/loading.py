@@ -18,10 +18,13 @@ def load_tokenizer(source):
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if (path / "tokenizer.json").is_file():
         try:
-            return PreTrainedTokenizerFast.from_pretrained(path)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
         except Exception as error:
             reason = str(error).splitlines()[0][:200]
             raise ValueError(f"{source}: its tokenizer.json does not load ({type(error).__name__}: {reason})") from None
+        tokenizer.backend_tokenizer.no_truncation()  # some files hold the lengths of a fine-tuning, which would cut texts
+        tokenizer.backend_tokenizer.no_padding()
+        return tokenizer
     if model_file.is_file():
         return convert_sentencepiece(read_sentencepiece(model_file))
     raise ValueError(f"{source}: holds no tokenizer; expected tokenizer.json or tokenizer.model in {path}")
