@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from blossom.preference import people, ratings
+from blossom.preference import people
 from tests.browser import LEFT
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"></script><script> [a](js:1)"
@@ -33,7 +33,7 @@ def exported(batch, rater, choose, only=None, **changed):
     listed = people.list_items(batch, rater)[:only]
     given = [{"id": i.id, "choice": choose(i), "seconds": 5, "at": "2026-01-02T03:04:05.678Z"} for i in listed]
     content = {"format": people.FORMAT, "batch": batch.digest, "rater": rater, "verdicts": given}
-    return content | {"checksum": ratings.checksum_ratings(batch.digest, rater, given)} | changed
+    return content | {"checksum": people.checksum_ratings(batch.digest, rater, given)} | changed
 
 
 def write(folder, name, content):
@@ -117,7 +117,7 @@ def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_i
     (tmp_path / "broken.json").write_bytes(b'{"format": \xff')
     (tmp_path / "deep.json").write_text("[" * 100_000)
     unreadable = [tmp_path / f"{name}.json" for name in ("broken", "deep", "missing")]
-    got = ratings.merge_ratings(batch, [*files, *unreadable])
+    got = people.merge_ratings(batch, [*files, *unreadable])
     assert len(got.verdicts) == 30 and set(got.verdicts.winner) == {"tie"}
     assert list(got.files.status) == ["taken"] + ["refused"] * 10
     why = dict(zip(got.files.file, got.files.why, strict=True))
@@ -130,11 +130,11 @@ def test_a_file_sent_twice_counts_once_and_a_part_that_grew_is_no_conflict(tmp_p
     part, whole = (exported(batch, "가람", for_model(batch, MODELS[0]), only=n) for n in (10, None))
     sent = [write(tmp_path, f"{n}.json", c) for n, c in enumerate([part, part | {"exported": "later"}, whole])]
     sent[1].write_bytes(b"\xef\xbb\xbf" + sent[1].read_bytes().replace(b", ", b",\r\n"))  # saved by a text editor
-    got = ratings.merge_ratings(batch, [tmp_path, sent[0]])
+    got = people.merge_ratings(batch, [tmp_path, sent[0]])
     assert list(got.files.status) == ["taken"] * 3 and list(got.files.verdicts) == [10, 10, 30]
     assert len(got.verdicts) == 30 and got.left_out.empty and set(got.verdicts.winner) == {"a"}
     assert set(got.verdicts.first_shown) == {"a", "b"} and (got.verdicts["look"] == 2).sum() == 6
-    assert len(ratings.merge_ratings(batch, sent[:1]).verdicts) == 10  # a part alone counts too
+    assert len(people.merge_ratings(batch, sent[:1]).verdicts) == 10  # a part alone counts too
 
 
 def test_different_verdicts_of_one_rater_are_shown_and_not_counted(tmp_path):
@@ -144,7 +144,7 @@ def test_different_verdicts_of_one_rater_are_shown_and_not_counted(tmp_path):
         write(tmp_path, "2.json", exported(batch, "가람", lambda i: "neither" if i.id in three else "A")),
         write(tmp_path, "1.json", exported(batch, "가람", lambda i: "A")),
     ]
-    got = ratings.merge_ratings(batch, files)
+    got = people.merge_ratings(batch, files)
     assert len(got.verdicts) == 21 and len(got.left_out) == 6
     assert {tuple(row) for row in got.left_out[["file", "choice"]].to_numpy()} == {("2.json", "neither"), ("1.json", "A")}
     assert set(got.left_out.id) == set(three)
@@ -157,8 +157,8 @@ def test_unknown_ids_and_values_are_left_out_one_by_one_and_listed(tmp_path):
     given[0]["id"], given[1]["choice"], given[2]["seconds"], given[3]["at"] = "nosuchpair00", "C", -1, "yesterday"
     given.append(exported(batch, "나래", lambda i: "A")["verdicts"][0])
     given.append({"id": ["\ud800"], "choice": {}})
-    content["checksum"] = ratings.checksum_ratings(batch.digest, "가람", given)
-    got = ratings.merge_ratings(batch, [write(tmp_path, "f.json", content)])
+    content["checksum"] = people.checksum_ratings(batch.digest, "가람", given)
+    got = people.merge_ratings(batch, [write(tmp_path, "f.json", content)])
     assert len(got.verdicts) == 8 and len(got.left_out) == 6
     for words, count in {"no pair": 3, "one of A, B": 1, "not a time": 2}.items():
         assert got.left_out.why.str.contains(words).sum() == count
@@ -202,14 +202,14 @@ def test_rating_reloading_resuming_and_exporting_in_chromium(rated_page):
     assert choices(browser) == ["A", "neither", "neither"]
     press(browser, "z")  # no: undone
     assert choices(browser) == ["A", "B", "neither"] and browser.run("return state.at") == 1
-    part = ratings.merge_ratings(batch, [browser.export()])
+    part = people.merge_ratings(batch, [browser.export()])
     assert list(part.files.status) == ["taken"] and len(part.verdicts) == 3
     for _ in items[3:]:  # the mouse does the rest
         browser.run("show(firstOpen())")
         browser.find('.vote[data-choice="A"]').click()
         browser.wait(lambda: not browser.run("return state.busy"))
     assert browser.all("#screen .finished")
-    got = ratings.merge_ratings(batch, [browser.export()])
+    got = people.merge_ratings(batch, [browser.export()])
     assert got.left_out.empty and len(got.verdicts) == 9
     assert choices(browser) == ["A", "B", "neither"] + ["A"] * 6
     assert browser.errors() == []
@@ -257,5 +257,5 @@ def test_a_page_that_cannot_save_says_so_and_still_exports(rated_page):
     browser.run("Storage.prototype.setItem = () => { throw new Error('full') }")
     press(browser, "1")
     assert "bad" in browser.find("#saved").get_attribute("class")
-    assert len(ratings.merge_ratings(batch, [browser.export()]).verdicts) == 1
+    assert len(people.merge_ratings(batch, [browser.export()]).verdicts) == 1
     browser.run("state.saved = true")  # let the test leave the page

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from blossom.common import figures
-from blossom.preference import agreement, statistics, verdicts
+from blossom.preference import verdicts
 
 WINNERS = np.array(["a", "tie", "b"])
 
@@ -48,7 +48,7 @@ def test_a_wrong_value_is_named_with_its_row_and_column(name, wrong):
 def test_shares_are_counted_over_drop_second_looks():
     rows = [(1, "x", "y", "a", "r"), (2, "x", "y", "a", "r"), (3, "x", "y", "tie", "r"), (4, "x", "y", "b", "r")]
     got = pd.concat([table(*rows), table((1, "x", "y", "b", "r"), look=2)])
-    (row,) = statistics.summarize_verdicts(got).to_dict("records")
+    (row,) = verdicts.summarize_verdicts(got).to_dict("records")
     assert (row["win"], row["tie"], row["loss"], row["rate"]) == (0.5, 0.25, 0.25, 0.625)
     assert (row["prompts"], row["verdicts"], row["raters"]) == (4, 4, 1)
     assert row["rate_low"] < 0.625 < row["rate_high"]
@@ -58,7 +58,7 @@ def test_shares_are_counted_over_drop_second_looks():
 def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simulations(prompts, raters, lead):
     runs = simulated(lead, 1000 * prompts, raters, seed=prompts + raters)
     runs["run"] = runs.prompt_id // prompts
-    got = statistics.summarize_verdicts(runs, by=["run"], samples=500)
+    got = verdicts.summarize_verdicts(runs, by=["run"], samples=500)
     p = 1 / (1 + np.exp(-lead))
     t = 0.3 * 2 * min(p, 1 - p)
     assert len(got) == 1000
@@ -68,7 +68,7 @@ def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simula
 
 
 def test_a_model_that_wins_every_prompt_still_has_an_interval():
-    (row,) = statistics.summarize_verdicts(table(*[(n, "x", "y", "a", "r") for n in range(20)])).to_dict("records")
+    (row,) = verdicts.summarize_verdicts(table(*[(n, "x", "y", "a", "r") for n in range(20)])).to_dict("records")
     assert row["win"] == row["win_high"] == 1 and 0.7 < row["win_low"] < 0.98
 
 
@@ -77,15 +77,15 @@ def test_won_both_and_lost_both_count_prompts():
     rows += [(3, "x", "y", "a", "r"), (3, "x", "z", "tie", "r"), (4, "x", "y", "a", "r")]  # 4 has no verdict against z
     rows += [(5, "x", "y", "a", "r"), (5, "x", "y", "b", "s"), (5, "x", "y", "a", "t"), (5, "x", "z", "a", "r")]
     rows += [(6, "x", "y", "b", "r"), (6, "x", "z", "tie", "r")]
-    got = statistics.count_won_both(table(*rows), "x").iloc[0]
+    got = verdicts.count_won_both(table(*rows), "x").iloc[0]
     assert (got.n, got.won_both, got.lost_both) == (5, 2, 1)
 
 
 def test_a_preference_for_the_first_answer_is_seen_and_a_fair_rater_is_cleared():
-    biased = statistics.measure_position_bias(simulated(0.0, 300, 1, first=1.0)).iloc[0]
-    fair = statistics.measure_position_bias(simulated(1.0, 300, 1)).iloc[0]
+    biased = verdicts.measure_position_bias(simulated(0.0, 300, 1, first=1.0)).iloc[0]
+    fair = verdicts.measure_position_bias(simulated(1.0, 300, 1)).iloc[0]
     assert biased.first_low > 0.55 and fair.first_low < 0.5 < fair.first_high
-    ties = statistics.measure_position_bias(table((1, "x", "y", "tie", "r"))).iloc[0]
+    ties = verdicts.measure_position_bias(table((1, "x", "y", "tie", "r"))).iloc[0]
     assert ties.decided == 0 and np.isnan(ties["first"])
 
 
@@ -93,7 +93,7 @@ def test_a_judge_that_always_prefers_the_first_answer_decides_nothing():
     both = pd.concat([table((n, "x", "y", s, "j"), source="j", first_shown=s) for n in range(5) for s in "ab"])
     settled = verdicts.settle_verdicts(both)
     assert len(settled) == 5 and settled.flipped.all() and set(settled.winner) == {"tie"}
-    assert statistics.summarize_verdicts(settled).tie[0] == 1 and statistics.measure_position_bias(both)["first"][0] == 1
+    assert verdicts.summarize_verdicts(settled).tie[0] == 1 and verdicts.measure_position_bias(both)["first"][0] == 1
     assert verdicts.settle_verdicts(verdicts.make_verdicts([])).empty
     steady = verdicts.settle_verdicts(pd.concat([table((1, "x", "y", "b", "j"), source="j", first_shown=s) for s in "ab"]))
     assert list(steady.winner) == ["b"] and not steady.flipped.any()
@@ -104,7 +104,7 @@ def test_agreement_between_people_and_with_a_judge_by_hand():
     said = {"r": "aabbtt", "s": "aabtta"}  # 4 of 6 alike, 2 differ by a tie
     rows = [(n, "x", "y", {"t": "tie"}.get(w, w), rater) for rater, words in said.items() for n, w in enumerate(words)]
     judge = table(*[(n, "x", "y", w, "j") for n, w in enumerate(["a", "a", "b", "b", "tie", "a"])], source="j")
-    got = agreement.compare_raters(pd.concat([table(*rows), judge])).set_index(["rater_1", "rater_2"])
+    got = verdicts.compare_raters(pd.concat([table(*rows), judge])).set_index(["rater_1", "rater_2"])
     people = got.loc["r", "s"]
     assert (people.among, people.n) == ("people", 6)
     assert people.same == pytest.approx(4 / 6) and people.tie_discounted == pytest.approx(5 / 6)
@@ -116,7 +116,7 @@ def test_krippendorffs_alpha_of_a_worked_example():
     # his five values are more than our three, so 10 units with o_ab = 4, o_aa = 6, o_bb = 10, worked out as he does
     pairs = ["aa"] * 3 + ["bb"] * 5 + ["ab"] * 2
     rows = [(n, "x", "y", w, rater) for n, pair in enumerate(pairs) for rater, w in zip("rs", pair, strict=True)]
-    (row,) = agreement.measure_alpha(table(*rows)).to_dict("records")
+    (row,) = verdicts.measure_alpha(table(*rows)).to_dict("records")
     n_a, n_b, n = 8, 12, 20
     assert row["alpha"] == pytest.approx(1 - (n - 1) * 4 / (2 * n_a * n_b))
     assert row["alpha_low"] < row["alpha"] < row["alpha_high"] and (row["pairs"], row["raters"]) == (10, 2)
@@ -124,20 +124,20 @@ def test_krippendorffs_alpha_of_a_worked_example():
 
 def test_agreement_that_cannot_be_measured_is_nan_and_not_perfect():
     same = table(*[(n, "x", "y", "a", r) for n in range(4) for r in "rs"])
-    assert np.isnan(agreement.measure_alpha(same).alpha[0])
-    assert agreement.compare_raters(same[same.rater == "r"]).empty and agreement.measure_alpha(same[same.rater == "r"]).empty
+    assert np.isnan(verdicts.measure_alpha(same).alpha[0])
+    assert verdicts.compare_raters(same[same.rater == "r"]).empty and verdicts.measure_alpha(same[same.rater == "r"]).empty
 
 
 def test_consistency_is_the_share_of_equal_verdicts_on_pairs_seen_twice():
     first = table(*[(n, "x", "y", w, "r") for n, w in enumerate(["a", "a", "tie", "a", "b"])])
     again = table(*[(n, "x", "y", w, "r") for n, w in enumerate(["a", "b", "a", "a"])], look=2, first_shown="b")
-    got = agreement.compare_looks(pd.concat([first, again])).iloc[0]
+    got = verdicts.compare_looks(pd.concat([first, again])).iloc[0]
     assert (got.n, got["same"]) == (4, 1 / 2)
 
 
 def test_the_bars_show_what_the_table_says():
     said = pd.concat([simulated(0.5, 40, 2, seed).assign(model_b=name) for seed, name in enumerate("yzw")])
-    shares = statistics.summarize_verdicts(said)
+    shares = verdicts.summarize_verdicts(said)
     with figures.house_style():
         _, axis = plt.subplots()
         figures.plot_preference(axis, shares, [f"{b} 한국어" for b in shares.model_b])

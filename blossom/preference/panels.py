@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from blossom.preference.prompts import LANGUAGES
-from blossom.preference.statistics import summarize_verdicts
+from blossom.preference.verdicts import summarize_verdicts
 
 
 @dataclass(frozen=True)

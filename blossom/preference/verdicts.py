@@ -1,4 +1,4 @@
-"""The table of verdicts of people and judging models, one row a verdict.
+"""The table of verdicts of people and judging models, one row a verdict; what they add up to, and who agrees with whom.
 
 prompt_id, kind, language   the prompt; kind is recommendation, code, factual, ...
 model_a, model_b            the two models compared
@@ -7,8 +7,17 @@ rater                       who gave the verdict: a person's name, or the judgin
 first_shown                 a or b: whose answer was on the left, or first in the judge's prompt
 source                      "people", or the name of the judging model           (default people)
 look                        1, or 2 for a pair shown again to the same person    (default 1)
+
+Intervals are Bayesian bootstraps over prompts (Rubin, Annals of Statistics 9, 1981): each sample weights the prompts by
+exponential random numbers, and all verdicts on a prompt stay together. Half a prompt of each outcome is added (Jeffreys'
+prior), so that a model that won every prompt has an interval too. In simulations with 24 to 300 prompts, about 95 % of the
+95 % intervals contain the true value.
 """
 
+from itertools import combinations
+
+import krippendorff
+import numpy as np
 import pandas as pd
 
 PAIR = ["prompt_id", "language", "model_a", "model_b"]
@@ -16,6 +25,8 @@ REQUIRED = ["prompt_id", "kind", "language", "model_a", "model_b", "winner", "ra
 DEFAULTS = {"source": "people", "look": 1}
 WINNERS = ("a", "tie", "b")
 ALLOWED = {"winner": WINNERS, "first_shown": ("a", "b"), "look": (1, 2)}
+UNSEEN = 0.5  # prompts added for each outcome
+SAMPLES = 2000
 
 
 def make_verdicts(rows):
@@ -43,3 +54,126 @@ def settle_verdicts(verdicts):
     flipped = ~people & (winners.transform("nunique") > 1)
     settled = verdicts.assign(flipped=flipped, winner=verdicts.winner.mask(flipped, "tie"))
     return settled[people | (winners.transform("size") == 2)].drop_duplicates(keys, ignore_index=True)
+
+
+def summarize_verdicts(verdicts, by=("source", "language", "model_a", "model_b"), samples=SAMPLES, seed=0):
+    """Shares of the verdicts that model A won, tied and lost, with 95 % intervals: DataFrame, one row a group.
+
+    verdicts  settled; those on pairs shown a second time are not counted
+    by        columns that make a group; add "kind" for the kinds of prompt
+    return    `by`, prompts, verdicts, raters, flipped (share where a judge's two orders disagreed, a part of tie); win, tie,
+              loss and rate (win + tie/2), each with _low and _high
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for key, group in drop_second_looks(verdicts).groupby(list(by), sort=False):
+        counts = _count_winners(group, group.winner)
+        row = dict(zip(by, key, strict=True)) | {"prompts": len(counts), "verdicts": len(group)}
+        row |= {"raters": group.rater.nunique(), "flipped": group.flipped.eq(True).mean() if "flipped" in group else 0.0}
+        shares, drawn = _shares(counts.sum(0)), _shares(_bootstrap(counts, samples, rng))
+        rows.append(row | add_intervals(("win", "tie", "loss", "rate"), shares, drawn))
+    return pd.DataFrame(rows)
+
+
+def drop_second_looks(verdicts):
+    """The verdicts without those on pairs that a rater saw for the second time."""
+    return verdicts[verdicts["look"] == 1]
+
+
+def _count_winners(verdicts, winner):
+    """(prompts, 3) counts of a, tie and b in `winner`, which has one value for each row of `verdicts`."""
+    one_hot = pd.get_dummies(pd.Categorical(winner, WINNERS), dtype=float)
+    return one_hot.groupby(verdicts.prompt_id.to_numpy(), sort=False).sum().to_numpy()
+
+
+def _bootstrap(counts, samples, rng):
+    """(samples, 3) counts from (prompts, 3) counts, every prompt weighted at random."""
+    weights = rng.standard_exponential((samples, len(counts)))
+    return weights @ counts + rng.standard_gamma(UNSEEN, (samples, 3)) * counts.sum() / len(counts)
+
+
+def _shares(counts):
+    """(..., 4) shares of win, tie and loss, and the rate win + tie/2, from (..., 3) counts."""
+    shares = counts / counts.sum(-1, keepdims=True)
+    return np.concatenate([shares, shares[..., :1] + shares[..., 1:2] / 2], -1)
+
+
+def add_intervals(names, values, drawn):
+    """{name, name_low, name_high} of K names: `values` (K,), and the 95 % intervals of `drawn` (samples, K) around them."""
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    columns = {"": values, "_low": np.fmin(low, values), "_high": np.fmax(high, values)}
+    return {f"{name}{end}": float(column[k]) for k, name in enumerate(names) for end, column in columns.items()}
+
+
+def measure_position_bias(verdicts, samples=SAMPLES, seed=0):
+    """How often each rater preferred the answer shown first, in verdicts before settling and without ties; 0.5: no bias."""
+    rng, rows = np.random.default_rng(seed), []
+    for (source, rater), group in verdicts.groupby(["source", "rater"], sort=False):
+        place = np.where(group.winner == "tie", "tie", np.where(group.winner == group.first_shown, "a", "b"))
+        counts = _count_winners(group, place)
+        decided, drawn = counts[:, [0, 2]].sum(), _bootstrap(counts, samples, rng)
+        share = counts[:, 0].sum() / decided if decided else np.nan
+        row = {"source": source, "rater": rater, "prompts": len(counts), "verdicts": len(group), "decided": int(decided)}
+        rows.append(row | add_intervals(["first"], [share], drawn[:, :1] / (drawn[:, :1] + drawn[:, 2:])))
+    return pd.DataFrame(rows)
+
+
+def count_won_both(verdicts, model):
+    """On how many of n prompts `model`, as model A, beat all other models, and on how many it lost to all (B, 6.1)."""
+    own = drop_second_looks(verdicts)
+    own = own[own.model_a == model].assign(balance=own.winner.map({"a": 1, "tie": 0, "b": -1}))
+    balance = own.pivot_table("balance", ["source", "language", "prompt_id"], "model_b", "sum", sort=False).dropna()
+    found = pd.DataFrame({"n": 1, "won_both": (balance > 0).all(axis=1), "lost_both": (balance < 0).all(axis=1)})
+    return found.astype(int).groupby(["source", "language"], sort=False).sum().reset_index()
+
+
+def _pivot(verdicts):
+    """A table of pairs x (source, rater) with the winner or NaN; then its columns of people and those of judges."""
+    cells = drop_second_looks(verdicts).set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
+    return cells, [c for c in cells if c[0] == "people"], [c for c in cells if c[0] != "people"]
+
+
+def compare_raters(verdicts):
+    """Agreement of every two raters on the n pairs that both saw: a DataFrame with the share of same verdicts.
+
+    tie_discounted adds half a point where only one of the two said tie (LIMA, arXiv:2305.11206, section 4.2).
+    """
+    cells, people, judges = _pivot(verdicts)
+    rows = []
+    for one, other in combinations(people + judges, 2):
+        x, y = cells[[one, other]].dropna().to_numpy(str).T
+        if len(x):
+            among = ("people", "judge and people", "judges")[(one in judges) + (other in judges)]
+            same, half = (x == y).mean(), ((x == "tie") != (y == "tie")).mean() / 2
+            rows.append([one[1], other[1], among, len(x), same, same + half])
+    return pd.DataFrame(rows, columns=["rater_1", "rater_2", "among", "n", "same", "tie_discounted"])
+
+
+def measure_alpha(verdicts, samples=200, seed=0):
+    """Krippendorff's nominal alpha (1: all agree, 0: chance) of people, judges and everyone, with bootstrap intervals."""
+    cells, people, judges = _pivot(verdicts)
+    groups = {"people": people, "judges": judges} | ({"everyone": people + judges} if people and judges else {})
+    rng, rows = np.random.default_rng(seed), []
+    for among, raters in groups.items():
+        counts = np.stack([(cells[raters] == w).sum(axis=1) for w in WINNERS], 1)  # (pairs, 3)
+        seen = counts.sum(1) > 1
+        if seen.any():
+            counts, (prompt, names) = counts[seen], pd.factorize(cells.index.get_level_values("prompt_id")[seen])
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), samples)[:, prompt]  # (samples, pairs)
+            drawn = np.array([_alpha(np.repeat(counts, one, axis=0)) for one in times])
+            drawn = drawn[np.isfinite(drawn)] if np.isfinite(drawn).any() else drawn
+            row = {"among": among, "raters": len(raters), "pairs": len(counts)}
+            rows.append(row | add_intervals(["alpha"], [_alpha(counts)], drawn[:, None]))
+    return pd.DataFrame(rows)
+
+
+def _alpha(counts):
+    used = counts[:, counts.any(axis=0)]
+    return krippendorff.alpha(value_counts=used, level_of_measurement="nominal") if used.shape[1] > 1 else np.nan
+
+
+def compare_looks(verdicts):
+    """How often each person gave the same verdict on a pair shown twice: DataFrame with rater, n (pairs), same (share)."""
+    second = verdicts[verdicts["look"] == 2]
+    both = drop_second_looks(verdicts).merge(second, on=["source", "rater", *PAIR], suffixes=("", "_2"))
+    same = (both.winner == both.winner_2).groupby(both.rater, sort=False)
+    return same.agg(n="size", same="mean").reset_index()
