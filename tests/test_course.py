@@ -173,7 +173,7 @@ def test_a_report_has_no_code_and_none_of_the_course_only_cells(tmp_path):
 def test_no_script_in_an_output_runs(tmp_path, browser, math):
     html = "<script>document.title = 'ran'</script><img src='data:,' onerror=\"document.title = 'ran'\">"
     own = executed(tmp_path, "07_report", "report", "# 07", shown(text_html=html), shown(application_javascript=html))
-    page = convert.wrap_page("safe", convert.convert_notebook(convert.read_executed(own)), math)
+    page = convert.render_page("page.html", "safe", math, body=convert.convert_notebook(convert.read_executed(own)))
     unguarded = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     for text, title in ((page, "safe"), (unguarded, "ran")):
         paths.write_text(tmp_path / "page.html", text)

@@ -1,11 +1,10 @@
 """The executed notebooks of a scale as one HTML book: `python -m blossom.report book outputs/laptop`."""
 
 import re
-from html import escape
 from pathlib import Path
 
 from blossom.common import params, paths, stages
-from blossom.report.convert import convert_notebook, read_executed, wrap_page
+from blossom.report.convert import convert_notebook, read_executed, render_page
 
 
 def estimate_reading(notebook):
@@ -22,43 +21,37 @@ def estimate_reading(notebook):
 def write_book(folder):
     """Write the HTML pages of the executed notebooks in `folder` (outputs/<scale>); returns the path of the index."""
     folder = Path(folder).resolve()
-    chapters = {stage: _read_stage(folder, stage) for stage in stages.STAGES}
-    chapters = {stage: notebooks for stage, notebooks in chapters.items() if notebooks}
+    chapters = [chapter for stage in stages.STAGES if (chapter := _read_chapter(folder, stage))]
     if not chapters:
         raise ValueError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")
-    pages = {stage: f"{stage}-{next(iter(notebooks))}.html" for stage, notebooks in chapters.items()}
-    headings = {stage: _read_heading(next(iter(notebooks.values()))) for stage, notebooks in chapters.items()}
-    links = ["", *(f'<a href="{pages[s]}">{escape(title)}</a>' for s, (title, _) in headings.items()), ""]
-    entries = []
-    for n, (stage, notebooks) in enumerate(chapters.items()):
-        bar = f'<nav><span>{links[n]}</span><a href="index.html">Index</a><span>{links[n + 2]}</span></nav>'
-        for recipe, notebook in notebooks.items():
-            page = f"{bar}<p>Recipe {escape(recipe)}</p>{_link_pages(convert_notebook(notebook), pages)}{bar}"
-            paths.write_text(folder / "book" / f"{stage}-{recipe}.html", wrap_page(headings[stage][0], page, math=True))
-        runs = ", ".join(f'<a href="{stage}-{recipe}.html">{escape(recipe)}</a>' for recipe in notebooks)
-        minutes = max(1, round(estimate_reading(next(iter(notebooks.values())))))
-        about = f"{escape(headings[stage][1])}<br><small>{minutes} minutes to read · run for {runs}</small>"
-        entries.append(f"<li><b>{links[n + 1]}</b><br>{about}</li>")
-    report = '<p><a href="../report.html">The report of this run</a></p>' if (folder / "report.html").exists() else ""
-    index = f"<h1>Blossom at scale {escape(folder.name)}</h1><p>The notebooks as they ran.</p><ul>{''.join(entries)}</ul>"
-    paths.write_text(folder / "book" / "index.html", wrap_page("Blossom", index + report))
+    pages = {c["stage"]: c["page"] for c in chapters}
+    for before, chapter, after in zip([None, *chapters], chapters, [*chapters[1:], None], strict=False):
+        for recipe, notebook in chapter["notebooks"].items():
+            words = {"before": before, "after": after, "recipe": recipe}
+            words["cells"] = _link_pages(convert_notebook(notebook), pages)
+            page = render_page("chapter.html", chapter["title"], math=True, **words)
+            paths.write_text(folder / "book" / f"{chapter['stage']}-{recipe}.html", page)
+    words = {"scale": folder.name, "chapters": chapters, "has_report": (folder / "report.html").exists()}
+    paths.write_text(folder / "book" / "index.html", render_page("book.html", "Blossom", **words))
     return folder / "book" / "index.html"
 
 
-def _read_stage(folder, stage):
-    """{recipe: executed notebook} of a stage; recipes with most parents first, since one page stands for the stage."""
+def _read_chapter(folder, stage):
+    """What the book shows of a stage (None: it has not run). The recipe with most parents is first: its page is linked."""
 
     def depth(recipe):
         return len(params.recipe_lineage(recipe)) if params.recipe_file(recipe).exists() else 0
 
     files = {file.parents[1].name: file for file in sorted(folder.glob(f"*/{stage}/notebook.ipynb"))}
-    return {recipe: read_executed(files[recipe]) for recipe in sorted(files, key=depth, reverse=True)}
-
-
-def _read_heading(notebook):
+    notebooks = {recipe: read_executed(files[recipe]) for recipe in sorted(files, key=depth, reverse=True)}
+    if not notebooks:
+        return None
+    recipe, notebook = next(iter(notebooks.items()))
     first = notebook.cells[0].source
     question = re.search(r"\*\*Question\*\*\s*(.+?)\s*(\n\n|\n\*\*|$)", first, re.S)
-    return first.splitlines()[0].lstrip("# "), " ".join(question[1].split()) if question else ""
+    about = {"stage": stage, "page": f"{stage}-{recipe}.html", "notebooks": notebooks}
+    about |= {"title": first.splitlines()[0].lstrip("# "), "question": question[1] if question else ""}
+    return about | {"minutes": max(1, round(estimate_reading(notebook)))}
 
 
 def _link_pages(html, pages):

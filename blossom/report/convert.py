@@ -6,7 +6,6 @@ only MathJax).
 
 import base64
 import hashlib
-from html import escape
 from pathlib import Path
 
 import jinja2
@@ -17,7 +16,8 @@ from pygments.formatters import HtmlFormatter
 
 from blossom.common import paths
 
-FOLDER = Path(__file__).parent  # page.html: a whole page; cells.html: a notebook's cells, with folded parameters
+FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
+PAGES = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(FOLDER))
 MATHJAX = "https://cdn.jsdelivr.net/npm/mathjax@3/"
 DOLLARS = 'MathJax = {tex: {inlineMath: [["$", "$"]]}}'
 
@@ -42,15 +42,14 @@ def convert_notebook(notebook, code=True):
     return exporter.from_notebook_node(notebook)[0]
 
 
-def wrap_page(title, body, math=False):
-    """A whole HTML page (str) around `body`. With `math`, the page loads MathJax from the network for equations."""
+def render_page(template, title, math=False, **words):
+    """A whole HTML page (str) of a template beside this file; with `math` it loads MathJax from the network."""
     digest = base64.b64encode(hashlib.sha256(DOLLARS.encode()).digest()).decode()
     scripts = f"{MATHJAX} 'sha256-{digest}'" if math else "'none'"
     policy = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; font-src {MATHJAX}"
-    template = jinja2.Environment(autoescape=True).from_string((FOLDER / "page.html").read_text(encoding="utf-8"))
+    words |= {"title": title, "policy": policy, "math": math, "dollars": DOLLARS, "mathjax": MATHJAX}
     style = HtmlFormatter(style="default").get_style_defs(".highlight")
-    words = {"title": title, "body": body, "policy": policy, "code_style": style}
-    return template.render(words, math=math, dollars=DOLLARS, mathjax=MATHJAX)
+    return PAGES.get_template(template).render(words, code_style=style)
 
 
 def write_report(notebook, target):
@@ -59,9 +58,7 @@ def write_report(notebook, target):
     if not notebook.exists():
         remedy = f"delete {notebook.with_name('manifest.json')}, then `make run`"
         raise ValueError(f"{notebook}: no executed notebook; if it was run in JupyterLab, {remedy}")
-    links = [f.relative_to(target.parent) for f in sorted(target.parent.glob("*/*/notebook.ipynb"))]
-    listed = "".join(f'<li><a href="{escape(str(f))}">{escape(" · ".join(f.parts[:2]))}</a></li>' for f in links)
-    body = convert_notebook(read_executed(notebook), code=False)
-    body += f"<h2>The executed notebooks</h2><ul>{listed}</ul>"
-    paths.write_text(target, wrap_page(f"Blossom at scale {target.parent.name}", body))
+    all_of_them = [f.relative_to(target.parent) for f in sorted(target.parent.glob("*/*/notebook.ipynb"))]
+    words = {"cells": convert_notebook(read_executed(notebook), code=False), "notebooks": all_of_them}
+    paths.write_text(target, render_page("report.html", f"Blossom at scale {target.parent.name}", **words))
     return target

@@ -2,7 +2,6 @@
 
 import base64
 from functools import reduce
-from html import escape
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +12,7 @@ from blossom.batch import plan
 from blossom.common import figures, paths
 from blossom.common.runs import git_commit, read_run
 from blossom.report import crossover
-from blossom.report.convert import wrap_page
+from blossom.report.convert import render_page
 from blossom.report.reference import REFERENCE
 
 
@@ -102,13 +101,10 @@ def write_comparison(outputs, name, scale, definitions):
     with paths.write_atomically(target / "comparison.png") as temporary:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     about |= {k: v.astype(object).where(v.notna(), None).to_dict("records") for k, v in found.items()}
-    note = f"Sweep {name} at scale {scale}, means over {', '.join(sweep.repeats) or 'one run'} with 95 % intervals "
-    note += "(Student's t); differences are paired. Curves: 95 % bands of a bootstrap. Points: single runs."
-    image = base64.b64encode((target / "comparison.png").read_bytes()).decode()
-    body = f'<h1>{escape(sweep.question)}</h1><p>{escape(note)}</p><img alt="" src="data:image/png;base64,{image}">'
-    for shown in found.values():
-        body += shown.to_html(index=False, na_rep="–", float_format="{:.4g}".format)
-    paths.write_text(target / "comparison.html", wrap_page(sweep.question, body))
+    words = {"name": name, "scale": scale, "repeats": sweep.repeats}
+    words["image"] = base64.b64encode((target / "comparison.png").read_bytes()).decode()
+    words["tables"] = [t.to_html(index=False, na_rep="–", float_format="{:.4g}".format) for t in found.values()]
+    paths.write_text(target / "comparison.html", render_page("comparison.html", sweep.question, **words))
     paths.write_json(target / "comparison.json", about)
     return target
 
