@@ -203,7 +203,7 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
 
 
 def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, capsys):
-    own = {"outputs": f"{tmp_path}/o", "sft_checkpoints": 1, "sft_evaluations": 0, "epochs": 0.5}
+    own = {"outputs": f"{tmp_path}/o", "sft_evaluations": 0, "epochs": 0.5}
     words = [f"{name}={value}" for name, value in own.items()]
     files = [str(scale_file("smoke")), str(recipe_file("base-koSFT"))]
     launched.launch_tuning([w for f in files for w in ("--params", f)] + [w for word in words for w in ("--set", word)])

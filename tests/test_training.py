@@ -107,12 +107,19 @@ def test_curves_reach_tensorboard(tmp_path):
 CHILD = """
 import os, signal, sys
 import safetensors.torch, torch
+from tests.test_training import LONGER
 from tests.tiny import adapted, some_rows, EXACT
+from blossom.common import shell
 from blossom.training import checkpoints
 from blossom.training.loop import train_model
 def report(text):
     if {mode!r} == "between" and text.startswith("step 5/"):
         os.kill(os.getpid(), signal.SIGKILL)
+def evaluate(m):
+    if {mode!r} == "asked" and os.path.exists({folder!r} + "/began"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    open({folder!r} + "/began", "w")
+    return {{"english": 1.0}}
 def half(tensors, path):
     if "step-000004" in str(path):
         path.write_bytes(b"half a checkpoint")
@@ -120,23 +127,29 @@ def half(tensors, path):
     safetensors.torch.save_file(tensors, path)
 if {mode!r} == "during":
     checkpoints.save_file = half
-train_model(adapted(), some_rows(), EXACT, {folder!r}, lambda m: {{"english": 1.0}}, report)
+words = (some_rows(162), LONGER) if {mode!r} == "asked" else (some_rows(), EXACT)
+shell.run(lambda: train_model(adapted(), *words, {folder!r}, evaluate, report))
 """
 
 
-@pytest.mark.parametrize("mode", ["between", "during"])
+LONGER = replace(EXACT, evaluations=2, checkpoint_minutes=60)  # 81 steps: losses are logged every second, measured at 27
+CODES = {"between": -signal.SIGKILL, "during": -signal.SIGKILL, "asked": 1}
+SAVED = {"between": "step-000004", "during": "step-000003", "asked": "step-000027"}
+
+
+@pytest.mark.parametrize("mode", CODES)
 def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
-    whole = adapted()
-    expected = train_model(whole, some_rows(), EXACT, tmp_path / "whole", lambda m: {"english": 1.0}, lambda line: None)
+    whole, words = adapted(), (some_rows(162), LONGER) if mode == "asked" else (some_rows(), EXACT)
+    expected = train_model(whole, *words, tmp_path / "whole", lambda m: {"english": 1.0}, lambda line: None)
     folder = tmp_path / "killed"
     child = CHILD.format(mode=mode, folder=str(folder))
     killed = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, cwd=paths.ROOT)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    saved = sorted(f.name for f in (folder / "checkpoints").glob("step-*"))
-    assert saved == ["step-000004" if mode == "between" else "step-000003"]
+    assert killed.returncode == CODES[mode], killed.stderr[-2000:]
+    assert mode != "asked" or "after step 27 of 81, and saved: the same command goes on" in killed.stderr
+    assert [f.name for f in (folder / "checkpoints").glob("step-*")] == [SAVED[mode]]
     again, lines = adapted(), []
-    result = train_model(again, some_rows(), EXACT, folder, lambda m: {"english": 1.0}, lines.append)
-    assert lines[0] == f"continuing from {saved[-1]}"
+    result = train_model(again, *words, folder, lambda m: {"english": 1.0}, lines.append)
+    assert lines[0] == f"continuing from {SAVED[mode]}"
     for (name, a), (_, b) in zip(whole.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert [r["loss"] for r in result["loss"]] == [r["loss"] for r in expected["loss"]]
@@ -160,7 +173,7 @@ def test_a_checkpoint_of_another_tokenizer_is_set_aside_and_none_is_lost(tmp_pat
     assert all(list((tmp_path / name).glob("step-*")) for name in ("checkpoints", "checkpoints.old", "checkpoints.old2"))
 
 
-GIVEN = {"precision": "float32", "evaluations": 0, "training_tokens": 1900, "korean_share": 0.7}
+GIVEN = {"precision": "float32", "checkpoint_minutes": 0, "evaluations": 0, "training_tokens": 1900, "korean_share": 0.7}
 
 
 def launched(processes, outputs, batch_size):

@@ -9,7 +9,8 @@ from blossom.training.settings import TrainingSettings
 
 MODES = ("lora+new-rows", "lora+embeddings", "lora", "full")
 BASES = ("tiny-byte-level", "tiny-sentencepiece")  # tied and untied embeddings
-EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoints=3, learning_rate=1e-3, row_learning_rate=3e-3)
+RATES = {"learning_rate": 1e-3, "row_learning_rate": 3e-3}
+EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoint_minutes=0, **RATES)  # saved after every step
 
 
 def grown(base):

@@ -48,7 +48,7 @@ def launch_training(words, module, stage, prefix, prepare):
     parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, above all files")
     asked = parser.parse_args(words)
-    p = read_training_params(asked.params, asked.set, stages.STAGES[stage], f"{prefix}checkpoints")
+    p = read_training_params(asked.params, asked.set, stages.STAGES[stage])
     state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
     shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
     with state.main_process_first():  # it downloads and caches files that the others then read
@@ -60,21 +60,15 @@ def launch_training(words, module, stage, prefix, prepare):
         print(f"finish: run notebooks/{stage}.ipynb with the same parameters")
 
 
-def read_training_params(files, overrides, cls=stages.BilingualPretraining, checkpoints="checkpoints"):
-    """Read a checked `cls` from YAML files and "name=value" words.
-
-    checkpoints  name of the parameter that counts checkpoints; it must be at least 1, since the notebook loads the last one
-    """
+def read_training_params(files, overrides, cls=stages.BilingualPretraining):
+    """Read a checked `cls` from YAML files and "name=value" words."""
     layered = {}
     for file in files:
         layered |= params.read_params(file)
     if wrong := [word for word in overrides if "=" not in word]:
         raise ValueError(f"--set {wrong[0]}: expected NAME=VALUE")
     layered |= params.parse_overrides(dict(word.split("=", 1) for word in overrides), "--set")
-    p = params.build_params(cls, layered)
-    if not getattr(p, checkpoints):
-        raise ValueError(f"{checkpoints}: expected at least 1, found 0: the notebook continues from the last checkpoint")
-    return p
+    return params.build_params(cls, layered)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,16 @@
 
 checkpoints/step-000120/
     state.safetensors   trained parameters, the optimizer's moments, torch's random generators
-    progress.json       "fingerprint" (settings and data), "step", "seen" (measured so far), "result" (at the end)
+    progress.json       "fingerprint" (settings and data), "step", "seen" (measured so far), "losses" (since the last logged
+                        one, of each process), "result" (at the end)
 """
 
 import json
+import os
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -15,6 +20,41 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from blossom.common import paths
 from blossom.models.adapters import merge_adapter, save_adapter, save_checked
+
+BEFORE_LIMIT = 600  # seconds before Slurm's time limit at which a training ends: time to write a checkpoint of 80 GB
+
+
+class SaveTimer:
+    """Decides, alike in all processes, after which steps a training is saved and ended; a context that catches signals."""
+
+    def __init__(self, accelerator, minutes):
+        self.accelerator, self.seconds, self.signalled, self.before = accelerator, 60 * minutes, False, {}
+        self.restart()
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, *_):
+        self.signalled = True
+
+    def restart(self):
+        self.saved = time.monotonic()
+
+    def ask(self):
+        """0: go on; 1: save (`minutes` have passed by the first process's clock); 2: save and end the training.
+
+        It ends after SIGTERM or SIGUSR1 in any process, and BEFORE_LIMIT before the end of its Slurm job.
+        """
+        due = self.accelerator.is_main_process and time.monotonic() - self.saved >= self.seconds
+        late = time.time() > float(os.environ.get("SLURM_JOB_END_TIME", "inf")) - BEFORE_LIMIT
+        wish = torch.tensor([2 if self.signalled or late else int(due)], device=self.accelerator.device)
+        return self.accelerator.gather(wish).max().item()
 
 
 def find_checkpoint(folder, fingerprint, report):

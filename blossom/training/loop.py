@@ -46,7 +46,8 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
                "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why training stopped early
 
     Raises ValueError for wrong rows or settings, before training; RuntimeError for a loss that is not finite, a full disk,
-    or another process that trains in the folder. Source: equations (2) and (3) of the paper.
+    another process that trains in the folder, or an end by a signal or Slurm's limit, after saving.
+    Source: equations (2) and (3) of the paper.
     """
     folder = Path(folder)
     check_options(settings)
@@ -56,27 +57,28 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     cpu, log = not torch.cuda.is_available(), settings.report_to or None
     accelerator = Accelerator(cpu=cpu, log_with=log, project_dir=str(folder))
     lock = _lock(folder) if accelerator.is_main_process else contextlib.nullcontext()
-    with lock, Learner(model, settings.precision, settings.activation_checkpointing) as learner:
+    timer = checkpoints.SaveTimer(accelerator, settings.checkpoint_minutes)
+    with lock, timer, Learner(model, settings.precision, settings.activation_checkpointing) as learner:
         if settings.liger:  # for the layers; our own loss computes logits of labelled tokens only
             from transformers.integrations.liger import apply_liger_kernel
 
             apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
-        result = _train(accelerator, learner, rows, settings, folder, evaluate, report)
+        result = _train(accelerator, learner, rows, settings, folder, evaluate, report, timer)
         accelerator.free_memory()  # it holds the optimizer
     if accelerator.is_main_process:
         paths.write_json(folder / "history.json", result)
     return result
 
 
-def _train(accelerator, learner, rows, settings, folder, evaluate, report):
+def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer):
     world, rank, accumulation = accelerator.num_processes, accelerator.process_index, settings.accumulation
     batches = math.ceil(len(rows) / (settings.batch_size * world))  # per process
     steps = math.ceil(batches / accumulation)
     every = max(1, steps // 40)  # steps between logged losses
     evaluated = spread_steps(settings.evaluations, steps) | {steps}
-    saved = {max(1, round(s / every)) * every for s in spread_steps(settings.checkpoints, steps)} | {steps}
     shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
-    run = rows.fingerprint() | asdict(replace(settings, report_to="")) | {"trained": shapes, "processes": world, "format": 2}
+    run = rows.fingerprint() | asdict(replace(settings, report_to="", checkpoint_minutes=0.0))
+    run |= {"trained": shapes, "processes": world, "format": 3}
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
     with accelerator.main_process_first():
         found = checkpoints.find_checkpoint(folder / "checkpoints", run, progress.say)
@@ -100,12 +102,13 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
 
     learner.train()
     done, result = 0, None
+    summed = torch.zeros((), device=accelerator.device)  # losses since the last logged one
     if found:
         state = checkpoints.read_checkpoint(found, learner, optimizer)
         done, progress.seen = state["step"], state["seen"]
+        summed += state["losses"][rank]
     else:
         measure(0)
-    summed = torch.zeros((), device=accelerator.device)  # losses since the last logged one
     while result is None:
         started = time.perf_counter()
         numbers = [n * world + rank for n in range(done * accumulation, min((done + 1) * accumulation, batches))]
@@ -137,12 +140,18 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report):
             summed.zero_()
         if done == steps or progress.seen["stopped"]:
             result = progress.result(done, min(done * accumulation * settings.batch_size * world, len(rows)))
-        if settings.checkpoints and (result or done in saved):
+        wish = timer.ask()
+        if wish or result:
             tensors = checkpoints.collect_state(learner, optimizer)  # by all processes: shards are gathered
+            losses = accelerator.gather(summed[None]).tolist()
             if accelerator.is_main_process:
-                state = {"fingerprint": run, "step": done, "seen": progress.seen, "result": result}
+                state = {"fingerprint": run, "step": done, "seen": progress.seen, "losses": losses, "result": result}
                 checkpoints.write_checkpoint(folder / "checkpoints", tensors, state)
             accelerator.wait_for_everyone()
+            timer.restart()
+        if wish == 2 and not result:
+            told = f"stopped by a signal, or before the end of its Slurm job, after step {done} of {steps}, and saved"
+            raise RuntimeError(f"{told}: the same command goes on from there")
     if settings.report_to:
         accelerator.end_training()
     return result

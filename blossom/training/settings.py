@@ -20,7 +20,7 @@ class TrainingSettings:
     epochs: float = 1.0  # times each sequence is read; may be a fraction
     warmup: float = 0.05  # share of the steps with a rising rate; then it falls along a cosine
     evaluations: int = 0  # times `evaluate` is called between the start and the end
-    checkpoints: int = 0  # times the whole state is saved between the start and the end
+    checkpoint_minutes: float = 10.0  # between two saves of the whole state; it is saved at the end too
     precision: str = "auto"  # see pick_dtype
     activation_checkpointing: bool = False
     liger: bool = False  # Liger's fused kernels for norms, rotary embeddings and the feed-forward part; CUDA

@@ -122,9 +122,6 @@ case(COMMANDS, "the launch of several processes: a parameter without a value", V
     lambda: launch(["rank"]))
 case(COMMANDS, "the launch of several processes: a value that is no YAML", ValueError, "lora_rank", "'['")(
     lambda: launch(["lora_rank=["]))
-case(COMMANDS, "the launch of several processes, without a checkpoint for the notebook", ValueError, "checkpoints",
-     "expected at least 1", "found 0")(
-    lambda: launch(["checkpoints=0"]))
 
 
 def launch(words):

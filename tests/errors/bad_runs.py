@@ -5,6 +5,7 @@ import contextlib
 import resource
 import subprocess
 import sys
+import time
 
 import filelock
 
@@ -56,7 +57,7 @@ def full_model(tmp_path):
 
 @case(RUNS, "a full disk while a checkpoint is written", RuntimeError, "checkpoints", "no space left", "step-000001")
 def full_checkpoint(tmp_path, monkeypatch):
-    settings, write = TrainingSettings(batch_size=2, precision="float32", checkpoints=2), checkpoints.write_checkpoint
+    settings, write = TrainingSettings(batch_size=2, precision="float32", checkpoint_minutes=0), checkpoints.write_checkpoint
     with contextlib.ExitStack() as stack:
 
         def write_then_fill(*words):
@@ -65,6 +66,12 @@ def full_checkpoint(tmp_path, monkeypatch):
 
         monkeypatch.setattr(checkpoints, "write_checkpoint", write_then_fill)
         train_model(adapted(), rows(count=4), settings, tmp_path, report=lambda line: None)
+
+@case(RUNS, "a training that is asked to end (kill, a job's time limit)", RuntimeError, "after step 1 of 2",
+      "goes on from there")
+def asked_to_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))
+    train_model(adapted(), rows(count=4), TrainingSettings(precision="float32"), tmp_path, report=lambda line: None)
 
 @case(RUNS, "a run killed while it writes", None, "metrics.json", "whole")
 def killed_writing(tmp_path):
