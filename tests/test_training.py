@@ -11,6 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from blossom.batch import estimate
 from blossom.batch.estimate import estimate_run
@@ -19,7 +20,6 @@ from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
-from blossom.training import checkpoints
 from blossom.training.__main__ import launch_pretraining
 from blossom.training.checkpoints import keep_model
 from blossom.training.learner import mean_loss
@@ -193,14 +193,14 @@ def by_one(tmp_path_factory):
     return outputs / "smoke/base-ko" / STAGE
 
 
-def assert_trained_alike(*folders):
+def assert_trained_alike(*folders, near=1e-5):
     one, two = (paths.read_json(folder / "history.json") for folder in folders)
     assert all(one[name] == two[name] for name in ("steps", "tokens", "rows")) and one["steps"] == 8 and one["rows"] == 30
-    assert np.allclose([r["loss"] for r in one["loss"]], [r["loss"] for r in two["loss"]], rtol=1e-4)
-    assert two["during"][-1]["korean"] == pytest.approx(one["during"][-1]["korean"], rel=1e-4)
-    states = [checkpoints.load_file(f / "checkpoints/step-000008/state.safetensors") for f in folders]
+    assert np.allclose([r["loss"] for r in one["loss"]], [r["loss"] for r in two["loss"]], rtol=10 * near)
+    assert two["during"][-1]["korean"] == pytest.approx(one["during"][-1]["korean"], rel=10 * near)
+    states = [load_file(f / "checkpoints/step-000008/state.safetensors") for f in folders]
     for name in (n for n in states[0] if n.startswith("parameter/")):
-        assert torch.allclose(states[0][name], states[1][name], atol=1e-5), name
+        assert torch.allclose(states[0][name], states[1][name], atol=near), name
     return two, states[1]
 
 
@@ -234,8 +234,10 @@ def test_accelerate_reads_the_shipped_configurations(name, processes):
     assert (environment.get("ACCELERATE_USE_FSDP") == "true") == (name == "fsdp")
 
 
-def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(by_one, tmp_path):
-    folder, words = tmp_path / "smoke/base-ko" / STAGE, launched(2, tmp_path, batch_size=2)
+@pytest.mark.parametrize(("precision", "near"), [("float32", 1e-5), ("bfloat16", 2e-3)])
+def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(precision, near, by_one, tmp_path):
+    folder, words = tmp_path / "smoke/base-ko" / STAGE, launched(2, tmp_path, batch_size=1)
+    words += ["--set=accumulation=2", f"--set=precision={precision}"]
     words[words.index("-m", 3) : words.index("blossom.training") + 1] = [str(paths.ROOT / "tests" / "sharded.py")]
     words.append("--set=activation_checkpointing=true")  # the library's layers, as on cards
     environment = os.environ | {"PYTHONPATH": str(paths.ROOT)} | launch_environment("fsdp")[1]
@@ -244,7 +246,7 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(by
     assert [f.name for f in (folder / "checkpoints").glob("step-*")] == ["step-000004"]
     done = run(env=environment)
     assert done.returncode == 0 and "continuing from step-000004" in done.stdout, done.stderr[-3000:]
-    assert_trained_alike(by_one, folder)
+    assert_trained_alike(by_one, folder, near=near)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from blossom.common import paths
@@ -107,29 +108,36 @@ def write_checkpoint(folder, tensors, progress):
 
 def read_checkpoint(path, learner, optimizer=None):
     """Load a checkpoint's parameters into `learner` and return its progress; with an optimizer, load all other state too."""
-    tensors = load_file(path / "state.safetensors")
-    with torch.no_grad():
+    with torch.no_grad(), safe_open(path / "state.safetensors", "pt") as file:  # one tensor in memory at a time
+        moments = [key.split("/", 2) for key in file.keys() if key.startswith("moment/")]  # noqa: SIM118 (no dict)
         for name, parameter in _trained(learner):
-            parameter.copy_(_place(tensors[f"parameter/{name}"], parameter))
+            parameter.copy_(_place(file.get_tensor(f"parameter/{name}"), parameter))
             if optimizer is not None:
-                own = [key for key in tensors if key.startswith("moment/") and key.split("/", 2)[2] == name]
-                optimizer.state[parameter] = {key.split("/")[1]: _place(tensors[key], parameter) for key in own}
-    if optimizer is not None:
-        torch.set_rng_state(tensors["generator/cpu"])
-        if "generator/cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["generator/cuda"])
+                own = {kind: file.get_tensor(f"moment/{kind}/{name}") for _, kind, of in moments if of == name}
+                optimizer.state[parameter] = {kind: _place(value, parameter) for kind, value in own.items()}
+        if optimizer is not None:
+            torch.set_rng_state(file.get_tensor("generator/cpu"))
+            if torch.cuda.is_available() and "generator/cuda" in file.keys():  # noqa: SIM118
+                torch.cuda.set_rng_state(file.get_tensor("generator/cuda"))
     return paths.read_json(path / "progress.json")
 
 
-def collect_state(learner, optimizer):
-    """The tensors of a checkpoint by name; call it in every process, since it gathers FSDP's shards."""
+def collect_state(learner, optimizer, keep=True):
+    """The tensors of a checkpoint by name; call it in every process, since it gathers FSDP's shards.
+
+    keep  whether this process wants them; the others only help to gather, one tensor at a time
+    """
     tensors = {"generator/cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors["generator/cuda"] = torch.cuda.get_rng_state()
     for name, parameter in _trained(learner):
-        tensors[f"parameter/{name}"] = _gather(parameter)
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"moment/{key}/{name}"] = _gather(value)
+        found = {f"parameter/{name}": parameter}
+        found |= {f"moment/{kind}/{name}": value for kind, value in optimizer.state.get(parameter, {}).items()}
+        for key, value in found.items():
+            value = torch.as_tensor(value).detach()
+            value = value.full_tensor().cpu() if isinstance(value, DTensor) else value
+            if keep:
+                tensors[key] = value.contiguous()
     return tensors
 
 
@@ -145,11 +153,6 @@ def _place(value, parameter):
     if isinstance(parameter, DTensor) and value.shape == parameter.shape:
         return distribute_tensor(value, parameter.device_mesh, parameter.placements)
     return value
-
-
-def _gather(value):
-    value = torch.as_tensor(value).detach()
-    return (value.full_tensor() if isinstance(value, DTensor) else value).contiguous()
 
 
 def keep_model(model, tokenizer, base, folder):

@@ -14,7 +14,8 @@ from pathlib import Path
 import filelock
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedType, set_seed
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from blossom.common import paths
 from blossom.training import checkpoints
@@ -86,9 +87,12 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         checkpoints.read_checkpoint(found, learner)
         return result
     set_seed(settings.seed)
+    sharded = accelerator.distributed_type == DistributedType.FSDP
+    if sharded:
+        _shard_weights(learner)
     optimizer = _make_optimizer(learner.parameter_groups(settings), settings)
     rates = [group["lr"] for group in optimizer.param_groups]
-    model, optimizer = accelerator.prepare(learner, optimizer)  # DDP or FSDP around the learner, when there are several
+    model = learner if sharded else accelerator.prepare(learner)  # DDP around the learner, when there are several
     if settings.report_to:
         accelerator.init_trackers(settings.report_to)
 
@@ -117,8 +121,8 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * schedule_rate(done, steps, settings.warmup)
         for number, (batch, _) in zip(numbers, update, strict=True):
-            # gradients are summed over processes once an update, with its last batch
-            with contextlib.nullcontext() if number == numbers[-1] else accelerator.no_sync(model):
+            # gradients are summed over processes once an update, with its last batch; shards at once: they are smaller
+            with contextlib.nullcontext() if sharded or number == numbers[-1] else accelerator.no_sync(model):
                 loss = model(**batch, items=labelled) * world  # DDP and FSDP average gradients; the sum is wanted
                 if not torch.isfinite(loss):
                     told = f"the loss is {loss.item()} at step {done + 1}, rows {rows.numbers(number)}: stopped. The last"
@@ -126,7 +130,8 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
                     raise RuntimeError(told)
                 accelerator.backward(loss)
             summed += loss.detach()
-        norm = accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = norm.full_tensor() if sharded else norm
         optimizer.step()
         model.zero_grad()
         done += 1
@@ -142,7 +147,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
             result = progress.result(done, min(done * accumulation * settings.batch_size * world, len(rows)))
         wish = timer.ask()
         if wish or result:
-            tensors = checkpoints.collect_state(learner, optimizer)  # by all processes: shards are gathered
+            tensors = checkpoints.collect_state(learner, optimizer, keep=accelerator.is_main_process)
             losses = accelerator.gather(summed[None]).tolist()
             if accelerator.is_main_process:
                 state = {"fingerprint": run, "step": done, "seen": progress.seen, "losses": losses, "result": result}
@@ -155,6 +160,17 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     if settings.report_to:
         accelerator.end_training()
     return result
+
+
+def _shard_weights(learner):
+    """Share the weights over the processes (FSDP2). Layers exchange theirs in the working precision, gradients in float32.
+
+    Embedding tables are exchanged in float32: the gradient of a row is a sum over many tokens.
+    """
+    policy = MixedPrecisionPolicy(param_dtype=learner.dtype, reduce_dtype=torch.float32)
+    for layer in learner.decoder.layers:
+        fully_shard(layer, mp_policy=policy)
+    fully_shard(learner)
 
 
 def _make_optimizer(groups, settings):
