@@ -1,0 +1,139 @@
+"""Fill a folder with the repositories that repositories.yaml names: tiny models and a few rows, in the real formats."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+import sentencepiece
+import torch
+import yaml
+from datasets import ClassLabel, Dataset
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaTokenizer
+
+from blossom.assets.registry import fetch_asset
+from blossom.common import paths
+from blossom.text.rows import read_rows
+from blossom.vocabulary.loading import NORMAL, load_tokenizer, read_sentencepiece
+
+ROWS = {  # a row of this project in the columns of a public set; None: the row has no such text
+    "article_ko": lambda r, n: {
+        "id": str(n),
+        "url": f"https://ko.wikipedia.org/wiki/{n}",
+        "title": r["title"],
+        "text": r["ko"],
+    },
+    "article_en": lambda r, n: (
+        (text := r.get("en") or r.get("output"))
+        and {"id": str(n), "url": f"https://en.wikipedia.org/wiki/{n}", "title": text.split()[0], "text": text}
+    ),
+    "alpaca": lambda r, n: koalpaca(r, n) | {"text": r["instruction"]},  # the real set has 28 rows without an output
+    "koalpaca": lambda r, n: koalpaca(r, n),
+    "conversation": lambda r, n: {"conversations": [r["instruction"], r["output"]], "source": "authored"},
+    "": lambda r, n: r,
+}
+
+
+def koalpaca(r, n):
+    return {"instruction": r["instruction"], "input": r["input"], "output": "" if n == 28 else r["output"]}
+
+
+def fill_hub(folder):
+    """Make every repository and file below `folder`: the ids that are gated."""
+    listed = yaml.safe_load(Path(__file__).with_name("repositories.yaml").read_text(encoding="utf-8"))
+    for name, values in listed["models"].items():
+        make_model(folder / "models" / name / "main", **values)
+    for name, values in listed["datasets"].items():
+        make_set(folder / "datasets" / name, **values)
+    for name, values in listed["files"].items():
+        rows = [row for _, row in read_rows(str(paths.ROOT / values["source"]))]
+        for n, split in enumerate(values["splits"]):
+            part = json.dumps(rows[n :: len(values["splits"])], ensure_ascii=False)
+            paths.write_text(folder / "files" / name.format(split=split), part)
+    return listed["gated"]
+
+
+def make_set(home, configs, script=""):
+    """A data set with its card, or a script with the hub's own Parquet copy of its rows."""
+    folder, card = home / (quote("refs/convert/parquet", safe="") if script else "main"), []
+    for name, values in configs.items():
+        rows = (row for source in values["source"] for _, row in read_rows(str(paths.ROOT / source)))
+        rows = list(filter(None, (ROWS[values.get("row", "")](row, n) for n, row in enumerate(rows))))
+        splits, shards, stored = values["splits"], values.get("shards", 1), values.get("stored", "parquet")
+        for n, split in enumerate(splits):
+            for shard in range(shards):
+                part = Dataset.from_list(rows[n * shards + shard :: shards * len(splits)])
+                for column, labels in values.get("labels", {}).items():
+                    part = part.cast_column(column, ClassLabel(names=labels))
+                file = (
+                    f"{name}/{split}/{shard:04}.parquet" if script else f"{name}/{split}-{shard:05}-of-{shards:05}.{stored}"
+                )
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                part.to_json(folder / file, force_ascii=False) if stored == "jsonl" else part.to_parquet(folder / file)
+        card.append({"config_name": name, "data_files": [{"split": s, "path": f"{name}/{s}-*"} for s in splits]})
+    main = home / "main"
+    main.mkdir(parents=True, exist_ok=True)
+    main.joinpath(script or "README.md").write_text(
+        "# a script" if script else f"---\n{yaml.safe_dump({'configs': card})}---\n"
+    )
+
+
+def make_model(folder, tokenizer, kind="", dtype="", padding=0, tied=False, chat="", beside=(), drop=()):
+    """A random 2-layer model in half precision and shards, and its tokenizer: the real one where BLOSSOM_ASSETS has it."""
+    folder.mkdir(parents=True)
+    write_tokenizer(tokenizer, folder)
+    if not kind:
+        return
+    shape = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4)
+    read = load_tokenizer(folder)
+    ids = {"vocab_size": len(read) + padding, "bos_token_id": read.bos_token_id, "eos_token_id": read.eos_token_id}
+    config = AutoConfig.for_model(kind, tie_word_embeddings=tied, **ids, **shape)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="200KB")
+    for name in beside:  # not to be fetched
+        (folder / name).write_bytes(b"x" * 1000)
+    if chat:
+        (folder / "chat_template.jinja").write_text(chat)
+    written = json.loads((folder / "config.json").read_text())
+    paths.write_json(folder / "config.json", {name: value for name, value in written.items() if name not in drop})
+
+
+def write_tokenizer(name, folder):
+    real = bool(os.environ.get("BLOSSOM_ASSETS"))
+    if name == "qwen":
+        tokenizer = load_tokenizer("tiny-qwen")
+        tokenizer.eos_token = tokenizer.pad_token  # one token for both, as in the real one
+    elif name == "kobert":
+        return (
+            shutil.copy(fetch_asset("kobert"), folder / "spiece.model")
+            if real
+            else train_pieces("unigram", folder / "spiece.model")
+        )
+    else:
+        tiny = fetch_asset("tiny-sentencepiece") / "tokenizer.model"
+        proto = read_sentencepiece(fetch_asset("llama2-tokenizer") if real else tiny)
+        if name == "llama2-ko":  # Korean pieces behind Llama's
+            known, added = (
+                {piece.piece for piece in proto.pieces},
+                read_sentencepiece(train_pieces("bpe", folder / "tokenizer.model")),
+            )
+            proto.pieces.extend(p for p in added.pieces if p.type == NORMAL and p.piece not in known)
+            for n, piece in enumerate(proto.pieces[len(known) :]):
+                piece.score = -1e5 - n
+        (folder / "tokenizer.model").write_bytes(proto.SerializeToString())
+        tokenizer = LlamaTokenizer.from_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if name == "llama2-ko":  # a fast tokenizer alone
+        (folder / "tokenizer.model").unlink()
+    return folder
+
+
+def train_pieces(kind, file):
+    """Train 2,000 SentencePiece pieces on Korean prose of this project: the file."""
+    texts = (row["ko"] for _, row in read_rows("authored-prose"))
+    with open(file, "wb") as stream:
+        options = {"model_type": kind, "vocab_size": 2000, "minloglevel": 2, "character_coverage": 0.999}
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=texts, model_writer=stream, **options)
+    return file

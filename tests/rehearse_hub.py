@@ -1,0 +1,86 @@
+"""Run the larger scales from end to end as a stranger would, from a copy of the project, with the stand-in of the hub.
+
+    make hub-rehearsal        # or: python tests/rehearse_hub.py llama2-7b
+
+Models are tiny and sets have a few rows; of the scales' parameters only sizes are changed (rehearsal.yaml).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from blossom.assets.registry import fetch_asset
+from blossom.common import paths
+from blossom.text.rows import read_rows
+from tests.hub.repositories import fill_hub
+from tests.hub.server import HubServer
+
+SETTINGS = yaml.safe_load(Path(__file__).with_name("rehearsal.yaml").read_text(encoding="utf-8"))
+
+
+def copy_project(folder):
+    """A clone as it is here, with what docs/data.md says is to be put into it, small."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=paths.ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if (paths.ROOT / name).is_file() and not name.startswith("outputs/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(paths.ROOT / name, folder / name)
+    pairs = [{"ko": row["ko"], "en": row["en"]} for _, row in read_rows("data/benchmarks/translation.jsonl")]
+    paths.write_text(folder / "data/aihub/71265/1.json", json.dumps({"data": pairs}, ensure_ascii=False))
+    shutil.copy(folder / "data/instructions/ko.jsonl", folder / "data/korean_lima.jsonl")
+
+
+def run_scale(scale, project, environment):
+    """Run all stages of a scale, and print the time of each: whether all came to an end."""
+    own = SETTINGS["sizes"] | SETTINGS["scales"][scale].get("sizes", {})
+    config = ["set=" + yaml.safe_dump(own, default_flow_style=True, width=1 << 20).strip()]
+    if recipes := SETTINGS["scales"][scale].get("recipes"):
+        config.append(f"recipes={recipes}")
+    words = ["snakemake", f"outputs/{scale}/report.html", "-c1", "-k", "--nolock", "--quiet", "rules", "--config", *config]
+    start = time.perf_counter()
+    with open(project / f"{scale}.log", "w") as log:
+        done = subprocess.run(words, cwd=project, env=environment, stdout=log, stderr=log).returncode == 0
+    for manifest in sorted(project.glob(f"outputs/{scale}/*/*/manifest.json"), key=os.path.getmtime):
+        linked = (manifest.parent / "params.yaml").is_symlink()
+        took = "linked" if linked else f"{paths.read_json(manifest)['wall_seconds']:.0f} s"
+        print(f"{scale:14} {manifest.parts[-3]:22} {manifest.parts[-2]:26} {took:>7}")
+    print(
+        f"{scale:14} {'passed' if done else 'FAILED: ' + str(project / f'{scale}.log')} {time.perf_counter() - start:.0f} s",
+        flush=True,
+    )
+    return done
+
+
+def main(scales):
+    folder = Path(tempfile.mkdtemp(prefix="hub-rehearsal-"))
+    for name in ("wordfreq-ko", "mistral-v1"):  # of a package index
+        fetch_asset(name)
+    hub = HubServer(folder / "hub", fill_hub(folder / "hub"), SETTINGS["faults"])
+    copy_project(folder / "project")
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(folder / "home"),
+        "HF_TOKEN": "hf_any",
+        "NO_PROXY": "127.0.0.1",
+    }
+    environment |= {"HTTPS_PROXY": hub.url, "SSL_CERT_FILE": str(hub.certify("raw.githubusercontent.com"))}
+    environment |= {"PYTHONPATH": str(folder / "project")}
+    for name in ("HF_HUB_OFFLINE", "BLOSSOM_ASSETS"):
+        environment.pop(name, None)
+    subprocess.run([sys.executable, *SETTINGS["prepare"].split()], cwd=folder / "project", env=environment, check=True)
+    passed = [run_scale(scale, folder / "project", environment) for scale in scales]
+    if not all(passed):
+        sys.exit(1)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(SETTINGS["scales"]))
