@@ -73,6 +73,10 @@ test: setup  ## run all tests and the style checks (about 8 minutes on two cores
 mutations: setup  ## break the product on purpose, place by place, and say which tests notice (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)python tests/mutations.py
 
+.PHONY: hub-rehearsal
+hub-rehearsal: setup  ## run scales qwen2.5-0.5b, llama2-7b and llama2-13b whole, tiny, on a stand-in of the hub (10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)python tests/rehearse_hub.py
+
 .PHONY: lab
 lab: setup  ## open JupyterLab here: notebooks/, and outputs/ as it fills
 	$(BIN)jupyter lab

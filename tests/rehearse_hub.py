@@ -61,20 +61,13 @@ def run_scale(scale, project, environment):
 
 def main(scales):
     folder = Path(tempfile.mkdtemp(prefix="hub-rehearsal-"))
-    for name in ("wordfreq-ko", "mistral-v1"):  # of a package index
-        fetch_asset(name)
     hub = HubServer(folder / "hub", fill_hub(folder / "hub"), SETTINGS["faults"])
     copy_project(folder / "project")
-    environment = os.environ | {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(folder / "home"),
-        "HF_TOKEN": "hf_any",
-        "NO_PROXY": "127.0.0.1",
-    }
-    environment |= {"HTTPS_PROXY": hub.url, "SSL_CERT_FILE": str(hub.certify("raw.githubusercontent.com"))}
-    environment |= {"PYTHONPATH": str(folder / "project")}
-    for name in ("HF_HUB_OFFLINE", "BLOSSOM_ASSETS"):
-        environment.pop(name, None)
+    environment = hub.environment(folder / "home") | {"PYTHONPATH": str(folder / "project")}
+    for made in map(fetch_asset, ("wordfreq-ko", "mistral-v1")):  # of a package index, which has no stand-in
+        link = Path(environment["BLOSSOM_CACHE"], made.name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(made)
     subprocess.run([sys.executable, *SETTINGS["prepare"].split()], cwd=folder / "project", env=environment, check=True)
     passed = [run_scale(scale, folder / "project", environment) for scale in scales]
     if not all(passed):

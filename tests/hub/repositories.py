@@ -9,7 +9,7 @@ from urllib.parse import quote
 import sentencepiece
 import torch
 import yaml
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, disable_progress_bars
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaTokenizer
 
 from blossom.assets.registry import fetch_asset
@@ -28,19 +28,18 @@ ROWS = {  # a row of this project in the columns of a public set; None: the row 
         (text := r.get("en") or r.get("output"))
         and {"id": str(n), "url": f"https://en.wikipedia.org/wiki/{n}", "title": text.split()[0], "text": text}
     ),
-    "alpaca": lambda r, n: koalpaca(r, n) | {"text": r["instruction"]},  # the real set has 28 rows without an output
-    "koalpaca": lambda r, n: koalpaca(r, n),
+    # the real set has 28 rows without an output
+    "alpaca": lambda r, n: ROWS["koalpaca"](r, n) | {"output": "" if n == 28 else r["output"], "text": r["instruction"]},
+    "koalpaca": lambda r, n: {name: r[name] for name in ("instruction", "input", "output")},
     "conversation": lambda r, n: {"conversations": [r["instruction"], r["output"]], "source": "authored"},
+    "pair": lambda r, n: {"en": r["en"], "ko": r["ko"]},
     "": lambda r, n: r,
 }
 
 
-def koalpaca(r, n):
-    return {"instruction": r["instruction"], "input": r["input"], "output": "" if n == 28 else r["output"]}
-
-
 def fill_hub(folder):
     """Make every repository and file below `folder`: the ids that are gated."""
+    disable_progress_bars()
     listed = yaml.safe_load(Path(__file__).with_name("repositories.yaml").read_text(encoding="utf-8"))
     for name, values in listed["models"].items():
         make_model(folder / "models" / name / "main", **values)

@@ -1,6 +1,7 @@
 """A small stand-in of the hub on localhost: what huggingface_hub and datasets ask of it, over a folder of repositories."""
 
 import json
+import os
 import re
 import ssl
 import subprocess
@@ -8,6 +9,8 @@ import threading
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
+
+from blossom.common import paths
 
 ROUTE = re.compile(r"(?:/api)?/(?:(models|datasets)/)?([^/]+/[^/]+?)(?:/(revision|tree|paths-info|resolve)/([^/]+)/?(.*))?")
 
@@ -112,6 +115,26 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is no fault."""
+
+    def environment(self, home, token="hf_any"):
+        """The variables of a process that has this hub, its cache in `home`, and no other files or network."""
+        own = {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home),
+            "BLOSSOM_CACHE": f"{home}/blossom",
+            "HF_TOKEN": token,
+            "HF_HUB_OFFLINE": "0",
+            "BLOSSOM_ASSETS": "",
+        }
+        proxy = {
+            "HTTPS_PROXY": self.url,
+            "NO_PROXY": "127.0.0.1",
+            "SSL_CERT_FILE": str(self.certify("raw.githubusercontent.com")),
+        }
+        return os.environ | own | proxy | {"PYTHONPATH": str(paths.ROOT)}
 
     def certify(self, host):
         """Make the certificate with which this server answers for `host` as a proxy: its file."""

@@ -1,0 +1,78 @@
+"""The larger scales with the stand-in of the hub: its ids, schemas and storage formats, a bad connection, no access."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from blossom.common import paths
+from tests.batch import run_snakemake
+from tests.hub.repositories import fill_hub
+from tests.hub.server import HubServer
+from tests.rehearse_hub import SETTINGS
+
+SETS = [
+    "GAIR/lima:plain_text:test",
+    "tatsu-lab/alpaca",
+    "Bingsu/ko_alpaca_data",
+    "wikimedia/wikipedia:20231101.ko:train[:300]",
+]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    server = HubServer(folder, fill_hub(folder), SETTINGS["faults"])
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def visit(hub, code, home, **more):
+    """What a process that has this hub prints as JSON."""
+    done = subprocess.run([sys.executable, "-c", code], env=hub.environment(home, **more), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_set_is_read_over_a_connection_that_fails_now_and_then(hub, tmp_path):
+    rows = visit(
+        hub,
+        f"""import json
+from blossom.benchmark.rows import read_task_rows
+from blossom.benchmark.suite import expand_tasks
+from blossom.text.hub import load_hub_rows
+found = {{name: len(load_hub_rows("hub:" + name)) for name in {SETS}}}
+for task in expand_tasks(["table6", "paper-x", "translation"]):
+    test, train = (read_task_rows(task, "hub", training) for training in (False, True))
+    found[task] = [len(test[0]), len(train[0]), test[0][0] in train[0]]
+print(json.dumps(found))""",
+        tmp_path,
+    )
+    assert [rows.pop(name) for name in SETS] == [105, 160, 160, 300]
+    assert all(9 < test < 20 and 9 < train < 20 and not same for test, train, same in rows.values()), rows
+    assert [pattern for pattern in hub.faults if "safetensors" not in pattern] == [], "the connection did not fail"
+
+
+def test_a_model_comes_without_what_is_not_its_own_and_a_gated_one_says_where_to_ask(hub, tmp_path):
+    code = """import json
+from blossom.assets.sources import fetch_snapshot
+try:
+    print(json.dumps(sorted(f.name for f in fetch_snapshot("meta-llama/Llama-2-13b-chat-hf").iterdir())))
+except RuntimeError as error:
+    print(json.dumps(str(error)))"""
+    assert "is gated: ask for access on https://huggingface.co/meta-llama" in visit(hub, code, tmp_path / "a", token="")
+    files = visit(hub, code, tmp_path / "b")
+    assert {"model-00001-of-00003.safetensors", "tokenizer.model"} <= {*files} and "pytorch_model.bin" not in files
+
+
+def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_and_trained(hub, tmp_path):
+    sizes = SETTINGS["sizes"] | SETTINGS["scales"]["qwen2.5-0.5b"]["sizes"] | {"word_frequencies": "''"}  # of a package index
+    manifest = tmp_path / "o/qwen2.5-0.5b/blossom-bi/03_bilingual_pretraining/manifest.json"
+    done = run_snakemake(
+        tmp_path / "o", str(manifest), environment=hub.environment(tmp_path / "home"), set=json.dumps(sizes)
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    bits = paths.read_json(manifest.with_name("metrics.json"))["bits_per_byte"]
+    assert bits["after"]["korean"] < bits["before"]["korean"]
