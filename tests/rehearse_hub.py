@@ -17,7 +17,6 @@ from pathlib import Path
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.text.rows import read_rows
 from tests.hub.repositories import fill_hub
@@ -64,10 +63,6 @@ def main(scales):
     hub = HubServer(folder / "hub", fill_hub(folder / "hub"), SETTINGS["faults"])
     copy_project(folder / "project")
     environment = hub.environment(folder / "home") | {"PYTHONPATH": str(folder / "project")}
-    for made in map(fetch_asset, ("wordfreq-ko", "mistral-v1")):  # of a package index, which has no stand-in
-        link = Path(environment["BLOSSOM_CACHE"], made.name)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(made)
     subprocess.run([sys.executable, *SETTINGS["prepare"].split()], cwd=folder / "project", env=environment, check=True)
     passed = [run_scale(scale, folder / "project", environment) for scale in scales]
     if not all(passed):
