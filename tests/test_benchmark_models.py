@@ -10,9 +10,9 @@ from blossom.assets.registry import fetch_asset
 from blossom.benchmark import comparing, statistics
 from blossom.benchmark.comparing import compare_models
 from blossom.benchmark.evaluation import VERSION, find_models, read_comparators, score_models
-from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables
+from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, tabulate_paper_x, tabulate_table6
+from blossom.benchmark.statistics import tabulate_accuracy, wilson_interval
 from blossom.benchmark.suite import PAPER_TASKS, prepare_tasks
-from blossom.benchmark.tables import tabulate_accuracy, tabulate_paper_x, tabulate_table6, wilson_interval
 from blossom.benchmark.tasks import utils
 from blossom.benchmark.texts import compare_states, draw_texts, middle_states, rank_translations
 from blossom.models.bits import document_nats, start_token

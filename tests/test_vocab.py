@@ -17,16 +17,16 @@ from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.vocabulary import certificate as certificates
+from blossom.vocabulary import pieces
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.certificate import certify_merge, check_certificate, find_unmade_pieces, save_certificate
 from blossom.vocabulary.closure import count_usage, rank_pieces
-from blossom.vocabulary.donors import clean_pieces, read_donor
 from blossom.vocabulary.embeddings import subword_rows
 from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine, make_test_lines
 from blossom.vocabulary.fertility import measure_fertility
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab, save_tokenizer, select_pieces
-from blossom.vocabulary.pieces import add_word_frequencies, count_runs, script_pattern, train_pieces
+from blossom.vocabulary.pieces import clean_pieces, count_runs, read_donor, script_pattern, train_pieces
 from blossom.vocabulary.spelling import BYTE_OF, spell_text
 
 HANGUL = script_pattern(["Hangul"])
@@ -203,7 +203,7 @@ def test_bases_that_nothing_can_be_merged_into_are_refused(tmp_path):
 def test_frequencies_weigh_as_much_as_the_corpus(tiny, tmp_path):
     (tmp_path / "f.tsv").write_text("공룡\t0.25\ncat\t0.75\n", encoding="utf-8")
     counts = count_runs(tiny, ["먹는 먹는 먹는 먹는"], HANGUL)
-    more = add_word_frequencies(tiny, counts, HANGUL, tmp_path / "f.tsv")
+    more = pieces.add_word_frequencies(tiny, counts, HANGUL, tmp_path / "f.tsv")
     assert more - counts == {tiny.piece("공룡"): 1, tiny.piece(" 공룡"): 1}
 
 

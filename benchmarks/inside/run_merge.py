@@ -10,9 +10,8 @@ started = time.perf_counter()
 import transformers  # noqa: E402, F401
 
 from blossom.vocabulary.bases import read_base  # noqa: E402
-from blossom.vocabulary.donors import clean_pieces, read_donor  # noqa: E402
 from blossom.vocabulary.merging import merge_vocab, save_tokenizer  # noqa: E402
-from blossom.vocabulary.pieces import script_pattern  # noqa: E402
+from blossom.vocabulary.pieces import clean_pieces, read_donor, script_pattern  # noqa: E402
 
 asked = json.loads(Path(sys.argv[1]).read_text())
 imported = time.perf_counter()

@@ -1,6 +1,8 @@
-"""The papers' own numbers, from papers.yaml."""
+"""The papers' own numbers, from papers.yaml, and their tables with rows for this run's models below."""
 
 from functools import cache
+
+import pandas as pd
 
 from blossom.common import paths
 
@@ -25,3 +27,26 @@ def paper_x_tables():
     """Tables 3 and 4 of paper X: {model: {column: accuracy or BLEU from 0 to 1}}; None where it reports nothing."""
     table = read_papers()["cross_lingual"]["scores"]
     return {model: dict(zip(table["columns"], row, strict=True)) for model, row in table["rows"].items()}
+
+
+def tabulate_table6(scored):
+    """Table 6 of the Bllossom paper, with rows below for {model: {task: score}}: percent, index (source, model)."""
+    labels, rows = read_papers()["bllossom"]["table6"]["labels"], {}
+    for model, scores in scored.items():
+        if own := {task: 100 * score["score"] for task, score in scores.items() if task in labels}:
+            rows[model] = own | {"average": sum(own.values()) / len(own)}
+    labels = labels | {"average": "AVG"}
+    return _with_paper(paper_table6(), rows, list(labels)).rename(columns=labels)
+
+
+def tabulate_paper_x(scored):
+    """Tables 3 and 4 of paper X, then a row for each model scored on some of their tasks; accuracy and BLEU, 0 to 1."""
+    columns = list(next(iter(paper_x_tables().values())))
+    rows = {model: {t: scores[t]["score"] for t in columns if t in scores} for model, scores in scored.items()}
+    return _with_paper(paper_x_tables(), {model: row for model, row in rows.items() if row}, columns)
+
+
+def _with_paper(paper, own, columns):
+    rows = {("the paper", model): row for model, row in paper.items()} | {("this run", m): row for m, row in own.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(float)
+    return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"]))

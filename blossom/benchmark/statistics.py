@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 
 BLEU_METRICS = ("bleu", "chrf", "bleu_first_line")  # of a whole corpus: not the mean of the items' own scores
 
@@ -52,3 +53,18 @@ def bleu_scorer(metric):
 def first_line(answer):
     """The first line of an answer that is not empty; "" when there is none."""
     return next((line.strip() for line in answer.split("\n") if line.strip()), "")
+
+
+def tabulate_accuracy(items, by="phenomenon"):
+    """Accuracy of one model on its items by a key that some have: it, items, right (share), low, high (95 % interval)."""
+    found = pd.DataFrame([(item[by], item["acc"]) for item in items if by in item], columns=[by, "right"])
+    table = found.groupby(by, sort=False).right.agg(items="size", right="mean").reset_index()
+    low, high = wilson_interval(table.right.to_numpy(), table["items"].to_numpy())
+    return table.assign(low=low, high=high)
+
+
+def wilson_interval(share, count, z=1.96):
+    """Wilson's 95 % interval of a share of `count` trials: (low, high), arrays. Example: 0.5 of 10 -> 0.24, 0.76."""
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return np.minimum(middle - half, share), np.maximum(middle + half, share)  # rounding must not leave the share outside

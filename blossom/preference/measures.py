@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from blossom.benchmark.tables import wilson_interval
+from blossom.benchmark.statistics import wilson_interval
 from blossom.text.language import SCRIPTS, answer_language, find_nonwords, language_of, measure_repetition
 
 SHARES = "answered_in_language broken nonword copied han loops line_pass word_pass empty".split()  # of answers

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import accumulate
 
 from blossom.assets.registry import fetch_asset
+from blossom.text.rows import read_table
 from blossom.vocabulary.encoding import encode_lines
 from blossom.vocabulary.spelling import fallback_ids
 
@@ -42,13 +43,11 @@ def weigh_fertility(tokenizer, frequencies):
 def read_frequencies(source):
     """Word -> share of running text, from an asset or a TSV file (word TAB share); ValueError names a broken line."""
     frequencies = {}
-    with open(fetch_asset(source), encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            word, _, share = line.rstrip("\n").partition("\t")
-            try:
-                frequencies[word] = float(share)
-            except ValueError:
-                raise ValueError(f"{source}, line {number}: expected word TAB share, found {line[:60]!r}") from None
+    for place, row in read_table(fetch_asset(source), ("word", "share")):
+        try:
+            frequencies[row["word"]] = float(row["share"])
+        except ValueError:
+            raise ValueError(f"{place}: expected word TAB share, found share {row['share'][:60]!r}") from None
     return frequencies
 
 

@@ -10,9 +10,8 @@ from blossom.training.loop import train_model
 from blossom.training.packing import IGNORED
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.bases import read_base
-from blossom.vocabulary.donors import clean_pieces, read_donor
 from blossom.vocabulary.loading import load_tokenizer
-from blossom.vocabulary.pieces import count_runs, script_pattern, train_pieces
+from blossom.vocabulary.pieces import clean_pieces, count_runs, read_donor, script_pattern, train_pieces
 from tests.errors.table import case, file_case
 from tests.tiny import adapted
 
