@@ -14,7 +14,8 @@ from blossom.batch.estimate import count_operations, estimate_run, measure_size,
 from blossom.batch.plan import Plan, RunName
 from blossom.batch.resources import plan_run, read_assumptions, read_config
 from blossom.common import paths
-from blossom.common.params import effective_params, recipe_file, scale_file
+from blossom.common.params import build_params, effective_params, read_params, recipe_file, scale_file
+from blossom.common.stages import PlanAssumptions
 from blossom.instructions import __main__ as launched
 from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
 from blossom.models.adapters import adapt_model
@@ -103,6 +104,22 @@ def test_one_epoch_is_as_long_as_the_scarcer_language():
     assert resources.count_text_tokens(mono, assumed, expanded=False) == pytest.approx(23.17e9 / 1.6)
     short = effective_params(PRETRAINING, "llama2-13b", "base-ko", training_tokens=5)
     assert resources.count_text_tokens(short, assumed, True) == 5
+
+
+@pytest.mark.parametrize("scale", ["laptop-hub", "qwen2.5-0.5b", "gpu-24gb", "llama2-7b", "llama2-13b"])
+def test_the_readme_s_table_of_scales_is_the_estimator_s(scale, tmp_path):
+    found, gb = resources.ScalePlan(Plan(str(tmp_path)), scale), resources.GB
+    found.assumed = a = build_params(PlanAssumptions, read_params(scale_file(scale)))
+    for run in found.plan.needs(RunName(str(tmp_path), scale, "report", "07_report")):
+        found.ask(run)
+    runs = found.runs.values()
+    card, host = max(r.card for r in runs) / gb, max(r.memory for r in runs) / gb
+    disk = sum(r.disk for r in runs) / gb + resources.DOWNLOADED * sum(a.text_gigabytes.values())
+    name = f"{a.devices} x {a.device_name}, {a.device_memory:g} GB" if a.device_name else "a CPU core"
+    row = f"| {name} | {sum(r.hours or 0 for r in runs):,.1f} h | {card:.0f} GB | {host:.0f} GB | {disk:.0f} GB |"
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in readme if line.startswith(f"| `{scale}` |"))
+    assert line.endswith(row) and card < a.device_memory
 
 
 def test_a_base_whose_sizes_are_not_known_is_named():

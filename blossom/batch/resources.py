@@ -9,7 +9,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from blossom.common import params
+from blossom.common import params, paths
 from blossom.common.stages import PlanAssumptions
 
 GB = 1e9
@@ -19,12 +19,7 @@ SLACK = 1.25  # a cluster is asked for the estimate times this
 SMALL = {"disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
 LAUNCHED = {"03_bilingual_pretraining": "blossom.training", "04_korean_lima_sft": "blossom.instructions"}
 
-# The models' own config.json, for when the hub is not in reach: hidden and intermediate size, layers, heads.
-PUBLISHED = {
-    f"meta-llama/Llama-2-{name}{chat}-hf": sizes
-    for name, sizes in (("7b", (4096, 11008, 32, 32)), ("13b", (5120, 13824, 40, 40)))
-    for chat in ("", "-chat")
-}
+PUBLISHED = paths.read_yaml_beside(__file__)  # base model -> what its config.json says
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ def plan_run(stage, p, assumed):
     else:
         tokens, batch, length = count_example_tokens(p, assumed, expanded), p.sft_batch_size, p.sequence_length
     width, shards = (4 if p.precision == "float32" else 2), (assumed.devices if p.trainable == "full" else 1)
-    card = estimate.training_bytes(size, p, batch, length, width, shards)
+    card = estimate.training_bytes(size, p, batch, length, width, shards, on_cpu=not assumed.device_name)
     # two checkpoints (a parameter and its two moments, in float32), the adapter, and the text's tokens, two bytes each
     disk = stored + (2 * 12 + 4) * size.trained + (2 * tokens if stage == "03_bilingual_pretraining" else 0)
     speed = assumed.devices * assumed.device_tflops * 1e12 * assumed.utilisation
@@ -102,7 +97,7 @@ def read_config(name):
 
     Nothing is downloaded. Raises ValueError when none of these has the model.
     """
-    from transformers import AutoConfig, LlamaConfig
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(Path(name).expanduser(), local_files_only=True, trust_remote_code=False)
@@ -110,9 +105,7 @@ def read_config(name):
     except (OSError, ValueError):
         if name not in PUBLISHED:
             raise ValueError(f"base_model: the sizes of {name} are not known here; fetch it, or give its folder") from None
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    config = LlamaConfig(**dict(zip(names, PUBLISHED[name], strict=True)), vocab_size=32000, tie_word_embeddings=False)
-    return config, f"{name}: sizes as published; the hub was not asked"
+    return AutoConfig.for_model(**PUBLISHED[name]), f"{name}: sizes as published; the hub was not asked"
 
 
 def count_text_tokens(p, assumed, expanded):
