@@ -51,10 +51,8 @@ def run_scale(scale, project, environment):
         linked = (manifest.parent / "params.yaml").is_symlink()
         took = "linked" if linked else f"{paths.read_json(manifest)['wall_seconds']:.0f} s"
         print(f"{scale:14} {manifest.parts[-3]:22} {manifest.parts[-2]:26} {took:>7}")
-    print(
-        f"{scale:14} {'passed' if done else 'FAILED: ' + str(project / f'{scale}.log')} {time.perf_counter() - start:.0f} s",
-        flush=True,
-    )
+    ended = "passed" if done else f"FAILED: {project / scale}.log"
+    print(f"{scale:14} {ended} {time.perf_counter() - start:.0f} s", flush=True)
     return done
 
 

@@ -17,25 +17,6 @@ from blossom.common import paths
 from blossom.text.rows import read_rows
 from blossom.vocabulary.loading import NORMAL, load_tokenizer, read_sentencepiece
 
-ROWS = {  # a row of this project in the columns of a public set; None: the row has no such text
-    "article_ko": lambda r, n: {
-        "id": str(n),
-        "url": f"https://ko.wikipedia.org/wiki/{n}",
-        "title": r["title"],
-        "text": r["ko"],
-    },
-    "article_en": lambda r, n: (
-        (text := r.get("en") or r.get("output"))
-        and {"id": str(n), "url": f"https://en.wikipedia.org/wiki/{n}", "title": text.split()[0], "text": text}
-    ),
-    # the real set has 28 rows without an output
-    "alpaca": lambda r, n: ROWS["koalpaca"](r, n) | {"output": "" if n == 28 else r["output"], "text": r["instruction"]},
-    "koalpaca": lambda r, n: {name: r[name] for name in ("instruction", "input", "output")},
-    "conversation": lambda r, n: {"conversations": [r["instruction"], r["output"]], "source": "authored"},
-    "pair": lambda r, n: {"en": r["en"], "ko": r["ko"]},
-    "": lambda r, n: r,
-}
-
 
 def fill_hub(folder):
     """Make every repository and file below `folder`: the ids that are gated."""
@@ -57,25 +38,32 @@ def make_set(home, configs, script=""):
     """A data set with its card, or a script with the hub's own Parquet copy of its rows."""
     folder, card = home / (quote("refs/convert/parquet", safe="") if script else "main"), []
     for name, values in configs.items():
-        rows = (row for source in values["source"] for _, row in read_rows(str(paths.ROOT / source)))
-        rows = list(filter(None, (ROWS[values.get("row", "")](row, n) for n, row in enumerate(rows))))
+        rows = [row for _, row in read_rows(str(paths.ROOT / values["source"]))]
+        if columns := values.get("columns"):
+            picked = ({name: pick(row, field) for name, field in columns.items()} for row in rows)
+            rows = [row for row in picked if None not in row.values()]
+        for column, number in values.get("empty", {}).items():
+            rows[number][column] = ""
         splits, shards, stored = values["splits"], values.get("shards", 1), values.get("stored", "parquet")
         for n, split in enumerate(splits):
             for shard in range(shards):
                 part = Dataset.from_list(rows[n * shards + shard :: shards * len(splits)])
                 for column, labels in values.get("labels", {}).items():
                     part = part.cast_column(column, ClassLabel(names=labels))
-                file = (
-                    f"{name}/{split}/{shard:04}.parquet" if script else f"{name}/{split}-{shard:05}-of-{shards:05}.{stored}"
-                )
+                name_of_shard = f"/{shard:04}" if script else f"-{shard:05}-of-{shards:05}"
+                file = f"{name}/{split}{name_of_shard}.{stored}"
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 part.to_json(folder / file, force_ascii=False) if stored == "jsonl" else part.to_parquet(folder / file)
         card.append({"config_name": name, "data_files": [{"split": s, "path": f"{name}/{s}-*"} for s in splits]})
-    main = home / "main"
-    main.mkdir(parents=True, exist_ok=True)
-    main.joinpath(script or "README.md").write_text(
-        "# a script" if script else f"---\n{yaml.safe_dump({'configs': card})}---\n"
-    )
+    text = "# a script" if script else f"---\n{yaml.safe_dump({'configs': card})}---\n"
+    paths.write_text(home / "main" / (script or "README.md"), text)
+
+
+def pick(row, field):
+    """The value of a field ("=text": the text itself, a list: the values of its fields)."""
+    if isinstance(field, list):
+        return [pick(row, part) for part in field]
+    return field[1:] if field.startswith("=") else row.get(field)
 
 
 def make_model(folder, tokenizer, kind="", dtype="", padding=0, tied=False, chat="", beside=(), drop=()):
@@ -100,33 +88,24 @@ def make_model(folder, tokenizer, kind="", dtype="", padding=0, tied=False, chat
 
 
 def write_tokenizer(name, folder):
-    real = bool(os.environ.get("BLOSSOM_ASSETS"))
+    real, file = bool(os.environ.get("BLOSSOM_ASSETS")), folder / "tokenizer.model"
     if name == "qwen":
         tokenizer = load_tokenizer("tiny-qwen")
         tokenizer.eos_token = tokenizer.pad_token  # one token for both, as in the real one
-    elif name == "kobert":
-        return (
-            shutil.copy(fetch_asset("kobert"), folder / "spiece.model")
-            if real
-            else train_pieces("unigram", folder / "spiece.model")
-        )
-    else:
-        tiny = fetch_asset("tiny-sentencepiece") / "tokenizer.model"
-        proto = read_sentencepiece(fetch_asset("llama2-tokenizer") if real else tiny)
-        if name == "llama2-ko":  # Korean pieces behind Llama's
-            known, added = (
-                {piece.piece for piece in proto.pieces},
-                read_sentencepiece(train_pieces("bpe", folder / "tokenizer.model")),
-            )
-            proto.pieces.extend(p for p in added.pieces if p.type == NORMAL and p.piece not in known)
-            for n, piece in enumerate(proto.pieces[len(known) :]):
-                piece.score = -1e5 - n
-        (folder / "tokenizer.model").write_bytes(proto.SerializeToString())
-        tokenizer = LlamaTokenizer.from_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+        return tokenizer.save_pretrained(folder)
+    if name == "kobert":
+        file = folder / "spiece.model"
+        return shutil.copy(fetch_asset("kobert"), file) if real else train_pieces("unigram", file)
+    proto = read_sentencepiece(fetch_asset("llama2-tokenizer") if real else fetch_asset("tiny-sentencepiece") / file.name)
+    if name == "llama2-ko":  # Korean pieces behind Llama's
+        known, added = {piece.piece for piece in proto.pieces}, read_sentencepiece(train_pieces("bpe", file)).pieces
+        proto.pieces.extend(piece for piece in added if piece.type == NORMAL and piece.piece not in known)
+        for n, piece in enumerate(proto.pieces[len(known) :]):
+            piece.score = -1e5 - n
+    file.write_bytes(proto.SerializeToString())
+    LlamaTokenizer.from_pretrained(folder).save_pretrained(folder)
     if name == "llama2-ko":  # a fast tokenizer alone
-        (folder / "tokenizer.model").unlink()
-    return folder
+        file.unlink()
 
 
 def train_pieces(kind, file):

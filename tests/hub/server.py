@@ -26,11 +26,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
-        self.rfile, self.wfile, self.close_connection = (
-            self.connection.makefile("rb"),
-            self.connection.makefile("wb", 0),
-            False,
-        )
+        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", 0)
+        self.close_connection = False
         self.host = host
 
     def do_GET(self):
@@ -56,9 +53,8 @@ class Handler(BaseHTTPRequestHandler):
             deep = "recursive=true" in self.path.lower()
             return self.reply(200, [describe(f, folder) for f in sorted((folder / rest).glob("**/*" if deep else "*"))])
         if action == "paths-info":
-            wanted = (
-                json.loads(asked)["paths"] if asked[:1] == b"{" else re.findall("paths=([^&]*)", unquote(asked.decode()))
-            )
+            asked = asked.decode()
+            wanted = json.loads(asked)["paths"] if asked[0] == "{" else re.findall("paths=([^&]*)", unquote(asked))
             return self.reply(200, [describe(folder / w, folder) for w in wanted if (folder / w).exists()])
         files = [{"rfilename": str(f.relative_to(folder))} for f in sorted(folder.rglob("*")) if f.is_file()]
         return self.reply(200, {"id": name, "sha": commit, "private": False, "tags": [], "downloads": 0, "siblings": files})
@@ -79,12 +75,8 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, status, body, error="", headers=(), cut=False):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {
-            "Content-Length": len(body),
-            "X-Error-Code": error,
-            "X-Error-Message": error,
-            **dict(headers),
-        }.items():
+        headers = {"Content-Length": len(body), "X-Error-Code": error, "X-Error-Message": error} | dict(headers)
+        for name, value in headers.items():
             self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":
@@ -121,20 +113,10 @@ class HubServer(ThreadingHTTPServer):
 
     def environment(self, home, token="hf_any"):
         """The variables of a process that has this hub, its cache in `home`, and no other files or network."""
-        own = {
-            "HF_ENDPOINT": self.url,
-            "HF_HOME": str(home),
-            "BLOSSOM_CACHE": f"{home}/blossom",
-            "HF_TOKEN": token,
-            "HF_HUB_OFFLINE": "0",
-            "BLOSSOM_ASSETS": "",
-        }
-        proxy = {
-            "HTTPS_PROXY": self.url,
-            "NO_PROXY": "127.0.0.1",
-            "SSL_CERT_FILE": str(self.certify("raw.githubusercontent.com")),
-        }
-        return os.environ | own | proxy | {"PYTHONPATH": str(paths.ROOT)}
+        own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_TOKEN": token, "HF_HUB_OFFLINE": "0"}
+        own |= {"BLOSSOM_CACHE": f"{home}/blossom", "BLOSSOM_ASSETS": "", "PYTHONPATH": str(paths.ROOT)}
+        own |= {"HTTPS_PROXY": self.url, "NO_PROXY": "127.0.0.1"}
+        return os.environ | own | {"SSL_CERT_FILE": str(self.certify("raw.githubusercontent.com"))}
 
     def certify(self, host):
         """Make the certificate with which this server answers for `host` as a proxy: its file."""
