@@ -62,16 +62,9 @@ def test_two_runs_and_two_recipes_are_compared_from_their_folders_alone(tmp_path
         read_runs(str(tmp_path), "smoke", [])
 
 
-VERDICTS = {
-    "supported": [("more", 0.1, 3), ("less", -3, -1), ("same", -1, 1), ("not more", -4, 1)],
-    "not supported": [("more", -3, -1), ("less", 1, 3), ("same", 2, 4), ("not more", 0.1, 1)],
-    "undecided": [("more", -1, 3), ("same", -1, 4), ("same", 0, 0), ("not more", -4, 4)],
-}
-
-
-@pytest.mark.parametrize("verdict", VERDICTS)
+@pytest.mark.parametrize("verdict", CASES["verdicts"])
 def test_a_verdict_needs_the_whole_interval(verdict):
-    assert {claims.judge_interval(*case, 1.8)[0] for case in VERDICTS[verdict]} == {verdict}
+    assert {claims.judge_interval(*case, 1.8)[0] for case in CASES["verdicts"][verdict]} == {verdict}
 
 
 def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
@@ -169,17 +162,10 @@ def test_models_that_others_are_scored_beside_are_scored_before_them():
     assert [(n.recipe, n.stage[:2]) for n in needs] == [("blossom-bi-biSFT", "04"), ("blossom-bi", "05"), ("base", "05")]
 
 
-@pytest.mark.parametrize(
-    ("scale", "asked", "needed"),
-    [
-        ("laptop", {}, {"base", "base-bi", "base-bi-biSFT", "blossom-bi", "blossom-bi-biSFT"}),
-        ("laptop-ja", {}, {"base", "blossom-bi"}),
-        ("laptop-ja", {"recipes": ["base-ko"]}, {"base-ko"}),
-    ],
-)
+@pytest.mark.parametrize(("scale", "asked", "needed"), CASES["recipes"])
 def test_a_report_needs_the_runs_of_its_scales_recipes_unless_others_are_asked_for(scale, asked, needed):
     found = plan.Plan("outputs", asked).needs(plan.RunName("outputs", scale, "report", "07_report"))
-    assert {run.recipe for run in found} == needed
+    assert {run.recipe for run in found} == {*needed}
 
 
 def test_a_recipe_file_must_have_its_own_name(tmp_path, monkeypatch):
@@ -189,19 +175,10 @@ def test_a_recipe_file_must_have_its_own_name(tmp_path, monkeypatch):
         plan.check_recipes()
 
 
-SWEEP = {
-    "recipes": ["base"],
-    "stages": ["01_tokenization_analysis"],
-    "grid": {"analysed_lines": [50, 100], "seed": [0, 1]},
-    "repeats": ["seed"],
-    "measures": {"fertility": "01_tokenization_analysis/fertility.korean"},
-}
-
-
 def sweep_file(folder, **changes):
     folder.mkdir(exist_ok=True)
     file = folder / "lines.yaml"
-    file.write_text(yaml.safe_dump({k: v for k, v in (SWEEP | changes).items() if v is not None}), encoding="utf-8")
+    file.write_text(yaml.safe_dump({k: v for k, v in (CASES["sweep"] | changes).items() if v is not None}), encoding="utf-8")
     return file
 
 

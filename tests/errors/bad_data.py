@@ -11,10 +11,9 @@ from blossom.assets.sources import fetch_hub_file, fetch_snapshot
 from blossom.benchmark.rows import read_task_rows
 from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths, runs, stages
-from blossom.instructions import drafts, merging, review
-from blossom.instructions.readers import read_instructions
+from blossom.instructions import merging, review
 from blossom.text.corpus import read_corpus, read_documents
-from tests.errors.table import case, file_case
+from tests.errors.table import case
 
 TEXTS = "texts"
 
@@ -22,15 +21,6 @@ TEXTS = "texts"
 def read(path):
     return list(read_documents(str(path)))
 
-
-for wrong, name, content, *words in (
-    ("a file in CP949", "ko.txt", "첫 줄\n".encode() + "둘째 줄\n".encode("cp949"), "ko.txt, line 2", "not UTF-8", "iconv"),
-    ("a file in UTF-16", "ko.txt", "첫 줄\n".encode("utf-16"), "ko.txt, line 1", "not UTF-8"),
-    ("an empty file", "ko.txt", " \n\n", "ko.txt", "holds no text"),
-    ("a JSON line without the field `text`", "ko.jsonl", [{"txt": "하나"}], "ko.jsonl, line 1", "found {'txt': '하나'}"),
-    ("a JSON line whose text is null", "ko.jsonl", [{"text": "하나"}, {"text": None}], "ko.jsonl, line 2", "{'text': None}"),
-):
-    file_case(TEXTS, wrong, read, name, content, *words)
 
 case(TEXTS, "a file that is not there", ValueError, "novels/ko.txt", "no such asset, file or folder")(
     lambda: read("novels/ko.txt"))
@@ -109,29 +99,6 @@ def edited_metrics(tmp_path, smoke, monkeypatch):
     (run.folder / "metrics.json").write_text('{"average": 0.9}')
     runs.read_runs(p.outputs, p.scale, p.recipes)
 
-file_case(REPORT, "a manifest that is none", lambda file: runs.read_run(file.parent), "manifest.json", "[]", "manifest.json",
-          "outputs")
-
-file_case(REPORT, "a broken metrics file", paths.read_json, "metrics.json", "{", "metrics.json", "not valid JSON")
-
-
-SETS = "instructions (04)"
-GOOD = {"instruction": "질문?", "output": "답."}
-
-
-def read_set(file):
-    return read_instructions(str(file), "ko")
-
-
-for wrong, content, *words in (
-    ("a field is missing", [GOOD, {"instruction": "질문?"}], "set.jsonl, line 2", "'output'"),
-    ("an empty answer", [GOOD | {"output": " \n"}], "line 1", "message 2", "no text"),
-    ("a number where text is meant", [GOOD | {"instruction": 3}], "line 1", "expected text in every field", "int '3'"),
-    ("two rows with one id", [GOOD | {"id": "x"}] * 2, "line 2", "'x'", "line 1"),
-):
-    file_case(SETS, wrong, read_set, "set.jsonl", content, *words)
-
-
 REVIEW = "translation and review (04)"
 case(REVIEW, "a reviewer's file of another data set", ValueError, "민지.json", "another dataset", "000000000000")(
     lambda six, exported: merging.read_review(exported("민지", {}, top={"dataset": "0" * 64}), six))
@@ -147,6 +114,3 @@ def nothing_done(six, exported, tmp_path):
 
 case(REVIEW, "half a character in a draft", ValueError, "broken character", "반쪽")(
     lambda six: review.hash_drafts([replace(six[0], korean=six[0].korean | {"output": "반쪽 \ud83d"})]))
-
-file_case(REVIEW, "a broken line among the drafts", drafts.read_drafts, "drafts.jsonl", [{"id": 1}], "drafts.jsonl, line 1",
-          "no draft")

@@ -11,16 +11,13 @@ from blossom.training.packing import IGNORED
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.loading import load_tokenizer
-from blossom.vocabulary.pieces import clean_pieces, count_runs, read_donor, script_pattern, train_pieces
-from tests.errors.table import case, file_case
+from blossom.vocabulary.pieces import clean_pieces, count_runs, script_pattern, train_pieces
+from tests.errors.table import case
 from tests.tiny import adapted
 
 VOCAB = "tokenizers and vocabulary (01, 02)"
 case(VOCAB, "a tokenizer.json cut off in the middle", ValueError, "tokenizer.json", "does not load", "JSONDecodeError")(
     lambda broken: load_tokenizer(broken("tokenizer.json", lambda old: old[:3000])))
-
-file_case(VOCAB, "a donor that is no vocabulary", read_donor, "words.json", '["a", "b"]', "words.json",
-          "expected JSON of the form {piece: id}")
 
 case(VOCAB, "a donor in the wrong script", ValueError, "donor", "none of its 2 pieces", "2 in another script")(
     lambda: clean_pieces(read_base("tiny-byte-level"), ["кот", "пёс"], script_pattern(["Hangul"])))

@@ -7,38 +7,12 @@ import sys
 import yaml
 
 from blossom.common import params, paths, runs, stages
-from tests.errors.table import case, file_case
+from tests.errors.bad_files import read_parameters
+from tests.errors.table import case
 
 FILES = "parameters"
 COMMANDS = "commands"
 
-
-def read(file):
-    values = params.read_params(file)
-    for cls in stages.STAGES.values():
-        params.build_params(cls, values)
-
-
-for wrong, content, *words in (
-    ("a name mistyped", "learning_rat: 0.001\n", "mine.yaml", "'learning_rat'", "'learning_rate'"),
-    ("a number that YAML takes for text", "learning_rate: 2e-4\n", "learning_rate", "found str '2e-4'", "2.0e-04"),
-    ("a value out of range", "batch_size: -1\n", "batch_size", "greater than or equal to 1", "found int -1"),
-    ("a share above 1", "korean_share: 70\n", "korean_share", "less than or equal to 1", "found int 70"),
-    ("no number", "learning_rate: .nan\n", "learning_rate", "expected a finite number", "found float nan"),
-    ("a number too large for any machine", f"seed: {'9' * 60}\n", "seed", "9223372036854775808", "found int 9999"),
-    ("a word that is none of the choices", "trainable: rows\n", "trainable", "'lora+embeddings'", "found str 'rows'"),
-    ("one word where a list is meant", "korean_texts: my.txt\n", "korean_texts", "a valid list", "found str 'my.txt'"),
-    ("a number in a list of words", "tokenizers: [mistral-v1, 1]\n", "tokenizers", "a valid string at 1", "found int 1"),
-    ("a negative weight", "source_weights: {aligned-ko: -1}\n", "source_weights", "'aligned-ko'", "found int -1"),
-    ("half a character", r'sentence: "\ud800"', "sentence", "expected a valid string", "'\\ud800'"),
-    ("a name given twice", "seed: 1\nseed: 2\n", "mine.yaml", "'seed'", "line 2"),
-    ("a list instead of names", "- seed\n", "mine.yaml", "expected 'name: value'", "found list"),
-    ("an empty file", "", "mine.yaml", "expected 'name: value'", "found NoneType"),
-    ("a file cut off in the middle", "korean_texts: [aligned-ko,", "mine.yaml", "not a readable YAML file", "line 1"),
-    ("a file in CP949, not UTF-8", "sentence: 햄버거\n".encode("cp949"), "mine.yaml", "'utf-8' codec"),
-    ("a name that is a line of code", "\"seed = __import__('os')\": 1\n", "mine.yaml", "__import__('os')"),
-):
-    file_case(FILES, wrong, read, "mine.yaml", content, *words)
 
 case(FILES, "a comma within a number, in a notebook", ValueError, "added_pieces", "found tuple (2, 0)")(
     lambda: params.collect_params(stages.VocabMerge, {"added_pieces": (2, 0)}))
@@ -59,7 +33,7 @@ def python_object(tmp_path):
     marker = tmp_path / "marker"
     try:
         (tmp_path / "mine.yaml").write_text(f"sentence: !!python/object/apply:os.system ['touch {marker}']\n")
-        read(tmp_path / "mine.yaml")
+        read_parameters(tmp_path / "mine.yaml")
     finally:
         assert not marker.exists()
 
@@ -70,7 +44,7 @@ def bomb(tmp_path):
     lines = ["tokenizers: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"{name}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n, name in enumerate(names)]
     (tmp_path / "mine.yaml").write_text("\n".join(lines))
-    read(tmp_path / "mine.yaml")
+    read_parameters(tmp_path / "mine.yaml")
 
 case(FILES, "a folder instead of a file", ValueError, "Is a directory")(lambda tmp_path: params.read_params(tmp_path))
 case(FILES, "a scale that is not there", ValueError, "params/scales/desktop.yaml", "laptop")(

@@ -3,7 +3,6 @@
 Where nothing is raised, `error` is None and the function returns what is printed. docs/errors.md has a row for each case.
 """
 
-import json
 from typing import NamedTuple
 
 CASES = []
@@ -25,14 +24,3 @@ def case(stage, wrong, error, *words):
         return make
 
     return take
-
-
-def file_case(stage, wrong, read, name, content, *words):
-    """A case whose input is a file `name` of this content (str, bytes, or JSON rows), read by `read(path)`: a ValueError."""
-
-    def make(tmp_path):
-        rows = "\n".join(json.dumps(row, ensure_ascii=False) for row in content) if isinstance(content, list) else content
-        (tmp_path / name).write_bytes(rows if isinstance(rows, bytes) else rows.encode("utf-8"))
-        list(read(tmp_path / name) or ())
-
-    case(stage, wrong, ValueError, *words)(make)

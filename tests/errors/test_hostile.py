@@ -20,6 +20,7 @@ from blossom.text.corpus import read_documents
 from blossom.text.rows import read_rows
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.loading import load_tokenizer
+from tests.cases import read_cases
 
 
 @pytest.fixture
@@ -111,16 +112,7 @@ def test_pickled_weights_are_not_opened_under_any_name(broken, marker, name):
         load_model(folder)
 
 
-TRICKS = (
-    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-    "{{ cycler.__init__.__globals__.os.system('touch MARKER') }}",
-    "{{ (raise_exception.__globals__)['open']('MARKER', 'w') }}",
-    "{% include '/etc/passwd' %}",
-    "{{ '%s' | format(messages.__class__) | attr('__class__') }}{{ lipsum.__globals__ }}",
-)
-
-
-@pytest.mark.parametrize("trick", TRICKS)
+@pytest.mark.parametrize("trick", read_cases(__file__)["tricks"])
 def test_a_chat_template_reaches_nothing(marker, trick):
     tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.chat_template = trick.replace("MARKER", str(marker))
