@@ -37,22 +37,20 @@ def copy_project(folder):
     shutil.copy(folder / "data/instructions/ko.jsonl", folder / "data/korean_lima.jsonl")
 
 
-def run_scale(scale, project, environment):
+def run_scale(project, environment, scale, sizes=(), recipes=""):
     """Run all stages of a scale, and print the time of each: whether all came to an end."""
-    own = SETTINGS["sizes"] | SETTINGS["scales"][scale].get("sizes", {})
-    config = ["set=" + yaml.safe_dump(own, default_flow_style=True, width=1 << 20).strip()]
-    if recipes := SETTINGS["scales"][scale].get("recipes"):
-        config.append(f"recipes={recipes}")
+    config = ["set=" + json.dumps(SETTINGS["sizes"] | dict(sizes)), *[f"recipes={recipes}"] * bool(recipes)]
     words = ["snakemake", f"outputs/{scale}/report.html", "-c1", "-k", "--nolock", "--quiet", "rules", "--config", *config]
-    start = time.perf_counter()
-    with open(project / f"{scale}.log", "w") as log:
+    start = time.time()
+    with open(project / f"{scale}.log", "a") as log:
         done = subprocess.run(words, cwd=project, env=environment, stdout=log, stderr=log).returncode == 0
     for manifest in sorted(project.glob(f"outputs/{scale}/*/*/manifest.json"), key=os.path.getmtime):
-        linked = (manifest.parent / "params.yaml").is_symlink()
-        took = "linked" if linked else f"{paths.read_json(manifest)['wall_seconds']:.0f} s"
-        print(f"{scale:14} {manifest.parts[-3]:22} {manifest.parts[-2]:26} {took:>7}")
+        if os.path.getmtime(manifest) > start:
+            linked = (manifest.parent / "params.yaml").is_symlink()
+            took = "linked" if linked else f"{paths.read_json(manifest)['wall_seconds']:.0f} s"
+            print(f"{scale:14} {manifest.parts[-3]:22} {manifest.parts[-2]:26} {took:>7}")
     ended = "passed" if done else f"FAILED: {project / scale}.log"
-    print(f"{scale:14} {ended} {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"{scale:14} {ended} {time.time() - start:.0f} s", flush=True)
     return done
 
 
@@ -60,13 +58,13 @@ def main(scales):
     folder = Path(tempfile.mkdtemp(prefix="hub-rehearsal-"))
     hub = HubServer(folder / "hub", fill_hub(folder / "hub"), SETTINGS["faults"])
     copy_project(folder / "project")
-    environment = hub.environment(folder / "home") | {"PYTHONPATH": str(folder / "project")}
+    environment = hub.environment(folder / "home") | {"PYTHONPATH": str(folder / "project"), "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run([sys.executable, *SETTINGS["prepare"].split()], cwd=folder / "project", env=environment, check=True)
-    passed = [run_scale(scale, folder / "project", environment) for scale in scales]
-    if not all(passed):
+    chosen = [run for run in SETTINGS["runs"] if not scales or run["scale"] in scales]
+    if not all([run_scale(folder / "project", environment, **run) for run in chosen]):
         sys.exit(1)
     shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(SETTINGS["scales"]))
+    main(sys.argv[1:])

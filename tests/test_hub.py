@@ -68,7 +68,7 @@ except RuntimeError as error:
 
 
 def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_and_trained(hub, tmp_path):
-    sizes = SETTINGS["sizes"] | SETTINGS["scales"]["qwen2.5-0.5b"]["sizes"]
+    sizes = SETTINGS["sizes"] | SETTINGS["runs"][0]["sizes"]
     manifest = tmp_path / "o/qwen2.5-0.5b/blossom-bi/03_bilingual_pretraining/manifest.json"
     done = run_snakemake(
         tmp_path / "o", str(manifest), environment=hub.environment(tmp_path / "home"), set=json.dumps(sizes)
