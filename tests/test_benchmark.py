@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from types import SimpleNamespace
 
 import lm_eval
 import numpy as np
@@ -15,7 +16,7 @@ from transformers import LlamaForCausalLM
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import statistics
-from blossom.benchmark.evaluation import evaluate_task
+from blossom.benchmark.evaluation import evaluate_task, find_unchecked
 from blossom.benchmark.papers import read_papers
 from blossom.benchmark.rows import check_task_rows, read_task_rows
 from blossom.benchmark.scoring import SharedPrefixLM
@@ -285,6 +286,25 @@ def test_shots_come_from_the_training_file(real_files, tmp_path):
     training = {r["sentence"] for r in read_task_rows("kobest_sentineg", real_files / "benchmarks", training=True)[0]}
     shown = [line.removeprefix("문장: ").split(" 긍부정:")[0] for line in context.split("\n\n")[:3]]
     assert set(shown) <= training
+
+
+def test_a_scored_row_is_never_an_example(tmp_path):
+    rows = [{"context": f"c{n}", "sentence": f"s{n}", "sentence_label": "safe"} for n in range(6)]
+    (tmp_path / "kosbi_test.json").write_text(json.dumps(rows[:4]))
+    (tmp_path / "kosbi_train.json").write_text(json.dumps(rows))
+    (p,) = prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, items=2, shots=2)
+    assert {row["sentence"] for row in p.task.fewshot_docs()} == {"s4", "s5"}
+    (tmp_path / "kosbi_train.json").write_text(json.dumps(rows[:4]))
+    with pytest.raises(ValueError, match="shots: all training rows in .*kosbi_train.json are also scored; set shots to 0"):
+        prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, shots=2)
+
+
+def test_sets_that_stage_04_did_not_know_are_listed(tmp_path):
+    folder = paths.stage_folder(str(tmp_path), "smoke", "base-koSFT", "04_korean_lima_sft")
+    paths.write_text(folder / "params.yaml", "evaluation_texts: [data/benchmarks, 'hub:klue/klue:nli:validation']")
+    p = SimpleNamespace(outputs=str(tmp_path), scale="smoke", recipe="base-koSFT", benchmarks="hub")
+    origins = ["data/benchmarks/copy_pattern.jsonl", "hub:klue/klue:nli:validation", "hub:klue/klue:sts:validation"]
+    assert find_unchecked(p, [SimpleNamespace(origin=name) for name in origins]) == origins[2:]
 
 
 def test_parallel_files_without_a_header_are_read(real_files, tmp_path):

@@ -1,6 +1,7 @@
 import json
 import tracemalloc
 import unicodedata
+from dataclasses import replace
 
 import datasets
 import pytest
@@ -48,6 +49,13 @@ def test_duplicates_and_near_copies_of_held_out_lines_are_counted_and_removed(te
     assert loaded.removed["korean_texts: duplicate"] == 6
     assert loaded.removed["korean_texts: like a held-out line"] == 3
     assert len(loaded.korean) == 6
+
+
+def test_rows_whose_text_is_null_are_left_out_and_counted(texts, tmp_path):
+    rows = [{"text": f"{c} 문장"} for c in "가나다라마바사아"] + [{"text": None}]
+    (tmp_path / "ko.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    loaded = read_corpus(replace(texts("하나"), korean_texts=[str(tmp_path / "ko.jsonl")], heldout_lines=3))
+    assert loaded.removed["korean_texts: without text"] == 1 and len(loaded.korean) == 5
 
 
 def test_training_lines_are_read_anew_from_their_sources_at_each_pass(texts):

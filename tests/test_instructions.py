@@ -154,8 +154,13 @@ def test_all_forms_of_rows_give_the_same_messages(tmp_path):
         {"conversations": [{"from": human[role], "value": text} for role, text in said]},
         {"messages": [{"role": role, "content": text} for role, text in said]},
     ]
+    parts = [{"role": role, "content": [{"type": "text", "text": part} for part in text]} for role, text in said]
+    brief = {"role": "developer", "content": "Be brief."}
+    forms += [{"messages": parts}, forms[0] | {"input": "<noinput>"}]
+    forms += [forms[2] | {"system": "Be brief."}, {"messages": [brief, *forms[3]["messages"]]}]
     examples = read_instructions(written(tmp_path, forms), "en")
-    assert [[(m["role"], m["content"]) for m in e.messages] for e in examples] == [said] * 4
+    given = [[(m["role"], m["content"]) for m in e.messages] for e in examples]
+    assert given == [said] * 6 + [[("system", "Be brief."), *said]] * 2 and "input" not in examples[5].messages[-2]
     assert examples[1].id == "rows.jsonl:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
 
 
@@ -173,6 +178,18 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path, row, message):
         read_instructions(file, "en")
     with pytest.raises(ValueError, match="rows.jsonl: holds no examples"):
         read_instructions(written(tmp_path, []), "en")
+
+
+def test_bad_rows_are_left_out_and_listed_up_to_a_share_of_each_set(tmp_path):
+    good, bad = [{"id": n, "instruction": "Q?", "output": "A."} for n in range(1, 41)], CASES["broken_rows"][:-1]
+    file, left_out = written(tmp_path, good + [row for row, _ in bad]), []
+    assert len(read_instructions([file, file], "en", 0.2, left_out)) == 40
+    assert [place for place, _ in left_out] == [f"{file}, line {n}" for n in range(41, 41 + len(bad))]
+    assert all(re.search(message, reason) for (_, message), (_, reason) in zip(bad, left_out, strict=True))
+    with pytest.raises(ValueError, match=rf"line 41: history.* \({len(bad)} of {40 + len(bad)} rows .* bad_rows allows 15%"):
+        read_instructions(file, "en", 0.15)
+    (tmp_path / "two").mkdir()
+    assert len(read_instructions([file, written(tmp_path / "two", good)], "en", 0.2)) == 80, "ids are of one set"
 
 
 def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path):

@@ -14,6 +14,8 @@ from blossom.assets import builders
 from blossom.assets.sources import Wheel, fetch_hub_file, fetch_snapshot
 from blossom.common import paths
 
+FILES = (".json", ".jsonl", ".tsv", ".txt", ".csv", ".zip", ".model", ".gguf", ".safetensors")  # never the end of a hub id
+
 
 @dataclass(frozen=True)
 class Asset:
@@ -61,7 +63,10 @@ def fetch_asset(name):
         for path in (Path(name).expanduser(), paths.ROOT / name):
             if path.exists():
                 return path
-        if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        is_path = Path(name).suffix.lower() in FILES or name.startswith((".", "/", "~"))
+        if is_path or ("/" in name and (paths.ROOT / name).parent.is_dir()):
+            raise ValueError(f"{name}: no such file or folder (looked for {paths.ROOT / name})")
+        if name.count("/") == 1:
             return fetch_snapshot(name)
         names = ", ".join(sorted(REGISTRY))
         raise ValueError(f"'{name}' is no asset ({names}), no existing path and no hub id (owner/name)")

@@ -103,6 +103,21 @@ def _read_record(file):
     return record if record.get("version") == VERSION else None
 
 
+def find_unchecked(p, prepared):
+    """Print and return the origins of tasks that stage 04 of the recipe or its parents did not keep out of its examples."""
+    found = []
+    for recipe in params.recipe_lineage(p.recipe):
+        file = paths.stage_folder(p.outputs, p.scale, recipe.name, "04_korean_lima_sft") / "params.yaml"
+        if file.exists():
+            checked = params.load_yaml(file)["evaluation_texts"]
+            checked += [Path(p.benchmarks).name] if p.benchmarks in checked else []  # as origins begin there
+            inside = tuple(f"{source.rstrip('/')}/" for source in checked)
+            found += [t.origin for t in prepared if t.origin not in checked and not t.origin.startswith(inside)]
+    if found := list(dict.fromkeys(found)):
+        print("Stage 04 did not compare its examples with these; name them in evaluation_texts:", *found, sep="\n- ")
+    return found
+
+
 def average_score(scores):
     """Mean of the scores (0 to 1) of the paper's tasks; of all tasks when none of the paper's is among them."""
     own = [s["score"] for task, s in scores.items() if task in PAPER_TASKS] or [s["score"] for s in scores.values()]

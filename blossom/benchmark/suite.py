@@ -126,7 +126,7 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
     benchmarks  see `read_task_rows`
     items       rows a task, drawn with `seed` (tasks on the same rows draw the same); 0: all
     written_items  the same for tasks with written answers
-    shots       examples in the prompt, from the training rows; tasks that only we have stay zero-shot
+    shots       examples in the prompt, from the training rows that are not scored; tasks that only we have stay zero-shot
     """
     from lm_eval.tasks import TaskManager
 
@@ -135,7 +135,7 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
         config = load_task(task)
         rows, origin = read_task_rows(task, benchmarks)
         count = (config["output_type"] == "generate_until" and written_items) or items
-        train = read_task_rows(task, benchmarks, training=True)[0] if shots else []
+        train = _leave_out(rows, *read_task_rows(task, benchmarks, training=True)) if shots else []
         made[task] = config, draw_evenly(rows, count, seed, config["rows"]), origin, train
     for task, (config, rows, _, train) in made.items():  # nothing is written before all rows are checked
         _write_task(task, folder, config["include"], rows, train, shots)
@@ -144,6 +144,15 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
     for task in built.values():
         task.set_fewshot_seed(seed=seed)
     return [PreparedTask(built[t], t, rows, origin, shots if train else 0) for t, (_, rows, origin, train) in made.items()]
+
+
+def _leave_out(scored, train, origin):
+    texts = [tuple(v for k, v in row.items() if k != "id" and isinstance(v, str)) for row in (*scored, *train)]
+    known = set(texts[: len(scored)])
+    kept = [row for row, own in zip(train, texts[len(scored) :], strict=True) if own not in known]
+    if train and not kept:
+        raise ValueError(f"shots: all training rows in {origin} are also scored; set shots to 0, or give other ones")
+    return kept
 
 
 def draw_evenly(rows, count, seed=0, name=""):

@@ -7,14 +7,18 @@ from blossom.instructions.readers import read_instructions, read_translations
 from blossom.instructions.templates import encode_conversation
 
 
-def load_examples(p, avoid=()):
+def load_examples(p, avoid=(), left_out=None):
     """The examples of a run, at most `p.examples` + `p.heldout_examples` of each task, sampled with `p.seed`.
 
-    The held-out ones do not depend on `p.examples`. A translation that contains a line in `avoid` is left out.
+    The held-out ones do not depend on `p.examples`. A translation that contains a line in `avoid` is left out,
+    and so are rows that cannot be used, up to the share `p.bad_rows` of a set: `left_out` gets their (place, reason).
     """
-    sets = [read_instructions(p.korean_instructions, "ko"), read_instructions(p.english_instructions, "en")]
+    bad = p.bad_rows, [] if left_out is None else left_out
+    sets = [read_instructions(p.korean_instructions, "ko", *bad), read_instructions(p.english_instructions, "en", *bad)]
     if "translation" in p.sft_tasks:
-        sets.append(read_translations(p.translations, avoid))
+        sets.append(read_translations(p.translations, avoid, *bad))
+    if bad[1]:
+        print(f"{len(bad[1]):,} rows cannot be used:", *(f"{place}: {reason}" for place, reason in bad[1][:3]), sep="\n- ")
     drawn = []
     for examples in sets:
         if p.examples and len(examples) > p.examples + p.heldout_examples:

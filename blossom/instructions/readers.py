@@ -1,17 +1,20 @@
 """Read instruction sets: LIMA, Alpaca and KoAlpaca rows, chat logs, and aligned text as translation exercises."""
 
+import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blossom.instructions.templates import check_messages
 from blossom.text.corpus import normalise_text
 from blossom.text.leaks import fold_letters
-from blossom.text.rows import read_rows
+from blossom.text.rows import convert_rows, read_rows
 
 TRANSLATE = "Translate the following sentences from English to Korean"  # paper X, 3.1
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+SPEAKERS |= {"system": "system", "developer": "system"}  # OpenAI's newer name
+NO_INPUT = re.compile("<?no ?input>?", re.IGNORECASE)  # how sets made like Alpaca say that there is none
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Example:
         return "\n".join(m["content"] for m in self.messages if m["role"] == "assistant")
 
 
-def read_instructions(sources, task):
+def read_instructions(sources, task, bad_rows=0.0, left_out=None):
     """Read the examples of instruction sets, in order; `task` is "ko" or "en".
 
     sources  asset names, .json (a list), .jsonl, or "hub:..."; rows have one of these forms:
@@ -52,37 +55,47 @@ def read_instructions(sources, task):
                                         input and history may be missing
                GAIR/lima, ShareGPT      {"conversations": ["question", "answer", ...] or [{"from": "human", "value"}, ...]}
                OpenAI                   {"messages": [{"role", "content"}, ...]}
+             each may have a "system" beside it
+    bad_rows, left_out  share and list of `convert_rows`, for rows in no such form, without an answer or with a repeated id
 
-    Text is NFC, without white space at its ends. Raises ValueError with file and line for a wrong row or a repeated id.
+    Text is NFC, without white space at its ends. Raises ValueError with file and line when too many rows are bad.
     """
     examples = {}
-    for source in [sources] if isinstance(sources, str) else sources:
-        before = len(examples)
-        for place, row in read_rows(source):
-            try:
-                example = _read_example(row, place, task)
-            except ValueError as error:
-                raise ValueError(f"{place}: {error}") from None
-            if example.id in examples:
-                raise ValueError(f"{place}: id {example.id!r} is also that of {examples[example.id].where}")
-            examples[example.id] = example
-        if len(examples) == before:
+    for source in dict.fromkeys([sources] if isinstance(sources, str) else sources):
+        own = {}
+
+        def read(row, place, own=own):
+            example = _read_example(row, place, task)
+            if example.id in own:
+                raise ValueError(f"id {example.id!r} is also that of {own[example.id].where}")
+            own[example.id] = example
+
+        convert_rows(read_rows(source), read, bad_rows, left_out)
+        if not own:
             raise ValueError(f"{source}: holds no examples")
+        for name, example in own.items():  # two sets may number their rows alike
+            name = f"{source}:{name}" if name in examples else name
+            examples[name] = replace(example, id=name)
     return list(examples.values())
 
 
-def read_translations(sources, avoid=()):
-    """Read English-Korean rows as translation exercises (paper X, 3.1), except pairs with a line in `avoid`."""
-    avoid, examples = {fold_letters(line) for line in avoid}, []
-    for place, row in (found for source in sources for found in read_rows(source, ("english", "korean"))):
+def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
+    """Read English-Korean rows as translation exercises (paper X, 3.1), except pairs with a line in `avoid`.
+
+    bad_rows, left_out  as for `read_instructions`
+    """
+    avoid = {fold_letters(line) for line in avoid}
+
+    def read(row, place):
         english, korean = (normalise_text(str(row.get(name) or "")) for name in ("english", "korean"))
         if not english or not korean:
-            raise ValueError(f"{place}: expected English TAB Korean, found {str(row)[:60]}")
-        if avoid.isdisjoint((fold_letters(english), fold_letters(korean))):
-            asked = {"role": "user", "content": TRANSLATE, "input": english}
-            told = {"role": "assistant", "content": korean}
-            examples.append(Example("translation", [asked, told], _name(place), place, "translation"))
-    return examples
+            raise ValueError(f"expected English TAB Korean, found {str(row)[:60]}")
+        asked = {"role": "user", "content": TRANSLATE, "input": english}
+        return Example("translation", [asked, {"role": "assistant", "content": korean}], _name(place), place, "translation")
+
+    sets = (read_rows(source, ("english", "korean")) for source in sources)
+    examples = [e for rows in sets for e in convert_rows(rows, read, bad_rows, left_out)]
+    return [e for e in examples if avoid.isdisjoint((fold_letters(e.messages[0]["input"]), fold_letters(e.output)))]
 
 
 def _name(place):
@@ -91,8 +104,11 @@ def _name(place):
 
 def _read_example(row, place, task):
     messages = [{"role": role, "content": _tidy(text)} for role, text in _read_turns(row)]
+    if (system := _tidy(row.get("system") or "")) and messages and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system})
     if row.get("input") and not {"messages", "conversations"} & row.keys():
-        messages[-2]["input"] = _tidy(row["input"])
+        asked = _tidy(row["input"])
+        messages[-2] |= {} if NO_INPUT.fullmatch(asked) else {"input": asked}
     check_messages(messages)
     if messages[-1]["role"] != "assistant":
         raise ValueError("roles out of order: the last message is the user's, with no answer to learn")
@@ -124,6 +140,8 @@ def _read_turns(row):
         if isinstance(m, str):  # GAIR/lima: texts without roles, the user's first
             yield ("user", "assistant")[n % 2], m
             continue
+        if isinstance(m, dict) and (m.get("tool_calls") or m.get("function_call")):
+            raise ValueError(f"{key}[{n}]: calls a tool; only answers in words are trained on")
         speaker = m.get("role", m.get("from")) if isinstance(m, dict) else m
         if not isinstance(speaker, str) or speaker not in SPEAKERS:
             raise ValueError(f"{key}[{n}]: expected a role of {', '.join(SPEAKERS)}, found {str(speaker)[:60]!r}")
@@ -131,6 +149,9 @@ def _read_turns(row):
 
 
 def _tidy(text):
+    if isinstance(text, list):  # OpenAI's content in parts
+        parts = [part.get("text") for part in text if isinstance(part, dict) and part.get("type") == "text"]
+        text = "".join(parts) if len(parts) == len(text) and all(isinstance(part, str) for part in parts) else text
     if not isinstance(text, str):
         raise ValueError(f"expected text in every field, found {type(text).__name__} {str(text)[:40]!r}")
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()

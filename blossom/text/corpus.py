@@ -81,7 +81,7 @@ def read_corpus(p):
 
 
 def _split(name, sources, heldout, never, removed):
-    keeps, kept_out = _find_first(sources, heldout)
+    keeps, kept_out, empty = _find_first(sources, heldout)
     training = Lines(keeps)
     unique = len(training)
     if unique < 2 * heldout:
@@ -91,6 +91,9 @@ def _split(name, sources, heldout, never, removed):
     for source, keep in keeps.items():
         for i, line in enumerate(read_documents(source)):
             keep[i] = keep[i] and fold_letters(line) not in never
+    if empty:
+        removed[f"{name}: without text"] = empty
+        print(f"{name}: {empty:,} rows without text are left out")
     removed[f"{name}: duplicate"] = sum(map(len, keeps.values())) - unique
     removed[f"{name}: like a held-out line"] = unique - heldout - len(training)
     if not training:
@@ -99,11 +102,11 @@ def _split(name, sources, heldout, never, removed):
 
 
 def _find_first(sources, heldout):
-    """(source -> bool array, True where a line occurs for the first time; the `heldout` lines with the smallest hashes)."""
-    seen, keeps, smallest = set(), {}, []  # smallest: a heap of (-hash, -number, line), the largest hash on top
+    """(source -> bool array, True where a line occurs first; the `heldout` lines of smallest hash; rows without text)"""
+    seen, keeps, smallest, empty = set(), {}, [], []  # smallest: a heap of (-hash, -number, line), the largest hash on top
     for source in dict.fromkeys(sources):
         first = bytearray()
-        for line in read_documents(source):
+        for line in read_documents(source, empty):
             digest = hashlib.sha256(line.encode()).digest()
             first.append(digest[:8] not in seen)
             if first[-1]:
@@ -111,7 +114,7 @@ def _find_first(sources, heldout):
                 entry = (-int.from_bytes(digest), -len(seen), line)
                 (heapq.heappush if len(smallest) < heldout else heapq.heappushpop)(smallest, entry)
         keeps[source] = np.frombuffer(first, dtype=bool).copy()
-    return keeps, [line for _, _, line in sorted(smallest, key=lambda entry: -entry[1])]
+    return keeps, [line for _, _, line in sorted(smallest, key=lambda entry: -entry[1])], len(empty)
 
 
 def normalise_text(text):
@@ -119,15 +122,18 @@ def normalise_text(text):
     return " ".join(CONTROL.sub("", unicodedata.normalize("NFC", text)).split())
 
 
-def read_documents(source):
+def read_documents(source, left_out=None):
     """Yield the lines (documents) of a source in order, normalised and without empty ones; ValueError names a bad source.
 
     source  an asset ("aligned-ko"), "hub:..." (field `text`), or a file or folder of files: .txt, .jsonl (field `text`),
             .tsv (first column), AI-Hub's .json and .zip
+    left_out  a list that gets the source once for each of its rows whose text is null
     """
     found = False
     for line in _raw_documents(source):
-        if line := normalise_text(line):
+        if line is None and left_out is not None:
+            left_out.append(source)
+        if line := normalise_text(line or ""):
             found = True
             yield line
     if not found:
@@ -160,7 +166,7 @@ def _raw_documents(source):
 
 def _text_fields(source):
     for place, row in read_rows(source):
-        if not isinstance(row.get("text"), str):
+        if not isinstance(row.get("text", 0), str | None):
             raise ValueError(f"{place}: expected text in field 'text', found {str(row)[:60]}")
         yield row["text"]
 

@@ -41,6 +41,8 @@ def no_column(tmp_path):
 
 HUB = "downloads and the hub"
 case(HUB, "a name that is no asset, path or hub id", ValueError, "'smollm'", "aligned-en-ja")(lambda: fetch_asset("smollm"))
+case(HUB, "a path without a file, in the form of a hub id", ValueError, "data/korean_lima.jsonl", "no such file or folder")(
+    lambda: fetch_asset("data/korean_lima.jsonl"))
 
 
 for wrong, status, code, repo, words in (
