@@ -200,7 +200,7 @@ def test_licences_are_known_by_asset_and_by_hub_id_and_for_all_that_shipped_scal
     assert licences.find_licence("data/novels", {}) == ""
     assert licences.find_licence("data/novels", {"data/novels": "CC0"}) == "CC0"
     unknown = set()
-    for scale in ("laptop", "laptop-ja", "llama2-13b", "llama2-7b", "qwen2.5-0.5b"):
+    for scale in ("laptop", "laptop-ja", "llama2-13b", "llama2-7b", "qwen2.5-0.5b", "gpu-24gb"):
         for stage in stages.MODEL_STAGES:
             p = asdict(params.effective_params(stage, scale, "cross-lingual" if stage[1] == "4" else "blossom-bi"))
             made = runs.FinishedRun(None, "", stage, p, {}, {})
