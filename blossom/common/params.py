@@ -143,7 +143,7 @@ def parse_overrides(words, where="parameters"):
     values = {}
     for name, word in words.items():
         try:
-            values[name] = yaml.safe_load(word) if isinstance(word, str) else word
+            values[name] = yaml.safe_load(word) if word and isinstance(word, str) else word
             for cls in CLASSES:
                 build_params(cls, {name: values[name]})
         except ParameterError as error:
