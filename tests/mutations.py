@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -26,26 +25,18 @@ NEEDED = 18 / 20
 LEFT_OUT = (".git", ".venv", "outputs", "__pycache__", ".pytest_cache", ".ruff_cache", ".snakemake")
 
 
-@dataclass(frozen=True)
-class Mutation:
-    file: str
-    breaks: str
-    old: str
-    new: str
-    tests: list
-
-    def apply(self, tree):
-        path = tree / "blossom" / self.file
-        text = path.read_text(encoding="utf-8")
-        if text.count(self.old) != 1:
-            raise ValueError(f"{path}: {self.old!r} stands there {text.count(self.old)} times, expected once")
-        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+def apply_mutation(tree, file, old, new, **_):
+    path = tree / "blossom" / file
+    text = path.read_text(encoding="utf-8")
+    if text.count(old) != 1:
+        raise ValueError(f"{path}: {old!r} stands there {text.count(old)} times, expected once")
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def read_mutations(words=()):
     listed = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    every = [Mutation(file, **entry) for file, entries in listed.items() for entry in entries]
-    return [m for m in every if not words or any(word in m.file for word in words)]
+    every = [entry | {"file": file} for file, entries in listed.items() for entry in entries]
+    return [m for m in every if not words or any(word in m["file"] for word in words)]
 
 
 def run_tests(names, mutation=None):
@@ -53,7 +44,7 @@ def run_tests(names, mutation=None):
     with tempfile.TemporaryDirectory() as folder:
         tree = shutil.copytree(ROOT, Path(folder, "tree"), ignore=shutil.ignore_patterns(*LEFT_OUT))
         if mutation:
-            mutation.apply(tree)
+            apply_mutation(tree, **mutation)
         command = [sys.executable, "-m", "pytest", "-x", "-q", *(f"tests/{name}.py" for name in names)]
         environment = os.environ | {"PYTHONPATH": str(tree)}
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
@@ -63,7 +54,7 @@ def run_tests(names, mutation=None):
 def try_mutation(mutation):
     """("caught", "missed" or what went wrong; the test that failed)."""
     try:
-        code, told = run_tests(mutation.tests, mutation)
+        code, told = run_tests(mutation["tests"], mutation)
     except (ValueError, OSError) as error:
         return "not tried", str(error)
     failed = re.search(r"^FAILED tests/(\S+)", told, re.M)
@@ -77,14 +68,14 @@ def main():
     asked = asked.parse_args()
     mutations, states = read_mutations(asked.words), []
     with ThreadPoolExecutor(asked.jobs) as pool:
-        names = sorted({name for m in mutations for name in m.tests})
+        names = sorted({name for m in mutations for name in m["tests"]})
         for name, (code, told) in zip(names, pool.map(lambda name: run_tests([name]), names), strict=True):
             if code:
                 pool.shutdown(cancel_futures=True)
                 sys.exit(f"tests/{name}.py does not pass on the unchanged tree:\n{told}")
         for mutation, (state, told) in zip(mutations, pool.map(try_mutation, mutations), strict=True):
             states.append(state)
-            print(f"{state:9} {mutation.file:26} {mutation.breaks:48} {told}", flush=True)
+            print(f"{state:9} {mutation['file']:26} {mutation['breaks']:48} {told}", flush=True)
     print(f"{states.count('caught')} of {len(states)} caught")
     return int(not set(states) <= {"caught", "missed"} or states.count("caught") < NEEDED * len(states))
 

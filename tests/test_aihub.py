@@ -8,27 +8,20 @@ import pytest
 from blossom.assets.aihub import main, read_aihub_pairs, write_aihub_pairs
 from blossom.instructions.readers import read_translations
 from blossom.text.corpus import read_corpus, read_documents
+from tests.cases import read_cases
 
-WEATHER = [{"title": "날씨", "content": "오늘은 맑다.\n바람이 분다."}, {"title": "", "content": ["비가", "온다."]}]
-WEB = {"SJML": {"text": WEATHER}}
-SENTENCES = [{"sentence": "첫째."}, {"sentence": "둘째."}]
-ENTITIES = {"named_entity": [{"title": [{"sentence": "제목이다."}], "content": SENTENCES}]}
-SUMMARIES = {"documents": [{"title": "회의", "text": [[{"index": 0, "sentence": "했다."}], [{"sentence": "끝났다."}]]}]}
-READING = {"data": [{"doc_title": "서울", "paragraphs": [{"context": "서울은 수도다.", "qas": []}]}]}
-PAIRS = [{"sn": "1", "ko": "안녕하세요.", "en": "Hello."}, {"sn": "2", "ko": "비가  온다.", "en": "It\trains."}]
+SHAPES = read_cases(__file__)
 
 
 @pytest.fixture
 def export(tmp_path):
-    inside = {"1.Training/원천데이터/TS1.zip": WEB, "1.Training/라벨링데이터/TL1.zip": ENTITIES}
-    inside |= {"2.Validation/VS1.zip": READING}
-    for name, content in inside.items():
+    for name, content in SHAPES["zipped"].items():
         file = tmp_path / "624.웹/01.데이터" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("가/1.json", json.dumps(content, ensure_ascii=False))
             archive.writestr("가/읽어보세요.hwp", b"not read")
-    (tmp_path / "97.json").write_text(json.dumps(SUMMARIES, ensure_ascii=False), encoding="utf-8-sig")
+    (tmp_path / "97.json").write_text(json.dumps(SHAPES["plain"], ensure_ascii=False), encoding="utf-8-sig")
     return tmp_path
 
 
@@ -70,7 +63,7 @@ def test_a_download_that_was_not_joined_is_explained(export):
 def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, capsys):
     many = [{"ko": f"{n}번째 문장이다.", "en": f"This is sentence {n}."} for n in range(50)]
     source, target = tmp_path / "71265.json", tmp_path / "x" / "en_ko.tsv"
-    source.write_text(json.dumps({"data": PAIRS + many + many}), encoding="utf-8")
+    source.write_text(json.dumps({"data": SHAPES["pairs"] + many + many}), encoding="utf-8")
     main([str(source), str(target), "--rows", "30", "--heldout", "10"])
     files = (target, tmp_path / "x/en_ko_test/translation.tsv")
     trained, tested = (f.read_text(encoding="utf-8").splitlines() for f in files)

@@ -3,17 +3,17 @@
 import ast
 import re
 import shlex
-from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote
 
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 from blossom.assets.registry import REGISTRY
 from blossom.common import params, paths, stages
-from blossom.report import book, convert
+from blossom.report import convert
 from blossom.training.settings import check_anchor
 
 every_notebook = pytest.mark.parametrize("stage", stages.STAGES)
@@ -34,7 +34,7 @@ def solutions(stage, language):
 
 @every_notebook
 def test_a_notebook_is_short_and_so_are_its_code_cells(stage):
-    assert 2 < book.estimate_reading(notebook(stage)) < 20
+    assert 2 < convert.estimate_reading(notebook(stage)) < 20
     cells = [c for c in notebook(stage).cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
     assert [c.source for c in cells if len(c.source.splitlines()) > 15] == []
 
@@ -92,31 +92,20 @@ def run_solutions(outputs, recipe, stage):
     return len(blocks)
 
 
-class Links(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.asked, self.places = [], set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.asked += [found[name] for name in ("href", "src") if found.get(name)]
-        self.places |= {found[name] for name in ("id", "name") if found.get(name)}
-
-
 def check_book(folder):
-    pages = {file.name: Links(file.read_text(encoding="utf-8")) for file in folder.glob("*.html")}
+    pages = {file.name: BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser") for file in folder.glob("*.html")}
+    places = {name: {tag.get(key) for tag in page.find_all() for key in ("id", "name")} for name, page in pages.items()}
     outside = set()
     for name, page in pages.items():
-        for address in page.asked:
+        for address in filter(None, (tag.get("href") or tag.get("src") for tag in page.select("[href], [src]"))):
             if address.startswith(("http://", "https://")):
                 outside.add(address)
             elif not address.startswith("data:"):
                 file, _, place = address.partition("#")
                 file = unquote(file)
-                assert (folder / file).exists() if file else True, f"{name}: {address} is not there"
+                assert (folder / file).exists(), f"{name}: {address} is not there"
                 if place and (not file or file in pages):
-                    assert {place, unquote(place)} & pages[file or name].places, f"{name}: no place {place!r}"
+                    assert {place, unquote(place)} & places[file or name], f"{name}: no place {place!r}"
     return outside
 
 
@@ -140,11 +129,11 @@ def shown(**data):
 
 def test_a_book_leads_from_notebook_to_notebook(tmp_path):
     with pytest.raises(ValueError, match=str(tmp_path)):
-        book.write_book(tmp_path)  # no stage has run
+        convert.write_book(tmp_path)  # no stage has run
     first, second, third = list(stages.STAGES)[:3]
     executed(tmp_path, first, "base", f"# 01 · One\n**Question** What?\n\n[next]({second}.ipynb)")
     executed(tmp_path, second, "blossom-bi", f"# 02 · Two <b>\n**Question** Why?\n\n[next]({third}.ipynb)")
-    index = book.write_book(tmp_path)
+    index = convert.write_book(tmp_path)
     assert all(address.startswith("https://cdn.jsdelivr.net") for address in check_book(index.parent))
     page = (index.parent / f"{first}-base.html").read_text(encoding="utf-8")
     assert f'<a href="{second}-blossom-bi.html">02 · Two &lt;b&gt;</a>' in page

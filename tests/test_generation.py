@@ -8,7 +8,7 @@ import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from blossom.common.server import ReplyStore
-from blossom.generation import answers, chat
+from blossom.generation import answers
 from blossom.generation.answers import Sampler, generate_answers, stop_token_ids, stored_answers
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
@@ -148,11 +148,11 @@ HOT = {"temperature": 2.0, "top_k": 0, "top_p": 1.0}
 
 
 def decoded(ids, tokenizer):
-    return list(chat.decode_stream(ids, tokenizer))
+    return list(answers.decode_stream(ids, tokenizer))
 
 
 def said(tiny, messages, **settings):
-    return "".join(chat.stream_answer(*tiny, messages, **GREEDY | settings))
+    return "".join(answers.stream_answer(*tiny, messages, **GREEDY | settings))
 
 
 def test_a_syllable_of_several_tokens_comes_out_once_and_whole(tiny):
@@ -181,7 +181,7 @@ def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, question):
 def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
     first, again, other = (said(tiny, ASKED, **HOT, seed=s) for s in (3, 3, 4))
     assert first == again != other
-    pieces = chat.stream_answer(*tiny, ASKED, **GREEDY | HOT | {"seed": 3})
+    pieces = answers.stream_answer(*tiny, ASKED, **GREEDY | HOT | {"seed": 3})
     assert first.startswith("".join(itertools.islice(pieces, 2)))
     turns = [*ASKED, {"role": "assistant", "content": "빛이 흩어져서요."}, {"role": "user", "content": "왜요?"}]
     assert said(tiny, turns, **HOT) != said(tiny, turns[2:], **HOT)
@@ -189,8 +189,8 @@ def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
 
 def test_what_cannot_be_answered_is_refused_before_the_first_word(tiny):
     with pytest.raises(ValueError, match="expected a user's message last, found role 'assistant'"):
-        chat.stream_answer(*tiny, [*ASKED, {"role": "assistant", "content": "네."}], **GREEDY)
+        answers.stream_answer(*tiny, [*ASKED, {"role": "assistant", "content": "네."}], **GREEDY)
     with pytest.raises(ValueError, match="this tokenizer has no chat template"):
-        chat.stream_answer(*tiny, ASKED)
+        answers.stream_answer(*tiny, ASKED)
     with pytest.raises(ValueError, match="the model has room for 1024"):
-        chat.stream_answer(*tiny, ASKED, template="chatml", new_tokens=1020)
+        answers.stream_answer(*tiny, ASKED, template="chatml", new_tokens=1020)

@@ -9,6 +9,7 @@ import pytest
 from blossom.common import paths
 from blossom.instructions.readers import read_instructions
 from blossom.text import leaks
+from tests.cases import read_cases
 
 LONG = "Wash the rice three times, soak it for half an hour, and cook it in a little less water than you think."
 SEOUL = "서울에서 하루 동안 둘러볼 만한 곳을 세 군데만 추천해 주세요."
@@ -26,16 +27,7 @@ def test_minhash_finds_what_comparing_all_pairs_finds():
     assert leaks.near_duplicates(texts, 0.8) == first and first
 
 
-@pytest.mark.parametrize(
-    ("prompt", "output", "copied"),
-    [
-        (f"질문: {SEOUL} 부탁해요", "경복궁이 좋습니다.", True),
-        ("Name three rivers!", "Han, Nakdong, Geum.", True),
-        ("무엇을 물어볼까?", f"'{SEOUL}'라고 하렴.", True),
-        ("Name three rivers of Korea and their length.", "Han, Nakdong, Geum.", False),
-        ("서울에서 둘러볼 곳을 추천해 주세요.", "경복궁이 좋습니다.", False),
-    ],
-)
+@pytest.mark.parametrize(("prompt", "output", "copied"), read_cases(__file__)["copies"])
 def test_examples_that_hold_evaluation_text_are_found(prompt, output, copied):
     evaluation = {"prompts.jsonl": [SEOUL, "Name three rivers.", "짧은 질문입니다"]}
     assert leaks.find_copies([("other", "text"), (prompt, output)], evaluation) == ({1: "prompts.jsonl"} if copied else {})

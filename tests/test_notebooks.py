@@ -13,7 +13,7 @@ from test_people import exported, for_model
 
 from blossom.common import params, paths, stages
 from blossom.preference import people, prompts
-from blossom.report import book
+from blossom.report import convert
 from tests.batch import run_snakemake
 from tests.server import FakeServer
 
@@ -121,7 +121,7 @@ def test_solutions_run_after_the_last_cell(outputs, stage):
 
 
 def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
-    index = book.write_book(outputs / "smoke")
+    index = convert.write_book(outputs / "smoke")
     check_book(index.parent)
     text = index.read_text(encoding="utf-8")
     assert all(f"{stage}-{recipe}.html" in text for recipe, stage in RUNS) and "../report.html" in text
@@ -184,13 +184,8 @@ def done(tmp_path_factory):
     paths.write_text(folder / "figures" / "figure4_people.png", "of an earlier run")
     server = FakeServer(lambda body, n: ANSWER if len(body["messages"]) == 1 else "A is significantly better")
     own = {"recipe": "base", "compare_with": "other", "served": [f"{name}@{server.url}" for name in ("base", "other")]}
-    own |= {
-        "more_models": [],
-        "prompts_per_language": 3,
-        "raters": ["가람"],
-        "rater_repeats": 1,
-        "rating_files": [str(outputs / "sent")],
-    }
+    own |= {"more_models": [], "prompts_per_language": 3, "raters": ["가람"], "rater_repeats": 1}
+    own |= {"rating_files": [str(outputs / "sent")]}
     own |= {"outputs": str(outputs), "judge_url": server.url, "judge_examples": 3}
     layers = ["-f", "params/scales/smoke.yaml", "-y", json.dumps(own, ensure_ascii=False)]
     command = ["papermill", "notebooks/06_qualitative_eval.ipynb", str(outputs / "out.ipynb"), "--cwd", ".", *layers]

@@ -10,6 +10,7 @@ from papermill.iorw import load_notebook_node
 from blossom.common import params, paths, runs
 from blossom.common.params import ParameterError, build_params, collect_params, effective_params, starting_stage
 from blossom.common.stages import STAGES, BilingualPretraining, KoreanLimaSFT, PlanAssumptions, VocabMerge
+from tests.cases import read_cases
 
 SCALES = sorted(f.stem for f in (paths.ROOT / "params/scales").glob("*.yaml"))
 RECIPES = sorted(f.stem for f in (paths.ROOT / "params/recipes").glob("*.yaml"))
@@ -58,18 +59,7 @@ def test_laptop_is_what_a_notebook_does_by_itself(stage):
     assert effective_params(stage, "laptop", cls().recipe) == cls()
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("learning_rate", "fast", "valid number, found str 'fast'$"),
-        ("learning_rate", True, "valid number, found bool"),
-        ("block_size", 256.0, "valid integer, found float"),
-        ("block_size", "256", r"found str '256' \(a number in quotation marks is text: leave them out\)"),
-        ("korean_texts", ["a", ""], "1"),
-        *[("source_weights", w, "found") for w in ({"a": "1"}, {"a": True}, {"": 1.0}, {3: 1.0})],
-        ("source_weights", {"a": float("inf")}, "finite"),
-    ],
-)
+@pytest.mark.parametrize(("name", "value", "message"), read_cases(__file__)["wrong_values"])
 def test_a_wrong_value_names_the_parameter_what_was_expected_and_found(name, value, message):
     with pytest.raises(ParameterError, match=f"^{name}: .*{message}"):
         collect_params(BilingualPretraining, {name: value})

@@ -16,7 +16,7 @@ from blossom.batch import plan
 from blossom.benchmark.papers import read_papers
 from blossom.common import params, paths
 from blossom.common.runs import Run, read_run, read_runs
-from blossom.report import changes, claims, crossover, headline, reference, sweeps, tables
+from blossom.report import claims, crossover, headline, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
 from tests.cases import read_cases
 
@@ -49,7 +49,7 @@ def scored(root, recipe, right, task):
 def test_two_runs_and_two_recipes_are_compared_from_their_folders_alone(tmp_path, capsys):
     a = made(tmp_path / "a", "base", STAGE, {"average": 0.5, "josa": [{"pair": "을/를", "right": 0.5}], "same": 1})
     b = made(tmp_path / "b", "base", STAGE, {"average": 0.6, "josa": [{"pair": "을/를", "right": 0.7}], "same": 1}, seed=3)
-    parameters, metrics = changes.compare_runs(a, b)
+    parameters, metrics = reference.compare_runs(a, b)
     assert set(parameters.name) == {"seed", "outputs"}
     assert list(metrics.name) == ["average", "josa.을/를.right"]
     assert metrics.relative.tolist() == pytest.approx([0.2, 0.4])

@@ -29,9 +29,14 @@ def assemble_page(template, data, **words):
     hashes = {kind: base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for kind, t in text.items()}
     policy = f"default-src 'none'; style-src 'sha256-{hashes['css']}'; script-src 'sha256-{hashes['js']}'; "
     policy += "base-uri 'none'; form-action 'none'"
-    page = jinja2.Environment(autoescape=True).from_string(Path(template).read_text(encoding="utf-8"))
     embedded = htmlsafe_json_dumps(data, ensure_ascii=False)  # "</script>" and "<!--" in the data are escaped
-    return page.render(policy=policy, style=text["css"], script=text["js"], data=embedded, **words)
+    return fill_template(template, policy=policy, style=text["css"], script=text["js"], data=embedded, **words)
+
+
+def fill_template(file, **words):
+    """Fill a jinja2 template, which may extend others in its folder, with `words`, escaped: HTML (str)."""
+    folder = jinja2.FileSystemLoader(Path(file).parent)
+    return jinja2.Environment(autoescape=True, loader=folder).get_template(Path(file).name).render(words)
 
 
 def show_table(frame, precision=2):

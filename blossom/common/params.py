@@ -197,10 +197,7 @@ def recipe_lineage(name):
 
 
 def starting_stage(name, stage):
-    """(recipe, stage) whose model a stage of recipe `name` starts from; None when it starts from the base model.
-
-    Example: ("blossom-bi-biSFT", "04_korean_lima_sft") -> ("blossom-bi", "03_bilingual_pretraining")
-    """
+    """(recipe, stage) whose model a stage of recipe `name` starts from; None when it starts from the base model."""
     order = list(STAGES)
     for depth, r in enumerate(recipe_lineage(name)):
         makers = [s for s in r.stages if s in MODEL_STAGES and (depth or order.index(s) < order.index(stage))]

@@ -23,10 +23,7 @@ ERRORS = (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError)
 
 
 class ReplyStore:
-    """Replies in a folder, one JSON file each. A request is a JSON-able dict of everything that its reply depends on.
-
-    Example: store.put({"prompt": "안녕?"}, reply="안녕!"); store.get({"prompt": "안녕?"})["reply"] -> "안녕!"
-    """
+    """Replies in a folder, one JSON file each. A request is a JSON-able dict of everything that its reply depends on."""
 
     def __init__(self, folder):
         self.folder = Path(folder)

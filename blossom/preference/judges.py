@@ -78,10 +78,7 @@ def _shorten(text):
 
 
 def read_verdict(reply):
-    """Read "a", "b" or "tie" from a judge's reply; None unless its first or last line is one of the three asked for.
-
-    Example: "**Answer A is significantly better.**" -> "a"; "A is better than B" -> None
-    """
+    """Read "a", "b" or "tie" from a judge's reply; None unless its first or last line is one of the three asked for."""
     lines = [line.strip(" \t*_#>`\"'.") for line in (reply or "").strip().splitlines() if line.strip()]
     found = {m[1].lower() for m in map(_VERDICT.fullmatch, {*lines[:1], *lines[-1:]}) if m}
     return {"a": "a", "b": "b", "neither": "tie"}[found.pop()] if len(found) == 1 else None

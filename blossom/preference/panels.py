@@ -1,22 +1,12 @@
 """Figures 2 to 5 of the paper (B, section 6) from a run's own verdicts."""
 
-from dataclasses import dataclass
-
-import pandas as pd
+from collections import namedtuple
 
 from blossom.preference.prompts import LANGUAGES
 from blossom.preference.verdicts import summarize_verdicts
 
-
-@dataclass(frozen=True)
-class Panel:
-    """One figure: its number in the paper, file name, title, rows of `summarize_verdicts`, and their labels."""
-
-    figure: int
-    name: str
-    title: str
-    shares: pd.DataFrame
-    labels: list
+# one figure: its number in the paper, file name, title, rows of `summarize_verdicts`, and their labels
+Panel = namedtuple("Panel", "figure name title shares labels")
 
 
 def make_panels(verdicts, model, measured, seed=0):

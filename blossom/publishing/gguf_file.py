@@ -63,23 +63,12 @@ def _find_architecture(config):
 
 
 def _add_shape(writer, config):
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    for key, value in {
-        "context_length": config.max_position_embeddings,
-        "embedding_length": config.hidden_size,
-        "block_count": config.num_hidden_layers,
-        "feed_forward_length": config.intermediate_size,
-        "head_count": heads,
-        "head_count_kv": config.num_key_value_heads,
-        "key_length": width,
-        "value_length": width,
-        "rope_dimension_count": width,
-        "rope_freq_base": config.rope_parameters["rope_theta"],
-        "layer_norm_rms_eps": config.rms_norm_eps,
-        "vocab_size": config.vocab_size,
-    }.items():
-        getattr(writer, f"add_{key}")(value)
+    for key, name in paths.read_yaml_beside(__file__).items():
+        getattr(writer, f"add_{key}")(getattr(config, name))
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    for key in ("key_length", "value_length", "rope_dimension_count"):
+        getattr(writer, f"add_{key}")(width)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
 
 
 def _add_tensors(writer, model, architecture, kind):
@@ -103,7 +92,6 @@ def interleave_heads(weight, heads):
     """Reorder query or key rows (heads * width, ...) for llama.cpp, which rotates rows 0 and 1 of a head together.
 
     transformers rotates rows 0 and width/2 together.
-    Example: one head of four rows 0 1 2 3 -> 0 2 1 3
     """
     halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
     return halves.transpose(1, 2).reshape(weight.shape)

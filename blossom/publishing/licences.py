@@ -49,10 +49,7 @@ def list_ingredients(line, known=None):
 
 
 def find_licence(name, known):
-    """The licence of an asset, of a hub data set or model, or of a name in `known`; "" if unknown.
-
-    Example: find_licence("hub:GAIR/lima@main:train", {}) -> "CC BY-NC-SA 4.0"
-    """
+    """The licence of an asset, of a hub data set or model, or of a name in `known`; "" if unknown."""
     asset = REGISTRY.get(SIDES.get(name, (name,))[0])
     return known.get(name) or (asset.licence if asset else LISTED["hub"].get(parse_hub(name).name, ""))
 

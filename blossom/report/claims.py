@@ -54,7 +54,6 @@ def judge_interval(kind, low, high, margin):
 
     kind  what the claim says of the second model: "more" (better), "less", "same" (within the margin) or "not more" (not
           better by more than the margin)
-    Example: judge_interval("more", 0.5, 3.0, 1.8) -> ("supported", "the whole interval is above 0")
     """
     least, most, where = {
         "more": (0, np.inf, "above 0"),

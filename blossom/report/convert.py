@@ -1,4 +1,4 @@
-"""Executed notebooks as HTML files that open without a server.
+"""Executed notebooks as HTML files that open without a server: the report, and a book of all notebooks of a scale.
 
 Outputs of a notebook may contain anything, so every page has a Content-Security-Policy that allows no script (in the book:
 only MathJax).
@@ -6,18 +6,18 @@ only MathJax).
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 
-import jinja2
 import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
 from pygments.formatters import HtmlFormatter
 
-from blossom.common import paths
+from blossom.common import params, paths, stages
+from blossom.common.pages import fill_template
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
-PAGES = jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(FOLDER))
 MATHJAX = "https://cdn.jsdelivr.net/npm/mathjax@3/"
 DOLLARS = 'MathJax = {tex: {inlineMath: [["$", "$"]]}}'
 
@@ -49,7 +49,7 @@ def render_page(template, title, math=False, **words):
     policy = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; font-src {MATHJAX}"
     words |= {"title": title, "policy": policy, "math": math, "dollars": DOLLARS, "mathjax": MATHJAX}
     style = HtmlFormatter(style="default").get_style_defs(".highlight")
-    return PAGES.get_template(template).render(words, code_style=style)
+    return fill_template(FOLDER / template, code_style=style, **words)
 
 
 def write_report(notebook, target):
@@ -62,3 +62,57 @@ def write_report(notebook, target):
     words = {"cells": convert_notebook(read_executed(notebook), code=False), "notebooks": all_of_them}
     paths.write_text(target, render_page("report.html", f"Blossom at scale {target.parent.name}", **words))
     return target
+
+
+def estimate_reading(notebook):
+    """Minutes to read a notebook, at 240 words (Brysbaert 2019) or 12 lines of code a minute; folded text is left out."""
+    words = lines = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            words += len(re.sub(r"<details>.*?</details>", "", cell.source, flags=re.S).split())
+        elif not {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+            lines += len(re.findall(r"^(?!import |from |\s*$).", cell.source, re.M))
+    return words / 240 + lines / 12
+
+
+def write_book(folder):
+    """Write the HTML pages of the executed notebooks in `folder` (outputs/<scale>); returns the path of the index."""
+    folder = Path(folder).resolve()
+    chapters = [chapter for stage in stages.STAGES if (chapter := _read_chapter(folder, stage))]
+    if not chapters:
+        raise ValueError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")
+    pages = {c["stage"]: c["page"] for c in chapters}
+    for before, chapter, after in zip([None, *chapters], chapters, [*chapters[1:], None], strict=False):
+        for recipe, notebook in chapter["notebooks"].items():
+            words = {"before": before, "after": after, "recipe": recipe}
+            words["cells"] = _link_pages(convert_notebook(notebook), pages)
+            page = render_page("chapter.html", chapter["title"], math=True, **words)
+            paths.write_text(folder / "book" / f"{chapter['stage']}-{recipe}.html", page)
+    words = {"scale": folder.name, "chapters": chapters, "has_report": (folder / "report.html").exists()}
+    paths.write_text(folder / "book" / "index.html", render_page("book.html", "Blossom", **words))
+    return folder / "book" / "index.html"
+
+
+def _read_chapter(folder, stage):
+    """What the book shows of a stage (None: it has not run). The recipe with most parents is first: its page is linked."""
+
+    def depth(recipe):
+        return len(params.recipe_lineage(recipe)) if params.recipe_file(recipe).exists() else 0
+
+    files = {file.parents[1].name: file for file in sorted(folder.glob(f"*/{stage}/notebook.ipynb"))}
+    notebooks = {recipe: read_executed(files[recipe]) for recipe in sorted(files, key=depth, reverse=True)}
+    if not notebooks:
+        return None
+    recipe, notebook = next(iter(notebooks.items()))
+    first = notebook.cells[0].source
+    question = re.search(r"\*\*Question\*\*\s*(.+?)\s*(\n\n|\n\*\*|$)", first, re.S)
+    about = {"stage": stage, "page": f"{stage}-{recipe}.html", "notebooks": notebooks}
+    about |= {"title": first.splitlines()[0].lstrip("# "), "question": question[1] if question else ""}
+    return about | {"minutes": max(1, round(estimate_reading(notebook)))}
+
+
+def _link_pages(html, pages):
+    """Turn links between notebooks into links between `pages` {stage: page}, or plain text where a stage has not run."""
+    for stage, name in pages.items():
+        html = html.replace(f'href="{stage}.ipynb"', f'href="{name}"')
+    return re.sub(r'<a href="(\w+)\.ipynb"[^>]*>(.*?)</a>', r"\2", html)

@@ -5,9 +5,7 @@ from itertools import chain, islice, product
 from operator import ne
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
-
-from blossom.common import paths
+from blossom.common import pages, paths
 from blossom.vocabulary.encoding import encode_lines, make_test_lines
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.pieces import script_pattern
@@ -129,8 +127,7 @@ def _compare_sentencepiece(folder, tokenizer, lines, ids):
 
 
 def render_certificate(certificate):
-    pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    return pages.get_template("certificate.html").render(c=certificate)
+    return pages.fill_template(Path(__file__).with_suffix(".html"), c=certificate)
 
 
 def save_certificate(certificate, folder):

@@ -32,10 +32,7 @@ def script_pattern(scripts):
 
 
 def count_runs(base, lines, pattern):
-    """Count the runs of `pattern` in some lines as pieces of the base, split where the base splits text: Counter.
-
-    Example (Llama-2, Hangul): ["OK, 먹는 공룡"] -> {"▁먹는": 1, "▁공룡": 1}
-    """
+    """Count the runs of `pattern` in some lines as pieces of the base, split where the base splits text: Counter."""
     prefix = " " if base.kind == "sentencepiece" else ""  # the space that SentencePiece puts before a line
     found = Counter(run for line in lines for run in pattern.findall(prefix + line))
     return _split_runs(base, dict(found.most_common(300_000)))  # a large corpus has millions of rare runs
