@@ -1,10 +1,14 @@
 import math
+import shutil
 from itertools import product
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
-from blossom.models.adapters import adapt_model, merge_adapter, save_adapter, trainable_share
+from blossom.assets.registry import fetch_asset
+from blossom.common import paths
+from blossom.models.adapters import adapt_model, merge_adapter, read_adapter, save_adapter, trainable_share
 from blossom.models.bits import bits_per_byte, document_nats, end_token, start_token
 from blossom.models.loading import first_new_row, load_model, save_model
 from tests.tiny import BASES, grown
@@ -85,7 +89,38 @@ def test_merging_keeps_the_logits_and_the_ties(base, mode, tmp_path):
     ids = torch.arange(10, 40)[None]
     expected = adapted.eval()(ids).logits
     save_adapter(adapted, tmp_path / "adapter")
-    assert merge_adapter(tmp_path / "base", tmp_path / "adapter", tmp_path / "model") < 1e-4
+    merged = merge_adapter(read_adapter(tmp_path / "base", tmp_path / "adapter")[0], torch.float32)
+    assert torch.allclose(merged(ids).logits, expected, atol=1e-4)
+    save_model(merged, tokenizer, tmp_path / "model")
     again, _ = load_model(tmp_path / "model")
-    assert torch.allclose(again(ids).logits, expected, atol=1e-4)
+    assert torch.equal(again(ids).logits, merged(ids).logits)
     assert again.config.tie_word_embeddings == (base == "tiny-byte-level")
+
+
+def test_a_saved_model_has_the_names_that_transformers_4_reads_and_anyone_may_read_its_files(tmp_path):
+    model, tokenizer = grown("tiny-byte-level")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    model.config.rope_parameters = rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
+    save_model(model, tokenizer, tmp_path / "model")
+    config, written = (paths.read_json(tmp_path / "model" / f"{name}.json") for name in ("config", "tokenizer_config"))
+    assert config["rope_theta"] == 5e5 and config["rope_scaling"] == {"rope_type": "linear", "factor": 2.0}
+    assert config["torch_dtype"] == "float32" and load_model(tmp_path / "model")[0].config.rope_parameters == rope
+    assert written["tokenizer_class"] == "PreTrainedTokenizerFast" and "extra_special_tokens" not in written
+    again = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert again.extra_special_tokens == ["<|im_start|>"] and again(LINES).input_ids == tokenizer(LINES).input_ids
+    (tmp_path / "mine").touch()
+    assert {f.stat().st_mode for f in (tmp_path / "model").iterdir()} == {(tmp_path / "mine").stat().st_mode}
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_special_token_behind_the_last_row_gets_one_and_another_token_is_refused(base, tmp_path):
+    folder, (model, tokenizer) = shutil.copytree(fetch_asset(base), tmp_path / "base"), load_model(base)
+    size = tokenizer.add_special_tokens({"pad_token": "<pad>"}) + model.config.vocab_size - 1
+    tokenizer.save_pretrained(folder)
+    for get in ("get_input_embeddings", "get_output_embeddings"):
+        old, new = (getattr(m, get)().weight for m in (model, load_model(folder)[0]))
+        assert torch.equal(new[:size], old) and torch.allclose(new[size:], old.mean(0), atol=1e-6) and len(new) == size + 1
+    tokenizer.add_tokens(["문을"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ValueError, match=f"{size + 2} tokens and the model {size} embedding rows; take the tokenizer"):
+        load_model(folder)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from blossom.batch import estimate
 from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths
+from blossom.models import adapters
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, save_model
@@ -29,6 +30,8 @@ from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings, check_options
 from tests.tiny import EXACT, MODES, adapted, grown, some_rows
+
+LINES = ["Open the door and turn on the light.", "Settings of the device"]
 
 
 def test_fit_learns_and_says_what_it_did(tmp_path):
@@ -333,15 +336,49 @@ def test_options_that_this_machine_lacks_are_refused(name, value, package, tmp_p
         check_options(settings)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_what_is_kept_is_what_was_trained(mode, tmp_path):
+def trained_loud(dtype, mode, folder, weight=1.0):
+    """(model after training, tokenizer, base, report) of a tiny base stored in `dtype`, its logits as large as real ones."""
     model, tokenizer = grown("tiny-byte-level")
-    save_model(model, tokenizer, tmp_path / "base")
-    model = adapt_model(model, mode, rank=4)
-    train_model(model, some_rows(), EXACT, tmp_path / "run", report=lambda line: None)
-    assert keep_model(model, tokenizer, tmp_path / "base", tmp_path / "run") < 1e-4
-    kept, _ = load_model(tmp_path / "run" / "model")
-    ids = torch.arange(10, 40)[None]
-    assert torch.allclose(kept(ids).logits, model.eval()(ids).logits, atol=1e-4)
+    model.get_input_embeddings().weight.data *= 20
+    model.model.norm.weight.data[0] *= weight
+    save_model(model.to(dtype), tokenizer, folder / "base")
+    model, said = adapt_model(load_model(folder / "base")[0], mode, rank=4), []
+    train_model(model, some_rows(), EXACT, folder / "run", report=said.append)
+    return model, tokenizer, folder / "base", said
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_kept_is_what_was_trained_in_the_precision_of_the_base(mode, stored, tmp_path):
+    model, tokenizer, base, _ = trained_loud(stored, mode, tmp_path)
+    trained, close = bits_per_byte(model, tokenizer, LINES), 1e-5 if stored == torch.float32 else 2e-3
+    kept = keep_model(model, tokenizer, base, tmp_path / "run", LINES)
+    assert kept["saved"] == pytest.approx(kept["trained"], rel=close)
+    assert kept["trained"] == pytest.approx(trained, rel=5 * close)  # in memory it was rounded to the nearest
+    saved, _ = load_model(tmp_path / "run" / "model")
+    assert saved.dtype == stored and kept["stored"] == str(stored).removeprefix("torch.")
+    assert bits_per_byte(saved.float(), tokenizer, LINES) == pytest.approx(kept["saved"], rel=close)
     assert (tmp_path / "run" / "adapter").exists() == (mode != "full")
-    assert list((tmp_path / "run" / "checkpoints").iterdir()), "a run killed before it is finished continues from them"
+
+
+@pytest.mark.parametrize("mode", ["lora+embeddings", "full"])
+def test_a_refusal_costs_no_training_and_float32_keeps_all_that_a_half_precision_base_learnt(mode, tmp_path, monkeypatch):
+    model, tokenizer, base, _ = trained_loud(torch.bfloat16, mode, tmp_path)
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RuntimeError, match=r"as bfloat16.*precision: float32.*training is kept"),
+    ):
+        patch.setattr(adapters, "BITS", 0.0)
+        keep_model(model, tokenizer, base, tmp_path / "run", LINES)
+    model, tokenizer, base, said = trained_loud(torch.bfloat16, mode, tmp_path)
+    assert said == ["continuing from step-000006"] and not (tmp_path / "run" / "model").exists()
+    keep_model(model, tokenizer, base, tmp_path / "run", LINES, "float32")
+    state = load_file(tmp_path / "run/checkpoints/step-000006/state.safetensors")
+    (table,) = (value for name, value in state.items() if name.startswith("parameter/") and "embed_tokens" in name)
+    assert torch.equal(load_model(tmp_path / "run" / "model")[0].get_input_embeddings().weight, table)
+
+
+def test_weights_beyond_float16_are_refused_with_the_precisions_that_hold_them(tmp_path):
+    model, tokenizer, base, _ = trained_loud(torch.float32, "full", tmp_path, weight=1e5)
+    with pytest.raises(ValueError, match=r"save_precision: model\.norm\.weight reaches 1e\+05.*bfloat16 or float32"):
+        keep_model(model, tokenizer, base, tmp_path / "run", LINES, "float16")

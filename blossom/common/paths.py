@@ -7,12 +7,14 @@ import os
 import platform
 import resource
 import shutil
+import stat
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+os.umask(UMASK := os.umask(0))  # it can only be read by setting it
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file too large
 
 
@@ -25,6 +27,9 @@ def write_atomically(target):
     _remove(temporary)
     try:
         yield temporary
+        for file in [temporary, *temporary.rglob("*")]:  # libraries write through files that only their owner may read
+            if file.is_file() and not file.is_symlink():
+                file.chmod(stat.S_IMODE(file.stat().st_mode) | 0o666 & ~UMASK)
         if target.is_dir() and temporary.is_dir():  # a folder cannot be renamed to one that has files
             _remove(old)
             os.replace(target, old)

@@ -1,13 +1,18 @@
 """Choose the trained parameters of a model; merge trained adapters into the weights and check the saved model."""
 
+import math
 import warnings
+import zlib
 
 import torch
 
-from blossom.common.paths import write_atomically
-from blossom.models.loading import first_new_row, load_model, pick_device, save_model
+from blossom.common import paths
+from blossom.models.bits import bits_per_byte
+from blossom.models.loading import first_new_row, load_model
 
-TOLERANCE = 1e-3  # largest difference of a float32 logit after saving and reloading
+BITS = 2e-3  # largest relative change of bits/byte when a model is saved
+LOGITS = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}  # largest relative error of logits, by the saved precision
+KEPT = "The training is kept: run the stage again, and it only saves."
 
 
 def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj"), seed=0):
@@ -56,56 +61,82 @@ def trainable_share(model):
 
 def save_adapter(model, folder):
     """Write a PeftModel's trained parameters to `folder` in PEFT's format."""
-    with write_atomically(folder) as temporary:
+    with paths.write_atomically(folder) as temporary:
         model.save_pretrained(temporary, save_embedding_layers=False)
 
 
-def save_checked(model, tokenizer, target):
-    """Save a model without adapters, reload it and compare the logits; returns and raises as `merge_adapter`."""
-    before = _probe_logits(model.eval(), tokenizer)
-    with write_atomically(target) as temporary:
-        save_model(model, tokenizer, temporary)
-        return _compare_reloaded(temporary, target, before, TOLERANCE, pick_device())
-
-
-def merge_adapter(base, adapter, target, tokenizer=None):
-    """Merge a saved adapter into its base model, save the result, reload it and compare the logits.
-
-    base, adapter   folders; base may also be an asset or hub id, and is read at its stored precision
-    tokenizer       saved with the model (its chat template may be new); None takes the base's
-    return          the largest difference of logits
-
-    Raises RuntimeError, and leaves no folder, when the logits differ too much or tied embeddings came apart
-    (peft #1300, transformers #45127). Runs on CPU: a GPU may have no room beside the model just trained.
-    """
+def read_adapter(base, adapter):
+    """A saved adapter on its base model (folder, asset or hub id): (PeftModel on CPU, dtype that the base is stored in)."""
     from peft import PeftModel
 
-    model, own = load_model(base, place="cpu")
-    tokenizer = tokenizer or own
-    limit = TOLERANCE if model.dtype == torch.float32 else 50 * TOLERANCE  # bfloat16 is rounded twice
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):
-        adapted = PeftModel.from_pretrained(model, str(adapter), torch_device="cpu").eval()
-    before = _probe_logits(adapted, tokenizer)
-    merged = adapted.merge_and_unload()
-    with write_atomically(target) as temporary:
-        save_model(merged, tokenizer, temporary)
-        del model, adapted, merged
-        return _compare_reloaded(temporary, target, before, limit, "cpu")
+    model, _ = load_model(base, place="cpu")
+    stored = model.dtype
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT reads trained rows in their table's dtype
+        return PeftModel.from_pretrained(_widen_tables(model), str(adapter), torch_device="cpu"), stored
 
 
-def _compare_reloaded(folder, target, before, limit, place):
-    model, tokenizer = load_model(folder, place=place)
-    difference = (_probe_logits(model, tokenizer) - before).abs().max().item()
-    if not difference <= limit:
-        raise RuntimeError(f"{target}: logits changed by {difference:.2e} at saving; expected at most {limit:.0e}")
-    ties = model.get_input_embeddings().weight.data_ptr() == model.get_output_embeddings().weight.data_ptr()
-    if ties != bool(model.config.tie_word_embeddings):
-        raise RuntimeError(f"{target}: input and output embeddings are {'tied' if ties else 'not tied'} after reloading")
-    return difference
+def merge_adapter(adapted, dtype):
+    """The base of a PeftModel with its adapter merged: each weight is added to in float32 and rounded once, to `dtype`."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in adapted.named_modules():
+        if isinstance(module, LoraLayer):
+            module.get_base_layer().float()
+            module.merge()
+            round_weights(module.get_base_layer(), dtype, name)
+    with warnings.catch_warnings(action="ignore"):  # PEFT's, about adapters that are merged already
+        return round_weights(adapted.merge_and_unload(), dtype)
 
 
 @torch.no_grad()
-def _probe_logits(model, tokenizer):
-    """Float32 logits of 64 token ids spread over the vocabulary."""
+def round_weights(module, dtype, prefix=""):
+    """Round a module's parameters to a dtype, in place, and return it; ValueError when one is beyond the dtype's range.
+
+    Rounding is stochastic (Connolly, Higham and Mary 2021): a weight goes up or down by chance, in proportion to nearness.
+    Rounding to the nearest would undo most small changes of a bfloat16 base: it takes each back to where it came from.
+    """
+    limits = torch.finfo(dtype)
+    for name, weight in module.named_parameters(prefix):
+        exact, nearest = weight.float(), weight.to(dtype).float()
+        if math.isfinite(exact.abs().max()) and not torch.isfinite(nearest).all():
+            told = f"save_precision: {name} reaches {exact.abs().max():.3g}, and {str(dtype)[6:]} ends at {limits.max:.3g}"
+            raise ValueError(f"{told}; set save_precision: bfloat16 or float32. {KEPT}")
+        if not torch.equal(exact, nearest):
+            gaps = limits.eps * torch.exp2((torch.frexp(exact).exponent - 1).clamp(min=math.log2(limits.tiny)))
+            chance = torch.rand(exact.shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+            nearest += torch.where(chance * gaps < (exact - nearest).abs(), gaps.copysign(exact - nearest), 0.0)
+        weight.data = nearest.to(dtype)
+    return module
+
+
+def measure_kept(model, tokenizer, lines, dtype):
+    """Bits/byte of lines, and logits of token ids spread over the vocabulary; half-precision weights are cast to `dtype`."""
+    for weight in _widen_tables(model).parameters():
+        weight.data = weight.data if weight.dtype == torch.float32 else weight.data.to(dtype)
     ids = torch.arange(min(64, len(tokenizer)), device=model.device)[None] * max(1, len(tokenizer) // 64)
-    return model(ids).logits.float()
+    with torch.no_grad(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+        return bits_per_byte(model, tokenizer, lines), model.eval()(ids).logits.float()
+
+
+def check_saved(folder, before, lines, dtype, place):
+    """Reload a saved model and compare it with what `measure_kept` gave, in the same dtype, before it was rounded and saved.
+
+    return  dict "trained", "saved" (bits/byte), "logit_error" (relative), "stored" (the dtype of the files)
+    Raises RuntimeError beyond BITS or LOGITS, or when tied embeddings came apart (peft #1300, transformers #45127).
+    """
+    model, tokenizer = load_model(folder, dtype, place)
+    tied, stored = bool(model.config.tie_word_embeddings), paths.read_json(folder / "config.json")["dtype"]
+    if tied != (model.get_input_embeddings().weight.data_ptr() == model.get_output_embeddings().weight.data_ptr()):
+        raise RuntimeError(f"input and output embeddings are {'not ' if tied else ''}tied after reloading. {KEPT}")
+    (trained, logits), (saved, again) = before, measure_kept(model, tokenizer, lines, dtype)
+    error = ((again - logits).norm() / logits.norm()).item()
+    if not (abs(saved - trained) <= BITS * trained and error <= LOGITS[stored]):
+        told = f"saved as {stored} the model needs {saved:.4f} bits/byte of held-out text, as trained {trained:.4f}"
+        raise RuntimeError(f"{told}; its logits differ by {error:.1%}. Set save_precision: float32. {KEPT}")
+    return {"trained": trained, "saved": saved, "logit_error": error, "stored": stored}
+
+
+def _widen_tables(model):
+    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+        table.weight.data = table.weight.data.float()
+    return model

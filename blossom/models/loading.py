@@ -12,7 +12,7 @@ import torch
 from blossom.assets.registry import fetch_asset
 from blossom.assets.safety import check_model
 from blossom.common import paths
-from blossom.vocabulary.loading import load_tokenizer
+from blossom.vocabulary.loading import load_tokenizer, write_tokenizer
 
 RECORD = "blossom.json"
 
@@ -44,6 +44,7 @@ def load_model(name, dtype=None, place=None):
     check_model(folder, name)
     tokenizer = load_tokenizer(name)
     model = _read(folder, name, dtype or "auto")
+    _add_special_rows(model, tokenizer)
     _check_tokenizer(model, tokenizer, folder)
     return model.eval().to(place or pick_device()), tokenizer
 
@@ -62,12 +63,25 @@ def _read(folder, name, dtype):
     return model
 
 
+def _add_special_rows(model, tokenizer):
+    """Give special tokens behind the last row, such as `<pad>` of some copies of Llama-2, the mean of all rows as theirs."""
+    tables, first = [model.get_input_embeddings()], first_new_row(model)
+    tables += [] if model.config.tie_word_embeddings else [model.get_output_embeddings()]
+    new, added = range(len(tables[0].weight), len(tokenizer)), tokenizer.added_tokens_decoder
+    if new and all(i in added and added[i].special for i in new):
+        resize_model(model, new.start, *(t.weight.detach().float().mean(0).expand(len(new), -1) for t in tables))
+        model.config.first_new_row = first
+        print(f"note: rows added for {', '.join(added[i].content for i in new)}, which the model's files have none for")
+
+
 def _check_tokenizer(model, tokenizer, folder=None):
     """Check that the tokenizer fits the model's rows and, given a folder, has the hash in the folder's record."""
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         told = f"{folder or 'model'}: the tokenizer has {len(tokenizer)} tokens and the model {rows} embedding rows"
-        raise ValueError(f"{told}; take the model saved with this tokenizer, or run notebook 02, which resizes")
+        raise ValueError(
+            f"{told}; take the tokenizer that was saved with this model, or the model saved with this tokenizer"
+        )
     record = Path(folder or "") / RECORD
     if folder and record.exists():
         expected, found = paths.read_json(record)["tokenizer_sha256"], _hash_tokenizer(tokenizer)
@@ -93,8 +107,18 @@ def save_model(model, tokenizer, folder):
         raise ValueError(f"not saved: {len(broken)} weights are not finite, first {broken[0]}")
     with paths.write_atomically(folder) as temporary:
         model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        write_tokenizer(tokenizer, temporary)
+        _add_old_names(temporary / "config.json")
         paths.write_json(temporary / RECORD, {"tokenizer_sha256": _hash_tokenizer(tokenizer)})
+
+
+def _add_old_names(file):
+    """Add transformers 4's names to a config.json; without rope_theta it would compute other positions and say nothing."""
+    config = paths.read_json(file)
+    if "rope_theta" in (rope := config.get("rope_parameters") or {}):
+        scaling = None if rope["rope_type"] == "default" else {name: rope[name] for name in rope if name != "rope_theta"}
+        config |= {"rope_theta": rope["rope_theta"], "rope_scaling": scaling}
+    paths.write_json(file, config | {"torch_dtype": config["dtype"]})
 
 
 def untie_model(model):

@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from blossom.common import paths
-from blossom.models.adapters import merge_adapter, save_adapter, save_checked
+from blossom.models.adapters import check_saved, measure_kept, merge_adapter, read_adapter, round_weights, save_adapter
+from blossom.models.loading import save_model
 
 BEFORE_LIMIT = 600  # seconds before Slurm's time limit at which a training ends: time to write a checkpoint of 80 GB
 
@@ -155,16 +156,32 @@ def _place(value, parameter):
     return value
 
 
-def keep_model(model, tokenizer, base, folder):
+def keep_model(model, tokenizer, base, folder, lines, save_precision="auto"):
     """Save what `train_model` trained: `folder`/model (adapters merged, tokenizer) and `folder`/adapter, if there is one.
 
-    base    the folder, asset or hub id that the model was loaded from
-    return  the largest difference of logits after reloading
+    model           ends on the CPU; without adapters, also in the saved precision
+    base            the folder, asset or hub id that the model was loaded from
+    lines           held-out text, of which bits/byte are compared before and after saving
+    save_precision  "auto" (as the base is stored), "float32", "bfloat16" or "float16"
 
-    Raises RuntimeError when logits differ. Leaves `folder`/checkpoints, which `Run.finish` removes.
+    Returns and raises as `check_saved` (and ValueError as `round_weights`), without a `folder`/model then. The checkpoints
+    stay: `Run.finish` removes them.
     """
-    folder = Path(folder)
-    if hasattr(model, "get_base_model"):
+    folder, place, dtype, measured = Path(folder), model.device, model.dtype, torch.float32
+    asked = None if save_precision == "auto" else getattr(torch, save_precision)
+    if newest := max(folder.glob("checkpoints/step-*"), default=None):  # in float32; training ends in the dtype of the base
+        with safe_open(newest / "state.safetensors", "pt") as state:
+            for name, parameter in _trained(model):
+                parameter.data = state.get_tensor(f"parameter/model.{name}").to(parameter.device)
+    if adapted := hasattr(model, "get_base_model"):
         save_adapter(model, folder / "adapter")
-        return merge_adapter(base, folder / "adapter", folder / "model", tokenizer)
-    return save_checked(model, tokenizer, folder / "model")
+        model.to("cpu")  # makes room on a card
+        model, dtype = read_adapter(base, folder / "adapter")
+        wide = torch.promote_types(dtype, asked or dtype)
+        measured = torch.float32 if wide == torch.float16 and place.type == "cpu" else wide  # slow on CPU
+    before = measure_kept(model.to(place), tokenizer, lines, measured)
+    model = (merge_adapter if adapted else round_weights)(model.to("cpu"), asked or dtype)
+    with paths.write_atomically(folder / "model") as temporary:
+        save_model(model, tokenizer, temporary)
+        del model
+        return check_saved(temporary, before, lines, measured, place)

@@ -5,6 +5,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from blossom.assets.registry import fetch_asset
+from blossom.common import paths
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # SentencePiece's types of pieces
 UNIGRAM, BPE = 1, 2  # its types of models
@@ -28,6 +29,16 @@ def load_tokenizer(source):
     if model_file.is_file():
         return convert_sentencepiece(read_sentencepiece(model_file))
     raise ValueError(f"{source}: holds no tokenizer; expected tokenizer.json or tokenizer.model in {path}")
+
+
+def write_tokenizer(tokenizer, folder):
+    """Write a tokenizer's files into a folder, its class and special tokens by names that transformers 4 and 5 both know."""
+    tokenizer.save_pretrained(folder)
+    file = Path(folder) / "tokenizer_config.json"
+    config = paths.read_json(file) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if "extra_special_tokens" in config:
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    paths.write_json(file, config)
 
 
 def read_sentencepiece(path):

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from blossom.common import paths
 from blossom.vocabulary.closure import close_pieces, keep_pieces
+from blossom.vocabulary.loading import write_tokenizer
 from blossom.vocabulary.pieces import split_characters
 
 
@@ -56,7 +57,7 @@ def select_pieces(merged, order, reads, most=0, min_reads=0):
 
 def save_tokenizer(merged, folder):
     """Write tokenizer.json, its settings and, for a SentencePiece base, tokenizer.model into a folder that may exist."""
-    merged.tokenizer.save_pretrained(folder)
+    write_tokenizer(merged.tokenizer, folder)
     if merged.base.kind == "sentencepiece":
         with paths.write_atomically(folder / "tokenizer.model") as temporary:
             temporary.write_bytes(merged.base.extend_proto(merged.pieces).SerializeToString())
