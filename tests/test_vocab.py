@@ -4,6 +4,8 @@ import io
 import json
 import random
 import shutil
+import time
+from collections import Counter
 
 import pytest
 import sentencepiece
@@ -287,6 +289,21 @@ def test_sentencepiece_and_the_fast_tokenizer_agree(paper, real_files, tmp_path)
     ids = encode_lines(fast, lines, itself=True)
     assert [line for line, a, b in zip(lines, ids, slow.encode(lines), strict=True) if a != b] == []
     assert encode_lines(fast, lines) == ids
+
+
+def test_a_run_of_letters_without_spaces_takes_no_minute_and_gives_no_long_piece(merged):
+    draw = random.Random(0)
+    lines = ["ㅋ" * 9_000, "".join(draw.choices("".join(KOREAN).replace(" ", ""), k=9_000)), *KOREAN]
+    begun = time.perf_counter()
+    made = train_and_merge(merged.base, 200, lines)
+    counts = count_runs(made.base, lines, HANGUL)
+    _, reads = rank_pieces(made.base, made.pieces, counts)
+    assert time.perf_counter() - begun < 10 and reads == sorted(reads)  # joining by scanning took minutes
+    assert max(len(made.base.bytes(piece).decode(errors="ignore")) for piece in made.pieces) <= 16
+    ids = [made.tokenizer.get_vocab()[piece] for piece in made.pieces]
+    encoded = Counter(i for line in encode_lines(made.tokenizer, lines) for i in line)
+    used = count_usage(made.base, made.pieces, counts)
+    assert [used[piece] for piece in made.pieces] == [encoded[i] for i in ids]
 
 
 def test_a_base_like_gemma_is_merged_exactly(tmp_path):

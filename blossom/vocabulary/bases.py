@@ -119,14 +119,15 @@ class SentencePieceBase(_Base):
 
     def _units(self, piece):
         """The base's tokens, with a character that the base spells in bytes as one unit."""
-        units, rest = [], piece
+        units, done = [], 0  # characters
         for token in self.tokens(piece):
-            if rest.startswith(token):
+            if piece.startswith(token, done):
                 units.append(token)
-                rest = rest[len(token) :]
             elif token.startswith("<0x") and int(token[3:5], 16) & 0xC0 != 0x80:  # the first byte of a character
-                units.append(rest[0])
-                rest = rest[1:]
+                units.append(piece[done])
+            else:
+                continue
+            done += len(units[-1])
         return units
 
     def build(self, pieces):

@@ -8,17 +8,28 @@ from collections import Counter
 
 
 def apply_merges(units, rank):
-    """Apply BPE: repeatedly join the two neighbours whose text ranks first: (tokens, the last two joined or None)."""
-    tokens, last, never = list(units), None, len(rank)
-    while len(tokens) > 1:
-        ranks = [rank.get(tokens[i] + tokens[i + 1], never) for i in range(len(tokens) - 1)]
-        best = min(ranks)
-        if best == never:
-            break
-        at = ranks.index(best)
-        last = (tokens[at], tokens[at + 1])
-        tokens[at : at + 2] = [tokens[at] + tokens[at + 1]]
-    return tokens, last
+    """Apply BPE: repeatedly join the two neighbours whose text ranks first: (tokens, the last two joined or None).
+
+    The places that can be joined wait in a heap, so that the time of a text without spaces does not grow with its square.
+    """
+    tokens, last, end = list(units), None, len(units)
+    after, before = list(range(1, end + 1)), list(range(-1, end - 1))  # the neighbours of each token that is left
+    found = ((left + right, i) for i, (left, right) in enumerate(zip(tokens, tokens[1:], strict=False)))
+    places = [(rank[joint], i, joint) for joint, i in found if joint in rank]
+    heapq.heapify(places)
+    while places:
+        _, i, joint = heapq.heappop(places)
+        j = after[i]
+        if j == end or tokens[i] is None or tokens[i] + tokens[j] != joint:  # one of the two has been joined to another
+            continue
+        last = tokens[i], tokens[j]
+        tokens[i], tokens[j], after[i] = joint, None, after[j]
+        for a, b in ((before[i], i), (i, after[i])):
+            if a >= 0 and b < end:
+                before[b], joint = a, tokens[a] + tokens[b]
+                if joint in rank:
+                    heapq.heappush(places, (rank[joint], a, joint))
+    return [token for token in tokens if token is not None], last
 
 
 def close_pieces(base, pieces, policy):

@@ -16,6 +16,7 @@ from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level, is_whole, pie
 
 UNIT = 0xF0000  # first of the private-use characters that stand for units in training
 SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0], <s>, </s>, <|endoftext|>
+LONGEST = 16  # units of a learned piece at most, as in SentencePiece: a long laughter ("ㅋㅋㅋㅋ") takes few pieces
 
 
 def script_pattern(scripts):
@@ -85,7 +86,8 @@ def train_pieces(base, counts, size):
     code = {unit: chr(UNIT + i) for i, unit in enumerate(units)}  # each unit becomes one character for the trainer
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(vocab_size=len(code) + size, show_progress=False, initial_alphabet=list(code.values()))
+    limits = {"vocab_size": len(code) + size, "max_token_length": LONGEST}
+    trainer = trainers.BpeTrainer(**limits, show_progress=False, initial_alphabet=list(code.values()))
     scale = min(1.0, 5_000_000 / counts.total())  # so many running words are enough
     coded = (("".join(code[unit] for unit, _ in spelled[run]), max(1, round(n * scale))) for run, n in counts.items())
     learner.train_from_iterator((" ".join([word] * n) for word, n in coded), trainer)
