@@ -90,6 +90,10 @@ bench-train: setup  ## pretraining and instruction tuning beside their peers
 bench-eval: setup  ## scores beside lm-eval's command line, item by item (needs BLOSSOM_ASSETS)
 	$(BIN)python benchmarks/bench_eval.py
 
+.PHONY: gpu-check
+gpu-check: setup  ## tests, speed and memory on a CUDA card, in under 10 minutes: benchmarks/results/gpu.md
+	$(BIN)python benchmarks/gpu_check.py
+
 .PHONY: lock
 lock:  ## remake requirements.txt from requirements.in (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate requirements.in \

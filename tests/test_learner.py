@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from blossom.models.loading import first_new_row
-from blossom.training import tables
+from blossom.training import tables, varlen
 from blossom.training.cpu import attention, compiled_ops, decoder
 from blossom.training.cpu.decoder import segment_arguments
 from blossom.training.cpu.torch_ops import TorchOps
@@ -154,6 +154,41 @@ def test_an_anchored_sequence_learns_what_the_base_expects(base, checkpointing):
     loss.backward()
     assert np.isclose(loss.item(), reference.item(), rtol=1e-5)
     assert_same(gradients(learner.model), gradients(model))
+
+
+def attend_each(q, k, v, ends, _, longest, other, *, scale, window_size, enable_gqa):
+    """What `varlen_attn` computes on a GPU, one segment at a time."""
+    assert window_size == (-1, 0) and longest == other == max(ends.diff().tolist())
+    parts = [[x[a:b].transpose(0, 1) for x in (q, k, v)] for a, b in zip(ends, ends[1:], strict=False)]
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return torch.cat([attend(*p, is_causal=True, scale=scale, enable_gqa=enable_gqa).transpose(0, 1) for p in parts])
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_attention_by_the_segments_lengths_is_attention_with_their_mask(base, monkeypatch):
+    ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
+    segments = torch.ones_like(ids)
+    segments[1, 11:], segments[0, 25:] = 2, 0
+    models, masks = [adapted(base), adapted(base)], []
+    learners = [Learner(model, "float32", activation_checkpointing=True) for model in models]  # the library's layers
+    expected = learners[0](ids, ids, segments)
+    expected.backward()
+    monkeypatch.setattr(varlen, "varlen_attn", lambda *a, **k: masks.append(0) or attend_each(*a, **k))
+    monkeypatch.setattr(decoder, "takes_lengths", lambda *_: True)
+    found = learners[1](ids, ids, segments)
+    found.backward()
+    assert masks and found.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert_same(gradients(models[1]), gradients(models[0]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
+@pytest.mark.parametrize("base", BASES)
+def test_flash_attention_by_lengths_is_as_near_as_the_mask_on_a_card(base):
+    ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5)).cuda()
+    segments = torch.ones_like(ids)
+    segments[1, 11:], segments[0, 25:] = 2, 0
+    losses = {p: Learner(adapted(base).cuda(), p)(ids, ids, segments).item() for p in ("float32", "bfloat16")}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=1e-2)
 
 
 def test_segments_are_as_good_as_separate_sequences():

@@ -54,7 +54,7 @@ run_exp(
         "max_steps": asked["steps"],
         "learning_rate": 1e-3,
         "bf16": asked["bf16"],
-        "use_cpu": True,
+        "use_cpu": not asked.get("cuda"),
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",

@@ -78,7 +78,7 @@ class Learner(nn.Module):
                 contexts.enter_context(self.model.disable_adapter())
             if self.dtype != torch.float32:
                 contexts.enter_context(torch.autocast(x.device.type, self.dtype))
-            arguments = segment_arguments(segments, self.dtype)
+            arguments = segment_arguments(segments, self.dtype, self.decoder)
             return self.decoder(inputs_embeds=x, use_cache=False, **arguments).last_hidden_state
 
     @contextlib.contextmanager

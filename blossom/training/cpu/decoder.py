@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from blossom.training.cpu.attention import attend, attend_backward, swap_heads
 from blossom.training.cpu.compiled_ops import pick_ops
 from blossom.training.cpu.memory import BufferPool
+from blossom.training.varlen import segment_lengths, takes_lengths
 
 GROUPS = {  # projections that read the same input share one matmul
     "qkv": ("q_proj", "k_proj", "v_proj"),
@@ -183,11 +184,16 @@ def _segment_positions(segments):
     return index - torch.where(new, index, 0).cummax(1).values
 
 
-def segment_arguments(segments, dtype):
-    """Arguments for transformers' decoder to attend within segments (B, T): mask (B, 1, T, T) and positions; {} for None."""
+def segment_arguments(segments, dtype, decoder=None):
+    """Arguments for transformers' decoder to attend within segments (B, T); {} for None.
+
+    They are positions and a mask (B, 1, T, T), or the segments' lengths where the `decoder` takes them (`takes_lengths`).
+    """
     if segments is None:
         return {}
     positions = _segment_positions(segments)
+    if decoder is not None and takes_lengths(decoder, dtype, segments.device):
+        return segment_lengths(positions)
     keys = torch.arange(segments.shape[1], device=segments.device)
     seen = (keys >= (keys - positions)[:, :, None]) & (keys <= keys[:, None])
     return {"attention_mask": torch.where(seen, 0.0, -torch.inf).to(dtype)[:, None], "position_ids": positions}
