@@ -164,31 +164,28 @@ def attend_each(q, k, v, ends, _, longest, other, *, scale, window_size, enable_
     return torch.cat([attend(*p, is_causal=True, scale=scale, enable_gqa=enable_gqa).transpose(0, 1) for p in parts])
 
 
+IDS = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
+SEGMENTS = torch.cat([torch.tensor([[1] * 25 + [0] * 5]), torch.tensor([[1] * 11 + [2] * 19])])
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_attention_by_the_segments_lengths_is_attention_with_their_mask(base, monkeypatch):
-    ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
-    segments = torch.ones_like(ids)
-    segments[1, 11:], segments[0, 25:] = 2, 0
-    models, masks = [adapted(base), adapted(base)], []
-    learners = [Learner(model, "float32", activation_checkpointing=True) for model in models]  # the library's layers
-    expected = learners[0](ids, ids, segments)
-    expected.backward()
-    monkeypatch.setattr(varlen, "varlen_attn", lambda *a, **k: masks.append(0) or attend_each(*a, **k))
+    models, calls = [adapted(base), adapted(base)], []
+    losses = [Learner(models[0], "float32", activation_checkpointing=True)(IDS, IDS, SEGMENTS)]  # the library's layers
+    losses[0].backward()
+    monkeypatch.setattr(varlen, "varlen_attn", lambda *a, **k: calls.append(0) or attend_each(*a, **k))
     monkeypatch.setattr(decoder, "takes_lengths", lambda *_: True)
-    found = learners[1](ids, ids, segments)
-    found.backward()
-    assert masks and found.item() == pytest.approx(expected.item(), rel=1e-5)
+    losses.append(Learner(models[1], "float32", activation_checkpointing=True)(IDS, IDS, SEGMENTS))
+    losses[1].backward()
+    assert calls and losses[1].item() == pytest.approx(losses[0].item(), rel=1e-5)
     assert_same(gradients(models[1]), gradients(models[0]))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
-@pytest.mark.parametrize("base", BASES)
-def test_flash_attention_by_lengths_is_as_near_as_the_mask_on_a_card(base):
-    ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5)).cuda()
-    segments = torch.ones_like(ids)
-    segments[1, 11:], segments[0, 25:] = 2, 0
-    losses = {p: Learner(adapted(base).cuda(), p)(ids, ids, segments).item() for p in ("float32", "bfloat16")}
-    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=1e-2)
+def test_flash_attention_by_lengths_is_as_near_as_the_mask_on_a_card():
+    given = [x.cuda() for x in (IDS, IDS, SEGMENTS)]
+    losses = [Learner(adapted().cuda(), precision)(*given).item() for precision in ("float32", "bfloat16")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
 
 
 def test_segments_are_as_good_as_separate_sequences():

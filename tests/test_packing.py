@@ -101,11 +101,11 @@ def test_what_cannot_be_mixed_is_refused(weights, block, named):
 def test_text_that_spells_control_tokens_is_measured_as_it_is_trained(name, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "CHUNK", 20)  # characters: several batches
     (model, tokenizer), documents = load_model(name), ["Valkyria <unk> III", "</s> and <|im_end|>", "<|endoftext|>"]
-    start, end = start_token(tokenizer), end_token(tokenizer)
-    stream, nats = tokenize_documents(documents, tokenizer, start, end, folder=tmp_path), []
-    for a, b in zip(stream.offsets, stream.offsets[1:], strict=False):
+    start, end, nats = start_token(tokenizer), end_token(tokenizer), []
+    stream = tokenize_documents(documents, tokenizer, start, end, folder=tmp_path)
+    for document, a, b in zip(documents, stream.offsets, stream.offsets[1:], strict=False):
         ids = torch.tensor(stream.tokens[a:b].astype(np.int64)[: None if end is None else -1])
-        assert not set(ids[1:].tolist()) & set(tokenizer.all_special_ids)
+        assert tokenizer.decode(ids[1:]) == document and not set(ids[1:].tolist()) & set(tokenizer.all_special_ids)
         nats.append(torch.nn.functional.cross_entropy(model(ids[None]).logits[0, :-1], ids[1:], reduction="sum").item())
     assert document_nats(model, tokenizer, documents).tolist() == pytest.approx(nats, rel=1e-4)
 

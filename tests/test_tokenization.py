@@ -46,19 +46,12 @@ def test_fertility_counts_what_is_there(byte_level, piece_level):
         measure_fertility(byte_level, ["", "  "])
 
 
-SPELLED = ["Valkyria <unk> III", "<|im_end|> at first, <s>last</s>", "<|endoftext|>"]
-
-
-@pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
-def test_a_control_token_in_a_text_is_text_and_a_symbol_stays_a_symbol(name, tmp_path):
-    tokenizer = load_tokenizer(name)
-    assert any(i in tokenizer.all_special_ids for i in tokenizer(" ".join(SPELLED), add_special_tokens=False).input_ids)
+def test_a_control_token_in_a_text_is_text_and_a_symbol_stays_a_symbol():
+    tokenizer, text = load_tokenizer("tiny-byte-level"), "a<|im_end|> <tool_call>"
     tokenizer.add_tokens(["<tool_call>"])  # as in Qwen: added, and not a control token
-    texts = [*SPELLED, "a <tool_call> and <unk>"]
-    ids = encode_lines(tokenizer, texts)
-    assert not {i for line in ids for i in line} & set(tokenizer.all_special_ids)
-    assert tokenizer.convert_tokens_to_ids("<tool_call>") in ids[-1]
-    assert tokenizer.batch_decode(ids[:3]) == SPELLED
+    ids = encode_lines(tokenizer, [text])[0]
+    assert tokenizer.eos_token_id not in ids and tokenizer.convert_tokens_to_ids("<tool_call>") == ids[-1]
+    assert tokenizer.decode(ids) == text and tokenizer.eos_token_id in tokenizer(text).input_ids
 
 
 def test_no_text_is_cut_to_the_length_that_a_file_of_a_tokenizer_holds(tmp_path):

@@ -18,7 +18,7 @@ from blossom.vocabulary.encoding import encode_lines
 
 VERSION = 4  # part of every key: raise it when the format of the streams changes
 IGNORED = -100  # label without loss
-CHUNK = 1 << 21  # characters tokenized together, on all cores
+CHUNK = 1 << 21  # characters tokenized together, on all cores; they take a hundred times their size of memory
 
 
 @dataclass
@@ -63,25 +63,15 @@ def _write_stream(folder, documents, tokenizer, start, end, dtype):
     place = 0
     with open(folder / "tokens.bin", "wb") as tokens, open(folder / "offsets.bin", "wb") as offsets:
         np.zeros(1, np.int64).tofile(offsets)
-        for batch in _take_batches(documents):
-            ids = [[start, *f] if end is None else [start, *f, end] for f in encode_lines(tokenizer, batch)]
+        first, second = itertools.tee(documents)
+        numbers = (size // CHUNK for size in itertools.accumulate(map(len, first)))  # of each document's batch
+        for _, batch in itertools.groupby(zip(numbers, second, strict=True), lambda pair: pair[0]):
+            found = encode_lines(tokenizer, (document for _, document in batch))
+            ids = [[start, *f] if end is None else [start, *f, end] for f in found]
             ends = place + np.cumsum([len(i) for i in ids], dtype=np.int64)
             ends.tofile(offsets)
             np.fromiter(itertools.chain.from_iterable(ids), dtype).tofile(tokens)
             place = int(ends[-1])
-
-
-def _take_batches(documents):
-    """Lists of documents, each of about CHUNK characters: their tokens take a hundred times the memory of the text."""
-    batch, size = [], 0
-    for document in documents:
-        batch.append(document)
-        size += len(document)
-        if size >= CHUNK:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 class Blocks:
