@@ -9,6 +9,7 @@ import argparse
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,26 +137,27 @@ def measure_speed(asked):
             row = {"model": name, "trained": trainable, "documents": "apart" if segmented else "", "batch": ""}
             row |= dict.fromkeys(["tokens/s", "GB", "TFLOP/s", "of the peak", "of a product here"]) | {"note": ""}
             rows.append(row)
-            while batch:
+            tried = batch
+            while tried:
                 try:
-                    row |= {"batch": f"{batch} × {length}"} | _time_steps(asked, config, trainable, batch, length, segmented)
+                    row |= {"batch": f"{tried} × {length}"} | _time_steps(asked, config, trainable, tried, length, segmented)
                     row["of a product here"] = f"{row['TFLOP/s'] / reached:.0%}"
                     row["of the peak"] = f"{row['TFLOP/s'] / peak:.0%}" if peak else None
                     break
                 except torch.OutOfMemoryError:
-                    row["note"], batch = "a larger batch does not fit", batch // 2
+                    row["note"], tried = "a larger batch does not fit", tried // 2
                 except Exception as error:
                     row["note"] = f"{type(error).__name__}: {str(error)[:120]}"
                     break
-            batch = batch or 1
-            gc.collect()
-            if asked.device == "cuda":
-                torch.cuda.empty_cache()
     remark = f"bfloat16, AdamW in float32, no checkpointing. A product of this machine reaches {reached:.3g} TFLOP/s"
     return rows, remark + (f", the maker's figure is {peak}." if peak else "; the maker's figure is not known here.")
 
 
 def _time_steps(asked, config, trainable, batch, length, segmented, steps=6):
+    gc.collect()
+    if asked.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     with torch.device(asked.device):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         ids = torch.randint(config.vocab_size, (batch, length))
@@ -164,8 +166,6 @@ def _time_steps(asked, config, trainable, batch, length, segmented, steps=6):
     optimizer = torch.optim.AdamW([p for p in learner.parameters() if p.requires_grad], lr=1e-5, fused=True)
     segments = (torch.arange(length, device=asked.device) // (length // 4)).expand_as(ids) + 1 if segmented else None
     times = []
-    if asked.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
     for _ in range(steps):
         began = time.perf_counter()
         learner(ids, ids, segments, items=ids.numel()).backward()
@@ -187,35 +187,59 @@ def _wishes(trainable):
 
 def measure_peers(asked):
     """The same training by our loop, TRL and LLaMA-Factory: the paper's adapters and embeddings, bfloat16."""
-    name, batch, sequence, steps = ("tiny-byte-level", 2, 64, 3) if asked.tiny else ("smollm2-135m-instruct", 8, 1024, 10)
-    model, rows = Path(fetch_asset(name)), []
+    small = Path(fetch_asset("tiny-byte-level" if asked.tiny else "smollm2-135m-instruct"))
     lines = Path(fetch_asset("smoke-en" if asked.tiny else "prose-en")).read_text(encoding="utf-8").splitlines() * 20
+    tools = {common.OURS: "run_blossom.py", "trl": "run_trl.py", "llama-factory": "run_llamafactory.py"}
+    sequence, steps, rows = (64, 3, []) if asked.tiny else (1024, 10, [])
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "pretraining.jsonl"
         text.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines if line), encoding="utf-8")
         spec = {
-            "model": str(model),
             "text": str(text),
             "task": "pretraining",
             "trainable": "lora+embeddings",
-            "batch": batch,
+            "sequence": sequence,
+            "steps": steps,
         }
-        spec |= {"sequence": sequence, "steps": steps, "warm_steps": 2, "rank": 16, "alpha": 32, "tied": True, "bf16": True}
-        spec |= {"targets": ["q_proj", "k_proj", "v_proj"], "cuda": asked.device == "cuda"}
-        tools = {common.OURS: "run_blossom.py", "trl": "run_trl.py", "llama-factory": "run_llamafactory.py"}
-        for tool, script in tools.items():
-            row = {"tool": tool, "batch": f"{batch} × {sequence}", "tokens/s": None, "GB": None, "note": ""}
-            try:
-                if asked.left() < 60 or (asked.tiny and tool != common.OURS):
-                    raise common.Failed("left out: no time" if asked.left() < 60 else "left out with --tiny")
-                found = common.measure(tool, script, spec)
-                row |= {"tokens/s": batch * sequence / found["seconds_per_step"], "GB": found["peak_bytes"] / 1e9}
-            except common.Failed as error:
-                row["note"] = str(error)
-            rows.append(row)
-    return rows, "SmolLM2-135M, each tool in a process of its own." + (
-        "" if asked.device == "cuda" else " GB: of the process."
-    )
+        spec |= {"targets": ["q_proj", "k_proj", "v_proj"], "warm_steps": 2, "rank": 16, "alpha": 32, "tied": True}
+        spec |= {"bf16": True, "cuda": asked.device == "cuda"}
+        for shape, batch in (("135M", 8), ("1.5B", 4)):
+            for tool, script in tools.items():
+                row = {
+                    "model": shape,
+                    "tool": tool,
+                    "batch": f"{batch} × {sequence}",
+                    "tokens/s": None,
+                    "GB": None,
+                    "note": "",
+                }
+                rows.append(row)
+                try:
+                    _check_peer(asked, tool, shape)
+                    model = small if shape == "135M" or asked.tiny else _make_large(small, Path(folder) / "large")
+                    found = common.measure(tool, script, spec | {"model": str(model), "batch": batch})
+                    row |= {"tokens/s": batch * sequence / found["seconds_per_step"], "GB": found["peak_bytes"] / 1e9}
+                except common.Failed as error:
+                    row["note"] = str(error)
+    return rows, "Each tool in a process of its own." + ("" if asked.device == "cuda" else " GB: of the process.")
+
+
+def _check_peer(asked, tool, shape):
+    """Raise Failed where a tool is not measured."""
+    if asked.left() < (60 if shape == "135M" else 330):  # the run at scale laptop needs its 5 minutes
+        raise common.Failed("left out: no time")
+    if tool != common.OURS and not (common.peers.ENVIRONMENTS / tool / ".ready").exists():
+        raise common.Failed(f"not installed: `python benchmarks/peers.py {tool}` first (minutes, gigabytes)")
+
+
+def _make_large(small, folder):
+    """A folder with random weights of the 1.5B shape and the small model's tokenizer."""
+    if not folder.exists():
+        with torch.device("cuda"):
+            AutoModelForCausalLM.from_config(ONE_AND_A_HALF_B, dtype=torch.bfloat16).save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(small / name, folder)
+    return folder
 
 
 def run_laptop(asked):

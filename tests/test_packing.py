@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from blossom.models.bits import document_nats, end_token, start_token
 from blossom.models.loading import load_model
 from blossom.training import packing
+from blossom.training.data import TrainingRows
 from blossom.training.packing import IGNORED, Blocks, TokenStream, pack_examples, tokenize_documents
+from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.loading import load_tokenizer
 
 
@@ -129,6 +131,16 @@ def test_packing_keeps_every_example_whole(lengths):
             assert row["labels"][row["segments"] == segment].tolist() == [IGNORED, *ids[1:]]
             found.append(ids)
     assert sorted(found) == sorted(e["input_ids"] for e in examples)
+
+
+def test_rows_of_like_length_share_a_batch_and_each_is_read_once_an_epoch():
+    rows = [{"input_ids": [1] * n} for n in np.random.default_rng(0).integers(1, 500, 301)]
+    found = [TrainingRows(rows, TrainingSettings(batch_size=4, epochs=2, seed=seed)) for seed in (0, 0, 1)]
+    assert found[0].order.tolist() == found[1].order.tolist() != found[2].order.tolist()
+    assert Counter(found[0].order.tolist()) == Counter([*range(301)] * 2)
+    lengths = [sorted(len(rows[i]["input_ids"]) for i in found[0].numbers(n)) for n in range(151)]
+    assert np.mean([b[-1] - b[0] for b in lengths[:-1]]) < 20  # about 300 where batches are random
+    assert lengths != sorted(lengths), "the batches are shuffled"
 
 
 def test_the_asked_share_of_a_stream_s_blocks_is_anchored_spread_evenly():

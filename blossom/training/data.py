@@ -20,6 +20,17 @@ class TrainingRows:
         ordered, epochs = getattr(dataset, "ordered", False), range(math.ceil(count / n))
         orders = [np.arange(n) if ordered else np.random.default_rng([settings.seed, e]).permutation(n) for e in epochs]
         self.order = np.concatenate(orders)[:count]
+        if not ordered and self.batch_size > 1:
+            self._group_lengths(settings)
+
+    def _group_lengths(self, settings):
+        """Sort pools of 32 batches by length, then shuffle the batches: the rows of a batch need little padding."""
+        lengths, size = np.array([len(row["input_ids"]) for row in self.dataset]), self.batch_size
+        pools = np.split(self.order, range(32 * size, len(self.order), 32 * size))
+        order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+        full = len(order) // size * size  # the last batch may be smaller, and stays the last
+        shuffled = np.random.default_rng(settings.seed).permutation(order[:full].reshape(-1, size))
+        self.order = np.concatenate([shuffled.ravel(), order[full:]])
 
     def __len__(self):
         return len(self.order)

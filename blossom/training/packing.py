@@ -195,10 +195,8 @@ def pack_examples(examples, length):
         room[row] -= sizes[i]
     packed = []
     for row in rows:
-        parts = {"input_ids": [], "labels": [], "segments": []}
-        for segment, i in enumerate(sorted(row), 1):
-            parts["input_ids"].append(examples[i]["input_ids"])
-            parts["labels"].append([IGNORED, *examples[i]["labels"][1:]])
-            parts["segments"].append([segment] * sizes[i])
-        packed.append({name: np.concatenate(part).astype(np.int64) for name, part in parts.items()})
+        whole = ((examples[i], [segment] * sizes[i]) for segment, i in enumerate(sorted(row), 1))
+        parts = zip(*((e["input_ids"], [IGNORED, *e["labels"][1:]], segment) for e, segment in whole), strict=True)
+        names = ("input_ids", "labels", "segments")
+        packed.append({n: np.concatenate(part).astype(np.int64) for n, part in zip(names, parts, strict=True)})
     return packed
