@@ -2,7 +2,7 @@
 
 model = adapt_model(model, "lora+new-rows")
 result = train_model(model, dataset, settings, folder, evaluate)
-keep_model(model, tokenizer, base, folder)
+keep_model(model, tokenizer, base, folder, lines)
 """
 
 import contextlib
