@@ -32,6 +32,8 @@ class Stopping(Progress):
             os._exit(9)
 
 
+if os.environ["RANK"] != "0":
+    launched.read_corpus = None  # the first process alone prepares the text
 PartialState.__init__ = as_if_on_cards
 loop.Progress = Stopping
 launched.launch_pretraining(sys.argv[1:])

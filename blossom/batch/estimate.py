@@ -48,7 +48,7 @@ class Estimate:
         return tokens / self.tokens_per_second
 
 
-def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, shards=1):
+def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, shards=1, done=None):
     """Estimate memory and speed of training the model in `start` (folder or asset) on this machine: an Estimate.
 
     p         parameters of stage 03 or 04
@@ -58,6 +58,7 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
     labelled  share of the tokens that have a label
     timed     whether to time training steps; without, tokens_per_second is 0
     shards    devices that share weights and optimizer state (FSDP)
+    done      result of a finished training (`read_result`), perhaps of several cards: then nothing is refused or timed
     Raises MemoryError with the parameters to lower when the training does not fit.
     """
     check_options(p)
@@ -72,6 +73,8 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
         frozen = width * (size.total - size.trained)
         memory = max(memory, RESERVE["cpu"] + (2 * stored + frozen if shards == 1 else stored))
     free = free_bytes()
+    if done:
+        return Estimate(memory, free, done["tokens_per_second"])
     if memory > free:
         names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")
         ways = ["lower " + ", ".join(name for name in names if hasattr(p, name))]

@@ -8,7 +8,9 @@ notebook with the same parameters: it finds the finished training, merges the ad
 """
 
 import argparse
+import json
 import os
+import time
 
 import torch
 from accelerate import PartialState
@@ -20,29 +22,37 @@ from blossom.text.corpus import read_corpus
 from blossom.training import pretraining
 from blossom.training.loop import train_model
 from blossom.training.settings import TrainingSettings
+from blossom.vocabulary.fertility import take_first_bytes
+from blossom.vocabulary.loading import load_tokenizer
 
 
 def launch_pretraining(words=None):
     """Train stage 03 from the words of a command line; None takes this process's own."""
-    launch_training(words, "blossom.training", pretraining.STAGE, "", _prepare_pretraining)
+    launch_training(words, "blossom.training", pretraining.STAGE, "", _prepare_pretraining, _build_pretraining)
 
 
 def _prepare_pretraining(p, shards):
     start = pretraining.find_start(p)
     estimate_run(p, start, p.batch_size, p.block_size, timed=False, shards=shards)
     text = read_corpus(p)
-    model, tokenizer = pretraining.load_adapted(p, start)
-    blocks, heldout = pretraining.mix_corpus(p, text, tokenizer), text.heldout()
-    return model, blocks, lambda m: measure_bits(m, tokenizer, heldout)
+    heldout = {name: take_first_bytes(lines, p.measured_bytes) for name, lines in text.heldout().items()}
+    return {"streams": pretraining.tokenize_corpus(p, text, load_tokenizer(start)), "heldout": heldout}
 
 
-def launch_training(words, module, stage, prefix, prepare):
+def _build_pretraining(p, prepared):
+    model, tokenizer = pretraining.load_adapted(p, pretraining.find_start(p))
+    blocks = pretraining.mix_streams(p, prepared["streams"])
+    return model, blocks, lambda m: measure_bits(m, tokenizer, prepared["heldout"])
+
+
+def launch_training(words, module, stage, prefix, prepare, build):
     """Train a stage in this process and the other processes started with it.
 
     words    of a command line; None takes this process's own
     module   name of the program for --help
     prefix   of the parameters that are training settings
-    prepare  function (parameters, shards) -> (model, dataset, evaluate) for `train_model`
+    prepare  function (parameters, shards) -> JSON: what is trained on, made by the first process alone
+    build    function (parameters, that JSON) -> (model, dataset, evaluate) for `train_model`
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description="A stage's training on one or several devices.")
     parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
@@ -51,13 +61,29 @@ def launch_training(words, module, stage, prefix, prepare):
     p = read_training_params(asked.params, asked.set, stages.STAGES[stage])
     state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
     shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
-    with state.main_process_first():  # it downloads and caches files that the others then read
-        model, dataset, evaluate = prepare(p, shards)
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
+    prepared = _prepare_once(state, folder / ".prepared.json", lambda: prepare(p, shards))
+    model, dataset, evaluate = build(p, prepared)
     result = train_model(model, dataset, TrainingSettings.of(p, prefix), folder, evaluate)
     if state.is_main_process:
         print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
         print(f"finish: run notebooks/{stage}.ipynb with the same parameters")
+
+
+def _prepare_once(state, file, prepare):
+    """What `prepare` returns, in every process: the others wait for the first one's file, since a barrier would time out."""
+    if state.is_main_process:
+        file.unlink(missing_ok=True)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        paths.write_text(file, json.dumps(prepare()))
+    while not file.exists():
+        time.sleep(1)
+    prepared = paths.read_json(file)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        file.unlink()
+    return prepared
 
 
 def read_training_params(files, overrides, cls=stages.BilingualPretraining):

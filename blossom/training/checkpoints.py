@@ -12,6 +12,7 @@ import shutil
 import signal
 import threading
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -57,6 +58,19 @@ class SaveTimer:
         late = time.time() > float(os.environ.get("SLURM_JOB_END_TIME", "inf")) - BEFORE_LIMIT
         wish = torch.tensor([2 if self.signalled or late else int(due)], device=self.accelerator.device)
         return self.accelerator.gather(wish).max().item()
+
+
+def fingerprint_settings(settings):
+    """The settings on which a training's result depends: a dict."""
+    return asdict(replace(settings, report_to="", checkpoint_minutes=0.0))
+
+
+def read_result(folder, settings):
+    """What a finished training with these settings in `folder` returned; None without one."""
+    newest = max(Path(folder).glob("checkpoints/step-*"), default=None)
+    progress = paths.read_json(newest / "progress.json") if newest else {"result": None}
+    same = progress["result"] and fingerprint_settings(settings).items() <= progress["fingerprint"].items()
+    return progress["result"] if same else None
 
 
 def find_checkpoint(folder, fingerprint, report):

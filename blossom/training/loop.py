@@ -8,7 +8,6 @@ keep_model(model, tokenizer, base, folder, lines)
 import contextlib
 import math
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import filelock
@@ -78,7 +77,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     every = max(1, steps // 40)  # steps between logged losses
     evaluated = spread_steps(settings.evaluations, steps) | {steps}
     shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
-    run = rows.fingerprint() | asdict(replace(settings, report_to="", checkpoint_minutes=0.0))
+    run = rows.fingerprint() | checkpoints.fingerprint_settings(settings)
     run |= {"trained": shapes, "processes": world, "format": 3}
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
     with accelerator.main_process_first():
