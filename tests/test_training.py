@@ -22,7 +22,7 @@ from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training.__main__ import launch_pretraining
-from blossom.training.checkpoints import keep_model
+from blossom.training.checkpoints import keep_model, read_result
 from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
 from blossom.training.new_rows import nearest_rows, summarize_rows
@@ -207,7 +207,7 @@ def assert_trained_alike(*folders, near=1e-5):
     return two, states[1]
 
 
-def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one, tmp_path):
+def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one, tmp_path, monkeypatch):
     done = subprocess.run(launched(2, tmp_path, batch_size=2), cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = tmp_path / "smoke/base-ko" / STAGE
@@ -219,6 +219,11 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one
     assert lines == ["continuing from step-000008"]  # nothing is trained again
     trained = {f"parameter/model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     assert trained and all(torch.equal(state[name], p) for name, p in trained.items())
+    monkeypatch.setattr(estimate, "free_bytes", lambda: 0)  # what several cards have trained fits on one, and is not refused
+    found, other = (read_result(folder, TrainingSettings.of(own)) for own in (p, replace(p, seed=1)))
+    assert estimate_run(p, find_start(p), 2, 64, done=found).tokens_per_second == history["tokens_per_second"]
+    with pytest.raises(MemoryError):
+        estimate_run(p, find_start(p), 2, 64, done=other)
 
 
 def launch_environment(name):
