@@ -59,7 +59,7 @@ def test_memory_grows_with_what_is_trained_and_shrinks_with_shards(smoke):
         p = smoke(PRETRAINING, english_anchor=0.0, trainable=trainable)
         return estimate_run(p, "tiny-sentencepiece", batch, 64, timed=False, shards=shards).memory
 
-    assert memory("full") > memory("lora+embeddings") > memory("lora+embeddings", shards=2)
+    assert memory("full") > memory("lora+embeddings") > memory("lora+embeddings", shards=8)
     assert memory("full", batch=128) > memory("full")
 
 
@@ -95,6 +95,15 @@ def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
     full = resources.ScalePlan(Plan("outputs", {"trainable": "full"}), "llama2-13b")
     full.ask(RunName("outputs", "llama2-13b", "blossom-bi", PRETRAINING))
     assert re.search(r"Over 48 GB: blossom-bi/03.*Lower batch_size, block_size.*lora\+new-rows", str(full))
+
+
+def test_sharded_weights_take_the_time_of_their_exchange_where_that_is_longer():
+    p, hours = sized("llama2-7b", "cross-lingual-direct")[0], {}
+    for link in (10.0, 20.0, 1000.0):
+        run = plan_run(TUNING, p, read_assumptions("llama2-7b", link_gigabytes=link))
+        hours[link], memory = run.hours, run.memory
+    assert hours[10.0] == 2 * hours[20.0] and 2 < hours[1000.0] < 4 < hours[20.0]
+    assert memory > 8 * 13e9  # eight processes load the model before they share it
 
 
 def test_one_epoch_is_as_long_as_the_scarcer_language():

@@ -122,8 +122,8 @@ def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_c
     """
     frozen = width * (size.total - size.trained)
     weights = (frozen + 16 * size.trained) / shards
-    if shards > 1:  # FSDP gathers the embedding tables and one layer at a time, and their gradients
-        weights += 2 * width * (size.layers / size.config.num_hidden_layers + size.tables)
+    if shards > 1:  # FSDP gathers one layer at a time, the embedding tables in float32, and their gradients
+        weights += 2 * width * size.layers / size.config.num_hidden_layers + 8 * size.tables
     activations = _activation_bytes(size, p, batch, length, width, labelled, on_cpu)
     return RESERVE["cpu" if on_cpu else "cuda"] + weights + activations
 

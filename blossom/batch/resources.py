@@ -81,15 +81,23 @@ def plan_run(stage, p, assumed):
         return PlannedRun(stored + HOST_RESERVE, written, card, 1, limit=assumed.limit_hours, origin=origin)
     if stage == "03_bilingual_pretraining":
         tokens, batch, length = count_text_tokens(p, assumed, expanded), p.batch_size, p.block_size
+        rows, accumulation = tokens / length, p.accumulation
     else:
         tokens, batch, length = count_example_tokens(p, assumed, expanded), p.sft_batch_size, p.sequence_length
+        rows, accumulation = p.epochs * sum(_count_examples(p, assumed).values()), p.sft_accumulation
     width, shards = (4 if p.precision == "float32" else 2), (assumed.devices if p.trainable == "full" else 1)
     card = estimate.training_bytes(size, p, batch, length, width, shards, on_cpu=not assumed.device_name)
     # two checkpoints (a parameter and its two moments, in float32), the adapter, and the text's tokens, two bytes each
     disk = stored + (2 * 12 + 4) * size.trained + (2 * tokens if stage == "03_bilingual_pretraining" else 0)
     speed = assumed.devices * assumed.device_tflops * 1e12 * assumed.utilisation
     hours = tokens * estimate.count_operations(size, p, length) / speed / 3600
-    return PlannedRun(2 * stored + HOST_RESERVE, disk, card, assumed.devices, hours, origin=origin)
+    # sharded weights are gathered twice a forward pass and their float32 gradients summed; else gradients, once an update
+    exchanged = (2 * width + 4) * size.total if shards > 1 else 8 * size.trained / accumulation
+    exchanged *= rows / (batch * assumed.devices) * (1 - 1 / assumed.devices)
+    hours = max(hours, exchanged / (assumed.link_gigabytes * GB) / 3600)  # while it computes
+    # loaded by every process, or merged and reloaded by one; shards are gathered in the first one's memory for a checkpoint
+    host = max(max(2, assumed.devices) * stored, 12 * size.trained if shards > 1 else 0) + HOST_RESERVE
+    return PlannedRun(host, disk, card, assumed.devices, hours, origin=origin)
 
 
 def read_config(name):
@@ -121,8 +129,12 @@ def count_text_tokens(p, assumed, expanded):
 def count_example_tokens(p, assumed, expanded):
     """Tokens that stage 04 reads, in all epochs."""
     longer = 1 if expanded else assumed.bytes_per_token["korean"] / assumed.bytes_per_token["base_korean"]
-    counts = {task: min(assumed.sft_counts[task], p.examples or assumed.sft_counts[task]) for task in p.sft_tasks}
-    return p.epochs * sum(n * assumed.sft_tokens[task] * (1 if task == "en" else longer) for task, n in counts.items())
+    counts = _count_examples(p, assumed).items()
+    return p.epochs * sum(n * assumed.sft_tokens[task] * (1 if task == "en" else longer) for task, n in counts)
+
+
+def _count_examples(p, assumed):
+    return {task: min(assumed.sft_counts[task], p.examples or assumed.sft_counts[task]) for task in p.sft_tasks}
 
 
 class ScalePlan:
@@ -158,7 +170,8 @@ class ScalePlan:
         lines += [
             "",
             f"Estimates; nothing is measured. Assumed: {a.devices} x {a.device_name}, {a.device_memory:g} GB,",
-            f"{a.device_tflops:g} TFLOP/s each at utilisation {a.utilisation:g} (in the scale's file).",
+            f"{a.device_tflops:g} TFLOP/s each at utilisation {a.utilisation:g}, "
+            f"{a.link_gigabytes:g} GB/s between cards (in the scale's file).",
             f"{'; '.join(dict.fromkeys(run.origin for run in runs if run.origin))}.",
             f"Beside these: {text:.1f} GB of text, {DOWNLOADED * text:.0f} GB on disk once fetched, and the base's files.",
             "Scoring and answering are not estimated in hours; a cluster is asked for limit_hours.",
