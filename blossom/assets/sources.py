@@ -1,8 +1,11 @@
 """Downloads: wheels of a package index, files and snapshots of the hub."""
 
+import errno
+import functools
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +13,12 @@ from tqdm.auto import tqdm
 
 from blossom.common import paths
 
-SAFE_FILES = ["*.safetensors", "*.json", "tokenizer.model", "*.txt"]  # never pickles, never code
+SAFE_FILES = ["*.json", "*.jinja", "tokenizer.model", "*.txt"]  # never pickles, never code
+SECOND_COPIES = ["*/*", "consolidated*"]  # the same weights in another format: Llama's original/, Mistral's one file
+WAITS = (1, 2, 4, 8, 16)  # seconds before each further try of a request; longer when the server names a time
+LONGEST_WAIT = 900  # seconds that a server may ask for
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)  # a folder that may not be written
+BUSY = (408, 429, 500, 502, 503, 504)  # HTTP answers that may be another one a little later
 
 
 @dataclass(frozen=True)
@@ -53,32 +61,82 @@ def _run_pip(words, label):
     return "".join(lines)
 
 
+@functools.cache
+def repeat_failed_requests():
+    """Let huggingface_hub and datasets repeat, with a message, each reading request that fails or meets a busy server.
+
+    Both use one client for all requests. Waits are those of WAITS, or what the server asks for (`Retry-After`, `RateLimit`).
+    After a request that failed to the end, others are sent once until one succeeds: without a network, a run waits once.
+    """
+    from huggingface_hub.utils import get_session, httpx, parse_ratelimit_headers, set_client_factory
+    from urllib3.util import Retry
+
+    class PatientClient(httpx.Client):
+        lost = False
+
+        def send(self, request, **how):
+            reads = request.method in ("GET", "HEAD") or "/paths-info/" in request.url.path
+            for wait in (*(WAITS if reads and not PatientClient.lost else ()), None):
+                try:
+                    response = super().send(request, **how)
+                    limit, reason = parse_ratelimit_headers(response.headers), f"HTTP {response.status_code}"
+                    asked = Retry().get_retry_after(response) or 0
+                    asked = max(asked, limit.reset_in_seconds + 1 if limit and not limit.remaining else 0)
+                    if response.status_code not in BUSY or wait is None or asked > LONGEST_WAIT:
+                        PatientClient.lost = response.status_code in BUSY
+                        return response
+                    response.close()
+                except httpx.TransportError as error:
+                    if wait is None:
+                        PatientClient.lost = True
+                        raise
+                    asked, reason = 0, str(error) or type(error).__name__
+                print(f"{request.url.host} ({reason}): trying again in {max(wait, asked):.0f} s", file=sys.stderr)
+                time.sleep(max(wait, asked))
+
+    hooks = get_session().event_hooks  # huggingface_hub's own: offline mode, request numbers
+    set_client_factory(lambda: PatientClient(event_hooks=hooks, follow_redirects=True, timeout=None))
+
+
 def fetch_hub_file(repo, name):
     """Download one file of a hub repository into the hub's cache: its path; RuntimeError says what to do."""
     from huggingface_hub import hf_hub_download
 
-    return _from_hub(repo, lambda: hf_hub_download(repo, name))
+    return _from_hub(repo, lambda: Path(hf_hub_download(repo, name)))
 
 
-def fetch_snapshot(repo):
+def fetch_snapshot(repo, weights=True):
     """Download a hub model's configuration, tokenizer and safetensors: its folder; RuntimeError says what to do."""
     from huggingface_hub import snapshot_download
 
-    return _from_hub(repo, lambda: snapshot_download(repo, allow_patterns=SAFE_FILES))
+    wanted = {"allow_patterns": [*SAFE_FILES, *["*.safetensors"] * weights], "ignore_patterns": SECOND_COPIES}
+    return _from_hub(repo, lambda: Path(snapshot_download(repo, **wanted)))
+
+
+def fetch_page(url):
+    """The bytes at an address; RuntimeError says what to do."""
+    from huggingface_hub.utils import get_session
+
+    return _from_hub(url, lambda: get_session().get(url, timeout=60).raise_for_status().content)
 
 
 def _from_hub(repo, download):
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.utils import httpx
 
+    repeat_failed_requests()
     try:
-        return Path(download())
+        return download()
     except GatedRepoError:
         told = f" is gated: ask for access on https://huggingface.co/{repo}, wait for the mail, then `hf auth login`."
     except RepositoryNotFoundError:
         told = ": the hub has no such model, or it is private (`hf auth login`)."
-    except (LocalEntryNotFoundError, OSError) as error:
+    except (OSError, httpx.HTTPError) as error:
+        if getattr(error, "errno", None) in CLOSED:
+            raise
         told = (
             f" could not be fetched from the hub ({str(error).splitlines()[0][:200]}), and there is no such folder here.\n"
-            "Check the network; or copy the files here and give the folder's path instead of the id."
+            "Check the network; or fetch it where there is one (python -m blossom.assets prefetch); or copy the files here "
+            "and give the folder's path instead of the id."
         )
     raise RuntimeError(repo + told)

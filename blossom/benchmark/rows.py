@@ -6,7 +6,6 @@ from pathlib import Path
 import yaml
 
 from blossom.common import paths
-from blossom.text.hub import load_hub_rows
 from blossom.text.rows import read_rows, read_table
 
 TASKS = Path(__file__).parent / "tasks"
@@ -38,7 +37,7 @@ def read_task_rows(task, benchmarks="authored", training=False):
     training    the training rows instead, for few-shot examples; none for a task that the hub lacks
     """
     config = load_task(task)
-    name, hub = config["rows"], _hub_source(config, training)
+    name, hub = config["rows"], find_hub_source(task, training)
     known = row_sets()[name]
     if training and not hub:
         return [], ""
@@ -56,7 +55,9 @@ def read_task_rows(task, benchmarks="authored", training=False):
     return check_task_rows(name, records, file), str(file.relative_to(base))
 
 
-def _hub_source(config, training):
+def find_hub_source(task, training=False):
+    """Where `benchmarks: hub` has the rows of a task: "hub:...", an address, or "" when the hub lacks them."""
+    config = load_task(task)
     if not config.get("dataset_path"):
         return ""
     split = "train" if training else config.get("test_split") or config["validation_split"]
@@ -66,16 +67,12 @@ def _hub_source(config, training):
 
 
 def _hub_rows(source):
-    from datasets import load_dataset
-
     try:
-        is_url = source.startswith("https://")
-        rows = load_dataset("json", data_files=source, split="train") if is_url else load_hub_rows(source)
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
+        yield from read_rows(source)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:300]
         advice = "Without a network, set benchmarks to 'authored' or to a folder of the public files."
         raise ValueError(f"benchmarks: {source} could not be loaded ({reason}). {advice}") from None
-    return ((f"{source}, row {n}", row) for n, row in enumerate(rows, 1))
 
 
 def _find_file(task, folder, patterns, training):

@@ -61,10 +61,13 @@ def _read_scores(made):
 
 def _evaluation_result(task, row, benchmarks):
     where = "authored for this project" if benchmarks == "authored" else benchmarks
+    is_hub = row["origin"].startswith("hub:")
     return huggingface_hub.EvalResult(
         task_type="text-generation",
         task_name=f"{row['shots']}-shot, lm-eval {row['version']}, prompt {row['prompt_hash']}",
-        dataset_type=row["origin"].split(":")[0],
+        dataset_type=parse_hub(row["origin"]).name if is_hub else row["origin"],
+        dataset_config=task,  # results of equal type and config become one entry of the model index
+        dataset_split=parse_hub(row["origin"]).split if is_hub else None,
         dataset_name=f"{task} ({row['items']} items, {where})",
         metric_type=row["metric"],
         metric_name=f"{row['metric']} ± {100 * row['stderr']:.1f}",

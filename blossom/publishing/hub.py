@@ -59,7 +59,7 @@ def push_model(plan, public=False, api=None):
     """Push a PushPlan's files in one commit to a private (or public) repository; returns the commit's address.
 
     api  a `huggingface_hub.HfApi`; None uses the account of `hf auth login`
-    Raises ValueError when the plan is refused; RuntimeError when nobody is signed in.
+    Raises ValueError when the plan is refused; RuntimeError when nobody is signed in, or the hub refuses it.
     """
     if plan.refusals:
         raise ValueError(f"{plan.repo}: not pushed:\n- " + "\n- ".join(plan.refusals))
@@ -68,5 +68,7 @@ def push_model(plan, public=False, api=None):
     try:
         api.create_repo(plan.repo, private=not public, exist_ok=True)
         return api.create_commit(plan.repo, adds, commit_message="Model, card and tokenizer made with Blossom").commit_url
-    except errors.LocalTokenNotFoundError:
-        raise RuntimeError("nobody is signed in to the hub: make a token that may write, then `hf auth login`") from None
+    except (errors.LocalTokenNotFoundError, errors.HfHubHTTPError) as error:
+        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 401
+        told = "nobody is signed in to the hub" if status == 401 else f"the hub refuses it ({str(error).splitlines()[0]})"
+        raise RuntimeError(f"{plan.repo}: {told}: make a token that may write there, then `hf auth login`") from None

@@ -4,9 +4,9 @@ import csv
 import json
 from pathlib import Path
 
-from blossom.assets.registry import REGISTRY, fetch_asset
+from blossom.assets.registry import REGISTRY, fetch_asset, fetch_url
 from blossom.common import paths
-from blossom.text.hub import load_hub_rows
+from blossom.text.hub import read_hub_rows
 
 
 def find_source(source):
@@ -33,13 +33,13 @@ def read_lines(file):
 def read_rows(source, columns=()):
     """Yield (place, row) for every row of a set: place is "file, line n" for error messages, row a dict.
 
-    source   asset name, .json (a list of objects), .jsonl or .tsv file, or "hub:..."
+    source   asset name, .json (a list of objects), .jsonl or .tsv file, its https:// address, or "hub:..."
     columns  names of the columns of a .tsv file without a header line
     """
     if source.startswith("hub:"):
-        yield from ((f"{source}, row {n}", row) for n, row in enumerate(load_hub_rows(source), 1))
+        yield from ((f"{source}, row {n}", row) for n, row in enumerate(read_hub_rows(source), 1))
         return
-    path = find_source(source)
+    path = fetch_url(source) if source.startswith("https://") else find_source(source)
     suffix = path.suffix.lower()
     if suffix == ".tsv":
         yield from read_table(path, columns)

@@ -19,7 +19,7 @@ SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and by
 
 def read_base(source):
     """Read the SentencePieceBase or ByteLevelBase in an asset, folder, `.model` file or hub id; ValueError for another."""
-    path = Path(fetch_asset(str(source)))
+    path = Path(fetch_asset(str(source), weights=False))
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if model_file.is_file():
         proto = loading.read_sentencepiece(model_file)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import huggingface_hub
 
+from blossom.assets import sources
 from blossom.assets.registry import fetch_asset
 from blossom.assets.sources import fetch_hub_file, fetch_snapshot
 from blossom.benchmark.rows import read_task_rows
@@ -55,6 +56,7 @@ for wrong, status, code, repo, words in (
     def refused(monkeypatch, serve, status=status, code=code, repo=repo):
         server = serve(lambda body, n: (status, {"X-Error-Code": code, "X-Error-Message": "no", "Content-Length": "0"}, ""))
         real, elsewhere = huggingface_hub.snapshot_download, {"endpoint": server.url.removesuffix("/v1"), "token": False}
+        monkeypatch.setattr(sources, "WAITS", ())
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **more: real(repo, **elsewhere, **more))
         fetch_snapshot(repo)

@@ -1,0 +1,137 @@
+"""Fetching from the hub: over a bad connection, after an interruption, without a network, with a read-only cache."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from blossom.assets.__main__ import list_sources, main
+from blossom.assets.registry import fetch_asset, make_once
+from blossom.common import paths
+from tests.hub.server import HubServer
+
+START = "import json, sys; from blossom.assets import sources; sources.WAITS = (0.01, 0.02)\n"
+MODEL = ["config.json", "chat_template.jinja", "model.safetensors", "tokenizer.json"]
+ARTICLES = [{"id": str(n), "text": f"문서 {n} " + "가" * 300} for n in range(4000)]
+SETS = ["me/texts:ko:train[:7]", "me/script:plain:test"]
+READ = f"""from blossom.text.rows import read_rows
+from blossom.assets.sources import fetch_snapshot
+rows = [[row["id"] for _, row in read_rows("hub:" + name)] for name in {SETS}]
+model = sorted(f.name for f in fetch_snapshot("me/model").rglob("*") if f.is_file())
+tokenizer = sorted(f.name for f in fetch_snapshot("me/other", weights=False).iterdir())
+print(json.dumps([rows, model, tokenizer]))"""
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A hub with a model, a set of two Parquet files, and a set that is a script."""
+    for name in ("model", "other"):
+        files = [
+            *MODEL,
+            "consolidated.safetensors",
+            "pytorch_model.bin",
+            "code.py",
+            "original/consolidated.00.pth",
+            "original/x.json",
+        ]
+        for file in files:
+            paths.write_text(tmp_path / "hub/models/me" / name / "main" / file, "x" * 1000)
+    texts, script = tmp_path / "hub/datasets/me/texts/main", tmp_path / "hub/datasets/me/script"
+    paths.write_text(script / "main/script.py", "raise SystemExit")
+    copy = script / "refs%2Fconvert%2Fparquet/plain/test/0000.parquet"
+    for file, rows in (
+        (copy, ARTICLES[:3]),
+        (texts / "ko/train-0.parquet", ARTICLES[::2]),
+        (texts / "ko/train-1.parquet", ARTICLES[1::2]),
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Dataset.from_list(rows).to_parquet(file, batch_size=200)
+    paths.write_text(
+        texts / "README.md", "---\nconfigs:\n- config_name: ko\n  data_files:\n  - {split: train, path: 'ko/train-*'}\n---\n"
+    )
+    server = HubServer(tmp_path / "hub")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def visit(hub, home, code, **changes):
+    """(JSON that a process prints whose hub this is, what it says beside)."""
+    env = hub.environment(home) | {"BLOSSOM_CACHE": str(home / "blossom"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"} | changes
+    done = subprocess.run([sys.executable, "-c", START + code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def test_a_bad_connection_is_tried_again_and_what_was_fetched_is_found_offline(hub, tmp_path):
+    hub.faults = {r"^/api/datasets/me/texts$": "503", r"^/api/datasets/me/script": "cut", "api/models/me/model": "503"}
+    hub.faults |= {"train-0.parquet": "cut", "0000.parquet": "503", "^/me/model/.*model.safetensors": "cut"}
+    online, said = visit(hub, tmp_path / "home", READ)
+    assert hub.faults == {} and "127.0.0.1 (HTTP 503): trying again in" in said
+    first = [row["id"] for row in ARTICLES[::2][:7]]
+    assert online == [
+        [first, ["0", "1", "2"]],
+        sorted(MODEL),
+        sorted(set(MODEL) - {"model.safetensors"}),
+    ]
+    asked = len(hub.asked)
+    assert not [path for path in hub.asked if "train-1" in path], "the other file of the set was downloaded"
+    assert visit(hub, tmp_path / "home", READ, HF_HUB_OFFLINE="1")[0] == online
+    assert visit(hub, tmp_path / "home", READ, HF_ENDPOINT="http://127.0.0.1:9")[0] == online and len(hub.asked) == asked
+
+
+def test_as_many_bytes_are_read_as_are_asked_for_and_an_interrupted_set_goes_on_where_it_stopped(hub, tmp_path):
+    code = """from blossom.text.hub import fetch_hub_set, read_hub_rows
+source = "hub:me/texts:ko:train[:2MB]"
+read = json.loads((fetch_hub_set(source) / "set.json").read_text())
+print(json.dumps([read, [row["text"] for row in read_hub_rows(source)]]))"""
+    (read, texts), _ = visit(hub, tmp_path, code)
+    folder = next((tmp_path / "blossom/hub").glob("*texts*"))
+    sizes = [len(text.encode()) for text in texts]
+    assert sum(sizes[:-1]) < 2_000_000 <= sum(sizes) and read["rows"] == len(texts) and len(read["commit"]) == 40
+    (folder / "set.json").unlink()
+    (folder / "00001.parquet").unlink()
+    whole = (folder / "00000.parquet").stat().st_mtime_ns
+    assert visit(hub, tmp_path, code)[0] == [read, texts]
+    assert (folder / "00000.parquet").stat().st_mtime_ns == whole, "a file that was whole was read again"
+
+
+def test_one_command_lists_and_fetches_what_a_scale_reads(monkeypatch, tmp_path, capsys):
+    found = list_sources("llama2-13b", ["blossom-bi-biSFT"])
+    assert found["meta-llama/Llama-2-13b-chat-hf"] and not found["kobert"] and "smollm2-135m-instruct" not in found
+    assert {"hub:wikimedia/wikipedia:20231101.ko", "hub:e9t/nsmc:default:test", "hub:GAIR/lima:plain_text:train"} <= set(
+        found
+    )
+    assert len([name for name in found if name.startswith(("hub:klue", "hub:skt/kobest"))]) == 7
+    assert [name for name in found if name.endswith("kosbi_test.json")] and not [n for n in found if "aihub" in n]
+    monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path))
+    assert main(["prefetch", "--scale", "smoke"]) == 0 and "MB  tiny-byte-level" in capsys.readouterr().out
+    monkeypatch.setattr("blossom.assets.__main__.list_sources", lambda *_: {"hub:me/gone:ko": False, "smoke-ko": False})
+    assert main(["prefetch", "--scale", "smoke"]) == 1
+    out = capsys.readouterr().out
+    assert "not fetched  hub:me/gone:ko: " in out and "Fetch it where there is a network" in out and "MB  smoke-ko" in out
+
+
+def test_a_cache_that_may_not_be_written_is_read_and_says_what_to_set(monkeypatch):
+    folder = Path(tempfile.mkdtemp())
+    folder.joinpath("there.txt").write_text("x")
+    monkeypatch.setenv("BLOSSOM_CACHE", str(folder))
+    root = os.geteuid() == 0
+    folder.chmod(0o555)
+    try:
+        if root:  # to whom no folder is closed
+            os.seteuid(65534)
+        assert make_once(folder / "there.txt", None).read_text() == "x"
+        with pytest.raises(RuntimeError, match=f"{folder}.*Set BLOSSOM_CACHE.*cp -rs {folder} NEW"):
+            fetch_asset("tiny-byte-level")
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
