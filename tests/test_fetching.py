@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from blossom.assets.__main__ import list_sources, main
+from blossom.assets.__main__ import list_sources, run_prefetch_command
 from blossom.assets.registry import fetch_asset, make_once
-from blossom.common import paths
+from blossom.common import params, paths
+from blossom.text.hub import parse_hub
 from tests.hub.server import HubServer
 
 START = "import json, sys; from blossom.assets import sources; sources.WAITS = (0.01, 0.02)\n"
@@ -88,18 +89,21 @@ def test_a_bad_connection_is_tried_again_and_what_was_fetched_is_found_offline(h
 
 def test_as_many_bytes_are_read_as_are_asked_for_and_an_interrupted_set_goes_on_where_it_stopped(hub, tmp_path):
     code = """from blossom.text.hub import fetch_hub_set, read_hub_rows
-source = "hub:me/texts:ko:train[:2MB]"
-read = json.loads((fetch_hub_set(source) / "set.json").read_text())
-print(json.dumps([read, [row["text"] for row in read_hub_rows(source)]]))"""
-    (read, texts), _ = visit(hub, tmp_path, code)
-    folder = next((tmp_path / "blossom/hub").glob("*texts*"))
+texts = [row["text"] for row in read_hub_rows("hub:me/texts:ko:train[:2MB]")]
+print(json.dumps([texts, json.loads((fetch_hub_set("hub:me/texts:ko") / "set.json").read_text())]))"""
+    (texts, read), _ = visit(hub, tmp_path, code)
     sizes = [len(text.encode()) for text in texts]
-    assert sum(sizes[:-1]) < 2_000_000 <= sum(sizes) and read["rows"] == len(texts) and len(read["commit"]) == 40
+    assert (
+        sum(sizes[:-1]) < 2_000_000 <= sum(sizes)
+        and texts == [row["text"] for row in ARTICLES[::2] + ARTICLES[1::2]][: len(texts)]
+    )
+    folder, (first, second) = tmp_path / "blossom/hub/me%2Ftexts%3Ako", read["files"]
     (folder / "set.json").unlink()
-    (folder / "00001.parquet").unlink()
-    whole = (folder / "00000.parquet").stat().st_mtime_ns
-    assert visit(hub, tmp_path, code)[0] == [read, texts]
-    assert (folder / "00000.parquet").stat().st_mtime_ns == whole, "a file that was whole was read again"
+    (folder / second).unlink()
+    whole = (folder / first).stat().st_mtime_ns
+    assert visit(hub, tmp_path, code)[0] == [texts, read] and (folder / first).stat().st_mtime_ns == whole
+    stored = "".join((folder / name).read_text(encoding="utf-8") for name in read["files"]).splitlines()
+    assert [json.loads(line) for line in stored] == ARTICLES[::2] + ARTICLES[1::2]
 
 
 def test_one_command_lists_and_fetches_what_a_scale_reads(monkeypatch, tmp_path, capsys):
@@ -110,10 +114,13 @@ def test_one_command_lists_and_fetches_what_a_scale_reads(monkeypatch, tmp_path,
     )
     assert len([name for name in found if name.startswith(("hub:klue", "hub:skt/kobest"))]) == 7
     assert [name for name in found if name.endswith("kosbi_test.json")] and not [n for n in found if "aihub" in n]
+    assert {"aligned-en-ko", "prose-en", "wordfreq-ko"} <= set(list_sources("laptop", ["base-bi"]))
+    qwen = params.effective_params("03_bilingual_pretraining", "qwen2.5-0.5b", "blossom-bi")
+    assert parse_hub(qwen.korean_texts[0]).bytes > 4.5 * qwen.training_tokens * qwen.korean_share
     monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path))
-    assert main(["prefetch", "--scale", "smoke"]) == 0 and "MB  tiny-byte-level" in capsys.readouterr().out
+    assert run_prefetch_command(["prefetch", "--scale", "smoke"]) == 0 and "MB  tiny-byte-level" in capsys.readouterr().out
     monkeypatch.setattr("blossom.assets.__main__.list_sources", lambda *_: {"hub:me/gone:ko": False, "smoke-ko": False})
-    assert main(["prefetch", "--scale", "smoke"]) == 1
+    assert run_prefetch_command(["prefetch", "--scale", "smoke"]) == 1
     out = capsys.readouterr().out
     assert "not fetched  hub:me/gone:ko: " in out and "Fetch it where there is a network" in out and "MB  smoke-ko" in out
 

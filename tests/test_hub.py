@@ -42,8 +42,8 @@ def test_every_set_is_read_over_a_connection_that_fails_now_and_then(hub, tmp_pa
         f"""import json
 from blossom.benchmark.rows import read_task_rows
 from blossom.benchmark.suite import expand_tasks
-from blossom.text.hub import load_hub_rows
-found = {{name: len(load_hub_rows("hub:" + name)) for name in {SETS}}}
+from blossom.text.hub import read_hub_rows
+found = {{name: len(list(read_hub_rows("hub:" + name))) for name in {SETS}}}
 for task in expand_tasks(["table6", "paper-x", "translation"]):
     test, train = (read_task_rows(task, "hub", training) for training in (False, True))
     found[task] = [len(test[0]), len(train[0]), test[0][0] in train[0]]

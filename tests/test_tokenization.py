@@ -108,7 +108,7 @@ def test_weighted_fertility_weighs(byte_level):
 
 
 def test_text_is_taken_in_whole_lines_and_counted_by_characters_where_words_are_not_separated():
-    assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"] and take_first_bytes(["가나다"], 1) == ["가나다"]
+    assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"] and take_first_bytes(["가나다"], 7) == ["가나"]
     assert choose_unit(["ハンバーガーを食べる恐竜はとても大きい"]) == "character"
     assert choose_unit(KOREAN) == choose_unit(["the cat"]) == "word"
 

@@ -33,8 +33,7 @@ class Asset:
     hub_id: str = ""  # the id of the same model on the hub, for a model card
 
 
-def _read_registry():
-    listed = yaml.safe_load(Path(__file__).with_name("assets.yaml").read_text(encoding="utf-8"))
+def _read_registry(listed):
     wheels = {package: Wheel(package, **values) for package, values in listed["wheels"].items()}
     assets = {}
     for name, values in listed["assets"].items():
@@ -46,7 +45,8 @@ def _read_registry():
     return assets
 
 
-REGISTRY = _read_registry()
+LISTED = yaml.safe_load(Path(__file__).with_name("assets.yaml").read_text(encoding="utf-8"))
+REGISTRY, SIDES = _read_registry(LISTED), LISTED["sides"]
 
 
 def cache_folder():

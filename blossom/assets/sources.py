@@ -16,7 +16,6 @@ from blossom.common import paths
 SAFE_FILES = ["*.json", "*.jinja", "tokenizer.model", "*.txt"]  # never pickles, never code
 SECOND_COPIES = ["*/*", "consolidated*"]  # the same weights in another format: Llama's original/, Mistral's one file
 WAITS = (1, 2, 4, 8, 16)  # seconds before each further try of a request; longer when the server names a time
-LONGEST_WAIT = 900  # seconds that a server may ask for
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)  # a folder that may not be written
 BUSY = (408, 429, 500, 502, 503, 504)  # HTTP answers that may be another one a little later
 
@@ -79,20 +78,19 @@ def repeat_failed_requests():
             for wait in (*(WAITS if reads and not PatientClient.lost else ()), None):
                 try:
                     response = super().send(request, **how)
-                    limit, reason = parse_ratelimit_headers(response.headers), f"HTTP {response.status_code}"
-                    asked = Retry().get_retry_after(response) or 0
-                    asked = max(asked, limit.reset_in_seconds + 1 if limit and not limit.remaining else 0)
-                    if response.status_code not in BUSY or wait is None or asked > LONGEST_WAIT:
-                        PatientClient.lost = response.status_code in BUSY
+                    PatientClient.lost = response.status_code in BUSY and wait is None
+                    if response.status_code not in BUSY or wait is None:
                         return response
                     response.close()
+                    limit, reason = parse_ratelimit_headers(response.headers), f"HTTP {response.status_code}"
+                    wait = max(wait, Retry().get_retry_after(response) or 0, limit.reset_in_seconds if limit else 0)
                 except httpx.TransportError as error:
+                    PatientClient.lost = wait is None
                     if wait is None:
-                        PatientClient.lost = True
                         raise
-                    asked, reason = 0, str(error) or type(error).__name__
-                print(f"{request.url.host} ({reason}): trying again in {max(wait, asked):.0f} s", file=sys.stderr)
-                time.sleep(max(wait, asked))
+                    reason = str(error) or type(error).__name__
+                print(f"{request.url.host} ({reason}): trying again in {wait:.0f} s", file=sys.stderr)
+                time.sleep(wait)
 
     hooks = get_session().event_hooks  # huggingface_hub's own: offline mode, request numbers
     set_client_factory(lambda: PatientClient(event_hooks=hooks, follow_redirects=True, timeout=None))

@@ -6,10 +6,9 @@ the licence. Only the names of licences are compared; this is no legal advice.
 
 from dataclasses import dataclass
 
-from blossom.assets.registry import REGISTRY
+from blossom.assets.registry import REGISTRY, SIDES
 from blossom.common import paths
 from blossom.common.stages import MODEL_STAGES
-from blossom.text.corpus import SIDES
 from blossom.text.hub import parse_hub
 
 LISTED = paths.read_yaml_beside(__file__)

@@ -10,21 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from blossom.assets.aihub import read_aihub_documents
-from blossom.assets.registry import fetch_asset
+from blossom.assets.registry import SIDES, fetch_asset
 from blossom.text.leaks import fold_letters
 from blossom.text.rows import find_source, read_lines, read_rows
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
-SIDES = {  # one side of pairs: (asset, column of a TSV or field of a JSONL; rows without it are skipped)
-    "aligned-ko": ("aligned-en-ko", 1),
-    "aligned-en": ("aligned-en-ko", 0),
-    "aligned-ja": ("aligned-en-ja", 1),
-    "aligned-ja-en": ("aligned-en-ja", 0),
-    "authored-prose-ko": ("authored-prose", "ko"),
-    "authored-prose-en": ("authored-prose", "en"),
-    "general-ko": ("general-korean", "ko"),
-    "general-ko-en": ("general-korean", "en"),
-}
 
 
 class Lines:

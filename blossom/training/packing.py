@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blossom.assets.registry import cache_folder
-from blossom.common import paths
+from blossom.assets.registry import cache_folder, make_once
 from blossom.vocabulary.encoding import encode_lines
 
 VERSION = 4  # part of every key: raise it when the format of the streams changes
@@ -50,16 +49,14 @@ def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
     if not size:
         raise ValueError("no documents to tokenize: the text is empty")
     key, dtype = digest.hexdigest(), np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    target = (folder or cache_folder() / "packed") / key[:32]
-    if not target.exists():
-        with paths.write_atomically(target) as temporary:
-            temporary.mkdir()
-            _write_stream(temporary, documents, tokenizer, start, end, dtype)
+    asked = documents, tokenizer, start, end, dtype
+    target = make_once((folder or cache_folder() / "packed") / key[:32], lambda part: _write_stream(part, *asked))
     tokens, offsets = (np.memmap(target / f"{n}.bin", d, "r") for n, d in (("tokens", dtype), ("offsets", np.int64)))
     return TokenStream(tokens, offsets, size, key)
 
 
 def _write_stream(folder, documents, tokenizer, start, end, dtype):
+    folder.mkdir()
     place = 0
     with open(folder / "tokens.bin", "wb") as tokens, open(folder / "offsets.bin", "wb") as offsets:
         np.zeros(1, np.int64).tofile(offsets)

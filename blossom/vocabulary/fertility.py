@@ -52,6 +52,7 @@ def read_frequencies(source):
 
 
 def take_first_bytes(lines, size):
-    """The first lines that have at most `size` bytes of UTF-8 together, but at least one line."""
+    """The first lines that have at most `size` bytes of UTF-8 together; of a longer first line, its beginning."""
     totals = accumulate(len(line.encode()) for line in lines)
-    return [line for n, (line, total) in enumerate(zip(lines, totals, strict=True)) if not n or total <= size]
+    few = [line for line, total in zip(lines, totals, strict=True) if total <= size]
+    return few or [line.encode()[:size].decode(errors="ignore") or line[0] for line in lines[:1]]

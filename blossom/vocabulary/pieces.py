@@ -112,7 +112,7 @@ def read_donor(source):
 
     source  asset, hub id, folder, SentencePiece `.model` or JSON vocabulary {piece: id}; ValueError for anything else
     """
-    path = Path(fetch_asset(str(source)))
+    path = Path(fetch_asset(str(source), weights=False))
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if path.suffix == ".json":
         return _read_json(path)
