@@ -64,7 +64,7 @@ def hub(tmp_path):
 
 def visit(hub, home, code, **changes):
     """(JSON that a process prints whose hub this is, what it says beside)."""
-    env = hub.environment(home) | {"BLOSSOM_CACHE": str(home / "blossom"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"} | changes
+    env = hub.environment(home) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | changes
     done = subprocess.run([sys.executable, "-c", START + code], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
