@@ -135,7 +135,7 @@ def test_a_cache_that_may_not_be_written_is_read_and_says_what_to_set(monkeypatc
         if root:  # to whom no folder is closed
             os.seteuid(65534)
         assert make_once(folder / "there.txt", None).read_text() == "x"
-        with pytest.raises(RuntimeError, match=f"{folder}.*Set BLOSSOM_CACHE.*cp -rs {folder} NEW"):
+        with pytest.raises(RuntimeError, match=f"{folder}.*Set BLOSSOM_CACHE.*: cp -rs {folder} NEW"):
             fetch_asset("tiny-byte-level")
     finally:
         if root:

@@ -6,17 +6,10 @@ from blossom.assets.registry import REGISTRY, SIDES, fetch_asset, fetch_url
 from blossom.benchmark.evaluation import read_comparators
 from blossom.benchmark.rows import find_hub_source
 from blossom.benchmark.suite import expand_tasks
-from blossom.common import params, paths, shell
+from blossom.common import params, shell
 from blossom.text.hub import fetch_hub_set
 
-WHOLE = (
-    "base_model",
-    "beside",
-    "compare_with",
-    "more_models",
-    "translator",
-)  # parameters that name models whose weights are read
-TOKENIZERS = ("donor", "tokenizers")
+WHOLE = ("base_model", "beside", "compare_with", "more_models", "translator")  # these name models whose weights are read
 
 
 def list_sources(scale, recipes):
@@ -30,8 +23,8 @@ def list_sources(scale, recipes):
             for parameter, value in {**vars(p), "rows": rows, "paper": paper}.items():
                 for name in filter(lambda v: isinstance(v, str), value if isinstance(value, list) else [value]):
                     name = known[name]["hub"] if parameter == "beside" and name in known else SIDES.get(name, [name])[0]
-                    is_id = name.count("/") == 1 and not (paths.ROOT / name).exists() and parameter in WHOLE + TOKENIZERS
-                    if is_id or name in REGISTRY or name.startswith("hub:") or parameter == "rows" and name:
+                    is_id = parameter in (*WHOLE, "donor", "tokenizers") and name.count("/") == 1
+                    if is_id or name in REGISTRY or name.startswith("hub:") or name and parameter == "rows":
                         found[name] = found.get(name, False) or parameter in WHOLE
     return found
 
@@ -45,8 +38,8 @@ def run_prefetch_command(words=None):
     recipes, failed, total = given.recipe or params.effective_params("07_report", given.scale, "report").recipes, [], 0
     for name, weights in list_sources(given.scale, recipes).items():
         try:
-            path = fetch_hub_set(name) if name.startswith("hub:") else None
-            path = path or (fetch_url(name) if name.startswith("https:") else fetch_asset(name, weights))
+            others = fetch_url if name.startswith("https:") else lambda name, weights=weights: fetch_asset(name, weights)
+            path = (fetch_hub_set if name.startswith("hub:") else others)(name)
         except (ValueError, RuntimeError) as error:
             failed.append(name)
             print(f"  not fetched  {name}: {error}")

@@ -2,14 +2,7 @@
 
     python -m blossom.assets.aihub data/aihub/71265 data/aihub_en_ko.tsv --rows 200302 --heldout 1000
 
-writes paper X's translation pairs and 1,000 held-out pairs for its test (docs/data.md). These shapes are read, each with
-the AI-Hub number of a data set that has it:
-
-    web text (624)               {"SJML": {"text": [{"title", "content"}]}}
-    its labelled side (624)      {"named_entity": [{"title": [{"sentence"}], "content": [{"sentence"}]}]}
-    summaries (97)               {"documents": [{"title", "text": [[{"sentence"}]]}]}, or that list by itself
-    reading (577, KorQuAD-like)  {"data": [{"title", "paragraphs": [{"context"}]}]}
-    translation (71265, 71266)   {"data": [{"ko", "en"}]}
+writes paper X's translation pairs and 1,000 held-out pairs for its test. docs/data.md lists the shapes that are read.
 """
 
 import argparse

@@ -12,7 +12,7 @@ import platformdirs
 import yaml
 
 from blossom.assets import builders
-from blossom.assets.sources import CLOSED, Wheel, fetch_hub_file, fetch_page, fetch_snapshot
+from blossom.assets.sources import CLOSED, Wheel, fetch_from, fetch_hub_file, fetch_snapshot
 from blossom.common import paths
 
 FILES = (".json", ".jsonl", ".tsv", ".txt", ".csv", ".zip", ".model", ".gguf", ".safetensors")  # never the end of a hub id
@@ -55,10 +55,7 @@ def cache_folder():
 
 
 def make_once(target, make):
-    """`target`, a file or folder of the cache; if it is not there, `make(temporary)` makes it, in one process at a time.
-
-    Nothing is written when it is there. RuntimeError says what to set when the cache cannot be written.
-    """
+    """`target` in the cache, made once by `make(temporary)`; RuntimeError says what to set when it cannot be written."""
     if target.exists():
         return target
     try:
@@ -70,15 +67,19 @@ def make_once(target, make):
     except OSError as error:
         if error.errno not in CLOSED:
             raise
-        told = f"{error.filename or target}: may not be written ({error.strerror}). Set BLOSSOM_CACHE (and HF_HOME, for the"
-        told += " hub's files) to a folder that may; to keep what is in the old one: "
-        raise RuntimeError(f"{told}cp -rs {cache_folder()} NEW && export BLOSSOM_CACHE=NEW") from None
+        told = f"{error.filename or target}: may not be written. Set BLOSSOM_CACHE (HF_HOME for the hub's files) to another"
+        raise RuntimeError(f"{told} folder, for example: cp -rs {cache_folder()} NEW && export BLOSSOM_CACHE=NEW") from None
     return target
 
 
 def fetch_url(url):
     """Download a file from its address into the cache once: its path; RuntimeError when it cannot be fetched."""
-    return make_once(cache_folder() / "files" / quote(url, safe=""), lambda file: file.write_bytes(fetch_page(url)))
+    from huggingface_hub.utils import get_session
+
+    def fetch(file):
+        file.write_bytes(fetch_from(url, lambda: get_session().get(url, timeout=60).raise_for_status().content))
+
+    return make_once(cache_folder() / "files" / quote(url, safe=""), fetch)
 
 
 def fetch_asset(name, weights=True):

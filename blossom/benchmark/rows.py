@@ -42,7 +42,7 @@ def read_task_rows(task, benchmarks="authored", training=False):
     if training and not hub:
         return [], ""
     if benchmarks == "hub" and hub:
-        return check_task_rows(name, _hub_rows(hub), hub), hub
+        return check_task_rows(name, read_rows(hub), hub), hub
     where = "data/benchmarks" if benchmarks == "authored" or not hub else benchmarks
     folder = paths.ROOT / Path(where).expanduser()
     names = [f"{name}.jsonl", f"{name}.tsv", f"{name}.json", *known.get("files", [])]
@@ -64,15 +64,6 @@ def find_hub_source(task, training=False):
     if config["dataset_path"] == "json":
         return config["dataset_kwargs"]["data_files"][split]
     return ":".join(["hub:" + config["dataset_path"], config.get("dataset_name") or "default", split])
-
-
-def _hub_rows(source):
-    try:
-        yield from read_rows(source)
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:300]
-        advice = "Without a network, set benchmarks to 'authored' or to a folder of the public files."
-        raise ValueError(f"benchmarks: {source} could not be loaded ({reason}). {advice}") from None
 
 
 def _find_file(task, folder, patterns, training):

@@ -34,10 +34,7 @@ def read_hub_rows(source):
     """Yield the rows (dicts) of a hub set, which `fetch_hub_set` fetches, or of a local folder in its place."""
     wanted = parse_hub(source)
     if Path(wanted.name).is_dir():
-        from datasets import load_dataset
-
-        stream = load_dataset(wanted.name, wanted.config, split=wanted.split, streaming=True)
-        yield from _limit_rows(stream, wanted)
+        yield from _limit_rows(_open_stream(wanted, local=True)[0], wanted)
         return
     folder = fetch_hub_set(source)
     for name in paths.read_json(folder / "set.json")["files"]:
@@ -63,9 +60,9 @@ def _store_set(source, wanted, folder):
         parts = [_limit_rows(stream, wanted)]
         if not (wanted.rows or wanted.bytes):
             parts = [stream.shard(stream.num_shards, n) for n in range(stream.num_shards)]  # one a file of the set
-        files = [
-            make_once(folder / f"{commit[:8]}-{n:05d}.jsonl", lambda file, p=p: _write(p, file)) for n, p in enumerate(parts)
-        ]
+        names = [f"{commit[:8]}-{n:05d}.jsonl" for n in range(len(parts))]
+        for name, part in zip(names, parts, strict=True):
+            make_once(folder / name, lambda file, part=part: _write(part, file))
     except Exception as error:
         if isinstance(error, RuntimeError) or getattr(error, "errno", None) in CLOSED:
             raise
@@ -77,15 +74,15 @@ def _store_set(source, wanted, folder):
         if "BuilderConfig" in str(error) or wanted.config in ("train", "test", "validation"):
             reason += f". {wanted.config!r} stands where the configuration does: write hub:{wanted.name}:<config>:<split>"
         raise ValueError(f"{source}: the hub does not give it ({reason})") from None
-    return {"source": source, "commit": commit, "files": [file.name for file in files]}
+    return {"source": source, "commit": commit, "files": names}
 
 
-def _open_stream(wanted):
+def _open_stream(wanted, local=False):
     """(the rows as a stream, their commit); a set that is a script is read from the hub's Parquet copy."""
     from datasets import load_dataset
     from huggingface_hub import HfApi
 
-    commit = HfApi().dataset_info(wanted.name, revision=wanted.revision).sha
+    commit = None if local else HfApi().dataset_info(wanted.name, revision=wanted.revision).sha
     try:
         return load_dataset(wanted.name, wanted.config, split=wanted.split, revision=commit, streaming=True), commit
     except RuntimeError as error:
