@@ -149,12 +149,11 @@ def test_two_files_that_could_be_a_task_are_named(tmp_path):
         read_task_rows("klue_nli", tmp_path)
 
 
-def test_a_url_without_a_network_says_what_to_do(monkeypatch):
-    def refuse(*_, **__):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr("datasets.load_dataset", refuse)
-    with pytest.raises(ValueError, match="kosbi_test.json.*no route to host.*'authored'"):
+def test_a_url_without_a_network_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path))
+    with pytest.raises(
+        RuntimeError, match="(?s)^https://raw.githubusercontent.com.*kosbi_test.json could not be fetched.*prefetch"
+    ):
         read_task_rows("kosbi", "hub")
 
 
