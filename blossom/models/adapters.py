@@ -26,16 +26,21 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     Raises ValueError when the model has no such projection, or no added rows to train.
     """
     from peft import LoraConfig, get_peft_model
+    from peft.utils.constants import EMBEDDING_LAYER_NAMES
+    from transformers.pytorch_utils import Conv1D  # GPT-2's
 
     torch.manual_seed(seed)
     if trainable == "full":
         return model.requires_grad_(True)
-    linear = {name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    linear = {name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D)}
     if missing := [t for t in targets if t not in linear]:
         raise ValueError(f"lora_targets: the base has no {', '.join(missing)}; it has {', '.join(sorted(linear))}")
     tied = model.config.tie_word_embeddings
     tables = [model.get_input_embeddings()] + ([] if tied else [model.get_output_embeddings()])
     names = [next(name for name, m in model.named_modules() if m is table).split(".")[-1] for table in tables]
+    if trainable == "lora+embeddings" and tied and names[0] not in EMBEDDING_LAYER_NAMES:  # PEFT would untie them
+        told = f"'lora+embeddings' would untie the tables of {model.config.model_type}; take lora+new-rows, lora or full"
+        raise ValueError(f"trainable: {told}")
     if trainable == "lora":
         rows = {}
     elif trainable == "lora+embeddings":

@@ -48,14 +48,14 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
         raise ValueError("bits per byte: no lines to measure")
     was_training, _ = model.training, model.eval()
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    start, longest = start_token(tokenizer), min(model.config.max_position_embeddings, 2048) - 1
+    start, longest = start_token(tokenizer), min(getattr(model.config, "max_position_embeddings", 2048), 2048) - 1
     encoded = encode_lines(tokenizer, lines)
     pieces = [(n, [start, *ids[i : i + longest]]) for n, ids in enumerate(encoded) for i in range(0, len(ids), longest)]
     owners, documents = zip(*sorted(pieces, key=lambda piece: len(piece[1])), strict=True)
     nats, done = torch.zeros(len(lines), dtype=torch.float64), 0
     for ids, labels in _batches(documents, batch_tokens):
         own, read = torch.tensor(owners[done : done + len(ids)]), labels[:, 1:] != -100
-        nats.index_add_(0, own.repeat_interleave(read.sum(1)), _token_nats(causal, ids, labels).double().cpu())
+        nats.index_add_(0, own.repeat_interleave(read.sum(1)), label_nats(causal, ids, labels).double().cpu())
         done += len(ids)
         if seen:
             seen(own.tolist(), read)
@@ -68,18 +68,18 @@ def measure_bits(model, tokenizer, texts):
     return {name: bits_per_byte(model, tokenizer, lines) for name, lines in texts.items()}
 
 
-def sum_nats(causal, ids, labels, **arguments):
-    """Sum of -ln p(label | tokens before) over a batch, with log-softmax in float32.
-
-    causal       a causal language model of transformers
-    ids, labels  (B, T), labels not shifted; -100 is not counted
-    arguments    attention_mask and position_ids for the decoder; not needed if all padding is at the end
-    """
-    return _token_nats(causal, ids, labels, **arguments).sum(dtype=torch.float64).item()
-
-
 @torch.no_grad()
-def _token_nats(causal, ids, labels, **arguments):
+def label_nats(causal, ids, labels, **arguments):
+    """-ln p(label | tokens before) of the labelled tokens of a batch (N,), with log-softmax in float32.
+
+    ids, labels  (B, T), labels not shifted; -100 is not counted
+    arguments    position_ids (B, T - 1); not needed if all padding is at the end
+    """
+    if _known_scale(causal) is None:  # by the model's own logits, a row at a time, since they are large
+        ids, labels = (x.to(causal.device) for x in (ids, labels[:, 1:]))
+        rows = zip(*(x.split(1) for x in (ids[:, :-1], labels, *arguments.values())), strict=True)
+        read = ((causal(i, use_cache=False, **dict(zip(arguments, more, strict=True))).logits, t) for i, t, *more in rows)
+        return torch.cat([F.cross_entropy(x[t != -100].float(), t[t != -100], reduction="none") for x, t in read])
     (hidden, targets), head = _hidden_states(causal, ids, labels, **arguments), causal.get_output_embeddings()
     count, missing = len(targets), -len(hidden) % 64
     hidden, targets = F.pad(hidden, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=-100)
@@ -91,18 +91,64 @@ def _token_nats(causal, ids, labels, **arguments):
 def collect_states(model, documents, batch_tokens=4096):
     """The last hidden states that predict the tokens of some documents: (N, D) float32, on the CPU.
 
+    Scaled where the model scales logits; ValueError where its logits are not products of these and the output table.
+
     documents  lists of ids, each beginning with `start_token`
     """
+    if _known_scale(model) is None:
+        raise ValueError(f"row_init: calibrated does not work with {model.config.model_type}'s logits; take subword")
     batches = _batches(sorted(documents, key=len), batch_tokens)
     return torch.cat([_hidden_states(model, *batch)[0].float().cpu() for batch in batches])
 
 
 def _hidden_states(causal, ids, labels, **arguments):
-    """The last hidden states (N, D) that predict the labelled tokens of a batch, and their labels (N,)."""
+    """The last hidden states (N, D) that predict the labelled tokens of a batch, scaled, and their labels (N,)."""
     ids, labels = (x.to(causal.get_input_embeddings().weight.device) for x in (ids, labels[:, 1:]))
     labelled = labels != -100
     states = causal.get_decoder()(input_ids=ids[:, :-1], use_cache=False, **arguments).last_hidden_state
-    return states[labelled], labels[labelled]
+    return states[labelled] * _known_scale(causal), labels[labelled]
+
+
+def _known_scale(causal):
+    if not hasattr(causal, "head_scale"):  # measured once
+        causal.head_scale = measure_head(causal, causal.get_output_embeddings())
+    return causal.head_scale
+
+
+@torch.no_grad()
+def measure_head(causal, product):
+    """The factor c of logits = c * product(last hidden states); None where the logits have a cap, a bias or anything else.
+
+    The states are replaced by random ones, small and large, so that caps show.
+    """
+    given = []
+
+    def replace_states(_, __, out):
+        states = out.last_hidden_state
+        draws = torch.randn(states.shape, generator=torch.Generator().manual_seed(0)).to(states)
+        sizes = product(draws).float().abs().amax(-1, keepdim=True) / torch.tensor([[1.0], [300.0]], device=states.device)
+        out.last_hidden_state = (draws.float() / sizes).to(states)
+        given.extend([states, product(out.last_hidden_state)])
+        return out
+
+    try:
+        decoder, ids = causal.get_decoder(), torch.arange(2, device=causal.device)[None]
+        alone = decoder(input_ids=ids, use_cache=False).last_hidden_state
+        with decoder.register_forward_hook(replace_states):
+            logits = causal(input_ids=ids, use_cache=False).logits.float()
+        states, found = given
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # a decoder of another kind
+        return None
+    scale = ((logits * found).sum() / found.float().square().sum()).item()
+    alike = are_alike(logits, scale * found.float(), found.dtype) and are_alike(alone, states, found.dtype)
+    plain = alike and getattr(causal.get_output_embeddings(), "bias", None) is None
+    return (1.0 if abs(scale - 1) < 1e-3 else scale) if plain else None
+
+
+def are_alike(a, b, dtype):
+    """Whether two (.., D) are equal to the rounding of a dtype."""
+    near = max(1e-4, torch.finfo(dtype).eps) * a.float().norm(dim=-1)
+    return bool(((a.float() - b.float()).norm(dim=-1) <= near).all())
 
 
 def _batches(documents, batch_tokens):

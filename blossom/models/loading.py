@@ -60,6 +60,8 @@ def _read(folder, name, dtype):
         raise ValueError(f"{name}: its files do not load ({type(error).__name__}: {reason}); copy them again") from None
     if absent := sorted(told["missing_keys"]):  # transformers would initialise these at random
         raise ValueError(f"{name}: its files lack {len(absent)} weights that its config.json asks for, first {absent[0]}")
+    if getattr(model.get_output_embeddings(), "weight", None) is not model.get_input_embeddings().weight:
+        model.config.tie_word_embeddings = False  # transformers reads both tables of a file whose config.json says one
     return model
 
 

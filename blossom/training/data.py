@@ -60,7 +60,8 @@ class TrainingRows:
 
 def check_rows(dataset, model):
     """Raise ValueError for the first row that is too long, has no labels, or has ids outside the embedding table."""
-    vocabulary, longest = model.get_input_embeddings().weight.shape[0], model.config.max_position_embeddings
+    vocabulary = len(model.get_input_embeddings().weight)
+    longest = getattr(model.config, "max_position_embeddings", math.inf)
     # Blocks (with a `key`) are all made the same way: the first and last stand for all
     for i in (0, len(dataset) - 1) if hasattr(dataset, "key") else range(len(dataset)):
         ids, labels = (np.asarray(dataset[i][name]) for name in ("input_ids", "labels"))

@@ -6,37 +6,75 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-from blossom.models.bits import sum_nats
+from blossom.models.bits import are_alike, label_nats, measure_head
 from blossom.models.loading import pick_device, pick_dtype
 from blossom.training.cpu.decoder import FastDecoder, segment_arguments, supports_decoder
 from blossom.training.data import collate_rows
 from blossom.training.packing import IGNORED
-from blossom.training.tables import EmbeddingTable
+from blossom.training.tables import EmbeddingTable, sum_losses
 
 
 class Learner(nn.Module):
     """Wraps the model from `adapt_model`; forward returns the loss, so that DDP and FSDP see one module.
 
-    Embedding and head are computed by `EmbeddingTable`, and the layers on CPU by `FastDecoder`, with the model's weights.
+    `EmbeddingTable` computes embedding and head, and on CPU `FastDecoder` the layers, where they are found to compute what
+    transformers does with this model; else its own forward serves, and `note` says so.
     Until the `with` block ends, trained weights are float32 and the others in the working precision. PEFT's unused copy
     of an embedding that is trained whole is dropped.
+
+    isolated  whether the data have segments; ValueError where transformers cannot keep them apart
     """
 
-    def __init__(self, model, precision="auto", activation_checkpointing=False):
+    def __init__(self, model, precision="auto", activation_checkpointing=False, isolated=False):
         super().__init__()
         self.model, self.dtype = model, pick_dtype(precision)
         self._dtypes = [(parameter, parameter.dtype) for parameter in model.parameters()]
         for parameter in model.parameters():  # float32 for what is trained, the working precision for the rest
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else self.dtype)
+        for norm in (m for m in model.modules() if isinstance(m, nn.LayerNorm)):
+            norm.float()  # torch takes no float32 input with weights in bfloat16
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = [causal]  # in a list, so that torch does not register it a second time
         self.table = EmbeddingTable(causal.get_input_embeddings(), self.dtype)
-        tied = causal.config.tie_word_embeddings
+        tied = getattr(causal.config, "tie_word_embeddings", False)
         self.head = self.table if tied else EmbeddingTable(causal.get_output_embeddings(), self.dtype)
-        fast = pick_device().type == "cpu" and not activation_checkpointing and supports_decoder(self.decoder)
-        self.fast = FastDecoder(self.decoder, self.dtype) if fast else None
+        self._pick_path(pick_device().type == "cpu" and not activation_checkpointing, isolated)
         if activation_checkpointing:
             causal.activation_checkpointing_enable({"use_reentrant": False})
+
+    @torch.no_grad()
+    def _pick_path(self, fast, isolated):
+        """Compare with transformers, on 2 x 16 ids spread over the vocabulary, what may replace parts of its forward."""
+        causal, training, self.fast, self.note = self._causal[0], self.model.training, None, ""
+        embed = self.model.eval() and causal.get_input_embeddings()
+        ids = torch.linspace(0, len(embed.weight) - 1, 32, device=embed.weight.device).long().view(2, 16)
+        with self._working_precision():
+            self.scale, rows = measure_head(causal, self.head.logits), embed(ids)  # None: transformers makes the logits
+            states, same = (self.decoder(**x).last_hidden_state for x in ({"input_ids": ids}, {"inputs_embeds": rows}))
+        pairs = (rows, self.table.look_up(ids)), (states, same)  # neither a factor nor a second table
+        self.quick = self.scale is not None and all(are_alike(*pair, self.dtype) for pair in pairs)
+        if fast and self.quick and supports_decoder(self.decoder):
+            self.fast = FastDecoder(self.decoder, self.dtype)
+            apart = self.fast(inputs_embeds=self.table.look_up(ids)).last_hidden_state - states
+            self.fast = self.fast if apart.norm() <= 0.1 * states.norm() else None
+        if not self.quick or fast and not self.fast:
+            self.note = f"{causal.config.model_type}: transformers' own forward pass is used, slower than this project's"
+        if isolated:
+            self._check_isolation(ids)
+        self.model.train(training)
+
+    def _check_isolation(self, ids):
+        """Raise ValueError when the states of a segment depend on the segment before it."""
+        ids, one = torch.stack([ids[0], torch.cat([ids[1, :8], ids[0, 8:]])]), torch.ones_like(ids)
+        both = [self._read(ids, segments)[:, 8:].float() for segments in (one, one + (one.cumsum(1) > 8))]
+        leak, left = (states.diff(dim=0).norm() for states in both)
+        if left > max(1e-3, torch.finfo(self.dtype).eps) * leak:
+            told = f"transformers' {self._causal[0].config.model_type} cannot keep documents of one row apart"
+            raise ValueError(f"isolate_documents: {told}; set isolate_documents: false")
+
+    def _working_precision(self):
+        place = self._causal[0].device.type
+        return contextlib.nullcontext() if self.dtype == torch.float32 else torch.autocast(place, self.dtype)
 
     @property
     def decoder(self):
@@ -57,45 +95,50 @@ class Learner(nn.Module):
         input_ids, labels, segments  (B, T); labels[t] is predicted from the tokens before t
         anchored  (B,) bool or None: rows whose target is the base model's distribution (knowledge distillation)
         """
-        x, trained = self.table.embed_linked(input_ids)
-        hidden = self._decode(x, segments)[:, :-1]
-        targets = labels[:, 1:]
+        x, trained = self.table.embed_linked(input_ids) if self.quick else (None, None)
+        read, targets = self._read(input_ids, segments, x), labels[:, 1:]
         labelled, soft = targets != IGNORED, None
         if anchored is not None and anchored.any():
             with torch.no_grad():
-                x = self.table.look_up(input_ids[anchored])
-                base = self._decode(x, None if segments is None else segments[anchored], adapted=False)[:, :-1]
-            soft = (labelled & anchored[:, None])[labelled], base[labelled[anchored]].to(self.dtype)
+                base = self._read(input_ids[anchored], None if segments is None else segments[anchored], adapted=False)
+            soft = (labelled & anchored[:, None])[labelled], base[labelled[anchored]]
+        if self.scale is None:
+            return sum_losses(read[labelled], targets[labelled], soft, self.table.first) / items
         trained = trained if self.head is self.table else None
-        return self.head.loss(hidden[labelled].to(self.dtype), targets[labelled], soft, items, trained)
+        return self.head.loss(read[labelled], targets[labelled], soft, items, trained)
 
-    def _decode(self, x, segments, adapted=True):
-        """Last hidden states (B, T, D) of embedded tokens x (B, T, D), with or without the adapters."""
-        if self.fast:
-            return self.fast(inputs_embeds=x, segments=segments, adapted=adapted).last_hidden_state
+    def _read(self, ids, segments, x=None, adapted=True):
+        """Scaled last hidden states (B, T - 1, D) or, without `scale`, logits, of ids (B, T), embedded as x or not."""
+        given = segment_arguments(segments, self.dtype, None if self.fast else self.decoder) | {"use_cache": False}
+        x = self.table.look_up(ids) if self.quick and x is None else x
+        given |= ({"input_ids": ids} if x is None else {"inputs_embeds": x}) | ({"adapted": adapted} if self.fast else {})
         with contextlib.ExitStack() as contexts:
             if not adapted:
                 contexts.enter_context(self.model.disable_adapter())
-            if self.dtype != torch.float32:
-                contexts.enter_context(torch.autocast(x.device.type, self.dtype))
-            arguments = segment_arguments(segments, self.dtype, self.decoder)
-            return self.decoder(inputs_embeds=x, use_cache=False, **arguments).last_hidden_state
+            if not self.fast:
+                contexts.enter_context(self._working_precision())
+            if self.scale is None:
+                return self._causal[0](**given).logits[:, :-1]
+            states = (self.fast or self.decoder)(**given).last_hidden_state[:, :-1]
+        return (states if self.scale == 1 else states * self.scale).to(self.dtype)
 
     @contextlib.contextmanager
     def evaluation(self):
-        """A context in which `self.model` is in eval mode and its own forward uses the fast embedding, decoder and head."""
+        """A context in which `self.model` is in eval mode and its own forward uses what is quick here."""
         sharded, causal = isinstance(self, FSDPModule), self._causal[0]
         if sharded:  # gather embeddings, head and last norm; the first pass must go through this module, FSDP's root
             with torch.no_grad():
                 self(*torch.zeros(2, 1, 2, dtype=torch.int64, device=pick_device()))
             self.unshard()
-        forwards = {causal.get_output_embeddings(): self.head.logits, causal.get_input_embeddings(): self.table.look_up}
+        forwards = {} if self.scale is None else {causal.get_output_embeddings(): self.head.logits}
+        forwards |= {causal.get_input_embeddings(): self.table.look_up} if self.quick else {}
         forwards |= {self.decoder: self.fast} if self.fast else {}
         for module, forward in forwards.items():
             module.forward = forward
         self.model.eval()
         try:
-            yield
+            with contextlib.nullcontext() if self.fast else self._working_precision():
+                yield
         finally:
             for module in forwards:
                 del module.forward
@@ -122,8 +165,8 @@ def mean_loss(model, dataset, batch_size=4):
     for start in range(0, len(dataset), batch_size):
         batch = collate_rows([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
         segments = batch["segments"][:, :-1] if "segments" in batch else None
-        total += sum_nats(causal, batch["input_ids"], batch["labels"], **segment_arguments(segments, causal.dtype))
-        count += (batch["labels"][:, 1:] != IGNORED).sum().item()
+        nats = label_nats(causal, batch["input_ids"], batch["labels"], **segment_arguments(segments))
+        total, count = total + nats.sum(dtype=torch.float64).item(), count + len(nats)
     model.train(training)
     if not count:
         raise ValueError("mean_loss: no labelled token in the dataset")

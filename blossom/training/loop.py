@@ -56,9 +56,10 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     folder.mkdir(parents=True, exist_ok=True)
     cpu, log = not torch.cuda.is_available(), settings.report_to or None
     accelerator = Accelerator(cpu=cpu, log_with=log, project_dir=str(folder))
+    options = settings.precision, settings.activation_checkpointing, "segments" in dataset[0]
     lock = _lock(folder) if accelerator.is_main_process else contextlib.nullcontext()
     timer = checkpoints.SaveTimer(accelerator, settings.checkpoint_minutes)
-    with lock, timer, Learner(model, settings.precision, settings.activation_checkpointing) as learner:
+    with lock, timer, Learner(model, *options) as learner:
         if settings.liger:  # for the layers; our own loss computes logits of labelled tokens only
             from transformers.integrations.liger import apply_liger_kernel
 
@@ -103,6 +104,8 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         progress.add_evaluation(step, values, settings.forgetting_budget)
         accelerator.log({f"heldout/{name}": value for name, value in values.items()}, step)
 
+    if learner.note:
+        progress.say(learner.note)
     learner.train()
     done, result = 0, None
     summed = torch.zeros((), device=accelerator.device)  # losses since the last logged one

@@ -22,10 +22,7 @@ class EmbeddingTable:
 
     def __init__(self, module, dtype):
         self.dtype, self.first = dtype, 0
-        self.gradients, self.tiles = (
-            BufferPool(),
-            BufferPool(),
-        )  # two pools, so that tiles do not take the memory of gradients
+        self.gradients, self.tiles = BufferPool(), BufferPool()  # two, so that tiles do not take the memory of gradients
         frozen = trained = None  # (module or dict of parameters, name)
         if hasattr(module, "token_adapter"):  # PEFT: some rows
             adapter = module.token_adapter
@@ -99,6 +96,16 @@ class EmbeddingTable:
         rows, columns = TILE[states.device.type]
         tiles = (_exponentials(h, [(self.frozen, False)], columns, self) for h in _pad_rows(states).split(rows))
         return torch.cat([gradient.div_(s) for s, gradient, _ in tiles])[: len(states)]
+
+
+def sum_losses(logits, targets, soft, known):
+    """The loss of `EmbeddingTable.loss` from logits (N, V); soft[1] are the base's logits, of which `known` are its own."""
+    logs = logits.float().log_softmax(-1)
+    losses = F.nll_loss(logs, targets, reduction="none")
+    if soft is not None:
+        expected = soft[1][:, :known].float().softmax(-1)
+        losses = losses.index_put((soft[0],), -(expected * logs[soft[0], :known]).sum(-1))
+    return losses.sum()
 
 
 class _Embed(torch.autograd.Function):

@@ -19,12 +19,9 @@ from blossom.training.cpu.compiled_ops import pick_ops
 from blossom.training.cpu.memory import BufferPool
 from blossom.training.varlen import segment_lengths, takes_lengths
 
-GROUPS = {  # projections that read the same input share one matmul
-    "qkv": ("q_proj", "k_proj", "v_proj"),
-    "out": ("o_proj",),
-    "gate_up": ("gate_proj", "up_proj"),
-    "down": ("down_proj",),
-}
+# projections that read the same input share one matmul
+GROUPS = {"qkv": "q_proj k_proj v_proj".split(), "out": ["o_proj"]}
+GROUPS |= {"gate_up": ["gate_proj", "up_proj"], "down": ["down_proj"]}
 LONGEST = 512  # tokens; in longer sequences flash attention is faster than these (T, T) scores
 
 
@@ -150,66 +147,54 @@ class FastDecoder:
         self.layers = [_freeze(layer, dtype) for layer in decoder.layers]
         self.memory = BufferPool(), BufferPool()
 
-    def __call__(self, input_ids=None, inputs_embeds=None, segments=None, adapted=True, **other):
+    def __call__(self, input_ids=None, inputs_embeds=None, position_ids=None, adapted=True, **other):
         """transformers' output for ids (B, T) or embedded tokens (B, T, D); adapted=False leaves out the adapters."""
-        busy = any(v is not None and v is not False for k, v in other.items() if k != "position_ids")
         x = self.decoder.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        busy = any(v is not None and v is not False for v in other.values())
         if busy or x.shape[1] > LONGEST:  # decoding with a cache, other masks, long texts
-            return self.library_forward(inputs_embeds=x, **other | segment_arguments(segments, x.dtype))
+            return self.library_forward(inputs_embeds=x, position_ids=position_ids, **other)
         b, t, d = x.shape
-        shape = self._shape(b, t, segments, other.get("position_ids"))
+        shape = self._shape(b, t, position_ids)
         x, extra = x.reshape(b * t, d).float(), None
         for weights in self.layers:
             groups = [_stack_adapters(group if adapted else [], self.dtype) for group in weights.adapters.values()]
             x, extra = Layer.apply(x, extra, weights, shape, self.ops, *(matrix for pair in groups for matrix in pair))
         return BaseModelOutputWithPast(last_hidden_state=self.decoder.norm(x + extra).view(b, t, d))
 
-    def _shape(self, b, t, segments, position_ids):
+    def _shape(self, b, t, position_ids):
         c, place = self.decoder.config, self.decoder.norm.weight.device
         width = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-        index = torch.arange(t, device=place)[None]
-        within = index if segments is None else _segment_positions(segments)
-        tables = self.decoder.rotary_emb(torch.empty(0, device=place), within if position_ids is None else position_ids)
-        start = (index - within).expand(b, t).to(torch.int32).contiguous()
-        cos, sin = (table.contiguous() for table in tables)
+        positions = torch.arange(t, device=place)[None] if position_ids is None else position_ids
+        cos, sin = (table.contiguous() for table in self.decoder.rotary_emb(torch.empty(0, device=place), positions))
+        start = _segment_starts(positions.diff(dim=1) != 1).expand(b, t).to(torch.int32).contiguous()
         sizes = b, t, c.num_attention_heads, c.num_key_value_heads, width, width**-0.5
         return Shape(*sizes, cos, sin, start, self.dtype, *self.memory)
 
 
-def _segment_positions(segments):
-    """segments (B, T) -> position of each token within its segment (B, T)."""
-    index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
-    new = torch.ones_like(segments, dtype=torch.bool)
-    new[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    return index - torch.where(new, index, 0).cummax(1).values
+def _segment_starts(new):
+    """Where each token's segment starts (B, T), from whether each token but the first starts one (B, T - 1)."""
+    index = torch.arange(1, new.shape[1] + 1, device=new.device)
+    return torch.nn.functional.pad(torch.where(new, index, 0).cummax(1).values, (1, 0))
 
 
-def segment_arguments(segments, dtype, decoder=None):
-    """Arguments for transformers' decoder to attend within segments (B, T); {} for None.
+def segment_arguments(segments, dtype=None, decoder=None):
+    """Arguments for transformers to attend within segments (B, T): positions that restart in each; {} for None.
 
-    They are positions and a mask (B, 1, T, T), or the segments' lengths where the `decoder` takes them (`takes_lengths`).
+    transformers makes masks from them, unless the `decoder` takes the segments' lengths (`takes_lengths`).
     """
     if segments is None:
         return {}
-    positions = _segment_positions(segments)
-    if decoder is not None and takes_lengths(decoder, dtype, segments.device):
-        return segment_lengths(positions)
-    keys = torch.arange(segments.shape[1], device=segments.device)
-    seen = (keys >= (keys - positions)[:, :, None]) & (keys <= keys[:, None])
-    return {"attention_mask": torch.where(seen, 0.0, -torch.inf).to(dtype)[:, None], "position_ids": positions}
+    positions = torch.arange(segments.shape[1], device=segments.device) - _segment_starts(segments.diff(dim=1) != 0)
+    lengths = decoder is not None and takes_lengths(decoder, dtype, segments.device)
+    return segment_lengths(positions) if lengths else {"position_ids": positions}
 
 
 def supports_decoder(decoder):
-    """Whether `FastDecoder` can run a decoder: Llama, SmolLM2, Qwen2 or Mistral with frozen base weights."""
-    if not hasattr(decoder, "layers") or decoder.config.hidden_act != "silu":
-        return False
-    names = {name for name, _ in decoder.layers[0].named_modules()}
-    expected = {"input_layernorm", "post_attention_layernorm", *(f"self_attn.{n}_proj" for n in "qkvo")}
-    expected |= {f"mlp.{n}" for n in ("gate_proj", "up_proj", "down_proj", "act_fn")}
-    other = {name.split(".")[-1] for name in names} & {"q_norm", "k_norm", "pre_feedforward_layernorm"}
-    window = getattr(decoder.config, "sliding_window", None)
-    trained = [n for n, p in decoder.layers.named_parameters() if p.requires_grad and "lora_" not in n]
-    return expected <= names and not other and not trained and (window is None or window >= LONGEST)
+    """Whether `FastDecoder` can run a decoder: of these classes alone; others that look alike differ."""
+    known, c = type(decoder).__name__ in ("LlamaModel", "MistralModel", "Qwen2Model"), decoder.config
+    trained = [n for n, p in decoder.named_parameters() if ".layers" in f".{n}" and p.requires_grad and "lora_" not in n]
+    usual = known and c.hidden_act == "silu" and not c.attention_dropout
+    return usual and not trained and (getattr(c, "sliding_window", None) or LONGEST) >= LONGEST
 
 
 def _freeze(layer, dtype):
@@ -223,11 +208,9 @@ def _freeze(layer, dtype):
         b[group] = None if linears[0].bias is None else torch.cat([m.bias.data.to(dtype) for m in linears])
         for linear, view in zip(linears, w[group].split([len(m.weight) for m in linears]), strict=True):
             linear.weight.data = view
+        made = [[m.lora_A, m.lora_B, m.scaling] if "default" in getattr(m, "lora_A", {}) else None for m in modules]
         adapters[group] = [
-            (m.out_features, [getattr(m, name)["default"] for name in ("lora_A", "lora_B", "scaling")])
-            if "default" in getattr(m, "lora_A", {})
-            else (m.out_features, None)
-            for m in modules
+            (m.out_features, a and [part["default"] for part in a]) for m, a in zip(modules, made, strict=True)
         ]
     norms = layer.input_layernorm, layer.post_attention_layernorm
     return LayerWeights(*(norm.weight.data.to(dtype) for norm in norms), norms[0].variance_epsilon, w, b, adapters)

@@ -1,0 +1,85 @@
+"""Models of many architectures train and are measured as transformers computes them, or are refused before training."""
+
+import copy
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from blossom.models.adapters import adapt_model
+from blossom.models.bits import document_nats, start_token
+from blossom.models.loading import load_model
+from blossom.training.learner import Learner
+from blossom.training.packing import IGNORED
+from tests.test_learner import assert_same, gradients
+
+SIZES = {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES |= {"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "pad_token_id": 0}
+GRANITE = {"embedding_multiplier": 12.0, "attention_multiplier": 0.1, "logits_scaling": 8.0}
+NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "hidden_dropout": 0.0, "dropout": 0.0}
+KINDS = {  # and their own factors
+    **{kind: {} for kind in ("llama", "qwen2", "mistral", "gemma", "qwen3", "olmo2", "phi3", "gpt_neox", "mixtral", "gpt2")},
+    "granite": GRANITE | {"residual_multiplier": 0.2, "tie_word_embeddings": True},
+    "granite ": {"residual_multiplier": 0.99},
+    "gemma2": {"sliding_window": 5, "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 33}, "gemma3_text": {},
+    "cohere": {"logit_scale": 0.25}, "smollm3": {"no_rope_layers": [1, 0]}, "mistral ": {"sliding_window": 5},
+    "phi": {"partial_rotary_factor": 0.5}, "stablelm": {"partial_rotary_factor": 0.5}, "llama ": {"attention_dropout": 0.5},
+    "opt": {"word_embed_proj_dim": 16, "ffn_dim": 48}, "bloom": {"n_head": 4, "n_layer": 2},
+}  # fmt: skip
+FAST, APART = ("llama", "qwen2", "mistral"), ("opt", "bloom")  # computed by our own layers; cannot isolate documents
+
+
+def random_model(kind):
+    torch.manual_seed(0)
+    own = {k: v for k, v in SIZES.items() if k not in ("head_dim", "num_key_value_heads") or kind not in ("gpt2", "bloom")}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind.strip(), **own | NO_DROPOUT | KINDS[kind]))
+    for parameter in model.parameters():  # norms other than 1, biases other than 0, and attention that matters
+        parameter.data += torch.randn_like(parameter) * (0.3 if parameter.dim() == 1 else 0.1)
+    names = {name.split(".")[-1] for name, _ in model.named_modules()}
+    targets = names & {"q_proj", "qkv_proj", "query_key_value", "c_attn"}
+    return adapt_model(model, "lora", rank=2, targets=targets) if kind != "gemma" else model
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refused(kind, isolated):
+    model, tokenizer = random_model(kind), load_model("tiny-byte-level")[1]
+    reference = copy.deepcopy(model).eval() if kind == "llama " else copy.deepcopy(model)
+    if isolated and kind in APART:
+        with pytest.raises(ValueError, match="isolate_documents: .*set isolate_documents: false"):
+            Learner(model, "float32", isolated=True)
+        return
+    learner = Learner(model, "float32", isolated=isolated)
+    assert bool(learner.fast) == (kind in FAST) == (not learner.note)
+    ids = torch.randint(3, 600, (2, 16), generator=torch.Generator().manual_seed(5))
+    parts = [(0, 0, 16), (1, 0, 7), (1, 7, 16)] if isolated else [(0, 0, 16), (1, 0, 16)]
+    labels, segments, expected = ids.clone(), torch.ones_like(ids), 0.0
+    for row, start, end in parts:  # each document alone, by the library's own loss
+        segments[row, start:], labels[row, start : start + 2] = start, IGNORED
+        given, own = ids[row : row + 1, start:end], labels[row : row + 1, start:end]
+        expected += reference(input_ids=given, labels=own).loss * (end - start - 2)
+    learner.eval() if kind == "llama " else learner.train()
+    loss = learner(ids, labels, segments if isolated else None)
+    loss.backward()
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert_same(gradients(model), gradients(reference))
+    line = "The door is open."
+    ids = torch.tensor([[start_token(tokenizer), *tokenizer(line).input_ids]])
+    logs = reference.eval()(input_ids=ids).logits[0, :-1].log_softmax(-1)
+    nats = -logs.gather(-1, ids[0, 1:, None]).sum().item()
+    with learner.evaluation():
+        assert document_nats(learner.model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
+    learner.__exit__()
+    assert document_nats(model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
+
+
+def test_an_anchored_sequence_learns_what_the_base_expects_from_the_library_s_own_logits():
+    model, ids = random_model("gemma2"), torch.arange(3, 19)[None]
+    with torch.no_grad(), model.disable_adapter():
+        expected = model(input_ids=ids).logits[:, :-1].softmax(-1)
+    for name, parameter in model.named_parameters():
+        parameter.data += 0.1 * ("lora_B" in name)
+    reference = -(expected * model(input_ids=ids).logits[:, :-1].log_softmax(-1)).sum().item()
+    loss = Learner(model, "float32")(ids, ids, anchored=torch.tensor([True]))
+    assert loss.item() == pytest.approx(reference, rel=1e-5)
