@@ -369,15 +369,12 @@ def test_what_is_kept_is_what_was_trained_in_the_precision_of_the_base(mode, sto
 @pytest.mark.parametrize("mode", ["lora+embeddings", "full"])
 def test_a_refusal_costs_no_training_and_float32_keeps_all_that_a_half_precision_base_learnt(mode, tmp_path, monkeypatch):
     model, tokenizer, base, _ = trained_loud(torch.bfloat16, mode, tmp_path)
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(RuntimeError, match=r"as bfloat16.*precision: float32.*training is kept"),
-    ):
-        patch.setattr(adapters, "BITS", 0.0)
-        keep_model(model, tokenizer, base, tmp_path / "run", LINES)
+    monkeypatch.setattr(adapters, "BITS", 1e-7)
+    with pytest.raises(RuntimeError, match=r"as bfloat16.*precision: float32.*training is kept"):
+        keep_model(model, tokenizer, base, tmp_path / "run", LINES, "bfloat16")
     model, tokenizer, base, said = trained_loud(torch.bfloat16, mode, tmp_path)
     assert said == ["continuing from step-000006"] and not (tmp_path / "run" / "model").exists()
-    keep_model(model, tokenizer, base, tmp_path / "run", LINES, "float32")
+    assert keep_model(model, tokenizer, base, tmp_path / "run", LINES)["stored"] == "float32"  # auto
     state = load_file(tmp_path / "run/checkpoints/step-000006/state.safetensors")
     (table,) = (value for name, value in state.items() if name.startswith("parameter/") and "embed_tokens" in name)
     assert torch.equal(load_model(tmp_path / "run" / "model")[0].get_input_embeddings().weight, table)

@@ -176,13 +176,24 @@ def keep_model(model, tokenizer, base, folder, lines, save_precision="auto"):
     model           ends on the CPU; without adapters, also in the saved precision
     base            the folder, asset or hub id that the model was loaded from
     lines           held-out text, of which bits/byte are compared before and after saving
-    save_precision  "auto" (as the base is stored), "float32", "bfloat16" or "float16"
+    save_precision  "float32", "bfloat16", "float16", or "auto": as the base is stored, but float32 where rounding to that
+                    is refused
 
     Returns and raises as `check_saved` (and ValueError as `round_weights`), without a `folder`/model then. The checkpoints
     stay: `Run.finish` removes them.
     """
-    folder, place, dtype, measured = Path(folder), model.device, model.dtype, torch.float32
-    asked = None if save_precision == "auto" else getattr(torch, save_precision)
+    try:
+        asked = None if save_precision == "auto" else getattr(torch, save_precision)
+        return _keep_rounded(model, tokenizer, base, Path(folder), lines, asked)
+    except (RuntimeError, ValueError) as error:
+        if save_precision != "auto":
+            raise
+        print(f"{str(error).split('. ')[0]}. save_precision: auto saves float32 instead.")
+        return _keep_rounded(model, tokenizer, base, Path(folder), lines, torch.float32)
+
+
+def _keep_rounded(model, tokenizer, base, folder, lines, asked):
+    place, dtype, measured = model.device, model.dtype, torch.float32
     if newest := max(folder.glob("checkpoints/step-*"), default=None):  # in float32; training ends in the dtype of the base
         with safe_open(newest / "state.safetensors", "pt") as state:
             for name, parameter in _trained(model):
