@@ -20,13 +20,14 @@ TYPES = {
 }
 
 
-def _checked(cls):
-    """Make a checked dataclass of `cls` with the parameters in its rows of stages.yaml."""
-    cls.__annotations__ = {name: _find_type(**row) for name, row in ROWS[cls.__name__].items()}
-    for name, row in ROWS[cls.__name__].items():
+def _make_class(name, *bases):
+    """A checked dataclass with the parameters in a class's rows of stages.yaml, after those of its bases."""
+    cls = type(name, bases, {})
+    cls.__annotations__ = {parameter: _find_type(**row) for parameter, row in ROWS[name].items()}
+    for parameter, row in ROWS[name].items():
         default = row["default"]
         value = {"default_factory": default.copy} if isinstance(default, list | dict) else {"default": default}
-        setattr(cls, name, Field(description=row["help"], ge=row.get("least"), le=row.get("most"), **value))
+        setattr(cls, parameter, Field(description=row["help"], ge=row.get("least"), le=row.get("most"), **value))
     return dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False, extra="forbid"))(cls)
 
 
@@ -37,65 +38,18 @@ def _find_type(default, choices=(), **_):
     return TYPES.get(type(default), type(default))
 
 
-@_checked
-class Common:
-    """Parameters of every notebook."""
-
-
-@_checked
-class WithModel(Common):
-    """Parameters of the notebooks that use a model."""
-
-
-@_checked
-class Texts(Common):
-    """Parameters of the notebooks that read the corpus."""
-
-
-@_checked
-class Training(Texts, WithModel):
-    """Parameters of the notebooks that train."""
-
-
-@_checked
-class TokenizationAnalysis(Texts):
-    """01: how tokenizers split text of the two languages."""
-
-
-@_checked
-class VocabMerge(Texts, WithModel):
-    """02: which pieces are added, and the initial values of their embedding rows."""
-
-
-@_checked
-class BilingualPretraining(Training):
-    """03: the mixture of texts, and how the model is trained on it."""
-
-
-@_checked
-class KoreanLimaSFT(Training):
-    """04: the instruction sets, and how the model is trained on them."""
-
-
-@_checked
-class BenchmarkEval(Texts, WithModel):
-    """05: the benchmarks, and the models that are scored."""
-
-
-@_checked
-class QualitativeEval(Texts, WithModel):
-    """06: whose answers are compared, how they are generated, and who judges."""
-
-
-@_checked
-class Report(Common):
-    """07: the runs in the report."""
-
-
-@_checked
-class PlanAssumptions:
-    """What `snakemake -n` assumes about texts and hardware that are not there yet (batch/estimate.py)."""
-
+Common = _make_class("Common")  # parameters of every notebook
+WithModel = _make_class("WithModel", Common)  # of the notebooks that use a model
+Texts = _make_class("Texts", Common)  # of those that read the corpus
+Training = _make_class("Training", Texts, WithModel)  # of those that train
+TokenizationAnalysis = _make_class("TokenizationAnalysis", Texts)
+VocabMerge = _make_class("VocabMerge", Texts, WithModel)
+BilingualPretraining = _make_class("BilingualPretraining", Training)
+KoreanLimaSFT = _make_class("KoreanLimaSFT", Training)
+BenchmarkEval = _make_class("BenchmarkEval", Texts, WithModel)
+QualitativeEval = _make_class("QualitativeEval", Texts, WithModel)
+Report = _make_class("Report", Common)
+PlanAssumptions = _make_class("PlanAssumptions")  # what `snakemake -n` assumes of texts and hardware (batch/estimate.py)
 
 STAGES = {
     "01_tokenization_analysis": TokenizationAnalysis,
