@@ -1,20 +1,12 @@
 """Read and check the benchmarks' rows from the authored mini-sets, the public files or the hub, all in the hub's columns."""
 
-from functools import cache
 from pathlib import Path
-
-import yaml
 
 from blossom.common import paths
 from blossom.text.rows import read_rows, read_table
 
 TASKS = Path(__file__).parent / "tasks"
-
-
-@cache
-def row_sets():
-    """rows.yaml: name of a set -> its columns, and how its public files differ."""
-    return yaml.safe_load(Path(__file__).with_name("rows.yaml").read_text(encoding="utf-8"))
+ROW_SETS = paths.read_yaml_beside(__file__)  # name of a set -> its columns, and how its public files differ
 
 
 def load_task(task):
@@ -38,7 +30,7 @@ def read_task_rows(task, benchmarks="authored", training=False):
     """
     config = load_task(task)
     name, hub = config["rows"], find_hub_source(task, training)
-    known = row_sets()[name]
+    known = ROW_SETS[name]
     if training and not hub:
         return [], ""
     if benchmarks == "hub" and hub:
@@ -81,7 +73,7 @@ def _find_file(task, folder, patterns, training):
 
 def check_task_rows(name, records, source):
     """Check (place, record) pairs in the hub's or the public files' columns: rows with the set's columns and an `id`."""
-    known, rows = row_sets()[name], []
+    known, rows = ROW_SETS[name], []
     for place, record in records:
         try:
             record = _in_hub_columns(record, known)
@@ -137,7 +129,7 @@ def _check_value(value, kind, column=""):
 
 def blank_rows(name):
     """Rows that hold their column names in braces as text, to show the form of a prompt: one for each word of a choice."""
-    columns = row_sets()[name]["columns"]
+    columns = ROW_SETS[name]["columns"]
     words = next((kind for kind in columns.values() if isinstance(kind, list)), [None])
     return [{"id": ""} | _blank_value(columns, word) for word in words]
 

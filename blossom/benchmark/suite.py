@@ -17,13 +17,8 @@ from blossom.benchmark.rows import TASKS, blank_rows, load_task, read_task_rows
 from blossom.benchmark.statistics import f1_of_draws
 from blossom.common import paths
 
-PAPER_TASKS = "klue_nli klue_sts kosbi klue_ynat kobest_boolq kobest_hellaswag kobest_sentineg kobest_copa".split()
-GROUPS = {
-    "table6": PAPER_TASKS,
-    "paper-x": ["hellaswag_en", "copa_en", "nsmc"],
-    "translation": ["ko_en", "en_ko", "ko_en_korean_instruction", "en_ko_korean_instruction"],
-    "minimal_pairs": ["minimal_pairs_ko", "minimal_pairs_en"],
-}
+GROUPS = paths.read_yaml_beside(__file__)  # name -> tasks
+PAPER_TASKS = GROUPS["table6"]
 
 
 @dataclass

@@ -13,12 +13,6 @@ from blossom.report.tables import JUDGED, SCORED, TRAINED, constant_score
 from blossom.text.hub import parse_hub
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
-TEXTS = {
-    "korean": "{language}, text like the corpus",
-    "english": "English, text like the corpus",
-    "general_korean": "{language}, general prose",
-    "general_english": "English, general prose",
-}
 
 
 def write_card(folder, name, known=None):
@@ -46,9 +40,13 @@ def write_card(folder, name, known=None):
         tags=["blossom", "vocabulary-expansion"],
         eval_results=results or None,
     )
-    bits = _compare_bits(line, language)
-    words = {"made": made, "line": line, "found": found, "asks": terms, "bits": bits, "scored": scored, "language": language}
-    words |= {"name": name, "limits": _list_limits(line, bits, scored), "chat": "template" in made.metrics}
+    measured, judged = [run.metrics["bits_per_byte"] for run in line], made.folder.parent / JUDGED / "metrics.json"
+    words = {"name": name, "language": language, "made": made, "line": line, "found": found, "asks": terms, "scored": scored}
+    words["before"] = next((bits["base"] for bits in measured if "base" in bits), {})
+    words["after"] = measured[-1].get("after", measured[-1])
+    words["near"] = [t for t, row in tasks.items() if abs(row["score"] - constant_score(row)) <= 2 * row["stderr"]]
+    words |= {"constant": constant_score, "trained": [run.metrics for run in line if run.stage == TRAINED][-1:]}
+    words["judged"] = judged.exists() and paths.read_json(judged).get("judge")
     return huggingface_hub.ModelCard.from_template(data, template_path=str(TEMPLATE), **words)
 
 
@@ -73,36 +71,3 @@ def _evaluation_result(task, row, benchmarks):
         metric_name=f"{row['metric']} ± {100 * row['stderr']:.1f}",
         metric_value=round(100 * row["score"], 2),
     )
-
-
-def _compare_bits(line, language):
-    """Rows (text, base, this model) of bits/byte; None where a run did not measure it."""
-    measured = [run.metrics["bits_per_byte"] for run in line]
-    base = next((bits["base"] for bits in measured if "base" in bits), {})
-    last = measured[-1].get("after", measured[-1])
-    return [(label.format(language=language), base.get(text), last.get(text)) for text, label in TEXTS.items()]
-
-
-def _list_limits(line, bits, scored):
-    made, limits = line[-1], []
-    if trained := [run.metrics for run in line if run.stage == TRAINED]:
-        limits.append(f"It was pretrained on {sum(trained[-1]['tokens'].values()):,} tokens of text beyond its base.")
-        if unseen := trained[-1].get("rows_never_read"):
-            limits.append(f"{unseen:,} of its new tokens never occurred in training; it writes badly where they are needed.")
-    for text, before, after in bits:
-        if before and after and after > before:
-            limits.append(f"{text}: it needs {after / before - 1:.1%} more bits per byte than the base.")
-    if scored:
-        rows = scored["tasks"].items()
-        near = [task for task, row in rows if abs(row["score"] - constant_score(row)) <= 2 * row["stderr"]]
-        if near:
-            count = f"{len(near)} of {len(rows)} scores are within two standard errors of always giving one answer"
-            limits.append(f"{count} and show nothing: {', '.join(near)}.")
-        if scored["benchmarks"] == "authored":
-            limits.append("Its scores are on small sets authored for the project, not on the public benchmarks.")
-    else:
-        limits.append("No benchmark has been run on it.")
-    answers = made.folder.parent / JUDGED / "metrics.json"
-    if not answers.exists() or not paths.read_json(answers).get("judge"):
-        limits.append("No judge has compared its answers with another model's.")
-    return [*limits, "It was not tested for false, harmful or biased answers, nor tuned against them."]
