@@ -14,7 +14,7 @@ from blossom.common.stages import PlanAssumptions
 
 GB = 1e9
 HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
-DOWNLOADED = 1.6  # bytes on disk for a byte of text, the compressed download and the table read from it: an assumption
+DOWNLOADED = 1.6  # bytes on disk for a byte of text (JSON lines of hub sets, AI-Hub's zip files): an assumption
 SLACK = 1.25  # a cluster is asked for the estimate times this
 SMALL = {"disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
 LAUNCHED = {"03_bilingual_pretraining": "blossom.training", "04_korean_lima_sft": "blossom.instructions"}

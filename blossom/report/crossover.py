@@ -1,4 +1,4 @@
-"""From how much text on one arm of a sweep beats the other: power laws over the amount read, and where they cross."""
+"""How much text one arm of a sweep needs to beat the other: power laws over the amount read, and where they cross."""
 
 from dataclasses import dataclass
 

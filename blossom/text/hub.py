@@ -1,4 +1,4 @@
-"""Data sets of the hub, written "hub:owner/name[@revision][:config[:split]]"; of split "train[:2000]" 2,000 rows are read.
+"""Data sets of the hub, written "hub:owner/name[@revision][:config[:split]]"; split "train[:2000]" reads 2,000 rows.
 
 "train[:60MB]" reads rows until their field `text` has 60 million bytes of UTF-8. Rows are read in the order of the set's
 files, from the first, which is no random sample. Training shuffles what was read.
