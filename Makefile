@@ -75,7 +75,7 @@ mutations: setup  ## break the product on purpose, place by place, and say which
 
 .PHONY: hub-rehearsal
 hub-rehearsal: setup  ## run scales qwen2.5-0.5b, llama2-7b and llama2-13b whole, tiny, on a stand-in of the hub (10 minutes)
-	OMP_NUM_THREADS=1 $(BIN)python tests/rehearse_hub.py
+	OMP_NUM_THREADS=1 $(BIN)python -m pytest -v -m rehearsal tests/test_hub.py
 
 .PHONY: lab
 lab: setup  ## open JupyterLab here: notebooks/, and outputs/ as it fills

@@ -1,16 +1,25 @@
-"""The larger scales with the stand-in of the hub: its ids, schemas and storage formats, a bad connection, no access."""
+"""The larger scales with the stand-in of the hub: its ids, schemas and storage formats, a bad connection, no access.
+
+`make hub-rehearsal` runs the scales whole, as a stranger would, in a copy of the project (marker `rehearsal`). Models are
+tiny and sets have a few rows; of the scales' parameters only sizes are changed (rehearsal.yaml).
+"""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from blossom.common import paths
+from blossom.text.rows import read_rows
 from tests.batch import run_snakemake
 from tests.hub.repositories import fill_hub
 from tests.hub.server import HubServer
-from tests.rehearse_hub import SETTINGS
+
+SETTINGS = yaml.safe_load(Path(__file__).with_name("rehearsal.yaml").read_text(encoding="utf-8"))
 
 SETS = [
     "GAIR/lima:plain_text:test",
@@ -76,3 +85,31 @@ def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_and_
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     bits = paths.read_json(manifest.with_name("metrics.json"))["bits_per_byte"]
     assert bits["after"]["korean"] < bits["before"]["korean"]
+
+
+@pytest.fixture(scope="module")
+def project(hub, tmp_path_factory):
+    """(a clone as it is here, with what docs/data.md says is to be put into it, small; its environment)."""
+    folder = tmp_path_factory.mktemp("project")
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=paths.ROOT, capture_output=True, text=True)
+    for name in listed.stdout.splitlines():
+        if (paths.ROOT / name).is_file() and not name.startswith("outputs/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(paths.ROOT / name, folder / name)
+    pairs = [{"ko": row["ko"], "en": row["en"]} for _, row in read_rows("data/benchmarks/translation.jsonl")]
+    paths.write_text(folder / "data/aihub/71265/1.json", json.dumps({"data": pairs}, ensure_ascii=False))
+    shutil.copy(folder / "data/instructions/ko.jsonl", folder / "data/korean_lima.jsonl")
+    environment = hub.environment(folder / "home") | {"PYTHONPATH": str(folder), "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([sys.executable, *SETTINGS["prepare"].split()], cwd=folder, env=environment, check=True)
+    return folder, environment
+
+
+@pytest.mark.rehearsal
+@pytest.mark.parametrize("run", SETTINGS["runs"], ids=json.dumps)
+def test_a_scale_runs_from_end_to_end(project, run):
+    folder, environment = project
+    config = {"set": json.dumps(SETTINGS["sizes"] | run.get("sizes", {}))}
+    config |= {"recipes": run["recipes"]} if "recipes" in run else {}
+    target = f"outputs/{run['scale']}/report.html"
+    done = run_snakemake("outputs", target, "-k", "--quiet", "rules", folder=folder, environment=environment, **config)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]

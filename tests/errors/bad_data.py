@@ -1,7 +1,6 @@
 """Rows: texts, downloads and the hub, benchmarks, the report, instruction sets, their translation and review."""
 
 # fmt: off
-import json
 from dataclasses import replace
 
 import huggingface_hub
@@ -9,8 +8,6 @@ import huggingface_hub
 from blossom.assets import sources
 from blossom.assets.registry import fetch_asset
 from blossom.assets.sources import fetch_hub_file, fetch_snapshot
-from blossom.benchmark.rows import read_task_rows
-from blossom.benchmark.suite import prepare_tasks
 from blossom.common import params, paths, runs, stages
 from blossom.instructions import merging, review
 from blossom.text.corpus import read_corpus, read_documents
@@ -18,34 +15,16 @@ from tests.errors.table import case
 
 TEXTS = "texts"
 
-
-def read(path):
-    return list(read_documents(str(path)))
-
-
-case(TEXTS, "a file that is not there", ValueError, "novels/ko.txt", "no such asset, file or folder")(
-    lambda: read("novels/ko.txt"))
-case(TEXTS, "a folder without texts", ValueError, "holds no text")(lambda tmp_path: read(tmp_path))
-
 @case(TEXTS, "a text smaller than what is held out of it", ValueError, "korean_texts", "ko.txt", "2 different lines",
      "heldout_lines")
 def too_small(tmp_path, smoke):
     (tmp_path / "ko.txt").write_text("하나\n둘\n", encoding="utf-8")
     read_corpus(smoke("03_bilingual_pretraining", korean_texts=[str(tmp_path / "ko.txt")], heldout_lines=20))
 
-@case(TEXTS, "a data set without a column `text`", ValueError, "row 1", "field 'text'", "found {'line': '하나'}")
-def no_column(tmp_path):
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "train.jsonl").write_text('{"line": "하나"}\n', encoding="utf-8")
-    read(f"hub:{tmp_path / 'set'}")
+case(TEXTS, "a folder without texts", ValueError, "holds no text")(lambda tmp_path: list(read_documents(str(tmp_path))))
 
 
 HUB = "downloads and the hub"
-case(HUB, "a name that is no asset, path or hub id", ValueError, "'smollm'", "aligned-en-ja")(lambda: fetch_asset("smollm"))
-case(HUB, "a path without a file, in the form of a hub id", ValueError, "data/korean_lima.jsonl", "no such file or folder")(
-    lambda: fetch_asset("data/korean_lima.jsonl"))
-
-
 for wrong, status, code, repo, words in (
     ("a gated model (Llama), without access", 403, "GatedRepo", "meta-llama/Llama-2-13b-chat-hf",
      ("gated", "https://huggingface.co/meta-llama/Llama-2-13b-chat-hf", "`hf auth login`")),
@@ -68,26 +47,6 @@ case(HUB, "one file of the hub, without a network", RuntimeError, "meta-llama/Ll
 def no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     fetch_asset("general-en")
-
-
-TASKS = "benchmarks (05)"
-NLI = {"premise": "비가 온다.", "hypothesis": "땅이 젖는다.", "gold_label": "entailment"}
-
-
-def read_nli(tmp_path, records):
-    (tmp_path / "klue_nli.json").write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
-    return read_task_rows("klue_nli", tmp_path)
-case(TASKS, "a task that does not exist", ValueError, "tasks", "'klue_nly'")(
-    lambda tmp_path: prepare_tasks(["klue_nly"], tmp_path))
-case(TASKS, "a folder that does not exist", ValueError, "benchmarks", "expected 'authored'", "'hub'")(
-    lambda tmp_path: read_task_rows("klue_nli", tmp_path / "nowhere"))
-case(TASKS, "a folder without the task's file", ValueError, "no file of klue_nli", "klue_nli.json")(
-    lambda tmp_path: read_task_rows("klue_nli", tmp_path))
-case(TASKS, "an unknown label", ValueError, "row 2", "klue_nli", "label", "무관")(
-    lambda tmp_path: read_nli(tmp_path, [NLI, NLI | {"gold_label": "무관"}]))
-case(TASKS, "an empty split", ValueError, "klue_nli.json")(lambda tmp_path: read_nli(tmp_path, []))
-case(TASKS, "examples in the prompt, but no training file", ValueError, "klue_sts")(
-    lambda tmp_path: prepare_tasks(["klue_sts"], tmp_path, shots=2))
 
 
 REPORT = "report (07)"

@@ -1,10 +1,13 @@
-"""Rows: files with something wrong in them, by the functions that read them (bad_files.yaml)."""
+"""Rows: files, calls and models with something wrong in them (bad_files.yaml)."""
 
 import json
+from pkgutil import resolve_name
 
+from blossom.benchmark.rows import read_task_rows
 from blossom.common import params, paths, runs, stages
 from blossom.instructions.drafts import read_drafts
 from blossom.instructions.readers import read_instructions
+from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
 from blossom.vocabulary.pieces import read_donor
 from tests.cases import read_cases
@@ -20,11 +23,13 @@ def read_parameters(file):
 READERS = {
     "mine.yaml": read_parameters,
     "ko.txt": lambda file: list(read_documents(str(file))),
+    "hub.jsonl": lambda file: list(read_documents(f"hub:{file.parent}")),
     "ko.jsonl": lambda file: list(read_documents(str(file))),
     "manifest.json": lambda file: runs.read_run(file.parent),
     "metrics.json": paths.read_json,
     "set.jsonl": lambda file: read_instructions(str(file), "ko"),
     "drafts.jsonl": read_drafts,
+    "klue_nli.json": lambda file: read_task_rows("klue_nli", file.parent),
     "words.json": read_donor,
 }
 
@@ -37,8 +42,26 @@ def read_file(tmp_path, name, content):
     READERS[name](tmp_path / name)
 
 
-for stage, cases in read_cases(__file__).items():
-    for wrong, (name, content, *words) in cases.items():
-        case(stage, wrong, ValueError, *words)(
-            lambda tmp_path, name=name, content=content: read_file(tmp_path, name, content)
-        )
+def call_function(tmp_path, name, words):
+    list(resolve_name(f"blossom.{name}")(*(tmp_path if word == "FOLDER" else word for word in words)))
+
+
+def load_changed(broken, name, change):
+    def changed(old):
+        if isinstance(change, dict):
+            return json.dumps(json.loads(old) | change).encode()
+        return old[:change] if isinstance(change, int) else change and change.encode()
+
+    load_model(broken(name, changed))
+
+
+MAKERS = {
+    "files": lambda *of: lambda tmp_path: read_file(tmp_path, *of),
+    "calls": lambda *of: lambda tmp_path: call_function(tmp_path, *of),
+    "models": lambda *of: lambda broken: load_changed(broken, *of),
+}
+
+for kind, stages_of_kind in read_cases(__file__).items():
+    for stage, cases in stages_of_kind.items():
+        for wrong, (name, content, *words) in cases.items():
+            case(stage, wrong, ValueError, *words)(MAKERS[kind](name, content))

@@ -46,10 +46,6 @@ def bomb(tmp_path):
     (tmp_path / "mine.yaml").write_text("\n".join(lines))
     read_parameters(tmp_path / "mine.yaml")
 
-case(FILES, "a folder instead of a file", ValueError, "Is a directory")(lambda tmp_path: params.read_params(tmp_path))
-case(FILES, "a scale that is not there", ValueError, "params/scales/desktop.yaml", "laptop")(
-    lambda: params.effective_params("03_bilingual_pretraining", "desktop", "blossom-bi"))
-
 for wrong, recipes, words in (
     ("a recipe whose parent is not there", {"a": "parent: nobody\nstages: []"}, ("nobody.yaml", "there are: a")),
     ("recipes that are each other's parent", {"a": "parent: b\nstages: []", "b": "parent: a\nstages: []"}, ("a -> b -> a",)),
@@ -81,24 +77,9 @@ case(COMMANDS, "Snakemake (or make run SCALE=...) is asked for a scale that is n
     lambda: snakemake(target="outputs/desktop/report.html"))
 case(COMMANDS, "a parameter given to Snakemake is mistyped", None, "--config set", "'batch_sizee'", "'batch_size'")(
     lambda: snakemake("set={batch_sizee: 1}"))
-case(COMMANDS, "what is given to Snakemake is no list of names", ValueError, "--config set", "found 3")(
-    lambda: params.parse_overrides(3, "--config set"))
-
 @case(COMMANDS, "a notebook gets an invalid parameter", None, "sentence", "expected a valid string", "found int 3")
 def papermill(tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"sentence": 3}))
     words = ["notebooks/01_tokenization_analysis.ipynb", str(tmp_path / "out.ipynb"), "-f", str(tmp_path / "mine.yaml")]
     told = failing([sys.executable, "-m", "papermill", *words, "--cwd", ".", "--no-progress-bar"])
     return told[told.index("Exception encountered") :]
-
-case(COMMANDS, "the launch of several processes: a parameter without a value", ValueError, "--set rank",
-     "expected NAME=VALUE")(
-    lambda: launch(["rank"]))
-case(COMMANDS, "the launch of several processes: a value that is no YAML", ValueError, "lora_rank", "'['")(
-    lambda: launch(["lora_rank=["]))
-
-
-def launch(words):
-    from blossom.training.__main__ import read_training_params
-
-    read_training_params([], words)
