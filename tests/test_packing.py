@@ -15,9 +15,7 @@ from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.loading import load_tokenizer
 
 
-@pytest.fixture(scope="session")
-def tokenizer():
-    return load_tokenizer("tiny-byte-level")
+TOKENIZER = load_tokenizer("tiny-byte-level")
 
 
 def stream(lengths, first=10):
@@ -70,25 +68,25 @@ def test_an_isolated_document_is_its_own_segment_and_its_first_token_no_target()
     assert (row["labels"] == IGNORED).tolist() == [True, False, False] * 3
 
 
-def test_tokenizing_happens_once_for_the_same_content(tokenizer, tmp_path, monkeypatch):
+def test_tokenizing_happens_once_for_the_same_content(tmp_path, monkeypatch):
     documents = ["하나 둘", "셋"]
-    first = tokenize_documents(documents, tokenizer, 0, folder=tmp_path)
+    first = tokenize_documents(documents, TOKENIZER, 0, folder=tmp_path)
     monkeypatch.setattr(packing, "_write_stream", None)
-    again = tokenize_documents(list(documents), tokenizer, 0, folder=tmp_path)
+    again = tokenize_documents(list(documents), TOKENIZER, 0, folder=tmp_path)
     assert again.tokens.tolist() == first.tokens.tolist()
     assert first.utf8_bytes == sum(len(d.encode()) for d in documents)
     with pytest.raises(TypeError):
-        tokenize_documents(["하나", "둘셋"], tokenizer, 0, folder=tmp_path)
+        tokenize_documents(["하나", "둘셋"], TOKENIZER, 0, folder=tmp_path)
 
 
 @pytest.mark.parametrize("end", [None, 2])
-def test_every_document_is_there_between_its_start_and_its_end(tokenizer, tmp_path, end):
+def test_every_document_is_there_between_its_start_and_its_end(tmp_path, end):
     documents = ["Open the door.", "문을 열어라.", "x"]
-    made = tokenize_documents(documents, tokenizer, 1, end, folder=tmp_path)
+    made = tokenize_documents(documents, TOKENIZER, 1, end, folder=tmp_path)
     parts = [made.tokens[a:b].tolist() for a, b in zip(made.offsets, made.offsets[1:], strict=False)]
     assert [p[0] for p in parts] == [1] * 3
     assert end is None or [p[-1] for p in parts] == [end] * 3
-    assert [tokenizer.decode(p[1 : None if end is None else -1]) for p in parts] == documents
+    assert [TOKENIZER.decode(p[1 : None if end is None else -1]) for p in parts] == documents
 
 
 @pytest.mark.parametrize(
@@ -112,9 +110,9 @@ def test_text_that_spells_control_tokens_is_measured_as_it_is_trained(name, tmp_
     assert document_nats(model, tokenizer, documents).tolist() == pytest.approx(nats, rel=1e-4)
 
 
-def test_no_documents_are_refused_and_leave_nothing(tokenizer, tmp_path):
+def test_no_documents_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="no documents"):
-        tokenize_documents([], tokenizer, 0, folder=tmp_path)
+        tokenize_documents([], TOKENIZER, 0, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 

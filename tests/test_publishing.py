@@ -20,6 +20,7 @@ from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.embeddings import subword_rows
 from blossom.vocabulary.merging import merge_vocab
 from blossom.vocabulary.pieces import count_runs, script_pattern, train_pieces
+from tests.cases import read_cases
 
 BASES = ["tiny-byte-level", "tiny-sentencepiece", "tiny-qwen"]  # tied; untied; untied with biases and padding rows
 LINES = ["햄버거를 먹는 공룡", "아직 샤워를 하고 있는데 주전자가 울었다.", "The kettle, at 10:45, isn't on.", "ハンバーガー"]
@@ -86,34 +87,20 @@ def test_what_cannot_be_written_is_refused_by_name(saved, tmp_path):
         gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "Q4")
 
 
-BITS = {"korean": 2.0, "english": 1.5, "general_korean": 2.5, "general_english": 1.4}
-WORSE = BITS | {"korean": 1.5, "general_english": 1.54}
-TASKS = {
-    task: {"metric": "acc", "score": score, "stderr": 0.05, "items": 32, "majority_share": 0.5, "constant": 0.5, "shots": 0}
-    | {"version": "1", "prompt_hash": "abc", "origin": f"data/benchmarks/{task}.json"}
-    for task, score in (("klue_nli", 0.52), ("kobest_copa", 0.75))
-}
+CASES = read_cases(__file__)
+TASKS = CASES["tasks"]
 
 
 @pytest.fixture(scope="module")
 def template_run(saved, tmp_path_factory):
     outputs = tmp_path_factory.mktemp("runs") / "outputs"
     recipes = {"02_vocab_merge": "blossom-bi", "03_bilingual_pretraining": "blossom-bi"}
-    metrics = {
-        "02_vocab_merge": {"bits_per_byte": BITS},
-        "03_bilingual_pretraining": {
-            "bits_per_byte": {"base": BITS, "after": BITS},
-            "tokens": {"korean": 3000, "english": 1234},
-            "rows_never_read": 7,
-        },
-        "04_korean_lima_sft": {"bits_per_byte": {"before": BITS, "after": WORSE}, "template": "chatml"},
-    }
 
     def start(stage, recipe):
         return runs.Run(params.effective_params(stage, "smoke", recipe, outputs=str(outputs)), stage)
 
     before = fetch_asset("tiny-byte-level")
-    for n, (stage, measured) in enumerate(metrics.items()):
+    for n, (stage, measured) in enumerate(CASES["metrics"].items()):
         run = start(stage, recipes.get(stage, "blossom-bi-biSFT"))
         shutil.copytree(saved("tiny-byte-level"), run.folder / "model")
         settings = paths.read_json(run.folder / "model" / "generation_config.json")
@@ -182,18 +169,19 @@ def test_a_name_the_hub_does_not_take_is_refused(tuned, name):
         hub.plan_push(tuned, name)
 
 
-def test_the_strictest_licence_decides():
-    def ingredient(licence, part="text"):
-        return licences.Ingredient(f"{part}-{licence}", part, licence)
+def ingredients(licence, base="Apache-2.0"):
+    return [licences.Ingredient("a base", "base model", base), licences.Ingredient("a text", "text", licence)]
 
-    base, llama = ingredient("Apache-2.0", "base model"), ingredient("Llama 2 community licence", "base model")
-    assert licences.model_licence([base, ingredient("CC BY 4.0")]) == ("apache-2.0", [])
-    name, terms = licences.model_licence([base, ingredient("CC BY-NC-SA 4.0")])
-    assert name == "cc-by-nc-sa-4.0" and "text-CC BY-NC-SA 4.0" in terms[0]
-    assert licences.model_licence([llama])[0] == "llama2"
-    assert licences.model_licence([llama, ingredient("CC BY-NC 4.0")])[0] == "other"
-    assert "--licence 'text-=" in licences.licence_refusals([base, ingredient("")])[0]
-    assert "no redistribution" in licences.licence_refusals([base, ingredient("AI-Hub terms: no redistribution")])[0]
+
+@pytest.mark.parametrize(("base", "text", "name", "terms"), CASES["licences"])
+def test_the_strictest_licence_decides(base, text, name, terms):
+    found, told = licences.model_licence(ingredients(text, base))
+    assert found == name and [words for words in terms if words not in "".join(told)] == []
+
+
+def test_a_text_without_a_licence_or_not_to_be_given_away_is_refused():
+    assert "--licence 'a text=" in licences.licence_refusals(ingredients(""))[0]
+    assert "no redistribution" in licences.licence_refusals(ingredients("AI-Hub terms: no redistribution"))[0]
 
 
 def test_licences_are_known_by_asset_and_by_hub_id_and_for_all_that_shipped_scales_read():

@@ -11,17 +11,8 @@ from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.spelling import show_bytes, spell_text, token_bytes
 
 KOREAN = ["햄버거를 먹는 공룡", "온도를 설정합니다.", "GPU를 3개 씁니다"]
+BYTE_LEVEL, PIECE_LEVEL = (load_tokenizer(f"tiny-{kind}") for kind in ("byte-level", "sentencepiece"))
 PRINTED = "▁ ED 96 84 EB B2 84 EA B1 B0 를 ▁ EB A8 B9 는 ▁ 공 EB A3 A1"  # Llama-2's row of the paper's table 1
-
-
-@pytest.fixture(scope="module")
-def byte_level():
-    return load_tokenizer("tiny-byte-level")
-
-
-@pytest.fixture(scope="module")
-def piece_level():
-    return load_tokenizer("tiny-sentencepiece")
 
 
 def test_table_1_is_spelled_as_printed(real_files):
@@ -33,17 +24,17 @@ def test_table_1_is_spelled_as_printed(real_files):
     assert spell_text(kobert, KOREAN[0]) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
 
 
-def test_fertility_counts_what_is_there(byte_level, piece_level):
+def test_fertility_counts_what_is_there():
     lines = ["the cat", "the"]
-    found = measure_fertility(byte_level, lines)
-    tokens = sum(len(byte_level.tokenize(line)) for line in lines)
+    found = measure_fertility(BYTE_LEVEL, lines)
+    tokens = sum(len(BYTE_LEVEL.tokenize(line)) for line in lines)
     assert found["words"] == 3 and found["bytes"] == found["characters"] == 10
     assert found["tokens"] == tokens and found["fertility"] == tokens / 3
     assert found["bytes_per_token"] == 10 / tokens and found["tokens_per_1000_chars"] == 100 * tokens
-    assert found["byte_fallback_share"] == 0 and measure_fertility(byte_level, ["공룡"])["byte_fallback_share"] == 1
-    assert measure_fertility(piece_level, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # the 7th is a space
+    assert found["byte_fallback_share"] == 0 and measure_fertility(BYTE_LEVEL, ["공룡"])["byte_fallback_share"] == 1
+    assert measure_fertility(PIECE_LEVEL, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # the 7th is a space
     with pytest.raises(ValueError, match="no words"):
-        measure_fertility(byte_level, ["", "  "])
+        measure_fertility(BYTE_LEVEL, ["", "  "])
 
 
 def test_a_control_token_in_a_text_is_text_and_a_symbol_stays_a_symbol():
@@ -65,18 +56,18 @@ def test_no_text_is_cut_to_the_length_that_a_file_of_a_tokenizer_holds(tmp_path)
 
 @settings(max_examples=100, deadline=None)
 @given(st.text())
-def test_the_bytes_of_the_tokens_are_the_text(byte_level, text):
-    (ids,), table = encode_lines(byte_level, [text]), token_bytes(byte_level)
-    assert b"".join(table[i] for i in ids) == text.encode() and count_tokens(byte_level, [text]) == len(ids)
+def test_the_bytes_of_the_tokens_are_the_text(text):
+    (ids,), table = encode_lines(BYTE_LEVEL, [text]), token_bytes(BYTE_LEVEL)
+    assert b"".join(table[i] for i in ids) == text.encode() and count_tokens(BYTE_LEVEL, [text]) == len(ids)
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
-def test_the_engine_gives_the_tokenizers_ids(byte_level, text):
+def test_the_engine_gives_the_tokenizers_ids(text):
     pytest.importorskip("gigatoken", reason="the engine is optional")
-    assert find_engine(byte_level)
+    assert find_engine(BYTE_LEVEL)
     texts = [text, " " + text, f"<s>{text}<|im_end|>"]
-    assert encode_lines(byte_level, texts) == encode_lines(byte_level, texts, itself=True)
+    assert encode_lines(BYTE_LEVEL, texts) == encode_lines(BYTE_LEVEL, texts, itself=True)
 
 
 def test_the_engine_follows_a_tokenizer_that_grows(monkeypatch):
@@ -95,16 +86,16 @@ def test_a_tokenizer_that_the_engine_does_not_support_encodes_by_itself():
     assert ids[-1] == len(tokenizer) - 1
 
 
-def test_readable_tokens_show_bytes_and_spaces(byte_level):
-    assert spell_text(byte_level, "룡") == ["<0xEB>", "<0xA3>", "<0xA1>"]
-    assert "".join(spell_text(byte_level, " the cat")) == "▁the▁cat"
+def test_readable_tokens_show_bytes_and_spaces():
+    assert spell_text(BYTE_LEVEL, "룡") == ["<0xEB>", "<0xA3>", "<0xA1>"]
+    assert "".join(spell_text(BYTE_LEVEL, " the cat")) == "▁the▁cat"
     shown = ["<unk>", "▁가", "▁<0xED><0x96>", "<0xFF>"]
     assert [show_bytes(data) for data in (b"", " 가".encode(), b" \xed\x96", b"\xff")] == shown
 
 
-def test_weighted_fertility_weighs(byte_level):
-    cat, dinosaur = (len(byte_level.tokenize(w)) for w in (" the", " 공룡"))
-    assert weigh_fertility(byte_level, {"the": 3.0, "공룡": 1.0}) == (3 * cat + dinosaur) / 4
+def test_weighted_fertility_weighs():
+    cat, dinosaur = (len(BYTE_LEVEL.tokenize(w)) for w in (" the", " 공룡"))
+    assert weigh_fertility(BYTE_LEVEL, {"the": 3.0, "공룡": 1.0}) == (3 * cat + dinosaur) / 4
 
 
 def test_text_is_taken_in_whole_lines_and_counted_by_characters_where_words_are_not_separated():

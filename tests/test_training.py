@@ -82,16 +82,6 @@ def test_rows_have_a_rate_of_their_own(tmp_path):
     assert moved == {n for n in before if "trainable_tokens" in n}
 
 
-def test_accumulation_gives_the_same_updates(tmp_path):
-    final = []
-    for n, (batch, accumulation) in enumerate([(4, 1), (1, 4)]):
-        model = adapted()
-        settings = TrainingSettings(batch_size=batch, accumulation=accumulation, precision="float32")
-        train_model(model, some_rows(8), settings, tmp_path / str(n), report=lambda line: None)
-        final.append([p.detach() for p in model.parameters() if p.requires_grad])
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*final, strict=True))
-
-
 def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
     values = iter([2.0, 2.01, 2.2, 2.3])
     settings = TrainingSettings(evaluations=3, forgetting_budget=0.02, precision="float32")
