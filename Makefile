@@ -71,7 +71,7 @@ test: setup  ## run all tests and the style checks (about 8 minutes on two cores
 
 .PHONY: mutations
 mutations: setup  ## break the product on purpose, place by place, and say which tests notice (half an hour)
-	OMP_NUM_THREADS=1 $(BIN)python tests/mutations.py
+	OMP_NUM_THREADS=1 $(BIN)python -m pytest -v -n 2 tests/mutations.py
 
 .PHONY: hub-rehearsal
 hub-rehearsal: setup  ## run scales qwen2.5-0.5b, llama2-7b and llama2-13b whole, tiny, on a stand-in of the hub (10 minutes)

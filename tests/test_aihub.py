@@ -38,17 +38,9 @@ def test_a_corpus_mixes_exports_with_other_files(export, smoke):
     assert len(loaded.korean.of(str(export))) + len(heldout) == 5
 
 
-@pytest.mark.parametrize(
-    ("content", "named"),
-    [
-        (b'{"answers": [1]}', r"a.json: expected SJML.text, .*'answers'"),
-        (b'[{"question": "?"}]', r"a.json, row 1: expected SJML.text, .*'question'"),
-        (b"{", r"a.json: not valid JSON"),
-        ("가".encode("cp949"), r"a.json: not UTF-8 .*CP949"),
-    ],
-)
+@pytest.mark.parametrize(("content", "named"), SHAPES["wrong"])
 def test_what_is_no_export_is_named(content, named, tmp_path):
-    (tmp_path / "a.json").write_bytes(content)
+    (tmp_path / "a.json").write_text(content, encoding="cp949")
     with pytest.raises(ValueError, match=named):
         list(read_documents(str(tmp_path)))
 

@@ -9,6 +9,9 @@ from blossom.assets import builders
 from blossom.assets.registry import REGISTRY, Asset, fetch_asset
 from blossom.assets.sources import Wheel
 from blossom.common import paths
+from tests.cases import read_cases
+
+WHEELS = read_cases(__file__)
 
 
 @pytest.fixture
@@ -27,16 +30,10 @@ def wheel(folder, name, members):
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    about = {
-        "METADATA": "Metadata-Version: 2.1\nName: pairs\nVersion: 1.0\n",
-        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        "RECORD": "",
-    }
-    members = {f"pairs-1.0.dist-info/{name}": text for name, text in about.items()} | {"pairs/text.txt": "안녕"}
     for name, value in {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": tmp_path / "index"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
-    return wheel(tmp_path / "index", "pairs-1.0-py3-none-any.whl", members)
+    return wheel(tmp_path / "index", "pairs-1.0-py3-none-any.whl", WHEELS["pairs"])
 
 
 def register(monkeypatch, source):
@@ -94,12 +91,7 @@ def test_pairs_of_sentences_come_from_json_and_from_catalogues(tmp_path, capsys)
     catalogue.add("Save file", "파일 저장")  # a fragment
     catalogue.add("OK", "OK")
     write_mo(stream, catalogue)
-    members = {
-        "c/translations/en.json": '{"a": {"b": "Turns on the lamp.", "c": "[%key:x]", "e": "Adds {name}."}, "d": "English"}',
-        "c/translations/ja.json": '{"a": {"b": "ランプをオンにします。"}, "d": "x"}',
-        "c/translations/ko.json": '{"a": {"b": "전등 하나를 켭니다.", "c": "[%key:x] 열쇠", "e": "{name} 님을 더합니다."}}',
-    }
-    home = wheel(tmp_path, "homeassistant-1-py3-none-any.whl", members)
+    home = wheel(tmp_path, "homeassistant-1-py3-none-any.whl", WHEELS["homeassistant"])
     other = wheel(tmp_path, "django-1-py3-none-any.whl", {"x/locale/ko/LC_MESSAGES/django.mo": stream.getvalue()})
     builders.aligned_pairs([home, other], tmp_path / "pairs.tsv")
     assert (tmp_path / "pairs.tsv").read_text(encoding="utf-8") == (

@@ -32,18 +32,14 @@ OURS = [*GROUPS["minimal_pairs"], "copy_pattern"]
 
 
 @pytest.fixture(scope="module")
-def prepare(tmp_path_factory):
-    return lambda items: {p.name: p for p in prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), items=items)}
+def prepared(tmp_path_factory):
+    return {p.name: p for p in prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"))}
 
 
 @pytest.fixture(scope="module")
-def prepared(prepare):
-    return prepare(0)
-
-
-@pytest.fixture(scope="module")
-def few(prepare):
-    return {name: p for name, p in prepare(6).items() if not p.generates}
+def few(tmp_path_factory):
+    made = prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), items=6)
+    return {p.name: p for p in made if not p.generates}
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +59,7 @@ def test_prompts_and_metrics_are_the_papers(prepared):
     assert {task: prepared[task].settings["score"] for task in PAPER_TASKS} == metrics
 
 
-@pytest.mark.parametrize(
-    "task", ["kobest_boolq", "kobest_sentineg", "kobest_hellaswag", "kobest_copa_shipped", "copa_en", "hellaswag_en"]
-)
+@pytest.mark.parametrize("task", CASES["shipped"])
 def test_a_shipped_task_renders_items_as_lm_eval_does(prepared, task):
     import lm_eval.tasks
     from lm_eval.tasks._yaml_loader import load_yaml

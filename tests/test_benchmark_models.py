@@ -213,11 +213,7 @@ def test_a_translations_failures_are_told(answer, kinds):
 def test_bleu_and_chrf_are_sacrebleus():
     import sacrebleu
 
-    pairs = [
-        (REFERENCE, "박물관은 월요일에 쉰다."),
-        ("기차는 십 분 뒤에 출발합니다.", "기차는 십 분 뒤에 출발합니다."),
-        ("비가 온다.", ""),
-    ]
+    pairs = [tuple(pair) for pair in CASES["pairs"]]
     answers, references = [a for _, a in pairs], [[r for r, _ in pairs]]
     assert utils.bleu(pairs) == pytest.approx(sacrebleu.corpus_bleu(answers, references).score / 100)
     assert utils.chrf(pairs) == pytest.approx(sacrebleu.corpus_chrf(answers, references).score / 100)
@@ -237,9 +233,8 @@ def test_table_6_is_written_down_without_slips():
 
 
 def test_the_papers_rows_stand_above_ours():
-    table = tabulate_table6(
-        {"mine": {"klue_nli": {"score": 0.4}, "kobest_copa": {"score": 0.6}, "copy_pattern": {"score": 1.0}}}
-    )
+    scores = {"klue_nli": 0.4, "kobest_copa": 0.6, "copy_pattern": 1.0}
+    table = tabulate_table6({"mine": {task: {"score": score} for task, score in scores.items()}})
     assert len(table) == 13 and table.loc[("the paper", "Llama2"), "AVG"] == 53.1
     assert table.loc[("this run", "mine")].dropna().to_dict() == {"NLI": 40, "COPA": 60, "AVG": 50}
     table = tabulate_paper_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})

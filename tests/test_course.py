@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+from functools import partial
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -10,12 +11,14 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from nbformat.v4 import new_output
 
 from blossom.assets.registry import REGISTRY
 from blossom.common import params, paths, stages
 from blossom.report import convert
 from blossom.training.settings import check_anchor
 
+stream = partial(new_output, "stream")
 every_notebook = pytest.mark.parametrize("stage", stages.STAGES)
 
 
@@ -75,9 +78,8 @@ def test_commands_of_solutions_name_files_and_parameters_that_exist(stage):
 def test_links_of_a_notebook_lead_to_files_beside_it(stage):
     links = re.findall(r"\]\(([^)]+)\)", prose(stage))
     assert links
-    assert [
-        link for link in links if not link.startswith("https://") and not (paths.ROOT / "notebooks" / link).exists()
-    ] == []
+    files = [link for link in links if not link.startswith("https://")]
+    assert [file for file in files if not (paths.ROOT / "notebooks" / file).exists()] == []
 
 
 def run_solutions(outputs, recipe, stage):
@@ -112,19 +114,9 @@ def check_book(folder):
 def executed(folder, stage, recipe, source, *outputs, tags=()):
     path = folder / recipe / stage / "notebook.ipynb"
     path.parent.mkdir(parents=True)
-    code = nbformat.v4.new_code_cell(
-        "train()", outputs=[nbformat.from_dict(o) for o in outputs], metadata={"tags": list(tags)}
-    )
+    code = nbformat.v4.new_code_cell("train()", outputs=list(outputs), metadata={"tags": list(tags)})
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source), code]), path)
     return path
-
-
-def stream(text, name="stdout"):
-    return {"output_type": "stream", "name": name, "text": text}
-
-
-def shown(**data):
-    return {"output_type": "display_data", "metadata": {}, "data": {k.replace("_", "/"): v for k, v in data.items()}}
 
 
 def test_a_book_leads_from_notebook_to_notebook(tmp_path):
@@ -143,25 +135,26 @@ def test_a_book_leads_from_notebook_to_notebook(tmp_path):
 
 
 def test_a_log_is_one_block_without_warnings(tmp_path):
-    outputs = stream("step 1\n"), stream("a warning", "stderr"), stream("step 2\n")
+    outputs = stream(text="step 1\n"), stream(name="stderr", text="a warning"), stream(text="step 2\n")
     page = convert.convert_notebook(convert.read_executed(executed(tmp_path, "03", "base", "# 03", *outputs)))
     assert "step 1\nstep 2" in page and "a warning" not in page
 
 
 def test_a_report_has_no_code_and_none_of_the_course_only_cells(tmp_path):
-    own = executed(tmp_path, "07_report", "report", "# 07", stream("measured"))
+    own = executed(tmp_path, "07_report", "report", "# 07", stream(text="measured"))
     page = convert.write_report(own, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "measured" in page and "train()" not in page and 'href="report/07_report/notebook.ipynb"' in page
     with pytest.raises(ValueError, match=r"07_report/notebook.ipynb: .*manifest.json"):
         convert.write_report(tmp_path / "other/07_report/notebook.ipynb", tmp_path / "report.html")
-    other = executed(tmp_path, "07_report", "ablation", "# 07", stream("an exercise"), tags=["course"])
+    other = executed(tmp_path, "07_report", "ablation", "# 07", stream(text="an exercise"), tags=["course"])
     assert "an exercise" not in convert.convert_notebook(convert.read_executed(other), code=False)
 
 
 @pytest.mark.parametrize("math", [False, True])
 def test_no_script_in_an_output_runs(tmp_path, browser, math):
     html = "<script>document.title = 'ran'</script><img src='data:,' onerror=\"document.title = 'ran'\">"
-    own = executed(tmp_path, "07_report", "report", "# 07", shown(text_html=html), shown(application_javascript=html))
+    outputs = [new_output("display_data", {kind: html}) for kind in ("text/html", "application/javascript")]
+    own = executed(tmp_path, "07_report", "report", "# 07", *outputs)
     page = convert.render_page("page.html", "safe", math, body=convert.convert_notebook(convert.read_executed(own)))
     unguarded = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     for text, title in ((page, "safe"), (unguarded, "ran")):

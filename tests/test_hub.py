@@ -21,13 +21,6 @@ from tests.hub.server import HubServer
 
 SETTINGS = yaml.safe_load(Path(__file__).with_name("rehearsal.yaml").read_text(encoding="utf-8"))
 
-SETS = [
-    "GAIR/lima:plain_text:test",
-    "tatsu-lab/alpaca",
-    "Bingsu/ko_alpaca_data",
-    "wikimedia/wikipedia:20231101.ko:train[:300]",
-]
-
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
@@ -46,20 +39,17 @@ def visit(hub, code, home, **more):
 
 
 def test_every_set_is_read_over_a_connection_that_fails_now_and_then(hub, tmp_path):
-    rows = visit(
-        hub,
-        f"""import json
+    code = f"""import json
 from blossom.benchmark.rows import read_task_rows
 from blossom.benchmark.suite import expand_tasks
 from blossom.text.hub import read_hub_rows
-found = {{name: len(list(read_hub_rows("hub:" + name))) for name in {SETS}}}
+found = {{name: len(list(read_hub_rows("hub:" + name))) for name in {list(SETTINGS["sets"])}}}
 for task in expand_tasks(["table6", "paper-x", "translation"]):
     test, train = (read_task_rows(task, "hub", training) for training in (False, True))
     found[task] = [len(test[0]), len(train[0]), test[0][0] in train[0]]
-print(json.dumps(found))""",
-        tmp_path,
-    )
-    assert [rows.pop(name) for name in SETS] == [105, 160, 160, 300]
+print(json.dumps(found))"""
+    rows = visit(hub, code, tmp_path)
+    assert {name: rows.pop(name) for name in SETTINGS["sets"]} == SETTINGS["sets"]
     assert all(9 < test < 20 and 9 < train < 20 and not same for test, train, same in rows.values()), rows
     assert [pattern for pattern in hub.faults if "safetensors" not in pattern] == [], "the connection did not fail"
 
@@ -79,9 +69,8 @@ except RuntimeError as error:
 def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_and_trained(hub, tmp_path):
     sizes = SETTINGS["sizes"] | SETTINGS["runs"][0]["sizes"]
     manifest = tmp_path / "o/qwen2.5-0.5b/blossom-bi/03_bilingual_pretraining/manifest.json"
-    done = run_snakemake(
-        tmp_path / "o", str(manifest), environment=hub.environment(tmp_path / "home"), set=json.dumps(sizes)
-    )
+    environment = hub.environment(tmp_path / "home")
+    done = run_snakemake(tmp_path / "o", str(manifest), environment=environment, set=json.dumps(sizes))
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     bits = paths.read_json(manifest.with_name("metrics.json"))["bits_per_byte"]
     assert bits["after"]["korean"] < bits["before"]["korean"]

@@ -146,21 +146,10 @@ def written(folder, rows):
 
 
 def test_all_forms_of_rows_give_the_same_messages(tmp_path):
-    said = [("user", "A?"), ("assistant", "a"), ("user", "B?"), ("assistant", "b")]
-    human = {"user": "human", "assistant": "gpt"}
-    forms = [
-        {"instruction": "B? ", "output": "b", "history": [["A?", "a"]]},
-        {"conversations": [text for _, text in said], "source": "multi_turn"},
-        {"conversations": [{"from": human[role], "value": text} for role, text in said]},
-        {"messages": [{"role": role, "content": text} for role, text in said]},
-    ]
-    parts = [{"role": role, "content": [{"type": "text", "text": part} for part in text]} for role, text in said]
-    brief = {"role": "developer", "content": "Be brief."}
-    forms += [{"messages": parts}, forms[0] | {"input": "<noinput>"}]
-    forms += [forms[2] | {"system": "Be brief."}, {"messages": [brief, *forms[3]["messages"]]}]
-    examples = read_instructions(written(tmp_path, forms), "en")
-    given = [[(m["role"], m["content"]) for m in e.messages] for e in examples]
-    assert given == [said] * 6 + [[("system", "Be brief."), *said]] * 2 and "input" not in examples[5].messages[-2]
+    examples = read_instructions(written(tmp_path, CASES["forms"]), "en")
+    given = [[f"{m['role']}: {m['content']}" for m in e.messages] for e in examples]
+    said = ["user: A?", "assistant: a", "user: B?", "assistant: b"]
+    assert given == [said] * 6 + [["system: Be brief.", *said]] * 2 and "input" not in examples[5].messages[-2]
     assert examples[1].id == "rows.jsonl:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
 
 

@@ -23,12 +23,7 @@ def test_what_is_measured_in_an_answer(text, asked, expected):
 
 
 def test_the_table_has_a_row_for_each_model_and_language():
-    answers = [
-        {"model": "ours", "language": "ko", "prompt": QUESTION, "answer": "네, 좋습니다."},
-        {"model": "ours", "language": "ko", "prompt": QUESTION, "answer": ""},
-        {"model": "base", "language": "ko", "prompt": QUESTION, "answer": "Yes, of course."},
-    ]
-    ours, base = measures.measure_answers(answers).to_dict("records")
+    ours, base = measures.measure_answers([a | {"prompt": QUESTION} for a in CASES["said"]]).to_dict("records")
     assert (ours["answered_in_language"], base["answered_in_language"]) == (0.5, 0)
     assert (ours["empty"], ours["mean_characters"], ours["answers"]) == (0.5, 4, 2)
     assert 0 < ours["empty_low"] < 0.5 < ours["empty_high"] < 1 and math.isnan(ours["nonword"])

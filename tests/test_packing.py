@@ -14,7 +14,6 @@ from blossom.training.packing import IGNORED, Blocks, TokenStream, pack_examples
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.loading import load_tokenizer
 
-
 TOKENIZER = load_tokenizer("tiny-byte-level")
 
 

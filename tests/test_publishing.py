@@ -3,6 +3,7 @@
 import functools
 import shutil
 from dataclasses import asdict
+from unittest.mock import Mock
 
 import gguf
 import huggingface_hub
@@ -199,23 +200,13 @@ def test_licences_are_known_by_asset_and_by_hub_id_and_for_all_that_shipped_scal
     assert unknown <= own | {"hub:Bingsu/ko_alpaca_data", "beomi/llama-2-ko-7b"}
 
 
-class Hub:
-    def __init__(self):
-        self.asked = []
-
-    def create_repo(self, repo, **settings):
-        self.asked.append((repo, settings))
-
-    def create_commit(self, repo, operations, commit_message):
-        self.asked.append((repo, {o.path_in_repo: o for o in operations}))
-        return huggingface_hub.CommitInfo(f"https://huggingface.co/{repo}/commit/1", commit_message, "", "1")
-
-
 def test_a_push_is_one_commit_to_a_private_repository(tuned):
-    plan, api = hub.plan_push(tuned, "someone/tiny-ko", precision="F16"), Hub()
-    assert hub.push_model(plan, api=api).endswith("/commit/1")
-    (repo, settings), (_, sent) = api.asked
-    assert repo == "someone/tiny-ko" and settings["private"] is True
+    plan, api = hub.plan_push(tuned, "someone/tiny-ko", precision="F16"), Mock()
+    assert hub.push_model(plan, api=api) == api.create_commit.return_value.commit_url
+    api.create_repo.assert_called_once_with("someone/tiny-ko", private=True, exist_ok=True)
+    ((repo, operations),) = (call.args for call in api.create_commit.call_args_list)
+    sent = {operation.path_in_repo: operation for operation in operations}
+    assert repo == "someone/tiny-ko"
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tiny-ko-F16.gguf"} <= set(sent)
     assert all(operation.upload_info.size > 0 for operation in sent.values())
 
@@ -225,10 +216,10 @@ def test_what_is_refused_never_reaches_the_hub(tuned):
     manifest = paths.read_json(tuned / "manifest.json")
     manifest["outputs"]["model"] = paths.hash_path(tuned / "model")
     paths.write_json(tuned / "manifest.json", manifest)
-    plan, api = hub.plan_push(tuned, "someone/tiny-ko", {"smoke-ko": "no redistribution"}), Hub()
+    plan, api = hub.plan_push(tuned, "someone/tiny-ko", {"smoke-ko": "no redistribution"}), Mock()
     with pytest.raises(ValueError, match="(?s)'smoke-ko'.*weights.bin"):
         hub.push_model(plan, api=api)
-    assert api.asked == []
+    assert api.method_calls == []
 
 
 def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):

@@ -30,6 +30,7 @@ from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab, save_tokenizer, select_pieces
 from blossom.vocabulary.pieces import clean_pieces, count_runs, read_donor, script_pattern, train_pieces
 from blossom.vocabulary.spelling import BYTE_OF, spell_text
+from tests.cases import read_cases
 
 HANGUL = script_pattern(["Hangul"])
 SENTENCE = "햄버거를 먹는 공룡"
@@ -59,17 +60,13 @@ def ranked(merged):
 
 
 @pytest.fixture(scope="module")
-def llama(real_files):
-    return read_base(real_files / "tokenizers" / "llama" / "tokenizer.model")
-
-
-@pytest.fixture(scope="module")
 def kobert(real_files):
     return read_donor(real_files / "tokenizers" / "kobert" / "tokenizer_78b3253a26.model")
 
 
 @pytest.fixture(scope="module")
-def paper(llama, kobert):
+def paper(real_files, kobert):
+    llama = read_base(real_files / "tokenizers" / "llama" / "tokenizer.model")
     return merge_vocab(llama, clean_pieces(llama, kobert, None)[0], "keep")
 
 
@@ -103,14 +100,6 @@ def test_saved_and_reloaded_korean_gets_shorter_and_english_stays(merged, tmp_pa
     again = load_tokenizer(tmp_path)
     assert encode_lines(again, KOREAN + ENGLISH) == encode_lines(merged.tokenizer, KOREAN + ENGLISH)
     assert again.special_tokens_map == merged.base.tokenizer.special_tokens_map
-
-
-def test_the_chat_template_is_kept(tmp_path):
-    shutil.copytree(fetch_asset("tiny-byte-level"), tmp_path / "base")
-    (tmp_path / "base" / "chat_template.jinja").write_text("{{ messages[0].content }}")
-    save_tokenizer(train_and_merge(read_base(tmp_path / "base"), 20), tmp_path / "made")
-    again = load_tokenizer(tmp_path / "made")
-    assert again.apply_chat_template([{"role": "user", "content": "안녕"}], tokenize=False) == "안녕"
 
 
 def test_tokens_added_behind_a_sentencepiece_model_keep_their_ids_and_characters_come_before_their_words(tmp_path):
@@ -159,14 +148,7 @@ def test_donor_pieces_are_cleaned_and_counted(tiny):
     texts = ["먹", " 먹", "먹", "", " ", "\u1112\u1162\u11b7", "cat", "\x07가", b"\xea\xb0", "漢"]
     kept, removed = clean_pieces(tiny, texts, HANGUL)
     assert kept == [tiny.piece(t) for t in ("먹", " 먹", "햄")]
-    assert removed == {
-        "twice in the donor": 1,
-        "empty or white space": 2,
-        "not NFC (taken as NFC)": 1,
-        "in another script": 2,
-        "control or unassigned characters": 1,
-        "part of a character": 1,
-    }
+    assert removed == read_cases(__file__)["removed"]
     split = {"split or rewritten by the base before merging": 1}  # GPT-2's pre-tokenizer separates letters from digits
     assert clean_pieces(tiny, ["년", "10년"], None)[1] == split
 
@@ -262,7 +244,8 @@ def test_a_certificate_sees_what_is_wrong(tiny, tmp_path):
     assert kept["holds"] and kept["checks"]["unreachable pieces"] == {"found": 1, "refuses": False}
 
 
-def test_the_papers_numbers_and_its_over_1000_unreachable_pieces_where_ours_has_none(paper, llama, kobert):
+def test_the_papers_numbers_and_its_over_1000_unreachable_pieces_where_ours_has_none(paper, kobert):
+    llama = paper.base
     assert llama.size == 32000 and len(paper.pieces) == 7478 and len(paper.tokenizer) == 39478
     assert sum(any("가" <= c <= "힣" for c in piece) for piece in paper.pieces) == 7050
     assert spell_text(paper.tokenizer, SENTENCE) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
@@ -316,7 +299,7 @@ def test_a_base_like_gemma_is_merged_exactly(tmp_path):
     assert encode_lines(fast, lines) == slow.encode(lines)
 
 
-def test_a_base_like_llama_3_is_merged(tmp_path):
+def test_a_base_like_llama_3_is_merged_and_keeps_its_chat_template(tmp_path):
     like = Tokenizer(BPE(ignore_merges=True))
     words = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -324,7 +307,8 @@ def test_a_base_like_llama_3_is_merged(tmp_path):
     like.decoder, like.normalizer = decoders.ByteLevel(), normalizers.NFC()
     like.train([str(fetch_asset("smoke-en"))], trainers.BpeTrainer(vocab_size=600, initial_alphabet=list(BYTE_OF)))
     like.add_special_tokens(["<|end_of_text|>", "<|eot_id|>"])
-    PreTrainedTokenizerFast(tokenizer_object=like, eos_token="<|eot_id|>").save_pretrained(tmp_path / "base")
+    own = {"eos_token": "<|eot_id|>", "chat_template": "{{ messages[0].content }}"}
+    PreTrainedTokenizerFast(tokenizer_object=like, **own).save_pretrained(tmp_path / "base")
     base = read_base(tmp_path / "base")
     made = train_and_merge(base, 50)
     save_tokenizer(made, tmp_path / "made")
@@ -332,3 +316,4 @@ def test_a_base_like_llama_3_is_merged(tmp_path):
     assert base.size == 602 and found["holds"], found["checks"]
     again = load_tokenizer(tmp_path / "made")
     assert again.eos_token_id == 601 and again.convert_tokens_to_ids(made.pieces[0]) == 602
+    assert again.apply_chat_template([{"role": "user", "content": "안녕"}], tokenize=False) == "안녕"

@@ -3,11 +3,8 @@
 # fmt: off
 from dataclasses import replace
 
-import huggingface_hub
-
-from blossom.assets import sources
 from blossom.assets.registry import fetch_asset
-from blossom.assets.sources import fetch_hub_file, fetch_snapshot
+from blossom.assets.sources import fetch_hub_file
 from blossom.common import params, paths, runs, stages
 from blossom.instructions import merging, review
 from blossom.text.corpus import read_corpus, read_documents
@@ -25,21 +22,6 @@ case(TEXTS, "a folder without texts", ValueError, "holds no text")(lambda tmp_pa
 
 
 HUB = "downloads and the hub"
-for wrong, status, code, repo, words in (
-    ("a gated model (Llama), without access", 403, "GatedRepo", "meta-llama/Llama-2-13b-chat-hf",
-     ("gated", "https://huggingface.co/meta-llama/Llama-2-13b-chat-hf", "`hf auth login`")),
-    ("a model that the hub does not have", 404, "RepoNotFound", "no/such-model", ("no such model", "`hf auth login`")),
-    ("the hub answers 500", 500, "", "some/model", ("some/model", "could not be fetched", "500")),
-):
-    @case(HUB, wrong, RuntimeError, *words)
-    def refused(monkeypatch, serve, status=status, code=code, repo=repo):
-        server = serve(lambda body, n: (status, {"X-Error-Code": code, "X-Error-Message": "no", "Content-Length": "0"}, ""))
-        real, elsewhere = huggingface_hub.snapshot_download, {"endpoint": server.url.removesuffix("/v1"), "token": False}
-        monkeypatch.setattr(sources, "WAITS", ())
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **more: real(repo, **elsewhere, **more))
-        fetch_snapshot(repo)
-
 case(HUB, "one file of the hub, without a network", RuntimeError, "meta-llama/Llama-2-13b-chat-hf", "could not be fetched")(
     lambda: fetch_hub_file("meta-llama/Llama-2-13b-chat-hf", "no-such-file.model"))
 

@@ -3,6 +3,9 @@
 import json
 from pkgutil import resolve_name
 
+import huggingface_hub
+
+from blossom.assets import sources
 from blossom.benchmark.rows import read_task_rows
 from blossom.common import params, paths, runs, stages
 from blossom.instructions.drafts import read_drafts
@@ -55,13 +58,32 @@ def load_changed(broken, name, change):
     load_model(broken(name, changed))
 
 
+def read_lineage(tmp_path, monkeypatch, name, recipes):
+    for own, text in recipes.items():
+        (tmp_path / f"{own}.yaml").write_text(text + "\n")
+    monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
+    params.recipe_lineage(name)
+
+
+def fetch_refused(monkeypatch, serve, repo, answer):
+    status, code = answer
+    server = serve(lambda body, n: (status, {"X-Error-Code": code, "X-Error-Message": "no", "Content-Length": "0"}, ""))
+    real, elsewhere = huggingface_hub.snapshot_download, {"endpoint": server.url.removesuffix("/v1"), "token": False}
+    monkeypatch.setattr(sources, "WAITS", ())
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **more: real(repo, **elsewhere, **more))
+    sources.fetch_snapshot(repo)
+
+
 MAKERS = {
     "files": lambda *of: lambda tmp_path: read_file(tmp_path, *of),
     "calls": lambda *of: lambda tmp_path: call_function(tmp_path, *of),
     "models": lambda *of: lambda broken: load_changed(broken, *of),
+    "recipes": lambda *of: lambda tmp_path, monkeypatch: read_lineage(tmp_path, monkeypatch, *of),
+    "hub": lambda *of: lambda monkeypatch, serve: fetch_refused(monkeypatch, serve, *of),
 }
 
 for kind, stages_of_kind in read_cases(__file__).items():
     for stage, cases in stages_of_kind.items():
         for wrong, (name, content, *words) in cases.items():
-            case(stage, wrong, ValueError, *words)(MAKERS[kind](name, content))
+            case(stage, wrong, RuntimeError if kind == "hub" else ValueError, *words)(MAKERS[kind](name, content))

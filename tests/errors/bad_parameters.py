@@ -46,19 +46,6 @@ def bomb(tmp_path):
     (tmp_path / "mine.yaml").write_text("\n".join(lines))
     read_parameters(tmp_path / "mine.yaml")
 
-for wrong, recipes, words in (
-    ("a recipe whose parent is not there", {"a": "parent: nobody\nstages: []"}, ("nobody.yaml", "there are: a")),
-    ("recipes that are each other's parent", {"a": "parent: b\nstages: []", "b": "parent: a\nstages: []"}, ("a -> b -> a",)),
-    ("a recipe's stages out of order", {"a": "stages: [05_benchmark_eval, 02_vocab_merge]"},
-     ("a.yaml", "expected names from 01_tokenization_analysis", "found ['05_benchmark_eval'")),
-):
-    @case(FILES, wrong, ValueError, *words)
-    def bad_recipe(tmp_path, monkeypatch, recipes=recipes):
-        for name, text in recipes.items():
-            (tmp_path / f"{name}.yaml").write_text(text + "\n")
-        monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
-        params.recipe_lineage("a")
-
 
 def snakemake(*config, target="outputs/laptop/report.html"):
     words = ["-n", "--nolock", "--quiet", "rules", *(["--config", *config] if config else []), "--", target]

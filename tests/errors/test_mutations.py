@@ -19,6 +19,7 @@ from blossom.common import params, paths, stages
 from blossom.instructions import merging, review
 from blossom.instructions.readers import read_instructions
 from blossom.preference import prompts
+from tests.cases import read_cases
 
 SHIPPED = sorted(paths.ROOT.glob("params/*/*.yaml"))
 TEXTS = {file: file.read_text(encoding="utf-8") for file in SHIPPED}
@@ -129,16 +130,8 @@ def damaged(data, value):
     return changed
 
 
-TURNS = [{"role": "user", "content": "가"}, {"role": "assistant", "content": "나"}]
-SPOKEN = [{"from": "human", "value": "가"}, {"from": "gpt", "value": "나"}]
-FILES = [
-    (row, lambda file: read_instructions(str(file), "ko"))
-    for row in (
-        {"instruction": "질문", "input": "", "output": "답", "history": [["가", "나"]], "adaptation": "none", "id": "a"},
-        {"conversations": SPOKEN},
-        {"messages": TURNS, "source_id": "x"},
-    )
-]
+FORMS = read_cases(paths.ROOT / "tests/test_instructions.py")["forms"]
+FILES = [(row, lambda file: read_instructions(str(file), "ko")) for row in FORMS]
 FILES += [({"id": "a", "kind": "code", "ko": "질문", "en": "Q?"}, lambda file: prompts.read_prompts(str(file), 2))]
 
 
