@@ -271,8 +271,9 @@ def test_the_authored_set_is_what_it_says_and_clean():
 def test_a_tuning_starts_from_the_same_adapters_in_every_process():
     code = """import torch, sys; torch.rand(int(sys.argv[1]))
 from blossom.common.params import effective_params
-from blossom.instructions.__main__ import prepare_tuning
-model, *_ = prepare_tuning(effective_params("04_korean_lima_sft", "smoke", "base-koSFT", seed=int(sys.argv[2])), 1)
+from blossom.instructions.__main__ import build_tuning, prepare_tuning
+p = effective_params("04_korean_lima_sft", "smoke", "base-koSFT", seed=int(sys.argv[2]))
+model, *_ = build_tuning(p, prepare_tuning(p, 1))
 print(sum(float(w.double().abs().sum()) for name, w in model.named_parameters() if "lora_A" in name))"""
     command = [sys.executable, "-c", code]
     told = [subprocess.run([*command, *words], cwd=paths.ROOT, capture_output=True) for words in ("10", "20", "31")]

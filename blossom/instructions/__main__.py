@@ -6,8 +6,6 @@ r"""Train stage 04 on several devices with the parameters of notebook 04, for ex
 Then run notebook 04 with the same parameters: it finds the finished training and saves its model.
 """
 
-import numpy as np
-
 from blossom.batch.estimate import estimate_run
 from blossom.common import shell
 from blossom.common.runs import require_model
@@ -30,18 +28,19 @@ def launch_tuning(words=None):
 
 
 def prepare_tuning(p, shards):
-    """Check the memory, then make the training and held-out rows: {"rows", "held"}."""
+    """Check the memory, then make (training rows, {task: held-out rows})."""
     parent = require_model(p, STAGE) or p.base_model
     rows, held = prepare_rows(p, load_tokenizer(parent))
     longest = max(len(row["input_ids"]) for row in rows)
     estimate_run(p, parent, p.sft_batch_size, longest, timed=False, shards=shards)
-    return {"rows": [{name: np.asarray(ids).tolist() for name, ids in row.items()} for row in rows], "held": held}
+    return rows, held
 
 
 def build_tuning(p, prepared):
     """(model, training rows, function that measures held-out losses) from what `prepare_tuning` made."""
     model, _ = load_adapted(p, require_model(p, STAGE) or p.base_model)
-    return model, prepared["rows"], lambda m: {task: mean_loss(m, found) for task, found in prepared["held"].items()}
+    rows, held = prepared
+    return model, rows, lambda m: {task: mean_loss(m, found) for task, found in held.items()}
 
 
 def prepare_rows(p, tokenizer):

@@ -8,12 +8,12 @@ notebook with the same parameters: it finds the finished training, merges the ad
 """
 
 import argparse
-import json
 import os
-import time
+from datetime import timedelta
 
 import torch
 from accelerate import PartialState
+from torch import distributed
 
 from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths, shell, stages
@@ -36,13 +36,13 @@ def _prepare_pretraining(p, shards):
     estimate_run(p, start, p.batch_size, p.block_size, timed=False, shards=shards)
     text = read_corpus(p)
     heldout = {name: take_first_bytes(lines, p.measured_bytes) for name, lines in text.heldout().items()}
-    return {"streams": pretraining.tokenize_corpus(p, text, load_tokenizer(start)), "heldout": heldout}
+    return pretraining.mix_corpus(p, text, load_tokenizer(start)), heldout
 
 
 def _build_pretraining(p, prepared):
+    blocks, heldout = prepared
     model, tokenizer = pretraining.load_adapted(p, pretraining.find_start(p))
-    blocks = pretraining.mix_streams(p, prepared["streams"])
-    return model, blocks, lambda m: measure_bits(m, tokenizer, prepared["heldout"])
+    return model, blocks, lambda m: measure_bits(m, tokenizer, heldout)
 
 
 def launch_training(words, module, stage, prefix, prepare, build):
@@ -51,8 +51,8 @@ def launch_training(words, module, stage, prefix, prepare, build):
     words    of a command line; None takes this process's own
     module   name of the program for --help
     prefix   of the parameters that are training settings
-    prepare  function (parameters, shards) -> JSON: what is trained on, made by the first process alone
-    build    function (parameters, that JSON) -> (model, dataset, evaluate) for `train_model`
+    prepare  function (parameters, shards) -> what is trained on; called in the first process alone and sent to the others
+    build    function (parameters, what is trained on) -> (model, dataset, evaluate) for `train_model`
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description="A stage's training on one or several devices.")
     parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
@@ -62,28 +62,16 @@ def launch_training(words, module, stage, prefix, prepare, build):
     state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
     shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
     folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
-    prepared = _prepare_once(state, folder / ".prepared.json", lambda: prepare(p, shards))
-    model, dataset, evaluate = build(p, prepared)
+    # their own group, since preparing may take longer than processes wait for each other in training; gloo waits idly
+    group = distributed.new_group(timeout=timedelta(days=30), backend="gloo") if state.num_processes > 1 else None
+    prepared = [prepare(p, shards) if state.is_main_process else None]
+    if group:
+        distributed.broadcast_object_list(prepared, group=group)
+    model, dataset, evaluate = build(p, prepared[0])
     result = train_model(model, dataset, TrainingSettings.of(p, prefix), folder, evaluate)
     if state.is_main_process:
         print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
         print(f"finish: run notebooks/{stage}.ipynb with the same parameters")
-
-
-def _prepare_once(state, file, prepare):
-    """What `prepare` returns, in every process: the others wait for the first one's file, since a barrier would time out."""
-    if state.is_main_process:
-        file.unlink(missing_ok=True)
-    state.wait_for_everyone()
-    if state.is_main_process:
-        paths.write_text(file, json.dumps(prepare()))
-    while not file.exists():
-        time.sleep(1)
-    prepared = paths.read_json(file)
-    state.wait_for_everyone()
-    if state.is_main_process:
-        file.unlink()
-    return prepared
 
 
 def read_training_params(files, overrides, cls=stages.BilingualPretraining):

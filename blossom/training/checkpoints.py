@@ -31,23 +31,18 @@ class SaveTimer:
     """Decides, alike in all processes, after which steps a training is saved and ended; a context that catches signals."""
 
     def __init__(self, accelerator, minutes):
-        self.accelerator, self.seconds, self.signalled, self.before = accelerator, 60 * minutes, False, {}
-        self.restart()
+        self.accelerator, self.seconds, self.saved = accelerator, 60 * minutes, time.monotonic()
+        self.signals, self.before = [], {}  # received; the earlier handlers
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+            noted = (signal.SIGTERM, signal.SIGUSR1)
+            self.before = {n: signal.signal(n, lambda number, _: self.signals.append(number)) for n in noted}
         return self
 
     def __exit__(self, *_):
         for number, handler in self.before.items():
             signal.signal(number, handler)
-
-    def _note(self, *_):
-        self.signalled = True
-
-    def restart(self):
-        self.saved = time.monotonic()
 
     def ask(self):
         """0: go on; 1: save (`minutes` have passed by the first process's clock); 2: save and end the training.
@@ -55,8 +50,9 @@ class SaveTimer:
         It ends after SIGTERM or SIGUSR1 in any process, and BEFORE_LIMIT before the end of its Slurm job.
         """
         due = self.accelerator.is_main_process and time.monotonic() - self.saved >= self.seconds
+        self.saved = time.monotonic() if due else self.saved
         late = time.time() > float(os.environ.get("SLURM_JOB_END_TIME", "inf")) - BEFORE_LIMIT
-        wish = torch.tensor([2 if self.signalled or late else int(due)], device=self.accelerator.device)
+        wish = torch.tensor([2 if self.signals or late else int(due)], device=self.accelerator.device)
         return self.accelerator.gather(wish).max().item()
 
 

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, set_seed
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from transformers import get_cosine_schedule_with_warmup
 
 from blossom.common import paths
 from blossom.training import checkpoints
@@ -91,7 +92,6 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     if sharded:
         _shard_weights(learner)
     optimizer = _make_optimizer(learner.parameter_groups(settings), settings)
-    rates = [group["lr"] for group in optimizer.param_groups]
     model = learner if sharded else accelerator.prepare(learner)  # DDP around the learner, when there are several
     if settings.report_to:
         accelerator.init_trackers(settings.report_to)
@@ -115,13 +115,14 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         summed += state["losses"][rank]
     else:
         measure(0)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # which the schedule needs to start at step `done`
+    schedule = get_cosine_schedule_with_warmup(optimizer, max(1, round(settings.warmup * steps)), steps, last_epoch=done - 1)
     while result is None:
         started = time.perf_counter()
         numbers = [n * world + rank for n in range(done * accumulation, min((done + 1) * accumulation, batches))]
         update = [rows.batch(number, accelerator.device) for number in numbers]
         labelled, tokens = accelerator.gather(_count_tokens(update)).sum(0)  # of all processes
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * schedule_rate(done, steps, settings.warmup)
         for number, (batch, _) in zip(numbers, update, strict=True):
             # gradients are summed over processes once an update, with its last batch; shards at once: they are smaller
             with contextlib.nullcontext() if sharded or number == numbers[-1] else accelerator.no_sync(model):
@@ -135,6 +136,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         norm = norm.full_tensor() if sharded else norm
         optimizer.step()
+        schedule.step()
         model.zero_grad()
         done += 1
         progress.add_step(labelled.item(), tokens.item(), time.perf_counter() - started)
@@ -155,7 +157,6 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
                 state = {"fingerprint": run, "step": done, "seen": progress.seen, "losses": losses, "result": result}
                 checkpoints.write_checkpoint(folder / "checkpoints", tensors, state)
             accelerator.wait_for_everyone()
-            timer.restart()
         if wish == 2 and not result:
             told = f"stopped by a signal, or before the end of its Slurm job, after step {done} of {steps}, and saved"
             raise RuntimeError(f"{told}: the same command goes on from there")
@@ -182,14 +183,6 @@ def _make_optimizer(groups, settings):
 
         return AdamW8bit(groups, **words)
     return torch.optim.AdamW(groups, **words, fused=True)
-
-
-def schedule_rate(step, steps, warmup):
-    """The factor of the learning rate at a step: a linear rise over the share `warmup` of steps, then half a cosine to 0."""
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return step / rise
-    return 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
 def _count_tokens(update):

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -32,6 +33,14 @@ class TokenStream:
     def __len__(self):
         return len(self.tokens)
 
+    def __reduce__(self):  # another process maps the same files
+        return _map_stream, (Path(self.tokens.filename).parent, self.tokens.dtype, self.utf8_bytes, self.key)
+
+
+def _map_stream(folder, dtype, utf8_bytes, key):
+    tokens, offsets = (np.memmap(folder / f"{n}.bin", d, "r") for n, d in (("tokens", dtype), ("offsets", np.int64)))
+    return TokenStream(tokens, offsets, utf8_bytes, key)
+
 
 def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
     """Tokenize documents to a TokenStream, or read it from the cache; each document becomes `start ids [end]`.
@@ -51,8 +60,7 @@ def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
     key, dtype = digest.hexdigest(), np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
     asked = documents, tokenizer, start, end, dtype
     target = make_once((folder or cache_folder() / "packed") / key[:32], lambda part: _write_stream(part, *asked))
-    tokens, offsets = (np.memmap(target / f"{n}.bin", d, "r") for n, d in (("tokens", dtype), ("offsets", np.int64)))
-    return TokenStream(tokens, offsets, size, key)
+    return _map_stream(target, dtype, size, key)
 
 
 def _write_stream(folder, documents, tokenizer, start, end, dtype):
@@ -88,6 +96,7 @@ class Blocks:
     ordered = True  # for train_model: mixed already, do not shuffle
 
     def __init__(self, streams, weights, block_size, tokens=0, seed=0, isolate=False, anchored=None):
+        self._made_of = streams, weights, block_size, tokens, seed, isolate, anchored
         if set(weights) - set(streams) or not sum(weights.values()) > 0:
             raise ValueError(f"weights: expected shares of {', '.join(streams)} that sum to more than 0, found {weights}")
         self.names = [name for name in streams if weights.get(name, 0) > 0]
@@ -111,6 +120,9 @@ class Blocks:
         asked = [[s.key for s in self.streams], self.shares.tolist(), block_size, total, seed, isolate, self.anchored]
         self.key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         self._shuffle = functools.lru_cache(2 * len(self.streams))(self._shuffle)  # this epoch of each stream and the next
+
+    def __reduce__(self):
+        return Blocks, self._made_of
 
     def __len__(self):
         return len(self.source)
@@ -177,21 +189,19 @@ def pack_examples(examples, length):
     examples  list of dicts "input_ids", "labels" (1-D, equal lengths)
     return    list of dicts "input_ids", "labels", "segments" (int64 arrays)
 
-    First fit, longest first. The first label of an example is ignored, since no token before it belongs to the example.
+    Best fit, longest first. The first label of an example is ignored, since no token before it belongs to the example.
     """
-    sizes, rows, room = [len(e["input_ids"]) for e in examples], [], []
+    sizes = [len(e["input_ids"]) for e in examples]
+    with_room = [[] for _ in range(length + 1)]  # rows by the number of tokens that they have room for
     for i in sorted(range(len(examples)), key=lambda i: -sizes[i]):
         if sizes[i] > length:
             reason = f"{sizes[i]} tokens do not fit in a row of {length}; shorten it or take longer rows"
             raise ValueError(f"example {i}: {reason}")
-        row = next((r for r, free in enumerate(room) if free >= sizes[i]), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(length)
-        rows[row].append(i)
-        room[row] -= sizes[i]
+        room = next((n for n in range(sizes[i], length) if with_room[n]), length)
+        row = with_room[room].pop() if room < length else []
+        with_room[room - sizes[i]].append([*row, i])
     packed = []
-    for row in rows:
+    for row in itertools.chain.from_iterable(with_room):
         whole = ((examples[i], [segment] * sizes[i]) for segment, i in enumerate(sorted(row), 1))
         parts = zip(*((e["input_ids"], [IGNORED, *e["labels"][1:]], segment) for e, segment in whole), strict=True)
         names = ("input_ids", "labels", "segments")

@@ -1,13 +1,11 @@
 """What stage 03 trains, and on what, from its parameters; used by notebook 03 and `python -m blossom.training`."""
 
-import numpy as np
-
 from blossom.assets.registry import fetch_asset
 from blossom.common import params, runs
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import end_token, start_token
 from blossom.models.loading import load_model
-from blossom.training.packing import Blocks, TokenStream, tokenize_documents
+from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.settings import check_anchor
 from blossom.vocabulary.certificate import check_certificate
 
@@ -26,12 +24,7 @@ def find_start(p):
 
 
 def mix_corpus(p, text, tokenizer):
-    """The Blocks of stage 03: Korean and English of `text` (a Corpus) mixed by tokens, 7:3 in the paper (section 3.2)."""
-    return mix_streams(p, tokenize_corpus(p, text, tokenizer))
-
-
-def tokenize_corpus(p, text, tokenizer):
-    """The token streams of a Corpus for `mix_streams`, as JSON that other processes can read: {name: files, weight, ...}.
+    """The Blocks of stage 03: Korean and English of `text` (a Corpus) mixed by tokens, 7:3 in the paper (section 3.2).
 
     Each language is one stream or, where `source_weights` names its sources, one stream per source.
     """
@@ -40,21 +33,11 @@ def tokenize_corpus(p, text, tokenizer):
     if unknown:
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")
     marks = start_token(tokenizer), end_token(tokenizer)
-    found = {}
+    streams, weights, anchored = {}, {}, {}
     for language, share in (("korean", p.korean_share), ("english", 1 - p.korean_share)):
         for name, part, lines in _split_sources(language, text, p.source_weights):
-            stream = tokenize_documents(lines, tokenizer, *marks)
-            files = [[str(ids.filename), ids.dtype.name] for ids in (stream.tokens, stream.offsets)]
-            found[name] = {"files": files, "utf8_bytes": stream.utf8_bytes, "key": stream.key, "weight": share * part}
-            found[name]["anchored"] = p.english_anchor if language == "english" else 0.0
-    return found
-
-
-def mix_streams(p, found):
-    """The Blocks of the streams that `tokenize_corpus` made."""
-    files = {name: [np.memmap(file, dtype, "r") for file, dtype in s["files"]] for name, s in found.items()}
-    streams = {name: TokenStream(*files[name], s["utf8_bytes"], s["key"]) for name, s in found.items()}
-    weights, anchored = ({name: s[kind] for name, s in found.items()} for kind in ("weight", "anchored"))
+            streams[name], weights[name] = tokenize_documents(lines, tokenizer, *marks), share * part
+            anchored[name] = p.english_anchor if language == "english" else 0.0
     return Blocks(streams, weights, p.block_size, p.training_tokens, p.seed, p.isolate_documents, anchored)
 
 
