@@ -88,6 +88,8 @@ def _open_stream(wanted, local=False):
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
+        if local:
+            raise ValueError(f"{wanted.name}: a set that is a script is not run; give its data as files") from None
     commit = HfApi().dataset_info(wanted.name, revision=PARQUET).sha
     # that branch has a folder for each configuration, and no card that names them
     files = f"hf://datasets/{wanted.name}@{commit}/{wanted.config or '*'}/{wanted.split}/*.parquet"
