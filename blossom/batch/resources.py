@@ -19,7 +19,8 @@ SLACK = 1.25  # a cluster is asked for the estimate times this
 SMALL = {"disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
 LAUNCHED = {"03_bilingual_pretraining": "blossom.training", "04_korean_lima_sft": "blossom.instructions"}
 
-PUBLISHED = paths.read_yaml_beside(__file__)  # base model -> what its config.json says
+TOLD = paths.read_yaml_beside(__file__)
+PUBLISHED = TOLD["bases"]  # base model -> what its config.json says
 
 
 @dataclass(frozen=True)
@@ -167,18 +168,8 @@ class ScalePlan:
         hours, disk = sum(run.hours or 0 for run in runs), sum(run.disk for run in runs)
         rows.append(("all trainings", "one after the other", f"{hours:,.1f}", "", "", f"{disk / GB:.0f} GB"))
         lines = [f"Plan of {self.scale}", *("{:22} {:26} {:>8} {:>11} {:>8} {:>8}".format(*row) for row in rows)]
-        lines += [
-            "",
-            f"Estimates; nothing is measured. Assumed: {a.devices} x {a.device_name}, {a.device_memory:g} GB,",
-            f"{a.device_tflops:g} TFLOP/s each at utilisation {a.utilisation:g}, "
-            f"{a.link_gigabytes:g} GB/s between cards (in the scale's file).",
-            f"{'; '.join(dict.fromkeys(run.origin for run in runs if run.origin))}.",
-            f"Beside these: {text:.1f} GB of text, {DOWNLOADED * text:.0f} GB on disk once fetched, and the base's files.",
-            "Scoring and answering are not estimated in hours; a cluster is asked for limit_hours.",
-        ]
+        origins = "; ".join(dict.fromkeys(run.origin for run in runs if run.origin))
+        lines += ["", TOLD["assumed"].format(a=a, origins=origins, text=text, fetched=DOWNLOADED * text)]
         if large := [f"{recipe}/{stage}" for (recipe, stage), run in self.runs.items() if run.card > GB * a.device_memory]:
-            lines.append(
-                f"Over {a.device_memory:g} GB: {', '.join(large)}. Lower batch_size, block_size, sequence_length, "
-                "take `trainable: lora+new-rows`,\nset `activation_checkpointing: true`, or raise devices."
-            )
+            lines.append(TOLD["over"].format(a=a, names=", ".join(large)))
         return "\n".join(lines)

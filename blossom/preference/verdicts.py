@@ -10,8 +10,7 @@ look                        1, or 2 for a pair shown again to the same person   
 
 Intervals are Bayesian bootstraps over prompts (Rubin, Annals of Statistics 9, 1981): each sample weights the prompts by
 exponential random numbers, and all verdicts on a prompt stay together. Half a prompt of each outcome is added (Jeffreys'
-prior), so that a model that won every prompt has an interval too. In simulations with 24 to 300 prompts, about 95 % of the
-95 % intervals contain the true value.
+prior), so that a model that won every prompt has an interval too.
 """
 
 from itertools import combinations
@@ -65,18 +64,13 @@ def summarize_verdicts(verdicts, by=("source", "language", "model_a", "model_b")
               loss and rate (win + tie/2), each with _low and _high
     """
     rng, rows = np.random.default_rng(seed), []
-    for key, group in drop_second_looks(verdicts).groupby(list(by), sort=False):
+    for key, group in verdicts.query("look == 1").groupby(list(by), sort=False):
         counts = _count_winners(group, group.winner)
         row = dict(zip(by, key, strict=True)) | {"prompts": len(counts), "verdicts": len(group)}
         row |= {"raters": group.rater.nunique(), "flipped": group.flipped.eq(True).mean() if "flipped" in group else 0.0}
         shares, drawn = _shares(counts.sum(0)), _shares(_bootstrap(counts, samples, rng))
         rows.append(row | add_intervals(("win", "tie", "loss", "rate"), shares, drawn))
     return pd.DataFrame(rows)
-
-
-def drop_second_looks(verdicts):
-    """The verdicts without those on pairs that a rater saw for the second time."""
-    return verdicts[verdicts["look"] == 1]
 
 
 def _count_winners(verdicts, winner):
@@ -119,7 +113,7 @@ def measure_position_bias(verdicts, samples=SAMPLES, seed=0):
 
 def count_won_both(verdicts, model):
     """On how many of n prompts `model`, as model A, beat all other models, and on how many it lost to all (B, 6.1)."""
-    own = drop_second_looks(verdicts)
+    own = verdicts.query("look == 1")
     own = own[own.model_a == model].assign(balance=own.winner.map({"a": 1, "tie": 0, "b": -1}))
     balance = own.pivot_table("balance", ["source", "language", "prompt_id"], "model_b", "sum", sort=False).dropna()
     found = pd.DataFrame({"n": 1, "won_both": (balance > 0).all(axis=1), "lost_both": (balance < 0).all(axis=1)})
@@ -128,7 +122,7 @@ def count_won_both(verdicts, model):
 
 def _pivot(verdicts):
     """A table of pairs x (source, rater) with the winner or NaN; then its columns of people and those of judges."""
-    cells = drop_second_looks(verdicts).set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
+    cells = verdicts.query("look == 1").set_index([*PAIR, "source", "rater"]).winner.unstack(["source", "rater"])
     return cells, [c for c in cells if c[0] == "people"], [c for c in cells if c[0] != "people"]
 
 
@@ -173,7 +167,7 @@ def _alpha(counts):
 
 def compare_looks(verdicts):
     """How often each person gave the same verdict on a pair shown twice: DataFrame with rater, n (pairs), same (share)."""
-    second = verdicts[verdicts["look"] == 2]
-    both = drop_second_looks(verdicts).merge(second, on=["source", "rater", *PAIR], suffixes=("", "_2"))
+    second = verdicts.query("look == 2")
+    both = verdicts.query("look == 1").merge(second, on=["source", "rater", *PAIR], suffixes=("", "_2"))
     same = (both.winner == both.winner_2).groupby(both.rater, sort=False)
     return same.agg(n="size", same="mean").reset_index()

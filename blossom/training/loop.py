@@ -1,9 +1,4 @@
-"""The training loop, for continued pretraining and instruction tuning alike.
-
-model = adapt_model(model, "lora+new-rows")
-result = train_model(model, dataset, settings, folder, evaluate)
-keep_model(model, tokenizer, base, folder, lines)
-"""
+"""The training loop, for continued pretraining and instruction tuning alike."""
 
 import contextlib
 import math
@@ -38,17 +33,15 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
                Rows are shuffled each epoch unless `dataset.ordered` is True
     settings   TrainingSettings
     folder     for checkpoints/ and history.json; a finished training found there is loaded
-    evaluate   function(model) -> dict name -> float, called before the first step, `settings.evaluations` times in between,
-               and after the last step
-    report     function(str) for progress lines
+    evaluate   function(model) -> dict name -> float, called at the start, `settings.evaluations` times between, at the end
+    report     function(str)
     return     dict, also in history.json: "steps", "rows" (read), "tokens" (without padding), "labelled_tokens", "seconds"
                (without evaluations and checkpoints), "tokens_per_second", "peak_bytes", "device",
                "loss": [{"step", "loss" (nats per labelled token), "gradient_norm"}],
                "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why training stopped early
 
-    Raises ValueError for wrong rows or settings, before training; RuntimeError for a loss that is not finite, a full disk,
-    another process that trains in the folder, or an end by a signal or Slurm's limit, after saving.
-    Source: equations (2) and (3) of the paper.
+    Raises ValueError for wrong rows or settings; RuntimeError for a loss that is not finite, a full disk, a locked folder,
+    or an end by a signal or Slurm's limit, after saving. Source: equations (2) and (3) of the paper.
     """
     folder = Path(folder)
     check_options(settings)

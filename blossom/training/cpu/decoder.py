@@ -1,8 +1,7 @@
 """A Llama decoder's forward and backward passes written out, for training adapters on CPU.
 
-Autograd through transformers' modules casts frozen weights, copies every head and keeps float32 copies of norms. Here a
-layer is its matmuls with fused element-wise kernels between them (torch_ops.py, compiled_ops.py), and only the gradients of
-the adapters and of the layer's input are computed. Results agree with transformers' to rounding (tests/test_learner.py).
+A layer is its matmuls with fused element-wise kernels between them (torch_ops.py, compiled_ops.py), and only the gradients
+of the adapters and of the layer's input are computed. Results agree with transformers' to rounding (tests/test_learner.py).
 
 Notation: B sequences, T tokens each, M = B*T, D hidden size, H query heads, K key heads, G = H/K, h head size,
 F feed-forward size, R rank of stacked adapters.
