@@ -87,7 +87,6 @@ def fetch_asset(name, weights=True):
 
     weights  False leaves out a hub model's weights, for its tokenizer
     Raises ValueError when `name` is none of these, RuntimeError when it cannot be fetched.
-    Examples: "smollm2-135m-instruct" -> a folder for `from_pretrained`; "aligned-en-ko" -> a TSV file.
     """
     if name not in REGISTRY:
         for path in (Path(name).expanduser(), paths.ROOT / name):

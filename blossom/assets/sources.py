@@ -51,7 +51,6 @@ class Wheel:
 def repeat_failed_requests():
     """Let huggingface_hub and datasets repeat, with a message, each reading request that fails or meets a busy server.
 
-    Both use one client for all requests. Waits are those of WAITS, or what the server asks for (`Retry-After`, `RateLimit`).
     After a request that failed to the end, others are sent once until one succeeds: without a network, a run waits once.
     """
     from huggingface_hub.utils import get_session, httpx, parse_ratelimit_headers, set_client_factory
@@ -64,22 +63,22 @@ def repeat_failed_requests():
             reads = request.method in ("GET", "HEAD") or "/paths-info/" in request.url.path
             if not reads or request.url.host == COUNTER:
                 return super().send(request, **how)
-            for wait in (*(() if PatientClient.lost else WAITS), None):
+            for wait in () if PatientClient.lost else WAITS:
                 try:
                     response = super().send(request, **how)
-                    PatientClient.lost = response.status_code in BUSY and wait is None
-                    if response.status_code not in BUSY or wait is None:
+                    if response.status_code not in BUSY:
                         return response
                     response.close()
                     limit, reason = parse_ratelimit_headers(response.headers), f"HTTP {response.status_code}"
                     wait = max(wait, Retry().get_retry_after(response) or 0, limit.reset_in_seconds if limit else 0)
                 except httpx.TransportError as error:
-                    PatientClient.lost = wait is None
-                    if wait is None:
-                        raise
                     reason = str(error) or type(error).__name__
                 print(f"{request.url.host} ({reason}): trying again in {wait:.0f} s", file=sys.stderr)
                 time.sleep(wait)
+            PatientClient.lost = True
+            response = super().send(request, **how)
+            PatientClient.lost = response.status_code in BUSY
+            return response
 
     hooks = get_session().event_hooks  # huggingface_hub's own: offline mode, request numbers
     set_client_factory(lambda: PatientClient(event_hooks=hooks, follow_redirects=True, timeout=None))

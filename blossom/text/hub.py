@@ -1,8 +1,4 @@
-"""Data sets of the hub, written "hub:owner/name[@revision][:config[:split]]"; split "train[:2000]" reads 2,000 rows.
-
-"train[:60MB]" reads rows until their field `text` has 60 million bytes of UTF-8. Rows are read in the order of the set's
-files, from the first, which is no random sample. Training shuffles what was read.
-"""
+"""Data sets of the hub, fetched once as JSON lines; docs/data.md says how they are named and which rows are read."""
 
 import json
 import re
@@ -45,8 +41,7 @@ def read_hub_rows(source):
 def fetch_hub_set(source):
     """The folder of the cache with the rows of a hub set as JSON lines; ValueError says why the hub does not give it.
 
-    It is fetched once, at the commit of that day; set.json names commit and files. Only the rows asked for are downloaded.
-    An interrupted call keeps those files of a whole set that it has finished.
+    set.json names the commit and the files. An interrupted call keeps those files of a whole set that it has finished.
     """
     wanted = parse_hub(source)
     folder = cache_folder() / "hub" / quote(source.removeprefix("hub:"), safe="")
