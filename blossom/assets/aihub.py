@@ -1,9 +1,4 @@
-"""AI-Hub's exports: folders of zip files with JSON of several shapes inside.
-
-    python -m blossom.assets.aihub data/aihub/71265 data/aihub_en_ko.tsv --rows 200302 --heldout 1000
-
-writes paper X's translation pairs and 1,000 held-out pairs for its test. docs/data.md lists the shapes that are read.
-"""
+"""AI-Hub's exports: folders of zip files with JSON of several shapes inside (docs/data.md), and their pairs as TSV."""
 
 import argparse
 import json

@@ -11,7 +11,6 @@ from pathlib import Path
 import lm_eval
 import numpy as np
 import torch
-import yaml
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark.scoring import SharedPrefixLM
@@ -26,7 +25,7 @@ VERSION = f"3, lm-eval {metadata.version('lm-eval')}"  # of the kept scores; tho
 
 def read_comparators():
     """The models that the papers compare with, from params/comparators.yaml: {name: {"hub", "paper", "row"}}."""
-    return yaml.safe_load((paths.ROOT / "params" / "comparators.yaml").read_text(encoding="utf-8"))
+    return params.load_yaml(paths.ROOT / "params" / "comparators.yaml")
 
 
 def find_models(p, names):
@@ -145,19 +144,10 @@ def evaluate_task(p, lm):
     samples = sorted(result["samples"][p.name], key=lambda sample: sample["doc_id"])
     items = [_read_item(p, n, sample, lm) for n, sample in enumerate(samples)]
     metric = p.settings["score"]
-    score = {
-        "metric": metric,
-        "score": values.pop(metric),
-        "stderr": _standard_error(p.metric, items),
-        "items": len(items),
-        "majority_share": p.majority_share,
-        "constant": p.constant,
-        "shots": p.shots,
-        "version": str(p.settings["version"]),
-        "prompt_hash": p.prompt_hash,
-        "origin": p.origin,
-        "truncated": sum(item["truncated"] for item in items),
-    }
+    stderr, truncated = _standard_error(p.metric, items), sum(item["truncated"] for item in items)
+    score = {"metric": metric, "score": values.pop(metric), "stderr": stderr, "items": len(items), "truncated": truncated}
+    score |= {name: getattr(p, name) for name in ("majority_share", "constant", "shots", "prompt_hash", "origin")}
+    score["version"] = str(p.settings["version"])
     if metric in BLEU_METRICS:
         scorer = bleu_scorer(metric)
         scorer.corpus_score(["a"], [["a"]])  # before its first score a scorer has no signature

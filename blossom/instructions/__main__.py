@@ -1,10 +1,4 @@
-r"""Train stage 04 on several devices with the parameters of notebook 04, for example on eight cards as in paper X:
-
-    accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions \
-        --params params/scales/llama2-7b.yaml --params params/recipes/cross-lingual-direct.yaml
-
-Then run notebook 04 with the same parameters: it finds the finished training and saves its model.
-"""
+"""Train stage 04 on several devices; notebook 04 then saves the model (docs/cluster.md, section 5)."""
 
 from blossom.batch.estimate import estimate_run
 from blossom.common import shell

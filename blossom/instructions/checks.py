@@ -3,23 +3,19 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from blossom.common.params import load_yaml
+from blossom.common import paths
 from blossom.text.language import language_of
 
-TABLES = load_yaml(Path(__file__).with_suffix(".yaml"))
+TABLES = paths.read_yaml_beside(__file__)
 KINDS = {kind: tuple(labels) for kind, labels in TABLES["kinds"].items()}  # kind -> (Korean, English) label
 STRONG, WEAK, AMERICAN, AMERICAN_KOREAN = (
     re.compile("|".join(TABLES[name])) for name in ("strong", "weak", "american_english", "american_korean")
 )
-FENCE = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.M | re.S)
-NOT_PROSE = re.compile(r"`[^`\n]+`|https?://\S+|\$\$.{1,500}?\$\$|\\\[.{1,500}?\\\]|\\\(.{1,500}?\\\)|<[^>\n]{1,80}>", re.S)
-COMMENT = re.compile(r"#.*|//.*|--\s.*|/\*.*?\*/|<!--.*?-->|\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*'", re.S)
-COMMENT_LINE = re.compile(r"^\s*(?:#|//|--).*$|(?<=\s)(?:#|//).*$", re.M)
+FENCE, NOT_PROSE, COMMENT, COMMENT_LINE, END, SENTENCE = (
+    re.compile(TABLES["parts"][name]) for name in ("fence", "not_prose", "comment", "comment_line", "end", "sentence")
+)
 SHAPES = {name: re.compile(shape, re.M) for name, shape in TABLES["shapes"].items()}
-END = re.compile(r"[.!?…。:;)\]}>\"'”’」』》`|~*_0-9%♪]$|[\U0001F300-\U0001FAFF]$|https?://\S+$")
-SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
 SHORT, LONG = 0.28, 1.6  # ratio of Korean to English characters; reviewed rows lie between 0.47 and 0.86
 
 

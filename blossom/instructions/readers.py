@@ -50,12 +50,7 @@ class Example:
 def read_instructions(sources, task, bad_rows=0.0, left_out=None):
     """Read the examples of instruction sets, in order; `task` is "ko" or "en".
 
-    sources  asset names, .json (a list), .jsonl, or "hub:..."; rows have one of these forms:
-               Alpaca, KoAlpaca, LIMA   {"instruction", "input", "output", "history": [[user, assistant], ...]};
-                                        input and history may be missing
-               GAIR/lima, ShareGPT      {"conversations": ["question", "answer", ...] or [{"from": "human", "value"}, ...]}
-               OpenAI                   {"messages": [{"role", "content"}, ...]}
-             each may have a "system" beside it
+    sources             asset names, .json (a list), .jsonl, or "hub:..."; docs/data.md lists the forms of their rows
     bad_rows, left_out  share and list of `convert_rows`, for rows in no such form, without an answer or with a repeated id
 
     Text is NFC, without white space at its ends. Raises ValueError with file and line when too many rows are bad.
@@ -80,10 +75,7 @@ def read_instructions(sources, task, bad_rows=0.0, left_out=None):
 
 
 def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
-    """Read English-Korean rows as translation exercises (paper X, 3.1), except pairs with a line in `avoid`.
-
-    bad_rows, left_out  as for `read_instructions`
-    """
+    """Read English-Korean rows as translation exercises (paper X, 3.1), except pairs with a line in `avoid`."""
     avoid = {fold_letters(line) for line in avoid}
 
     def read(row, place):

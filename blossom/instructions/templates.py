@@ -1,9 +1,6 @@
-"""Prompt templates: one rendering for training and for answering, so that both see the same prompt.
+"""Prompt templates (Jinja): one rendering for training and for answering, so that both see the same prompt.
 
-Templates are Jinja chat templates. With every tokenizer,
-- the prompt ends where the answer starts: an answer's tokens do not depend on the prompt;
-- every answer ends in the tokenizer's EOS, where generation stops;
-- text of a user never becomes a special token ("</s>" inside an instruction is four characters).
+An answer's tokens do not depend on its prompt, and text of a user never becomes a special token ("</s>" is four characters).
 """
 
 import re

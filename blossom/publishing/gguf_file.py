@@ -1,7 +1,4 @@
-"""A model as one GGUF file, which llama.cpp, Ollama and LM Studio read.
-
-Supported are Llama, Mistral and Qwen2 models with byte-level BPE or SentencePiece BPE.
-"""
+"""A Llama, Mistral or Qwen2 model as one GGUF file, which llama.cpp, Ollama and LM Studio read."""
 
 import json
 from pathlib import Path
@@ -89,10 +86,7 @@ def _add_tensors(writer, model, architecture, kind):
 
 
 def interleave_heads(weight, heads):
-    """Reorder query or key rows (heads * width, ...) for llama.cpp, which rotates rows 0 and 1 of a head together.
-
-    transformers rotates rows 0 and width/2 together.
-    """
+    """Query or key rows (heads * width, ...) with rows 0 and width/2 of a head, which are rotated together, at 0 and 1."""
     halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
     return halves.transpose(1, 2).reshape(weight.shape)
 

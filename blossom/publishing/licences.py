@@ -1,8 +1,4 @@
-"""What a model was made of, and what the licences of that require.
-
-The licences of this project's assets and of the hub ids in its scales are known; for anything else the publisher gives
-the licence. Only the names of licences are compared; this is no legal advice.
-"""
+"""What a model was made of, and what the names of the licences of that require, which is no legal advice."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,4 @@
-"""The papers' claims, each with this run's numbers, intervals and a verdict; claims not run here are the reference run's.
-
-Two models are compared on the items that both answered; the 95 % interval of the difference of their scores is a paired
-bootstrap over the items.
-"""
+"""The papers' claims, each with this run's numbers, intervals and a verdict; claims not run here are the reference run's."""
 
 from dataclasses import dataclass, replace
 

@@ -26,7 +26,6 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
     """Copy parameters, metrics and small figures of a finished run to outputs/reference/<scale>; returns this folder.
 
     Finished sweeps at this scale are kept in outputs/reference/sweeps.
-    Its about.json has commits, machine, date, versions, and each stage's seconds and memory.
     Raises ValueError when a stage has not run or was edited, or the copies are larger than LIMIT.
     """
     wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages] + [(report, "07_report")]

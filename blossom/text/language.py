@@ -29,10 +29,7 @@ def script_shares(text):
 
 
 def language_of(text):
-    """The language of a text: "ko", "en", "mixed" (Korean and English), "other", or "none" when it has no letters.
-
-    Letters in code do not count, and Han letters (hanja) are Korean beside enough Hangul. The limits stand above.
-    """
+    """The language of a text: "ko", "en", "mixed" (Korean and English), "other", or "none" when it has no letters."""
     share = script_shares(text)
     if not any(share.values()):
         return "none"

@@ -35,10 +35,7 @@ class _RunIndex:
 
 
 def find_copies(examples, evaluation):
-    """Find the (prompt, output) pairs that contain evaluation text: dict index -> name of the evaluation.
-
-    A pair contains it when they share a run of 48 letters (16 in Korean), or when the prompt equals a shorter text.
-    """
+    """The (prompt, output) pairs that share RUN letters in a row, or a whole shorter prompt, with an evaluation: {index: it}."""
     index, whole = _RunIndex(), {}
     for name, texts in evaluation.items():
         for text in texts:
