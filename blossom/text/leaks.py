@@ -35,7 +35,7 @@ class _RunIndex:
 
 
 def find_copies(examples, evaluation):
-    """The (prompt, output) pairs that share RUN letters in a row, or a whole shorter prompt, with an evaluation: {index: it}."""
+    """The (prompt, output) pairs that contain evaluation text (RUN letters in a row, or a whole prompt): {index: its name}."""
     index, whole = _RunIndex(), {}
     for name, texts in evaluation.items():
         for text in texts:
