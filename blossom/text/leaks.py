@@ -35,7 +35,7 @@ class _RunIndex:
 
 
 def find_copies(examples, evaluation):
-    """The (prompt, output) pairs that contain evaluation text (RUN letters in a row, or a whole prompt): {index: its name}."""
+    """The (prompt, output) pairs with evaluation text (RUN letters in a row, or a whole prompt): dict index -> its name."""
     index, whole = _RunIndex(), {}
     for name, texts in evaluation.items():
         for text in texts:
