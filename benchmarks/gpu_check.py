@@ -27,7 +27,7 @@ ROOT = common.HERE.parent
 sys.path.insert(0, str(ROOT))  # for the tests' tiny models
 
 from blossom.assets.registry import fetch_asset  # noqa: E402
-from blossom.batch.estimate import count_operations, measure_size  # noqa: E402
+from blossom.batch.estimate import count_operations, measure_size, training_bytes  # noqa: E402
 from blossom.models.adapters import adapt_model  # noqa: E402
 from blossom.training import learner as learners  # noqa: E402
 from tests.tiny import BASES, MODES, adapted  # noqa: E402
@@ -135,7 +135,8 @@ def measure_speed(asked):
     for name, (config, batch, length) in shapes.items():
         for trainable, segmented in cases:
             row = {"model": name, "trained": trainable, "documents": "apart" if segmented else "", "batch": ""}
-            row |= dict.fromkeys(["tokens/s", "GB", "TFLOP/s", "of the peak", "of a product here"]) | {"note": ""}
+            row |= dict.fromkeys(["tokens/s", "GB", "GB planned", "TFLOP/s", "of the peak", "of a product here"])
+            row["note"] = ""
             rows.append(row)
             tried = batch
             while tried:
@@ -175,8 +176,9 @@ def _time_steps(asked, config, trainable, batch, length, segmented, steps=6):
         times.append(time.perf_counter() - began)
     rate = ids.numel() / sorted(times[2:])[len(times[2:]) // 2]
     memory = torch.cuda.max_memory_allocated() if asked.device == "cuda" else 0
+    planned = training_bytes(size, _wishes(trainable), batch, length) / 1e9  # what a run is refused by
     operations = count_operations(size, _wishes(trainable), length // 4 if segmented else length)
-    return {"tokens/s": rate, "GB": memory / 1e9, "TFLOP/s": rate * operations / 1e12}
+    return {"tokens/s": rate, "GB": memory / 1e9, "GB planned": planned, "TFLOP/s": rate * operations / 1e12}
 
 
 def _wishes(trainable):

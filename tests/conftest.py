@@ -58,18 +58,14 @@ def exported(six, tmp_path):
     """`exported("민지", {id: changes})`: the path of a file as the page exports it; rows not named are left out."""
     from blossom.instructions import review
 
+    same = {"adaptation": "none", "note": "", "done": True, "edited": "2026-11-20T01:00:00Z"}
+
     def make(reviewer, rows, name=None, top=()):
-        listed = []
-        for d in six:
-            if d.id in rows:
-                change = dict(rows[d.id])
-                fields = d.korean | change.pop("fields", {})
-                row = {"id": d.id, "fields": fields, "adaptation": "none", "note": "", "done": True}
-                listed.append(row | {"edited": "2026-11-20T01:00:00Z"} | change)
+        chosen = [d for d in six if d.id in rows]
+        listed = [same | {"id": d.id} | rows[d.id] | {"fields": d.korean | rows[d.id].get("fields", {})} for d in chosen]
         content = {"format": review.FORMAT, "dataset": review.hash_drafts(six), "reviewer": reviewer, "rows": listed}
-        content |= dict(top)
         path = tmp_path / f"{name or reviewer}.json"
-        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        path.write_text(json.dumps(content | dict(top), ensure_ascii=False), encoding="utf-8")
         return path
 
     return make
@@ -96,8 +92,7 @@ def broken(tmp_path):
     """`broken(file, change)`: a tiny model's folder, one file of it changed by a function of its bytes (None: none)."""
 
     def make(file=None, change=None):
-        folder = tmp_path / "mine"
-        shutil.copytree(fetch_asset("tiny-byte-level"), folder)
+        folder = shutil.copytree(fetch_asset("tiny-byte-level"), tmp_path / "mine")
         if file:
             changed = change((folder / file).read_bytes() if (folder / file).exists() else None)
             (folder / file).unlink(missing_ok=True)

@@ -13,16 +13,15 @@ import sys
 
 import pytest
 
-from blossom.common.paths import ROOT
+from tests.batch import copy_project
 from tests.cases import read_cases
 
 MUTATIONS = [entry | {"file": file} for file, entries in read_cases(__file__).items() for entry in entries]
-LEFT_OUT = (".git", ".venv", "outputs", "__pycache__", ".pytest_cache", ".ruff_cache", ".snakemake")
 
 
 @pytest.fixture
 def tree(tmp_path):
-    yield shutil.copytree(ROOT, tmp_path / "tree", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    yield copy_project(tmp_path / "tree")
     shutil.rmtree(tmp_path)
 
 

@@ -11,28 +11,18 @@ from blossom.models.bits import document_nats, start_token
 from blossom.models.loading import load_model
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
+from tests.cases import read_cases
 from tests.test_learner import assert_same, gradients
 
-SIZES = {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-SIZES |= {"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "pad_token_id": 0}
-GRANITE = {"embedding_multiplier": 12.0, "attention_multiplier": 0.1, "logits_scaling": 8.0}
-NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "hidden_dropout": 0.0, "dropout": 0.0}
-KINDS = {  # and their own factors
-    **{kind: {} for kind in ("llama", "qwen2", "mistral", "gemma", "qwen3", "olmo2", "phi3", "gpt_neox", "mixtral", "gpt2")},
-    "granite": GRANITE | {"residual_multiplier": 0.2, "tie_word_embeddings": True},
-    "granite ": {"residual_multiplier": 0.99},
-    "gemma2": {"sliding_window": 5, "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 33}, "gemma3_text": {},
-    "cohere": {"logit_scale": 0.25}, "smollm3": {"no_rope_layers": [1, 0]}, "mistral ": {"sliding_window": 5},
-    "phi": {"partial_rotary_factor": 0.5}, "stablelm": {"partial_rotary_factor": 0.5}, "llama ": {"attention_dropout": 0.5},
-    "opt": {"word_embed_proj_dim": 16, "ffn_dim": 48}, "bloom": {"n_head": 4, "n_layer": 2},
-}  # fmt: skip
+CASES = read_cases(__file__)
+KINDS = CASES["kinds"]
 FAST, APART = ("llama", "qwen2", "mistral"), ("opt", "bloom")  # computed by our own layers; cannot isolate documents
 
 
 def random_model(kind):
     torch.manual_seed(0)
-    own = {k: v for k, v in SIZES.items() if k not in ("head_dim", "num_key_value_heads") or kind not in ("gpt2", "bloom")}
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind.strip(), **own | NO_DROPOUT | KINDS[kind]))
+    own = CASES["every"] | ({} if kind in ("gpt2", "bloom") else CASES["grouped"]) | KINDS[kind]
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind.strip(), **own))
     for parameter in model.parameters():  # norms other than 1, biases other than 0, and attention that matters
         parameter.data += torch.randn_like(parameter) * (0.3 if parameter.dim() == 1 else 0.1)
     names = {name.split(".")[-1] for name, _ in model.named_modules()}

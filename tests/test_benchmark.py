@@ -27,7 +27,7 @@ from blossom.models.loading import load_model
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
-
+TINY = load_model("tiny-byte-level", torch.float32)
 OURS = [*GROUPS["minimal_pairs"], "copy_pattern"]
 
 
@@ -40,11 +40,6 @@ def prepared(tmp_path_factory):
 def few(tmp_path_factory):
     made = prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), items=6)
     return {p.name: p for p in made if not p.generates}
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_model("tiny-byte-level", torch.float32)
 
 
 def test_prompts_and_metrics_are_the_papers(prepared):
@@ -181,8 +176,8 @@ def test_shared_prefixes_change_no_likelihood(few, name):
         assert [g for _, g in theirs] == [g for _, g in ours]
 
 
-def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it(few, tiny):
-    p, ours, theirs = few["kobest_hellaswag"], SharedPrefixLM(*tiny), plain_lm(*tiny)
+def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it(few):
+    p, ours, theirs = few["kobest_hellaswag"], SharedPrefixLM(*TINY), plain_lm(*TINY)
     ours._max_length = theirs._max_length = 200
     assert np.allclose([a for a, _ in requests_of(ours, p)], [a for a, _ in requests_of(theirs, p)], atol=1e-3)
     assert 0 < evaluate_task(p, ours)["score"]["truncated"] < len(p.rows)
@@ -205,9 +200,9 @@ def test_a_model_that_takes_no_trie_is_scored_plainly(few, monkeypatch):
         assert len(requests_of(SharedPrefixLM(own, tokenizer), few["klue_sts"])) == 12
 
 
-def test_scores_are_lm_evals_own(tiny, tmp_path):
+def test_scores_are_lm_evals_own(tmp_path):
     tasks = ["klue_ynat", "kosbi", "kobest_copa", "nsmc", "en_ko"]
-    mine = {p.name: evaluate_task(p, SharedPrefixLM(*tiny)) for p in prepare_tasks(tasks, tmp_path, items=12)}
+    mine = {p.name: evaluate_task(p, SharedPrefixLM(*TINY)) for p in prepare_tasks(tasks, tmp_path, items=12)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = lm_eval.simple_evaluate(
@@ -233,9 +228,9 @@ def test_scores_are_lm_evals_own(tiny, tmp_path):
     assert mine["klue_ynat"]["score"]["stderr"] == pytest.approx(theirs["results"]["klue_ynat"]["acc_stderr,none"])
 
 
-def test_a_score_says_what_it_needs_to_be_compared(prepared, tiny):
+def test_a_score_says_what_it_needs_to_be_compared(prepared):
     p = prepared["kosbi"]
-    found = evaluate_task(p, SharedPrefixLM(*tiny))
+    found = evaluate_task(p, SharedPrefixLM(*TINY))
     assert all(item["metric"] == "f1" for item in found["items"]) and p.constant == found["score"]["constant"]
     expected = {"items": 32, "majority_share": 0.5, "version": "polyglot 0", "prompt_hash": p.prompt_hash, "shots": 0}
     assert expected.items() <= found["score"].items() and len(found["items"]) == 32 and 0 < found["score"]["stderr"] < 0.2

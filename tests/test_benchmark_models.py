@@ -21,16 +21,12 @@ from blossom.text.corpus import read_corpus
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
+FOLDERS = {name: fetch_asset(name) for name in ("tiny-byte-level", "tiny-sentencepiece")}
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     return prepare_tasks(["klue_sts", "kobest_copa", "minimal_pairs_ko"], tmp_path_factory.mktemp("tasks"), items=8)
-
-
-@pytest.fixture(scope="module")
-def folders():
-    return {name: fetch_asset(name) for name in ("tiny-byte-level", "tiny-sentencepiece")}
 
 
 def score(folders, prepared, kept, precision="float32", **texts):
@@ -39,12 +35,12 @@ def score(folders, prepared, kept, precision="float32", **texts):
     return score_models(folders, prepared, kept, precision, show=lines.append, **texts), lines
 
 
-def test_a_second_report_costs_nothing(folders, prepared, tmp_path, monkeypatch):
+def test_a_second_report_costs_nothing(prepared, tmp_path, monkeypatch):
     texts = {"texts": {"general_korean": ["비가 온다.", "밥을 먹었다."]}, "english": ["It rains.", "I had a meal."]}
-    first, _ = score(folders, prepared, tmp_path, **texts)
+    first, _ = score(FOLDERS, prepared, tmp_path, **texts)
     monkeypatch.setattr("blossom.benchmark.evaluation.load_model", lambda *a: pytest.fail("a model was loaded again"))
-    again, lines = score(folders, prepared, tmp_path, **texts)
-    assert again == first and len(lines) == len(folders) * 4 and all(line.endswith("kept") for line in lines)
+    again, lines = score(FOLDERS, prepared, tmp_path, **texts)
+    assert again == first and len(lines) == len(FOLDERS) * 4 and all(line.endswith("kept") for line in lines)
     for found in first.values():
         assert found["texts"]["general_korean"]["bytes"] == 31 and found["texts"]["general_korean"]["bits_per_byte"] > 1
         tasks = [i["task"] for i in found["items"][24:]]
@@ -60,8 +56,8 @@ def test_a_translation_is_found_among_distractors():
     assert compare_states(states + 9, 2 * states - 5).diagonal() == pytest.approx(torch.ones(6).numpy(), abs=1e-5)
 
 
-def test_the_states_of_a_document_do_not_depend_on_the_others(folders):
-    model, tokenizer = load_model(folders["tiny-byte-level"], torch.float32)
+def test_the_states_of_a_document_do_not_depend_on_the_others():
+    model, tokenizer = load_model(FOLDERS["tiny-byte-level"], torch.float32)
     lines = ["The kettle is on the stove.", "비가 온다.", "It rains and rains, and the river rises " * 9]
     with middle_states(model, lines) as (found, keep):
         document_nats(model, tokenizer, lines, seen=keep)
@@ -77,8 +73,8 @@ def test_a_translation_of_another_text_is_refused(smoke):
         draw_texts(p, read_corpus(p))
 
 
-def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_again(folders, prepared, tmp_path):
-    one = {"tiny": folders["tiny-byte-level"]}
+def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_again(prepared, tmp_path):
+    one = {"tiny": FOLDERS["tiny-byte-level"]}
 
     def dying(line):
         if "kobest_copa" in line:
@@ -93,13 +89,13 @@ def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_a
     assert json.loads(file.read_text())["version"] == VERSION
 
 
-def test_another_row_weight_or_precision_is_scored_anew(folders, prepared, tmp_path):
-    one, task = {"tiny": folders["tiny-byte-level"]}, prepared[:1]
+def test_another_row_weight_or_precision_is_scored_anew(prepared, tmp_path):
+    one, task = {"tiny": FOLDERS["tiny-byte-level"]}, prepared[:1]
     score(one, task, tmp_path / "kept")
     assert prepare_tasks(["klue_sts"], tmp_path / "elsewhere", items=8)[0].digest == task[0].digest
     other = prepare_tasks(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
     assert other[0].prompt_hash == task[0].prompt_hash and other[0].digest != task[0].digest
-    another = {"x": folders["tiny-sentencepiece"]}
+    another = {"x": FOLDERS["tiny-sentencepiece"]}
     for models, tasks, precision in ((one, other, "float32"), (one, task, "bfloat16"), (another, task, "float32")):
         _, lines = score(models, tasks, tmp_path / "kept", precision)
         assert not any(line.endswith("kept") for line in lines)
@@ -161,8 +157,8 @@ def test_only_primary_measures_decide_and_a_constant_answer_leaves_their_family(
     assert table.decided.tolist() == [True, False, False, False] and table.low["klue_sts"] == 1
 
 
-def test_a_model_does_not_differ_from_itself(folders, prepared, tmp_path):
-    result = score({"a": folders["tiny-byte-level"]}, prepared, tmp_path)[0]["a"]
+def test_a_model_does_not_differ_from_itself(prepared, tmp_path):
+    result = score({"a": FOLDERS["tiny-byte-level"]}, prepared, tmp_path)[0]["a"]
     table = compare_models(result["items"], result["items"])
     assert (table.difference == 0).all() and (table.p == 1).all() and not table.decided.any()
     assert list(table.measure) == ["minimal_pairs_ko", "klue_sts", "kobest_copa", "average"]

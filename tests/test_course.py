@@ -12,6 +12,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_output
+from papermill.cli import papermill
 
 from blossom.assets.registry import REGISTRY
 from blossom.common import params, paths, stages
@@ -55,17 +56,13 @@ def test_commands_of_solutions_name_files_and_parameters_that_exist(stage):
     found = [line for block in solutions(stage, "sh") for line in block.strip().splitlines()]
     assert found
     for line in found:
-        words = shlex.split(line)
-        assert words[0] == "papermill" and (paths.ROOT / words[1]).exists() and words[2].endswith(".ipynb"), line
-        values, layers = {}, []
-        for flag, *rest in (words[i : i + 3] for i in range(3, len(words))):
-            if flag == "-p":
-                values[rest[0]] = yaml.safe_load(rest[1])
-            elif flag == "-y":
-                values |= yaml.safe_load(rest[0])
-            elif flag == "-f":
-                layers.append(params.read_params(paths.ROOT / rest[0]))
-        ran = words[1].split("/")[1].removesuffix(".ipynb")
+        program, *words = shlex.split(line)
+        asked = SimpleNamespace(**papermill.make_context(program, words).params)
+        file = paths.ROOT / asked.notebook_path
+        assert program == "papermill" and file.exists() and asked.output_path.endswith(".ipynb"), line
+        values = {name: yaml.safe_load(value) for name, value in asked.parameters}
+        values |= {name: value for text in asked.parameters_yaml for name, value in yaml.safe_load(text).items()}
+        layers, ran = [params.read_params(paths.ROOT / layer) for layer in asked.parameters_file], file.stem
         named = [layer.pop("recipe") for layer in (values, *layers) if "recipe" in layer]
         recipe = named[0] if named else stages.STAGES[ran]().recipe
         p = params.effective_params(ran, "laptop", recipe, **values)

@@ -15,9 +15,10 @@ import yaml
 
 from blossom.common import paths
 from blossom.text.rows import read_rows
-from tests.batch import run_snakemake
+from tests.batch import copy_project, run_snakemake
 from tests.hub.repositories import fill_hub
 from tests.hub.server import HubServer
+from tests.test_fetching import visit
 
 SETTINGS = yaml.safe_load(Path(__file__).with_name("rehearsal.yaml").read_text(encoding="utf-8"))
 
@@ -25,21 +26,11 @@ SETTINGS = yaml.safe_load(Path(__file__).with_name("rehearsal.yaml").read_text(e
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
-    server = HubServer(folder, fill_hub(folder), SETTINGS["faults"])
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def visit(hub, code, home, **more):
-    """What a process that has this hub prints as JSON."""
-    done = subprocess.run([sys.executable, "-c", code], env=hub.environment(home, **more), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return HubServer(folder, fill_hub(folder), SETTINGS["faults"])
 
 
 def test_every_set_is_read_over_a_connection_that_fails_now_and_then(hub, tmp_path):
-    code = f"""import json
+    code = f"""
 from blossom.benchmark.rows import read_task_rows
 from blossom.benchmark.suite import expand_tasks
 from blossom.text.hub import read_hub_rows
@@ -48,21 +39,22 @@ for task in expand_tasks(["table6", "paper-x", "translation"]):
     test, train = (read_task_rows(task, "hub", training) for training in (False, True))
     found[task] = [len(test[0]), len(train[0]), test[0][0] in train[0]]
 print(json.dumps(found))"""
-    rows = visit(hub, code, tmp_path)
+    rows, _ = visit(hub, tmp_path, code)
     assert {name: rows.pop(name) for name in SETTINGS["sets"]} == SETTINGS["sets"]
     assert all(9 < test < 20 and 9 < train < 20 and not same for test, train, same in rows.values()), rows
     assert [pattern for pattern in hub.faults if "safetensors" not in pattern] == [], "the connection did not fail"
 
 
 def test_a_model_comes_without_what_is_not_its_own_and_a_gated_one_says_where_to_ask(hub, tmp_path):
-    code = """import json
+    code = """
 from blossom.assets.sources import fetch_snapshot
 try:
     print(json.dumps(sorted(f.name for f in fetch_snapshot("meta-llama/Llama-2-13b-chat-hf").iterdir())))
 except RuntimeError as error:
     print(json.dumps(str(error)))"""
-    assert "is gated: ask for access on https://huggingface.co/meta-llama" in visit(hub, code, tmp_path / "a", token="")
-    files = visit(hub, code, tmp_path / "b")
+    told, _ = visit(hub, tmp_path / "a", code, HF_TOKEN="")
+    assert "is gated: ask for access on https://huggingface.co/meta-llama" in told
+    files, _ = visit(hub, tmp_path / "b", code)
     assert {"model-00001-of-00003.safetensors", "tokenizer.model"} <= {*files} and "pytorch_model.bin" not in files
 
 
@@ -70,8 +62,7 @@ def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_and_
     sizes = SETTINGS["sizes"] | SETTINGS["runs"][0]["sizes"]
     manifest = tmp_path / "o/qwen2.5-0.5b/blossom-bi/03_bilingual_pretraining/manifest.json"
     environment = hub.environment(tmp_path / "home")
-    done = run_snakemake(tmp_path / "o", str(manifest), environment=environment, set=json.dumps(sizes))
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    run_snakemake(tmp_path / "o", str(manifest), environment=environment, set=json.dumps(sizes))
     bits = paths.read_json(manifest.with_name("metrics.json"))["bits_per_byte"]
     assert bits["after"]["korean"] < bits["before"]["korean"]
 
@@ -79,12 +70,7 @@ def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_and_
 @pytest.fixture(scope="module")
 def project(hub, tmp_path_factory):
     """(a clone as it is here, with what docs/data.md says is to be put into it, small; its environment)."""
-    folder = tmp_path_factory.mktemp("project")
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=paths.ROOT, capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
-        if (paths.ROOT / name).is_file() and not name.startswith("outputs/"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(paths.ROOT / name, folder / name)
+    folder = copy_project(tmp_path_factory.mktemp("rehearsal") / "project")
     pairs = [{"ko": row["ko"], "en": row["en"]} for _, row in read_rows("data/benchmarks/translation.jsonl")]
     paths.write_text(folder / "data/aihub/71265/1.json", json.dumps({"data": pairs}, ensure_ascii=False))
     shutil.copy(folder / "data/instructions/ko.jsonl", folder / "data/korean_lima.jsonl")
@@ -100,5 +86,4 @@ def test_a_scale_runs_from_end_to_end(project, run):
     config = {"set": json.dumps(SETTINGS["sizes"] | run.get("sizes", {}))}
     config |= {"recipes": run["recipes"]} if "recipes" in run else {}
     target = f"outputs/{run['scale']}/report.html"
-    done = run_snakemake("outputs", target, "-k", "--quiet", "rules", folder=folder, environment=environment, **config)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
+    run_snakemake("outputs", target, "-k", "--quiet", "rules", folder=folder, environment=environment, **config)

@@ -24,10 +24,7 @@ def pairs(count):
 
 @pytest.fixture
 def judge(tmp_path):
-    def make(url, **settings):
-        return judges.Judge(url, "referee", tmp_path / "replies", **{"pause": lambda seconds: None} | settings)
-
-    return make
+    return lambda url, **more: judges.Judge(url, "referee", tmp_path / "replies", **{"pause": lambda seconds: None} | more)
 
 
 def prefers(text):

@@ -33,12 +33,8 @@ def test_examples_that_hold_evaluation_text_are_found(prompt, output, copied):
     assert leaks.find_copies([("other", "text"), (prompt, output)], evaluation) == ({1: "prompts.jsonl"} if copied else {})
 
 
-@pytest.fixture(scope="module")
-def authored():
-    return read_instructions("authored-en", "en") + read_instructions("authored-ko", "ko")
-
-
-def test_paraphrased_prompts_are_found_and_little_else(authored):
+def test_paraphrased_prompts_are_found_and_little_else():
+    authored = read_instructions("authored-en", "en") + read_instructions("authored-ko", "ko")
     rows = [json.loads(line) for line in (paths.ROOT / "data/prompts/prompts.jsonl").read_text("utf-8").splitlines()]
     names = {row[language]: row["id"] for row in rows for language in ("ko", "en")}
     prompts = [e.prompt for e in authored]

@@ -14,17 +14,13 @@ from blossom.models.loading import first_new_row, load_model, save_model
 from tests.tiny import BASES, grown
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
+TINY = load_model("tiny-byte-level")
 UNTIED = "tiny-byte-level untied"
 MODES = list(product((*BASES, UNTIED), ("lora+new-rows", "lora+embeddings", "lora")))
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return load_model("tiny-byte-level")
-
-
-def test_bits_per_byte_is_the_code_length_of_the_text(tiny):
-    model, tokenizer = tiny
+def test_bits_per_byte_is_the_code_length_of_the_text():
+    model, tokenizer = TINY
     nats = []
     for line in LINES:
         ids = torch.tensor([[start_token(tokenizer), *tokenizer(line, add_special_tokens=False).input_ids]])
@@ -37,10 +33,10 @@ def test_bits_per_byte_is_the_code_length_of_the_text(tiny):
     assert bits_per_byte(model, tokenizer, LINES[::-1], batch_tokens=1) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_line_longer_than_the_model_goes_in_pieces_and_no_line_is_refused(tiny):
-    assert 0 < bits_per_byte(*tiny, ["open the door " * 600]) < 20
+def test_a_line_longer_than_the_model_goes_in_pieces_and_no_line_is_refused():
+    assert 0 < bits_per_byte(*TINY, ["open the door " * 600]) < 20
     with pytest.raises(ValueError, match="no lines"):
-        bits_per_byte(*tiny, [])
+        bits_per_byte(*TINY, [])
 
 
 @pytest.mark.parametrize(
@@ -53,10 +49,10 @@ def test_a_document_starts_with_what_the_base_knows(name, start, end):
     assert (None if ends is None else tokenizer.convert_ids_to_tokens(ends)) == end
 
 
-def test_new_rows_leave_the_old_ones_alone_and_a_saved_model_comes_back_with_its_record(tiny, tmp_path):
+def test_new_rows_leave_the_old_ones_alone_and_a_saved_model_comes_back_with_its_record(tmp_path):
     model, tokenizer = grown("tiny-byte-level")
     first = first_new_row(model)
-    assert torch.equal(model.get_input_embeddings().weight[:first], tiny[0].get_input_embeddings().weight[:first])
+    assert torch.equal(model.get_input_embeddings().weight[:first], TINY[0].get_input_embeddings().weight[:first])
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     save_model(model, tokenizer, tmp_path / "model")
     again, _ = load_model(tmp_path / "model")

@@ -24,8 +24,7 @@ RUNS += [("report", "07_report")]
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
-    done = run_snakemake(folder, f"{folder}/smoke/report.html")
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    run_snakemake(folder, f"{folder}/smoke/report.html")
     return folder
 
 
@@ -127,24 +126,18 @@ def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
     assert all(f"{stage}-{recipe}.html" in text for recipe, stage in RUNS) and "../report.html" in text
 
 
-@pytest.mark.parametrize(
-    ("config", "stages"),
-    [
-        ({}, []),
-        ({"set": "{prompts_per_language: 3}"}, ["06_qualitative_eval", "07_report"]),
-        ({"set": "{dpi: 90}"}, ["07_report"]),
-    ],
-)
-def test_a_changed_parameter_reruns_its_stage_and_those_after_it_alone(outputs, config, stages):
-    plan = run_snakemake(outputs, "-n", f"{outputs}/smoke/report.html", **config)
-    assert plan.returncode == 0, plan.stderr[-2000:]
-    assert sorted(set(re.findall(r"^    output: .*/(\S+)/manifest.json$", plan.stdout, re.M))) == stages
+RERUN = {"": [], "prompts_per_language: 3": ["06_qualitative_eval", "07_report"], "dpi: 90": ["07_report"]}
+
+
+@pytest.mark.parametrize("changed", RERUN)
+def test_a_changed_parameter_reruns_its_stage_and_those_after_it_alone(outputs, changed):
+    plan = run_snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set=f"{{{changed}}}")
+    assert sorted(set(re.findall(r"^    output: .*/(\S+)/manifest.json$", plan.stdout, re.M))) == RERUN[changed]
 
 
 def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
     words = ("--configfile", "params/ablation.yaml", "-n", "-p", f"{tmp_path}/laptop/ablation.html")
     plan = run_snakemake(tmp_path, *words)
-    assert plan.returncode == 0, plan.stderr[-2000:]
     wanted = yaml.safe_load((paths.ROOT / "params/ablation.yaml").read_text())["recipes"]
     assert {"base-koSFT", "base-ko", "blossom-ko", "blossom-bi-koSFT", "cross-lingual"} < set(wanted)
     for recipe in wanted:
@@ -161,8 +154,7 @@ def test_a_sweep_of_two_points_runs_and_is_compared(tmp_path):
     (tmp_path / "mine").mkdir()
     paths.write_json(tmp_path / "mine/lines.yaml", definition)  # JSON is YAML
     target = f"{tmp_path}/sweeps/lines/comparison-smoke/comparison.html"
-    done = run_snakemake(tmp_path, target, sweeps=tmp_path / "mine")
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    run_snakemake(tmp_path, target, sweeps=tmp_path / "mine")
     found = paths.read_json(tmp_path / "sweeps/lines/comparison-smoke/comparison.json")
     assert [row["runs"] for row in found["arms"]] == [1, 1] and found["differences"][0]["verdict"] == "one run"
     again = run_snakemake(tmp_path, target, sweeps=tmp_path / "mine")

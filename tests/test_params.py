@@ -12,6 +12,7 @@ from blossom.common.params import ParameterError, build_params, collect_params, 
 from blossom.common.stages import STAGES, BilingualPretraining, KoreanLimaSFT, PlanAssumptions, VocabMerge
 from tests.cases import read_cases
 
+CASES = read_cases(__file__)
 SCALES = sorted(f.stem for f in (paths.ROOT / "params/scales").glob("*.yaml"))
 RECIPES = sorted(f.stem for f in (paths.ROOT / "params/recipes").glob("*.yaml"))
 
@@ -59,7 +60,7 @@ def test_laptop_is_what_a_notebook_does_by_itself(stage):
     assert effective_params(stage, "laptop", cls().recipe) == cls()
 
 
-@pytest.mark.parametrize(("name", "value", "message"), read_cases(__file__)["wrong_values"])
+@pytest.mark.parametrize(("name", "value", "message"), CASES["wrong_values"])
 def test_a_wrong_value_names_the_parameter_what_was_expected_and_found(name, value, message):
     with pytest.raises(ParameterError, match=f"^{name}: .*{message}"):
         collect_params(BilingualPretraining, {name: value})
@@ -95,12 +96,9 @@ def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monke
     assert p == effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
 
 
-def test_a_stage_starts_from_the_nearest_model_of_its_line():
-    assert starting_stage("blossom-bi", "02_vocab_merge") is None
-    assert starting_stage("blossom-bi", "03_bilingual_pretraining") == ("blossom-bi", "02_vocab_merge")
-    assert starting_stage("blossom-bi-biSFT", "04_korean_lima_sft") == ("blossom-bi", "03_bilingual_pretraining")
-    assert starting_stage("blossom-bi-biSFT", "05_benchmark_eval") == ("blossom-bi-biSFT", "04_korean_lima_sft")
-    assert starting_stage("base-ko", "03_bilingual_pretraining") is None
+@pytest.mark.parametrize(("recipe", "stage", "start"), CASES["starts"])
+def test_a_stage_starts_from_the_nearest_model_of_its_line(recipe, stage, start):
+    assert starting_stage(recipe, stage) == (start and tuple(start))
 
 
 def test_an_earlier_run_of_other_texts_is_told(smoke, capsys):

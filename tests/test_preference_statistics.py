@@ -7,7 +7,9 @@ import pytest
 
 from blossom.common import figures
 from blossom.preference import verdicts
+from tests.cases import read_cases
 
+CASES = read_cases(__file__)
 WINNERS = np.array(["a", "tie", "b"])
 
 
@@ -46,8 +48,7 @@ def test_a_wrong_value_is_named_with_its_row_and_column(name, wrong):
 
 
 def test_shares_are_counted_over_drop_second_looks():
-    rows = [(1, "x", "y", "a", "r"), (2, "x", "y", "a", "r"), (3, "x", "y", "tie", "r"), (4, "x", "y", "b", "r")]
-    got = pd.concat([table(*rows), table((1, "x", "y", "b", "r"), look=2)])
+    got = pd.concat([table(*CASES["shares"]), table((1, "x", "y", "b", "r"), look=2)])
     (row,) = verdicts.summarize_verdicts(got).to_dict("records")
     assert (row["win"], row["tie"], row["loss"], row["rate"]) == (0.5, 0.25, 0.25, 0.625)
     assert (row["prompts"], row["verdicts"], row["raters"]) == (4, 4, 1)
@@ -73,11 +74,7 @@ def test_a_model_that_wins_every_prompt_still_has_an_interval():
 
 
 def test_won_both_and_lost_both_count_prompts():
-    rows = [(1, "x", "y", "a", "r"), (1, "x", "z", "a", "r"), (2, "x", "y", "b", "r"), (2, "x", "z", "b", "r")]
-    rows += [(3, "x", "y", "a", "r"), (3, "x", "z", "tie", "r"), (4, "x", "y", "a", "r")]  # 4 has no verdict against z
-    rows += [(5, "x", "y", "a", "r"), (5, "x", "y", "b", "s"), (5, "x", "y", "a", "t"), (5, "x", "z", "a", "r")]
-    rows += [(6, "x", "y", "b", "r"), (6, "x", "z", "tie", "r")]
-    got = verdicts.count_won_both(table(*rows), "x").iloc[0]
+    got = verdicts.count_won_both(table(*CASES["won_both"]), "x").iloc[0]
     assert (got.n, got.won_both, got.lost_both) == (5, 2, 1)
 
 

@@ -14,10 +14,7 @@ GONE = "http://127.0.0.1:9/v1"
 
 @pytest.fixture
 def client(tmp_path):
-    def make(url, **settings):
-        return ChatServer(url, "m", tmp_path / "replies", **{"pause": lambda seconds: None} | settings)
-
-    return make
+    return lambda url, **more: ChatServer(url, "m", tmp_path / "replies", **{"pause": lambda seconds: None} | more)
 
 
 def ask(client, text="Hi", **settings):

@@ -11,16 +11,17 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from blossom.batch import estimate
 from blossom.batch.estimate import estimate_run
-from blossom.common import params, paths
+from blossom.common import params, paths, shell
 from blossom.models import adapters
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
+from blossom.training import checkpoints
 from blossom.training.__main__ import launch_pretraining
 from blossom.training.checkpoints import keep_model, read_result
 from blossom.training.learner import mean_loss
@@ -97,52 +98,52 @@ def test_curves_reach_tensorboard(tmp_path):
     assert b"train/loss" in content and b"heldout/english" in content
 
 
-CHILD = """
-import os, signal, sys
-import safetensors.torch, torch
-from tests.test_training import LONGER
-from tests.tiny import adapted, some_rows, EXACT
-from blossom.common import shell
-from blossom.training import checkpoints
-from blossom.training.loop import train_model
-def report(text):
-    if {mode!r} == "between" and text.startswith("step 5/"):
-        os.kill(os.getpid(), signal.SIGKILL)
-def evaluate(m):
-    if {mode!r} == "asked" and os.path.exists({folder!r} + "/began"):
-        os.kill(os.getpid(), signal.SIGTERM)
-    open({folder!r} + "/began", "w")
-    return {{"english": 1.0}}
-def half(tensors, path):
-    if "step-000004" in str(path):
-        path.write_bytes(b"half a checkpoint")
-        os.kill(os.getpid(), signal.SIGKILL)
-    safetensors.torch.save_file(tensors, path)
-if {mode!r} == "during":
-    checkpoints.save_file = half
-words = (some_rows(162), LONGER) if {mode!r} == "asked" else (some_rows(), EXACT)
-shell.run(lambda: train_model(adapted(), *words, {folder!r}, evaluate, report))
-"""
-
-
 LONGER = replace(EXACT, evaluations=2, checkpoint_minutes=60)  # 81 steps: losses are logged every second, measured at 27
-CODES = {"between": -signal.SIGKILL, "during": -signal.SIGKILL, "asked": 1}
-SAVED = {"between": "step-000004", "during": "step-000003", "asked": "step-000027"}
+KILLED = {  # mode: exit code, the checkpoint that is there, rows, settings
+    "between": (-signal.SIGKILL, "step-000004", 12, EXACT),
+    "during": (-signal.SIGKILL, "step-000003", 12, EXACT),
+    "asked": (1, "step-000027", 162, LONGER),
+}
 
 
-@pytest.mark.parametrize("mode", CODES)
+def train_killed(mode, folder):
+    """Train in a process that ends where `mode` says: between two checkpoints, during one, or as it is asked to."""
+
+    def report(text):
+        if mode == "between" and text.startswith("step 5/"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def evaluate(m):
+        if mode == "asked" and (folder / "began").exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+        (folder / "began").touch()
+        return {"english": 1.0}
+
+    def write_half(tensors, path):
+        if mode == "during" and "step-000004" in str(path):
+            path.write_bytes(b"half a checkpoint")
+            os.kill(os.getpid(), signal.SIGKILL)
+        save_file(tensors, path)
+
+    checkpoints.save_file = write_half
+    *_, rows, settings = KILLED[mode]
+    shell.run(lambda: train_model(adapted(), some_rows(rows), settings, folder, evaluate, report))
+
+
+@pytest.mark.parametrize("mode", KILLED)
 def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
-    whole, words = adapted(), (some_rows(162), LONGER) if mode == "asked" else (some_rows(), EXACT)
+    code, saved, rows, settings = KILLED[mode]
+    whole, words = adapted(), (some_rows(rows), settings)
     expected = train_model(whole, *words, tmp_path / "whole", lambda m: {"english": 1.0}, lambda line: None)
     folder = tmp_path / "killed"
-    child = CHILD.format(mode=mode, folder=str(folder))
+    child = f"from tests.test_training import *; train_killed({mode!r}, paths.Path({str(folder)!r}))"
     killed = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, cwd=paths.ROOT)
-    assert killed.returncode == CODES[mode], killed.stderr[-2000:]
+    assert killed.returncode == code, killed.stderr[-2000:]
     assert mode != "asked" or "after step 27 of 81, and saved: the same command goes on" in killed.stderr
-    assert [f.name for f in (folder / "checkpoints").glob("step-*")] == [SAVED[mode]]
+    assert [f.name for f in (folder / "checkpoints").glob("step-*")] == [saved]
     again, lines = adapted(), []
     result = train_model(again, *words, folder, lambda m: {"english": 1.0}, lines.append)
-    assert lines[0] == f"continuing from {SAVED[mode]}"
+    assert lines[0] == f"continuing from {saved}"
     for (name, a), (_, b) in zip(whole.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert [r["loss"] for r in result["loss"]] == [r["loss"] for r in expected["loss"]]

@@ -86,25 +86,21 @@ def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):
         drafts.example_fields(read_instructions(str(tmp_path / "s.jsonl"), "en")[0])
 
 
-PAIRS = {"Boil the water.": "물을 끓이세요.", "Add salt.": "소금을 넣으세요."}
-PAIRS |= {"Stir it well.": "잘 저으세요.", "Steps:": "순서:"}
-
-
 @pytest.fixture(scope="module")
 def translation_model(tmp_path_factory):
     import torch
     from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-    letters = sorted(set("".join(PAIRS) + "".join(PAIRS.values()) + "▁") - {" "})
+    pairs = CASES["pairs"]
+    letters = sorted(set("".join(pairs) + "".join(pairs.values()) + "▁") - {" "})
     vocabulary = {t: i for i, t in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters])}
     tokenizer = NllbTokenizer(vocab=vocabulary, merges=[], src_lang="eng_Latn", tgt_lang="kor_Hang")
     torch.manual_seed(0)
     size = {"d_model": 64, "max_position_embeddings": 64, "scale_embedding": False, "vocab_size": len(tokenizer)}
-    size |= dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), 0.0)
     for side in ("encoder", "decoder"):
-        size |= {f"{side}_layers": 1, f"{side}_ffn_dim": 128, f"{side}_layerdrop": 0, f"{side}_attention_heads": 4}
-    model = M2M100ForConditionalGeneration(M2M100Config(**size)).train()
-    batch = tokenizer(list(PAIRS), text_target=list(PAIRS.values()), return_tensors="pt", padding=True)
+        size |= {f"{side}_layers": 1, f"{side}_ffn_dim": 128, f"{side}_attention_heads": 4}
+    model = M2M100ForConditionalGeneration(M2M100Config(**size)).eval()  # without dropout
+    batch = tokenizer(list(pairs), text_target=list(pairs.values()), return_tensors="pt", padding=True)
     batch["labels"] = batch["labels"].masked_fill(batch["labels"] == tokenizer.pad_token_id, -100)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(60):

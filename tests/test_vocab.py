@@ -33,19 +33,13 @@ from blossom.vocabulary.spelling import BYTE_OF, spell_text
 from tests.cases import read_cases
 
 HANGUL = script_pattern(["Hangul"])
-SENTENCE = "햄버거를 먹는 공룡"
+TINY = read_base("tiny-byte-level")
 KOREAN, ENGLISH = (fetch_asset(name).read_text(encoding="utf-8").splitlines() for name in ("smoke-ko", "smoke-en"))
 TEXTS = {"korean": KOREAN[:50], "training_korean": KOREAN[50:], "english": ENGLISH}
-ANYTHING = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def train_and_merge(base, size, lines=KOREAN, pattern=HANGUL):
     return merge_vocab(base, train_pieces(base, count_runs(base, lines, pattern), size))
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return read_base("tiny-byte-level")
 
 
 @pytest.fixture(scope="module", params=["tiny-byte-level", "tiny-sentencepiece"])
@@ -84,7 +78,7 @@ def test_old_ids_stay_new_ones_follow_and_every_added_piece_can_be_made(merged):
 
 
 @settings(max_examples=150, deadline=None)
-@given(text=ANYTHING)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_text_without_hangul_keeps_its_ids_and_any_text_comes_back(merged, text):
     other = HANGUL.sub("", text)
     assert encode_lines(merged.tokenizer, [other]) == encode_lines(merged.base.tokenizer, [other])
@@ -113,13 +107,13 @@ def test_tokens_added_behind_a_sentencepiece_model_keep_their_ids_and_characters
     assert made.tokenizer.convert_tokens_to_ids(made.pieces[0]) == 501
 
 
-def test_a_piece_that_no_merge_makes_is_kept_dropped_or_given_its_steps(tiny):
-    asked = [tiny.piece(text) for text in ("대", "통", "령", "대통령")]
-    made = {policy: merge_vocab(tiny, asked, policy) for policy in ("keep", "drop", "add")}
-    whole = tiny.piece("대통령")
+def test_a_piece_that_no_merge_makes_is_kept_dropped_or_given_its_steps():
+    asked = [TINY.piece(text) for text in ("대", "통", "령", "대통령")]
+    made = {policy: merge_vocab(TINY, asked, policy) for policy in ("keep", "drop", "add")}
+    whole = TINY.piece("대통령")
     assert made["keep"].unreachable == [whole]
     assert made["drop"].dropped == [whole] and whole not in made["drop"].pieces
-    assert tiny.piece("대통") in made["add"].on_the_way and made["add"].unreachable == []
+    assert TINY.piece("대통") in made["add"].on_the_way and made["add"].unreachable == []
     spelled = {policy: len(encode_lines(m.tokenizer, ["대통령"])[0]) for policy, m in made.items()}
     assert spelled == {"keep": 3, "drop": 3, "add": 1}
 
@@ -144,13 +138,13 @@ def test_a_piece_is_kept_when_the_text_reads_it_often_enough(merged, ranked):
         select_pieces(merged, order, reads, 0, 9999)
 
 
-def test_donor_pieces_are_cleaned_and_counted(tiny):
+def test_donor_pieces_are_cleaned_and_counted():
     texts = ["먹", " 먹", "먹", "", " ", "\u1112\u1162\u11b7", "cat", "\x07가", b"\xea\xb0", "漢"]
-    kept, removed = clean_pieces(tiny, texts, HANGUL)
-    assert kept == [tiny.piece(t) for t in ("먹", " 먹", "햄")]
+    kept, removed = clean_pieces(TINY, texts, HANGUL)
+    assert kept == [TINY.piece(t) for t in ("먹", " 먹", "햄")]
     assert removed == read_cases(__file__)["removed"]
     split = {"split or rewritten by the base before merging": 1}  # GPT-2's pre-tokenizer separates letters from digits
-    assert clean_pieces(tiny, ["년", "10년"], None)[1] == split
+    assert clean_pieces(TINY, ["년", "10년"], None)[1] == split
 
 
 def test_donors_of_every_kind_are_read(tmp_path):
@@ -184,18 +178,18 @@ def test_bases_that_nothing_can_be_merged_into_are_refused(tmp_path):
         read_base(tmp_path / "words")
 
 
-def test_frequencies_weigh_as_much_as_the_corpus(tiny, tmp_path):
+def test_frequencies_weigh_as_much_as_the_corpus(tmp_path):
     (tmp_path / "f.tsv").write_text("공룡\t0.25\ncat\t0.75\n", encoding="utf-8")
-    counts = count_runs(tiny, ["먹는 먹는 먹는 먹는"], HANGUL)
-    more = pieces.add_word_frequencies(tiny, counts, HANGUL, tmp_path / "f.tsv")
-    assert more - counts == {tiny.piece("공룡"): 1, tiny.piece(" 공룡"): 1}
+    counts = count_runs(TINY, ["먹는 먹는 먹는 먹는"], HANGUL)
+    more = pieces.add_word_frequencies(TINY, counts, HANGUL, tmp_path / "f.tsv")
+    assert more - counts == {TINY.piece("공룡"): 1, TINY.piece(" 공룡"): 1}
 
 
 @pytest.fixture
-def certified(tiny, tmp_path):
-    made = train_and_merge(tiny, 30)
+def certified(tmp_path):
+    made = train_and_merge(TINY, 30)
     model, _ = load_model("tiny-byte-level")
-    resize_model(model, tiny.size, subword_rows(model.get_input_embeddings().weight.data, made.base_ids()))
+    resize_model(model, TINY.size, subword_rows(model.get_input_embeddings().weight.data, made.base_ids()))
     save_model(model, made.tokenizer, tmp_path / "model")
     details, inputs = {"donor": "trained", "removed": {"in another script": 3}}, [fetch_asset("smoke-ko")]
     certificate = certify_merge(made, tmp_path / "model", TEXTS, ["Hangul"], "add", details, inputs)
@@ -230,9 +224,9 @@ def test_a_model_without_its_certificate_is_refused(certified):
         check_certificate(folder / "model")
 
 
-def test_a_certificate_sees_what_is_wrong(tiny, tmp_path):
-    asked = [tiny.piece(text) for text in ("대", "통", "령", "대통령", "wkx", "wk")]
-    made = merge_vocab(tiny, asked, "keep")
+def test_a_certificate_sees_what_is_wrong(tmp_path):
+    asked = [TINY.piece(text) for text in ("대", "통", "령", "대통령", "wkx", "wk")]
+    made = merge_vocab(TINY, asked, "keep")
     save_tokenizer(made, tmp_path)
     found = certify_merge(made, tmp_path, TEXTS | {"english": ["wkx ran"]}, ["Hangul"], "add", {})
     assert not found["holds"]
@@ -248,7 +242,7 @@ def test_the_papers_numbers_and_its_over_1000_unreachable_pieces_where_ours_has_
     llama = paper.base
     assert llama.size == 32000 and len(paper.pieces) == 7478 and len(paper.tokenizer) == 39478
     assert sum(any("가" <= c <= "힣" for c in piece) for piece in paper.pieces) == 7050
-    assert spell_text(paper.tokenizer, SENTENCE) == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
+    assert spell_text(paper.tokenizer, "햄버거를 먹는 공룡") == "▁ 햄 버 거 를 ▁먹 는 ▁공 룡".split()
     assert "먹는" not in paper.tokenizer.get_vocab() and " 먹는" not in kobert and "먹는" not in kobert
     assert len(paper.unreachable) > 1000 and "▁대통령" in paper.unreachable
     closed = merge_vocab(llama, clean_pieces(llama, kobert, None)[0], "add")

@@ -1,6 +1,7 @@
 """Rows: files, calls and models with something wrong in them (bad_files.yaml)."""
 
 import json
+from functools import partial
 from pkgutil import resolve_name
 
 import huggingface_hub
@@ -45,45 +46,39 @@ def read_file(tmp_path, name, content):
     READERS[name](tmp_path / name)
 
 
-def call_function(tmp_path, name, words):
-    list(resolve_name(f"blossom.{name}")(*(tmp_path if word == "FOLDER" else word for word in words)))
+def call_function(tmp_path, name, content):
+    list(resolve_name(f"blossom.{name}")(*(tmp_path if word == "FOLDER" else word for word in content)))
 
 
-def load_changed(broken, name, change):
+def load_changed(broken, name, content):
     def changed(old):
-        if isinstance(change, dict):
-            return json.dumps(json.loads(old) | change).encode()
-        return old[:change] if isinstance(change, int) else change and change.encode()
+        if isinstance(content, dict):
+            return json.dumps(json.loads(old) | content).encode()
+        return old[:content] if isinstance(content, int) else content and content.encode()
 
     load_model(broken(name, changed))
 
 
-def read_lineage(tmp_path, monkeypatch, name, recipes):
-    for own, text in recipes.items():
+def read_lineage(tmp_path, monkeypatch, name, content):
+    for own, text in content.items():
         (tmp_path / f"{own}.yaml").write_text(text + "\n")
     monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
     params.recipe_lineage(name)
 
 
-def fetch_refused(monkeypatch, serve, repo, answer):
-    status, code = answer
+def fetch_refused(monkeypatch, serve, name, content):
+    status, code = content
     server = serve(lambda body, n: (status, {"X-Error-Code": code, "X-Error-Message": "no", "Content-Length": "0"}, ""))
     real, elsewhere = huggingface_hub.snapshot_download, {"endpoint": server.url.removesuffix("/v1"), "token": False}
     monkeypatch.setattr(sources, "WAITS", ())
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **more: real(repo, **elsewhere, **more))
-    sources.fetch_snapshot(repo)
+    sources.fetch_snapshot(name)
 
 
-MAKERS = {
-    "files": lambda *of: lambda tmp_path: read_file(tmp_path, *of),
-    "calls": lambda *of: lambda tmp_path: call_function(tmp_path, *of),
-    "models": lambda *of: lambda broken: load_changed(broken, *of),
-    "recipes": lambda *of: lambda tmp_path, monkeypatch: read_lineage(tmp_path, monkeypatch, *of),
-    "hub": lambda *of: lambda monkeypatch, serve: fetch_refused(monkeypatch, serve, *of),
-}
-
+MAKERS = {"files": read_file, "calls": call_function, "models": load_changed, "recipes": read_lineage, "hub": fetch_refused}
 for kind, stages_of_kind in read_cases(__file__).items():
     for stage, cases in stages_of_kind.items():
         for wrong, (name, content, *words) in cases.items():
-            case(stage, wrong, RuntimeError if kind == "hub" else ValueError, *words)(MAKERS[kind](name, content))
+            make = partial(MAKERS[kind], name=name, content=content)
+            case(stage, wrong, RuntimeError if kind == "hub" else ValueError, *words)(make)

@@ -3,17 +3,12 @@
 Where nothing is raised, `error` is None and the function returns what is printed. docs/errors.md has a row for each case.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 CASES = []
 
 
-class Case(NamedTuple):
-    stage: str  # a heading of docs/errors.md
-    wrong: str
-    error: type | None
-    words: tuple
-    make: object
+Case = namedtuple("Case", "stage wrong error words make")  # stage: a heading of docs/errors.md
 
 
 def case(stage, wrong, error, *words):

@@ -22,6 +22,8 @@ from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.loading import load_tokenizer
 from tests.cases import read_cases
 
+CASES = read_cases(__file__)
+
 
 @pytest.fixture
 def marker(tmp_path, monkeypatch):
@@ -32,14 +34,7 @@ def marker(tmp_path, monkeypatch):
 
 
 def code(marker):
-    return (
-        f"open({str(marker)!r}, 'w').write('x')\n"
-        "from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast\n"
-        "class Config(LlamaConfig): model_type = 'mine'\n"
-        "class Model(LlamaForCausalLM): config_class = Config\n"
-        "class Words(PreTrainedTokenizerFast): pass\n"
-        "def generate(*a, **k): pass\n"
-    )
+    return CASES["module"].replace("MARKER", str(marker))
 
 
 def changed(file, **values):
@@ -77,20 +72,20 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     read_base(folder)
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda folder, smoke: load_model(folder),
-        lambda folder, smoke: estimate_run(smoke("03_bilingual_pretraining"), folder, 2, 16),
-        lambda folder, smoke: LocalTranslator(str(folder), folder),
-        lambda folder, smoke: score_models({"m": folder}, [SimpleNamespace(name="a", digest="b")], folder, "float32"),
-        lambda folder, smoke: stored_answers(str(folder), ["Hi"], "newline", ReplyStore(folder)),
-    ],
-    ids=["load", "estimate", "translator", "benchmark", "answers"],
-)
-def test_an_architecture_of_its_own_is_refused_wherever_models_are_read(hostile, smoke, read):
+TASK = SimpleNamespace(name="a", digest="b")
+READS = {
+    "load": lambda folder, smoke: load_model(folder),
+    "estimate": lambda folder, smoke: estimate_run(smoke("03_bilingual_pretraining"), folder, 2, 16),
+    "translator": lambda folder, smoke: LocalTranslator(str(folder), folder),
+    "benchmark": lambda folder, smoke: score_models({"m": folder}, [TASK], folder, "float32"),
+    "answers": lambda folder, smoke: stored_answers(str(folder), ["Hi"], "newline", ReplyStore(folder)),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_an_architecture_of_its_own_is_refused_wherever_models_are_read(hostile, smoke, name):
     with pytest.raises(ValueError, match="'mine', which transformers does not know; code that comes with a model is never"):
-        read(hostile("mine"), smoke)
+        READS[name](hostile("mine"), smoke)
 
 
 class Opens:
@@ -112,7 +107,7 @@ def test_pickled_weights_are_not_opened_under_any_name(broken, marker, name):
         load_model(folder)
 
 
-@pytest.mark.parametrize("trick", read_cases(__file__)["tricks"])
+@pytest.mark.parametrize("trick", CASES["tricks"])
 def test_a_chat_template_reaches_nothing(marker, trick):
     tokenizer = load_tokenizer("tiny-byte-level")
     tokenizer.chat_template = trick.replace("MARKER", str(marker))

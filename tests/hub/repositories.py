@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 from urllib.parse import quote
 
@@ -45,15 +46,14 @@ def make_set(home, configs, script=""):
         for column, number in values.get("empty", {}).items():
             rows[number][column] = ""
         splits, shards, stored = values["splits"], values.get("shards", 1), values.get("stored", "parquet")
-        for n, split in enumerate(splits):
-            for shard in range(shards):
-                part = Dataset.from_list(rows[n * shards + shard :: shards * len(splits)])
-                for column, labels in values.get("labels", {}).items():
-                    part = part.cast_column(column, ClassLabel(names=labels))
-                name_of_shard = f"/{shard:04}" if script else f"-{shard:05}-of-{shards:05}"
-                file = f"{name}/{split}{name_of_shard}.{stored}"
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                part.to_json(folder / file, force_ascii=False) if stored == "jsonl" else part.to_parquet(folder / file)
+        whole = Dataset.from_list(rows)
+        for column, labels in values.get("labels", {}).items():
+            whole = whole.cast_column(column, ClassLabel(names=labels))
+        for n, (shard, split) in enumerate(product(range(shards), splits)):
+            part = whole.shard(shards * len(splits), n, contiguous=False)
+            file = folder / name / f"{split}{f'/{shard:04}' if script else f'-{shard:05}-of-{shards:05}'}.{stored}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part.to_json(file, force_ascii=False) if stored == "jsonl" else part.to_parquet(file)
         card.append({"config_name": name, "data_files": [{"split": s, "path": f"{name}/{s}-*"} for s in splits]})
     text = "# a script" if script else f"---\n{yaml.safe_dump({'configs': card})}---\n"
     paths.write_text(home / "main" / (script or "README.md"), text)

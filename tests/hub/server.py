@@ -111,9 +111,9 @@ class HubServer(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
         """A client that hangs up is no fault."""
 
-    def environment(self, home, token="hf_any"):
+    def environment(self, home):
         """The variables of a process that has this hub, its cache in `home`, and no other files or network."""
-        own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_TOKEN": token, "HF_HUB_OFFLINE": "0"}
+        own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_TOKEN": "hf_any", "HF_HUB_OFFLINE": "0"}
         own |= {"BLOSSOM_CACHE": f"{home}/blossom", "BLOSSOM_ASSETS": "", "PYTHONPATH": str(paths.ROOT)}
         own |= {"HTTPS_PROXY": self.url, "NO_PROXY": "127.0.0.1"}
         return os.environ | own | {"SSL_CERT_FILE": str(self.certify("raw.githubusercontent.com"))}
