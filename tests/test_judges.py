@@ -38,19 +38,16 @@ def prefers(text):
 
 
 def outcome(rows):
-    return judges.count_outcomes(verdicts.settle_verdicts(verdicts.make_verdicts(rows)))
-
-
-def counts(win=0, tie=0, loss=0, flips=0):
-    return {"win": win, "tie": tie, "loss": loss, "flips": flips, "n": win + tie + loss + flips}
+    counted = judges.count_outcomes(verdicts.settle_verdicts(verdicts.make_verdicts(rows)))
+    return {name: count for name, count in counted.items() if count and name != "n"}
 
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        (prefers("자세한"), counts(loss=3)),  # the model wins, not the place
-        (lambda body, n: "A", counts(flips=3)),  # a judge that prefers the first answer decides nothing
-        (lambda body, n: "Neither is significantly better.", counts(tie=3)),
+        (prefers("자세한"), {"loss": 3}),  # the model wins, not the place
+        (lambda body, n: "A", {"flips": 3}),  # a judge that prefers the first answer decides nothing
+        (lambda body, n: "Neither is significantly better.", {"tie": 3}),
     ],
 )
 def test_both_orders_are_asked_and_both_must_agree(serve, judge, reply, expected):
@@ -66,7 +63,7 @@ def test_what_was_judged_before_the_server_or_the_budget_ends_is_kept_and_no_pai
     good = prefers("짧은")
     server = serve(lambda body, n: good(body, n) if n <= answered else (500, {}, "gone"))
     rows, counted = judges.judge_pairs(judge(server.url, requests=5 if answered == 99 else 200), pairs(5))
-    assert counted["judged"] == 2 and counted["unanswered"] == 6 and outcome(rows) == counts(win=2)
+    assert counted["judged"] == 2 and counted["unanswered"] == 6 and outcome(rows) == {"win": 2}
     assert ("HTTP 500" in counted["last_error"]) == (answered == 4) and (answered == 4 or len(server.bodies) == 4)
 
 

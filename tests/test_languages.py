@@ -43,7 +43,9 @@ def test_japanese_gets_shorter_and_english_stays(outputs):
 
 @pytest.mark.parametrize("scale", ["smoke-ja", "smoke-qwen"])
 def test_the_language_is_learnt_from_the_new_rows_on(outputs, scale):
-    bits = metrics_of(outputs / scale / TRAINED)["bits_per_byte"]
+    m = metrics_of(outputs / scale / TRAINED)
+    bits = m["bits_per_byte"]
+    assert m["korean_share_realised"] == pytest.approx(0.7, abs=0.05) and 0 < m["trainable_share"] < 1
     assert bits["after"]["korean"] < bits["before"]["korean"]
     assert scale == "smoke-qwen" or bits["before"]["korean"] < bits["base"]["korean"]
 

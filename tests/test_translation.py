@@ -129,9 +129,6 @@ def test_a_local_model_translates_prose_and_leaves_format_alone(translation_mode
     assert short.fetch(short.ask_translation("Add salt.", "")) is None
 
 
-(LONG, WHOLE, _), (_, CUT, _), *_ = CASES["drafts"]
-
-
 @pytest.fixture(scope="module")
 def authored():
     english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
@@ -140,8 +137,8 @@ def authored():
     return [(drafts.Draft(k.source_id, "", *pair), k.adaptation) for k, pair in zip(korean, pairs, strict=True)]
 
 
-def kinds(english, korean, **more):
-    return [f.kind for f in checks.flag_draft({"output": english}, {"output": korean}, **more)]
+def kinds(english, korean):
+    return [f.kind for f in checks.flag_draft({"output": english}, {"output": korean})]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in checks.KINDS if not kind.startswith("foreign")])
@@ -165,27 +162,18 @@ def test_translationese_is_flagged_and_plain_korean_is_not(text):
 
 
 def test_english_left_in_place():
-    assert kinds("Rinse it with cold water now.", "Rinse it with cold water now.") == ["left_in_english"]
     forgotten = "찬물로 헹구세요. wash the shirt as usual after an hour. 그리고 말리세요."
-    flags = checks.flag_draft({"output": LONG}, {"output": forgotten})
+    flags = checks.flag_draft({"output": CASES["drafts"][0][0]}, {"output": forgotten})
     assert flags[0] == checks.Flag("left_in_english", "output", "wash the shirt as usual after an hour")
     for code in ("`git commit --amend`를 쓰세요.", "def add(a, b):\n    return a + b", "SELECT name, id FROM t;"):
         assert "left_in_english" not in kinds(code, code)
 
 
-@pytest.mark.parametrize(("english", "korean", "expected"), CASES["drafts"])
-def test_what_is_missing_added_or_broken_is_flagged(english, korean, expected):
-    assert kinds(english, korean) == expected
-
-
-def test_a_reply_that_the_service_cut_is_flagged_once():
-    assert kinds(LONG, WHOLE, cut=("output",)) == kinds(LONG, CUT, cut=("output",)) == ["cut_off"]
-
-
-def test_a_changed_topic_is_not_compared_with_its_english():
-    korean = "1. 쌀을 불립니다.\n2. 빻습니다."
-    assert "broken_format" in kinds("- Pay at Walmart.\n- Go to Texas.", korean)
-    assert kinds("- Pay at Walmart.\n- Go to Texas.", korean, adaptation="topic_change") == []
+@pytest.mark.parametrize("row", CASES["drafts"])
+def test_what_is_missing_added_or_broken_is_flagged(row):
+    english, korean, expected, *more = row
+    flags = checks.flag_draft({"output": english}, {"output": korean}, **dict(*more))
+    assert [flag.kind for flag in flags] == expected
 
 
 @pytest.mark.parametrize(("english", "korean", "adaptation", "expected"), CASES["foreign"])
@@ -194,7 +182,6 @@ def test_foreign_names_and_american_life(english, korean, adaptation, expected):
     assert [[f.kind, f.found] for f in flags] == expected
 
 
-def test_names_in_answers_are_not_flagged_and_a_missing_translation_is_one_flag():
-    assert kinds("It stands in Berlin.", "베를린에 있습니다.") == []
+def test_a_missing_translation_is_one_flag():
     flags = checks.flag_draft({"instruction": "Hi.", "input": "", "output": "Hi."}, {"instruction": "안녕.", "output": " "})
     assert flags == [checks.Flag("empty", "output", "")]

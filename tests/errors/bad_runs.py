@@ -36,24 +36,18 @@ def killed(code, *words):
     command = [sys.executable, "-c", code, *map(str, words)]
     assert subprocess.run(command, cwd=paths.ROOT).returncode == -9
 
-@case(RUNS, "a full disk while a result is written", OSError, "no space left", "metrics.json")
-def full(tmp_path):
-    file = tmp_path / "metrics.json"
-    paths.write_json(file, {"loss": 1.0})
-    try:
-        with full_disk(1000):
-            paths.write_json(file, {"loss": ["x" * 100] * 100})
-    finally:
-        assert paths.read_json(file) == {"loss": 1.0} and [f.name for f in tmp_path.iterdir()] == ["metrics.json"]
-
-@case(RUNS, "a full disk while a model is saved", OSError, "no space left", "model")
-def full_model(tmp_path):
-    model, tokenizer = load_model("tiny-byte-level")
-    try:
-        with full_disk(20_000):
-            save_model(model, tokenizer, tmp_path / "model")
-    finally:
-        assert not list(tmp_path.iterdir())
+for wrong, name, write in (
+    ("a full disk while a result is written", "metrics.json", lambda file: paths.write_json(file, {"loss": "x" * 99_999})),
+    ("a full disk while a model is saved", "model", lambda folder: save_model(*load_model("tiny-byte-level"), folder)),
+):
+    @case(RUNS, wrong, OSError, "no space left", name)
+    def full(tmp_path, name=name, write=write):
+        paths.write_json(tmp_path / "metrics.json", {"loss": 1.0})
+        try:
+            with full_disk(20_000):
+                write(tmp_path / name)
+        finally:
+            assert paths.read_json(tmp_path / "metrics.json") == {"loss": 1.0} and len(list(tmp_path.iterdir())) == 1
 
 @case(RUNS, "a full disk while a checkpoint is written", RuntimeError, "checkpoints", "no space left", "step-000001")
 def full_checkpoint(tmp_path, monkeypatch):
