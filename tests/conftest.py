@@ -72,19 +72,16 @@ def exported(six, tmp_path):
 
 
 @pytest.fixture
-def serve():
+def serve(request):
     """`serve(reply)`: a running `tests.server.FakeServer`."""
     from tests.server import FakeServer
 
-    servers = []
-
     def start(reply):
-        servers.append(FakeServer(reply))
-        return servers[-1]
+        server = FakeServer(reply)
+        request.addfinalizer(server.stop)
+        return server
 
-    yield start
-    for server in servers:
-        server.stop()
+    return start
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from tests.cases import read_cases
 
 CASES = read_cases(__file__)
 TINY = load_model("tiny-byte-level", torch.float32)
-OURS = [*GROUPS["minimal_pairs"], "copy_pattern"]
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +139,8 @@ def test_two_files_that_could_be_a_task_are_named(tmp_path):
 
 def test_a_url_without_a_network_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path))
-    with pytest.raises(
-        RuntimeError, match="(?s)^https://raw.githubusercontent.com.*kosbi_test.json could not be fetched.*prefetch"
-    ):
+    message = "(?s)^https://raw.githubusercontent.com.*kosbi_test.json could not be fetched.*prefetch"
+    with pytest.raises(RuntimeError, match=message):
         read_task_rows("kosbi", "hub")
 
 
@@ -205,15 +203,10 @@ def test_scores_are_lm_evals_own(tmp_path):
     mine = {p.name: evaluate_task(p, SharedPrefixLM(*TINY)) for p in prepare_tasks(tasks, tmp_path, items=12)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = lm_eval.simple_evaluate(
-            model="hf",
-            model_args={"pretrained": str(fetch_asset("tiny-byte-level")), "dtype": "float32"},
-            tasks=tasks,
-            task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
-            batch_size=3,
-            device="cpu",
-            bootstrap_iters=100,
-        )
+        manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+        about = {"pretrained": str(fetch_asset("tiny-byte-level")), "dtype": "float32"}
+        run = {"batch_size": 3, "device": "cpu", "bootstrap_iters": 100}
+        theirs = lm_eval.simple_evaluate("hf", about, tasks=tasks, task_manager=manager, **run)
     for task, found in theirs["results"].items():
         own, items = mine[task]["score"], mine[task]["items"]
         for metric, value in found.items():
@@ -258,12 +251,15 @@ def test_nsmc_counts_an_answer_that_contains_the_right_word(prepared):
 
 
 def test_the_public_files_are_read(real_files, tmp_path):
-    names = [t for t in task_names() if t not in [*OURS, *GROUPS["translation"]]]
+    names = [t for t in task_names() if t not in (*GROUPS["minimal_pairs"], "copy_pattern", *GROUPS["translation"])]
     prepared = prepare_tasks(names, tmp_path, real_files / "benchmarks", items=5)
     assert len(prepared) == 12 and all(p.origin.startswith("benchmarks/") for p in prepared)
     counts = {t: len(read_task_rows(t, real_files / "benchmarks")[0]) for t in names if t != "klue_ynat"}
     assert counts["klue_nli"] == 1500 and counts["kobest_boolq"] == 700 and counts["nsmc"] == 5000
     assert counts["kobest_hellaswag"] == counts["kobest_copa"] == counts["copa_en"] == 500
+    (tmp_path / "translation.tsv").symlink_to(real_files / "parallel" / "news_dev_en_ko.tsv")  # without a header
+    rows, _ = read_task_rows("ko_en", tmp_path)
+    assert len(rows) == 1000 and rows[0]["en"].startswith("After keeping the world's most powerful")
 
 
 def test_shots_come_from_the_training_file(real_files, tmp_path):
@@ -293,9 +289,3 @@ def test_sets_that_stage_04_did_not_know_are_listed(tmp_path):
     p = SimpleNamespace(outputs=str(tmp_path), scale="smoke", recipe="base-koSFT", benchmarks="hub")
     origins = ["data/benchmarks/copy_pattern.jsonl", "hub:klue/klue:nli:validation", "hub:klue/klue:sts:validation"]
     assert find_unchecked(p, [SimpleNamespace(origin=name) for name in origins]) == origins[2:]
-
-
-def test_parallel_files_without_a_header_are_read(real_files, tmp_path):
-    (tmp_path / "translation.tsv").symlink_to(real_files / "parallel" / "news_dev_en_ko.tsv")
-    rows, _ = read_task_rows("ko_en", tmp_path)
-    assert len(rows) == 1000 and rows[0]["en"].startswith("After keeping the world's most powerful")

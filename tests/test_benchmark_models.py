@@ -7,12 +7,7 @@ import pytest
 import torch
 
 from blossom.assets.registry import fetch_asset
-from blossom.benchmark import comparing, statistics
-from blossom.benchmark.comparing import compare_models
-from blossom.benchmark.evaluation import VERSION, find_models, read_comparators, score_models
-from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, tabulate_paper_x, tabulate_table6
-from blossom.benchmark.statistics import tabulate_accuracy, wilson_interval
-from blossom.benchmark.suite import PAPER_TASKS, prepare_tasks
+from blossom.benchmark import comparing, evaluation, papers, statistics, suite
 from blossom.benchmark.tasks import utils
 from blossom.benchmark.texts import compare_states, draw_texts, middle_states, rank_translations
 from blossom.models.bits import document_nats, start_token
@@ -26,13 +21,13 @@ FOLDERS = {name: fetch_asset(name) for name in ("tiny-byte-level", "tiny-sentenc
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    return prepare_tasks(["klue_sts", "kobest_copa", "minimal_pairs_ko"], tmp_path_factory.mktemp("tasks"), items=8)
+    return suite.prepare_tasks(["klue_sts", "kobest_copa", "minimal_pairs_ko"], tmp_path_factory.mktemp("tasks"), items=8)
 
 
 def score(folders, prepared, kept, precision="float32", **texts):
     """(results of `score_models`, the lines that it showed)."""
     lines = []
-    return score_models(folders, prepared, kept, precision, show=lines.append, **texts), lines
+    return evaluation.score_models(folders, prepared, kept, precision, show=lines.append, **texts), lines
 
 
 def test_a_second_report_costs_nothing(prepared, tmp_path, monkeypatch):
@@ -81,19 +76,19 @@ def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_a
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score_models(one, prepared, tmp_path, "float32", show=dying)
+        evaluation.score_models(one, prepared, tmp_path, "float32", show=dying)
     (file,) = tmp_path.rglob("klue_sts-*.json")
     file.write_text('{"score": ')
     _, lines = score(one, prepared, tmp_path)
     assert [line.split()[1] for line in lines if line.endswith("kept")] == ["kobest_copa"]
-    assert json.loads(file.read_text())["version"] == VERSION
+    assert json.loads(file.read_text())["version"] == evaluation.VERSION
 
 
 def test_another_row_weight_or_precision_is_scored_anew(prepared, tmp_path):
     one, task = {"tiny": FOLDERS["tiny-byte-level"]}, prepared[:1]
     score(one, task, tmp_path / "kept")
-    assert prepare_tasks(["klue_sts"], tmp_path / "elsewhere", items=8)[0].digest == task[0].digest
-    other = prepare_tasks(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
+    assert suite.prepare_tasks(["klue_sts"], tmp_path / "elsewhere", items=8)[0].digest == task[0].digest
+    other = suite.prepare_tasks(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
     assert other[0].prompt_hash == task[0].prompt_hash and other[0].digest != task[0].digest
     another = {"x": FOLDERS["tiny-sentencepiece"]}
     for models, tasks, precision in ((one, other, "float32"), (one, task, "bfloat16"), (another, task, "float32")):
@@ -103,25 +98,25 @@ def test_another_row_weight_or_precision_is_scored_anew(prepared, tmp_path):
 
 def test_models_are_found_before_anything_is_scored(smoke, tmp_path, monkeypatch):
     p = smoke("05_benchmark_eval", "base")
-    assert list(find_models(p, ["parents"])) == ["base"]
+    assert list(evaluation.find_models(p, ["parents"])) == ["base"]
     folder = fetch_asset("tiny-sentencepiece")
-    assert list(find_models(p, [str(folder), "base"])) == [str(folder), "base"]
+    assert list(evaluation.find_models(p, [str(folder), "base"])) == [str(folder), "base"]
     monkeypatch.setattr("blossom.common.runs.require_model", lambda p, stage: folder if p.recipe != "base" else None)
     p = smoke("05_benchmark_eval", "blossom-bi-biSFT")
-    assert list(find_models(p, ["parents"])) == ["base", "blossom-bi", "blossom-bi-biSFT"]
+    assert list(evaluation.find_models(p, ["parents"])) == ["base", "blossom-bi", "blossom-bi-biSFT"]
 
 
 def test_a_comparator_without_a_network_says_what_to_do(smoke):
     with pytest.raises(RuntimeError, match="EleutherAI/polyglot-ko-12.8b could not be fetched.*\n.*folder's path"):
-        find_models(smoke("05_benchmark_eval", "base"), ["polyglot-ko-12.8b"])
+        evaluation.find_models(smoke("05_benchmark_eval", "base"), ["polyglot-ko-12.8b"])
 
 
 def test_every_comparator_of_the_papers_has_a_hub_id():
-    rows = {"table6": set(paper_table6()), "cross-lingual": set(paper_x_tables())}
-    listed = {paper: {c["row"] for c in read_comparators().values() if c["paper"] == paper} for paper in rows}
+    rows = {"table6": set(papers.paper_table6()), "cross-lingual": set(papers.paper_x_tables())}
+    listed = {paper: {c["row"] for c in evaluation.read_comparators().values() if c["paper"] == paper} for paper in rows}
     ours = {"Llama2-koSFT", "Llama2-ko", "Blossom-ko", "Blossom-bi", "Blossom-bi-koSFT", "Blossom-bi-biSFT", "Ours"}
     assert listed["table6"] == rows["table6"] - ours and listed["cross-lingual"] == rows["cross-lingual"] - ours
-    assert all(c["hub"].count("/") == 1 for c in read_comparators().values())
+    assert all(c["hub"].count("/") == 1 for c in evaluation.read_comparators().values())
 
 
 def answered(rights, task="klue_sts"):
@@ -136,7 +131,7 @@ def test_pairing_finds_what_two_intervals_would_not():
     before = np.random.default_rng(0).random(200) < 0.5
     after = before.copy()
     after[np.flatnonzero(~before)[:14]] = True  # 14 items more, none lost
-    row = compare_models(*(answered(x, "minimal_pairs_ko") for x in (before, after))).iloc[0]
+    row = comparing.compare_models(*(answered(x, "minimal_pairs_ko") for x in (before, after))).iloc[0]
     assert row.difference == pytest.approx(0.07) and row.decided and row.primary
     assert row.low > 0 and row.high - row.low < 2 * 1.96 * np.sqrt(2 * 0.25 / 200)
 
@@ -146,7 +141,7 @@ def test_only_primary_measures_decide_and_a_constant_answer_leaves_their_family(
     better = [i | {"choice": n % 2} for n, i in enumerate(answered([1] * 60, "minimal_pairs_ko"))]
     one = [*documents([50] * 40), *documents([50] * 40, "general_english"), *answered([0] * 60), *chosen]
     two = [*documents([45] * 40), *documents([50] * 40, "general_english"), *answered([1] * 60), *better]
-    table = compare_models(one, two).set_index("measure")
+    table = comparing.compare_models(one, two).set_index("measure")
     bits = table.loc["general_korean"]  # a document has 10 to 49 bytes
     assert [bits.before, bits.after] == pytest.approx([40 * nats / np.log(2) / 1180 for nats in (50, 45)])
     assert bits.low < bits.difference < bits.high < 0 and bits.metric == "bits_per_byte"
@@ -159,7 +154,7 @@ def test_only_primary_measures_decide_and_a_constant_answer_leaves_their_family(
 
 def test_a_model_does_not_differ_from_itself(prepared, tmp_path):
     result = score({"a": FOLDERS["tiny-byte-level"]}, prepared, tmp_path)[0]["a"]
-    table = compare_models(result["items"], result["items"])
+    table = comparing.compare_models(result["items"], result["items"])
     assert (table.difference == 0).all() and (table.p == 1).all() and not table.decided.any()
     assert list(table.measure) == ["minimal_pairs_ko", "klue_sts", "kobest_copa", "average"]
     found = table.set_index("measure").before
@@ -170,14 +165,14 @@ def test_differences_of_noise_are_rarely_decided():
     rng, found = np.random.default_rng(1), 0
     for _ in range(100):
         pairs = [answered(rng.random(60) < 0.5, "minimal_pairs_ko") for _ in range(2)]
-        found += compare_models(*pairs, times=500).decided.iloc[0]
+        found += comparing.compare_models(*pairs, times=500).decided.iloc[0]
     assert found <= 11  # 5 expected; more than 11 has a probability of 0.4 %
 
 
 def test_the_average_has_an_interval_of_its_own():
     tasks = ["klue_sts", "klue_nli"]
     before, after = ([i for t in tasks for i in answered([n < right for n in range(60)], t)] for right in (30, 45))
-    table = compare_models(before, after).set_index("measure")
+    table = comparing.compare_models(before, after).set_index("measure")
     assert table.difference["average"] == pytest.approx(0.25) and table["items"]["average"] == 120
     widths = table.high - table.low
     assert widths["average"] < widths["klue_sts"]
@@ -185,16 +180,18 @@ def test_the_average_has_an_interval_of_its_own():
 
 def test_models_that_answered_other_items_are_not_compared():
     with pytest.raises(ValueError, match="klue_sts: the two models answered 3 and 2 items that are not the same"):
-        compare_models(answered([1, 0, 1]), answered([1, 0]))
+        comparing.compare_models(answered([1, 0, 1]), answered([1, 0]))
 
 
 def test_holm_and_wilson_are_the_textbooks():
     assert comparing.adjust_holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
     assert comparing.adjust_holm([0.9, 0.8]) == pytest.approx([1, 1])
-    low, high = wilson_interval(np.array([0.5, 1.0]), np.array([10, 10]))
+    low, high = statistics.wilson_interval(np.array([0.5, 1.0]), np.array([10, 10]))
     assert low == pytest.approx([0.2366, 0.7225], abs=1e-3) and high == pytest.approx([0.7634, 1.0], abs=1e-3)
     counts = np.arange(1, 700)
-    assert (wilson_interval(np.ones(699), counts)[1] >= 1).all() and (wilson_interval(np.zeros(699), counts)[0] <= 0).all()
+    assert (statistics.wilson_interval(np.ones(699), counts)[1] >= 1).all() and (
+        statistics.wilson_interval(np.zeros(699), counts)[0] <= 0
+    ).all()
 
 
 SOURCE, REFERENCE = "The museum is closed on Mondays.", "박물관은 월요일에 쉽니다."
@@ -221,24 +218,24 @@ def test_bleu_and_chrf_are_sacrebleus():
 
 
 def test_table_6_is_written_down_without_slips():
-    table = paper_table6()
-    assert len(table) == 12 and all(list(row) == [*PAPER_TASKS, "average"] for row in table.values())
+    table = papers.paper_table6()
+    assert len(table) == 12 and all(list(row) == [*suite.PAPER_TASKS, "average"] for row in table.values())
     for model, row in table.items():  # the paper cuts some averages instead of rounding them
-        assert np.mean([row[t] for t in PAPER_TASKS]) == pytest.approx(row["average"], abs=0.09), model
-    assert table[paper_model("blossom-bi")]["average"] == 58.6 and paper_model("cross-lingual") is None
+        assert np.mean([row[t] for t in suite.PAPER_TASKS]) == pytest.approx(row["average"], abs=0.09), model
+    assert table[papers.paper_model("blossom-bi")]["average"] == 58.6 and papers.paper_model("cross-lingual") is None
 
 
 def test_the_papers_rows_stand_above_ours():
     scores = {"klue_nli": 0.4, "kobest_copa": 0.6, "copy_pattern": 1.0}
-    table = tabulate_table6({"mine": {task: {"score": score} for task, score in scores.items()}})
+    table = papers.tabulate_table6({"mine": {task: {"score": score} for task, score in scores.items()}})
     assert len(table) == 13 and table.loc[("the paper", "Llama2"), "AVG"] == 53.1
     assert table.loc[("this run", "mine")].dropna().to_dict() == {"NLI": 40, "COPA": 60, "AVG": 50}
-    table = tabulate_paper_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})
+    table = papers.tabulate_paper_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})
     assert list(table.loc["this run"].index) == ["mine"] and table.loc[("the paper", "Ours"), "en_ko"] == 0.111
 
 
 def test_accuracy_is_told_by_phenomenon():
     items = [{"task": "x", "phenomenon": name, "acc": acc} for name, acc in (("josa", 1.0), ("case", 0.0), ("josa", 0.0))]
-    table = tabulate_accuracy([*items, {"task": "y", "acc": 1.0}])
+    table = statistics.tabulate_accuracy([*items, {"task": "y", "acc": 1.0}])
     assert table[["phenomenon", "items", "right"]].to_numpy().tolist() == [["josa", 2, 0.5], ["case", 1, 0.0]]
     assert (table.low >= 0).all() and (table.low < table.right.clip(0.01)).all() and (table.high > table.right).all()

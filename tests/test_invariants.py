@@ -9,7 +9,6 @@ from blossom.text.corpus import normalise_text, read_corpus
 from blossom.text.leaks import fold_letters
 
 SOME = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
-whole = st.characters(exclude_categories=["Cs"])  # any character but halves of one
 korean = st.text(st.sampled_from("먹는 햄버거를 공룡이\u1100\u1161\u11a8 abc.\n🙂漢"), max_size=40)
 
 

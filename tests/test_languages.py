@@ -7,9 +7,7 @@ import pytest
 from blossom.common import paths
 from blossom.models.loading import load_model
 from blossom.report.convert import convert_notebook, read_executed
-from blossom.vocabulary.loading import load_tokenizer
-from blossom.vocabulary.pieces import script_pattern
-from blossom.vocabulary.spelling import piece_bytes
+from blossom.vocabulary import loading, pieces, spelling
 from tests.batch import run_snakemake
 
 JAPANESE = "ハンバーガーを食べる象"
@@ -33,11 +31,11 @@ def test_japanese_gets_shorter_and_english_stays(outputs):
     m = metrics_of(outputs / "smoke-ja" / MERGED)
     assert m["korean_tokens_after"] < 0.6 * m["korean_tokens_before"]
     assert m["english_lines_changed"] == m["round_trip_failures"] == m["unreachable"] == 0
-    tokenizer = load_tokenizer(outputs / "smoke-ja" / MERGED / "model")
+    tokenizer = loading.load_tokenizer(outputs / "smoke-ja" / MERGED / "model")
     assert tokenizer.decode(tokenizer(JAPANESE, add_special_tokens=False).input_ids) == JAPANESE
     added = [token for token, i in tokenizer.get_vocab().items() if i >= m["base_vocabulary"]]
-    texts = [piece_bytes(piece, True).decode(errors="ignore").strip() for piece in added]
-    pattern = script_pattern(["Hiragana", "Katakana", "Han"])
+    texts = [spelling.piece_bytes(piece, True).decode(errors="ignore").strip() for piece in added]
+    pattern = pieces.script_pattern(["Hiragana", "Katakana", "Han"])
     assert added and all(pattern.fullmatch(text) for text in texts if text)
 
 

@@ -69,10 +69,8 @@ def test_of_one_reviewers_two_files_the_later_row_counts(six, exported):
 
 
 def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
-    files = [
-        exported(name, {six[0].id: {"fields": {"output": text}}})
-        for name, text in (("민지", "각각 다릅니다.\n"), ("서준", "\u1100\u1161\u11a8각 다릅니다."))
-    ]
+    texts = {"민지": "각각 다릅니다.\n", "서준": "\u1100\u1161\u11a8각 다릅니다."}
+    files = [exported(name, {six[0].id: {"fields": {"output": text}}}) for name, text in texts.items()]
     assert not merging.merge_reviews(six, files).conflicts
 
 

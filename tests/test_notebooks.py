@@ -53,7 +53,6 @@ def test_a_stage_leaves_a_whole_record_and_the_figures_that_it_shows(outputs, re
 def test_01_counts_how_korean_is_spelled(metrics):
     for name, row in metrics("base", "01_tokenization_analysis")["tokenizers"].items():
         assert row["korean"]["fertility"] > row["english"]["fertility"] > 0, name
-        assert row["korean"]["tokens_per_1000_chars"] > 0
 
 
 def test_04_learns_answers_in_both_languages(metrics):

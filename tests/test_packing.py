@@ -6,11 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blossom.models.bits import document_nats, end_token, start_token
-from blossom.models.loading import load_model
-from blossom.training import packing
-from blossom.training.data import TrainingRows
-from blossom.training.packing import IGNORED, Blocks, TokenStream, pack_examples, tokenize_documents
+from blossom.models import bits, loading
+from blossom.training import data, packing
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.loading import load_tokenizer
 
@@ -19,7 +16,7 @@ TOKENIZER = load_tokenizer("tiny-byte-level")
 
 def stream(lengths, first=10):
     tokens = np.arange(first, first + sum(lengths), dtype=np.uint32)
-    return TokenStream(tokens, np.cumsum([0, *lengths], dtype=np.int64), utf8_bytes=sum(lengths))
+    return packing.TokenStream(tokens, np.cumsum([0, *lengths], dtype=np.int64), utf8_bytes=sum(lengths))
 
 
 sizes = st.lists(st.integers(1, 40), min_size=1, max_size=30).filter(lambda s: sum(s) >= 8)
@@ -29,7 +26,7 @@ sizes = st.lists(st.integers(1, 40), min_size=1, max_size=30).filter(lambda s: s
 @given(sizes, st.integers(1, 8), st.integers(0, 3), st.booleans())
 def test_an_epoch_holds_every_token_once(lengths, block_size, seed, isolate):
     source = stream(lengths)
-    blocks = Blocks({"ko": source}, {"ko": 1}, block_size, seed=seed, isolate=isolate)
+    blocks = packing.Blocks({"ko": source}, {"ko": 1}, block_size, seed=seed, isolate=isolate)
     seen = Counter(int(t) for i in range(len(blocks)) for t in blocks[i]["input_ids"] if t)
     assert seen == Counter(source.tokens.tolist())
 
@@ -38,50 +35,50 @@ def test_an_epoch_holds_every_token_once(lengths, block_size, seed, isolate):
 @given(sizes, sizes, st.floats(0.05, 0.95), st.integers(1, 8))
 def test_the_realised_share_is_never_a_block_away(korean, english, share, block_size):
     streams = {"ko": stream(korean), "en": stream(english, 10_000)}
-    blocks = Blocks(streams, {"ko": share, "en": 1 - share}, block_size, tokens=400 * block_size)
+    blocks = packing.Blocks(streams, {"ko": share, "en": 1 - share}, block_size, tokens=400 * block_size)
     counts = np.cumsum(blocks.source == 0)
     assert np.all(np.abs(counts - share * np.arange(1, len(blocks) + 1)) <= 1)
 
 
 def test_blocks_are_seekable_and_the_same_each_time():
     streams = {"ko": stream([5, 9, 30, 2, 14]), "en": stream([20, 20], 900)}
-    first, second = (Blocks(streams, {"ko": 0.7, "en": 0.3}, 8, tokens=400, seed=3) for _ in range(2))
+    first, second = (packing.Blocks(streams, {"ko": 0.7, "en": 0.3}, 8, tokens=400, seed=3) for _ in range(2))
     backwards = [second[i]["input_ids"].tolist() for i in reversed(range(len(second)))][::-1]
     assert [first[i]["input_ids"].tolist() for i in range(len(first))] == backwards
-    blocks = Blocks({"ko": stream([4] * 20)}, {"ko": 1}, 8, tokens=160)
+    blocks = packing.Blocks({"ko": stream([4] * 20)}, {"ko": 1}, 8, tokens=160)
     rows = [blocks[i]["input_ids"].tolist() for i in range(20)]
     assert rows[:10] != rows[10:]  # a second epoch has another order and the same tokens
     assert sorted(sum(rows[:10], [])) == sorted(sum(rows[10:], []))
 
 
 def test_a_short_last_block_is_counted_as_it_is():
-    blocks = Blocks({"ko": stream([5, 6])}, {"ko": 1}, 4, tokens=24)
+    blocks = packing.Blocks({"ko": stream([5, 6])}, {"ko": 1}, 4, tokens=24)
     lengths = [len(blocks[i]["input_ids"]) for i in range(len(blocks))]
     assert lengths == [4, 4, 3] * 2 and blocks.realised() == {"ko": 22} and blocks.realised(4) == {"ko": 15}
 
 
 def test_an_isolated_document_is_its_own_segment_and_its_first_token_no_target():
-    blocks = Blocks({"ko": stream([3, 3, 3])}, {"ko": 1}, 9, isolate=True)
+    blocks = packing.Blocks({"ko": stream([3, 3, 3])}, {"ko": 1}, 9, isolate=True)
     row = blocks[0]
     assert row["segments"].tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
-    assert (row["labels"] == IGNORED).tolist() == [True, False, False] * 3
+    assert (row["labels"] == packing.IGNORED).tolist() == [True, False, False] * 3
 
 
 def test_tokenizing_happens_once_for_the_same_content(tmp_path, monkeypatch):
     documents = ["하나 둘", "셋"]
-    first = tokenize_documents(documents, TOKENIZER, 0, folder=tmp_path)
+    first = packing.tokenize_documents(documents, TOKENIZER, 0, folder=tmp_path)
     monkeypatch.setattr(packing, "_write_stream", None)
-    again = tokenize_documents(list(documents), TOKENIZER, 0, folder=tmp_path)
+    again = packing.tokenize_documents(list(documents), TOKENIZER, 0, folder=tmp_path)
     assert again.tokens.tolist() == first.tokens.tolist()
     assert first.utf8_bytes == sum(len(d.encode()) for d in documents)
     with pytest.raises(TypeError):
-        tokenize_documents(["하나", "둘셋"], TOKENIZER, 0, folder=tmp_path)
+        packing.tokenize_documents(["하나", "둘셋"], TOKENIZER, 0, folder=tmp_path)
 
 
 @pytest.mark.parametrize("end", [None, 2])
 def test_every_document_is_there_between_its_start_and_its_end(tmp_path, end):
     documents = ["Open the door.", "문을 열어라.", "x"]
-    made = tokenize_documents(documents, TOKENIZER, 1, end, folder=tmp_path)
+    made = packing.tokenize_documents(documents, TOKENIZER, 1, end, folder=tmp_path)
     parts = [made.tokens[a:b].tolist() for a, b in zip(made.offsets, made.offsets[1:], strict=False)]
     assert [p[0] for p in parts] == [1] * 3
     assert end is None or [p[-1] for p in parts] == [end] * 3
@@ -93,25 +90,25 @@ def test_every_document_is_there_between_its_start_and_its_end(tmp_path, end):
 )
 def test_what_cannot_be_mixed_is_refused(weights, block, named):
     with pytest.raises(ValueError, match=f"ko.*{named}|{named}.*ko"):
-        Blocks({"ko": stream([8])}, weights, block)
+        packing.Blocks({"ko": stream([8])}, weights, block)
 
 
 @pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
 def test_text_that_spells_control_tokens_is_measured_as_it_is_trained(name, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "CHUNK", 20)  # characters: several batches
-    (model, tokenizer), documents = load_model(name), ["Valkyria <unk> III", "</s> and <|im_end|>", "<|endoftext|>"]
-    start, end, nats = start_token(tokenizer), end_token(tokenizer), []
-    stream = tokenize_documents(documents, tokenizer, start, end, folder=tmp_path)
+    (model, tokenizer), documents = loading.load_model(name), ["Valkyria <unk> III", "</s> and <|im_end|>", "<|endoftext|>"]
+    start, end, nats = bits.start_token(tokenizer), bits.end_token(tokenizer), []
+    stream = packing.tokenize_documents(documents, tokenizer, start, end, folder=tmp_path)
     for document, a, b in zip(documents, stream.offsets, stream.offsets[1:], strict=False):
         ids = torch.tensor(stream.tokens[a:b].astype(np.int64)[: None if end is None else -1])
         assert tokenizer.decode(ids[1:]) == document and not set(ids[1:].tolist()) & set(tokenizer.all_special_ids)
         nats.append(torch.nn.functional.cross_entropy(model(ids[None]).logits[0, :-1], ids[1:], reduction="sum").item())
-    assert document_nats(model, tokenizer, documents).tolist() == pytest.approx(nats, rel=1e-4)
+    assert bits.document_nats(model, tokenizer, documents).tolist() == pytest.approx(nats, rel=1e-4)
 
 
 def test_no_documents_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="no documents"):
-        tokenize_documents([], TOKENIZER, 0, folder=tmp_path)
+        packing.tokenize_documents([], TOKENIZER, 0, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -119,20 +116,20 @@ def test_no_documents_are_refused_and_leave_nothing(tmp_path):
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=40))
 def test_packing_keeps_every_example_whole(lengths):
     examples = [{"input_ids": [n + 1] * size, "labels": [n + 1] * size} for n, size in enumerate(lengths)]
-    rows = pack_examples(examples, 16)
+    rows = packing.pack_examples(examples, 16)
     assert all(len(row["input_ids"]) <= 16 for row in rows)
     found = []
     for row in rows:
         for segment in range(1, row["segments"].max() + 1):
             ids = row["input_ids"][row["segments"] == segment].tolist()
-            assert row["labels"][row["segments"] == segment].tolist() == [IGNORED, *ids[1:]]
+            assert row["labels"][row["segments"] == segment].tolist() == [packing.IGNORED, *ids[1:]]
             found.append(ids)
     assert sorted(found) == sorted(e["input_ids"] for e in examples)
 
 
 def test_rows_of_like_length_share_a_batch_and_each_is_read_once_an_epoch():
     rows = [{"input_ids": [1] * n} for n in np.random.default_rng(0).integers(1, 500, 301)]
-    found = [TrainingRows(rows, TrainingSettings(batch_size=4, epochs=2, seed=seed)) for seed in (0, 0, 1)]
+    found = [data.TrainingRows(rows, TrainingSettings(batch_size=4, epochs=2, seed=seed)) for seed in (0, 0, 1)]
     assert found[0].order.tolist() == found[1].order.tolist() != found[2].order.tolist()
     assert Counter(found[0].order.tolist()) == Counter([*range(301)] * 2)
     lengths = [sorted(len(rows[i]["input_ids"]) for i in found[0].numbers(n)) for n in range(151)]
@@ -142,7 +139,7 @@ def test_rows_of_like_length_share_a_batch_and_each_is_read_once_an_epoch():
 
 def test_the_asked_share_of_a_stream_s_blocks_is_anchored_spread_evenly():
     streams = {"korean": stream([16] * 4), "english": stream([16] * 4, 900)}
-    blocks = Blocks(streams, {"korean": 0.5, "english": 0.5}, 4, anchored={"english": 0.25})
+    blocks = packing.Blocks(streams, {"korean": 0.5, "english": 0.5}, 4, anchored={"english": 0.25})
     korean, english = ([b["anchored"] for b, s in zip(blocks, blocks.source, strict=True) if s == n] for n in (0, 1))
     assert not any(korean) and english == [False, False, False, True] * 4
-    assert "anchored" not in Blocks(streams, {"korean": 1.0}, 4)[0]
+    assert "anchored" not in packing.Blocks(streams, {"korean": 1.0}, 4)[0]

@@ -140,10 +140,8 @@ def test_a_file_sent_twice_counts_once_and_a_part_that_grew_is_no_conflict(tmp_p
 def test_different_verdicts_of_one_rater_are_shown_and_not_counted(tmp_path):
     batch = a_batch(repeats=0)
     three = [item.id for item in people.list_items(batch, "가람")[:3]]
-    files = [
-        write(tmp_path, "2.json", exported(batch, "가람", lambda i: "neither" if i.id in three else "A")),
-        write(tmp_path, "1.json", exported(batch, "가람", lambda i: "A")),
-    ]
+    last = exported(batch, "가람", lambda i: "neither" if i.id in three else "A")
+    files = [write(tmp_path, "2.json", last), write(tmp_path, "1.json", exported(batch, "가람", lambda i: "A"))]
     got = people.merge_ratings(batch, files)
     assert len(got.verdicts) == 21 and len(got.left_out) == 6
     assert {tuple(row) for row in got.left_out[["file", "choice"]].to_numpy()} == {("2.json", "neither"), ("1.json", "A")}

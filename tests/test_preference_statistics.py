@@ -10,7 +10,6 @@ from blossom.preference import verdicts
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
-WINNERS = np.array(["a", "tie", "b"])
 
 
 def table(*rows, **columns):
@@ -33,7 +32,7 @@ def simulated(lead, prompts, raters, seed=0, first=0.0):
     won = np.where(u < p - t / 2, 0, np.where(u < p + t / 2, 1, 2))
     prompt, rater = (i.ravel() for i in np.indices(shape))
     rows = {"prompt_id": prompt, "kind": "code", "language": "ko", "model_a": "x", "model_b": "y"}
-    rows |= {"winner": WINNERS[won.ravel()], "rater": np.char.add("r", rater.astype(str))}
+    rows |= {"winner": np.array(["a", "tie", "b"])[won.ravel()], "rater": np.char.add("r", rater.astype(str))}
     return verdicts.make_verdicts(pd.DataFrame(rows | {"first_shown": np.array(["a", "b"])[sides.ravel()]}))
 
 

@@ -14,13 +14,9 @@ import yaml
 from blossom.assets.registry import REGISTRY, fetch_asset
 from blossom.common import params, paths, runs, stages
 from blossom.models.loading import load_model, resize_model, save_model
-from blossom.publishing import card, gguf_file, hub, licences
-from blossom.publishing.__main__ import run_publish_command
+from blossom.publishing import __main__, card, gguf_file, hub, licences
 from blossom.text.corpus import read_documents
-from blossom.vocabulary.bases import read_base
-from blossom.vocabulary.embeddings import subword_rows
-from blossom.vocabulary.merging import merge_vocab
-from blossom.vocabulary.pieces import count_runs, script_pattern, train_pieces
+from blossom.vocabulary import bases, embeddings, merging, pieces
 from tests.cases import read_cases
 
 BASES = ["tiny-byte-level", "tiny-sentencepiece", "tiny-qwen"]  # tied; untied; untied with biases and padding rows
@@ -29,16 +25,16 @@ LINES = ["햄버거를 먹는 공룡", "아직 샤워를 하고 있는데 주전
 
 def expanded(name, folder):
     """A tiny base with Korean pieces, its weights large enough that every mistake shows; saved in `folder`."""
-    base = read_base(name)
-    counts = count_runs(base, list(read_documents("smoke-ko")), script_pattern(["Hangul"]))
-    merged = merge_vocab(base, train_pieces(base, counts, 100))
+    base = bases.read_base(name)
+    counts = pieces.count_runs(base, list(read_documents("smoke-ko")), pieces.script_pattern(["Hangul"]))
+    merged = merging.merge_vocab(base, pieces.train_pieces(base, counts, 100))
     model, _ = load_model(name, torch.float32)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn_like(weight))
     tables = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
-    rows = [subword_rows(t.detach()[: base.size], merged.base_ids()) for t in tables]
+    rows = [embeddings.subword_rows(t.detach()[: base.size], merged.base_ids()) for t in tables]
     resize_model(model, base.size, *(rows[:1] if model.config.tie_word_embeddings else rows))
     tokenizer = merged.tokenizer
     tokenizer.chat_template = "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
@@ -225,11 +221,11 @@ def test_what_is_refused_never_reaches_the_hub(tuned):
 def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda *a, **k: pytest.fail("a dry run asked the hub"))
     words = [str(tuned), "--to", "someone/tiny-ko", "--dry-run"]
-    assert run_publish_command(words) == 0
+    assert __main__.run_publish_command(words) == 0
     out = capsys.readouterr().out
     assert "https://huggingface.co/someone/tiny-ko" in out and "model.safetensors" in out and "README.md" in out
     assert (tuned / "model_card.md").read_text(encoding="utf-8") == card.write_card(tuned, "someone/tiny-ko").content
-    assert run_publish_command([*words, "--licence", "smoke-en=proprietary"]) == 1
+    assert __main__.run_publish_command([*words, "--licence", "smoke-en=proprietary"]) == 1
     assert "refused: 'smoke-en'" in capsys.readouterr().out
 
 

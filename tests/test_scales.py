@@ -9,20 +9,13 @@ import yaml
 
 from blossom.assets.registry import fetch_asset
 from blossom.batch import estimate, resources
-from blossom.batch.estimate import count_operations, estimate_run, measure_size
 from blossom.batch.plan import Plan, RunName
-from blossom.batch.resources import plan_run, read_assumptions, read_config
-from blossom.common import paths
-from blossom.common.params import build_params, effective_params, read_params, recipe_file, scale_file
-from blossom.common.stages import PlanAssumptions
+from blossom.common import params, paths, stages
 from blossom.instructions import __main__ as launched
 from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
-from blossom.models.adapters import adapt_model
-from blossom.models.loading import load_model, resize_model, save_model
+from blossom.models import adapters, loading
 from blossom.text.corpus import read_corpus
-from blossom.training.checkpoints import keep_model
-from blossom.training.loop import train_model
-from blossom.training.pretraining import load_adapted, mix_corpus
+from blossom.training import checkpoints, loop, pretraining
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.embeddings import random_rows
 from tests.batch import run_snakemake
@@ -33,20 +26,20 @@ STAGE = {"blossom-bi": PRETRAINING, "cross-lingual-direct": TUNING}
 
 @cache
 def sized(scale, recipe):
-    p, assumed = effective_params(STAGE[recipe], scale, recipe), read_assumptions(scale)
-    return p, assumed, measure_size(read_config(p.base_model)[0], p, assumed.new_rows)
+    p, assumed = params.effective_params(STAGE[recipe], scale, recipe), resources.read_assumptions(scale)
+    return p, assumed, estimate.measure_size(resources.read_config(p.base_model)[0], p, assumed.new_rows)
 
 
 @pytest.mark.parametrize(("scale", "billions"), [("llama2-7b", 6.738), ("llama2-13b", 13.016)])
 def test_the_published_sizes_make_the_published_models(scale, billions):
-    config, origin = read_config(effective_params(PRETRAINING, scale, "base-ko").base_model)
-    assert measure_size(config).total / 1e9 == pytest.approx(billions, abs=0.001)
+    config, origin = resources.read_config(params.effective_params(PRETRAINING, scale, "base-ko").base_model)
+    assert estimate.measure_size(config).total / 1e9 == pytest.approx(billions, abs=0.001)
     assert "the hub was not asked" in origin
 
 
 @pytest.mark.parametrize("base", ["tiny-byte-level", "tiny-sentencepiece"])  # tied, untied
 def test_a_model_of_shapes_has_as_many_parameters_as_a_loaded_one(base):
-    model, size = load_model(base)[0], measure_size(read_config(str(fetch_asset(base)))[0])
+    model, size = loading.load_model(base)[0], estimate.measure_size(resources.read_config(str(fetch_asset(base)))[0])
     assert size.total == sum(q.numel() for q in model.parameters()) and size.trained == 0
     assert size.layers == sum(q.numel() for n, q in model.named_parameters() if ".layers." in n)
     assert size.tables == sum(q.numel() for n, q in model.named_parameters() if "embed_tokens" in n or "lm_head" in n)
@@ -55,7 +48,7 @@ def test_a_model_of_shapes_has_as_many_parameters_as_a_loaded_one(base):
 def test_memory_grows_with_what_is_trained_and_shrinks_with_shards(smoke):
     def memory(trainable, batch=64, shards=1):
         p = smoke(PRETRAINING, english_anchor=0.0, trainable=trainable)
-        return estimate_run(p, "tiny-sentencepiece", batch, 64, timed=False, shards=shards).memory
+        return estimate.estimate_run(p, "tiny-sentencepiece", batch, 64, timed=False, shards=shards).memory
 
     assert memory("full") > memory("lora+embeddings") > memory("lora+embeddings", shards=8)
     assert memory("full", batch=128) > memory("full")
@@ -73,7 +66,7 @@ def test_a_container_s_limit_counts(tmp_path, monkeypatch):
 def test_the_speed_is_measured_and_draws_no_random_number_of_the_run(smoke, monkeypatch):
     monkeypatch.setattr(estimate, "SECONDS", 0.2)
     start = torch.get_rng_state()
-    found = estimate_run(smoke(PRETRAINING, "base-ko"), "tiny-byte-level", 4, 64, labelled=0.5)
+    found = estimate.estimate_run(smoke(PRETRAINING, "base-ko"), "tiny-byte-level", 4, 64, labelled=0.5)
     assert found.tokens_per_second > 0 and "tokens/s" in str(found)
     assert found.seconds(1000) == pytest.approx(1000 / found.tokens_per_second)
     assert torch.equal(start, torch.get_rng_state())
@@ -81,15 +74,15 @@ def test_the_speed_is_measured_and_draws_no_random_number_of_the_run(smoke, monk
 
 @pytest.mark.parametrize("again", [False, True])
 def test_operations_are_six_a_weight_and_one_forward_pass_more_with_checkpointing(again):
-    p = effective_params(TUNING, "llama2-7b", "cross-lingual-direct", activation_checkpointing=again)
-    size = measure_size(read_config(p.base_model)[0], p)
+    p = params.effective_params(TUNING, "llama2-7b", "cross-lingual-direct", activation_checkpointing=again)
+    size = estimate.measure_size(resources.read_config(p.base_model)[0], p)
     head = size.config.vocab_size * size.config.hidden_size
-    assert count_operations(size, p, 0) == 6 * (size.layers + head) + again * 2 * size.layers
+    assert estimate.count_operations(size, p, 0) == 6 * (size.layers + head) + again * 2 * size.layers
 
 
 def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
     p, assumed, _ = sized("llama2-13b", "blossom-bi")
-    assert 30 < plan_run(PRETRAINING, p, assumed).card / resources.GB < assumed.device_memory
+    assert 30 < resources.plan_run(PRETRAINING, p, assumed).card / resources.GB < assumed.device_memory
     full = resources.ScalePlan(Plan("outputs", {"trainable": "full"}), "llama2-13b")
     full.ask(RunName("outputs", "llama2-13b", "blossom-bi", PRETRAINING))
     assert re.search(r"Over 48 GB: blossom-bi/03.*Lower batch_size, block_size.*lora\+new-rows", str(full))
@@ -98,7 +91,7 @@ def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
 def test_sharded_weights_take_the_time_of_their_exchange_where_that_is_longer():
     p, hours = sized("llama2-7b", "cross-lingual-direct")[0], {}
     for link in (10.0, 20.0, 1000.0):
-        run = plan_run(TUNING, p, read_assumptions("llama2-7b", link_gigabytes=link))
+        run = resources.plan_run(TUNING, p, resources.read_assumptions("llama2-7b", link_gigabytes=link))
         hours[link], memory = run.hours, run.memory
     assert hours[10.0] == 2 * hours[20.0] and 2 < hours[1000.0] < 4 < hours[20.0]
     assert memory > 8 * 13e9  # eight processes load the model before they share it
@@ -107,16 +100,16 @@ def test_sharded_weights_take_the_time_of_their_exchange_where_that_is_longer():
 def test_one_epoch_is_as_long_as_the_scarcer_language():
     p, assumed, _ = sized("llama2-13b", "blossom-bi")
     assert resources.count_text_tokens(p, assumed, expanded=True) == pytest.approx(23.17e9 / 4.3 / 0.7)
-    mono = effective_params(PRETRAINING, "llama2-13b", "base-ko")
+    mono = params.effective_params(PRETRAINING, "llama2-13b", "base-ko")
     assert resources.count_text_tokens(mono, assumed, expanded=False) == pytest.approx(23.17e9 / 1.6)
-    short = effective_params(PRETRAINING, "llama2-13b", "base-ko", training_tokens=5)
+    short = params.effective_params(PRETRAINING, "llama2-13b", "base-ko", training_tokens=5)
     assert resources.count_text_tokens(short, assumed, True) == 5
 
 
 @pytest.mark.parametrize("scale", ["laptop-hub", "qwen2.5-0.5b", "gpu-24gb", "llama2-7b", "llama2-13b"])
 def test_the_readme_s_table_of_scales_is_the_estimator_s(scale, tmp_path):
     found, gb = resources.ScalePlan(Plan(str(tmp_path)), scale), resources.GB
-    found.assumed = a = build_params(PlanAssumptions, read_params(scale_file(scale)))
+    found.assumed = a = params.build_params(stages.PlanAssumptions, params.read_params(params.scale_file(scale)))
     for run in found.plan.needs(RunName(str(tmp_path), scale, "report", "07_report")):
         found.ask(run)
     runs = found.runs.values()
@@ -131,7 +124,7 @@ def test_the_readme_s_table_of_scales_is_the_estimator_s(scale, tmp_path):
 
 def test_a_base_whose_sizes_are_not_known_is_named():
     with pytest.raises(ValueError, match="base_model: the sizes of some/model are not known here"):
-        read_config("some/model")
+        resources.read_config("some/model")
 
 
 def test_a_scale_without_a_card_has_no_plan_and_asks_for_what_such_runs_took(tmp_path):
@@ -147,14 +140,14 @@ def test_a_scale_without_a_card_has_no_plan_and_asks_for_what_such_runs_took(tmp
     [("llama2-13b", "blossom-bi", "", 8), ("llama2-7b", "cross-lingual-direct", "sft_", 128)],
 )
 def test_the_papers_batches_come_out_of_batch_accumulation_and_cards(scale, recipe, prefix, total):
-    p, devices = effective_params(STAGE[recipe], scale, recipe), read_assumptions(scale).devices
+    p, devices = params.effective_params(STAGE[recipe], scale, recipe), resources.read_assumptions(scale).devices
     assert getattr(p, f"{prefix}batch_size") * getattr(p, f"{prefix}accumulation") * devices == total
 
 
 def test_the_launch_line_names_the_configuration_for_what_is_trained():
     def line(stage, scale, recipe, values=None, **more):
-        p = effective_params(STAGE[recipe], scale, recipe)
-        return resources.launch_command(stage, p, read_assumptions(scale, **more), values or {})
+        p = params.effective_params(STAGE[recipe], scale, recipe)
+        return resources.launch_command(stage, p, resources.read_assumptions(scale, **more), values or {})
 
     x = line(TUNING, "llama2-7b", "cross-lingual-direct", {"outputs": "my o"})
     start = "accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions "
@@ -185,28 +178,28 @@ def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_par
 def tiny(scale, recipe, tmp_path, **more):
     texts = {"korean_texts": ["smoke-ko"], "english_texts": ["smoke-en"], "heldout_lines": 20}
     more |= texts | {"base_model": "tiny-sentencepiece", "outputs": str(tmp_path)}
-    p = effective_params(STAGE[recipe], scale, recipe, **more)
-    model, tokenizer = load_model("tiny-sentencepiece")
+    p = params.effective_params(STAGE[recipe], scale, recipe, **more)
+    model, tokenizer = loading.load_model("tiny-sentencepiece")
     tokenizer.add_tokens([f"새{n}" for n in range(8)])
     rows = [random_rows(t.weight.detach(), 8, 0) for t in (model.get_input_embeddings(), model.get_output_embeddings())]
-    resize_model(model, 500, *rows)
+    loading.resize_model(model, 500, *rows)
     model.config.max_position_embeddings = 4096  # as Llama-2's
-    save_model(model, tokenizer, tmp_path / "start")
+    loading.save_model(model, tokenizer, tmp_path / "start")
     return p, tmp_path / "start"
 
 
 def test_the_13b_settings_train_a_tiny_llama(tmp_path):
     p, start = tiny("llama2-13b", "blossom-bi", tmp_path, training_tokens=2 * 8 * 2048)
-    model, tokenizer = load_adapted(p, start)
+    model, tokenizer = pretraining.load_adapted(p, start)
     before = {name: w.detach().clone() for name, w in model.named_parameters()}
-    blocks = mix_corpus(p, read_corpus(p), tokenizer)
-    result = train_model(model, blocks, TrainingSettings.of(p), tmp_path / "run", report=lambda line: None)
+    blocks = pretraining.mix_corpus(p, read_corpus(p), tokenizer)
+    result = loop.train_model(model, blocks, TrainingSettings.of(p), tmp_path / "run", report=lambda line: None)
     assert result["steps"] == 2 and result["tokens"] == pytest.approx(2 * 8 * 2048, rel=0.1)
     kept = {name: w for name, w in model.named_parameters() if ".original_module." not in name}  # those are let go
     moved = {name for name, w in kept.items() if not torch.equal(w.bfloat16(), before[name].bfloat16())}  # the precision
     assert moved and all(re.search("lora_|modules_to_save", name) for name in moved)
     assert any("embed_tokens" in name for name in moved) and any("lm_head" in name for name in moved)
-    kept = keep_model(model, tokenizer, start, tmp_path / "run", ["Open the door."])
+    kept = checkpoints.keep_model(model, tokenizer, start, tmp_path / "run", ["Open the door."])
     assert kept["saved"] == pytest.approx(kept["trained"], rel=2e-3)
 
 
@@ -215,13 +208,13 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
     local |= {"translations": [str(tmp_path / "t.tsv")]}
     (tmp_path / "t.tsv").write_text("".join(f"Sentence {n}.\t{n}번째 문장.\n" for n in range(60)), encoding="utf-8")
     p, start = tiny("llama2-7b", "cross-lingual-direct", tmp_path, **local)
-    model, tokenizer = load_model(start)
-    model = adapt_model(model, p.trainable)
+    model, tokenizer = loading.load_model(start)
+    model = adapters.adapt_model(model, p.trainable)
     chosen, _ = hold_out_examples(load_examples(p), p.heldout_examples)
     rows = encode_examples(chosen, p.template, tokenizer)
     rows = [row for row in rows if len(row["input_ids"]) <= 512][:40]  # short ones: seconds
     settings = TrainingSettings.of(p, "sft_")
-    result = train_model(model, rows, settings, tmp_path / "run", report=lambda line: None)
+    result = loop.train_model(model, rows, settings, tmp_path / "run", report=lambda line: None)
     assert result["steps"] == round(len(rows) * 3 / 16) and result["loss"][-1]["loss"] > 0
     assert {e.task for e in chosen} == {"ko", "en", "translation"}
 
@@ -229,13 +222,13 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
 def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, capsys):
     own = {"outputs": f"{tmp_path}/o", "sft_evaluations": 0, "epochs": 0.5}
     words = [f"{name}={value}" for name, value in own.items()]
-    files = [str(scale_file("smoke")), str(recipe_file("base-koSFT"))]
+    files = [str(params.scale_file("smoke")), str(params.recipe_file("base-koSFT"))]
     launched.launch_tuning([w for f in files for w in ("--params", f)] + [w for word in words for w in ("--set", word)])
     assert "finish: run notebooks/04_korean_lima_sft.ipynb" in capsys.readouterr().out
-    p = effective_params(launched.STAGE, "smoke", "base-koSFT", **own)
-    model, tokenizer = load_model(p.base_model)
-    model = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+    p = params.effective_params(launched.STAGE, "smoke", "base-koSFT", **own)
+    model, tokenizer = loading.load_model(p.base_model)
+    model = adapters.adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
     rows, _ = launched.prepare_rows(p, tokenizer)
     folder, said = paths.stage_folder(p.outputs, p.scale, p.recipe, launched.STAGE), []
-    result = train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
+    result = loop.train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
     assert said == [f"continuing from step-{result['steps']:06d}"]

@@ -3,8 +3,7 @@
 # fmt: off
 from dataclasses import replace
 
-from blossom.assets.registry import fetch_asset
-from blossom.assets.sources import fetch_hub_file
+from blossom.assets import registry, sources
 from blossom.common import params, paths, runs, stages
 from blossom.instructions import merging, review
 from blossom.text.corpus import read_corpus, read_documents
@@ -23,17 +22,15 @@ case(TEXTS, "a folder without texts", ValueError, "holds no text")(lambda tmp_pa
 
 HUB = "downloads and the hub"
 case(HUB, "one file of the hub, without a network", RuntimeError, "meta-llama/Llama-2-13b-chat-hf", "could not be fetched")(
-    lambda: fetch_hub_file("meta-llama/Llama-2-13b-chat-hf", "no-such-file.model"))
+    lambda: sources.fetch_hub_file("meta-llama/Llama-2-13b-chat-hf", "no-such-file.model"))
 
 @case(HUB, "a clone that lacks a file of the repository", RuntimeError, "data/text/general_en.txt", "git checkout")
 def no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    fetch_asset("general-en")
+    registry.fetch_asset("general-en")
 
 
-REPORT = "report (07)"
-
-@case(REPORT, "a run's metrics edited by hand", ValueError, "metrics.json", "manifest.json")
+@case("report (07)", "a run's metrics edited by hand", ValueError, "metrics.json", "manifest.json")
 def edited_metrics(tmp_path, smoke, monkeypatch):
     p = smoke("07_report", "report", recipes=["only"])
     (tmp_path / "only.yaml").write_text("stages: [05_benchmark_eval]\n")

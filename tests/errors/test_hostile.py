@@ -7,19 +7,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from blossom.assets import builders
-from blossom.assets.sources import SAFE_FILES
+from blossom.assets import builders, sources
 from blossom.batch.estimate import estimate_run
 from blossom.benchmark.evaluation import score_models
 from blossom.common.server import ReplyStore
 from blossom.generation.answers import generate_answers, stored_answers
-from blossom.instructions.templates import encode_conversation
-from blossom.instructions.translation import LocalTranslator
+from blossom.instructions import templates, translation
 from blossom.models.loading import load_model
-from blossom.text.corpus import read_documents
-from blossom.text.rows import read_rows
-from blossom.vocabulary.bases import read_base
-from blossom.vocabulary.loading import load_tokenizer
+from blossom.text import corpus, rows
+from blossom.vocabulary import bases, loading
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
@@ -69,14 +65,14 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     assert type(model).__module__.startswith("transformers.models.llama")
     assert generate_answers(model, tokenizer, ["Hi"], "newline", new_tokens=2)
     estimate_run(smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="lora+embeddings"), folder, 2, 16)
-    read_base(folder)
+    bases.read_base(folder)
 
 
 TASK = SimpleNamespace(name="a", digest="b")
 READS = {
     "load": lambda folder, smoke: load_model(folder),
     "estimate": lambda folder, smoke: estimate_run(smoke("03_bilingual_pretraining"), folder, 2, 16),
-    "translator": lambda folder, smoke: LocalTranslator(str(folder), folder),
+    "translator": lambda folder, smoke: translation.LocalTranslator(str(folder), folder),
     "benchmark": lambda folder, smoke: score_models({"m": folder}, [TASK], folder, "float32"),
     "answers": lambda folder, smoke: stored_answers(str(folder), ["Hi"], "newline", ReplyStore(folder)),
 }
@@ -109,14 +105,14 @@ def test_pickled_weights_are_not_opened_under_any_name(broken, marker, name):
 
 @pytest.mark.parametrize("trick", CASES["tricks"])
 def test_a_chat_template_reaches_nothing(marker, trick):
-    tokenizer = load_tokenizer("tiny-byte-level")
+    tokenizer = loading.load_tokenizer("tiny-byte-level")
     tokenizer.chat_template = trick.replace("MARKER", str(marker))
     asked = [{"role": "user", "content": "질문"}, {"role": "assistant", "content": "답"}]
     with pytest.raises(ValueError, match="template: "):
-        encode_conversation("own", asked, tokenizer)
+        templates.encode_conversation("own", asked, tokenizer)
 
 
-@pytest.mark.parametrize("read", [read_documents, read_rows], ids=["texts", "instructions"])
+@pytest.mark.parametrize("read", [corpus.read_documents, rows.read_rows], ids=["texts", "instructions"])
 def test_a_data_set_s_loading_script_does_not_run(tmp_path, marker, read):
     folder = tmp_path / "evil"
     folder.mkdir()
@@ -139,4 +135,4 @@ def test_a_wheel_s_member_cannot_leave_the_folder_it_is_unpacked_in(tmp_path, ma
 
 
 def test_only_data_is_taken_from_the_hub():
-    assert not [p for p in SAFE_FILES if p.endswith((".py", ".bin", ".pt", ".pkl", "*"))]
+    assert not [p for p in sources.SAFE_FILES if p.endswith((".py", ".bin", ".pt", ".pkl", "*"))]
