@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from blossom.models.bits import collect_states
-from blossom.models.loading import load_model, untie_model
+from blossom.models import bits, loading
 from blossom.vocabulary.embeddings import calibrate_rows, distill_rows, random_rows, subword_rows
 
 OLD = torch.tensor([[2.0, 4.0], [4.0, 8.0], [0.0, 1.0]])
@@ -44,14 +43,14 @@ def test_calibrated_rows_expect_tokens_as_often_as_they_come():
 
 
 def test_there_is_a_state_for_every_token_that_is_predicted():
-    model, _ = load_model("tiny-byte-level")
-    hidden, alone = (collect_states(model, documents) for documents in ([[0, 7], [0, 5, 6]], [[0, 7]]))
+    model, _ = loading.load_model("tiny-byte-level")
+    hidden, alone = (bits.collect_states(model, documents) for documents in ([[0, 7], [0, 5, 6]], [[0, 7]]))
     assert hidden.shape == (3, model.config.hidden_size) and torch.allclose(hidden[:1], alone, atol=1e-5)
 
 
 def test_distilled_rows_read_new_tokens_more_like_their_spelling_and_the_model_stays():
-    model, _ = load_model("tiny-byte-level")
-    untie_model(model)
+    model, _ = loading.load_model("tiny-byte-level")
+    loading.untie_model(model)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     old, draw = model.get_input_embeddings().weight.detach(), torch.Generator().manual_seed(0)
     pieces = torch.randint(600, (20, 3), generator=draw).tolist()

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from blossom.text.corpus import normalise_text, read_corpus
 from blossom.text.leaks import fold_letters
 
-SOME = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 korean = st.text(st.sampled_from("먹는 햄버거를 공룡이\u1100\u1161\u11a8 abc.\n🙂漢"), max_size=40)
 
 
-@SOME
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(lines=st.lists(korean, min_size=1, max_size=40), heldout=st.integers(1, 4))
 def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one(lines, heldout, tmp_path):
     file = tmp_path / "ko.txt"

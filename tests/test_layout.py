@@ -26,9 +26,7 @@ def module_of(file):
 SOURCES = {module_of(file): file.read_text(encoding="utf-8") for file in FILES}
 
 
-@cache
-def parsed(source):
-    return ast.parse(source)
+parsed = cache(ast.parse)
 
 
 def imported_modules(tree):

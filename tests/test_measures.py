@@ -13,12 +13,11 @@ from tests.cases import read_cases
 CASES = read_cases(__file__)
 
 QUESTION = "서울은 어디에 있나요?"
-STARTS = {"서울", "한국", "수도", "입니", "있습"}
 
 
 @pytest.mark.parametrize(("text", "asked", "expected"), CASES["answers"])
 def test_what_is_measured_in_an_answer(text, asked, expected):
-    found = measures.measure_answer(text, asked, QUESTION, STARTS)
+    found = measures.measure_answer(text, asked, QUESTION, {"서울", "한국", "수도", "입니", "있습"})
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 

@@ -8,49 +8,48 @@ from transformers import AutoTokenizer
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
+from blossom.models import bits, loading
 from blossom.models.adapters import adapt_model, merge_adapter, read_adapter, save_adapter, trainable_share
-from blossom.models.bits import bits_per_byte, document_nats, end_token, start_token
-from blossom.models.loading import first_new_row, load_model, save_model
 from tests.tiny import BASES, grown
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
-TINY = load_model("tiny-byte-level")
+TINY = loading.load_model("tiny-byte-level")
 UNTIED = "tiny-byte-level untied"
 MODES = list(product((*BASES, UNTIED), ("lora+new-rows", "lora+embeddings", "lora")))
 
 
 def test_bits_per_byte_is_the_code_length_of_the_text_in_any_order_and_batch():
-    nats = document_nats(*TINY, LINES)  # of each alone: test_packing.py
-    assert document_nats(*TINY, LINES, batch_tokens=40).tolist() == pytest.approx(nats.tolist(), rel=1e-5)
+    nats = bits.document_nats(*TINY, LINES)  # of each alone: test_packing.py
+    assert bits.document_nats(*TINY, LINES, batch_tokens=40).tolist() == pytest.approx(nats.tolist(), rel=1e-5)
     expected = nats.sum() / math.log(2) / sum(len(line.encode()) for line in LINES)
-    assert bits_per_byte(*TINY, LINES) == pytest.approx(expected, rel=1e-5)
-    assert bits_per_byte(*TINY, LINES[::-1], batch_tokens=1) == pytest.approx(expected, rel=1e-5)
+    assert bits.bits_per_byte(*TINY, LINES) == pytest.approx(expected, rel=1e-5)
+    assert bits.bits_per_byte(*TINY, LINES[::-1], batch_tokens=1) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_line_longer_than_the_model_goes_in_pieces_and_no_line_is_refused():
-    assert 0 < bits_per_byte(*TINY, ["open the door " * 600]) < 20
+    assert 0 < bits.bits_per_byte(*TINY, ["open the door " * 600]) < 20
     with pytest.raises(ValueError, match="no lines"):
-        bits_per_byte(*TINY, [])
+        bits.bits_per_byte(*TINY, [])
 
 
 @pytest.mark.parametrize(
     ("name", "start", "end"), [("tiny-byte-level", "<|endoftext|>", None), ("tiny-sentencepiece", "<s>", "</s>")]
 )
 def test_a_document_starts_with_what_the_base_knows(name, start, end):
-    tokenizer = load_model(name)[1]
-    ends = end_token(tokenizer)
-    assert tokenizer.convert_ids_to_tokens(start_token(tokenizer)) == start
+    tokenizer = loading.load_model(name)[1]
+    ends = bits.end_token(tokenizer)
+    assert tokenizer.convert_ids_to_tokens(bits.start_token(tokenizer)) == start
     assert (None if ends is None else tokenizer.convert_ids_to_tokens(ends)) == end
 
 
 def test_new_rows_leave_the_old_ones_alone_and_a_saved_model_comes_back_with_its_record(tmp_path):
     model, tokenizer = grown("tiny-byte-level")
-    first = first_new_row(model)
+    first = loading.first_new_row(model)
     assert torch.equal(model.get_input_embeddings().weight[:first], TINY[0].get_input_embeddings().weight[:first])
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    save_model(model, tokenizer, tmp_path / "model")
-    again, _ = load_model(tmp_path / "model")
-    assert first_new_row(again) == first == len(tokenizer) - 40
+    loading.save_model(model, tokenizer, tmp_path / "model")
+    again, _ = loading.load_model(tmp_path / "model")
+    assert loading.first_new_row(again) == first == len(tokenizer) - 40
     assert torch.equal(again.get_input_embeddings().weight, model.get_input_embeddings().weight)
     assert not list(tmp_path.rglob("*.bin"))  # no pickles
 
@@ -70,7 +69,7 @@ def test_what_learns_is_what_was_asked(base, mode):
 @pytest.mark.parametrize(("base", "mode"), MODES)
 def test_merging_keeps_the_logits_and_the_ties(base, mode, tmp_path):
     model, tokenizer = grown(base)
-    save_model(model, tokenizer, tmp_path / "base")
+    loading.save_model(model, tokenizer, tmp_path / "base")
     adapted = adapt_model(model, mode, rank=4)
     torch.manual_seed(1)
     for parameter in adapted.parameters():
@@ -81,8 +80,8 @@ def test_merging_keeps_the_logits_and_the_ties(base, mode, tmp_path):
     save_adapter(adapted, tmp_path / "adapter")
     merged = merge_adapter(read_adapter(tmp_path / "base", tmp_path / "adapter")[0], torch.float32)
     assert torch.allclose(merged(ids).logits, expected, atol=1e-4)
-    save_model(merged, tokenizer, tmp_path / "model")
-    again, _ = load_model(tmp_path / "model")
+    loading.save_model(merged, tokenizer, tmp_path / "model")
+    again, _ = loading.load_model(tmp_path / "model")
     assert torch.equal(again(ids).logits, merged(ids).logits)
     assert again.config.tie_word_embeddings == (base == "tiny-byte-level")
 
@@ -91,10 +90,10 @@ def test_a_saved_model_has_the_names_that_transformers_4_reads_and_anyone_may_re
     model, tokenizer = grown("tiny-byte-level")
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     model.config.rope_parameters = rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
-    save_model(model, tokenizer, tmp_path / "model")
+    loading.save_model(model, tokenizer, tmp_path / "model")
     config, written = (paths.read_json(tmp_path / "model" / f"{name}.json") for name in ("config", "tokenizer_config"))
     assert config["rope_theta"] == 5e5 and config["rope_scaling"] == {"rope_type": "linear", "factor": 2.0}
-    assert config["torch_dtype"] == "float32" and load_model(tmp_path / "model")[0].config.rope_parameters == rope
+    assert config["torch_dtype"] == "float32" and loading.load_model(tmp_path / "model")[0].config.rope_parameters == rope
     assert written["tokenizer_class"] == "PreTrainedTokenizerFast" and "extra_special_tokens" not in written
     again = AutoTokenizer.from_pretrained(tmp_path / "model")
     assert again.extra_special_tokens == ["<|im_start|>"] and again(LINES).input_ids == tokenizer(LINES).input_ids
@@ -104,13 +103,13 @@ def test_a_saved_model_has_the_names_that_transformers_4_reads_and_anyone_may_re
 
 @pytest.mark.parametrize("base", BASES)
 def test_a_special_token_behind_the_last_row_gets_one_and_another_token_is_refused(base, tmp_path):
-    folder, (model, tokenizer) = shutil.copytree(fetch_asset(base), tmp_path / "base"), load_model(base)
+    folder, (model, tokenizer) = shutil.copytree(fetch_asset(base), tmp_path / "base"), loading.load_model(base)
     size = tokenizer.add_special_tokens({"pad_token": "<pad>"}) + model.config.vocab_size - 1
     tokenizer.save_pretrained(folder)
     for get in ("get_input_embeddings", "get_output_embeddings"):
-        old, new = (getattr(m, get)().weight for m in (model, load_model(folder)[0]))
+        old, new = (getattr(m, get)().weight for m in (model, loading.load_model(folder)[0]))
         assert torch.equal(new[:size], old) and torch.allclose(new[size:], old.mean(0), atol=1e-6) and len(new) == size + 1
     tokenizer.add_tokens(["문을"])
     tokenizer.save_pretrained(folder)
     with pytest.raises(ValueError, match=f"{size + 2} tokens and the model {size} embedding rows; take the tokenizer"):
-        load_model(folder)
+        loading.load_model(folder)

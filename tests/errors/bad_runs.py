@@ -12,8 +12,7 @@ import filelock
 from blossom.common import paths, runs
 from blossom.instructions.translation import ServedTranslator, translate_examples
 from blossom.models.loading import load_model, save_model
-from blossom.training import checkpoints
-from blossom.training.loop import train_model
+from blossom.training import checkpoints, loop
 from blossom.training.settings import TrainingSettings
 from tests.errors.bad_models import adapted, rows
 from tests.errors.table import case
@@ -59,13 +58,13 @@ def full_checkpoint(tmp_path, monkeypatch):
             stack.enter_context(full_disk(5000))
 
         monkeypatch.setattr(checkpoints, "write_checkpoint", write_then_fill)
-        train_model(adapted(), rows(count=4), settings, tmp_path, report=lambda line: None)
+        loop.train_model(adapted(), rows(count=4), settings, tmp_path, report=lambda line: None)
 
 @case(RUNS, "a training that is asked to end (kill, a job's time limit)", RuntimeError, "after step 1 of 2",
       "goes on from there")
 def asked_to_end(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 60))
-    train_model(adapted(), rows(count=4), TrainingSettings(precision="float32"), tmp_path, report=lambda line: None)
+    loop.train_model(adapted(), rows(count=4), TrainingSettings(precision="float32"), tmp_path, report=lambda line: None)
 
 @case(RUNS, "a run killed while it writes", None, "metrics.json", "whole")
 def killed_writing(tmp_path):
@@ -93,7 +92,7 @@ def killed_stage(tmp_path, smoke):
 @case(RUNS, "two trainings in one folder", RuntimeError, "another process is training there", "outputs")
 def two_trainings(tmp_path):
     with filelock.FileLock(tmp_path / ".training.lock"):
-        train_model(adapted(), rows(), TrainingSettings(precision="float32"), tmp_path)
+        loop.train_model(adapted(), rows(), TrainingSettings(precision="float32"), tmp_path)
 
 @case(RUNS, "two translations into one folder", RuntimeError, "another run", "wait")
 def two_translations(tmp_path):
