@@ -88,9 +88,8 @@ def test_labels_of_real_rows_over_real_tokenizers(template, real_files):
 @pytest.mark.parametrize("template", sorted(templates.TEMPLATES))
 def test_a_server_that_reads_the_saved_chat_template_asks_with_the_same_tokens(name, template):
     t = tokenizer(name)
-    theirs = t.apply_chat_template(
-        [ASK], chat_template=templates.TEMPLATES[template], add_generation_prompt=True, tokenize=True, return_dict=False
-    )
+    how = {"add_generation_prompt": True, "tokenize": True, "return_dict": False}
+    theirs = t.apply_chat_template([ASK], chat_template=templates.TEMPLATES[template], **how)
     assert templates.encode_conversation(template, [ASK], t)[0] == theirs
 
 

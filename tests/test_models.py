@@ -21,7 +21,7 @@ MODES = list(product((*BASES, UNTIED), ("lora+new-rows", "lora+embeddings", "lor
 def test_bits_per_byte_is_the_code_length_of_the_text_in_any_order_and_batch():
     nats = bits.document_nats(*TINY, LINES)  # of each alone: test_packing.py
     assert bits.document_nats(*TINY, LINES, batch_tokens=40).tolist() == pytest.approx(nats.tolist(), rel=1e-5)
-    expected = nats.sum() / math.log(2) / sum(len(line.encode()) for line in LINES)
+    expected = nats.sum().item() / math.log(2) / sum(len(line.encode()) for line in LINES)
     assert bits.bits_per_byte(*TINY, LINES) == pytest.approx(expected, rel=1e-5)
     assert bits.bits_per_byte(*TINY, LINES[::-1], batch_tokens=1) == pytest.approx(expected, rel=1e-5)
 
