@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -59,9 +60,7 @@ MODELS = ("x-biSFT", "x-koSFT", "base")
 ANSWERS = [  # all are in the prompt's language, but for those of the model taught in Korean alone
     {"model": m, "prompt_id": f"p{n}", "kind": "code", "language": k, "prompt": "?"}
     | {"answer": SAID["ko" if m == "x-koSFT" else k]}
-    for n in range(6)
-    for k in SAID
-    for m in MODELS
+    for n, k, m in product(range(6), SAID, MODELS)
 ]
 PAIRS = list(people.make_batch(ANSWERS, [(MODELS[0], other) for other in MODELS[1:]]).pairs)
 

@@ -14,8 +14,7 @@ from tests.tiny import BASES, grown
 
 LINES = ["Turn on the light.", "The door is open", "온도를 낮춥니다", "x"]
 TINY = loading.load_model("tiny-byte-level")
-UNTIED = "tiny-byte-level untied"
-MODES = list(product((*BASES, UNTIED), ("lora+new-rows", "lora+embeddings", "lora")))
+MODES = list(product((*BASES, "tiny-byte-level untied"), ("lora+new-rows", "lora+embeddings", "lora")))
 
 
 def test_bits_per_byte_is_the_code_length_of_the_text_in_any_order_and_batch():
