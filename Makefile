@@ -70,7 +70,7 @@ test: setup  ## run all tests and the style checks (about 8 minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: mutations
-mutations: setup  ## break the product on purpose, place by place, and say which tests notice (half an hour)
+mutations: setup  ## break the product on purpose, place by place, and fail where no test notices (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)python -m pytest -v -n 2 tests/mutations.py
 
 .PHONY: hub-rehearsal
