@@ -80,8 +80,7 @@ def check_rows(dataset, model):
 def collate_rows(rows):
     """Pad rows at the end to one length: dict of int64 tensors (B, T); "anchored" is bool (B,).
 
-    Rows of unequal lengths are padded to a multiple of 32: oneDNN caches a compiled primitive for every shape, which took
-    gigabytes in stage 04.
+    Rows of unequal lengths are padded to a multiple of 32, since oneDNN caches a compiled primitive for every shape.
     """
     sizes = {len(row["input_ids"]) for row in rows}
     width, batch = max(sizes) if len(sizes) == 1 else -(-max(sizes) // 32) * 32, {}

@@ -1,7 +1,6 @@
 """Text as training blocks: tokenized once, cached on disk by content, mixed by tokens.
 
-The paper mixes Korean and English 7:3 (section 3.2). Shares here are shares of tokens, since documents of the two languages
-have different lengths in tokens.
+The paper mixes Korean and English 7:3 (section 3.2); shares here are shares of tokens.
 """
 
 import functools

@@ -38,10 +38,9 @@ def attend_backward(dheads, q, k, v, kept, s, ops):
 
 
 def _exact(a, b, memory):
-    """a (N, m, h) @ b (N, n, h).T in float32; bfloat16 inputs use the processor's bfloat16 matmul.
+    """a (N, m, h) @ b (N, n, h).T in float32; bfloat16 inputs use the processor's bfloat16 matmul, which accumulates in it.
 
-    That matmul accumulates in float32, and `fp32_precision` lets it return float32. Scores rounded to bfloat16 would change
-    probabilities by up to a quarter.
+    Scores rounded to bfloat16 would change probabilities by up to a quarter.
     """
     out = memory.empty((len(a), a.shape[1], b.shape[1]), torch.float32, a.device)
     if a.dtype == torch.float32:
