@@ -76,10 +76,8 @@ def fetch_url(url):
     """Download a file from its address into the cache once: its path; RuntimeError when it cannot be fetched."""
     from huggingface_hub.utils import get_session
 
-    def fetch(file):
-        file.write_bytes(fetch_from(url, lambda: get_session().get(url, timeout=60).raise_for_status().content))
-
-    return make_once(cache_folder() / "files" / quote(url, safe=""), fetch)
+    content = partial(fetch_from, url, lambda: get_session().get(url, timeout=60).raise_for_status().content)
+    return make_once(cache_folder() / "files" / quote(url, safe=""), lambda file: file.write_bytes(content()))
 
 
 def fetch_asset(name, weights=True):

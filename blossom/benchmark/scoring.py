@@ -1,8 +1,4 @@
-"""lm-eval's Hugging Face model, with shared tokens computed once.
-
-The sequences of a forward pass form a trie: a token that several sequences share (their context, the template) is computed
-once, at its own position, and attends only to the tokens before it in its sequences. The results are equal up to rounding.
-"""
+"""lm-eval's Hugging Face model; tokens that sequences share are computed once, in a trie; equal results up to rounding."""
 
 import copy
 import logging

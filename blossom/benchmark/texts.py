@@ -49,10 +49,7 @@ def measure_texts(model, tokenizer, texts, english=()):
 
 @contextmanager
 def middle_states(model, lines):
-    """(N, D) mean states of lines behind the layer at three fifths of the depth, filled by `keep` during `document_nats`.
-
-    The first token's state is left out: it is large and the same for every document.
-    """
+    """(N, D) mean states of lines behind the layer at three fifths of the depth, filled by `keep` during `document_nats`."""
     layers, caught = model.get_decoder().layers, []
     found = torch.zeros(len(lines), model.config.hidden_size)
     layer = layers[3 * len(layers) // 5 - 1]
@@ -60,6 +57,7 @@ def middle_states(model, lines):
 
     def keep(numbers, read):
         for n, states, own in zip(numbers, caught.pop(), read, strict=True):
+            # the first token's state is large and the same for every document
             mean = states[1:][own[1:].to(states.device)].float().mean(0)
             found[n] = mean.nan_to_num().cpu()  # of a line in pieces: its last piece
 

@@ -36,7 +36,6 @@ def render_conversation(template, messages, tokenizer):
 
     With a user's message last, the list ends where the answer starts. Raises ValueError: roles out of order, an empty
     message, a template that does not end answers with the EOS.
-    Example: newline, [user "Hi", assistant "Hello"] -> [("Hi\\n", "prompt"), ("Hello", "answer"), ("</s>", "end")]
     """
     check_messages(messages)
     if not tokenizer.eos_token:

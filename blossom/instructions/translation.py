@@ -103,10 +103,9 @@ def _split_sentences(text):
 
 
 def translate_examples(examples, translator):
-    """Translate English examples to a list of Draft; stored replies are not requested again.
+    """Translate English examples to a list of Draft, in which a field is "" while its text has no translation.
 
-    A field is "" when its text was refused or the budget is used up. Raises RuntimeError when the server fails or another
-    run translates into the same folder.
+    Raises RuntimeError when the server fails or another run translates into the same folder.
     """
     asked = {}  # (id, field) -> request
     for example in examples:

@@ -1,7 +1,4 @@
-"""Publish a model: list what would be pushed to the hub, or push it.
-
-python -m blossom.publishing outputs/laptop/blossom-bi-biSFT/04_korean_lima_sft --to name/model --dry-run
-"""
+"""Publish a model: list what would be pushed to the hub, or push it."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +9,7 @@ from blossom.publishing.hub import plan_push, push_model
 
 def run_publish_command(words=None):
     """Print the plan of a push and, without --dry-run, push; returns the exit code, 1 when a dry run was refused."""
-    parser = argparse.ArgumentParser("python -m blossom.publishing", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m blossom.publishing", description=__doc__)
     parser.add_argument("run", help="folder of a run that made a model: outputs/<scale>/<recipe>/<stage>")
     parser.add_argument("--to", required=True, metavar="OWNER/NAME", help="repository on the hub")
     parser.add_argument("--dry-run", action="store_true", help="list files, write the card beside the model, push nothing")

@@ -127,10 +127,7 @@ def _token_type(tokenizer, i, token):
 
 
 def name_pretokenizer(state):
-    """llama.cpp's name for the pre-tokenizer of a tokenizer.json (dict): "gpt-2", "smollm", "llama-bpe" or "qwen2".
-
-    Raises ValueError for another one, since GGUF readers would split text into other tokens.
-    """
+    """llama.cpp's name for the pre-tokenizer of a tokenizer.json (dict); ValueError for one that it does not know."""
     from transformers.integrations.gguf import gguf_tokenizer_mapping
 
     outer = state["pre_tokenizer"] or {}

@@ -1,8 +1,4 @@
-"""Executed notebooks as HTML files that open without a server: the report, and a book of all notebooks of a scale.
-
-Outputs of a notebook may contain anything, so every page has a Content-Security-Policy that allows no script (in the book:
-only MathJax).
-"""
+"""Executed notebooks as HTML files that open without a server: the report, and a book of all notebooks of a scale."""
 
 import base64
 import hashlib
@@ -46,6 +42,7 @@ def render_page(template, title, math=False, **words):
     """A whole HTML page (str) of a template beside this file; with `math` it loads MathJax from the network."""
     digest = base64.b64encode(hashlib.sha256(DOLLARS.encode()).digest()).decode()
     scripts = f"{MATHJAX} 'sha256-{digest}'" if math else "'none'"
+    # outputs of a notebook may contain anything
     policy = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; font-src {MATHJAX}"
     words |= {"title": title, "policy": policy, "math": math, "dollars": DOLLARS, "mathjax": MATHJAX}
     style = HtmlFormatter(style="default").get_style_defs(".highlight")

@@ -8,15 +8,12 @@ from collections import Counter
 
 
 def apply_merges(units, rank):
-    """Apply BPE: repeatedly join the two neighbours whose text ranks first: (tokens, the last two joined or None).
-
-    The places that can be joined wait in a heap, so that the time of a text without spaces does not grow with its square.
-    """
+    """Apply BPE: repeatedly join the two neighbours whose text ranks first: (tokens, the last two joined or None)."""
     tokens, last, end = list(units), None, len(units)
     after, before = list(range(1, end + 1)), list(range(-1, end - 1))  # the neighbours of each token that is left
     found = ((left + right, i) for i, (left, right) in enumerate(zip(tokens, tokens[1:], strict=False)))
     places = [(rank[joint], i, joint) for joint, i in found if joint in rank]
-    heapq.heapify(places)
+    heapq.heapify(places)  # so that the time of a text without spaces does not grow with its square
     while places:
         _, i, joint = heapq.heappop(places)
         j = after[i]
