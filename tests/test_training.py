@@ -193,7 +193,8 @@ def assert_trained_alike(*folders, near=1e-5):
     assert two["during"][-1]["korean"] == pytest.approx(one["during"][-1]["korean"], rel=10 * near)
     states = [load_file(f / "checkpoints/step-000008/state.safetensors") for f in folders]
     for name in (n for n in states[0] if n.startswith("parameter/")):
-        assert torch.allclose(states[0][name], states[1][name], atol=near), name
+        a, b = (state[name] for state in states)  # by norm: Adam may turn the sign of a gradient near 0 into a whole step
+        assert (a - b).norm() <= 50 * near * a.norm(), name
     return two, states[1]
 
 
