@@ -43,7 +43,7 @@ def real_files():
 @pytest.fixture(scope="session")
 def six():
     """Drafts of six authored rows, two of each kind of adaptation, one of several turns."""
-    from blossom.instructions.drafts import Draft, example_fields
+    from blossom.instructions.translation import Draft, example_fields
 
     english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
     chosen = [[k for k in korean if k.adaptation == a and len(k.messages) == 2][:2] for a in ADAPTATIONS]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from blossom.instructions import checks, drafts, merging, review
+from blossom.instructions import checks, merging, review, translation
 from tests.browser import ALT, CONTROL, DOWN, ENTER, ESCAPE, UP
 
 EVIL = "</script><script>window.ran = 1</script><!-- <img src=x onerror='window.ran = 2'> {{ 7 * 7 }} \u2028"
@@ -110,7 +110,7 @@ def test_export_then_import_in_a_fresh_profile_then_a_conflict_is_found_and_sett
 
 def test_html_and_script_are_shown_as_text(browser, tmp_path):
     names = {"history.1.user": "q", "history.1.assistant": "a", "instruction": "i", "input": "n", "output": "o"}
-    evil = drafts.Draft(f'x"{EVIL}', EVIL, {k: f"{v} {EVIL}" for k, v in names.items()}, {k: EVIL for k in names})
+    evil = translation.Draft(f'x"{EVIL}', EVIL, {k: f"{v} {EVIL}" for k, v in names.items()}, {k: EVIL for k in names})
     review.write_review_page([evil], tmp_path / "evil.html")
     start(browser, tmp_path / "evil.html", "<b>민지</b>" + EVIL[:40])
     assert EVIL.strip() in browser.find('[data-field="output"] .pane[lang=en]').get_attribute("textContent")
@@ -160,7 +160,7 @@ def test_the_keyboard_is_enough(browser, made, six):
 
 def test_filters_and_flags(browser, six, tmp_path):
     english = {"instruction": "Rinse it.", "input": "", "output": "Rinse it with water."}
-    bad = drafts.Draft("bad", "how-to", english, {"instruction": "그녀는 헹굽니다.", "input": "", "output": ""})
+    bad = translation.Draft("bad", "how-to", english, {"instruction": "그녀는 헹굽니다.", "input": "", "output": ""})
     clean = [d for d in six if not checks.flag_draft(d.english, d.korean)][:1]
     review.write_review_page([*clean, bad], tmp_path / "review.html")
     start(browser, tmp_path / "review.html", "민지")

@@ -26,10 +26,10 @@ from blossom.training.__main__ import launch_pretraining
 from blossom.training.checkpoints import keep_model, read_result
 from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
-from blossom.training.new_rows import nearest_rows, summarize_rows
 from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings, check_options
+from blossom.vocabulary.embeddings import nearest_rows, summarize_rows
 from tests.tiny import EXACT, MODES, adapted, grown, some_rows
 
 LINES = ["Open the door and turn on the light.", "Settings of the device"]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from blossom.instructions import checks, drafts, translation
+from blossom.instructions import checks, translation
 from blossom.instructions.readers import read_instructions
 from tests.cases import read_cases
 from tests.server import completion
@@ -83,7 +83,7 @@ def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):
     turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
     (tmp_path / "s.jsonl").write_text(json.dumps({"messages": turns}), encoding="utf-8")
     with pytest.raises(ValueError, match="s.jsonl, line 1: opens with a system message"):
-        drafts.example_fields(read_instructions(str(tmp_path / "s.jsonl"), "en")[0])
+        translation.example_fields(read_instructions(str(tmp_path / "s.jsonl"), "en")[0])
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +132,9 @@ def test_a_local_model_translates_prose_and_leaves_format_alone(translation_mode
 @pytest.fixture(scope="module")
 def authored():
     english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
-    by_id = {e.id: drafts.example_fields(e) for e in english}
-    pairs = [(by_id[k.source_id], drafts.example_fields(k)) for k in korean]
-    return [(drafts.Draft(k.source_id, "", *pair), k.adaptation) for k, pair in zip(korean, pairs, strict=True)]
+    by_id = {e.id: translation.example_fields(e) for e in english}
+    pairs = [(by_id[k.source_id], translation.example_fields(k)) for k in korean]
+    return [(translation.Draft(k.source_id, "", *pair), k.adaptation) for k, pair in zip(korean, pairs, strict=True)]
 
 
 def kinds(english, korean):

@@ -52,9 +52,7 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
     """Estimate memory and speed of training the model in `start` (folder or asset) on this machine: an Estimate.
 
     p         parameters of stage 03 or 04
-    batch     sequences in a forward pass
-    length    mean tokens of a sequence
-    longest   tokens of the longest sequence; 0 means `length`
+    batch     sequences in a forward pass, of `length` tokens in the mean and `longest` (0: `length`) at most
     labelled  share of the tokens that have a label
     timed     whether to time training steps; without, tokens_per_second is 0
     shards    devices that share weights and optimizer state (FSDP)

@@ -119,8 +119,7 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
     tasks       names of tasks or of GROUPS
     folder      gets <task>.jsonl and <task>.yaml; `lm_eval run --include_path <folder> --tasks <task>` runs them too
     benchmarks  see `read_task_rows`
-    items       rows a task, drawn with `seed` (tasks on the same rows draw the same); 0: all
-    written_items  the same for tasks with written answers
+    items       rows a task, `written_items` of tasks with written answers, drawn with `seed`, alike for like rows; 0: all
     shots       examples in the prompt, from the training rows that are not scored; tasks that only we have stay zero-shot
     """
     from lm_eval.tasks import TaskManager

@@ -96,8 +96,7 @@ def stop_token_ids(model, tokenizer):
 class Sampler(LogitsProcessor):
     """Chooses the next token of each row with the row's own random generator; defaults are the released Bllossom model's.
 
-    mask                (B, T) 1 for prompt tokens, 0 for padding
-    seeds               B integers
+    mask, seeds         (B, T) 1 for prompt tokens, 0 for padding; B integers
     spelled             the bytes of each token (`token_bytes`); with them no token is chosen that breaks a UTF-8 character
     temperature         0 is greedy decoding
     top_p, top_k        keep the most probable tokens, at most `top_k` of them (0: all) with `top_p` of the probability

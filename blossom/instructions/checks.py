@@ -31,7 +31,7 @@ class Flag:
 def flag_draft(english, korean, cut=(), adaptation="none"):
     """Check a translated conversation: a list of Flag, in the order of KINDS.
 
-    english, korean  {field: text} with the fields of `drafts.example_fields`
+    english, korean  {field: text} with the fields of `translation.example_fields`
     cut              fields whose translation stopped at the length limit
     adaptation       "ne_change": foreign names are allowed; "topic_change": the Korean is not compared with the English
     """

@@ -1,8 +1,9 @@
-"""Machine translation of English examples, by a chat model on a server or a translation model on this machine (B, 4.1)."""
+"""Korean drafts of English examples, by a chat model on a server or a translation model on this machine (B, 4.1)."""
 
 import re
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import filelock
 
@@ -10,10 +11,41 @@ from blossom.assets.registry import fetch_asset
 from blossom.assets.safety import check_model
 from blossom.common import paths
 from blossom.common.server import ChatServer, ReplyStore
-from blossom.instructions.drafts import Draft, example_fields
+from blossom.text.rows import read_rows
 
 SENTENCES = 16  # sentences that a local model translates at once
 WORDS = paths.read_yaml_beside(__file__)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An English conversation and its machine translation."""
+
+    id: str
+    category: str
+    english: dict  # field -> text: "history.1.user", "history.1.assistant", ..., "instruction", "input", "output"
+    korean: dict  # the same fields; "" where there is no translation
+    cut: tuple = ()  # fields whose translation stopped at the length limit
+
+
+def example_fields(example):
+    """An example's texts as {field: text} (fields as in `Draft.english`); ValueError for a system message."""
+    *earlier, asked, told = example.messages
+    if earlier and earlier[0]["role"] == "system":
+        raise ValueError(f"{example.where}: opens with a system message; put its text into the instruction, or drop it")
+    named = {f"history.{n // 2 + 1}.{m['role']}": m["content"] for n, m in enumerate(earlier)}
+    return named | {"instruction": asked["content"], "input": asked.get("input", ""), "output": told["content"]}
+
+
+def read_drafts(path):
+    """Read the drafts in a .jsonl file, one a line with the fields of `Draft`; ValueError names a wrong line."""
+    drafts = []
+    for place, row in read_rows(str(path)):
+        try:
+            drafts.append(Draft(**row | {"cut": tuple(row.get("cut", ()))}))
+        except TypeError as error:
+            raise ValueError(f"{place}: no draft ({error})") from None
+    return drafts
 
 
 def find_translator(name, model, folder, requests=200):

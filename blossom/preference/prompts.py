@@ -9,12 +9,7 @@ LANGUAGES = {"ko": "Korean", "en": "English"}
 def read_prompts(source, per_language):
     """Read the first `per_language` prompts of each language: list of dicts prompt_id, kind, language, prompt; Korean first.
 
-    source  asset name, .json, .jsonl or a hub set; rows of any of these forms:
-              {"id", "kind", "ko", "en"}         both languages, or one of them
-              {"instruction"[, "input"]}         Alpaca, KoAlpaca
-              {"conversations": ["...", ...]}    LIMA's test set; also "messages", "turns", "questions" (MT-Bench, LogicKor)
-              {"prompt"}, {"question"}, {"text"}
-            Except in the first form, `language_of` decides the language.
+    source  asset name, .json, .jsonl or a hub set, with rows as in docs/data.md
 
     Raises ValueError with file and line for a row without a prompt or a repeated id.
     """

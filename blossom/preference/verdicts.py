@@ -1,12 +1,9 @@
 """The table of verdicts of people and judging models, one row a verdict; what they add up to, and who agrees with whom.
 
-prompt_id, kind, language   the prompt; kind is recommendation, code, factual, ...
-model_a, model_b            the two models compared
+prompt_id, kind, language, model_a, model_b
 winner                      a, b or tie ("neither is significantly better")
-rater                       who gave the verdict: a person's name, or the judging model's
-first_shown                 a or b: whose answer was on the left, or first in the judge's prompt
-source                      "people", or the name of the judging model           (default people)
-look                        1, or 2 for a pair shown again to the same person    (default 1)
+rater, first_shown          whose verdict it is; a or b, whose answer was on the left, or first in the judge's prompt
+source, look                "people" (default) or the judging model; 1 (default), or 2 for a pair shown again to a person
 
 Intervals are Bayesian bootstraps over prompts (Rubin, Annals of Statistics 9, 1981): each sample weights the prompts by
 exponential random numbers, and all verdicts on a prompt stay together. Half a prompt of each outcome is added (Jeffreys'

@@ -1,10 +1,6 @@
-r"""Train stage 03 on several devices, with the notebook's parameter files:
+"""Train stage 03 on several devices, with the notebook's parameter files (docs/cluster.md, part 5).
 
-    accelerate launch --num_processes 2 -m blossom.training \
-        --params params/scales/laptop.yaml --params params/recipes/blossom-bi.yaml
-
-On CPUs alone use `torchrun --nproc_per_node 2 -m blossom.training ...`, since accelerate needs MPI there. Then run the
-notebook with the same parameters: it finds the finished training, merges the adapters and shows the results.
+On CPUs alone use `torchrun --nproc_per_node 2 -m blossom.training ...`, since accelerate needs MPI there.
 """
 
 import argparse

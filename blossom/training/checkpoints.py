@@ -6,6 +6,7 @@ checkpoints/step-000120/
                         one, of each process), "result" (at the end)
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -87,10 +88,8 @@ def find_checkpoint(folder, fingerprint, report):
     if not differ:
         report(f"continuing from {newest.name}")
         return newest
-    aside, n = folder.with_name(f"{folder.name}.old"), 1
-    while aside.exists():
-        n += 1
-        aside = folder.with_name(f"{folder.name}.old{n}")
+    names = (folder.with_name(f"{folder.name}.old{n or ''}") for n in itertools.chain([0], itertools.count(2)))
+    aside = next(name for name in names if not name.exists())
     folder.rename(aside)
     told = ", ".join(f"{k} {kept.get(k)} -> {asked[k]}" if len(str(asked[k])) < 40 else k for k in differ)
     report(f"{newest.name} is of another run ({told}): set aside as {aside.name}, starting anew")

@@ -17,7 +17,7 @@ from blossom.training import checkpoints
 from blossom.training.data import TrainingRows, check_rows
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
-from blossom.training.progress import Progress, spread_steps
+from blossom.training.progress import Progress
 from blossom.training.settings import check_options
 
 
@@ -31,10 +31,9 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
                "segments"  optional: tokens attend only within their segment, positions restart; 0 is padding
                "anchored"  optional bool: learn the base model's distribution, not the tokens (knowledge distillation)
                Rows are shuffled each epoch unless `dataset.ordered` is True
-    settings   TrainingSettings
+    settings   TrainingSettings;  report  function(str)
     folder     for checkpoints/ and history.json; a finished training found there is loaded
     evaluate   function(model) -> dict name -> float, called at the start, `settings.evaluations` times between, at the end
-    report     function(str)
     return     dict, also in history.json: "steps", "rows" (read), "tokens" (without padding), "labelled_tokens", "seconds"
                (without evaluations and checkpoints), "tokens_per_second", "peak_bytes", "device",
                "loss": [{"step", "loss" (nats per labelled token), "gradient_norm"}],
@@ -70,7 +69,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     batches = math.ceil(len(rows) / (settings.batch_size * world))  # per process
     steps = math.ceil(batches / accumulation)
     every = max(1, steps // 40)  # steps between logged losses
-    evaluated = spread_steps(settings.evaluations, steps) | {steps}
+    evaluated = {round(k * steps / (settings.evaluations + 1)) for k in range(1, settings.evaluations + 2)}
     shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
     run = rows.fingerprint() | checkpoints.fingerprint_settings(settings)
     run |= {"trained": shapes, "processes": world, "format": 3}

@@ -87,7 +87,6 @@ class Blocks:
     tokens      how many in all; 0 means one epoch: until the first stream is used up
     isolate     add "segments", so that attention stays within a document; its first token is not predicted
     anchored    name -> share of the stream's blocks with "anchored": True (see train_model)
-
     [i] -> {"input_ids", "labels"[, "segments"][, "anchored"]}. Block i comes from the stream furthest below its share,
     e.g. 0 1 0 0 1 0 0 0 1 0 for shares 0.7 and 0.3. Documents are shuffled by the seed in every epoch.
     """

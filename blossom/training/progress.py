@@ -38,8 +38,3 @@ class Progress:
 
     def _rate(self):
         return self.seen["tokens"] / max(self.seen["seconds"], 1e-9)
-
-
-def spread_steps(count, steps):
-    """A set of `count` steps evenly between 0 and `steps`, without both ends."""
-    return {s for k in range(1, count + 1) if 0 < (s := round(k * steps / (count + 1))) < steps}

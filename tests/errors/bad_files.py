@@ -9,7 +9,7 @@ import huggingface_hub
 from blossom.assets import sources
 from blossom.benchmark.rows import read_task_rows
 from blossom.common import params, paths, runs, stages
-from blossom.instructions import drafts, readers
+from blossom.instructions import readers, translation
 from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
 from blossom.vocabulary.pieces import read_donor
@@ -31,7 +31,7 @@ READERS = {
     "manifest.json": lambda file: runs.read_run(file.parent),
     "metrics.json": paths.read_json,
     "set.jsonl": lambda file: readers.read_instructions(str(file), "ko"),
-    "drafts.jsonl": drafts.read_drafts,
+    "drafts.jsonl": translation.read_drafts,
     "klue_nli.json": lambda file: read_task_rows("klue_nli", file.parent),
     "words.json": read_donor,
 }
