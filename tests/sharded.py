@@ -11,7 +11,6 @@ from accelerate.utils import DistributedType
 
 from blossom.training import __main__ as launched
 from blossom.training import loop
-from blossom.training.progress import Progress
 
 make = PartialState.__init__
 
@@ -22,7 +21,7 @@ def as_if_on_cards(self, *words, **more):
         PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
-class Stopping(Progress):
+class Stopping(loop.Progress):
     steps_done = 0
 
     def add_step(self, *counts):

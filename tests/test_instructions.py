@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blossom.common import paths, stages
-from blossom.instructions import dataset, hygiene, readers, templates
+from blossom.instructions import dataset, readers, templates
 from blossom.text import language, leaks
 from blossom.vocabulary import bases, loading, merging
 from tests.cases import read_cases
@@ -192,7 +192,7 @@ def example(asked, told, task="en", name=None, **more):
 
 
 def clean(examples, evaluation=None):
-    kept, removed = hygiene.clean_examples(examples, evaluation or {}, "newline", tokenizer("tiny-byte-level"), 500)
+    kept, removed = dataset.clean_examples(examples, evaluation or {}, "newline", tokenizer("tiny-byte-level"), 500)
     return [e.id for e in kept], [(reason, e.id, other) for reason, e, other in removed]
 
 
@@ -213,9 +213,9 @@ def test_the_table_counts_reasons_and_languages():
     examples = [example("안녕?", answer, "ko", answer) for answer in ("Hello there", "안녕하세요")]
     examples.append(example("Hi?", "print(1)"))
     form = ("newline", tokenizer("tiny-byte-level"), 500)
-    kept, removed = hygiene.clean_examples(examples, {}, *form)
+    kept, removed = dataset.clean_examples(examples, {}, *form)
     alike = leaks.find_paraphrases([e.prompt for e in kept], {"tests": ["안녕하세요? 잘 지내요?", "안녕? 안녕? 안녕?"]})
-    row = hygiene.hygiene_table(examples, kept, removed, *form, alike)["ko"]
+    row = dataset.hygiene_table(examples, kept, removed, *form, alike)["ko"]
     assert row["like an evaluation text"] == 1
     assert (row["examples"], row["kept"], row["instruction in ko"]) == (2, 2, 2)
     size = sorted(len(templates.encode_conversation("newline", e.messages, form[1])[0]) for e in examples[:2])
@@ -259,7 +259,7 @@ def test_the_authored_set_is_what_it_says_and_clean():
     assert sum(len(e.messages) > 2 for e in authored) >= 10
     assert len({e.category for e in authored}) >= 7
     scored = leaks.read_evaluation_texts(stages.KoreanLimaSFT().evaluation_texts)
-    kept, removed = hygiene.clean_examples(authored, scored, "chatml", tokenizer("tiny-byte-level"), 10**6)
+    kept, removed = dataset.clean_examples(authored, scored, "chatml", tokenizer("tiny-byte-level"), 10**6)
     assert [(reason, e.id, other) for reason, e, other in removed] == []
     prose = [e for e in kept if e.category not in ("code", "translation")]
     assert [e.id for e in prose if language.language_of(e.output) != e.task] == []

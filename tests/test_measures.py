@@ -7,7 +7,7 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from blossom.preference import measures, panels, people, prompts, verdicts
+from blossom.preference import measures, people, prompts, verdicts
 from blossom.text.language import language_of
 from tests.cases import read_cases
 
@@ -74,7 +74,7 @@ def table(winner, source="people", rater="r"):
 
 def drawn(*tables):
     one = verdicts.settle_verdicts(pd.concat(tables, ignore_index=True))
-    return {p.name: p for p in panels.make_panels(one, MODELS[0], measures.measure_answers(ANSWERS))}
+    return {p.name: p for p in verdicts.make_panels(one, MODELS[0], measures.measure_answers(ANSWERS))}
 
 
 def test_people_and_judge_fill_the_papers_four_figures():

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from blossom.common import paths
-from blossom.instructions import changes, checks, merging, review, translation
+from blossom.instructions import checks, merging, review, translation
 from blossom.instructions.readers import read_instructions
 from tests.cases import read_cases
 
@@ -89,7 +89,7 @@ def test_other_drafts_have_another_digest(six):
 
 @pytest.mark.parametrize(("a", "b", "edits"), [("", "가나", 2), ("kitten", "sitting", 3), ("나는 간다", "너는 간다!", 2)])
 def test_edit_distance_counts_inserted_removed_and_replaced_letters(a, b, edits):
-    assert changes.edit_distance(a, b) == changes.edit_distance(b, a) == edits
+    assert merging.edit_distance(a, b) == merging.edit_distance(b, a) == edits
 
 
 def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):
@@ -97,16 +97,16 @@ def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):
     output = six[0].korean["output"]
     rows = {a: {"fields": {"output": output + "!!"}}, b: {}, c: {"adaptation": "ne_change"}}
     merged = merging.merge_reviews(six, [exported("민지", rows)])
-    first, second, _ = changes.list_changes(merged)
+    first, second, _ = merging.list_changes(merged)
     size = sum(map(len, six[0].korean.values()))
     assert (first["changed"], first["edit distance"], first["edit share"]) == ("output", 2, pytest.approx(2 / (size + 2)))
     assert (second["changed"], second["edit distance"], second["edit share"]) == ("", 0, 0)
-    total = changes.summarize_review(merged)
+    total = merging.summarize_review(merged)
     assert total["labels"] == {"none": 2, "ne_change": 1, "topic_change": 0}
     assert (total["settled"], total["undone"], total["as drafted"], total["labelled but as drafted"]) == (3, 3, 2, [c])
     assert total["edit share"]["topic_change"] is None and total["by reviewer"] == {"민지": 3}
 
 
 def test_a_difference_is_shown_as_text():
-    html = changes.show_changes("물을 <b>많이</b> 마셔요.", "물을 <script>조금</script> 마셔요.")
+    html = merging.show_changes("물을 <b>많이</b> 마셔요.", "물을 <script>조금</script> 마셔요.")
     assert "<script" not in html and "&lt;script&gt;조금" in html and "<del" in html and "<ins" in html

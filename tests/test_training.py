@@ -373,5 +373,5 @@ def test_a_refusal_costs_no_training_and_float32_keeps_all_that_a_half_precision
 
 def test_weights_beyond_float16_are_refused_with_the_precisions_that_hold_them(tmp_path):
     model, tokenizer, base, _ = trained_loud(torch.float32, "full", tmp_path, weight=1e5)
-    with pytest.raises(ValueError, match=r"save_precision: model\.norm\.weight reaches 1e\+05.*bfloat16 or float32"):
+    with pytest.raises(RuntimeError, match=r"save_precision: model\.norm\.weight reaches 1e\+05.*bfloat16 or float32"):
         keep_model(model, tokenizer, base, tmp_path / "run", LINES, "float16")

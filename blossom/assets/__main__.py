@@ -24,7 +24,7 @@ def list_sources(scale, recipes):
                 for name in filter(lambda v: isinstance(v, str), value if isinstance(value, list) else [value]):
                     name = known[name]["hub"] if parameter == "beside" and name in known else SIDES.get(name, [name])[0]
                     is_id = parameter in (*WHOLE, "donor", "tokenizers") and name.count("/") == 1
-                    if is_id or name in REGISTRY or name.startswith("hub:") or name and parameter == "rows":
+                    if is_id or name in REGISTRY or name.startswith(("hub:", "https:")) or name and parameter == "rows":
                         found[name] = found.get(name, False) or parameter in WHOLE
     return found
 

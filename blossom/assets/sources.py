@@ -115,7 +115,7 @@ def fetch_from(repo, download):
         if getattr(error, "errno", None) in CLOSED:
             raise
         told = (
-            f" could not be fetched from the hub ({str(error).splitlines()[0][:200]}), and there is no such folder here.\n"
+            f" could not be fetched from the hub ({f'{error} '.splitlines()[0][:200]}), and there is no such folder here.\n"
             "Check the network; or fetch it where there is one (python -m blossom.assets prefetch); or copy the files here "
             "and give the folder's path instead of the id."
         )

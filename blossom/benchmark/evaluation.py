@@ -50,8 +50,7 @@ def find_models(p, names):
 def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None, english=(), show=print):
     """Score models on prepared tasks and measure their bits per byte; one model is in memory at a time.
 
-    kept    folder of finished scores
-    tokens  most tokens of a forward pass; 0: as many as fit into memory
+    kept, tokens  folder of finished scores; most tokens of a forward pass, 0: as many as fit into memory
     texts   {name: lines} to measure in bits per byte, and general Korean in English: see `measure_texts`
     return  {model: {"tasks": {task: score}, "texts": {text: {"bits_per_byte", "bytes", "documents"}},
             "items": [one dict an item or document]}}

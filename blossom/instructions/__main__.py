@@ -3,8 +3,7 @@
 from blossom.batch.estimate import estimate_run
 from blossom.common import shell
 from blossom.common.runs import require_model
-from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
-from blossom.instructions.hygiene import clean_examples
+from blossom.instructions.dataset import clean_examples, encode_examples, hold_out_examples, load_examples
 from blossom.text.corpus import read_corpus
 from blossom.text.leaks import read_evaluation_texts
 from blossom.training.__main__ import launch_training

@@ -1,10 +1,16 @@
-"""Instruction sets as training and held-out rows: sampled, split, and encoded with labels on the answers alone."""
+"""Instruction sets as training and held-out rows: sampled, cleaned of what must not be trained on, split, and encoded."""
 
 import hashlib
 import random
 
+import numpy as np
+
 from blossom.instructions.readers import read_instructions, read_translations
 from blossom.instructions.templates import encode_conversation
+from blossom.text.language import language_of
+from blossom.text.leaks import find_copies, near_duplicates
+
+REASONS = ("exact duplicate", "near duplicate", "in the evaluation", "too long")
 
 
 def load_examples(p, avoid=(), left_out=None):
@@ -28,6 +34,60 @@ def load_examples(p, avoid=(), left_out=None):
             examples = [e for e in examples if e.id in chosen]
         drawn += examples
     return drawn
+
+
+def clean_examples(examples, evaluation, template, tokenizer, sequence_length, near=0.8):
+    """Split examples into (kept, removed); removed is a list of (reason, example, what it repeats or its length).
+
+    evaluation       {name: texts that models are scored with} (see `read_evaluation_texts`)
+    sequence_length  most tokens of an example
+    near             Jaccard similarity of 5-character shingles from which a later example counts as a near duplicate
+    """
+    removed, first = [], {}
+    for example in examples:
+        same = first.setdefault(_fold(example.prompt + "\n" + example.output), example)
+        if same is not example:
+            removed.append(("exact duplicate", example, same.id))
+    kept = list(first.values())
+    # only the input where there is one: many rows share their instruction
+    texts = [_fold("\n".join(m.get("input") or m["content"] for m in e.messages)) for e in kept]
+    twins = near_duplicates(texts, near)
+    removed += [("near duplicate", kept[n], kept[twin].id) for n, twin in twins.items()]
+    kept = [e for n, e in enumerate(kept) if n not in twins]
+    leaks = find_copies([(e.prompt, e.output) for e in kept], evaluation)
+    removed += [("in the evaluation", kept[n], name) for n, name in leaks.items()]
+    kept = [e for n, e in enumerate(kept) if n not in leaks]
+    long = {n: size for n, size in enumerate(_count_tokens(kept, template, tokenizer)) if size > sequence_length}
+    removed += [("too long", kept[n], f"{size} tokens") for n, size in long.items()]
+    return [e for n, e in enumerate(kept) if n not in long], removed
+
+
+def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length, alike):
+    """Count each task's examples, removals, languages and tokens: {task: {name: count}}; `alike`: of `find_paraphrases`."""
+    result = {}
+    for task in dict.fromkeys(e.task for e in examples):
+        own = [e for e in examples if e.task == task]
+        row = {"examples": len(own)}
+        row |= {reason: sum(r == reason and e.task == task for r, e, _ in removed) for reason in REASONS}
+        row["kept"] = sum(e.task == task for e in kept)
+        row["like an evaluation text"] = sum(kept[n].task == task for n in set(alike.prompt))
+        row["of several turns"] = sum(len(e.messages) > 2 for e in own)
+        for name, texts in (("instruction", [e.prompt for e in own]), ("output", [e.output for e in own])):
+            found = [language_of(text) for text in texts]
+            row |= {f"{name} in {language}": found.count(language) for language in ("ko", "en")}
+            row[f"{name} in other"] = len(own) - found.count("ko") - found.count("en")
+        size = np.percentile(_count_tokens(own, template, tokenizer), [50, 95, 100])
+        row |= {f"tokens, {name}": int(n) for name, n in zip(("median", "95 %", "longest"), size, strict=True)}
+        result[task] = row | {"tokens allowed": sequence_length}
+    return result
+
+
+def _count_tokens(examples, template, tokenizer):
+    return [len(encode_conversation(template, e.messages, tokenizer)[0]) for e in examples]
+
+
+def _fold(text):
+    return " ".join(text.casefold().split())
 
 
 def hold_out_examples(examples, n):

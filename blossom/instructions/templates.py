@@ -30,8 +30,7 @@ def render_conversation(template, messages, tokenizer):
     """The text of a conversation in pieces: a list of (text, kind).
 
     template  a name of TEMPLATES, or "own" for the tokenizer's own
-    messages  list of {"role": "system" | "user" | "assistant", "content": str}; a user's message may have an "input"
-              (Alpaca's second field), which the other templates put on a line of its own
+    messages  list of {"role": "system" | "user" | "assistant", "content": str[, "input": Alpaca's second field]}
     kind      "marker" (one special token), "prompt", "answer" (trained on) or "end" (the EOS after an answer, trained on)
 
     With a user's message last, the list ends where the answer starts. Raises ValueError: roles out of order, an empty

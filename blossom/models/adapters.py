@@ -15,6 +15,10 @@ LOGITS = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}  # largest relative
 KEPT = "The training is kept: run the stage again, and it only saves."
 
 
+class RoundingError(RuntimeError):
+    """A trained model would lose too much in the precision asked for."""
+
+
 def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj"), seed=0):
     """Make some of a model's parameters trainable (figure 1): LoRA on query, key and value, plus word embeddings.
 
@@ -95,7 +99,7 @@ def merge_adapter(adapted, dtype):
 
 @torch.no_grad()
 def round_weights(module, dtype, prefix=""):
-    """Round a module's parameters to a dtype, in place, and return it; ValueError when one is beyond the dtype's range.
+    """Round a module's parameters to a dtype, in place, and return it; RoundingError when one is beyond the dtype's range.
 
     Rounding is stochastic (Connolly, Higham and Mary 2021): a weight goes up or down by chance, in proportion to nearness.
     Rounding to the nearest would undo most small changes of a bfloat16 base: it takes each back to where it came from.
@@ -105,7 +109,7 @@ def round_weights(module, dtype, prefix=""):
         exact, nearest = weight.float(), weight.to(dtype).float()
         if math.isfinite(exact.abs().max()) and not torch.isfinite(nearest).all():
             told = f"save_precision: {name} reaches {exact.abs().max():.3g}, and {str(dtype)[6:]} ends at {limits.max:.3g}"
-            raise ValueError(f"{told}; set save_precision: bfloat16 or float32. {KEPT}")
+            raise RoundingError(f"{told}; set save_precision: bfloat16 or float32. {KEPT}")
         if not torch.equal(exact, nearest):
             gaps = limits.eps * torch.exp2((torch.frexp(exact).exponent - 1).clamp(min=math.log2(limits.tiny)))
             chance = torch.rand(exact.shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
@@ -127,7 +131,7 @@ def check_saved(folder, before, lines, dtype, place):
     """Reload a saved model and compare it with what `measure_kept` gave, in the same dtype, before it was rounded and saved.
 
     return  dict "trained", "saved" (bits/byte), "logit_error" (relative), "stored" (the dtype of the files)
-    Raises RuntimeError beyond BITS or LOGITS, or when tied embeddings came apart (peft #1300, transformers #45127).
+    Raises RoundingError beyond BITS or LOGITS; RuntimeError when tied embeddings came apart (peft #1300).
     """
     model, tokenizer = load_model(folder, dtype, place)
     tied, stored = bool(model.config.tie_word_embeddings), paths.read_json(folder / "config.json")["dtype"]
@@ -137,7 +141,7 @@ def check_saved(folder, before, lines, dtype, place):
     error = ((again - logits).norm() / logits.norm()).item()
     if not (abs(saved - trained) <= BITS * trained and error <= LOGITS[stored]):
         told = f"saved as {stored} the model needs {saved:.4f} bits/byte of held-out text, as trained {trained:.4f}"
-        raise RuntimeError(f"{told}; its logits differ by {error:.1%}. Set save_precision: float32. {KEPT}")
+        raise RoundingError(f"{told}; its logits differ by {error:.1%}. Set save_precision: float32. {KEPT}")
     return {"trained": trained, "saved": saved, "logit_error": error, "stored": stored}
 
 

@@ -40,7 +40,6 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     """Nats that a model needs for each line: (N,) float64, the sum of -ln p(token | start, tokens before).
 
     Each line is a document that begins with `start_token`. A line longer than the model's context is measured in pieces.
-
     batch_tokens  most tokens of a forward pass, padding included
     seen          called after each pass with the numbers of its lines (B,) and a mask of the tokens read (B, T)
     """
@@ -75,6 +74,7 @@ def label_nats(causal, ids, labels, **arguments):
     ids, labels  (B, T), labels not shifted; -100 is not counted
     arguments    position_ids (B, T - 1); not needed if all padding is at the end
     """
+    arguments = {name: value.to(causal.device) for name, value in arguments.items()}
     if _known_scale(causal) is None:  # by the model's own logits, a row at a time, since they are large
         ids, labels = (x.to(causal.device) for x in (ids, labels[:, 1:]))
         rows = zip(*(x.split(1) for x in (ids[:, :-1], labels, *arguments.values())), strict=True)

@@ -34,10 +34,8 @@ def pick_dtype(precision="auto"):
 def load_model(name, dtype=None, place=None):
     """Load a causal language model, in eval mode, and its tokenizer.
 
-    name    asset name, folder or hub id
-    dtype   torch dtype of the weights; None keeps the stored one
-    place   device; None takes `pick_device()`
-
+    name          asset name, folder or hub id
+    dtype, place  torch dtype of the weights, None: as stored; device, None: `pick_device()`
     Raises ValueError when weights are missing, the folder is unsafe (`check_model`), or tokenizer and weights do not match.
     """
     folder = fetch_asset(str(name))

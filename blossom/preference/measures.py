@@ -43,10 +43,7 @@ def measure_answer(answer, language, prompt="", starts=()):
 
 
 def measure_answers(answers, starts=()):
-    """The means of `measure_answer` as a DataFrame, one row a model and language; `answers` as for `make_batch`.
-
-    Beside each of SHARES stands its 95 % interval: broken_low, broken_high.
-    """
+    """Means of `measure_answer` by model and language, with intervals (broken_low, ...); `answers` as for `make_batch`."""
     keys = ["model", "language"]
     rows = [{k: a[k] for k in keys} | measure_answer(a["answer"], a["language"], a["prompt"], starts) for a in answers]
     numbers = pd.DataFrame(rows).drop(columns="answer_language").set_index(keys).astype(float)

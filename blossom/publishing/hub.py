@@ -70,5 +70,5 @@ def push_model(plan, public=False, api=None):
         return api.create_commit(plan.repo, adds, commit_message="Model, card and tokenizer made with Blossom").commit_url
     except (errors.LocalTokenNotFoundError, errors.HfHubHTTPError) as error:
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 401
-        told = "nobody is signed in to the hub" if status == 401 else f"the hub refuses it ({str(error).splitlines()[0]})"
+        told = "nobody is signed in to the hub" if status == 401 else f"the hub refuses it ({f'{error} '.splitlines()[0]})"
         raise RuntimeError(f"{plan.repo}: {told}: make a token that may write there, then `hf auth login`") from None

@@ -60,7 +60,7 @@ def read_corpus(p):
 
     The lines with the smallest hashes are held out, so that adding text changes few of them. A training line that equals a
     held-out or general line except for case, digits and punctuation is removed. Memory: about 75 bytes a different line.
-    Raises ValueError naming a source that is missing, empty, not UTF-8 or too small.
+    ValueError names a source that is missing, empty, not UTF-8 or too small.
     """
     removed = {}
     general_ko, general_en = list(read_documents(p.general_korean)), list(read_documents(p.general_english))

@@ -94,6 +94,8 @@ def _open_stream(wanted, local=False):
 def _limit_rows(stream, wanted):
     left = wanted.bytes or 1
     for row in islice(stream, wanted.rows or None):
+        if wanted.bytes and "text" not in row:
+            raise ValueError(f"[:..MB] counts the field text, and rows have {', '.join(row)}: limit them by number, [:2000]")
         yield row
         if wanted.bytes:
             left -= len(str(row.get("text") or "").encode())

@@ -44,9 +44,7 @@ def _build_pretraining(p, prepared):
 def launch_training(words, module, stage, prefix, prepare, build):
     """Train a stage in this process and the other processes started with it.
 
-    words    of a command line; None takes this process's own
-    module   name of the program
-    prefix   of the parameters that are training settings
+    words, module, prefix  of a command line (None: this process's own); the program's name; of parameters that are settings
     prepare  function (parameters, shards) -> what is trained on; called in the first process alone and sent to the others
     build    function (parameters, what is trained on) -> (model, dataset, evaluate) for `train_model`
     """

@@ -6,6 +6,7 @@ checkpoints/step-000120/
                         one, of each process), "result" (at the end)
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from blossom.common import paths
-from blossom.models.adapters import check_saved, measure_kept, merge_adapter, read_adapter, round_weights, save_adapter
+from blossom.models import adapters
 from blossom.models.loading import save_model
 
 BEFORE_LIMIT = 600  # seconds before Slurm's time limit at which a training ends: time to write a checkpoint of 80 GB
@@ -60,6 +61,17 @@ class SaveTimer:
 def fingerprint_settings(settings):
     """The settings on which a training's result depends: a dict."""
     return asdict(replace(settings, report_to="", checkpoint_minutes=0.0))
+
+
+def fingerprint_start(learner):
+    """What a training starts from: a hash of the first and last values of each weight, and the scale of the adapters."""
+    digest = hashlib.sha256()
+    for name, weight in learner.named_parameters():
+        some = weight.detach().flatten()
+        if "lora_" not in name:  # adapters start by the seed
+            digest.update(name.encode() + torch.cat([some[:64], some[-64:]]).float().cpu().numpy().tobytes())
+    alphas = [config.lora_alpha for config in getattr(learner.model, "peft_config", {}).values()]
+    return {"model": digest.hexdigest(), "lora_alpha": alphas}
 
 
 def read_result(folder, settings):
@@ -147,7 +159,7 @@ def collect_state(learner, optimizer, keep=True):
             value = torch.as_tensor(value).detach()
             value = value.full_tensor().cpu() if isinstance(value, DTensor) else value
             if keep:
-                tensors[key] = value.contiguous()
+                tensors[key] = value.clone() if "qmap" in key else value.contiguous()  # 8-bit moments share their maps
     return tensors
 
 
@@ -174,34 +186,34 @@ def keep_model(model, tokenizer, base, folder, lines, save_precision="auto"):
     save_precision  "float32", "bfloat16", "float16", or "auto": as the base is stored, but float32 where rounding to that
                     is refused
 
-    Returns and raises as `check_saved` (and ValueError as `round_weights`), without a `folder`/model then. The checkpoints
-    stay: `Run.finish` removes them.
+    Returns and raises as `check_saved` and `round_weights`, without a `folder`/model then. The checkpoints stay:
+    `Run.finish` removes them.
     """
+    given, asked = (tokenizer, base, Path(folder), lines, model.device), getattr(torch, save_precision, None)
     try:
-        asked = None if save_precision == "auto" else getattr(torch, save_precision)
-        return _keep_rounded(model, tokenizer, base, Path(folder), lines, asked)
-    except (RuntimeError, ValueError) as error:
-        if save_precision != "auto":
+        return _keep_rounded(model, *given, asked)
+    except adapters.RoundingError as error:
+        if asked:
             raise
         print(f"{str(error).split('. ')[0]}. save_precision: auto saves float32 instead.")
-        return _keep_rounded(model, tokenizer, base, Path(folder), lines, torch.float32)
+    return _keep_rounded(model, *given, torch.float32)
 
 
-def _keep_rounded(model, tokenizer, base, folder, lines, asked):
-    place, dtype, measured = model.device, model.dtype, torch.float32
+def _keep_rounded(model, tokenizer, base, folder, lines, place, asked):
+    dtype, measured = model.dtype, torch.float32
     if newest := max(folder.glob("checkpoints/step-*"), default=None):  # in float32; training ends in the dtype of the base
         with safe_open(newest / "state.safetensors", "pt") as state:
             for name, parameter in _trained(model):
                 parameter.data = state.get_tensor(f"parameter/model.{name}").to(parameter.device)
     if adapted := hasattr(model, "get_base_model"):
-        save_adapter(model, folder / "adapter")
+        adapters.save_adapter(model, folder / "adapter")
         model.to("cpu")  # makes room on a card
-        model, dtype = read_adapter(base, folder / "adapter")
+        model, dtype = adapters.read_adapter(base, folder / "adapter")
         wide = torch.promote_types(dtype, asked or dtype)
         measured = torch.float32 if wide == torch.float16 and place.type == "cpu" else wide  # slow on CPU
-    before = measure_kept(model.to(place), tokenizer, lines, measured)
-    model = (merge_adapter if adapted else round_weights)(model.to("cpu"), asked or dtype)
+    before = adapters.measure_kept(model.to(place), tokenizer, lines, measured)
+    model = (adapters.merge_adapter if adapted else adapters.round_weights)(model.to("cpu"), asked or dtype)
     with paths.write_atomically(folder / "model") as temporary:
         save_model(model, tokenizer, temporary)
         del model
-        return check_saved(temporary, before, lines, measured, place)
+        return adapters.check_saved(temporary, before, lines, measured, place)

@@ -1,5 +1,7 @@
 """The rows of a dataset in the order of training, checked before the first step, and as padded batches."""
 
+import hashlib
+import json
 import math
 
 import numpy as np
@@ -19,18 +21,18 @@ class TrainingRows:
         count = max(1, round(n * settings.epochs))
         ordered, epochs = getattr(dataset, "ordered", False), range(math.ceil(count / n))
         orders = [np.arange(n) if ordered else np.random.default_rng([settings.seed, e]).permutation(n) for e in epochs]
-        self.order = np.concatenate(orders)[:count]
         if not ordered and self.batch_size > 1:
-            self._group_lengths(settings)
+            orders = [self._group_lengths(order, [settings.seed, e]) for e, order in enumerate(orders)]
+        self.order = np.concatenate(orders)[:count]
 
-    def _group_lengths(self, settings):
+    def _group_lengths(self, order, seed):
         """Sort pools of 32 batches by length, then shuffle the batches: the rows of a batch need little padding."""
         lengths, size = np.array([len(row["input_ids"]) for row in self.dataset]), self.batch_size
-        pools = np.split(self.order, range(32 * size, len(self.order), 32 * size))
+        pools = np.split(order, range(32 * size, len(order), 32 * size))
         order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
         full = len(order) // size * size  # the last batch may be smaller, and stays the last
-        shuffled = np.random.default_rng(settings.seed).permutation(order[:full].reshape(-1, size))
-        self.order = np.concatenate([shuffled.ravel(), order[full:]])
+        shuffled = np.random.default_rng(seed).permutation(order[:full].reshape(-1, size))
+        return np.concatenate([shuffled.ravel(), order[full:]])
 
     def __len__(self):
         return len(self.order)
@@ -54,8 +56,9 @@ class TrainingRows:
 
     def fingerprint(self):
         """What must be the same for a checkpoint to be continued: number of rows, and text."""
-        first = np.asarray(self.dataset[0]["input_ids"])
-        return {"rows": len(self), "text": str(getattr(self.dataset, "key", first[:64].tolist()))}
+        texts = ([np.asarray(row[name]).tolist() for name in ("input_ids", "labels")] for row in self.dataset)
+        key = getattr(self.dataset, "key", None) or hashlib.sha256(json.dumps([*texts]).encode()).hexdigest()
+        return {"rows": len(self), "text": key}
 
 
 def check_rows(dataset, model):

@@ -8,17 +8,19 @@ from pathlib import Path
 import filelock
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, set_seed
+from accelerate.utils import DistributedType, broadcast_object_list, set_seed
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import get_cosine_schedule_with_warmup
 
 from blossom.common import paths
+from blossom.models.loading import pick_device
 from blossom.training import checkpoints
 from blossom.training.data import TrainingRows, check_rows
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
-from blossom.training.progress import Progress
 from blossom.training.settings import check_options
+
+TOLD = "stopped. The last checkpoint is intact; lower learning_rate or row_learning_rate, or look at these rows."
 
 
 def train_model(model, dataset, settings, folder, evaluate=None, report=print):
@@ -39,8 +41,8 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
                "loss": [{"step", "loss" (nats per labelled token), "gradient_norm"}],
                "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why training stopped early
 
-    Raises ValueError for wrong rows or settings; RuntimeError for a loss that is not finite, a full disk, a locked folder,
-    or an end by a signal or Slurm's limit, after saving. Source: equations (2) and (3) of the paper.
+    Raises ValueError for wrong rows or settings; RuntimeError for a loss or gradient that is not finite, a full disk, a
+    locked folder, or an end by a signal or Slurm's limit, after saving. Source: equations (2) and (3) of the paper.
     """
     folder = Path(folder)
     check_options(settings)
@@ -71,7 +73,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     every = max(1, steps // 40)  # steps between logged losses
     evaluated = {round(k * steps / (settings.evaluations + 1)) for k in range(1, settings.evaluations + 2)}
     shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
-    run = rows.fingerprint() | checkpoints.fingerprint_settings(settings)
+    run = rows.fingerprint() | checkpoints.fingerprint_settings(settings) | checkpoints.fingerprint_start(learner)
     run |= {"trained": shapes, "processes": world, "format": 3}
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
     with accelerator.main_process_first():
@@ -92,7 +94,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         if evaluate is None:
             return
         with learner.evaluation():
-            values = evaluate(learner.model)
+            (values,) = broadcast_object_list([evaluate(learner.model)])  # so that all decide alike
         progress.add_evaluation(step, values, settings.forgetting_budget)
         accelerator.log({f"heldout/{name}": value for name, value in values.items()}, step)
 
@@ -120,13 +122,13 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
             with contextlib.nullcontext() if sharded or number == numbers[-1] else accelerator.no_sync(model):
                 loss = model(**batch, items=labelled) * world  # DDP and FSDP average gradients; the sum is wanted
                 if not torch.isfinite(loss):
-                    told = f"the loss is {loss.item()} at step {done + 1}, rows {rows.numbers(number)}: stopped. The last"
-                    told += " checkpoint is intact; lower learning_rate or row_learning_rate, or look at these rows."
-                    raise RuntimeError(told)
+                    raise RuntimeError(f"the loss is {loss.item()} at step {done + 1}, rows {rows.numbers(number)}: {TOLD}")
                 accelerator.backward(loss)
             summed += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         norm = norm.full_tensor() if sharded else norm
+        if not torch.isfinite(norm):
+            raise RuntimeError(f"the gradient is not finite at step {done + 1}: {TOLD}")
         optimizer.step()
         schedule.step()
         model.zero_grad()
@@ -162,10 +164,47 @@ def _shard_weights(learner):
 
     Embedding tables are exchanged in float32: the gradient of a row is a sum over many tokens.
     """
+    learner._dtypes.clear()  # they keep the whole weights in memory
     policy = MixedPrecisionPolicy(param_dtype=learner.dtype, reduce_dtype=torch.float32)
     for layer in learner.decoder.layers:
         fully_shard(layer, mp_policy=policy)
     fully_shard(learner)
+
+
+class Progress:
+    """Collects what `train_model` returns in `seen` (JSON, part of every checkpoint) and reports it."""
+
+    def __init__(self, steps, every, report):
+        self.steps, self.every, self.say = steps, every, report or (lambda line: None)
+        self.seen = {"tokens": 0, "labelled_tokens": 0, "seconds": 0.0, "loss": [], "during": [], "stopped": ""}
+
+    def add_step(self, labelled, tokens, seconds):
+        for name, value in (("labelled_tokens", labelled), ("tokens", tokens), ("seconds", seconds)):
+            self.seen[name] += value
+
+    def add_loss(self, step, loss, norm):
+        """Record the mean loss (nats per labelled token) since the last call."""
+        self.seen["loss"].append({"step": step, "loss": loss, "gradient_norm": norm})
+        if (step // self.every) % 5 == 0 or step == self.steps:
+            left, rate = self.seen["seconds"] / step * (self.steps - step), self._rate()
+            self.say(f"step {step}/{self.steps}  loss {loss:.3f} nats/token  {rate:,.0f} tokens/s  {left:.0f} s left")
+
+    def add_evaluation(self, step, values, budget):
+        """Record an evaluation; set "stopped" when the loss of English rose beyond the forgetting budget."""
+        self.seen["during"].append({"step": step, "tokens": self.seen["tokens"], **values})
+        self.say(f"step {step}/{self.steps}  " + "  ".join(f"{name} {value:.3f}" for name, value in values.items()))
+        start = self.seen["during"][0].get("english")
+        if budget and start and values["english"] > start * (1 + budget):
+            rise = f"English rose from {start:.3f} to {values['english']:.3f}, beyond forgetting_budget {budget}"
+            self.seen["stopped"] = f"step {step}: {rise}"
+            self.say(f"stopped at {self.seen['stopped']}")
+
+    def result(self, step, rows):
+        measured = {"tokens_per_second": self._rate(), "peak_bytes": paths.peak_bytes(), "device": pick_device().type}
+        return self.seen | {"steps": step, "rows": rows} | measured
+
+    def _rate(self):
+        return self.seen["tokens"] / max(self.seen["seconds"], 1e-9)
 
 
 def _make_optimizer(groups, settings):

@@ -21,7 +21,7 @@ def load_tokenizer(source):
         try:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
         except Exception as error:
-            reason = str(error).splitlines()[0][:200]
+            reason = f"{error}\n".splitlines()[0][:200]
             raise ValueError(f"{source}: its tokenizer.json does not load ({type(error).__name__}: {reason})") from None
         tokenizer.backend_tokenizer.no_truncation()  # some files hold the lengths of a fine-tuning, which would cut texts
         tokenizer.backend_tokenizer.no_padding()
