@@ -149,20 +149,20 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
     assert result["tokens"] == expected["tokens"] and result["during"] == expected["during"]
 
 
-def test_a_checkpoint_of_another_tokenizer_is_set_aside_and_none_is_lost(tmp_path):
+def test_a_checkpoint_of_another_tokenizer_or_base_is_set_aside_and_none_is_lost(tmp_path):
     tokenizer, other = (load_model("tiny-byte-level")[1] for _ in range(2))
     other.add_tokens(["문을"])  # the same text and settings: but its ids mean other tokens
     lines = [f"Open door {n} and the window." for n in range(40)]
 
-    def train(tokenizer):
+    def train(tokenizer, model):
         said, stream = [], tokenize_documents(lines, tokenizer, 0, folder=tmp_path / "packed")
-        blocks = Blocks({"english": stream}, {"english": 1}, 24)
-        train_model(adapted(), blocks, EXACT, tmp_path, report=said.append)
+        train_model(model, Blocks({"english": stream}, {"english": 1}, 24), EXACT, tmp_path, report=said.append)
         return said[0]
 
-    assert "loss" in train(tokenizer)
-    assert "is of another run (text): set aside as checkpoints.old, starting anew" in train(other)
-    assert "set aside as checkpoints.old2" in train(tokenizer)
+    assert "loss" in train(tokenizer, adapted()) and "(text): set aside as checkpoints.old," in train(other, adapted())
+    assert "set aside as checkpoints.old2" in train(tokenizer, adapted())
+    (base := adapted()).get_base_model().model.layers[0].mlp.down_proj.weight.data[0, 0] += 1
+    assert "is of another run (model): set aside as checkpoints.old3, starting anew" in train(tokenizer, base)
     assert all(list((tmp_path / name).glob("step-*")) for name in ("checkpoints", "checkpoints.old", "checkpoints.old2"))
 
 
