@@ -22,17 +22,18 @@ class TrainingRows:
         ordered, epochs = getattr(dataset, "ordered", False), range(math.ceil(count / n))
         orders = [np.arange(n) if ordered else np.random.default_rng([settings.seed, e]).permutation(n) for e in epochs]
         if not ordered and self.batch_size > 1:
-            orders = [self._group_lengths(order, [settings.seed, e]) for e, order in enumerate(orders)]
+            orders = [self._group_lengths(o, [settings.seed, e], -e * n % self.batch_size) for e, o in enumerate(orders)]
         self.order = np.concatenate(orders)[:count]
 
-    def _group_lengths(self, order, seed):
-        """Sort pools of 32 batches by length, then shuffle the batches: the rows of a batch need little padding."""
+    def _group_lengths(self, order, seed, begun):
+        """Sort pools of 32 batches by length, shuffle the batches; the first `begun` rows fill the last epoch's batch."""
         lengths, size = np.array([len(row["input_ids"]) for row in self.dataset]), self.batch_size
+        begun, order = order[:begun], order[begun:]
         pools = np.split(order, range(32 * size, len(order), 32 * size))
         order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
         full = len(order) // size * size  # the last batch may be smaller, and stays the last
         shuffled = np.random.default_rng(seed).permutation(order[:full].reshape(-1, size))
-        return np.concatenate([shuffled.ravel(), order[full:]])
+        return np.concatenate([begun, shuffled.ravel(), order[full:]])
 
     def __len__(self):
         return len(self.order)
