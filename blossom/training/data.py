@@ -22,18 +22,9 @@ class TrainingRows:
         ordered, epochs = getattr(dataset, "ordered", False), range(math.ceil(count / n))
         orders = [np.arange(n) if ordered else np.random.default_rng([settings.seed, e]).permutation(n) for e in epochs]
         if not ordered and self.batch_size > 1:
-            orders = [self._group_lengths(o, [settings.seed, e], -e * n % self.batch_size) for e, o in enumerate(orders)]
+            lengths, size, seed = np.array([len(row["input_ids"]) for row in dataset]), self.batch_size, settings.seed
+            orders = [_group_lengths(o, lengths, size, -e * n % size, [seed, e]) for e, o in enumerate(orders)]
         self.order = np.concatenate(orders)[:count]
-
-    def _group_lengths(self, order, seed, begun):
-        """Sort pools of 32 batches by length, shuffle the batches; the first `begun` rows fill the last epoch's batch."""
-        lengths, size = np.array([len(row["input_ids"]) for row in self.dataset]), self.batch_size
-        begun, order = order[:begun], order[begun:]
-        pools = np.split(order, range(32 * size, len(order), 32 * size))
-        order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-        full = len(order) // size * size  # the last batch may be smaller, and stays the last
-        shuffled = np.random.default_rng(seed).permutation(order[:full].reshape(-1, size))
-        return np.concatenate([begun, shuffled.ravel(), order[full:]])
 
     def __len__(self):
         return len(self.order)
@@ -57,9 +48,20 @@ class TrainingRows:
 
     def fingerprint(self):
         """What must be the same for a checkpoint to be continued: number of rows, and text."""
-        texts = ([np.asarray(row[name]).tolist() for name in ("input_ids", "labels")] for row in self.dataset)
-        key = getattr(self.dataset, "key", None) or hashlib.sha256(json.dumps([*texts]).encode()).hexdigest()
-        return {"rows": len(self), "text": key}
+        digest = hashlib.sha256()
+        for row in () if hasattr(self.dataset, "key") else self.dataset:  # one at a time: 300,000 examples as lists take GB
+            digest.update(json.dumps([np.asarray(row[name]).tolist() for name in ("input_ids", "labels")]).encode())
+        return {"rows": len(self), "text": getattr(self.dataset, "key", digest.hexdigest())}
+
+
+def _group_lengths(order, lengths, size, begun, seed):
+    """Sort pools of 32 batches by length, shuffle the batches; the first `begun` rows fill the last epoch's batch."""
+    begun, order = order[:begun], order[begun:]
+    pools = np.split(order, range(32 * size, len(order), 32 * size))
+    order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+    full = len(order) // size * size  # the last batch may be smaller, and stays the last
+    shuffled = np.random.default_rng(seed).permutation(order[:full].reshape(-1, size))
+    return np.concatenate([begun, shuffled.ravel(), order[full:]])
 
 
 def check_rows(dataset, model):
