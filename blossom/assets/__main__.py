@@ -38,8 +38,8 @@ def run_prefetch_command(words=None):
     recipes, failed, total = given.recipe or params.effective_params("07_report", given.scale, "report").recipes, [], 0
     for name, weights in list_sources(given.scale, recipes).items():
         try:
-            others = fetch_url if name.startswith("https:") else lambda name, weights=weights: fetch_asset(name, weights)
-            path = (fetch_hub_set if name.startswith("hub:") else others)(name)
+            is_set, is_url = (name.startswith(start) for start in ("hub:", "https:"))
+            path = fetch_hub_set(name) if is_set else fetch_url(name) if is_url else fetch_asset(name, weights)
         except (ValueError, RuntimeError) as error:
             failed.append(name)
             print(f"  not fetched  {name}: {error}")

@@ -1,4 +1,4 @@
-"""Train stage 04 on several devices; notebook 04 then saves the model (docs/cluster.md, section 5)."""
+"""Train stage 04 on several devices; notebook 04 then saves the model (docs/cluster.md, part 5)."""
 
 from blossom.batch.estimate import estimate_run
 from blossom.common import shell

@@ -85,9 +85,8 @@ class Learner(nn.Module):
 
     def __exit__(self, *_):
         self.fast = self.table = self.head = None  # frees their buffers before the weights are cast
-        if not isinstance(self, FSDPModule):  # there, the parameters have become shards
-            for parameter, dtype in self._dtypes:
-                parameter.data = parameter.data.to(dtype)
+        for parameter, dtype in self._dtypes:  # none under FSDP, where the parameters have become shards
+            parameter.data = parameter.data.to(dtype)
 
     def forward(self, input_ids, labels, segments=None, items=1, anchored=None):
         """Sum of -ln p over the labelled tokens, divided by `items`.
