@@ -87,3 +87,30 @@ def test_a_reader_that_goes_away_ends_a_command_without_a_word():
 def test_a_mistake_is_one_line_and_exit_code_1_and_another_code_is_handed_on(error):
     assert ended(f"raise {error}(5)") == (1, "5\n")
     assert ended("return 3") == (3, "") and ended("return None")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        *((text, "not valid JSON") for text in (b"", b'{"a": 1', b'{"a": NaN}', b'{"a": 1e999}', b'{"a": "\\ud800"}')),
+        *((text, "not valid JSON") for text in (b"[" * 99_999, b"[" * 102 + b"]" * 102, b'{"a": %s}' % (b"9" * 20))),
+        *(('{"a": "가"}'.encode(encoding), "not valid JSON") for encoding in ("cp949", "utf-16")),
+        (b"[1]", r"valid dictionary, found list \[1\]"),
+        (b'{"b": 1}', "a: Field required, found dict {'b': 1}"),
+        (b'{"a": true}', "a: expected a valid integer, found bool True"),
+        *((None, "no such file"), (..., "no plain file")),
+    ],
+)
+def test_a_damaged_json_file_is_named_with_what_is_wrong(tmp_path, content, told):
+    file = tmp_path / "a.json"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is ...:
+        file.mkdir()
+    with pytest.raises(ValueError, match=f"a.json: .*{told}"):
+        paths.read_json(file, {"a": int})
+
+
+def test_a_json_file_may_have_a_byte_order_mark_and_more_keys(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": 1, "b": 2}', encoding="utf-8-sig")
+    assert paths.read_json(tmp_path / "a.json", {"a": int}) == {"a": 1, "b": 2}

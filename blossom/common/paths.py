@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import reprlib
 import resource
 import shutil
 import stat
@@ -12,9 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 os.umask(UMASK := os.umask(0))  # it can only be read by setting it
+DEPTH = 100  # of nested lists and objects in a JSON file
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file too large
 
 
@@ -67,12 +71,47 @@ def write_json(path, value):
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path):
-    """Read a JSON file; ValueError names a file that is not valid."""
+def read_json(path, shape=object):
+    """Read a JSON file, as `parse_json` says; ValueError also for a file that is missing, no plain file or not readable."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file, or no plain file")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from None
+        return parse_json(Path(path).read_bytes(), path, shape)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse_json(data, place, shape=object):
+    """The value in JSON (str, or UTF-8 bytes); ValueError names `place`, with what was found and what was expected.
+
+    shape  the type expected, as pydantic reads it; {key: type} for an object that may have other keys too
+
+    Refused: NaN and Infinity, halves of characters, integers outside 64 bits, values nested over DEPTH deep.
+    """
+    try:
+        value = json.loads(data if isinstance(data, str) else data.decode("utf-8-sig"), parse_int=_parse_int)
+        depth, level = 0, [value]
+        while level := [v for x in level if isinstance(x, dict | list) for v in (x.values() if isinstance(x, dict) else x)]:
+            depth += 1
+        if depth > DEPTH:
+            raise ValueError(f"nested {depth} deep, expected at most {DEPTH}")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what was read can be written
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not valid JSON ({error})") from None
+    try:
+        TypeAdapter(TypedDict("Fields", shape) if isinstance(shape, dict) else shape).validate_python(value, strict=True)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        at, told = ".".join(map(str, wrong["loc"])), wrong["msg"].replace("Input should be", "expected")
+        found = f"{type(wrong['input']).__name__} {reprlib.repr(wrong['input'])}"
+        raise ValueError(f"{place}: {at}{': ' * bool(at)}{told}, found {found}") from None
+    return value
+
+
+def _parse_int(digits):
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
+        raise ValueError(f"an integer of {len(digits)} digits, expected 64 bits")
+    return int(digits)
 
 
 def read_yaml_beside(module):
