@@ -93,7 +93,7 @@ def test_a_mistake_is_one_line_and_exit_code_1_and_another_code_is_handed_on(err
     ("content", "told"),
     [
         *((text, "not valid JSON") for text in (b"", b'{"a": 1', b'{"a": NaN}', b'{"a": 1e999}', b'{"a": "\\ud800"}')),
-        *((text, "not valid JSON") for text in (b"[" * 99_999, b"[" * 102 + b"]" * 102, b'{"a": %s}' % (b"9" * 20))),
+        *((text, "not valid JSON") for text in (b"[" * 99_999, b"[" * 102 + b"]" * 102, b'{"a": %s}' % (b"9" * 41))),
         *(('{"a": "가"}'.encode(encoding), "not valid JSON") for encoding in ("cp949", "utf-16")),
         (b"[1]", r"valid dictionary, found list \[1\]"),
         (b'{"b": 1}', "a: Field required, found dict {'b': 1}"),
