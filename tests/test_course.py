@@ -15,6 +15,7 @@ from nbformat.v4 import new_output
 from papermill.cli import papermill
 
 from blossom.assets.registry import REGISTRY
+from blossom.benchmark.papers import read_papers
 from blossom.common import params, paths, stages
 from blossom.report import convert
 from blossom.training.settings import check_anchor
@@ -158,6 +159,15 @@ def test_no_script_in_an_output_runs(tmp_path, browser, math):
         paths.write_text(tmp_path / "page.html", text)
         browser.open(tmp_path / "page.html")
         assert browser.driver.title == title
+
+
+def test_every_equation_table_and_figure_of_both_papers_is_named_in_its_notebook():
+    counts = {"Bllossom": {"equation": 3, "table": 6, "figure": 5}, "paper X": {"table": 4, "figure": 1}}
+    for paper, treated in read_papers()["treated"].items():
+        assert list(treated) == [f"{kind} {n + 1}" for kind, most in counts.pop(paper).items() for n in range(most)]
+        for item, (_, stage) in treated.items():
+            assert re.search(item.replace(" ", r"s? \(?"), prose(stage), re.I), f"{stage} does not name {item} of {paper}"
+    assert not counts
 
 
 def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():

@@ -18,7 +18,7 @@ from tests.batch import run_snakemake
 from tests.server import FakeServer
 
 RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.read_recipe(r).stages]
-RUNS += [("report", "07_report")]
+RUNS += [("report", stage) for stage in stages.READERS]
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +118,7 @@ def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
     assert all(f"{stage}-{recipe}.html" in text for recipe, stage in RUNS) and "../report.html" in text
 
 
-RERUN = {"": [], "prompts_per_language: 3": ["06_qualitative_eval", "07_report"], "dpi: 90": ["07_report"]}
+RERUN = {"": [], "prompts_per_language: 3": ["06_qualitative_eval", *stages.READERS], "dpi: 90": ["07_report"]}
 
 
 @pytest.mark.parametrize("changed", RERUN)
