@@ -161,10 +161,10 @@ def done(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("outputs")
     asked = prompts.read_prompts("authored-prompts", 3)
     answers = [prompt | {"model": model, "answer": ANSWER} for model in ("base", "other") for prompt in asked]
-    for name, seed in (("good", 0), ("of-another-batch", 9)):
-        batch = people.make_batch(answers, raters=["가람"], repeats=1, seed=seed)
-        paths.write_json(outputs / "sent" / f"{name}.json", exported(batch, "가람", for_model(batch, "base")))
     folder = paths.stage_folder(str(outputs), "smoke", "base", "06_qualitative_eval")
+    for name, secret in (("good", people.keep_secret(folder / "raters")), ("of-another-batch", None)):
+        batch = people.make_batch(answers, raters=["가람"], repeats=1, secret=secret)
+        paths.write_json(outputs / "sent" / f"{name}.json", exported(batch, "가람", for_model(batch, "base")))
     paths.write_text(folder / "figures" / "figure4_people.png", "of an earlier run")
     server = FakeServer(lambda body, n: ANSWER if len(body["messages"]) == 1 else "A is significantly better")
     own = {"recipe": "base", "compare_with": "other", "served": [f"{name}@{server.url}" for name in ("base", "other")]}
