@@ -48,6 +48,8 @@ def test_a_stage_leaves_a_whole_record_and_the_figures_that_it_shows(outputs, re
     assert figures and all(f.stat().st_size > 5000 for f in figures)
     shown = [o for c in book.cells for o in c.get("outputs", ())]
     assert len([o for o in shown if "image/png" in o.get("data", {})]) >= len(figures)
+    html = [o["data"]["text/html"] for o in shown if "text/html" in o.get("data", {})]
+    assert html and all("mathjax_ignore" in one for one in html)  # all went through blossom.common.pages
 
 
 def test_01_counts_how_korean_is_spelled(metrics):

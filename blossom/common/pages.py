@@ -51,7 +51,7 @@ def fill_template(file, **words):
 
 
 def show_html(markup):
-    """Show a Markup, or a str, which is escaped, in a notebook; JupyterLab finds no formulas in it."""
+    """Show a Markup, or a str, which is escaped, in a notebook; no part of it is a formula."""
     return HTML(f'<div class="tex2jax_ignore mathjax_ignore">{escape(markup)}</div>')
 
 
