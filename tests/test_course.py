@@ -131,12 +131,8 @@ def test_a_book_leads_from_notebook_to_notebook_and_is_searched(tmp_path, browse
     with pytest.raises(ValueError, match=str(tmp_path)):
         convert.write_book(tmp_path)  # no stage has run
     first, second, third = list(stages.STAGES)[:3]
-    executed(
-        tmp_path,
-        first,
-        "base",
-        f"# 01 · One\n**Question** What?\n\n[next]({second}.ipynb)\n## 둘째 &lt;절>\n$x_1$ 먹는 공룡",
-    )
+    text = f"# 01 · One\n**Question** What?\n\n[next]({second}.ipynb)\n## 둘째 &lt;절>\n$x_1$ 먹는 공룡"
+    executed(tmp_path, first, "base", text)
     executed(tmp_path, second, "blossom-bi", f"# 02 · Two <b>\n**Question** Why?\n\n[next]({third}.ipynb)")
     index = convert.write_book(tmp_path)
     assert check_book(index.parent) == set()  # nothing is loaded from outside

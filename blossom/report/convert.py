@@ -11,13 +11,14 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
 from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
 
 from blossom.common import params, paths, stages
 from blossom.common.pages import fill_template, hash_source
 from blossom.common.runs import shorten_paths
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
-SHOWN = ("text/html", "image/png", "image/jpeg", "text/plain")  # not scripts, and no Markdown or formulas made of data
+SHOWN = ["text/html", "image/png", "image/jpeg", "text/plain"]  # not scripts, and no Markdown or formulas made of data
 
 
 class MathRenderer(IPythonRenderer):
@@ -31,32 +32,26 @@ class MathRenderer(IPythonRenderer):
 
 
 def read_executed(file):
-    """Read an executed notebook, without its progress bars and warnings, and with shortened paths."""
+    """Read an executed notebook, without its progress bars and warnings."""
     notebook = nbformat.read(file, 4)
     for cell in notebook.cells:
-        cell.source = shorten_paths(cell.source)
         if cell.cell_type == "code":
             kept = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
             cell.outputs = [o for o in kept if not (o.output_type == "stream" and o.name == "stderr")]
-            for output in cell.outputs:
-                shown = output.get("data", output)  # of a stream, the output itself has the text
-                for kind in [k for k in shown if "/" in k and k not in SHOWN]:
-                    del shown[kind]
-                for kind in [k for k in shown if k.startswith("text")]:
-                    shown[kind] = shorten_paths(shown[kind])
     return notebook
 
 
 def convert_notebook(notebook, code=True):
     """Convert a notebook's cells to HTML (str). Without `code`, only text and outputs, and no cell with the tag "course"."""
-    exporter = HTMLExporter(extra_template_paths=[str(FOLDER)], template_file="cells.html", exclude_input=not code)
+    words = {"config": Config(NbConvertBase={"display_data_priority": SHOWN}), "exclude_input": not code}
+    exporter = HTMLExporter(extra_template_paths=[str(FOLDER)], template_file="cells.html", **words)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     markdown = MarkdownWithMath(renderer=MathRenderer(escape=False, anchor_link_text=""))
     exporter.register_filter("markdown2html", markdown.render)
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
     if not code:
         exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags={"course"}), enabled=True)
-    return exporter.from_notebook_node(notebook)[0]
+    return shorten_paths(exporter.from_notebook_node(notebook)[0])
 
 
 def list_sections(cells):
