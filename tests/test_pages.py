@@ -50,7 +50,7 @@ def show_everywhere(text):
     frame = pd.DataFrame({text: [text, {"a": text}], "share": [0.123456, None], "n": [12345, 2]}, index=[text, "b"])
     frame = frame.rename_axis(index=text, columns=text)
     changes = merging.show_changes(text, f"{text} more")
-    tables = [pages.show_table(frame), pages.show_table(frame.reset_index(), formats={"share": "{:.1%}"}), frame]
+    tables = [pages.show_table(frame), pages.show_table(frame.reset_index(drop=True), formats={"share": "{:.1%}"}), frame]
     return [*tables, pages.show_html(text), pages.show_html(changes), pages.show_list(text, [text])]
 
 
