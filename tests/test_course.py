@@ -148,10 +148,10 @@ def test_a_book_leads_from_notebook_to_notebook_and_is_searched(tmp_path, browse
 
 
 def test_a_log_is_one_block_without_warnings_and_absolute_paths(tmp_path):
-    told = f"see {paths.ROOT}/outputs/x and {Path.home()}/y\n"
+    told = f"see {paths.ROOT}/params, {Path.home()}/y and {tmp_path}\n"
     outputs = stream(text=f"step 1\n{told}"), stream(name="stderr", text="a warning"), stream(text="step 2\n")
     page = convert.convert_notebook(convert.read_executed(executed(tmp_path, "03", "base", "# 03", *outputs)))
-    assert "step 1\nsee outputs/x and ~/y\nstep 2" in page and "a warning" not in page
+    assert f"step 1\nsee params, ~/y and outputs/{tmp_path.name}\nstep 2" in page and "a warning" not in page
 
 
 def test_a_report_has_no_code_and_none_of_the_course_only_cells(tmp_path):

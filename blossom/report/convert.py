@@ -1,5 +1,6 @@
 """Executed notebooks as HTML files that open without a server or a network: the report, and a book of all notebooks."""
 
+import json
 import re
 from functools import partialmethod
 from pathlib import Path
@@ -32,8 +33,9 @@ class MathRenderer(IPythonRenderer):
 
 
 def read_executed(file):
-    """Read an executed notebook, without its progress bars and warnings."""
-    notebook = nbformat.read(file, 4)
+    """Read an executed notebook, without its progress bars and warnings; its folder of all runs is called outputs."""
+    outputs = json.dumps(str(Path(file).resolve().parents[3]), ensure_ascii=False)[1:-1]
+    notebook = nbformat.reads(Path(file).read_text(encoding="utf-8").replace(outputs, "outputs"), 4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             kept = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
