@@ -182,7 +182,7 @@ def test_no_text_in_an_output_runs_is_a_link_or_becomes_a_formula(tmp_path, brow
         made = browser.all("a[href^='javascript'], img, svg, iframe, math, [onerror], [onmouseover]")
         assert [element.get_attribute("outerHTML") for element in made] == []
         assert browser.run("return document.scripts.length") == 2 * is_index and browser.driver.title != "ran"
-    own = executed(tmp_path, "07_report", "last", "# 07", new_output("display_data", {"text/html": ATTACKS[1]}))
+    own = executed(tmp_path, "07_report", "last", "# 07", new_output("display_data", {"text/html": ATTACKS[0]}))
     guarded = convert.write_report(own, tmp_path / "report.html").read_text(encoding="utf-8")
     unguarded = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", guarded)
     for text, ran in ((guarded, False), (unguarded, True)):  # even markup that got in would not run
