@@ -2,6 +2,7 @@ import functools
 import importlib.util
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from blossom.batch import estimate
 from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths, shell
+from blossom.common.runs import Run
 from blossom.models import adapters
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte
@@ -147,6 +149,45 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
         assert torch.equal(a, b), name
     assert [r["loss"] for r in result["loss"]] == [r["loss"] for r in expected["loss"]]
     assert result["tokens"] == expected["tokens"] and result["during"] == expected["during"]
+
+
+TUNING = """
+import os, sys
+from blossom.instructions.__main__ import launch_tuning
+from blossom.training import loop
+write, left = loop.checkpoints.write_checkpoint, int(sys.argv[1])
+def write_and_stop(folder, tensors, progress):
+    write(folder, tensors, progress)
+    if progress["step"] == left:
+        os.kill(os.getpid(), 9)
+loop.checkpoints.write_checkpoint = write_and_stop
+launch_tuning(sys.argv[2:])
+"""
+
+
+def test_instruction_tuning_in_two_processes_or_killed_and_resumed_ends_with_the_same_weights(tmp_path):
+    words = [f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT")]
+    words += ["--set=precision=float32", "--set=checkpoint_minutes=0", "--set=epochs=2", "--set=seed=7"]
+    states = []
+    for name, stop in (("whole", 0), ("killed", 2), ("killed", 0)):
+        command = [sys.executable, "-c", TUNING, str(stop), *words, f"--set=outputs={tmp_path / name}"]
+        done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+        assert done.returncode == (-signal.SIGKILL if stop else 0), done.stderr[-2000:]
+        (folder,) = (tmp_path / name).rglob("checkpoints/step-*")
+        assert folder.name == f"step-{stop or 4:06d}"
+        states.append(load_file(folder / "state.safetensors"))
+    states.pop(1)
+    assert states[0].keys() == states[1].keys() and any("lora_A" in name for name in states[0])
+    assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
+
+
+@pytest.mark.parametrize("seed", [0, 2**40])
+def test_making_a_run_seeds_every_generator(seed, smoke):
+    def draw(seed):
+        Run(smoke("04_korean_lima_sft", seed=seed), "04_korean_lima_sft")
+        return random.random(), np.random.random(), torch.rand(1).item()
+
+    assert draw(seed) == draw(seed) and not set(draw(seed)) & set(draw(seed + 1))
 
 
 def test_a_checkpoint_of_another_tokenizer_or_base_is_set_aside_and_none_is_lost(tmp_path):

@@ -165,6 +165,8 @@ def _read_item(p, n, sample, lm):
         item["truncated"] = len(lm.tok_encode(context)) > lm.max_length - options["max_gen_toks"]
     else:
         item["loglikelihoods"] = [float(likelihood) for likelihood, _ in sample["filtered_resps"]]
+        if not np.isfinite(item["loglikelihoods"]).all():
+            raise ValueError(f"{p.name}, item {item['id']}: the model gives NaN or Inf as a log-likelihood")
         item["choice"] = int(np.argmax(item["loglikelihoods"]))
         lengths = (len(lm.tok_encode(context + choice)) for context, choice in sample["arguments"])
         item["truncated"] = max(lengths) > lm.max_length + 1

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import platform
+import random
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from blossom.common import params, paths
@@ -27,10 +29,11 @@ RECORDS = ("params.yaml", "metrics.json")
 
 
 class Run:
-    """One run of a stage. Making it creates `folder`, removes an earlier manifest and links, and writes params.yaml."""
+    """One run of a stage. Making it seeds, creates `folder`, removes an earlier manifest and links, writes params.yaml."""
 
     def __init__(self, p, stage):
         self.p, self.stage, self.started = p, stage, time.time()
+        seed_generators(p.seed)
         self.folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "manifest.json").unlink(missing_ok=True)
@@ -57,7 +60,7 @@ class Run:
             "scale": self.p.scale,
             "recipe": self.p.recipe,
             "seed": self.p.seed,
-            "inputs": {shorten_paths(str(Path(path).resolve())): paths.hash_path(path) for path in inputs},
+            "inputs": {_shorten(path): paths.hash_path(path) for path in inputs},
             "outputs": {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)},
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
             "git_commit": git_commit(),
@@ -66,15 +69,22 @@ class Run:
         }
         paths.write_json(self.folder / "manifest.json", manifest)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
-        print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.folder))}")
+        print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {_shorten(self.folder)}")
         return manifest
 
 
-def shorten_paths(text):
-    """A text without the absolute paths of the project and of the home folder: "/home/x/models" -> "~/models"."""
-    for folder, shown in ((paths.ROOT, ""), (os.path.expanduser("~"), "~/")):
-        text = re.sub(rf"(?<![\w.~:/]){re.escape(str(folder))}/", shown, text)
-    return text
+def seed_generators(seed):
+    """Seed the generators of random, numpy and torch (and its cards): for every stage, here alone."""
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _shorten(path):
+    path = str(Path(path).resolve()).removeprefix(f"{paths.ROOT}/")
+    return re.sub(f"^{re.escape(str(Path.home()))}/", "~/", path)
 
 
 def git_commit():

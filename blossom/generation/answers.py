@@ -121,6 +121,8 @@ class Sampler(LogitsProcessor):
     def __call__(self, input_ids, scores):
         """(B, V) scores whose largest in each row is that of the chosen token."""
         scores, known = scores.float(), len(self.spelled)  # the model may have more rows than the tokenizer has tokens
+        if not scores.amax(-1).isfinite().all():
+            raise ValueError("the model gives NaN or Inf as a logit: look at its config.json and precision")
         if self.penalise:
             seen, width = input_ids.clone(), self.mask.shape[1]
             prompt = seen[:, :width]

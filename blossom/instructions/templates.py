@@ -16,11 +16,13 @@ _FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use characters mark the pla
 
 
 def find_template(template, tokenizer):
-    """The Jinja text of a template's name; ValueError for an unknown name, or for "own" when the tokenizer has none."""
+    """The Jinja text of a template's name; "own": the tokenizer's (of several, `default`). ValueError for another name."""
     if template == OWN:
-        if not isinstance(tokenizer.chat_template, str):
-            raise ValueError(f"template: own: this tokenizer has no chat template; take one of {', '.join(TEMPLATES)}")
-        return tokenizer.chat_template
+        found = tokenizer.chat_template or {}
+        if not isinstance(found, str) and "default" not in found:
+            told = f"chat templates {', '.join(found)}, none called default: name one so" if found else "no chat template"
+            raise ValueError(f"template: own: this tokenizer has {told}; or take one of {', '.join(TEMPLATES)}")
+        return found if isinstance(found, str) else found["default"]
     if template not in TEMPLATES:
         raise ValueError(f"template: expected one of {', '.join([*TEMPLATES, OWN])}, found {template!r}")
     return TEMPLATES[template]

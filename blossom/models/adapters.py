@@ -7,6 +7,7 @@ import zlib
 import torch
 
 from blossom.common import paths
+from blossom.common.runs import seed_generators
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import first_new_row, load_model
 
@@ -24,7 +25,7 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
 
     trainable  "lora+embeddings" (the paper), "lora+new-rows" (only the added embedding rows), "lora" (no rows) or "full"
     targets    last names of the projections that get adapters
-    seed       set in torch's generators, so that adapters start the same in every process
+    seed       so that adapters start the same in every process, whatever it has drawn before
     return     a PeftModel, or the model itself when "full"
 
     Raises ValueError when the model has no such projection, or no added rows to train.
@@ -33,7 +34,7 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     from peft.utils.constants import EMBEDDING_LAYER_NAMES
     from transformers.pytorch_utils import Conv1D  # GPT-2's
 
-    torch.manual_seed(seed)
+    seed_generators(seed)
     if trainable == "full":
         return model.requires_grad_(True)
     linear = {name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D)}

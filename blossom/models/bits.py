@@ -43,13 +43,13 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     batch_tokens  most tokens of a forward pass, padding included
     seen          called after each pass with the numbers of its lines (B,) and a mask of the tokens read (B, T)
     """
-    if not lines:
-        raise ValueError("bits per byte: no lines to measure")
     was_training, _ = model.training, model.eval()
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    start, longest = start_token(tokenizer), min(getattr(model.config, "max_position_embeddings", 2048), 2048) - 1
+    start, longest = start_token(tokenizer), min(getattr(model.config, "max_position_embeddings", 2048), 2048) - 1 or 1
     encoded = encode_lines(tokenizer, lines)
     pieces = [(n, [start, *ids[i : i + longest]]) for n, ids in enumerate(encoded) for i in range(0, len(ids), longest)]
+    if not pieces:
+        raise ValueError(f"bits per byte: no lines to measure ({len(lines)} were given, without a token in them)")
     owners, documents = zip(*sorted(pieces, key=lambda piece: len(piece[1])), strict=True)
     nats, done = torch.zeros(len(lines), dtype=torch.float64), 0
     for ids, labels in _batches(documents, batch_tokens):
@@ -69,7 +69,7 @@ def measure_bits(model, tokenizer, texts):
 
 @torch.no_grad()
 def label_nats(causal, ids, labels, **arguments):
-    """-ln p(label | tokens before) of the labelled tokens of a batch (N,), with log-softmax in float32.
+    """-ln p(label | tokens before) of the labelled tokens of a batch (N,), with log-softmax in float32; ValueError for NaN.
 
     ids, labels  (B, T), labels not shifted; -100 is not counted
     arguments    position_ids (B, T - 1); not needed if all padding is at the end
@@ -79,12 +79,16 @@ def label_nats(causal, ids, labels, **arguments):
         ids, labels = (x.to(causal.device) for x in (ids, labels[:, 1:]))
         rows = zip(*(x.split(1) for x in (ids[:, :-1], labels, *arguments.values())), strict=True)
         read = ((causal(i, use_cache=False, **dict(zip(arguments, more, strict=True))).logits, t) for i, t, *more in rows)
-        return torch.cat([F.cross_entropy(x[t != -100].float(), t[t != -100], reduction="none") for x, t in read])
-    (hidden, targets), head = _hidden_states(causal, ids, labels, **arguments), causal.get_output_embeddings()
-    count, missing = len(targets), -len(hidden) % 64
-    hidden, targets = F.pad(hidden, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=-100)
-    pieces = zip(hidden.split(512), targets.split(512), strict=True)  # 512 tokens at a time: their logits are large
-    return torch.cat([F.cross_entropy(head(h).float(), t, reduction="none") for h, t in pieces])[:count]
+        nats = torch.cat([F.cross_entropy(x[t != -100].float(), t[t != -100], reduction="none") for x, t in read])
+    else:
+        (hidden, targets), head = _hidden_states(causal, ids, labels, **arguments), causal.get_output_embeddings()
+        count, missing = len(targets), -len(hidden) % 64
+        hidden, targets = F.pad(hidden, (0, 0, 0, missing)), F.pad(targets, (0, missing), value=-100)
+        pieces = zip(hidden.split(512), targets.split(512), strict=True)  # 512 tokens at a time: their logits are large
+        nats = torch.cat([F.cross_entropy(head(h).float(), t, reduction="none") for h, t in pieces])[:count]
+    if not nats.isfinite().all():
+        raise ValueError("the model gives NaN or Inf as a probability: look at config.json, learning_rate and precision")
+    return nats
 
 
 @torch.no_grad()

@@ -8,11 +8,12 @@ from pathlib import Path
 import filelock
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list, set_seed
+from accelerate.utils import DistributedType, broadcast_object_list
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import get_cosine_schedule_with_warmup
 
 from blossom.common import paths
+from blossom.common.runs import seed_generators
 from blossom.models.loading import pick_device
 from blossom.training import checkpoints
 from blossom.training.data import TrainingRows, check_rows
@@ -38,11 +39,12 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     evaluate   function(model) -> dict name -> float, called at the start, `settings.evaluations` times between, at the end
     return     dict, also in history.json: "steps", "rows" (read), "tokens" (without padding), "labelled_tokens", "seconds"
                (without evaluations and checkpoints), "tokens_per_second", "peak_bytes", "device",
-               "loss": [{"step", "loss" (nats per labelled token), "gradient_norm"}],
+               "first_loss" (of the first step), "loss": [{"step", "loss" (nats per labelled token), "gradient_norm"}],
                "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why training stopped early
 
     Raises ValueError for wrong rows or settings; RuntimeError for a loss or gradient that is not finite, a full disk, a
-    locked folder, or an end by a signal or Slurm's limit, after saving. Source: equations (2) and (3) of the paper.
+    locked folder, an end by a signal or Slurm's limit, after saving, or a training that diverged (`check_converged`).
+    Source: equations (2) and (3) of the paper.
     """
     folder = Path(folder)
     check_options(settings)
@@ -63,7 +65,27 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
         accelerator.free_memory()  # it holds the optimizer
     if accelerator.is_main_process:
         paths.write_json(folder / "history.json", result)
+    check_converged(result)
     return result
+
+
+def check_converged(result):
+    """Raise RuntimeError when a training (`train_model`) diverged: its own loss and every held-out measure ended higher.
+
+    Higher is: the mean of the last tenth of the losses is above the first step's, and each held-out measure is above its
+    start by more than a tenth. A healthy run can do one of these: losses of single batches differ by chance, many epochs of
+    little text raise held-out measures while the loss falls, and a language that is not trained on may be forgotten.
+    """
+    rows, during = result["loss"], result["during"] or [{}]
+    last = [row["loss"] for row in rows[len(rows) * 9 // 10 :]]
+    rises = {name: (first, during[-1][name]) for name, first in during[0].items() if name not in ("step", "tokens")}
+    if last and rises and sum(last) / len(last) > result["first_loss"] and all(b > 1.1 * a for a, b in rises.values()):
+        rises = {"loss": (result["first_loss"], sum(last) / len(last))} | rises
+        told = ", ".join(f"{name} from {a:.3f} to {b:.3f}" for name, (a, b) in rises.items())
+        told = (
+            f"the training diverged: {told}. Lower learning_rate or row_learning_rate (sft_... in stage 04), and train again"
+        )
+        raise RuntimeError(f"{told}; its last checkpoint is kept")
 
 
 def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer):
@@ -74,14 +96,14 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     evaluated = {round(k * steps / (settings.evaluations + 1)) for k in range(1, settings.evaluations + 2)}
     shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
     run = rows.fingerprint() | checkpoints.fingerprint_settings(settings) | checkpoints.fingerprint_start(learner)
-    run |= {"trained": shapes, "processes": world, "format": 3}
+    run |= {"trained": shapes, "processes": world, "format": 4}
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
     with accelerator.main_process_first():
         found = checkpoints.find_checkpoint(folder / "checkpoints", run, progress.say)
     if found and (result := paths.read_json(found / "progress.json")["result"]):
         checkpoints.read_checkpoint(found, learner)
         return result
-    set_seed(settings.seed)
+    seed_generators(settings.seed)
     sharded = accelerator.distributed_type == DistributedType.FSDP
     if sharded:
         _shard_weights(learner)
@@ -134,6 +156,8 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         model.zero_grad()
         done += 1
         progress.add_step(labelled.item(), tokens.item(), time.perf_counter() - started)
+        if done == 1:
+            progress.seen["first_loss"] = accelerator.gather(summed).mean().item()
         if done in evaluated:
             measure(done)
         if done % every == 0:

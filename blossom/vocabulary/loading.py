@@ -1,7 +1,9 @@
 """Load tokenizers; SentencePiece models become HF fast tokenizers with the same ids."""
 
+import json
 from pathlib import Path
 
+from safetensors import SafetensorError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from blossom.assets.registry import fetch_asset
@@ -9,6 +11,7 @@ from blossom.common import paths
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # SentencePiece's types of pieces
 UNIGRAM, BPE = 1, 2  # its types of models
+CONVERT = "; of another kind (tiktoken, vocab.json), transformers' AutoTokenizer makes one: load the folder and save it"
 
 
 def load_tokenizer(source):
@@ -21,14 +24,22 @@ def load_tokenizer(source):
         try:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
         except Exception as error:
-            reason = f"{error}\n".splitlines()[0][:200]
-            raise ValueError(f"{source}: its tokenizer.json does not load ({type(error).__name__}: {reason})") from None
+            raise ValueError(f"{source}: its tokenizer.json does not load ({tell_failure(error)})") from None
         tokenizer.backend_tokenizer.no_truncation()  # some files hold the lengths of a fine-tuning, which would cut texts
         tokenizer.backend_tokenizer.no_padding()
         return tokenizer
     if model_file.is_file():
         return convert_sentencepiece(read_sentencepiece(model_file))
-    raise ValueError(f"{source}: holds no tokenizer; expected tokenizer.json or tokenizer.model in {path}")
+    raise ValueError(f"{source}: holds no tokenizer; expected tokenizer.json or tokenizer.model in {path}{CONVERT}")
+
+
+def tell_failure(error):
+    """A library's exception in one line, with what to do where its kind says that: a package to install, a damaged file."""
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if isinstance(error, ImportError) and "pip install" not in reason and error.name:
+        package = error.name.split(".")[0]
+        reason += f"; `pip install {'protobuf' if package == 'google' else package}`"
+    return f"{reason}; copy the file again" if isinstance(error, SafetensorError | json.JSONDecodeError) else reason
 
 
 def write_tokenizer(tokenizer, folder):
@@ -43,16 +54,18 @@ def write_tokenizer(tokenizer, folder):
 
 def read_sentencepiece(path):
     """The ModelProto in a SentencePiece `.model` file; ValueError when the file is something else."""
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
+    try:
+        from google.protobuf.message import DecodeError
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError as error:
+        raise ValueError(f"{path}: is read by a package that is missing ({tell_failure(error)})") from None
     proto = sentencepiece_model_pb2.ModelProto()
     try:
         proto.ParseFromString(Path(path).read_bytes())
     except DecodeError:
         proto.Clear()
     if not proto.pieces or proto.trainer_spec.model_type not in (UNIGRAM, BPE):
-        raise ValueError(f"{path}: not a SentencePiece BPE or unigram model (nor a folder with a tokenizer.json)")
+        raise ValueError(f"{path}: not a SentencePiece BPE or unigram model (nor a folder with a tokenizer.json){CONVERT}")
     return proto
 
 

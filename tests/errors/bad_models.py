@@ -1,12 +1,22 @@
-"""Errors of vocabularies and training."""
+"""Errors of vocabularies, models and training."""
 
 # fmt: off
-import numpy as np
+import sys
+from dataclasses import replace
 
-from blossom.training import loop, packing, settings
-from blossom.vocabulary import bases, pieces
+import numpy as np
+import pytest
+import safetensors.torch
+
+from blossom.assets.registry import fetch_asset
+from blossom.generation.answers import generate_answers
+from blossom.instructions.templates import find_template
+from blossom.models import bits
+from blossom.models.loading import load_model
+from blossom.training import learner, loop, packing, settings
+from blossom.vocabulary import bases, loading, pieces
 from tests.errors.table import case
-from tests.tiny import adapted
+from tests.tiny import adapted, some_rows
 
 VOCAB = "tokenizers and vocabulary (01, 02)"
 case(VOCAB, "a donor in the wrong script", ValueError, "donor", "none of its 2 pieces", "2 in another script")(
@@ -16,6 +26,41 @@ case(VOCAB, "a donor in the wrong script", ValueError, "donor", "none of its 2 p
 def no_korean():
     base = bases.read_base("tiny-byte-level")
     pieces.train_pieces(base, pieces.count_runs(base, ["only English"], pieces.script_pattern(["Hangul"])), 10)
+
+
+@case(VOCAB, "a SentencePiece model, without the package that reads it", ValueError, "tokenizer.model",
+      "pip install sentencepiece")
+def no_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    loading.read_sentencepiece(fetch_asset("tiny-sentencepiece") / "tokenizer.model")
+
+
+MODELS = "models"
+
+@case(MODELS, "weights that are not numbers", ValueError, "NaN or Inf in 1 weights", "model.norm.weight")
+def nan_weights(broken):
+    def change(data):
+        weights = safetensors.torch.load(data)
+        weights["model.norm.weight"][3] = float("nan")
+        return safetensors.torch.save(weights, {"format": "pt"})
+
+    load_model(broken("model.safetensors", change))
+
+def no_numbers(broken):  # the root of a negative number, in every layer
+    return load_model(broken("config.json", lambda data: data.replace(b'"rms_norm_eps": 1e-06', b'"rms_norm_eps": -1.0')))
+
+case(MODELS, "a model whose probabilities are not numbers", ValueError, "NaN or Inf as a probability", "config.json")(
+    lambda broken: bits.bits_per_byte(*no_numbers(broken), ["Open the door."]))
+case(MODELS, "a model whose answers would be chosen by NaN", ValueError, "NaN or Inf as a logit", "config.json")(
+    lambda broken: generate_answers(*no_numbers(broken), ["Hi"], "newline"))
+
+@case(MODELS, "several chat templates, none called default", ValueError, "rag, tool_use", "default", "chatml")
+def no_default():
+    tokenizer = loading.load_tokenizer("tiny-byte-level")
+    tokenizer.chat_template = {"default": "one", "rag": "two"}
+    assert find_template("own", tokenizer) == "one"
+    tokenizer.chat_template = {"rag": "two", "tool_use": "three"}
+    find_template("own", tokenizer)
 
 
 TRAIN = "training (03)"
@@ -41,6 +86,16 @@ def nan_loss(tmp_path):
     model = adapted()
     model.get_base_model().model.layers[0].mlp.down_proj.weight.data[0, 0] = float("nan")
     loop.train_model(model, OneOrder(rows()), STEPS, tmp_path, report=lambda line: None)
+
+@case(TRAIN, "a training that diverged", RuntimeError, "diverged: loss from 6.", "english from 6.", "Lower learning_rate",
+      "is kept")
+def diverged(tmp_path):
+    wild, data = replace(STEPS, learning_rate=10.0, row_learning_rate=10.0), some_rows(40)
+    words = data, wild, tmp_path, lambda m: {"english": learner.mean_loss(m, data)}, lambda line: None
+    with pytest.raises(RuntimeError, match="diverged"):
+        loop.train_model(adapted(), *words)
+    assert [f.name for f in (tmp_path / "checkpoints").iterdir()] == ["step-000020"]
+    loop.train_model(adapted(), *words)  # a finished training is found, and is as bad
 
 @case(TRAIN, "a checkpoint of another run in the folder", None, "step-000001", "another run")
 def other_run(tmp_path):
