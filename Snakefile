@@ -116,7 +116,7 @@ def command(w):
 
 rule report:
     input:
-        MANIFEST.format(root=OUTPUTS, scale="{scale}", recipe=REPORT, stage="07_report"),
+        [MANIFEST.format(root=OUTPUTS, scale="{scale}", recipe=REPORT, stage=stage) for stage in stages.READERS],
     output:
         OUTPUTS + "/{scale}/" + REPORT + ".html",
     params:

@@ -1,6 +1,7 @@
 """Tasks, rows and scoring of stage 05: prompts as the papers', scores as lm-eval's."""
 
 import json
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -72,6 +73,45 @@ def test_an_authored_mini_set_is_balanced(prepared, task):
     assert len(p.rows) >= 32 and p.origin.startswith("data/benchmarks/")
     assert shares.max() - shares.min() < 0.04
     assert len({r["id"] for r in p.rows}) == len({json.dumps(r, sort_keys=True) for r in p.rows}) == len(p.rows)
+
+
+def measure_cues(text, seen):
+    """Numbers of a text (and of the context seen with it) that a rule can use without understanding either."""
+    words, known = ({w[:2] if w > "가" else w for w in re.findall(r"\w+", t.lower())} for t in (text, seen))
+    return {
+        "characters": len(text),
+        "words": len(text.split()),
+        "negation": len(re.findall(r"[없않못안]|n't\b|\b(?:no|not|never)\b", text)),
+        "words of the context": len(words & known),  # Korean words by their first two syllables, which leaves most josa out
+        "punctuation": len(re.findall(r"[^\w\s]", text)),
+        "first letter": ord(text[0]),
+        "last letter": ord(re.sub(r"\W", "", text)[-1]),
+    }
+
+
+def share_won(values, labels):
+    """Share of items that the best rule on one cue gets right: most or least of the choices, or a threshold for one text."""
+    if values.shape[1] > 1:
+        best = [values == extreme(values, 1, keepdims=True) for extreme in (np.max, np.min)]
+        return max((b[np.arange(len(labels)), labels] / b.sum(1)).mean() for b in best)
+    values = values[:, 0]
+    sides = values > 0, values > np.median(values), values >= np.median(values)
+    return max(sum(np.bincount(labels[s]).max(initial=0) for s in (side, ~side)) for side in sides) / len(labels)
+
+
+MINI_SETS = {file.stem for file in (paths.ROOT / "data/benchmarks").glob("*.jsonl")}
+
+
+@pytest.mark.parametrize("task", sorted(MINI_SETS - {"translation", *GROUPS["minimal_pairs"]}))
+def test_no_rule_on_one_cue_beats_chance_by_a_tenth(prepared, task):
+    p = prepared[task]  # not of minimal pairs, which differ in one word on purpose: the next test has their length and place
+    labels, (first, *asked), found = np.array([int(label) for label in p.labels]), CASES["asked"][task], []
+    for row in p.rows:
+        texts = row[asked[0]] if isinstance(row[asked[0]], list) else [row[column] for column in asked]
+        found.append([measure_cues(text, row[first]) for text in texts])
+    won = {cue: share_won(np.array([[text[cue] for text in texts] for texts in found]), labels) for cue in found[0][0]}
+    limit = np.bincount(labels).max() / len(labels) + 0.1
+    assert {cue: round(float(share), 2) for cue, share in won.items() if share > limit} == {}
 
 
 @pytest.mark.parametrize(("language", "phenomena", "least"), [("ko", 10, 64), ("en", 6, 60)])

@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -11,10 +12,13 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from IPython.core.formatters import DisplayFormatter
 from nbformat.v4 import new_output
 from papermill.cli import papermill
+from test_pages import ATTACKS, show_everywhere
 
 from blossom.assets.registry import REGISTRY
+from blossom.benchmark.papers import read_papers
 from blossom.common import params, paths, stages
 from blossom.report import convert
 from blossom.training.settings import check_anchor
@@ -41,6 +45,13 @@ def test_a_notebook_is_short_and_so_are_its_code_cells(stage):
     assert 2 < convert.estimate_reading(notebook(stage)) < 20
     cells = [c for c in notebook(stage).cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
     assert [c.source for c in cells if len(c.source.splitlines()) > 15] == []
+
+
+@every_notebook
+def test_every_equation_becomes_mathml(stage):
+    page = BeautifulSoup(convert.convert_notebook(notebook(stage), code=False), "html.parser")
+    assert [math for math in page.find_all("math") if "\\" in math.text] == []  # a command that latex2mathml does not know
+    assert not re.search(r"\$[\w\\]", "".join(p.text for p in page.select("p, li") if not p.find("code")))
 
 
 @every_notebook
@@ -116,14 +127,19 @@ def executed(folder, stage, recipe, source, *outputs, tags=()):
     return path
 
 
-def test_a_book_leads_from_notebook_to_notebook(tmp_path):
+def test_a_book_leads_from_notebook_to_notebook_and_is_searched(tmp_path, browser):
     with pytest.raises(ValueError, match=str(tmp_path)):
         convert.write_book(tmp_path)  # no stage has run
     first, second, third = list(stages.STAGES)[:3]
-    executed(tmp_path, first, "base", f"# 01 · One\n**Question** What?\n\n[next]({second}.ipynb)")
+    text = f"# 01 · One\n**Question** What?\n\n[next]({second}.ipynb)\n## 둘째 &lt;절>\n$x_1$ 먹는 공룡"
+    executed(tmp_path, first, "base", text)
     executed(tmp_path, second, "blossom-bi", f"# 02 · Two <b>\n**Question** Why?\n\n[next]({third}.ipynb)")
     index = convert.write_book(tmp_path)
-    assert all(address.startswith("https://cdn.jsdelivr.net") for address in check_book(index.parent))
+    assert check_book(index.parent) == set()  # nothing is loaded from outside
+    browser.open(index).find("#search").send_keys("공룡 먹는")
+    assert [e.text for e in browser.all("#results a")] == ["01 · One: 둘째 <절>"]
+    browser.find("#results a").click()
+    assert browser.find(".toc .h2").text == "둘째 <절>" and browser.find("main math msub").text and browser.errors() == []
     page = (index.parent / f"{first}-base.html").read_text(encoding="utf-8")
     assert f'<a href="{second}-blossom-bi.html">02 · Two &lt;b&gt;</a>' in page
     assert "What?" in index.read_text(encoding="utf-8") and "../report.html" not in index.read_text(encoding="utf-8")
@@ -131,10 +147,11 @@ def test_a_book_leads_from_notebook_to_notebook(tmp_path):
     assert third not in page, "a stage that has not run is not linked"
 
 
-def test_a_log_is_one_block_without_warnings(tmp_path):
-    outputs = stream(text="step 1\n"), stream(name="stderr", text="a warning"), stream(text="step 2\n")
+def test_a_log_is_one_block_without_warnings_and_absolute_paths(tmp_path):
+    told = f"see {paths.ROOT}/params, {Path.home()}/y and {tmp_path}\n"
+    outputs = stream(text=f"step 1\n{told}"), stream(name="stderr", text="a warning"), stream(text="step 2\n")
     page = convert.convert_notebook(convert.read_executed(executed(tmp_path, "03", "base", "# 03", *outputs)))
-    assert "step 1\nstep 2" in page and "a warning" not in page
+    assert f"step 1\nsee params, ~/y and outputs/{tmp_path.name}\nstep 2" in page and "a warning" not in page
 
 
 def test_a_report_has_no_code_and_none_of_the_course_only_cells(tmp_path):
@@ -147,17 +164,39 @@ def test_a_report_has_no_code_and_none_of_the_course_only_cells(tmp_path):
     assert "an exercise" not in convert.convert_notebook(convert.read_executed(other), code=False)
 
 
-@pytest.mark.parametrize("math", [False, True])
-def test_no_script_in_an_output_runs(tmp_path, browser, math):
-    html = "<script>document.title = 'ran'</script><img src='data:,' onerror=\"document.title = 'ran'\">"
-    outputs = [new_output("display_data", {kind: html}) for kind in ("text/html", "application/javascript")]
-    own = executed(tmp_path, "07_report", "report", "# 07", *outputs)
-    page = convert.render_page("page.html", "safe", math, body=convert.convert_notebook(convert.read_executed(own)))
-    unguarded = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
-    for text, title in ((page, "safe"), (unguarded, "ran")):
+def test_no_text_in_an_output_runs_is_a_link_or_becomes_a_formula(tmp_path, browser):
+    kinds = ("text/html", "text/markdown", "text/latex", "application/javascript", "image/svg+xml")
+    for n, attack in enumerate(ATTACKS):
+        bundles = [DisplayFormatter().format(one)[0] for one in show_everywhere(attack)]
+        outputs = [new_output("display_data", bundle) for bundle in (*bundles, *({kind: attack} for kind in kinds[1:]))]
+        outputs += [stream(text=attack), new_output("error", ename=attack, evalue=attack, traceback=[attack])]
+        own = executed(tmp_path, "07_report", f"{n}{attack.replace('/', '_')}", "# 07\n\n## One", *outputs)
+    files = [convert.write_report(own, tmp_path / "report.html"), *convert.write_book(tmp_path).parent.glob("*.html")]
+    assert len(files) == len(ATTACKS) + 2
+    for file in files:
+        browser.open(file)
+        is_index = file.name == "index.html"
+        if is_index:
+            browser.find("#search").send_keys("document.title")
+            assert browser.find("#results mark").text == "document.title"
+        made = browser.all("a[href^='javascript'], img, svg, iframe, math, [onerror], [onmouseover]")
+        assert [element.get_attribute("outerHTML") for element in made] == []
+        assert browser.run("return document.scripts.length") == 2 * is_index and browser.driver.title != "ran"
+    own = executed(tmp_path, "07_report", "last", "# 07", new_output("display_data", {"text/html": ATTACKS[0]}))
+    guarded = convert.write_report(own, tmp_path / "report.html").read_text(encoding="utf-8")
+    unguarded = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", guarded)
+    for text, ran in ((guarded, False), (unguarded, True)):  # even markup that got in would not run
         paths.write_text(tmp_path / "page.html", text)
-        browser.open(tmp_path / "page.html")
-        assert browser.driver.title == title
+        assert (browser.open(tmp_path / "page.html").driver.title == "ran") == ran
+
+
+def test_every_equation_table_and_figure_of_both_papers_is_named_in_its_notebook():
+    counts = {"Bllossom": {"equation": 3, "table": 6, "figure": 5}, "paper X": {"table": 4, "figure": 1}}
+    for paper, treated in read_papers()["treated"].items():
+        assert list(treated) == [f"{kind} {n + 1}" for kind, most in counts.pop(paper).items() for n in range(most)]
+        for item, (_, stage) in treated.items():
+            assert re.search(item.replace(" ", r"s? \(?"), prose(stage), re.I), f"{stage} does not name {item} of {paper}"
+    assert not counts
 
 
 def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():

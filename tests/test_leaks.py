@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from blossom.common import paths
 from blossom.instructions.readers import read_instructions
 from blossom.text import leaks
 from tests.cases import read_cases
@@ -35,13 +34,12 @@ def test_examples_that_hold_evaluation_text_are_found(prompt, output, copied):
 
 def test_paraphrased_prompts_are_found_and_little_else():
     authored = read_instructions("authored-en", "en") + read_instructions("authored-ko", "ko")
-    rows = [json.loads(line) for line in (paths.ROOT / "data/prompts/prompts.jsonl").read_text("utf-8").splitlines()]
-    names = {row[language]: row["id"] for row in rows for language in ("ko", "en")}
-    prompts = [e.prompt for e in authored]
-    found = leaks.find_paraphrases(prompts, {"prompts": list(names)})
-    pairs = {(names[text], authored[n].id[3:]) for text, n in zip(found.text, found.prompt, strict=True)}
-    known = {("p-036", "b-061"), ("p-020", "b-058"), ("p-029", "b-010"), ("p-059", "a-053"), ("p-040", "c-015")}
-    assert known <= pairs and len(found) <= len(prompts) * len(names) / 3000
+    written = leaks.read_evaluation_texts(["data/prompts/prompts.jsonl"])["prompts.jsonl"]
+    old = {text: source for source, text in read_cases(__file__)["paraphrases"]}
+    found = leaks.find_paraphrases([e.prompt for e in authored], {"old": list(old), "new": written})
+    pairs = {(authored[n].id[3:], text) for n, text in zip(found.prompt, found.text, strict=True)}
+    assert {(source, text) for text, source in old.items()} <= pairs
+    assert sum(found.evaluation == "new") <= 0.05 * len(written), "all of these ask for other things"
     assert found.similarity.is_monotonic_decreasing and found.similarity.between(0.35, 1).all()
 
 

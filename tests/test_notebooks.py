@@ -18,7 +18,7 @@ from tests.batch import run_snakemake
 from tests.server import FakeServer
 
 RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.read_recipe(r).stages]
-RUNS += [("report", "07_report")]
+RUNS += [("report", stage) for stage in stages.READERS]
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +48,8 @@ def test_a_stage_leaves_a_whole_record_and_the_figures_that_it_shows(outputs, re
     assert figures and all(f.stat().st_size > 5000 for f in figures)
     shown = [o for c in book.cells for o in c.get("outputs", ())]
     assert len([o for o in shown if "image/png" in o.get("data", {})]) >= len(figures)
+    html = [o["data"]["text/html"] for o in shown if "text/html" in o.get("data", {})]
+    assert html and all("mathjax_ignore" in one for one in html)  # all went through blossom.common.pages
 
 
 def test_01_counts_how_korean_is_spelled(metrics):
@@ -118,7 +120,7 @@ def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
     assert all(f"{stage}-{recipe}.html" in text for recipe, stage in RUNS) and "../report.html" in text
 
 
-RERUN = {"": [], "prompts_per_language: 3": ["06_qualitative_eval", "07_report"], "dpi: 90": ["07_report"]}
+RERUN = {"": [], "prompts_per_language: 3": ["06_qualitative_eval", *stages.READERS], "dpi: 90": ["07_report"]}
 
 
 @pytest.mark.parametrize("changed", RERUN)
@@ -161,10 +163,10 @@ def done(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("outputs")
     asked = prompts.read_prompts("authored-prompts", 3)
     answers = [prompt | {"model": model, "answer": ANSWER} for model in ("base", "other") for prompt in asked]
-    for name, seed in (("good", 0), ("of-another-batch", 9)):
-        batch = people.make_batch(answers, raters=["가람"], repeats=1, seed=seed)
-        paths.write_json(outputs / "sent" / f"{name}.json", exported(batch, "가람", for_model(batch, "base")))
     folder = paths.stage_folder(str(outputs), "smoke", "base", "06_qualitative_eval")
+    for name, secret in (("good", people.keep_secret(folder / "raters")), ("of-another-batch", None)):
+        batch = people.make_batch(answers, raters=["가람"], repeats=1, secret=secret)
+        paths.write_json(outputs / "sent" / f"{name}.json", exported(batch, "가람", for_model(batch, "base")))
     paths.write_text(folder / "figures" / "figure4_people.png", "of an earlier run")
     server = FakeServer(lambda body, n: ANSWER if len(body["messages"]) == 1 else "A is significantly better")
     own = {"recipe": "base", "compare_with": "other", "served": [f"{name}@{server.url}" for name in ("base", "other")]}

@@ -1,18 +1,24 @@
 """Text of models, files and people in HTML: pages, notebook tables."""
 
 import json
+import re
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from IPython.core.formatters import DisplayFormatter
 
-from blossom.common import pages
+from blossom.common import figures, pages, paths, stages
+from blossom.instructions import merging
 
 ATTACKS = [
-    "<script>alert(1)</script>",
-    "</td></tr></table><iframe src=javascript:alert(1)>",
+    "<script>document.title = 'ran'</script>",
+    "</td></tr></table><iframe src=javascript:alert(1)><img src=x onerror=\"document.title = 'ran'\">",
     "' onmouseover='alert(1)",
     "</script><!-- <script> \u2028 {{ 7 * 7 }}",
+    "$$x$$ $y$ \\(z\\) \\href{javascript:alert(1)}{x} [x](javascript:alert(1)) <javascript:alert(1)> `# x`",
+    "\x1b[31mred\x1b[0m \x1b]8;;javascript:alert(1)\x07x\x1b]8;;\x07",
 ]
 
 
@@ -39,11 +45,37 @@ def test_a_page_is_whole_and_lets_no_other_script_run(tmp_path, attack):
     assert "default-src 'none'" in html.replace("&#39;", "'") and "unsafe" not in html and "const ready = 1;" in html
 
 
+def show_everywhere(text):
+    """What notebooks show a text of a model, a person or a file in: tables, lists, changes, and pandas' own tables."""
+    frame = pd.DataFrame({text: [text, {"a": text}], "share": [0.123456, None], "n": [12345, 2]}, index=[text, "b"])
+    frame = frame.rename_axis(index=text, columns=text)
+    changes = merging.show_changes(text, f"{text} more")
+    tables = [pages.show_table(frame), pages.show_table(frame.reset_index(drop=True), formats={"share": "{:.1%}"}), frame]
+    return [*tables, pages.show_html(text), pages.show_html(changes), pages.show_list(text, [text])]
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_table_shows_its_texts_headers_and_index_as_text(attack):
-    frame = pd.DataFrame({attack: [attack, {"a": attack}], "share": [0.123456, None], "n": [12345, 2]}, index=[attack, "b"])
-    html = pages.show_table(frame).to_html()
-    assert {tag.name for tag in tags_of(html)} <= {"style", "table", "thead", "tbody", "tr", "th", "td"}
-    assert not {name for tag in tags_of(html) for name in tag.attrs if name.startswith("on")}
-    assert "0.12<" in html and "12,345" in html and "–" in html and ">b<" in html
-    assert ">1<" not in pages.show_table(frame.reset_index(drop=True)[["share"]]).to_html()
+def test_a_notebook_shows_texts_as_text(attack):
+    shown = [DisplayFormatter().format(one)[0]["text/html"] for one in show_everywhere(attack)]
+    for html in shown:
+        layout = {"style", "table", "thead", "tbody", "tr", "th", "td", "div", "p", "b", "ul", "li", "ins", "del"}
+        assert {tag.name for tag in tags_of(html)} <= layout and "mathjax_ignore" in html
+        assert not {name for tag in tags_of(html) for name in tag.attrs if name.startswith("on")}
+    assert "0.12<" in shown[0] and "12,345" in shown[0] and "–" in shown[0] and ">b<" in shown[0]
+    assert "12.3%<" in shown[1] and ">1<" not in shown[1]
+
+
+def test_a_dollar_sign_in_a_figure_is_no_formula(tmp_path):
+    with figures.house_style():
+        figure, axis = plt.subplots()
+        axis.set(title="$\\href{x}$", xlabel="$$", xticks=[0], xticklabels=["$\\nope$"])  # as a formula: ValueError
+        figure.savefig(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("stage", stages.STAGES)
+def test_nothing_but_the_pages_module_makes_html_of_a_notebook_s_data(stage):
+    cells = json.loads((paths.ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells)
+    assert "from blossom.common.pages import" in code  # it also keeps JupyterLab from typesetting tables
+    unsafe = r"\.style\b|to_html|\bescape=|\b(?:HTML|Markdown|Latex|Math|Javascript|SVG|IFrame|Markup)\(|set_caption\([^\"]"
+    assert re.findall(unsafe, code) == []

@@ -2,10 +2,15 @@
 
 import json
 import re
+import stat
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
 from html import unescape
 from itertools import product
 
 import pytest
+from bs4 import BeautifulSoup
 
 from blossom.preference import people
 from tests.browser import LEFT
@@ -25,7 +30,7 @@ def answers(prompts=12, languages=("ko", "en"), **replaced):
 
 
 def a_batch(raters=("가람", "나래"), **settings):
-    return people.make_batch(answers(), raters=raters, **settings)
+    return people.make_batch(answers(), raters=raters, **{"secret": b"s" * 32} | settings)
 
 
 def exported(batch, rater, choose, only=None, **changed):
@@ -61,13 +66,41 @@ def test_every_rater_sees_every_pair_once_and_some_again_with_the_sides_exchange
     assert len({i.id for i in people.list_items(batch, "가람")}) == 29
 
 
-def test_sides_and_order_depend_on_the_seed_alone():
-    assert people.list_items(a_batch(seed=3), "가람") == people.list_items(a_batch(seed=3), "가람")
-    assert people.list_items(a_batch(seed=3), "가람") != people.list_items(a_batch(seed=4), "가람")
-    many = people.make_batch(answers(200, ("ko",)), raters=["x"], repeats=0)
-    assert 70 < sum(i.first == "a" for i in people.list_items(many, "x")) < 130
+def test_sides_and_order_depend_on_a_secret_that_its_owner_alone_can_read(tmp_path):
+    secret = people.keep_secret(tmp_path / "raters")
+    (file,) = (tmp_path / "raters").iterdir()
+    assert len(secret) == 32 and stat.S_IMODE(file.stat().st_mode) == 0o600 and people.keep_secret(file.parent) == secret
+    one, again, other = (people.list_items(a_batch(secret=s), "가람") for s in (secret, secret, b"x" * 32))
+    assert one == again and [i.pair for i in one] != [i.pair for i in other]
+    own = people.publish_batch(a_batch(secret=secret), tmp_path)[1][0].parent
+    told = [secret, secret.hex().encode(), repr(secret).encode()]
+    assert not [f for f in own.iterdir() if any(form in f.read_bytes() for form in told)]
     batch = a_batch(raters=("a", "b", "c"), pairs_per_rater=8, repeats=0)  # a share each: all are seen equally often
     assert sorted(i.pair for rater in batch.raters for i in people.list_items(batch, rater)) == list(range(24))
+
+
+def test_a_curious_rater_is_at_chance_about_sides_and_finds_no_repeat_by_its_id_or_place():
+    weak, strong = (people.make_batch(answers(200, ("ko",)), raters=["x"], repeats=60, secret=s) for s in (b"41235", None))
+
+    def try_secrets(batch):  # with the program, the page's data and the names of the models
+        page = json.loads(BeautifulSoup(people.render_rating_page(batch, "x"), "html.parser").find(id="data").string)
+        assert page.keys() == {"format", "batch", "rater", "items"}
+        assert all(item.keys() == {"id", "language", "prompt", "answers"} for item in page["items"])
+        ids = {item["id"] for item in page["items"]}
+        for secret in (str(n).encode() for n in range(100_001)):
+            tried = partial(replace(batch, pairs=(), secret=secret).draw, page["batch"], "id", "x", 0)
+            if {tried(first, 1).hex()[:12] for first in "ab"} & ids:
+                return secret
+
+    assert (try_secrets(weak), try_secrets(strong)) == (b"41235", None)
+    items = people.list_items(strong, "x")
+    once = [(n, i) for n, i in enumerate(items) if i.look == 1]
+    signs = [[n % 2, int(i.id, 16) % 2, i.id < "8", sha256(f"p{i.pair}".encode()).digest()[0] % 2] for n, i in once]
+    for sign in zip(*signs, strict=True):
+        assert 60 < sum(told == (i.first == "a") for told, (_, i) in zip(sign, once, strict=True)) < 140
+    shown = {(i.pair, i.look): (i.id, {items[n - 1].pair, items[(n + 1) % len(items)].pair}) for n, i in enumerate(items)}
+    twice = [(shown[pair, 1], shown[pair, 2]) for pair, look in shown if look == 2]
+    assert len(twice) == 60 and all(a[1] != b[1] for a, b in twice) and sum(a[0][0] == b[0][0] for a, b in twice) < 20
 
 
 def test_the_digest_follows_the_answers_but_not_the_raters_who_may_join_a_published_batch(tmp_path):
@@ -106,7 +139,7 @@ def test_files_that_do_not_belong_are_refused_with_the_reason_and_nothing_else_i
     edited["verdicts"][3]["choice"] = "B"
     bad = {  # file name -> its content, and what the reason says
         "edited": (edited, "edited by hand"),
-        "other": (exported(a_batch(seed=9), "나래", lambda i: "A"), "another batch"),
+        "other": (exported(a_batch(secret=b"t" * 32), "나래", lambda i: "A"), "another batch"),
         "stranger": (good | {"rater": "모름"}, "모름"),
         "form": (good | {"format": "something/2"}, people.FORMAT),
         "list": ([1], people.FORMAT),

@@ -18,7 +18,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blossom.common import params, paths, shell
-from blossom.common.stages import MODEL_STAGES, STAGES
+from blossom.common.stages import MODEL_STAGES, READERS, STAGES
 
 MEMORY_MB = 4000  # of a stage that has not run yet at this scale; at `laptop` all take less
 
@@ -68,7 +68,7 @@ class Plan:
     def needs(self, run):
         """The runs whose results a run reads: list of RunName."""
         p = self.effective(run)
-        if run.stage == "07_report":
+        if run.stage in READERS:
             return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.read_recipe(r).stages]
         found = [params.starting_stage(run.recipe, run.stage)]
         if run.stage == "05_benchmark_eval":  # it reads other recipes' scores, so that no model is scored twice
@@ -94,7 +94,7 @@ class Plan:
 
         A finished run is preferred, else the first one: recipes of the outputs folder come before points of the sweep.
         """
-        if run.stage == "07_report" or is_own(run.folder):
+        if run.stage in READERS or is_own(run.folder):
             return None
         names = recipe_names() if run.stage in MODEL_STAGES else [run.recipe]
         recipes = [r for r in names if run.stage in params.read_recipe(r).stages]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blossom.common import params, paths
-from blossom.common.stages import PlanAssumptions
+from blossom.common.stages import READERS, PlanAssumptions
 
 GB = 1e9
 HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
@@ -72,7 +72,7 @@ def plan_run(stage, p, assumed):
         return PlannedRun(HOST_RESERVE, 0.1 * GB, limit=assumed.limit_hours)
     from blossom.batch import estimate  # imports torch: seconds, which only scales with a card need
 
-    expanded = any("02_vocab_merge" in recipe.stages for recipe in params.recipe_lineage(p.recipe))
+    expanded = stage in READERS or any("02_vocab_merge" in recipe.stages for recipe in params.recipe_lineage(p.recipe))
     config, origin = read_config(p.base_model)
     trains = stage in LAUNCHED
     size = estimate.measure_size(config, p if trains else None, assumed.new_rows if expanded else 0)

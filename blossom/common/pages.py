@@ -4,18 +4,30 @@ import base64
 import hashlib
 import html
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import jinja2
 import pandas as pd
+from IPython.display import HTML
 from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup, escape
+
+pd.set_option("display.html.use_mathjax", False)  # in tables of a notebook, a text between dollar signs is no formula
+pd.set_option("styler.html.mathjax", False)
+pd.set_option("styler.format.escape", "html")
 
 
 def escape_html(text):
-    """Escape `text` for HTML, and show control characters by their code: "<b>\u202e" -> "&lt;b&gt;[U+202E]"."""
+    """Escape `text` for HTML (Markup), and show control characters by their code: "<b>\u202e" -> "&lt;b&gt;[U+202E]"."""
     kept = "\n\t\u200c\u200d"  # the last two are parts of emoji
     shown = (c if c in kept or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else f"[U+{ord(c):04X}]" for c in text)
-    return html.escape("".join(shown))
+    return Markup(html.escape("".join(shown)))
+
+
+def hash_source(text):
+    """The name by which a Content-Security-Policy allows a script or style: 'sha256-...' (str)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def assemble_page(template, data, **words):
@@ -26,8 +38,7 @@ def assemble_page(template, data, **words):
     """
     folders = (Path(__file__), Path(template))
     text = {kind: "".join(f.with_suffix(f".{kind}").read_text(encoding="utf-8") for f in folders) for kind in ("css", "js")}
-    hashes = {kind: base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for kind, t in text.items()}
-    policy = f"default-src 'none'; style-src 'sha256-{hashes['css']}'; script-src 'sha256-{hashes['js']}'; "
+    policy = f"default-src 'none'; style-src {hash_source(text['css'])}; script-src {hash_source(text['js'])}; "
     policy += "base-uri 'none'; form-action 'none'"
     embedded = htmlsafe_json_dumps(data, ensure_ascii=False)  # "</script>" and "<!--" in the data are escaped
     return fill_template(template, policy=policy, style=text["css"], script=text["js"], data=embedded, **words)
@@ -39,17 +50,31 @@ def fill_template(file, **words):
     return jinja2.Environment(autoescape=True, loader=folder).get_template(Path(file).name).render(words)
 
 
-def show_table(frame, precision=2):
-    """Show a DataFrame in a notebook (pandas Styler) with every text escaped, which `frame.style` does not do."""
+def show_html(markup):
+    """Show a Markup, or a str, which is escaped, in a notebook; no part of it is a formula."""
+    return HTML(f'<div class="tex2jax_ignore mathjax_ignore">{escape(markup)}</div>')
 
-    def cell(value):
-        if isinstance(value, str):
-            return escape_html(value)
-        if pd.api.types.is_scalar(value) and pd.isna(value):
+
+def show_list(title, lines=()):
+    """Show a title in bold and a list of lines (each a str, shown as it is) in a notebook."""
+    items = Markup("").join(Markup("<li>{}</li>").format(escape_html(line)) for line in lines)
+    return show_html(Markup("<p><b>{}</b></p>{}").format(escape_html(title), items and Markup("<ul>{}</ul>").format(items)))
+
+
+def show_table(frame, precision=2, formats=None):
+    """Show a DataFrame in a notebook (pandas Styler) with every text escaped, which `frame.style` does not do.
+
+    formats  {column: format of its numbers, such as "{:.1%}"}; the others have `precision` decimals
+    """
+
+    def cell(value, form=f"{{:,.{precision}f}}"):
+        if not isinstance(value, str) and pd.api.types.is_scalar(value) and pd.isna(value):
             return "–"
         if pd.api.types.is_float(value):
-            return f"{value:,.{precision}f}"
+            return form.format(value)
         return f"{value:,}" if pd.api.types.is_integer(value) else escape_html(str(value))
 
-    shown = frame.style.format(cell).format_index(cell, axis=1)
+    own = {name: partial(cell, form=form) for name, form in (formats or {}).items()}
+    shown = frame.style.format({name: own.get(name, cell) for name in frame}).format_index(cell, axis=1)
+    shown = shown.format_index_names(cell, axis=0).format_index_names(cell, axis=1)
     return shown.hide(axis="index") if isinstance(frame.index, pd.RangeIndex) else shown.format_index(cell, axis=0)

@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from blossom.common import paths
-from blossom.common.stages import MODEL_STAGES, STAGES, PlanAssumptions
+from blossom.common.stages import MODEL_STAGES, READERS, STAGES, PlanAssumptions
 
 CLASSES = (*STAGES.values(), PlanAssumptions)
 KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # only recipe files have the last two
@@ -168,7 +168,7 @@ def read_layers(scale, recipe):
 
 def effective_params(stage, scale, recipe, **overrides):
     """The parameters that a stage (a key of STAGES) runs with: defaults, then the scale, the recipe, the overrides."""
-    layered = read_layers(scale, "report" if stage == "07_report" else recipe)
+    layered = read_layers(scale, "report" if stage in READERS else recipe)
     check_names(overrides, where="overrides")
     return build_params(STAGES[stage], layered | {"scale": scale, "recipe": recipe} | overrides)
 

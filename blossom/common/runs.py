@@ -60,7 +60,7 @@ class Run:
             "scale": self.p.scale,
             "recipe": self.p.recipe,
             "seed": self.p.seed,
-            "inputs": {_shorten(path): paths.hash_path(path) for path in inputs},
+            "inputs": {shorten_paths(str(Path(path).resolve())): paths.hash_path(path) for path in inputs},
             "outputs": {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)},
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
             "git_commit": git_commit(),
@@ -69,8 +69,15 @@ class Run:
         }
         paths.write_json(self.folder / "manifest.json", manifest)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
-        print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {_shorten(self.folder)}")
+        print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.folder))}")
         return manifest
+
+
+def shorten_paths(text):
+    """A text without the absolute paths of the project and of the home folder: "/home/x/models" -> "~/models"."""
+    for folder, shown in ((paths.ROOT, ""), (os.path.expanduser("~"), "~/")):
+        text = re.sub(rf"(?<![\w.~:/]){re.escape(str(folder))}/", shown, text)
+    return text
 
 
 def seed_generators(seed):
@@ -80,11 +87,6 @@ def seed_generators(seed):
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def _shorten(path):
-    path = str(Path(path).resolve()).removeprefix(f"{paths.ROOT}/")
-    return re.sub(f"^{re.escape(str(Path.home()))}/", "~/", path)
 
 
 def git_commit():

@@ -49,6 +49,7 @@ KoreanLimaSFT = _make_class("KoreanLimaSFT", Training)
 BenchmarkEval = _make_class("BenchmarkEval", Texts, WithModel)
 QualitativeEval = _make_class("QualitativeEval", Texts, WithModel)
 Report = _make_class("Report", Common)
+CrossLingual = _make_class("CrossLingual", Common)
 PlanAssumptions = _make_class("PlanAssumptions")  # what `snakemake -n` assumes of texts and hardware (batch/estimate.py)
 
 STAGES = {
@@ -59,5 +60,7 @@ STAGES = {
     "05_benchmark_eval": BenchmarkEval,
     "06_qualitative_eval": QualitativeEval,
     "07_report": Report,
+    "08_cross_lingual": CrossLingual,
 }
+READERS = ("07_report", "08_cross_lingual")  # read the runs of all chosen recipes
 SHARED = [f.name for cls in (WithModel, Texts) for f in fields(cls) if f.name not in Common.__dataclass_fields__]

@@ -7,15 +7,15 @@ import statistics
 import unicodedata
 from collections import Counter
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from pydantic import ConfigDict, StringConstraints, ValidationError
 from pydantic.dataclasses import dataclass
 
-from blossom.common import paths
+from blossom.common import pages, paths
 from blossom.common.params import explain_error
 from blossom.instructions.checks import count_flags, flag_draft
 from blossom.instructions.readers import ADAPTATIONS
@@ -171,14 +171,12 @@ def summarize_review(merged):
 
 
 def show_changes(before, after):
-    """HTML that shows the words removed from `before` in red and those added in `after` in green."""
+    """Markup that shows the words removed from `before` in red and those added in `after` in green."""
     a, b = (re.split(r"(\s+)", text) for text in (before, after))
-    html = []
+    removed = Markup('<del style="background:#f8d9d4">{}</del>')
+    new = Markup('<ins style="background:#cdeedd;text-decoration:none">{}</ins>')
+    shown = []
     for what, i, j, k, n in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        cut, added = escape("".join(a[i:j])), escape("".join(b[k:n]))
-        if what == "equal":
-            html.append(cut)
-        else:
-            html.append(f'<del style="background:#f8d9d4">{cut}</del>' * bool(cut))
-            html.append(f'<ins style="background:#cdeedd;text-decoration:none">{added}</ins>' * bool(added))
-    return f'<div style="white-space:pre-wrap;line-height:1.7">{"".join(html)}</div>'
+        cut, added = pages.escape_html("".join(a[i:j])), pages.escape_html("".join(b[k:n]))
+        shown += [cut] if what == "equal" else [removed.format(cut) * bool(cut), new.format(added) * bool(added)]
+    return Markup('<div style="white-space:pre-wrap;line-height:1.7">{}</div>').format(Markup("").join(shown))

@@ -1,12 +1,14 @@
 """People as judges: anonymous pairs of answers, an HTML page a rater that needs no server (B, 6.1), their files merged."""
 
-import hashlib
+import hmac
 import json
-import random
+import os
 import re
+import secrets
 import unicodedata
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -28,13 +30,33 @@ class Batch:
     raters: tuple  # names
     repeats: int
     pairs_per_rater: int
-    seed: int
+    secret: bytes = field(repr=False)
 
     @property
     def digest(self):
-        """sha256 of everything that decides what raters see; raters' names do not count, so that more can join later."""
-        content = {k: v for k, v in asdict(self).items() if k != "raters"}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """Names all that decides what raters see (hex); raters' names do not count, so that more can join later."""
+        return self.draw({k: v for k, v in asdict(self).items() if k not in ("raters", "secret")}).hex()
+
+    def draw(self, *about):
+        """32 bytes, the same at every call, that look random to all who lack the secret (HMAC-SHA256 of `about`)."""
+        return hmac.digest(self.secret, json.dumps(about, sort_keys=True).encode(), "sha256")
+
+
+def keep_secret(folder):
+    """The 32 bytes in a folder's secret.key, which the first call makes and only its owner can read.
+
+    The pages' sides, order and ids follow from it, so collected ratings fit as long as the file stays.
+    """
+    file = Path(folder) / "secret.key"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".part")
+        with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
+            stream.write(secrets.token_bytes(32))
+        new.rename(file)
+    if len(found := file.read_bytes()) != 32:
+        raise ValueError(f"{file}: expected 32 bytes, found {len(found)}: put it back, or delete it and make new pages")
+    return found
 
 
 @dataclass(frozen=True)
@@ -47,13 +69,14 @@ class Item:
     look: int  # 1, or 2 when the pair is shown again
 
 
-def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_per_rater=0, seed=0):
+def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_per_rater=0, secret=None):
     """Make the Batch of every two compared models' answers to the same prompts; ValueError if an answer is missing.
 
     answers          list of dicts: model, prompt_id, kind, language, prompt, answer (all str)
     comparisons      list of (model A, model B); default: every two models
     repeats          pairs each rater sees again near the end, sides exchanged; at most a third of the rater's pairs
     pairs_per_rater  pairs each rater sees, so that all pairs are seen about equally often; 0: all
+    secret           of `keep_secret`, so that a later call makes the same pages; None: a new one
     """
     by_model, pairs = {}, []
     for row in answers:
@@ -68,7 +91,7 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
             pairs.append(about | {"model_a": a, "model_b": b, "answer_a": row["answer"], "answer_b": theirs[key]["answer"]})
     if not pairs:
         raise ValueError("no pairs: at least two models and one prompt are needed")
-    return Batch(tuple(pairs), _check_raters(raters), repeats, pairs_per_rater, seed)
+    return Batch(tuple(pairs), _check_raters(raters), repeats, pairs_per_rater, secret or secrets.token_bytes(32))
 
 
 def _check_raters(raters):
@@ -85,21 +108,18 @@ def _page_name(rater):
 
 def list_items(batch, rater):
     """The screens that `rater` sees (list of Item), in an order that is random but the same at every call."""
-    own = list(range(len(batch.pairs)))
+    own, draw = list(range(len(batch.pairs))), partial(batch.draw, batch.digest)
     if 0 < batch.pairs_per_rater < len(own):
-        random.Random(f"{batch.seed}/share").shuffle(own)
+        own.sort(key=partial(draw, "share"))
         start = batch.raters.index(rater) * batch.pairs_per_rater
         own = [own[(start + n) % len(own)] for n in range(batch.pairs_per_rater)]
-    rng = random.Random(f"{batch.seed}/{rater}")
-    rng.shuffle(own)
-    looks = [(n, rng.choice("ab"), 1) for n in own]
+    looks = [(n, "ab"[draw("side", rater, n)[0] % 2], 1) for n in sorted(own, key=partial(draw, "order", rater))]
     third = len(looks) // 3
-    again = [(n, "ab"[first == "a"], 2) for n, first, _ in rng.sample(looks[:third], min(batch.repeats, third))]
-    tail = looks[len(looks) - third :] + again  # at least a third of the page is between the two looks
-    rng.shuffle(tail)
-    digest, shown = batch.digest, looks[: len(looks) - third] + tail
-    ids = [hashlib.sha256("/".join(map(str, (digest, *look))).encode()).hexdigest()[:12] for look in shown]
-    return [Item(name, *look) for name, look in zip(ids, shown, strict=True)]
+    chosen = sorted(looks[:third], key=partial(draw, "again", rater))[: batch.repeats]
+    tail = looks[len(looks) - third :] + [(n, "ab"[first == "a"], 2) for n, first, _ in chosen]
+    tail.sort(key=partial(draw, "tail", rater))  # at least a third of the page is between the two looks
+    shown = looks[: len(looks) - third] + tail
+    return [Item(draw("id", rater, *look).hex()[:12], *look) for look in shown]
 
 
 def render_rating_page(batch, rater):
@@ -119,7 +139,7 @@ def publish_batch(batch, folder):
     if (own / "batch.json").exists():  # earlier raters keep their positions, which decide their pairs
         known = paths.read_json(own / "batch.json")["raters"]
         batch = replace(batch, raters=_check_raters(dict.fromkeys([*known, *batch.raters])))
-    paths.write_json(own / "batch.json", {"digest": batch.digest} | asdict(batch))
+    paths.write_json(own / "batch.json", asdict(batch) | {"digest": batch.digest, "secret": "in secret.key"})
     for rater in batch.raters:
         paths.write_text(own / _page_name(rater), render_rating_page(batch, rater))
     return batch, [own / _page_name(rater) for rater in batch.raters]

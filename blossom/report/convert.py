@@ -1,26 +1,41 @@
-"""Executed notebooks as HTML files that open without a server: the report, and a book of all notebooks of a scale."""
+"""Executed notebooks as HTML files that open without a server or a network: the report, and a book of all notebooks."""
 
-import base64
-import hashlib
+import json
 import re
+from functools import partialmethod
 from pathlib import Path
 
+import latex2mathml.converter
 import nbformat
+from bs4 import BeautifulSoup, NavigableString
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
 from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
 
 from blossom.common import params, paths, stages
-from blossom.common.pages import fill_template
+from blossom.common.pages import fill_template, hash_source
+from blossom.common.runs import shorten_paths
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
-MATHJAX = "https://cdn.jsdelivr.net/npm/mathjax@3/"
-DOLLARS = 'MathJax = {tex: {inlineMath: [["$", "$"]]}}'
+SHOWN = ["text/html", "image/png", "image/jpeg", "text/plain"]  # not scripts, and no Markdown or formulas made of data
+
+
+class MathRenderer(IPythonRenderer):
+    """Markdown as HTML, with equations as MathML, which browsers show without a script."""
+
+    def inline_math(self, body, display="inline"):
+        formula = latex2mathml.converter.convert(body, display=display)
+        return re.sub(r"(?<!<msub>)<mi>(log|ln)</mi>(?=<m[in])", r'<mi>\1</mi><mspace width="0.17em" />', formula)
+
+    block_math = partialmethod(inline_math, display="block")
 
 
 def read_executed(file):
-    """Read an executed notebook, without its progress bars and warnings."""
-    notebook = nbformat.read(file, 4)
+    """Read an executed notebook, without its progress bars and warnings; its folder of all runs is called outputs."""
+    outputs = json.dumps(str(Path(file).resolve().parents[3]), ensure_ascii=False)[1:-1]
+    notebook = nbformat.reads(Path(file).read_text(encoding="utf-8").replace(outputs, "outputs"), 4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             kept = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
@@ -30,21 +45,34 @@ def read_executed(file):
 
 def convert_notebook(notebook, code=True):
     """Convert a notebook's cells to HTML (str). Without `code`, only text and outputs, and no cell with the tag "course"."""
-    exporter = HTMLExporter(extra_template_paths=[str(FOLDER)], template_file="cells.html", exclude_input=not code)
-    exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
+    words = {"config": Config(NbConvertBase={"display_data_priority": SHOWN}), "exclude_input": not code}
+    exporter = HTMLExporter(extra_template_paths=[str(FOLDER)], template_file="cells.html", **words)
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+    markdown = MarkdownWithMath(renderer=MathRenderer(escape=False, anchor_link_text=""))
+    exporter.register_filter("markdown2html", markdown.render)
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
     if not code:
         exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags={"course"}), enabled=True)
-    return exporter.from_notebook_node(notebook)[0]
+    return shorten_paths(exporter.from_notebook_node(notebook)[0])
 
 
-def render_page(template, title, math=False, **words):
-    """A whole HTML page (str) of a template beside this file; with `math` it loads MathJax from the network."""
-    digest = base64.b64encode(hashlib.sha256(DOLLARS.encode()).digest()).decode()
-    scripts = f"{MATHJAX} 'sha256-{digest}'" if math else "'none'"
-    # outputs of a notebook may contain anything
-    policy = f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; font-src {MATHJAX}"
-    words |= {"title": title, "policy": policy, "math": math, "dollars": DOLLARS, "mathjax": MATHJAX}
+def list_sections(cells):
+    """The headings in a notebook's HTML: a list of dicts (level, id, heading, text: what stands below it)."""
+    sections = []
+    for node in BeautifulSoup(cells, "html.parser").descendants:
+        if node.name in ("h1", "h2", "h3") and node.get("id"):
+            sections.append({"level": node.name, "id": node["id"], "heading": node.get_text().strip(), "text": ""})
+        elif sections and type(node) is NavigableString:  # other kinds are styles and comments
+            sections[-1]["text"] += node
+    return sections
+
+
+def render_page(template, title, data=None, **words):
+    """A whole HTML page (str) of a template here; with `data` (JSON-able), the script beside the template runs."""
+    script = "" if data is None else (FOLDER / template).with_suffix(".js").read_text(encoding="utf-8")
+    policy = f"default-src 'none'; script-src {hash_source(script)}; style-src 'unsafe-inline'; img-src data:; "
+    policy += "base-uri 'none'; form-action 'none'"  # outputs of a notebook may contain anything
+    words |= {"title": title, "policy": policy, "script": script, "data": data}
     style = HtmlFormatter(style="default").get_style_defs(".highlight")
     return fill_template(FOLDER / template, code_style=style, **words)
 
@@ -78,15 +106,17 @@ def write_book(folder):
     chapters = [chapter for stage in stages.STAGES if (chapter := _read_chapter(folder, stage))]
     if not chapters:
         raise ValueError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")
-    pages = {c["stage"]: c["page"] for c in chapters}
+    pages, found = {c["stage"]: c["page"] for c in chapters}, []
     for before, chapter, after in zip([None, *chapters], chapters, [*chapters[1:], None], strict=False):
         for recipe, notebook in chapter["notebooks"].items():
             words = {"before": before, "after": after, "recipe": recipe}
             words["cells"] = _link_pages(convert_notebook(notebook), pages)
-            page = render_page("chapter.html", chapter["title"], math=True, **words)
-            paths.write_text(folder / "book" / f"{chapter['stage']}-{recipe}.html", page)
+            words["sections"], name = list_sections(words["cells"]), f"{chapter['stage']}-{recipe}.html"
+            if name == chapter["page"]:
+                found += [section | {"page": name, "title": chapter["title"]} for section in words["sections"]]
+            paths.write_text(folder / "book" / name, render_page("chapter.html", chapter["title"], **words))
     words = {"scale": folder.name, "chapters": chapters, "has_report": (folder / "report.html").exists()}
-    paths.write_text(folder / "book" / "index.html", render_page("book.html", "Blossom", **words))
+    paths.write_text(folder / "book" / "index.html", render_page("book.html", "Blossom", found, **words))
     return folder / "book" / "index.html"
 
 

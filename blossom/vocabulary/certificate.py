@@ -127,7 +127,7 @@ def _compare_sentencepiece(folder, tokenizer, lines, ids):
 
 
 def render_certificate(certificate):
-    return pages.fill_template(Path(__file__).with_suffix(".html"), c=certificate)
+    return pages.Markup(pages.fill_template(Path(__file__).with_suffix(".html"), c=certificate))
 
 
 def save_certificate(certificate, folder):

@@ -11,6 +11,7 @@ from blossom.benchmark.rows import read_task_rows
 from blossom.common import params, paths, runs, stages
 from blossom.instructions import readers, translation
 from blossom.models.loading import load_model
+from blossom.preference import people
 from blossom.text.corpus import read_documents
 from blossom.vocabulary.pieces import read_donor
 from tests.cases import read_cases
@@ -34,6 +35,7 @@ READERS = {
     "drafts.jsonl": translation.read_drafts,
     "klue_nli.json": lambda file: read_task_rows("klue_nli", file.parent),
     "words.json": read_donor,
+    "secret.key": lambda file: people.keep_secret(file.parent),
 }
 
 
