@@ -73,6 +73,11 @@ test: setup  ## run all tests and the style checks (about 8 minutes on two cores
 mutations: setup  ## break the product on purpose, place by place, and fail where no test notices (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)python -m pytest -v -n 2 tests/mutations.py
 
+.PHONY: fuzz
+FUZZ ?= 2000
+fuzz: setup  ## read FUZZ=2000 damaged files at every place that reads one; fail at a traceback or a hang (about 8 minutes)
+	OMP_NUM_THREADS=1 BLOSSOM_FUZZ=$(FUZZ) $(BIN)python -m pytest -q -s tests/errors/test_fuzz.py
+
 .PHONY: hub-rehearsal
 hub-rehearsal: setup  ## run scales qwen2.5-0.5b, llama2-7b and llama2-13b whole, tiny, on a stand-in of the hub (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)python -m pytest -v -m rehearsal tests/test_hub.py

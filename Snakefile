@@ -28,6 +28,7 @@ try:
     PLAN = plan.Plan(OUTPUTS, OVERRIDES, DEFINITIONS)
     plan.check_recipes(OVERRIDES.get("recipes", []))
     PLAN.sweeps  # read and checked
+    PLAN.set_damaged_aside()
 except ValueError as error:  # said in one line, before anything is planned
     sys.exit(str(error))
 

@@ -18,6 +18,17 @@ SENTENCE = re.compile(r"[.!?。！？]$")
 PROSE = re.compile(r"[A-Z][^<>{}|=`]*[.!?]$")  # a sentence or more, without markup or code
 
 
+def build_asset(build, wheels, target):
+    """`build(wheels, target)` with one of the builders below; RuntimeError names wheels that cannot be read."""
+    try:
+        build(wheels, target)
+    except Exception as error:  # libraries raise many kinds for a damaged file
+        if paths.is_disk_full(error) or isinstance(error, PermissionError) or wheels[0].name in str(error):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise RuntimeError(f"{', '.join(f.name for f in wheels)}: not readable ({reason}); fetch it again") from None
+
+
 def read_member(wheel, pattern, extract_to=None):
     """The bytes of the one file in a wheel whose name matches `pattern`; with `extract_to`, its path extracted there."""
     with zipfile.ZipFile(wheel) as archive:

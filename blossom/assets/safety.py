@@ -14,11 +14,7 @@ def check_model(folder, name):
         told = f"; {pickles[0]} is a pickle, which can run code: convert it to safetensors" if pickles else ""
         raise ValueError(f"{name}: no weights there (expected *.safetensors in {folder}){told}")
     for index in folder.glob("*.safetensors.index.json"):
-        listed = paths.read_json(index)
-        files = listed.get("weight_map") if isinstance(listed, dict) else None
-        if not isinstance(files, dict):
-            raise ValueError(f"{index}: expected a weight_map")
-        for file in set(map(str, files.values())):
+        for file in set(paths.read_json(index, {"weight_map": dict[str, str]})["weight_map"].values()):
             if Path(file).name != file or not file.endswith(".safetensors") or not (folder / file).exists():
                 raise ValueError(f"{index}: names {file!r}, which is no .safetensors file beside it")
 
@@ -32,8 +28,7 @@ def check_config(folder, name):
         raise ValueError(f"{name}: is an adapter (it has an adapter_config.json); give the model it was merged into")
     if not (folder / "config.json").exists():
         raise ValueError(f"{name}: no model there ({folder} has no config.json)")
-    config = paths.read_json(folder / "config.json")
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    kind = paths.read_json(folder / "config.json", dict).get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         told = f"{name}: its config.json names the architecture {kind!r}, which transformers does not know"
         raise ValueError(f"{told}; code that comes with a model is never run")

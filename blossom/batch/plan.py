@@ -17,7 +17,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blossom.common import params, paths, shell
+from blossom.common import params, paths, runs, shell
 from blossom.common.stages import MODEL_STAGES, READERS, STAGES
 
 MEMORY_MB = 4000  # of a stage that has not run yet at this scale; at `laptop` all take less
@@ -107,8 +107,18 @@ class Plan:
     def memory(self, run):
         """MB to reserve for a run: 1.1 times the largest peak of finished runs of its stage and scale."""
         finished = paths.outputs_root(self.outputs).glob(f"{run.scale}/*/{run.stage}/manifest.json")
-        peaks = [paths.read_json(manifest)["peak_bytes"] for manifest in finished]
+        peaks = [paths.read_json(manifest, {"peak_bytes": int})["peak_bytes"] for manifest in finished]
         return int(1.1 * max(peaks) / 1e6) if peaks else MEMORY_MB
+
+    def set_damaged_aside(self):
+        """Rename each manifest.json that is damaged, so that its stage counts as not finished, and say so."""
+        for root in self.settings:
+            for file in paths.outputs_root(root).glob("*/*/*/manifest.json"):
+                try:
+                    paths.read_json(file, runs.MANIFEST)
+                except ValueError as error:
+                    file.rename(file.with_name("manifest.damaged.json"))
+                    print(f"{error}: this stage counts as not finished", file=sys.stderr)
 
     def sweep_runs(self, name, scale):
         """The runs that a sweep compares: (point, recipe, stage) -> RunName."""

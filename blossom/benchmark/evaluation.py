@@ -1,7 +1,6 @@
 """Score models on prepared tasks; each score is computed once and kept under the hashes of the model and the task."""
 
 import gc
-import json
 from contextlib import redirect_stderr
 from dataclasses import replace
 from importlib import metadata
@@ -95,8 +94,8 @@ def _sum_texts(items, texts):
 
 def _read_record(file):
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        record = paths.read_json(file, {"items": list[dict]})
+    except ValueError:  # none yet, or a damaged one
         return None
     return record if record.get("version") == VERSION else None
 

@@ -1,6 +1,7 @@
 """Paths of the project, and files that are written completely or not at all."""
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -98,14 +99,24 @@ def parse_json(data, place, shape=object):
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what was read can be written
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: not valid JSON ({error})") from None
+    return check_shape(value, place, shape)
+
+
+def check_shape(value, place, shape):
+    """Return a value that has the `shape` of `parse_json`; ValueError names `place` for another."""
     try:
-        TypeAdapter(TypedDict("Fields", shape) if isinstance(shape, dict) else shape).validate_python(value, strict=True)
+        _read_shape(tuple(shape.items()) if isinstance(shape, dict) else shape).validate_python(value, strict=True)
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         at, told = ".".join(map(str, wrong["loc"])), wrong["msg"].replace("Input should be", "expected")
         found = f"{type(wrong['input']).__name__} {reprlib.repr(wrong['input'])}"
         raise ValueError(f"{place}: {at}{': ' * bool(at)}{told}, found {found}") from None
     return value
+
+
+@functools.cache
+def _read_shape(shape):
+    return TypeAdapter(TypedDict("Fields", dict(shape)) if isinstance(shape, tuple) else shape)
 
 
 def _parse_int(digits):

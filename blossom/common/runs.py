@@ -26,6 +26,9 @@ from blossom.common.stages import MODEL_STAGES, SHARED
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
 RECORDS = ("params.yaml", "metrics.json")
+HASHES = dict[str, str]
+MANIFEST = {"stage": str, "recipe": str, "inputs": HASHES, "outputs": HASHES, "versions": HASHES, "git_commit": str}
+MANIFEST |= {"wall_seconds": float, "peak_bytes": int}
 
 
 class Run:
@@ -116,17 +119,17 @@ def read_run(folder, check=RECORDS):
     file = folder / "manifest.json"
     if not file.exists():
         raise ValueError(f"{folder}: no finished run (it has no manifest.json)")
-    manifest = paths.read_json(file)
-    outputs = manifest.get("outputs") if isinstance(manifest, dict) else None
-    if not isinstance(outputs, dict):
-        raise ValueError(f"{file}: lists no outputs: delete it and run the stage again")
-    for name in outputs if check is None else check:
+    try:
+        manifest = paths.read_json(file, MANIFEST)
+    except ValueError as error:
+        raise ValueError(f"{error}: delete it and run the stage again") from None
+    for name in manifest["outputs"] if check is None else check:
         found = folder / name
-        if not found.exists() or paths.hash_path(found) != outputs.get(name):
+        if not found.exists() or paths.hash_path(found) != manifest["outputs"].get(name):
             what = "was changed after its run (its SHA-256 is not the manifest's)" if found.exists() else "is missing"
             raise ValueError(f"{found} {what}: put it back, or delete {file} and run the stage again")
-    settings, metrics = params.load_yaml(folder / "params.yaml"), paths.read_json(folder / "metrics.json")
-    return FinishedRun(folder, folder.parent.name, manifest.get("stage", folder.name), settings, metrics, manifest)
+    settings, metrics = params.load_yaml(folder / "params.yaml"), paths.read_json(folder / "metrics.json", dict)
+    return FinishedRun(folder, folder.parent.name, manifest["stage"], settings, metrics, manifest)
 
 
 def read_lineage(folder):

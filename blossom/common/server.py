@@ -32,10 +32,10 @@ class ReplyStore:
         text = json.dumps(request, sort_keys=True, ensure_ascii=False)
         return self.folder / f"{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:32]}.json"
 
-    def get(self, request):
-        """What was stored with this request (a dict), or None."""
+    def get(self, request, kind=str | None):
+        """What was stored with this request (a dict), or None; ValueError for a reply that is not of this `kind`."""
         file = self._file(request)
-        return paths.read_json(file) if file.exists() else None
+        return paths.read_json(file, {"reply": kind}) if file.exists() else None
 
     def put(self, request, **found):
         """Store `found` (reply=..., ...) with the request and the time."""

@@ -29,8 +29,8 @@ def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **
     answers = {}
     for batch in _batches(_encode_prompts(prompts, template, load_tokenizer(folder)), batch_size):
         asked = request | {"prompts": [prompts[i] for i in batch]}
-        found = store.get(asked)
-        if not found:
+        found = store.get(asked, list[str])
+        if not found or len(found["reply"]) != len(batch):
             found = {"reply": generate_answers(*load(), asked["prompts"], template, batch_size=batch_size, **settings)}
             store.put(asked, **found)
         answers |= zip(batch, found["reply"], strict=True)

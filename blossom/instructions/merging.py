@@ -51,11 +51,11 @@ class Merged(NamedTuple):
 def read_review(path, drafts):
     """Read a reviewer's exported file: a list of Version; ValueError names the file and row with something wrong."""
     content = paths.read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("rows"), list):
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: expected a file exported by the review page ({FORMAT})")
-    own, dataset = hash_drafts(drafts), str(content.get("dataset"))
-    if dataset != own:
-        told = f"{path}: made for another dataset ({dataset[:12]}; these drafts are {own[:12]})"
+    paths.check_shape(content, path, {"dataset": str, "reviewer": str, "rows": list})
+    if content["dataset"] != (own := hash_drafts(drafts)):
+        told = f"{path}: made for another dataset ({content['dataset'][:12]}; these drafts are {own[:12]})"
         raise ValueError(f"{told}; merge it with the drafts its page was made from")
     names, versions = {d.id: list(d.english) for d in drafts}, []
     for n, entry in enumerate(content["rows"], 1):
@@ -63,7 +63,7 @@ def read_review(path, drafts):
         if not isinstance(entry, dict) or str(entry.get("id")) not in names:
             raise ValueError(f"{place}: no row of this dataset: {str(entry)[:60]!r}")
         try:
-            version = Version(**entry | {"reviewer": content.get("reviewer")})
+            version = Version(**entry | {"reviewer": content["reviewer"]})
         except ValidationError as error:
             raise ValueError(f"{place}: {explain_error(error)}") from None
         fields = {k: unicodedata.normalize("NFC", t.replace("\r\n", "\n")).strip() for k, t in version.fields.items()}

@@ -15,6 +15,7 @@ from blossom.text.rows import read_rows
 
 SENTENCES = 16  # sentences that a local model translates at once
 WORDS = paths.read_yaml_beside(__file__)
+DRAFT = {"id": str, "category": str, "english": dict[str, str], "korean": dict[str, str], "cut": list[str]}
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ def read_drafts(path):
     """Read the drafts in a .jsonl file, one a line with the fields of `Draft`; ValueError names a wrong line."""
     drafts = []
     for place, row in read_rows(str(path)):
-        try:
-            drafts.append(Draft(**row | {"cut": tuple(row.get("cut", ()))}))
-        except TypeError as error:
-            raise ValueError(f"{place}: no draft ({error})") from None
+        row = paths.check_shape({"cut": [], **row}, place, DRAFT)
+        if row["english"].keys() != row["korean"].keys():
+            raise ValueError(f"{place}: expected Korean for {', '.join(row['english'])}, found {', '.join(row['korean'])}")
+        drafts.append(Draft(**{name: row[name] for name in DRAFT} | {"cut": tuple(row["cut"])}))
     return drafts
 
 

@@ -119,7 +119,7 @@ def _check_tokenizer(model, tokenizer, folder=None):
         )
     record = Path(folder or "") / RECORD
     if folder and record.exists():
-        expected, found = paths.read_json(record)["tokenizer_sha256"], _hash_tokenizer(tokenizer)
+        expected, found = paths.read_json(record, {"tokenizer_sha256": str})["tokenizer_sha256"], _hash_tokenizer(tokenizer)
         if found != expected:
             told = f"tokenizer_sha256: saved with {expected}, found {found}"
             raise ValueError(f"{folder}: its files do not belong together ({told})")

@@ -137,7 +137,7 @@ def publish_batch(batch, folder):
     """Write batch.json (it names the models) and the raters' pages; return (batch with earlier raters too, page paths)."""
     own = Path(folder) / batch.digest[:8]
     if (own / "batch.json").exists():  # earlier raters keep their positions, which decide their pairs
-        known = paths.read_json(own / "batch.json")["raters"]
+        known = paths.read_json(own / "batch.json", {"raters": list[str]})["raters"]
         batch = replace(batch, raters=_check_raters(dict.fromkeys([*known, *batch.raters])))
     paths.write_json(own / "batch.json", asdict(batch) | {"digest": batch.digest, "secret": "in secret.key"})
     for rater in batch.raters:
@@ -200,10 +200,7 @@ def _list_files(names):
 
 def read_ratings(file, batch):
     """Read (rater, list of unchecked verdicts) from one file; ValueError says why the file is refused."""
-    try:
-        content = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"not readable as JSON ({str(error)[:80]})") from None
+    content = paths.read_json(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"not a file that the raters' page exported ({FORMAT})")
     rater, given = content.get("rater"), content.get("verdicts")

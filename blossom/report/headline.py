@@ -1,7 +1,5 @@
 """The report's first screen: the models' measures with intervals, and what the paired comparisons of models decide."""
 
-import json
-
 import pandas as pd
 
 from blossom.benchmark.comparing import COLUMNS, compare_models
@@ -15,8 +13,9 @@ def read_items(runs, recipe):
     """The items that stage 05 of a recipe scored: {model: list of items}; empty without that stage."""
     found = {}
     if run := runs.get((recipe, SCORED)):
-        for line in (run.folder / "items.jsonl").read_text(encoding="utf-8").splitlines():
-            item = {k: v for k, v in json.loads(line).items() if v is not None}
+        file = run.folder / "items.jsonl"
+        for n, line in enumerate(file.read_bytes().splitlines(), 1):
+            item = {k: v for k, v in paths.parse_json(line, f"{file}, line {n}", {"task": str}).items() if v is not None}
             found.setdefault(item.get("model", recipe), []).append(item)
     return found
 

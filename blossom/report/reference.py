@@ -75,7 +75,7 @@ def describe_machine():
 def read_reference(stage, scale="laptop"):
     """The reference's runs of a stage, as far as reports need them: {(recipe, stage): object with `metrics`}."""
     files = sorted((REFERENCE / scale).glob(f"*/{stage}/metrics.json"))
-    return {(file.parts[-3], stage): SimpleNamespace(metrics=paths.read_json(file)) for file in files}
+    return {(file.parts[-3], stage): SimpleNamespace(metrics=paths.read_json(file, dict)) for file in files}
 
 
 def check_reference(outputs, scale):

@@ -15,6 +15,9 @@ from blossom.report import crossover
 from blossom.report.convert import render_page
 from blossom.report.reference import REFERENCE
 
+COMPARISON = {"scale": str, "recipes": list[str], "curves": list[str], "over": dict[str, str]}
+COMPARISON |= {"measured": list[dict]}
+
 
 def comparison_folder(outputs, name, scale):
     return paths.outputs_root(outputs) / "sweeps" / name / f"comparison-{scale}"
@@ -124,6 +127,6 @@ def read_comparison(outputs, name, scale):
     own = comparison_folder(outputs, name, scale)
     for folder in (own, *sorted((REFERENCE / "sweeps" / name).glob("comparison-*"))):
         if (folder / "comparison.json").exists():
-            about = paths.read_json(folder / "comparison.json")
+            about = paths.read_json(folder / "comparison.json", COMPARISON)
             return "this run" if folder == own else f"the reference run, scale {about['scale']}", about
     return None

@@ -33,7 +33,7 @@ def read_hub_rows(source):
         yield from _limit_rows(_open_stream(wanted, local=True)[0], wanted)
         return
     folder = fetch_hub_set(source)
-    for name in paths.read_json(folder / "set.json")["files"]:
+    for name in paths.read_json(folder / "set.json", {"files": list[str]})["files"]:
         with open(folder / name, encoding="utf-8") as lines:
             yield from map(json.loads, lines)
 

@@ -3,7 +3,7 @@
 checkpoints/step-000120/
     state.safetensors   trained parameters, the optimizer's moments, torch's random generators
     progress.json       "fingerprint" (settings and data), "step", "seen" (measured so far), "losses" (since the last logged
-                        one, of each process), "result" (at the end)
+                        one, of each process), "result" (at the end), "sha256" (of the state and the rest of progress.json)
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from blossom.common import paths
 from blossom.models import adapters
 from blossom.models.loading import save_model
 
+PROGRESS = {"fingerprint": dict, "step": int, "seen": dict, "losses": list[float], "result": dict | None, "sha256": str}
 BEFORE_LIMIT = 600  # seconds before Slurm's time limit at which a training ends: time to write a checkpoint of 80 GB
 
 
@@ -76,56 +77,88 @@ def fingerprint_start(learner):
 
 def read_result(folder, settings):
     """What a finished training with these settings in `folder` returned; None without one."""
-    newest = max(Path(folder).glob("checkpoints/step-*"), default=None)
-    progress = paths.read_json(newest / "progress.json") if newest else {"result": None}
+    try:
+        progress = paths.read_json(list_checkpoints(Path(folder) / "checkpoints")[-1] / "progress.json", PROGRESS)
+    except (IndexError, ValueError):  # none, or damaged, which `find_checkpoint` says
+        return None
     same = progress["result"] and fingerprint_settings(settings).items() <= progress["fingerprint"].items()
     return progress["result"] if same else None
 
 
 def find_checkpoint(folder, fingerprint, report):
-    """Find the newest checkpoint in `folder`; None when there is none, or it has another fingerprint.
+    """Find the newest whole checkpoint in `folder`; None when there is none, or it has another fingerprint.
 
-    Checkpoints with another fingerprint are moved to <folder>.old; `report` gets a line about it.
+    Damaged checkpoints are renamed to damaged-step-..., and those with another fingerprint are moved to <folder>.old;
+    `report` gets a line about it.
     """
     for partial in folder.glob(".*.part"):
         shutil.rmtree(partial)
-    newest = max(folder.glob("step-*"), default=None)
-    if newest is None:
+    newest = progress = None
+    for newest in reversed(list_checkpoints(folder)):
+        try:
+            progress = _check_whole(newest)
+            break
+        except ValueError as error:
+            report(f"{error}: set aside as {_set_aside(newest, f'damaged-{newest.name}').name}")
+    if progress is None:
+        if newest:
+            report("no whole checkpoint is left: starting anew")
         return None
-    progress, asked = paths.read_json(newest / "progress.json"), json.loads(json.dumps(fingerprint))
-    kept = progress["fingerprint"]
+    kept, asked = progress["fingerprint"], json.loads(json.dumps(fingerprint))
     if progress.get("result"):  # a finished training is loaded by any number of processes
         kept["processes"] = asked["processes"]
     differ = [name for name in asked if kept.get(name) != asked[name]]
     if not differ:
         report(f"continuing from {newest.name}")
         return newest
-    names = (folder.with_name(f"{folder.name}.old{n or ''}") for n in itertools.chain([0], itertools.count(2)))
-    aside = next(name for name in names if not name.exists())
-    folder.rename(aside)
+    aside = _set_aside(folder, f"{folder.name}.old")
     told = ", ".join(f"{k} {kept.get(k)} -> {asked[k]}" if len(str(asked[k])) < 40 else k for k in differ)
     report(f"{newest.name} is of another run ({told}): set aside as {aside.name}, starting anew")
     return None
 
 
+def list_checkpoints(folder):
+    """The checkpoints in a folder (paths), oldest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: (len(path.name), path.name))
+
+
+def _set_aside(path, name):
+    names = (path.with_name(f"{name}{n or ''}") for n in itertools.chain([0], itertools.count(2)))
+    return path.rename(next(free for free in names if not free.exists()))
+
+
+def _check_whole(checkpoint):
+    """A checkpoint's progress; ValueError when a file is missing, or was changed since it was written."""
+    progress, state = paths.read_json(checkpoint / "progress.json", PROGRESS), checkpoint / "state.safetensors"
+    if not state.is_file() or _hash_checkpoint(state, progress) != progress["sha256"]:
+        raise ValueError(f"{state}: missing, or not as it was written (its SHA-256 is another)")
+    return progress
+
+
+def _hash_checkpoint(state, progress):
+    told = json.dumps({name: value for name, value in progress.items() if name != "sha256"}, sort_keys=True)
+    return hashlib.sha256((told + paths.hash_path(state)).encode()).hexdigest()
+
+
 def write_checkpoint(folder, tensors, progress):
-    """Save tensors (from `collect_state`) and progress as `folder`/step-<step>, then remove older checkpoints.
+    """Save tensors (from `collect_state`) and progress as `folder`/step-<step>; only the checkpoint before it stays too.
 
     Raises RuntimeError when the disk is full; the checkpoint before is kept then.
     """
-    before = sorted(folder.glob("step-*"))
+    *older, before = [None, *list_checkpoints(folder)]
+    for old in filter(None, older):  # first: the disk has room for two
+        shutil.rmtree(old)
     try:
         with paths.write_atomically(folder / f"step-{progress['step']:06d}") as temporary:
             temporary.mkdir()
             save_file(tensors, temporary / "state.safetensors")
-            paths.write_json(temporary / "progress.json", progress)
+            sha256 = _hash_checkpoint(temporary / "state.safetensors", progress)
+            paths.write_json(temporary / "progress.json", progress | {"sha256": sha256})
     except Exception as error:  # OSError, or safetensors' own with the same words in it
         if not paths.is_disk_full(error):
             raise
-        kept = f"the one of {before[-1].name} is intact" if before else "there is none before it"
+        kept = f"the one of {before.name} is intact" if before else "there is none before it"
         raise RuntimeError(f"{folder}: no space left for a checkpoint; {kept}. Free some, then run again.") from None
-    for old in before:
-        shutil.rmtree(old)
 
 
 def read_checkpoint(path, learner, optimizer=None):
@@ -141,7 +174,7 @@ def read_checkpoint(path, learner, optimizer=None):
             torch.set_rng_state(file.get_tensor("generator/cpu"))
             if torch.cuda.is_available() and "generator/cuda" in file.keys():  # noqa: SIM118
                 torch.cuda.set_rng_state(file.get_tensor("generator/cuda"))
-    return paths.read_json(path / "progress.json")
+    return paths.read_json(path / "progress.json", PROGRESS)
 
 
 def collect_state(learner, optimizer, keep=True):
@@ -201,7 +234,7 @@ def keep_model(model, tokenizer, base, folder, lines, save_precision="auto"):
 
 def _keep_rounded(model, tokenizer, base, folder, lines, place, asked):
     dtype, measured = model.dtype, torch.float32
-    if newest := max(folder.glob("checkpoints/step-*"), default=None):  # in float32; training ends in the dtype of the base
+    for newest in list_checkpoints(folder / "checkpoints")[-1:]:  # in float32; training ends in the dtype of the base
         with safe_open(newest / "state.safetensors", "pt") as state:
             for name, parameter in _trained(model):
                 parameter.data = state.get_tensor(f"parameter/model.{name}").to(parameter.device)

@@ -35,7 +35,7 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
     merged_apart, cleaned_apart = _compare_sentencepiece(folder, tokenizer, lines, encoded)
     unreachable = find_unmade_pieces(base, tokenizer, new)
     config = folder / "config.json"
-    rows = paths.read_json(config)["vocab_size"] if config.exists() else None
+    rows = paths.read_json(config, {"vocab_size": int})["vocab_size"] if config.exists() else None
     found = {
         "ids of the base that moved": sum(vocabulary.get(t) != i for t, i in base.tokenizer.get_vocab().items()),
         "pieces twice or empty": len(new) - len(set(new) - {""}),
@@ -141,10 +141,10 @@ def check_certificate(model_folder):
     found = [f for f in (folder / FILE, folder.parent / FILE) if f.exists()]
     if not found:
         raise ValueError(f"{folder}: no {FILE} beside the model; run notebook 02, which makes it")
-    certificate = paths.read_json(found[0])
+    certificate = paths.read_json(found[0], {"holds": bool, "checks": dict[str, dict], "sha256": dict[str, dict]})
     if not certificate["holds"]:
         broken = ", ".join(f"{n}: {c['found']}" for n, c in certificate["checks"].items() if c["found"] and c["refuses"])
         raise ValueError(f"{found[0]}: the vocabulary fails its checks ({broken}); merge again with other parameters")
-    if paths.hash_path(folder / "tokenizer.json") != certificate["sha256"]["outputs"]["tokenizer.json"]:
+    if paths.hash_path(folder / "tokenizer.json") != certificate["sha256"].get("outputs", {}).get("tokenizer.json"):
         raise ValueError(f"{folder}: its tokenizer.json is not the one that {found[0]} certifies; run notebook 02 again")
     return certificate

@@ -10,6 +10,7 @@ import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from blossom.assets.registry import fetch_asset
+from blossom.common import paths
 from blossom.vocabulary import loading
 from blossom.vocabulary.fertility import read_frequencies
 from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level, is_whole, piece_bytes
@@ -115,7 +116,9 @@ def read_donor(source):
     path = Path(fetch_asset(str(source), weights=False))
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if path.suffix == ".json":
-        return _read_json(path)
+        vocabulary = paths.read_json(path, dict[str, int])
+        ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if not SPECIAL.fullmatch(p)]
+        return [_to_text(p, any(p.startswith("##") for p in ordered)) for p in ordered]
     if model_file.is_file():
         pieces, taken = loading.read_sentencepiece(model_file).pieces, (loading.NORMAL, loading.USER_DEFINED)
         return [_to_text(p.piece) for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken]
@@ -130,15 +133,6 @@ def _read_fast(tokenizer):
     if is_byte_level(tokenizer):
         return [data.decode() if is_whole(data) else data for data in (piece_bytes(p, True) for p in ordered)]
     return [_to_text(p, model["type"] == "WordPiece") for p in ordered if not BYTE_PIECE.fullmatch(p)]
-
-
-def _read_json(path):
-    try:
-        vocabulary = json.loads(path.read_text(encoding="utf-8"))
-        ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if not SPECIAL.fullmatch(p)]
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"{path}: not a vocabulary; expected JSON of the form {{piece: id}}") from None
-    return [_to_text(p, any(p.startswith("##") for p in ordered)) for p in ordered]
 
 
 def _to_text(piece, word_piece=False):

@@ -21,10 +21,8 @@ case(FILES, "a comma within a number, in a notebook", ValueError, "added_pieces"
 def other_base(tmp_path):
     settings = {"outputs": str(tmp_path), "base_model": "my/model"}
     p = params.effective_params("03_bilingual_pretraining", "smoke", "blossom-bi", **settings)
-    folder = paths.stage_folder(p.outputs, p.scale, p.recipe, "02_vocab_merge")
-    paths.write_json(folder / "metrics.json", {})
-    paths.write_text(folder / "params.yaml", "base_model: tiny-byte-level\n")
-    paths.write_json(folder / "manifest.json", {"outputs": {}})
+    earlier = params.effective_params("02_vocab_merge", "smoke", "blossom-bi", outputs=str(tmp_path))
+    runs.Run(earlier, "02_vocab_merge").finish({})
     runs.require_model(p, "03_bilingual_pretraining")
 
 @case(FILES, "a YAML tag that would run a command", ValueError, "mine.yaml",
