@@ -190,7 +190,7 @@ def test_making_a_run_seeds_every_generator(seed, smoke):
     assert draw(seed) == draw(seed) and not set(draw(seed)) & set(draw(seed + 1))
 
 
-DAMAGES = [("state.safetensors", change) for change in (lambda b: b[:-9], lambda b: b[:-9] + bytes(9), None)]
+DAMAGES = [("state.safetensors", change) for change in (lambda b: b[:-9], lambda b: b[:-9] + b"damaged!!", None)]
 DAMAGES += [("progress.json", change) for change in (lambda b: b[:50], lambda b: b.replace(b'"tokens": ', b'"tokens": 1'))]
 
 
@@ -209,13 +209,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_is_taken(tmp_pa
     _, whole = trained()
     damage("step-000003")
     said, again = trained()
-    assert name in said[0] and "set aside as damaged-step-000003" in said[0] and said[1] == "continuing from step-000002"
+    assert "set aside as damaged-step-000003" in said[0] and said[1] == "continuing from step-000002"
     assert all(torch.equal(whole[n], again[n]) for n in whole)
     for step in ("step-000002", "step-000003"):
         damage(step)
     assert "no whole checkpoint is left: starting anew" in trained()[0]
-
-
 
 
 def test_a_checkpoint_of_another_tokenizer_or_base_is_set_aside_and_none_is_lost(tmp_path):

@@ -131,7 +131,7 @@ def _check_whole(checkpoint):
     """A checkpoint's progress; ValueError when a file is missing, or was changed since it was written."""
     progress, state = paths.read_json(checkpoint / "progress.json", PROGRESS), checkpoint / "state.safetensors"
     if not state.is_file() or _hash_checkpoint(state, progress) != progress["sha256"]:
-        raise ValueError(f"{state}: missing, or not as it was written (its SHA-256 is another)")
+        raise ValueError(f"{checkpoint}: its files are not as they were written (SHA-256)")
     return progress
 
 
