@@ -17,32 +17,34 @@ from blossom.instructions.templates import TEMPLATES
 from blossom.models.loading import load_model, save_model
 
 
-def completion(content, finish="stop", usage=None):
+def completion(content, finish="stop", usage=None, **message):
     """The body of a chat completion."""
-    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content} | message}
     whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
     return json.dumps(whole | {"choices": [choice], "usage": usage})
 
 
 class FakeServer(ThreadingHTTPServer):
-    """A server whose `reply(body, number)` gives a text, or (status, headers, raw body); it keeps the `bodies` asked."""
+    """A server whose `reply(body, number)` gives a text, or (status, headers, body or parts); keeps `bodies` and `keys`."""
 
     daemon_threads = True
 
     def __init__(self, reply):
-        outer, self.reply, self.bodies = self, reply, []
+        outer, self.reply, self.bodies, self.keys = self, reply, [], []
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
                 outer.bodies.append(body)
+                outer.keys.append(self.headers.get("Authorization"))
                 found = outer.reply(body, len(outer.bodies))
                 status, headers, raw = found if isinstance(found, tuple) else (200, {}, completion(found))
                 self.send_response(status)
                 for name, value in ({"Content-Type": "application/json"} | headers).items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(raw.encode())
+                for part in [raw.encode()] if isinstance(raw, str) else raw:
+                    self.wfile.write(part)
 
             do_GET = do_HEAD = do_POST
 

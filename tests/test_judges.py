@@ -9,7 +9,7 @@ from blossom.common.server import ChatServer
 from blossom.generation.answers import parse_addresses, request_answers
 from blossom.preference import judges, prompts, verdicts
 from tests.cases import read_cases
-from tests.server import served
+from tests.server import completion, served
 
 CASES = read_cases(__file__)
 
@@ -65,6 +65,15 @@ def test_what_was_judged_before_the_server_or_the_budget_ends_is_kept_and_no_pai
     rows, counted = judges.judge_pairs(judge(server.url, requests=5 if answered == 99 else 200), pairs(5))
     assert counted["judged"] == 2 and counted["unanswered"] == 6 and outcome(rows) == {"win": 2}
     assert ("HTTP 500" in counted["last_error"]) == (answered == 4) and (answered == 4 or len(server.bodies) == 4)
+
+
+def test_a_judge_that_is_cut_off_gives_no_verdict_and_is_asked_again(serve, judge):
+    server = serve(lambda body, n: (200, {}, completion("A is significantly better", "length")))
+    rows, counted = judges.judge_pairs(judge(server.url), pairs(1))
+    assert rows == [] and counted["unanswered"] == counted["failures"]["cut off"] == 2 and counted["off_format"] == 0
+    assert judges.plan_judging(judge(server.url), pairs(1))["requests"] == 2
+    server.reply = lambda body, n: f"<think>A is significantly better</think>{prefers('자세한')(body, n)}"
+    assert outcome(judges.judge_pairs(judge(server.url), pairs(1))[0]) == {"loss": 1}
 
 
 def test_judged_pairs_stand_before_the_question_as_earlier_turns(serve, judge):
@@ -133,6 +142,11 @@ def test_a_server_writes_the_answers_with_the_runs_settings_and_a_rerun_asks_not
     assert request_answers(gone, questions, **settings) == texts and gone.replayed == 7
     with pytest.raises(RuntimeError, match="served: http://127.0.0.1:9/v1 .* 1 prompts"):
         request_answers(gone, [*questions, "새 질문"], **settings)
+    server.reply = lambda body, n: (200, {}, completion("<think>Hm.</think> 네, 그", "length"))
+    assert request_answers(ChatServer(server.url, "r", tmp_path), ["?"], 9) == ["네, 그"] and len(server.bodies) == 8
+    server.reply = lambda body, n: (200, {}, completion("<think>Hm", "length") if n < 11 else completion(""))
+    with pytest.raises(RuntimeError, match=r"no answer to 2 prompts \(empty, with room for 2,048"):
+        request_answers(ChatServer(server.url, "s", tmp_path), ["?", "!"], 9)
 
 
 def test_served_models_are_named_with_their_address():
@@ -142,15 +156,18 @@ def test_served_models_are_named_with_their_address():
             parse_addresses([wrong], ["base"])
 
 
-def test_a_real_server_is_understood(tmp_path):
+def test_a_real_server_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setattr("blossom.common.server.ROOM", 200)
     with served(tmp_path / "model", tmp_path / "log") as url:
         judge = judges.Judge(url, "", tmp_path / "replies")
         rows, counted = judges.judge_pairs(judge, pairs(1))
         writer = ChatServer(judge.url, "", tmp_path / "answers")
         written = request_answers(writer, ["안녕?", "Hello?", "안녕?"], 8, top_k=40, repetition_penalty=1.1)
     assert judge.model == str(tmp_path / "model") and judge.name == "model"  # the server said which it has
-    assert counted["sent"] == 3 and counted["failures"] == {} and counted["off_format"] == 2 and rows == []
+    assert counted["sent"] == 5 and counted["failures"] == {"cut off": 2} and counted["unanswered"] == 2 and rows == []
     stored = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
     usages = [record["usage"] for record in stored if "messages" in record["request"]]
-    assert len(usages) == 2 and all(u["in"] > 100 and 0 < u["out"] <= judges.REPLY_TOKENS for u in usages)
+    assert len(usages) == 2 and all(
+        u["in"] > 100 and judges.REPLY_TOKENS < u["out"] <= judges.REPLY_TOKENS + 200 for u in usages
+    )
     assert len(written) == 3 and written[0] == written[2] and sorted(writer.unsupported) == ["repetition_penalty", "top_k"]

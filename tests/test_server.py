@@ -1,14 +1,18 @@
 """The client of OpenAI-compatible servers and the store of replies: budget, retries, refusals, keys, several threads."""
 
+import itertools
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from blossom.common.server import ChatServer, ReplyStore
+from blossom.common.server import LARGEST, ROOM, ChatServer, ReplyStore
+from tests.cases import read_cases
 from tests.server import completion
 
+CASES = read_cases(__file__)
 GONE = "http://127.0.0.1:9/v1"
 
 
@@ -17,16 +21,16 @@ def client(tmp_path):
     return lambda url, **more: ChatServer(url, "m", tmp_path / "replies", **{"pause": lambda seconds: None} | more)
 
 
-def ask(client, text="Hi", **settings):
+def ask(client, text="Hi \ud83d", **settings):
     return client.ask(client.make_request([{"role": "user", "content": text}], **settings))
 
 
 def test_a_stored_reply_needs_no_server(serve, client, tmp_path):
     server = serve(lambda body, n: f"{body['messages'][0]['content']}!")
-    expected = client(GONE).make_request([{"role": "user", "content": "Hi"}], seed=1)
-    assert ask(client(server.url), seed=1) == "Hi!" and server.bodies[0] == expected
+    expected = client(GONE).make_request([{"role": "user", "content": "Hi ?"}], seed=1)  # half a character cannot be sent
+    assert ask(client(server.url), seed=1) == "Hi ?!" and server.bodies[0] == expected
     again = client(GONE)
-    assert ask(again, seed=1) == "Hi!" and (again.sent, again.replayed) == (0, 1)
+    assert ask(again, seed=1) == "Hi ?!" and (again.sent, again.replayed) == (0, 1)
     assert ask(client(GONE, tries=1), seed=2) is None  # another setting is another request
     assert ask(ChatServer(GONE, "n", tmp_path / "replies", tries=1), seed=1) is None  # and so is another model
 
@@ -60,7 +64,9 @@ def test_what_went_wrong_is_stored_and_asked_again(serve, client, tmp_path):
 
 def test_a_server_that_is_gone_broken_or_slow_is_not_asked_for_everything(serve, client):
     broken, slow = serve(lambda body, n: (500, {}, "broken")), serve(lambda body, n: time.sleep(0.6) or "A")
-    for url, sent, failure in ((GONE, 2, "no connection"), (broken.url, 6, "HTTP 500"), (slow.url, 6, "timeout")):
+    drips = serve(lambda body, n: (200, {}, (time.sleep(0.05) or b" " for _ in itertools.count()))).url  # without end
+    kinds = (GONE, 2, "no connection"), (broken.url, 6, "HTTP 500"), (slow.url, 6, "timeout"), (drips, 6, "timeout")
+    for url, sent, failure in kinds:
         found = client(url, tries=2, timeout=0.2)
         assert [ask(found, str(n)) for n in range(50)] == [None] * 50
         assert found.gave_up and found.sent == sent and set(found.failures) == {failure}
@@ -75,6 +81,15 @@ def test_a_wrong_key_stops_at_once_and_is_written_nowhere(serve, client, monkeyp
     assert len(server.bodies) == 1 and found.gave_up and "sk-secret" not in str(raised.value) + found.last_error
     server.reply = lambda body, n: (500, {}, "no service for sk-secret")
     ask(client(server.url))
+    server.reply = lambda body, n: str(server.keys[-1])
+    assert ask(client(server.url)) == "Bearer (key)"
+    other = serve(lambda body, n: "B")
+    server.reply = lambda body, n: (307, {"Location": other.url.replace("127.0.0.1", "localhost") + "/chat/completions"}, "")
+    assert ask(client(server.url), "to another host") == "B"
+    assert (server.keys[-1], other.keys) == ("Bearer sk-secret", [None])
+    server.reply = lambda body, n: (200, {}, json.dumps({"data": [{"id": "sk-secret"}, {"id": "m"}]}))
+    with pytest.raises(RuntimeError, match=r"what it serves: \(key\), m"):
+        ChatServer(server.url, "", tmp_path / "replies")
     assert not any("sk-secret" in f.read_text(encoding="utf-8") for f in (tmp_path / "replies").glob("*.json"))
 
 
@@ -120,10 +135,29 @@ def test_money_is_reserved_before_it_is_spent_and_corrected_by_the_usage(serve, 
     assert ask(client(GONE, **priced), "other") is None  # by default a priced server gets nothing
 
 
-def test_a_reply_keeps_whether_it_was_cut_and_half_a_character_is_no_error(serve, client):
-    found = client(serve(lambda body, n: (200, {}, completion("안녕 \ud83d", finish="length"))).url)
-    record = found.fetch(found.make_request([{"role": "user", "content": "Hi"}]))
-    assert (record["reply"], record["cut"]) == ("안녕 ?", True)
+def test_a_reply_that_is_cut_or_only_reasoning_is_asked_for_once_more_with_room_and_counted(serve, client, tmp_path):
+    for n, (text, finish) in enumerate(CASES["no_answers"]):
+        raw = completion(text, finish, reasoning_content="A is better")
+        server = serve(lambda body, n, raw=raw: (200, {}, raw if n == 1 else completion("</think>C")))
+        assert ask(client(server.url), str(n), max_tokens=9) == ("C" if n else "B")
+        assert [body["max_tokens"] for body in server.bodies] == [9, 9 + ROOM][: 2 if n else 1]
+    server.reply = lambda body, n: (200, {}, completion("A", "length"))
+    found = client(server.url)
+    assert [ask(found, f"cut {n}", max_tokens=9) for n in range(5)] == [None] * 5 and "cut off" in found.last_error
+    assert found.failures == {"cut off": 5} and found.sent == 3 * 2 + 2, "after three in vain nothing is asked twice"
+    request = found.make_request([{"role": "user", "content": "old"}], max_tokens=9)
+    found.store.put(request, reply="A is better, since", usage={"in": 1, "out": 9})  # before it was stored what is cut
+    server.reply = lambda body, n: "C"
+    assert found.stored_reply(request) is None and [client(server.url).ask(request) for _ in "12"] == ["C", "C"]
+    assert server.bodies[-1]["max_tokens"] == 9 + ROOM and server.bodies[-2] != server.bodies[-1]
+
+
+@pytest.mark.parametrize(("status", "raw", "answer", "told"), CASES["odd_replies"])
+def test_an_odd_reply_is_an_answer_of_unknown_cost_or_one_message(serve, client, status, raw, answer, told):
+    raw = raw.replace("NESTED", "[" * 100_000 + "]" * 100_000).replace("LONG", "A" * LARGEST)
+    found = client(serve(lambda body, n: (status, {}, raw)).url, tries=1, money=1.0, prices=(10.0, 20.0))
+    assert ask(found) == answer and re.search(told, found.last_error)
+    assert found.spent == pytest.approx((64 + 4 + 8) * 10e-6 if status == 200 else 0)  # the highest cost
 
 
 def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path):
@@ -136,4 +170,7 @@ def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path):
         ChatServer(GONE, "", tmp_path)
     with pytest.raises(ValueError, match="judge_url, judge_model: expected http"):
         ChatServer("localhost:8000", "m", tmp_path)
+    for wrong in ("http://me:pw@h/v1", "https://h/v1?api_key=pw"):
+        with pytest.raises(ValueError, match="judge_url, judge_model: the address has .* OPENAI_API_KEY$"):
+            ChatServer(wrong, "m", tmp_path)
     assert [ChatServer(GONE, m, tmp_path).name for m in ("/home/someone/small/", "org/small")] == ["small", "org/small"]

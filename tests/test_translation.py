@@ -74,9 +74,11 @@ def test_the_limit_of_requests_is_kept(service, translate, examples, capsys):
     assert len(texts_of(translate(examples, 0))) == len(service.bodies) == 3
 
 
-def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translate, examples):
+def test_a_reply_at_the_length_limit_is_marked_as_cut(service, translate, examples, capsys):
     service.reply = lambda body, n: (200, {}, completion("번역", finish="length"))
-    assert translate(examples[:1])[0].cut == ("instruction", "output")
+    assert translate(examples[:1])[0].cut == ("instruction", "output") and "2 translations" in capsys.readouterr().out
+    service.reply = translating
+    assert not translate(examples[:1])[0].cut  # they were asked for again
 
 
 def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):

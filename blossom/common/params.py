@@ -6,6 +6,7 @@ The layers are the defaults in blossom/common/stages.yaml, a scale, a recipe, an
 import difflib
 import math
 import os
+import re
 import reprlib
 import sys
 from dataclasses import fields
@@ -21,6 +22,7 @@ from blossom.common.stages import MODEL_STAGES, READERS, STAGES, PlanAssumptions
 CLASSES = (*STAGES.values(), PlanAssumptions)
 KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # only recipe files have the last two
 PLAIN = (bool, int, float, str, list, dict, type(None))  # types of a parameter's value
+SECRET = re.compile(r"//[^/\s]*@|[?&][\w-]*(key|token|secret|password)=", re.IGNORECASE)
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
 
@@ -64,10 +66,19 @@ def check_names(names, where="parameters"):
 
 def build_params(cls, values):
     """Make an instance of `cls` from those `values` (dict) that it has; ParameterError names a wrong one."""
+    for name in values.keys() & {f.name for f in fields(cls)}:
+        refuse_secret(name, values[name])
     try:
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
     except ValidationError as error:
         raise ParameterError(explain_error(error)) from None
+
+
+def refuse_secret(name, value):
+    """Raise ParameterError, without the value, when an address in it (text or list) has a password or a key."""
+    if any(isinstance(word, str) and SECRET.search(word) for word in (value if isinstance(value, list) else [value])):
+        told = f"{name}: the address has a password or a key, which would be written into params.yaml"
+        raise ParameterError(f"{told}: take it out, and put the key into the environment variable OPENAI_API_KEY")
 
 
 def explain_error(invalid):

@@ -3,23 +3,28 @@
 A stored reply is found by its request, so a second run needs neither the server nor its key.
 """
 
-import functools
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections import Counter
 from pathlib import Path
 
+import anyio.from_thread
+import httpx2
 import openai
 
-from blossom.common import paths
+from blossom.common import params, paths
 
 OPTIONAL = ("top_k", "repetition_penalty", "seed", "top_p", "temperature", "max_tokens")  # a server may refuse these
 OVERHEAD = 64  # most tokens that a chat template adds to the messages
+ROOM = 2048  # tokens more for the second try of a reply that was cut off, or empty since the model only reasoned
 FAILURES = 3  # requests in a row without a reply (or one without a connection) after which nothing more is sent
-ERRORS = (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError)  # the last four: an unreadable reply
+LARGEST = 10_000_000  # bytes of a reply that are read
+ERRORS = (openai.OpenAIError, TimeoutError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
+REASONING = re.compile(r"\A(?:(?!<think>).)*</think>|<think>.*?(?:</think>|\Z)", re.DOTALL)  # a template may open it
 
 
 class ReplyStore:
@@ -50,24 +55,26 @@ class ChatServer:
     folder    of the `ReplyStore`;  called  the parameters that error messages name
     requests  most HTTP requests to send, retries included
     money     most to spend;  prices  of a million input and output tokens, in the same currency; (0, 0): free
-    timeout   seconds for one reply;  tries  HTTP requests for one reply before it is given up
+    timeout   seconds for one reply, from the first byte sent to the last received;  tries  HTTP requests for it
 
-    The key is read from OPENAI_API_KEY and removed from every message. A request's highest cost is reserved before it is
-    sent and corrected by the usage in the reply.
+    The key is read from OPENAI_API_KEY and removed from all that is kept or told; ParameterError for one in the address. A
+    request's highest cost is reserved before it is sent and corrected by the usage in the reply.
     """
 
     def __init__(
         self, url, model, folder, requests=200, money=0.0, prices=(0.0, 0.0), timeout=120.0, tries=3, pause=time.sleep,
         called="judge_url, judge_model",
     ):  # fmt: skip
+        params.refuse_secret(called, url)
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{called}: expected http://… or https://…, found {url!r}")
         self.url, self.store, self.requests, self.money, self.prices = url, ReplyStore(folder), requests, money, prices
         self.timeout, self.tries, self.pause, self.called = timeout, tries, pause, called
         self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()
         self.last_error, self.unsupported = "", []  # unsupported: settings that the server refused, sent no more
-        self._key = os.environ.get("OPENAI_API_KEY", "")
+        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
         self._failed, self._answered = 0, False  # number of requests in a row without a reply; whether one got a reply
+        self._useless = 0  # second tries in a row that gave no answer
         self._lock = threading.RLock()
         self.model = model or self._ask_model_name()
         self.name = Path(self.model).name if self.model[:1] in "/.~" else self.model
@@ -78,12 +85,14 @@ class ChatServer:
         return self._failed >= FAILURES
 
     def make_request(self, messages, **settings):
-        """A chat request to this model: a JSON-able dict."""
-        return {"model": self.model, "messages": messages} | settings
+        """A chat request to this model: a JSON-able dict, without halves of characters, which cannot be sent."""
+        request = json.dumps({"model": self.model, "messages": messages} | settings, ensure_ascii=False)
+        return json.loads(request.encode("utf-8", "replace"))
 
     def stored_reply(self, request):
-        """The stored text that answers this request, or None."""
-        return (self.store.get(request) or {}).get("reply")
+        """The stored text that answers this request, or None; a text that was cut off is no answer."""
+        found = self._read(request)
+        return found["reply"] if _is_answer(found) else None
 
     def max_cost(self, request):
         """The most that a request can cost, in the currency of the prices; a token has at least one byte."""
@@ -97,42 +106,68 @@ class ChatServer:
             return self.sent + len(requests) <= self.requests and self.spent + cost <= self.money + 1e-12
 
     def ask(self, request):
-        """The text of the reply to a request, or None, as `fetch`."""
-        return (self.fetch(request) or {}).get("reply")
+        """The text of the reply to a request, or None, as `fetch`; None also when it was cut off."""
+        found = self.fetch(request)
+        return found["reply"] if _is_answer(found) else None
 
-    def fetch(self, request):
-        """The reply to a request, stored or new: a dict with reply (text), cut (at max_tokens) and usage.
+    def fetch(self, request, whole=True):
+        """The reply to a request, stored or new: a dict with reply (text without reasoning), cut (off, or not) and usage.
 
-        None when the budget is used up, the request is refused or the server fails. Threads may call it at once. Raises
-        RuntimeError for a wrong key, model or address (HTTP 401, 403, 404).
+        An empty reply and, if `whole`, one that was cut off is asked for once more with ROOM more tokens, a stored one too.
+        `failures` counts those that stay so. None when it stays empty, the budget is used up, the request is refused or the
+        server fails. Threads may call it at once. Raises RuntimeError for a wrong key, model or address (401, 403, 404).
         """
-        stored = self.store.get(request)
-        if stored and stored.get("reply") is not None:
+        found = self._read(request)
+        if _is_answer(found, whole):
             with self._lock:
                 self.replayed += 1
-            return stored
-        errors, attempt, wait = [], 0, 0
-        while attempt < self.tries and not self.gave_up and (cost := self._reserve(request)) is not None:
-            settings = {k: v for k, v in request.items() if k not in ("model", "messages", *self.unsupported)}
+            return found
+        found = found or self._try(request)
+        if found and not _is_answer(found, whole):
+            if self._useless < FAILURES:
+                found = self._try(request, ROOM) or found
+            with self._lock:
+                self._useless = 0 if _is_answer(found, whole) else self._useless + 1
+                if self._useless:
+                    self.last_error = f"{'cut off' if found['cut'] else 'empty'}, with room for {ROOM:,} tokens more"
+                    self.failures[self.last_error.split(",")[0]] += 1
+        return found if found and found["reply"] else None
+
+    def _read(self, request):
+        """The stored reply, without the reasoning in it; None when there is none. Old files lack `cut`."""
+        stored = self.store.get(request) or {}
+        if not isinstance(stored.get("reply"), str):
+            return None
+        used = (stored.get("usage") or {}).get("out") or 0
+        cut = stored.get("cut", used >= request.get("max_tokens", used + 1))
+        return stored | {"reply": REASONING.sub("", stored["reply"]).strip(), "cut": cut}
+
+    def _try(self, request, room=0):
+        """Send a request with `room` more tokens and store its reply; returns it as `_read`, or None."""
+        sent = request | ({"max_tokens": request.get("max_tokens", 0) + room} if room else {})
+        errors, attempt, wait, tries = [], 0, 0, 1 if room else self.tries
+        while attempt < tries and not self.gave_up and (cost := self._reserve(sent)) is not None:
+            settings = {k: v for k, v in sent.items() if k not in ("model", "messages", *self.unsupported)}
             try:
-                found = self._send(request, settings, cost)
+                found = self._send(sent, settings, cost)
             except ERRORS as error:
                 wait = self._note_failure(error, settings, cost, 2.0**attempt, errors)
             else:
                 self._failed, self._answered = 0, True
                 self.store.put(request, **found, unsupported=list(self.unsupported), errors=errors)
-                return found
+                return self._read(request)
             if wait is None:
                 break
             attempt += wait != 0  # a request without the refused setting is not a second try
-            if attempt < self.tries and wait:
+            if attempt < tries and wait:
                 self.pause(wait)
         if errors:  # stored for the record; the next run asks again
             if errors[-1].startswith("no connection"):
                 self._failed = FAILURES
             elif wait is not None or not (self._answered or self.replayed):  # otherwise only this request was refused
                 self._failed += 1
-            self.store.put(request, reply=None, errors=errors)
+            if not self._read(request):
+                self.store.put(request, reply=None, errors=errors)
         return None
 
     def _reserve(self, request):
@@ -148,26 +183,35 @@ class ChatServer:
     def _send(self, request, settings, cost):
         if "max_tokens" in request and "max_tokens" not in settings:
             settings = settings | {"max_completion_tokens": request["max_tokens"]}  # the newer name of max_tokens
-        reply = self._client.chat.completions.create(
-            model=request["model"], messages=request["messages"], extra_body=settings
-        )
-        choice, usage = reply.choices[0], reply.usage
-        text = choice.message.content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
-        used = {"in": getattr(usage, "prompt_tokens", None), "out": getattr(usage, "completion_tokens", None)}
+        asked = {"model": request["model"], "messages": request["messages"], "extra_body": settings}
+        reply = self._call(lambda client: client.chat.completions.create(**asked))
+        choice = reply.choices[0]
+        text = self._scrub(choice.message.content or "")  # without a text the model has only reasoned
+        used = [getattr(reply.usage, f"{name}_tokens", None) for name in ("prompt", "completion")]
+        used = {k: n if type(n) is int and 0 <= n < 1e9 else None for k, n in zip(("in", "out"), used, strict=True)}
         if None not in used.values():
             with self._lock:
                 self.spent += (used["in"] * self.prices[0] + used["out"] * self.prices[1]) / 1e6 - cost
-        return {"reply": text, "cut": choice.finish_reason == "length", "usage": used}
+        return {"reply": text, "cut": choice.finish_reason in ("length", "content_filter"), "usage": used}
+
+    def _scrub(self, text):
+        """A server's text without the key, plain or as JSON escapes it, and without halves of characters."""
+        text = text.encode("utf-8", "replace").decode()
+        for key in (self._key, self._key.replace("/", "\\/")):
+            text = text.replace(key, "(key)") if len(key) > 5 else text  # "none" and "EMPTY", for local servers, are no keys
+        return text
 
     def _note_failure(self, error, settings, cost, wait, errors):
         """Record an error; return the seconds to wait before the next try, 0 after a refused setting, None to stop."""
-        status, text, body = getattr(error, "status_code", None), str(error), str(getattr(error, "body", None) or "")
+        status, body = getattr(error, "status_code", None), str(getattr(error, "body", None) or "")
+        text = str(error) or f"no whole reply in {self.timeout:g} s"
         text = text if body in text else f"{text} {body}"  # the client's message lacks a part of the server's
-        words = " ".join(text.replace(self._key or "\0", "(key)").split())[:300]
-        kinds = {openai.APITimeoutError: "timeout", openai.APIConnectionError: "no connection"}
+        words = " ".join(self._scrub(text).split())[:300]
+        kinds = {openai.APIConnectionError: "no connection", openai.APITimeoutError: "timeout", TimeoutError: "timeout"}
         kind = f"HTTP {status}" if status else kinds.get(type(error), "unreadable reply")
         errors.append(f"{kind}: {words}")
         refused = [n for n in OPTIONAL if n in settings and n in text] if status in (400, 422) else []
+        refused = [] if re.search("too large|too long|context", text) else refused  # not the setting, but its value
         with self._lock:
             self.failures[kind] += 1
             self.spent -= cost if status or kind == "no connection" else 0  # no reply was written: nothing is charged
@@ -185,23 +229,50 @@ class ChatServer:
         except (AttributeError, KeyError, ValueError):
             return wait
 
-    @functools.cached_property
-    def _client(self):
-        return openai.OpenAI(base_url=self.url, api_key=self._key or "none", timeout=self.timeout, max_retries=0)
+    def _call(self, method):
+        """What `method`, given an asynchronous client, returns; TimeoutError after `timeout` seconds."""
+
+        async def call():
+            asked = {"event_hooks": {"response": [_read_body]}, "headers": {"Accept-Encoding": "identity"}}
+            settings = {"timeout": self.timeout, "max_retries": 0, "http_client": openai.DefaultAsyncHttpxClient(**asked)}
+            with anyio.fail_after(self.timeout):  # the client's own limit begins anew with every byte
+                async with openai.AsyncOpenAI(base_url=self.url, api_key=self._key or "none", **settings) as client:
+                    return await method(client)
+
+        with anyio.from_thread.start_blocking_portal() as portal:  # a notebook's thread has a running event loop
+            return portal.call(call)
 
     def _ask_model_name(self):
         question, self.sent = {"server": self.url}, 1
+        dot = {"messages": [{"role": "user", "content": "."}], "extra_body": {"max_tokens": 1}}
         try:  # a server of one model accepts a request without a model's name, and names the model in its reply
-            dot = [{"role": "user", "content": "."}]
-            served = [self._client.chat.completions.create(model=None, messages=dot, extra_body={"max_tokens": 1}).model]
+            served = [self._call(lambda client: client.chat.completions.create(model=None, **dot)).model.strip()]
         except ERRORS:
             try:
-                served = [model.id for model in self._client.models.list()]
+                served = [model.id for model in self._call(lambda client: client.models.list()).data]
             except ERRORS:
                 served = [self.stored_reply(question)]
-        if len(served) != 1 or not served[0]:
-            there = ", ".join(map(str, served))[:300] if len(served) > 1 else "not known; is the server there?"
+        served = [self._scrub(name) for name in served if isinstance(name, str) and name]
+        if len(served) != 1:
+            there = ", ".join(served)[:300] or "not known; is the server there?"
             raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; what it serves: {there}")
         name = served[0].removesuffix("@main")  # `transformers serve` adds the revision, but refuses a name that has it
         self.store.put(question, reply=name)
         return name
+
+
+def _is_answer(found, whole=True):
+    return bool(found and found["reply"]) and not (whole and found["cut"])
+
+
+async def _read_body(reply):
+    """Read the body of a reply before the client does; ValueError when it is too large, or compressed unasked."""
+    if reply.headers.get("content-encoding", "identity") != "identity":
+        raise ValueError("the reply is compressed, which was not asked for")
+    body = bytearray()
+    async for part in reply.stream:
+        body += part
+        if len(body) > LARGEST:
+            raise ValueError(f"the reply is longer than {LARGEST:,} bytes")
+    await reply.stream.aclose()
+    reply.stream = httpx2.ByteStream(bytes(body))

@@ -165,16 +165,18 @@ def parse_addresses(served, names):
 
 
 def request_answers(server, prompts, new_tokens=48, seed=0, parallel=8, **sampling):
-    """One answer of a `ChatServer`'s model to each prompt: list of str; RuntimeError when a prompt gets none."""
+    """One answer of a `ChatServer`'s model to each prompt, maybe cut at `new_tokens`: list of str; RuntimeError for none."""
     settings = sampling | {"max_tokens": new_tokens, "seed": seed}
     requests = [server.make_request([{"role": "user", "content": prompt}], **settings) for prompt in prompts]
-    texts = [server.ask(request) for request in requests[:1]]  # the first alone, to find out which settings the server takes
+    fetch = functools.partial(server.fetch, whole=False)
+    found = [fetch(request) for request in requests[:1]]  # the first alone, to find out which settings the server takes
     with ThreadPoolExecutor(parallel) as pool:
-        texts += pool.map(server.ask, requests[1:])
-    if None in texts:
+        found += pool.map(fetch, requests[1:])
+    if None in found:
         why = server.last_error or "the budget is used up"
-        raise RuntimeError(f"{server.called}: {server.url} gave no answer to {texts.count(None)} prompts ({why})")
-    return [text.strip() for text in texts]
+        raise RuntimeError(f"{server.called}: {server.url} gave no answer to {found.count(None)} prompts ({why})")
+    print(f"{server.name}: {sum(f['cut'] for f in found)} of {len(found)} answers end at the limit of tokens")
+    return [f["reply"] for f in found]
 
 
 def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, seed=0, **sampling):

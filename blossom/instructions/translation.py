@@ -95,6 +95,10 @@ class LocalTranslator:
         """Make the request for the translation of `text`; the context is not used."""
         return {"model": self.name, **self._options, "new_tokens": self._new_tokens, "text": text}
 
+    def stored_reply(self, request):
+        """The stored translation of a request, or None."""
+        return (self.store.get(request) or {}).get("reply")
+
     def fetch(self, request):
         """The translation, stored or new: {"reply", "cut"}; None once `requests` texts were translated."""
         found = self.store.get(request)
@@ -148,7 +152,7 @@ def translate_examples(examples, translator):
                 asked[example.id, field] = translator.ask_translation(text, said)
                 said += f"{'Answer' if field.endswith(('assistant', 'output')) else 'Request'}: {text}\n"
     requests, folder = {str(request): request for request in asked.values()}, translator.store.folder
-    new = sum((translator.store.get(request) or {}).get("reply") is None for request in requests.values())
+    new = sum(translator.stored_reply(request) is None for request in requests.values())
     print(f"{translator.name}: {len(asked):,} texts, {new:,} requests to send, at most {translator.requests:,} in this run")
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -162,6 +166,8 @@ def translate_examples(examples, translator):
         raise RuntimeError(f"{told}, the next call continues there. {translator.last_error}")
     if left:
         print(f"  {left:,} texts have no translation yet; the next call asks again")
+    if cut := sum(bool(reply and reply.get("cut")) for reply in replies.values()):
+        print(f"  {cut:,} translations were cut off at the limit of tokens; they are marked for the reviewers")
     drafts = []
     for example in examples:
         english = example_fields(example)
@@ -173,6 +179,5 @@ def translate_examples(examples, translator):
 
 
 def _clean_reply(text):
-    text = re.sub(r"<think>.*?(?:</think>|$)", "", text, flags=re.S).strip()
-    text = re.sub(r"^<text>\s*|\s*</text>$", "", text)
+    text = re.sub(r"^<text>\s*|\s*</text>$", "", text.strip())
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()

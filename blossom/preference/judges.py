@@ -101,7 +101,8 @@ def judge_pairs(judge, pairs, parallel=1):
     """Ask the judge about each pair twice, in both orders: (rows for `make_verdicts`, counts).
 
     A readable reply gives a row, which holds it as `reply`. counts holds pairs, judged (pairs with two readable replies),
-    off_format and unanswered replies, and the server's counters. A pair is asked only if the budget is enough for both.
+    off_format and unanswered replies (cut off, too), and the server's counters. A pair is asked only if the budget is enough
+    for both, without second tries.
     """
     with ThreadPoolExecutor(parallel) as pool:
         asked = list(pool.map(lambda pair: judge.ask_all(judge.question_pair(pair)), pairs))

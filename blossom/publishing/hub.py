@@ -59,7 +59,8 @@ def push_model(plan, public=False, api=None):
     """Push a PushPlan's files in one commit to a private (or public) repository; returns the commit's address.
 
     api  a `huggingface_hub.HfApi`; None uses the account of `hf auth login`
-    Raises ValueError when the plan is refused; RuntimeError when nobody is signed in, or the hub refuses it.
+    Raises ValueError when the plan is refused; RuntimeError when nobody is signed in, the hub refuses it, or the repository
+    is there and public, which only `public` allows.
     """
     if plan.refusals:
         raise ValueError(f"{plan.repo}: not pushed:\n- " + "\n- ".join(plan.refusals))
@@ -67,6 +68,9 @@ def push_model(plan, public=False, api=None):
     adds = [huggingface_hub.CommitOperationAdd(n, str(f) if isinstance(f, Path) else f) for n, f in plan.files.items()]
     try:
         api.create_repo(plan.repo, private=not public, exist_ok=True)
+        if not public and not api.repo_info(plan.repo).private:  # an earlier one stays as it is
+            told = f"{plan.repo}: not pushed: the repository exists and is public"
+            raise RuntimeError(f"{told}: make it private in its settings, choose another name, or push with --public")
         return api.create_commit(plan.repo, adds, commit_message="Model, card and tokenizer made with Blossom").commit_url
     except (errors.LocalTokenNotFoundError, errors.HfHubHTTPError) as error:
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 401
