@@ -154,8 +154,8 @@ def test_rows_that_people_adapted_are_found_in_the_english(authored):
         rows = [checks.flag_draft(d.english, d.english) for d, a in authored if a == adaptation]
         return sum(any(f.kind.startswith("foreign") for f in row) for row in rows) / len(rows)
 
-    assert found("ne_change") >= 0.7  # measured: 0.77
-    assert found("none") <= 0.15  # 0.09
+    assert found("ne_change") >= 0.7  # measured: 0.75
+    assert found("none") <= 0.15  # 0.08
 
 
 @pytest.mark.parametrize("text", CASES["translated"] + CASES["plain"])
