@@ -1,10 +1,13 @@
 """AI-Hub's exports: small files of our own in the shapes of its data sets, zipped and in folders as they are downloaded."""
 
+import io
 import json
 import zipfile
 
+import openpyxl
 import pytest
 
+from blossom.assets import aihub
 from blossom.assets.aihub import main, read_aihub_pairs, write_aihub_pairs
 from blossom.instructions.readers import read_translations
 from blossom.text.corpus import read_corpus, read_documents
@@ -70,6 +73,31 @@ def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, c
 def test_a_folder_without_exports_and_a_row_without_a_side_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no .json and no .zip"):
         list(read_aihub_pairs(tmp_path))
-    (tmp_path / "a.json").write_text(json.dumps({"data": [{"ko": "하나", "en": ""}]}), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"a.json, row 1: expected text in 'en' and 'ko'"):
-        list(read_aihub_pairs(tmp_path))
+    for row in SHAPES["no_pairs"]:
+        (tmp_path / "a.json").write_text(json.dumps({"data": [row]}), encoding="utf-8")
+        with pytest.raises(ValueError, match=r"a.json, row 1: expected text in 'en' and 'ko'"):
+            list(read_aihub_pairs(tmp_path))
+
+
+def test_sheets_in_a_zip_file_are_read_and_what_macos_adds_is_not(tmp_path):
+    book, inner, file = openpyxl.Workbook(), io.BytesIO(), tmp_path / "구어체.zip"
+    for row in (["SID", "원문", "번역문"], [1, "비가 온다.", "It rains."], [], [2, "눈이 온다.", "It snows."]):
+        book.active.append(row)
+    book.save(inner)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("가/1.XLSX", inner.getvalue())
+        archive.writestr("__MACOSX/가/._1.xlsx", b"\x00")
+    assert list(read_documents(str(tmp_path))) == ["비가 온다.", "눈이 온다."]
+    assert list(read_aihub_pairs(tmp_path))[0] == ("It rains.", "비가 온다.")
+
+
+@pytest.mark.parametrize("wrong", ["encrypted", "unpacks to 90,000 bytes", "holds no .json and no .xlsx file, but a.txt"])
+def test_a_zip_file_that_is_not_opened_is_named(tmp_path, monkeypatch, wrong):
+    monkeypatch.setattr(aihub, "UNPACKED", 80_000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt" if "a.txt" in wrong else "a.json", " " * (90_000 if "unpacks" in wrong else 9))
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= wrong == "encrypted"
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ValueError, match=f"a.zip: .*{wrong}"):
+        list(read_documents(str(tmp_path)))

@@ -1,5 +1,6 @@
 """Tasks, rows and scoring of stage 05: prompts as the papers', scores as lm-eval's."""
 
+import gzip
 import json
 import re
 import warnings
@@ -175,6 +176,17 @@ def test_two_files_that_could_be_a_task_are_named(tmp_path):
         (tmp_path / name).write_text("[]")
     with pytest.raises(ValueError, match="several files could be klue_nli: a_nli_dev.json, b_nli_dev.json"):
         read_task_rows("klue_nli", tmp_path)
+
+
+@pytest.mark.parametrize("others", [["kosbi_v2_test.json", "._kosbi_test.json"], ["kosbi_valid.json"]])
+def test_of_several_files_the_one_of_the_exact_name_is_read(tmp_path, others):
+    row = {"context": "가", "sentence": "나", "sentence_label": "safe"}
+    for name in ("kosbi_test.json", *others):
+        (tmp_path / name).write_text(json.dumps([row | {"context": name}]))
+    assert read_task_rows("kosbi", tmp_path)[0][0]["context"] == "kosbi_test.json"
+    with gzip.open(tmp_path / "KOSBI.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write(json.dumps(row))
+    assert read_task_rows("kosbi", tmp_path)[0][0]["context"] == "가"
 
 
 def test_a_url_without_a_network_says_what_to_do(monkeypatch, tmp_path):

@@ -1,9 +1,13 @@
+import gzip
 import json
+import os
+import re
 import tracemalloc
 import unicodedata
 from dataclasses import replace
 
 import huggingface_hub
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +15,11 @@ from hypothesis import strategies as st
 from blossom.instructions.readers import read_instructions
 from blossom.text.corpus import normalise_text, read_corpus, read_documents
 from blossom.text.hub import parse_hub
-from blossom.text.leaks import fold_letters
-from blossom.text.rows import read_rows, read_table
+from blossom.text.leaks import fold_letters, read_evaluation_texts
+from blossom.text.rows import read_rows
+from tests.cases import read_cases
+
+CASES = read_cases(__file__)
 
 
 @pytest.fixture
@@ -85,13 +92,47 @@ def test_normalising_twice_changes_nothing(text):
     assert normalise_text(unicodedata.normalize("NFD", "햄버거를\t먹는 \x00공룡")) == "햄버거를 먹는 공룡"
 
 
-def test_files_of_every_kind_and_folders_are_read(tmp_path):
-    (tmp_path / "a.JSONL").write_text('{"text": "하나"}\n', encoding="utf-8")
-    (tmp_path / "b.tsv").write_text("둘\ttwo\n", encoding="utf-8")
-    (tmp_path / "c.TXT").write_bytes("\ufeff셋\r\n넷\r\n".encode())
-    (tmp_path / "._c.TXT").write_bytes(b"\x00\x05\x16")
-    (tmp_path / "d.md").write_text("not read", encoding="utf-8")
-    assert list(read_documents(str(tmp_path))) == ["하나", "둘", "셋", "넷"]
+def put(file, content):
+    """Write a case of test_corpus.yaml: text, or {an encoding, gz or parquet: text or rows}."""
+    ((how, content),) = content.items() if isinstance(content, dict) else [("utf-8", content)]
+    if how == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(content), file)
+    elif how == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_bytes(gzip.compress(content.encode()) if how == "gz" else content.encode(how))
+
+
+@pytest.mark.parametrize(("name", "content", "found"), CASES["texts"])
+def test_a_file_of_texts_is_read_by_its_content_or_refused_by_name(tmp_path, name, content, found):
+    put(tmp_path / name, content)
+    for source in (tmp_path / name, tmp_path):  # a file of a folder is read, or refused, like one that is named
+        if isinstance(found, list):
+            assert list(read_documents(str(source))) == found
+        else:
+            with pytest.raises(ValueError, match=f"{re.escape(name)}.*{found}"):
+                list(read_documents(str(source)))
+
+
+def test_hidden_files_are_no_data_and_links_to_folders_are_named(tmp_path):
+    (tmp_path / "a.txt").write_text("하나", encoding="utf-8")
+    for name in CASES["hidden"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("숨은 글 하나", encoding="utf-8")
+    assert list(read_documents(str(tmp_path))) == ["하나"]
+    assert read_evaluation_texts([str(tmp_path)]) == {"a.txt": []}
+    (tmp_path / "more").symlink_to("/")
+    with pytest.raises(ValueError, match="more: expected a file, found a pipe, a device, or a link to a folder"):
+        list(read_documents(str(tmp_path)))
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+def test_a_name_is_found_in_either_normal_form(tmp_path, stored):
+    file = tmp_path / unicodedata.normalize(stored, "소설") / unicodedata.normalize(stored, "첫 권.txt")
+    file.parent.mkdir()
+    file.write_text("하나\n", encoding="utf-8")
+    for asked in ("NFC", "NFD"):
+        assert list(read_documents(unicodedata.normalize(asked, str(file)))) == ["하나"]
 
 
 def test_a_corpus_is_never_held_whole_in_memory(tmp_path, smoke):
@@ -116,22 +157,12 @@ def test_rows_of_every_kind_of_file_with_their_places(tmp_path):
     assert [row for _, row in found["a.JSONL"]] == [{"a": "x\u2028y"}, {"a": 2}]
     assert [place.split(", ")[1] for place, _ in found["a.JSONL"]] == ["line 1", "line 3"]
     assert found["b.json"][0][1] == {"a": 1} and found["c.tsv"][0][1] == {"a": '"x', "b": "y"}
-    assert [row for _, row in read_table(tmp_path / "d.txt", ("n", "t"), quoted=True)] == [{"n": "1", "t": "x\ty"}]
+    assert [row for _, row in read_rows(str(tmp_path / "d.txt"), ("n", "t"), quoted=True)] == [{"n": "1", "t": "x\ty"}]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "named"),
-    [
-        ("a.jsonl", b'{"a": 1}\n[1]\n', "a.jsonl, line 2: expected an object"),
-        ("a.jsonl", b"\n{", "a.jsonl, line 2: not valid JSON"),
-        ("a.json", b'{"a": 1}', "a.json: expected a JSON list"),
-        ("a.tsv", b"a\tb\n1\n", "a.tsv, line 2: expected 2 columns, found 1"),
-        ("a.csv", b"a\n", "a.csv: expected a .json"),
-        ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1: not valid JSON"),
-    ],
-)
+@pytest.mark.parametrize(("name", "content", "named"), CASES["wrong"])
 def test_what_is_wrong_with_a_file_is_named_by_its_place(tmp_path, name, content, named):
-    (tmp_path / name).write_bytes(content)
+    put(tmp_path / name, content)
     with pytest.raises(ValueError, match=named):
         list(read_rows(str(tmp_path / name)))
 

@@ -239,6 +239,23 @@ def test_a_pair_is_held_out_together():
         dataset.hold_out_examples(pairs[:10], 5)
 
 
+def test_ids_hold_within_a_set_and_sets_of_one_name_are_no_translations_of_each_other(tmp_path):
+    rows = {"ko/a": "질문 {}", "ko/b": "물음 {}", "en/a": "Ask {}"}
+    for folder, asked in rows.items():
+        own = [{"instruction": asked.format(n), "output": "답"} | ({"id": n} if n < 9 else {}) for n in range(18)]
+        (tmp_path / folder).mkdir(parents=True)
+        written(tmp_path / folder, own)
+    read = {name: readers.read_instructions([str(tmp_path / name)], name) for name in ("ko", "en")}
+    assert [len({e.id for e in examples}) for examples in read.values()] == [36, 18]
+    training, held = dataset.hold_out_examples(read["ko"] + read["en"], 5)
+    assert (len(training), len(held)) == (44, 10)
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pairs.tsv").write_text(f"One {name}\t하나\tCC-BY\n", encoding="utf-8")
+    pairs = readers.read_translations([str(tmp_path / name / "pairs.tsv") for name in ("x", "y")])
+    assert len({e.id for e in pairs}) == 2 and {e.output for e in pairs} == {"하나"}
+
+
 def test_fewer_examples_hold_out_the_same(smoke):
     p = smoke("04_korean_lima_sft", "blossom-bi-biSFT", heldout_examples=6)
     few, every = dataset.load_examples(replace(p, examples=10)), dataset.load_examples(p)

@@ -110,6 +110,7 @@ def test_what_is_no_tokenizer_or_no_frequency_list_is_named(tmp_path):
         load_tokenizer(tmp_path / "notes.model")
     with pytest.raises(ValueError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
-    (tmp_path / "words.tsv").write_text("이\t0.1\n는\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="line 2"):
-        read_frequencies(str(tmp_path / "words.tsv"))
+    for bad in ("는", "는\tnan", "는\t-1", "는\t많이", "\t0.1"):
+        (tmp_path / "words.tsv").write_text(f"이\t0.1\n{bad}\n", encoding="utf-8")
+        with pytest.raises(ValueError, match="words.tsv, line 2: expected"):
+            read_frequencies(str(tmp_path / "words.tsv"))

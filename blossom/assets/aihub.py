@@ -1,79 +1,125 @@
-"""AI-Hub's exports: folders of zip files with JSON of several shapes inside (docs/data.md), and their pairs as TSV."""
+"""AI-Hub's exports: zip files with sheets or with JSON of several shapes (docs/data.md), and their pairs as TSV."""
 
 import argparse
-import json
+import io
+import lzma
 import random
+import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 from blossom.common import paths, shell
 
-SHAPES = "SJML.text, named_entity, documents, data[].paragraphs, data[].ko and en, or a list with text"
+LISTS = ("named_entity", "documents", "data")  # where an export has its rows, besides SJML.text
+BODIES = ("text", "content", "paragraphs", "ko", "원문")  # where a row has its text
+UNPACKED, RATIO = 50_000_000, 100  # refused in a zip file: what has more bytes unpacked, and this many for each packed one
 
 
-def read_aihub_documents(path):
-    """Yield the text of every document in a .json file, a .zip of them, or a folder of both; ValueError names a bad file."""
-    for place, row in _read_rows(path):
-        body = _first(row, ("content", "text", "paragraphs", "ko"), None) if isinstance(row, dict) else None
-        if body is None:
-            raise ValueError(f"{place}: expected {SHAPES}; found {_names(row)}")
-        if text := "\n".join([*_texts(row.get("title", row.get("doc_title", ""))), *_texts(body)]):
-            yield text
+def read_document(row, place):
+    """The text of a row of an export, title first, or None for null; ValueError names a row without text."""
+    name = next((name for name in BODIES if name in row), None)
+    if name is None:
+        raise ValueError(f"{place}: expected one of the fields {', '.join(BODIES)}; found {_names(row)}")
+    if row[name] is None or (name == "text" and isinstance(row[name], str)):
+        return row[name]
+    return "\n".join([*_texts(row.get("title", row.get("doc_title")), place), *_texts(row[name], place)])
 
 
 def read_aihub_pairs(path):
-    """Yield (English, Korean) of every row of translation data in `path`; ValueError names a row without `en` or `ko`."""
-    for place, row in _read_rows(path):
-        found = [" ".join(row.get(name, "").split()) if isinstance(row, dict) else "" for name in ("en", "ko")]
-        if not all(found):
-            raise ValueError(f"{place}: expected text in 'en' and 'ko', found {_names(row)}")
-        yield tuple(found)
-
-
-def _read_rows(path):
-    path = Path(path)
-    found = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix.lower() in (".json", ".zip"))
-    if not found:
+    """Yield (English, Korean) of every row of translation data in `path`; ValueError names a row without one of them."""
+    files = paths.list_files(Path(path))
+    if not files:
         raise ValueError(f"{path}: holds no .json and no .zip file")
-    for file in found:
-        if file.suffix.lower() != ".zip":
-            yield from _rows(file.read_bytes(), file)
-            continue
-        try:
-            with zipfile.ZipFile(file) as archive:
-                for name in sorted(n for n in archive.namelist() if n.endswith(".json")):
-                    yield from _rows(archive.read(name), f"{file}: {name}")
-        except zipfile.BadZipFile as error:
-            told = f"{file}: not a whole zip file ({error}); join the downloaded parts (.part0, ...) first"
-            raise ValueError(told) from None
+    for file in files:
+        for place, row in _read_export(file.suffix.lower(), file, file):
+            own = row if isinstance(row, dict) else {}
+            sides = own.get("en", own.get("번역문")), own.get("ko", own.get("원문"))
+            pair = [" ".join(side.split()) for side in sides if isinstance(side, str) and side.strip()]
+            if len(pair) < 2:
+                raise ValueError(f"{place}: expected text in 'en' and 'ko' (or 번역문 and 원문), found {_names(row)}")
+            yield tuple(pair)
 
 
-def _rows(data, place):
+def _read_export(suffix, file, place):
+    if suffix == ".zip":
+        return read_archive(file)
+    if suffix == ".xlsx":
+        return read_sheet(file, place)
+    if suffix == ".json":
+        return list_rows(paths.decode_json(paths.decode_text(file.read_bytes(), place), place), place)
+    raise ValueError(f"{place}: expected a .json, .zip or .xlsx file")
+
+
+def read_archive(file):
+    """Yield (place, row) of the .json and .xlsx files in a zip file; ValueError names one that cannot be read safely."""
+    damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
     try:
-        content = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{place}: not UTF-8 ({error.reason} at byte {error.start}); convert it from CP949") from None
-    except ValueError as error:
-        raise ValueError(f"{place}: not valid JSON ({error})") from None
+        with zipfile.ZipFile(file) as archive:
+            names = _list_members(archive, file)
+            read = [name for name in names if Path(name).suffix.lower() in (".json", ".xlsx")]
+            others = [name for name in names if name not in read]
+            if not read:
+                raise ValueError(f"{file}: holds no .json and no .xlsx file, but {', '.join(others[:4]) or 'nothing'}")
+            if others:
+                warnings.warn(f"{file}: not read, being no .json and no .xlsx: {', '.join(others[:4])}", stacklevel=2)
+            for name in read:
+                yield from _read_export(Path(name).suffix.lower(), zipfile.Path(archive, name), f"{file}: {name}")
+    except damage as error:
+        raise ValueError(f"{file}: not a whole zip file ({error}); join the downloaded parts (.part0, ...) first") from None
+
+
+def read_sheet(file, place=None):
+    """Yield (place, row) of an .xlsx file: the first row of each sheet names the fields, and every value is text or None."""
+    import openpyxl
+
+    place, data = place or file, io.BytesIO(file.read_bytes())
+    try:
+        _list_members(zipfile.ZipFile(data), place)
+        for sheet in openpyxl.load_workbook(data, read_only=True, data_only=True).worksheets:
+            sheet.reset_dimensions()  # the size that a file gives may be wrong
+            header = ()
+            for n, row in enumerate(sheet.iter_rows(values_only=True), 1):
+                values = [None if value is None else str(value) for value in row]
+                if header and any(values):
+                    yield f"{place}, {sheet.title}, row {n}", dict(zip(header, values, strict=False))
+                header = header or values
+    except Exception as error:  # openpyxl has no error of its own for a damaged file
+        raise ValueError(f"{place}: not a whole .xlsx file ({error})") from None
+
+
+def _list_members(archive, place):
+    """The names of the files in a zip file, without hidden ones; ValueError when one is encrypted or a zip bomb."""
+    members = [m for m in archive.infolist() if not m.is_dir()]
+    for member in members:
+        if member.flag_bits & 1:
+            raise ValueError(f"{place}: {member.filename} is encrypted: unpack it with its password")
+        if member.file_size > max(UNPACKED, RATIO * member.compress_size):
+            told = f"{member.file_size:,} bytes from {member.compress_size:,}"
+            raise ValueError(f"{place}: {member.filename} unpacks to {told}, which no text does: it is not opened")
+    return sorted(m.filename for m in members if not paths.is_hidden(m.filename))
+
+
+def list_rows(content, place):
+    """(place, row) of JSON that is a list of rows, or an object that has such a list where AI-Hub puts it."""
+    found = content
     if isinstance(content, dict) and isinstance(content.get("SJML"), dict):
-        content = content["SJML"].get("text")
+        found = content["SJML"].get("text")
     elif isinstance(content, dict):
-        content = _first(content, ("named_entity", "documents", "data"), content)
-    if not isinstance(content, list):
-        raise ValueError(f"{place}: expected {SHAPES}; found {_names(content)}")
-    return ((f"{place}, row {n}", row) for n, row in enumerate(content, 1))
+        found = next((content[name] for name in LISTS if name in content), None)
+    if not isinstance(found, list):
+        raise ValueError(f"{place}: expected a JSON list of rows, or SJML.text, {', '.join(LISTS)}; found {_names(content)}")
+    return ((f"{place}, row {n}", row) for n, row in enumerate(found, 1))
 
 
-def _first(content, names, otherwise):
-    return next((content[name] for name in names if name in content), otherwise)
-
-
-def _texts(value):
-    if isinstance(value, str):
-        return [value]
+def _texts(value, place):
     if isinstance(value, list):
-        return [text for part in value for text in _texts(part)]
-    return [value[name] for name in ("sentence", "context") if name in value] if isinstance(value, dict) else []
+        return [text for part in value for text in _texts(part, place)]
+    if isinstance(value, dict):
+        return [text for name in ("sentence", "context") for text in _texts(value.get(name), place)]
+    if not isinstance(value, str | None):
+        raise ValueError(f"{place}: expected text, found {value!r:.60}")
+    return [value] if value else []
 
 
 def _names(value):

@@ -1,10 +1,12 @@
 """Read and check the benchmarks' rows from the authored mini-sets, the public files or the hub, all in the hub's columns."""
 
+import re
 from pathlib import Path
 
 from blossom.common import paths
-from blossom.text.rows import read_rows, read_table
+from blossom.text.rows import read_rows
 
+ENDS = (".jsonl", ".tsv", ".json", ".csv", ".ndjson", ".parquet")  # of a file called like its set
 TASKS = Path(__file__).parent / "tasks"
 ROW_SETS = paths.read_yaml_beside(__file__)  # name of a set -> its columns, and how its public files differ
 
@@ -36,13 +38,9 @@ def read_task_rows(task, benchmarks="authored", training=False):
     if benchmarks == "hub" and hub:
         return check_task_rows(name, read_rows(hub), hub), hub
     where = "data/benchmarks" if benchmarks == "authored" or not hub else benchmarks
-    folder = paths.ROOT / Path(where).expanduser()
-    names = [f"{name}.jsonl", f"{name}.tsv", f"{name}.json", *known.get("files", [])]
-    file = _find_file(task, folder, known.get("train", []) if training else names, training)
-    if file.suffix in (".tsv", ".txt"):
-        records = read_table(file, known.get("header", ()), known.get("quoted", False))
-    else:
-        records = read_rows(str(file))
+    folder = paths.find_path(paths.ROOT / Path(where).expanduser())
+    file = _find_file(name, task, folder, known.get("train" if training else "files", []), training)
+    records = read_rows(str(file), known.get("header", ()), known.get("quoted", False))
     base = paths.ROOT if folder.is_relative_to(paths.ROOT) else folder.parent
     return check_task_rows(name, records, file), str(file.relative_to(base))
 
@@ -58,17 +56,25 @@ def find_hub_source(task, training=False):
     return ":".join(["hub:" + config["dataset_path"], config.get("dataset_name") or "default", split])
 
 
-def _find_file(task, folder, patterns, training):
+def _find_file(name, task, folder, patterns, training):
+    """The file of a set in a folder: called like the set or a pattern; of several, the one that adds no word to it."""
     if not folder.is_dir():
         raise ValueError(f"benchmarks: expected 'authored', 'hub' or a folder, found {str(folder)!r}, which is no folder")
-    found = next(filter(None, (sorted(folder.glob(pattern)) for pattern in patterns)), [])
-    if len(found) > 1:
-        raise ValueError(f"benchmarks: {folder}: several files could be {task}: {', '.join(f.name for f in found[:4])}")
-    if not found:
-        what = "training file (shots needs one)" if training else "file"
-        looked = ", ".join(patterns) or "none: it has none"
-        raise ValueError(f"benchmarks: {folder}: no {what} of {task}; looked for {looked}")
-    return found[0]
+    patterns = patterns if training else [*(f"/{name}{end}" for end in ENDS), *patterns]
+    files = {
+        file: Path("/" + str(file.relative_to(folder)).lower().removesuffix(".gz")) for file in paths.list_files(folder)
+    }
+    for pattern in patterns:
+        found = [file for file, own in files.items() if own.match(pattern.lower())]
+        exact = re.escape(Path(pattern).name.lower()).replace(r"\*", "[-_.]?")  # nothing where the pattern has a star
+        found = [file for file in found if re.fullmatch(exact, files[file].name)] or found
+        if len(found) > 1:
+            raise ValueError(f"benchmarks: {folder}: several files could be {task}: {', '.join(f.name for f in found[:4])}")
+        if found:
+            return found[0]
+    what = "training file (shots needs one)" if training else "file"
+    looked = ", ".join(pattern.lstrip("/") for pattern in patterns) or "none: it has none"
+    raise ValueError(f"benchmarks: {folder}: no {what} of {task}; looked for {looked}")
 
 
 def check_task_rows(name, records, source):

@@ -1,15 +1,18 @@
 """Paths of the project, and files that are written completely or not at all."""
 
+import codecs
 import errno
 import functools
 import hashlib
 import json
 import os
 import platform
+import re
 import reprlib
 import resource
 import shutil
 import stat
+import unicodedata
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from typing_extensions import TypedDict
 ROOT = Path(__file__).resolve().parent.parent.parent
 os.umask(UMASK := os.umask(0))  # it can only be read by setting it
 DEPTH = 100  # of nested lists and objects in a JSON file
+HIDDEN = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini", re.IGNORECASE)  # what systems and editors put beside data
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that no text has, in UTF-8 or CP949
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file too large
 
 
@@ -91,11 +96,7 @@ def parse_json(data, place, shape=object):
     """
     try:
         value = json.loads(data if isinstance(data, str) else data.decode("utf-8-sig"), parse_int=_parse_int)
-        depth, level = 0, [value]
-        while level := [v for x in level if isinstance(x, dict | list) for v in (x.values() if isinstance(x, dict) else x)]:
-            depth += 1
-        if depth > DEPTH:
-            raise ValueError(f"nested {depth} deep, expected at most {DEPTH}")
+        _check_depth(value)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what was read can be written
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: not valid JSON ({error})") from None
@@ -117,6 +118,23 @@ def check_shape(value, place, shape):
 @functools.cache
 def _read_shape(shape):
     return TypeAdapter(TypedDict("Fields", dict(shape)) if isinstance(shape, tuple) else shape)
+
+
+def decode_json(text, place):
+    """The value in JSON text of a data set, of which `parse_json` would refuse NaN and halves of characters."""
+    try:
+        _check_depth(value := json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not valid JSON ({error})") from None
+    return value
+
+
+def _check_depth(value):
+    depth, level = 0, [value]
+    while level := [v for x in level if isinstance(x, dict | list) for v in (x.values() if isinstance(x, dict) else x)]:
+        depth += 1
+    if depth > DEPTH:
+        raise ValueError(f"nested {depth} deep, expected at most {DEPTH}")
 
 
 def _parse_int(digits):
@@ -141,6 +159,46 @@ def hash_path(path):
         with open(file, "rb") as stream:
             hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
+
+
+def find_path(path):
+    """`path`, or the existing path whose names differ from it in Unicode's normal form alone (macOS decomposes Hangul)."""
+    path = Path(path)
+    if path.exists() or path == path.parent:
+        return path
+    parent, own = find_path(path.parent), unicodedata.normalize("NFC", path.name)
+    beside = parent.iterdir() if parent.is_dir() else ()
+    return next((f for f in beside if unicodedata.normalize("NFC", f.name) == own), parent / path.name)
+
+
+def list_files(path):
+    """The file, or all files below a folder, in order and without hidden ones; ValueError names what is no regular file."""
+    found = sorted(f for f in path.rglob("*") if not is_hidden(f.relative_to(path))) if path.is_dir() else [path]
+    files = [f for f in found if f.is_symlink() or not f.is_dir()]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file}: expected a file, found a pipe, a device, or a link to a folder or to nothing")
+    return files
+
+
+def is_hidden(name):
+    """Whether a relative path is, or lies in, what macOS, Windows or an editor hides; it is no data."""
+    return any(map(HIDDEN.fullmatch, Path(name).parts))
+
+
+def decode_text(data, place, start=b""):
+    """The text of UTF-8 bytes, without BOM; ValueError says what they are instead. start: the beginning of their file."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        told = f"not UTF-8 ({error.reason} at byte {error.start})"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        told += ": it is UTF-16, convert it with `iconv -f utf-16 -t utf-8`"
+    elif CONTROL.search(start or data):
+        told += ": a binary file, not text"
+    elif "\ufffd" not in data.decode("cp949", "replace"):
+        told += ". Korean files are often CP949: convert with `iconv -f cp949 -t utf-8`."
+    raise ValueError(f"{place}: {told}")
 
 
 def outputs_root(outputs):

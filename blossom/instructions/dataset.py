@@ -103,7 +103,7 @@ def hold_out_examples(examples, n):
 
 
 def _hash_group(example):
-    return hashlib.sha256(example.group.encode()).hexdigest()
+    return hashlib.sha256(example.group[1].encode()).hexdigest()
 
 
 def encode_examples(examples, template, tokenizer):

@@ -8,7 +8,7 @@ from pathlib import Path
 from blossom.instructions.templates import check_messages
 from blossom.text.corpus import normalise_text
 from blossom.text.leaks import fold_letters
-from blossom.text.rows import convert_rows, read_rows
+from blossom.text.rows import convert_rows, read_rows, split_source
 
 TRANSLATE = "Translate the following sentences from English to Korean"  # paper X, 3.1
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
@@ -23,7 +23,7 @@ class Example:
 
     task: str  # "ko", "en" or "translation"
     messages: list  # of {"role", "content"[, "input"]}, ending in the assistant's
-    id: str  # unique in its source; file and line where the row has none
+    id: str  # unique among the sets of its task; file and line where the row has none
     where: str  # file and line, for error messages
     category: str = ""
     adaptation: str = ""  # one of ADAPTATIONS, or "" when the source does not say
@@ -32,8 +32,8 @@ class Example:
 
     @property
     def group(self):
-        """An id that a Korean row shares with the English row it was translated from."""
-        return self.source_id or self.id
+        """What a Korean row shares with the English row it was translated from, and with no other row: (task, id)."""
+        return ("en", self.source_id) if self.source_id else (self.task, self.id)
 
     @property
     def prompt(self):
@@ -50,28 +50,13 @@ class Example:
 def read_instructions(sources, task, bad_rows=0.0, left_out=None):
     """Read the examples of instruction sets, in order; `task` is "ko" or "en".
 
-    sources             asset names, .json (a list), .jsonl, or "hub:..."; docs/data.md lists the forms of their rows
+    sources             asset names, files, folders of them, or "hub:..."; docs/data.md lists the forms of their rows
     bad_rows, left_out  share and list of `convert_rows`, for rows in no such form, without an answer or with a repeated id
 
     Text is NFC, without white space at its ends. Raises ValueError with file and line when too many rows are bad.
     """
-    examples = {}
-    for source in dict.fromkeys([sources] if isinstance(sources, str) else sources):
-        own = {}
-
-        def read(row, place, own=own):
-            example = _read_example(row, place, task)
-            if example.id in own:
-                raise ValueError(f"id {example.id!r} is also that of {own[example.id].where}")
-            own[example.id] = example
-
-        convert_rows(read_rows(source), read, bad_rows, left_out)
-        if not own:
-            raise ValueError(f"{source}: holds no examples")
-        for name, example in own.items():  # two sets may number their rows alike
-            name = f"{source}:{name}" if name in examples else name
-            examples[name] = replace(example, id=name)
-    return list(examples.values())
+    sources = [sources] if isinstance(sources, str) else sources
+    return _read_sets(sources, lambda row, place: _read_example(row, place, task), bad_rows, left_out)
 
 
 def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
@@ -85,13 +70,36 @@ def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
         asked = {"role": "user", "content": TRANSLATE, "input": english}
         return Example("translation", [asked, {"role": "assistant", "content": korean}], _name(place), place, "translation")
 
-    sets = (read_rows(source, ("english", "korean")) for source in sources)
-    examples = [e for rows in sets for e in convert_rows(rows, read, bad_rows, left_out)]
+    examples = _read_sets(sources, read, bad_rows, left_out, ("english", "korean"))
     return [e for e in examples if avoid.isdisjoint((fold_letters(e.messages[0]["input"]), fold_letters(e.output)))]
 
 
+def _read_sets(sources, read, bad_rows, left_out, columns=()):
+    """The examples that `read(row, place)` makes of sets; ids hold within a set: a second one gets its source's name too."""
+    examples = {}
+    for source in dict.fromkeys(sources):
+        for name, part in split_source(source):
+            own = {}
+
+            def keep(row, place, own=own):
+                example = read(row, place)
+                if example.id in own:
+                    raise ValueError(f"id {example.id!r} is also that of {own[example.id].where}")
+                own[example.id] = example
+
+            convert_rows(read_rows(part, columns), keep, bad_rows, left_out)
+            if not own:
+                raise ValueError(f"{part}: holds no examples")
+            for example in own.values():
+                long = source if Path(source).name == name else f"{source}/{name}"
+                unique = f"{long}:{example.id}" if example.id in examples else example.id
+                examples[unique] = replace(example, id=unique)
+    return list(examples.values())
+
+
 def _name(place):
-    return Path(place.split(",")[0]).name + ":" + place.split()[-1]
+    file, _, number = place.rpartition(", ")
+    return f"{Path(file).name}:{number.split()[-1]}"
 
 
 def _read_example(row, place, task):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blossom.assets.aihub import read_aihub_documents
-from blossom.assets.registry import SIDES, fetch_asset
+from blossom.assets.aihub import read_document
+from blossom.assets.registry import SIDES
 from blossom.text.leaks import fold_letters
-from blossom.text.rows import find_source, read_lines, read_rows
+from blossom.text.rows import HEADER, find_files, read_rows, read_values
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
 
@@ -115,8 +115,7 @@ def normalise_text(text):
 def read_documents(source, left_out=None):
     """Yield the lines (documents) of a source in order, normalised and without empty ones; ValueError names a bad source.
 
-    source  an asset ("aligned-ko"), "hub:..." (field `text`), or a file or folder of files: .txt, .jsonl (field `text`),
-            .tsv (first column), AI-Hub's .json and .zip
+    source    an asset ("aligned-ko"), "hub:...", or a file or folder; docs/data.md says which files are read
     left_out  a list that gets the source once for each of its rows whose text is null
     """
     found = False
@@ -131,34 +130,39 @@ def read_documents(source, left_out=None):
 
 
 def _raw_documents(source):
-    if source in SIDES:
-        asset, side = SIDES[source]
-        file = fetch_asset(asset)
-        if isinstance(side, str):
-            yield from (row[side] for _, row in read_rows(str(file)) if side in row)
-        else:
-            yield from (line.split("\t")[side] for line in read_lines(file))
+    asset, side = SIDES.get(source, (source, None))
+    if isinstance(side, str):
+        yield from (row[side] for _, row in read_rows(asset) if side in row)
     elif source.startswith("hub:"):
-        yield from _text_fields(source)
+        yield from (_text_field(row, place) for place, row in read_rows(source))
     else:
-        path = find_source(source)
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            suffix = file.suffix.lower()
-            if file.name.startswith("."):  # macOS writes ._name
+        for file in find_files(asset):
+            yield from _file_documents(file, side)
+
+
+def _file_documents(file, column):
+    """The texts of a file; column: of a table without a header line, else the column `text`, or of a .tsv file the first."""
+    read = read_document if file.suffix.lower() in (".json", ".zip", ".xlsx") else _text_field
+    for place, value in read_values(file):
+        if not isinstance(value, list):
+            yield value if isinstance(value, str) else read(value, place)
+            continue
+        if column is None:
+            column = value.index("text") if "text" in value else 0
+            if "text" in value:
                 continue
-            if suffix in (".json", ".zip"):
-                yield from read_aihub_documents(file)
-            elif suffix == ".jsonl":
-                yield from _text_fields(str(file))
-            elif suffix in (".txt", ".tsv") or path.is_file():
-                yield from (line.split("\t")[0] if suffix == ".tsv" else line for line in read_lines(file))
+            if ".csv" in file.suffixes or HEADER.fullmatch("\t".join(value)):
+                told = f"expected a column 'text', found {', '.join(value)}"
+                raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts")
+        if len(value) <= column:
+            raise ValueError(f"{place}: expected {column + 1} columns or more, found {len(value)}")
+        yield value[column]
 
 
-def _text_fields(source):
-    for place, row in read_rows(source):
-        if not isinstance(row.get("text", 0), str | None):
-            raise ValueError(f"{place}: expected text in field 'text', found {str(row)[:60]}")
-        yield row["text"]
+def _text_field(row, place):
+    if not isinstance(row.get("text", 0), str | None):
+        raise ValueError(f"{place}: expected text in field 'text', found {str(row)[:60]}")
+    return row["text"]
 
 
 def utf8_bytes(lines):

@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from blossom.text.language import keep_letters, language_of
-from blossom.text.rows import find_source, read_lines, read_rows
+from blossom.text.rows import read_rows, read_values, split_source
 
 RUN = {"ko": 16, "en": 48}  # letters in a row that two texts share only by copying (16 syllables are 48 bytes too)
 SHINGLE = 5  # characters
@@ -131,21 +132,12 @@ def _shingles(text):
 
 def read_evaluation_texts(sources):
     """Read every string of ten letters or more in assets, hub sets, files and folders: dict file name -> list."""
-    found = {name: _strings(rows) for source in sources for name, rows in _evaluation_files(source)}
-    return {name: [text for text in texts if len(_letters(text)) >= 10] for name, texts in found.items()}
-
-
-def _evaluation_files(source):
-    if source.startswith("hub:"):
-        yield source, [row for _, row in read_rows(source)]
-        return
-    path = find_source(source)
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        name = str(file.relative_to(path if path.is_dir() else path.parent))
-        if file.suffix.lower() in (".json", ".jsonl"):
-            yield name, [row for _, row in read_rows(str(file))]
-        elif file.suffix.lower() in (".tsv", ".txt"):
-            yield name, [line.split("\t") for line in read_lines(file)]
+    found = {}
+    for name, part in (pair for source in sources for pair in split_source(source)):
+        values = read_rows(part) if part.startswith("hub:") else read_values(Path(part), table=True)
+        texts = _strings([value for _, value in values])
+        found.setdefault(name, []).extend(text for text in texts if len(_letters(text)) >= 10)
+    return found
 
 
 def _strings(value):

@@ -1,63 +1,101 @@
-"""Read lines and rows of files and hub sets; each row comes with its file and line for error messages."""
+"""Read the texts and rows of files and hub sets; each comes with its file and line for error messages."""
 
 import csv
-import json
+import gzip
+import mimetypes
+import os
+import re
+import zlib
 from pathlib import Path
 
+from blossom.assets.aihub import list_rows, read_archive, read_sheet
 from blossom.assets.registry import REGISTRY, fetch_asset, fetch_url
 from blossom.common import paths
 from blossom.text.hub import read_hub_rows
 
+TABLES = (".tsv", ".csv")
+HEADER = re.compile(r"[A-Z_]\w*(\t\w+)+", re.ASCII | re.IGNORECASE)  # a line of column names
+TYPES = mimetypes.MimeTypes()  # Python's own table, without the system's
+for suffix in (".md", ".rst", ".yaml", ".yml", ".toml"):  # which only newer versions of it have
+    TYPES.add_type("text/markdown" if suffix == ".md" else "markup or settings", suffix)
+csv.field_size_limit(2**31 - 1)  # a document may be one field
 
-def find_source(source):
-    """The path of an asset, a file or a folder (relative to the repository's root); ValueError when there is none."""
-    if source in REGISTRY:
-        return fetch_asset(source)
-    path = paths.ROOT / Path(source).expanduser()
+
+def find_files(source):
+    """The files of an asset, an https:// address, a file or a folder (relative to the repository's root), in order.
+
+    Hidden files of a folder are left out. ValueError when there is none, or one is no regular file.
+    """
+    if source.startswith("https://"):
+        return [fetch_url(source)]
+    path = fetch_asset(source) if source in REGISTRY else paths.find_path(paths.ROOT / Path(source).expanduser())
     if not path.exists():
         raise ValueError(f"{source}: no such asset, file or folder (looked for {path})")
-    return path
+    return paths.list_files(path)
+
+
+def split_source(source):
+    """(name, source) of each set in a source: a hub set, or a file, named within the folder that the source is."""
+    files = [] if source.startswith("hub:") else find_files(source)
+    if len(files) == 1:
+        return [(files[0].name, str(files[0]))]
+    folder = os.path.commonpath(files) if files else ""
+    return [(str(file.relative_to(folder)), str(file)) for file in files] or [(source, source)]
 
 
 def read_lines(file):
-    """Yield the lines of a UTF-8 file without line ends and BOM; ValueError names a line that is not UTF-8."""
-    with open(file, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                told = f"not UTF-8 ({error.reason} at byte {error.start}). Korean files are often CP949"
-                raise ValueError(f"{file}, line {number}: {told}: convert with `iconv -f cp949 -t utf-8`.") from None
+    """Yield the lines of a UTF-8 file, which may be packed (.gz), without line ends and BOM; ValueError names a bad line."""
+    try:
+        with gzip.open(file) if file.suffix.lower() == ".gz" else open(file, "rb") as stream:
+            start = stream.peek(8192)
+            for number, line in enumerate(stream, 1):
+                yield paths.decode_text(line, f"{file}, line {number}", start).rstrip("\r\n")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{file}: not a whole .gz file ({error})") from None
 
 
-def read_rows(source, columns=()):
+def read_values(file, table=False, quoted=False):
+    """Yield (place, value) for all that a file holds; place is "file, line n" for error messages.
+
+    table    whether a .txt file is a table too;  quoted  whether the fields of such a table and a .tsv may be in quotes
+    value    a line of text (str), a line of a table (list), or a row (dict) of JSON, Parquet, a sheet or an AI-Hub export
+    """
+    kind = _find_kind(file)
+    if kind in TABLES or (table and kind == ".txt"):
+        yield from _read_table(file, kind, quoted)
+    elif kind == ".txt":
+        yield from ((f"{file}, line {n}", line) for n, line in enumerate(read_lines(file), 1))
+    else:
+        for place, row in READERS[kind](file):
+            if not isinstance(row, dict):
+                raise ValueError(f"{place}: expected an object with fields, found {str(row)[:60]!r}")
+            yield place, row
+
+
+def read_rows(source, columns=(), quoted=False):
     """Yield (place, row) for every row of a set: place is "file, line n" for error messages, row a dict.
 
-    source   asset name, .json (a list of objects), .jsonl or .tsv file, its https:// address, or "hub:..."
-    columns  names of the columns of a .tsv file without a header line
+    source   asset name, file or folder (docs/data.md says which are read), https:// address, or "hub:..."
+    columns  names of the first columns of a table without a header line;  quoted  as in `read_values`
+
+    A line of a .txt file that is no table is a row with the field `text`.
     """
     if source.startswith("hub:"):
         yield from ((f"{source}, row {n}", row) for n, row in enumerate(read_hub_rows(source), 1))
         return
-    path = fetch_url(source) if source.startswith("https://") else find_source(source)
-    suffix = path.suffix.lower()
-    if suffix == ".tsv":
-        yield from read_table(path, columns)
-        return
-    if suffix == ".jsonl":
-        lines = ((f"{path}, line {n}", line) for n, line in enumerate(read_lines(path), 1))
-        rows = ((place, _parse(line, place)) for place, line in lines if line.strip())
-    elif suffix == ".json":
-        listed = _parse("\n".join(read_lines(path)), path)
-        if not isinstance(listed, list):
-            raise ValueError(f"{path}: expected a JSON list of rows, found {type(listed).__name__}")
-        rows = ((f"{path}, row {n}", row) for n, row in enumerate(listed, 1))
-    else:
-        raise ValueError(f"{path}: expected a .json, .jsonl or .tsv file")
-    for place, row in rows:
-        if not isinstance(row, dict):
-            raise ValueError(f"{place}: expected an object with fields, found {str(row)[:60]!r}")
-        yield place, row
+    for file in find_files(source):
+        header = list(columns)
+        for place, value in read_values(file, bool(columns), quoted):
+            if isinstance(value, dict):
+                yield place, value
+            elif isinstance(value, str):
+                yield from [(place, {"text": value})] if value.strip() else ()
+            elif not header:
+                header = value
+            elif len(value) < len(header) or (len(value) > len(header) and not columns):
+                raise ValueError(f"{place}: expected {len(header)} columns, found {len(value)}")
+            else:
+                yield place, dict(zip(header, value, strict=False))
 
 
 def convert_rows(rows, convert, share=0.0, left_out=None):
@@ -80,20 +118,64 @@ def convert_rows(rows, convert, share=0.0, left_out=None):
     return good
 
 
-def _parse(text, place):
+def _find_kind(file):
+    """The kind of a file (of READERS, of TABLES, or .txt), by its suffix and, where that says nothing, by its first line."""
+    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+    if suffix in READERS or suffix in TABLES:
+        return suffix
+    known = next(filter(None, TYPES.guess_type(f"a{suffix}", strict=False)), "") if suffix != ".txt" else ""
+    if not known:
+        first = next(read_lines(file), "")
+        if suffix == ".txt" or not (paths.CONTROL.search(first.encode()) or first.lstrip().startswith("<")):
+            if HEADER.fullmatch(first):
+                return ".tsv"
+            is_json = suffix != ".txt" and re.match(r'\s*(\{|\[\s*([\[{"]|$))', first)
+            return ".txt" if not is_json else ".jsonl" if first.rstrip().endswith("}") else ".json"
+    told = "expected a .json, .jsonl, .ndjson, .tsv, .csv, .txt (or these as .gz), .parquet, .zip or .xlsx file"
+    raise ValueError(f"{file}: {told}, found {known or 'markup or a binary file'}: convert it, or move it away")
+
+
+def _read_json_lines(file):
+    for number, line in enumerate(read_lines(file), 1):
+        if line.strip():
+            yield f"{file}, line {number}", paths.decode_json(line, f"{file}, line {number}")
+
+
+def _read_json(file):
+    text = "\n".join(read_lines(file))
+    if re.match(r"\s*\{.*\}\s*\n\s*\{", text):  # an object a line
+        return _read_json_lines(file)
+    return list_rows(paths.decode_json(text, file), file)
+
+
+def _read_parquet(file):
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not valid JSON ({error})") from None
+        batches = ParquetFile(file).iter_batches(1000)
+        yield from ((f"{file}, row {n}", row) for n, row in enumerate((row for b in batches for row in b.to_pylist()), 1))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{file}: not a whole .parquet file ({str(error)[:200]})") from None
 
 
-def read_table(path, columns=(), quoted=False):
-    """Yield (place, row) of a TSV file; `columns` replaces the header line, `quoted` allows double quotes around fields."""
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    lines = csv.reader((line + "\n" for line in read_lines(path)), delimiter="\t", quoting=quoting)
-    header = list(columns) or next(lines, [])
-    for values in filter(None, lines):
-        place = f"{path}, line {lines.line_num}"
-        if len(values) != len(header):
-            raise ValueError(f"{place}: expected {len(header)} columns, found {len(values)}")
-        yield place, dict(zip(header, values, strict=True))
+def _read_table(file, kind, quoted):
+    if kind != ".csv" and not quoted:
+        yield from ((f"{file}, line {n}", line.split("\t")) for n, line in enumerate(read_lines(file), 1) if line)
+        return
+    delimiter = "," if kind == ".csv" else "\t"
+    lines = csv.reader((line + "\n" for line in read_lines(file)), delimiter=delimiter, strict=kind == ".csv")
+    try:
+        yield from ((f"{file}, line {lines.line_num}", values) for values in lines if values)
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {lines.line_num}: not a {kind} table ({error})") from None
+
+
+READERS = {
+    ".json": _read_json,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+    ".parquet": _read_parquet,
+    ".zip": read_archive,
+    ".xlsx": read_sheet,
+}

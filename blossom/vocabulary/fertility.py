@@ -1,10 +1,10 @@
 """How many tokens a text takes, counted against its words, characters and bytes."""
 
+import math
 from collections import Counter
 from itertools import accumulate
 
-from blossom.assets.registry import fetch_asset
-from blossom.text.rows import read_table
+from blossom.text.rows import read_rows
 from blossom.vocabulary.encoding import encode_lines
 from blossom.vocabulary.spelling import fallback_ids
 
@@ -43,11 +43,16 @@ def weigh_fertility(tokenizer, frequencies):
 def read_frequencies(source):
     """Word -> share of running text, from an asset or a TSV file (word TAB share); ValueError names a broken line."""
     frequencies = {}
-    for place, row in read_table(fetch_asset(source), ("word", "share")):
+    for place, row in read_rows(str(source), ("word", "share")):
         try:
-            frequencies[row["word"]] = float(row["share"])
-        except ValueError:
-            raise ValueError(f"{place}: expected word TAB share, found share {row['share'][:60]!r}") from None
+            word, share = row["word"], float(row["share"])
+        except (KeyError, TypeError, ValueError):
+            word, share = "", math.nan
+        if not (word and 0 < share < math.inf):
+            raise ValueError(f"{place}: expected word TAB share, found {', '.join(map(str, row.values()))[:60]!r}")
+        frequencies[word] = share
+    if not frequencies:
+        raise ValueError(f"{source}: holds no words")
     return frequencies
 
 

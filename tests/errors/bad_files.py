@@ -27,6 +27,8 @@ def read_parameters(file):
 READERS = {
     "mine.yaml": read_parameters,
     "ko.txt": lambda file: list(read_documents(str(file))),
+    "ko.csv": lambda file: list(read_documents(str(file))),
+    "set.md": lambda file: readers.read_instructions(str(file), "ko"),
     "hub.jsonl": lambda file: list(read_documents(f"hub:{file.parent}")),
     "ko.jsonl": lambda file: list(read_documents(str(file))),
     "manifest.json": lambda file: runs.read_run(file.parent),
