@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_one_command_lists_and_fetches_what_a_scale_reads(monkeypatch, tmp_path,
     assert "not fetched  hub:me/gone:ko: " in out and "Fetch it where there is a network" in out and "MB  smoke-ko" in out
 
 
-def test_a_cache_that_may_not_be_written_is_read_and_says_what_to_set(monkeypatch):
+def test_a_cache_that_may_not_be_written_is_read_and_says_what_to_set(monkeypatch, capfd):
     folder = Path(tempfile.mkdtemp())
     folder.joinpath("there.txt").write_text("x")
     monkeypatch.setenv("BLOSSOM_CACHE", str(folder))
@@ -136,7 +137,9 @@ def test_a_cache_that_may_not_be_written_is_read_and_says_what_to_set(monkeypatc
             os.seteuid(65534)
         assert make_once(folder / "there.txt", None).read_text() == "x"
         with pytest.raises(RuntimeError, match=f"{folder}.*Set BLOSSOM_CACHE.*: cp -rs {folder} NEW"):
-            fetch_asset("tiny-byte-level")
+            make_once(folder / "hub/set.json", None)
+        assert fetch_asset("tiny-byte-level") == fetch_asset("tiny-byte-level") and fetch_asset("smoke-ko").is_file()
+        assert re.findall(f"{folder}: .*Set BLOSSOM_CACHE.*", capfd.readouterr().err)[1:] == [], "said once"
     finally:
         if root:
             os.seteuid(0)

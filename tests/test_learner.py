@@ -1,9 +1,15 @@
 """The loss and its gradients, by every path of the learner, against transformers' own forward pass."""
 
+import os
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from blossom.common import paths
 from blossom.models.loading import first_new_row
 from blossom.training import tables, varlen
 from blossom.training.cpu import attention, compiled_ops, decoder
@@ -112,6 +118,34 @@ def test_compiled_passes_are_torch_s(name):
     for ours, theirs in zip(given(compiled_ops.CompiledOps(library)), given(TorchOps), strict=True):
         assert ours.dtype == theirs.dtype
         assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
+
+
+def load_kernels(cache, compiler=""):
+    code = "from blossom.training.cpu.compiled_ops import compile_kernels\nprint(compile_kernels())"
+    env = os.environ | {"BLOSSOM_CACHE": str(cache), "BLOSSOM_COMPILER": str(compiler)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=paths.ROOT)
+    return "CDLL" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler here")
+def test_a_damaged_or_foreign_library_is_compiled_anew_and_never_loaded(tmp_path):
+    assert load_kernels(tmp_path) == (True, "")
+    (library,) = tmp_path.glob("kernels/*.so")
+    library.write_bytes(library.read_bytes()[:9000])
+    loaded, said = load_kernels(tmp_path)
+    assert loaded and "not what was stored there" in said
+    library.with_name(f"{library.name}.sha256").unlink()
+    assert "not what was stored there" in load_kernels(tmp_path)[1]
+    loaded, said = load_kernels(library)  # a file, where a folder is meant
+    assert loaded and said.count("cannot be written. Set BLOSSOM_CACHE") == 1
+
+
+@pytest.mark.parametrize("does", ["exit 1", "exit 0", 'for last; do :; done; echo text > "$last"'])
+def test_where_a_compiler_cannot_build_it_is_said_and_torch_used(does, tmp_path):
+    (compiler := tmp_path / "cc").write_text(f"#!/bin/sh\n{does}\n")
+    compiler.chmod(0o755)
+    loaded, said = load_kernels(tmp_path / "cache", compiler)
+    assert not loaded and "kernels.c is not compiled, torch is used" in said
 
 
 @pytest.mark.parametrize("mode", ["lora+new-rows", "lora+embeddings"])

@@ -1,4 +1,5 @@
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,15 @@ def test_tokenizing_happens_once_for_the_same_content(tmp_path, monkeypatch):
     assert first.utf8_bytes == sum(len(d.encode()) for d in documents)
     with pytest.raises(TypeError):
         packing.tokenize_documents(["하나", "둘셋"], TOKENIZER, 0, folder=tmp_path)
+
+
+@pytest.mark.parametrize("size", [3, 99])
+def test_a_damaged_stream_is_made_again(size, tmp_path, capsys):
+    first = packing.tokenize_documents(documents := ["하나 둘", "셋"] * 9, TOKENIZER, 0, folder=tmp_path)
+    expected, file = first.tokens.tolist(), Path(first.tokens.filename)
+    file.write_bytes(bytes(min(size, file.stat().st_size)))  # cut, or as long as before
+    again = packing.tokenize_documents(documents, TOKENIZER, 0, folder=tmp_path)
+    assert again.tokens.tolist() == expected and "not what was stored there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("end", [None, 2])

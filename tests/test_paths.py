@@ -1,10 +1,16 @@
+import errno
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from blossom.common import paths, runs
+from tests.cases import read_cases
+
+CASES = read_cases(__file__)
 
 
 def test_a_folder_is_replaced_whole(tmp_path):
@@ -14,6 +20,77 @@ def test_a_folder_is_replaced_whole(tmp_path):
             (temporary / name).write_text(name)
     assert [f.name for f in (tmp_path / "model").iterdir()] == ["second"]
     assert [f.name for f in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_is_renamed_has_the_umask_s_permissions_and_is_on_the_disk(tmp_path, monkeypatch):
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda n: (synced.append(os.readlink(f"/proc/self/fd/{n}")), sync(n)))
+    with paths.write_atomically(tmp_path / "model") as temporary:
+        (temporary / "inner").mkdir(0o700, parents=True)
+        os.close(os.open(temporary / "inner/file", os.O_CREAT, 0o600))
+    modes = [f.stat().st_mode & 0o777 for f in sorted((tmp_path / "model").rglob("*"))]
+    assert modes == [0o777 & ~paths.UMASK, 0o666 & ~paths.UMASK]
+    assert synced[-1] == str(tmp_path) and {Path(f).name for f in synced} > {temporary.name, "inner", "file"}
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_kill_while_a_model_is_replaced_leaves_a_model_and_the_next_run_nothing_else(exchange, smoke):
+    run = runs.Run(smoke("07_report", "report"), "07_report")
+    paths.write_text(run.folder / "model/weights", "1")
+    code = CASES["killed"].format(exchange=exchange)
+    assert subprocess.run([sys.executable, "-c", code, run.folder / "model"], cwd=paths.ROOT).returncode == -9
+    assert (run.folder / "model").exists() == exchange
+    runs.Run(run.p, "07_report")
+    assert (run.folder / "model/weights").read_text() == ("2" if exchange else "1")
+    assert sorted(f.name for f in run.folder.iterdir()) == ["model", "params.yaml"]
+
+
+def test_a_folder_of_another_file_system_is_replaced(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(paths, "_exchange", lambda *_: False)
+    monkeypatch.setattr(os, "rename", refuse)
+    test_a_folder_is_replaced_whole(tmp_path)
+
+
+def test_a_stage_finishes_without_git_home_or_a_cache(tmp_path):
+    (tmp_path / "file").touch()
+    env = {"PATH": str(tmp_path), "BLOSSOM_CACHE": str(tmp_path / "file")}
+    done = subprocess.run(
+        [sys.executable, "-c", CASES["outside"], tmp_path], env=env, cwd=paths.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stderr.count("there is no home folder") == 1, done.stderr
+    manifest = paths.read_json(tmp_path / "smoke/report/07_report/manifest.json")
+    assert manifest["git_commit"] is None and 0 <= manifest["wall_seconds"] < 60
+
+
+def test_the_commit_of_a_repository_around_a_copy_is_not_its_own(tmp_path, monkeypatch):
+    assert runs.git_commit()
+    words = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"]
+    for command in (["init", "-q"], words):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    (copy := tmp_path / "copy").mkdir()
+    monkeypatch.setattr(paths, "ROOT", copy)
+    assert runs.git_commit() is None
+
+
+@pytest.mark.parametrize("version", ["", "memory"])
+def test_the_memory_limit_of_every_control_group_counts(version, tmp_path):
+    (own := tmp_path / "own").write_text(f"1:cpu:/else\n2:{version}:/job/step\n")
+    limit, used, dropped = paths.CGROUP[version]
+    for folder, value in (("job", "3000"), ("job/step", "max")):
+        for name, text in ((limit, value), (used, "2500"), ("stat", f"anon 1\n{dropped} 400\n")):
+            paths.write_text(tmp_path / version / folder / f"memory.{name}", text)
+    assert paths.free_memory(tmp_path, own) == 900
+    assert paths.free_memory(tmp_path, tmp_path / "none") > 1e6
+
+
+def test_the_limit_of_ulimit_v_counts():
+    code = "from blossom.common import paths; print(paths.free_memory())"
+    command = f"ulimit -v 1000000; {sys.executable} -c '{code}'"
+    free = int(subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=paths.ROOT).stdout)
+    assert 1e8 < free < 1e9
 
 
 def test_json_keeps_korean_readable_and_refuses_nan(tmp_path):

@@ -54,15 +54,6 @@ def test_memory_grows_with_what_is_trained_and_shrinks_with_shards(smoke):
     assert memory("full", batch=128) > memory("full")
 
 
-def test_a_container_s_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for name, value in {"max": "3000", "current": "2500", "stat": "anon 1\ninactive_file 400\n"}.items():
-        (tmp_path / f"memory.{name}").write_text(value)
-    assert estimate.free_bytes(tmp_path) == 900
-    (tmp_path / "memory.max").write_text("max\n")
-    assert estimate.free_bytes(tmp_path) > 1e6 and estimate.free_bytes(tmp_path / "none") > 1e6
-
-
 def test_the_speed_is_measured_and_draws_no_random_number_of_the_run(smoke, monkeypatch):
     monkeypatch.setattr(estimate, "SECONDS", 0.2)
     start = torch.get_rng_state()

@@ -216,6 +216,12 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_is_taken(tmp_pa
     assert "no whole checkpoint is left: starting anew" in trained()[0]
 
 
+def test_checkpoints_are_sorted_by_their_numbers(tmp_path):
+    for name in (names := ["step-999999", "step-1000000"]):
+        (tmp_path / name).mkdir()
+    assert [found.name for found in checkpoints.list_checkpoints(tmp_path)] == names
+
+
 def test_a_checkpoint_of_another_tokenizer_or_base_is_set_aside_and_none_is_lost(tmp_path):
     tokenizer, other = (load_model("tiny-byte-level")[1] for _ in range(2))
     other.add_tokens(["문을"])  # the same text and settings: but its ids mean other tokens

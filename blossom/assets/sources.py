@@ -13,7 +13,7 @@ from blossom.common import paths
 SAFE_FILES = ["*.json", "*.jinja", "tokenizer.model", "*.txt"]  # never pickles, never code
 SECOND_COPIES = ["*/*", "consolidated*"]  # the same weights in another format: Llama's original/, Mistral's one file
 WAITS = (1, 2, 4, 8, 16)  # seconds before each further try of a request; longer when the server names a time
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)  # a folder that may not be written
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a folder that cannot be written
 COUNTER = "s3.amazonaws.com"  # where datasets counts what is loaded; a run does not wait for that
 BUSY = (408, 429, 500, 502, 503, 504)  # HTTP answers that may be another one a little later
 

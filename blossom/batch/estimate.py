@@ -6,19 +6,18 @@ this machine, or computed from floating-point operations and a card's speed wher
 
 import copy
 import math
-import re
 import statistics
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from blossom.assets.registry import fetch_asset
 from blossom.assets.safety import check_config
+from blossom.common import paths
 from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import pick_device, pick_dtype
 from blossom.training import tables
@@ -146,17 +145,9 @@ def _head_width(config):
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def free_bytes(cgroup=Path("/sys/fs/cgroup")):
-    """Free bytes of the GPU, else of the machine or the container it runs in (`cgroup`: the container's files)."""
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0]
-    free = psutil.virtual_memory().available
-    try:
-        limit, used = (int((cgroup / f"memory.{name}").read_text()) for name in ("max", "current"))
-        cached = re.search(r"^inactive_file (\d+)", (cgroup / "memory.stat").read_text(), re.M)
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
-    return min(free, limit - used + (int(cached[1]) if cached else 0))
+def free_bytes():
+    """Free bytes of the GPU, else of this process."""
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else paths.free_memory()
 
 
 def count_operations(size, p, length):

@@ -8,10 +8,10 @@ from itertools import chain
 from os.path import commonprefix
 
 import numpy as np
-import psutil
 import torch
 from tqdm import tqdm
 
+from blossom.common.paths import free_memory
 from blossom.models.bits import start_token
 
 with warnings.catch_warnings():
@@ -131,6 +131,6 @@ def _takes_tries(model):
 def _fitting_tokens(model):
     """Tokens whose logits, in the model's dtype and in float32, take at most a quarter of the free memory."""
     table = model.get_input_embeddings().weight
-    free = torch.cuda.mem_get_info(table.device)[0] if table.is_cuda else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(table.device)[0] if table.is_cuda else free_memory()
     most = 8192 if table.is_cuda else 768  # a CPU gains nothing from more
     return max(64, min(most, free // 4 // (table.shape[0] * (model.dtype.itemsize + 4))))

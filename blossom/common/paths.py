@@ -1,6 +1,8 @@
 """Paths of the project, and files that are written completely or not at all."""
 
+import atexit
 import codecs
+import ctypes
 import errno
 import functools
 import hashlib
@@ -12,10 +14,13 @@ import reprlib
 import resource
 import shutil
 import stat
+import sys
+import tempfile
 import unicodedata
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import yaml
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -26,24 +31,45 @@ DEPTH = 100  # of nested lists and objects in a JSON file
 HIDDEN = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini", re.IGNORECASE)  # what systems and editors put beside data
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that no text has, in UTF-8 or CP949
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file too large
+# of a control group, version 2 or 1: its limit, what it uses, and how much of that is files that can be dropped
+CGROUP = {"": ("max", "current", "inactive_file"), "memory": ("limit_in_bytes", "usage_in_bytes", "total_inactive_file")}
+
+
+@functools.cache
+def make_temporary_folder(why):
+    """Make a folder that is removed when the process ends, and say why; the same `why` gets the same folder."""
+    folder = Path(tempfile.mkdtemp(prefix="blossom-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    print(f"{why}; {folder} is used, until this process ends", file=sys.stderr)
+    return folder
+
+
+if not os.path.isabs(os.path.expanduser("~")):  # which libraries ask for
+    os.environ["HOME"] = str(make_temporary_folder("there is no home folder (HOME)"))
 
 
 @contextmanager
 def write_atomically(target):
-    """Yield a temporary path beside `target` (file or folder), renamed to `target` only if the block succeeds."""
+    """Yield a temporary path beside `target` (file or folder), which takes its place only if the block succeeds.
+
+    It is on the disk then, with the umask's permissions. What a killed call left is removed by the next.
+    """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(target.parent, target.name)
     temporary, old = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("part", "old"))
-    _remove(temporary)
     try:
         yield temporary
-        for file in [temporary, *temporary.rglob("*")]:  # libraries write through files that only their owner may read
-            if file.is_file() and not file.is_symlink():
-                file.chmod(stat.S_IMODE(file.stat().st_mode) | 0o666 & ~UMASK)
-        if target.is_dir() and temporary.is_dir():  # a folder cannot be renamed to one that has files
-            _remove(old)
-            os.replace(target, old)
-        os.replace(temporary, target)
+        for path in [temporary, *(p for p in temporary.rglob("*") if not p.is_symlink())]:
+            # libraries write files that only their owner may read
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | (0o777 if path.is_dir() else 0o666) & ~UMASK)
+            _sync(path)
+        both_folders = target.is_dir() and temporary.is_dir()  # one cannot be renamed to one that has files
+        if both_folders and not _exchange(temporary, target):
+            shutil.move(target, old)  # copies what lies on another file system, as a folder of a container's image does
+        if not both_folders or not target.exists():
+            os.replace(temporary, target)
+        _sync(target.parent)
         _remove(old)
     except Exception as error:
         if is_disk_full(error):
@@ -52,6 +78,39 @@ def write_atomically(target):
         raise
     finally:
         _remove(temporary)
+
+
+def clear_leftovers(folder, name=""):
+    """Remove what killed calls of `write_atomically` left in a folder, of one target or of all.
+
+    A folder that was moved away before its successor came gets its name back.
+    """
+    for left in os.listdir(folder):
+        found = re.fullmatch(r"\.(.+)\.(\d+)\.(part|old)", left)
+        if not found or name not in ("", found[1]) or int(found[2]) != os.getpid() and psutil.pid_exists(int(found[2])):
+            continue
+        if found[3] == "old" and not Path(folder, found[1]).exists():
+            os.replace(Path(folder, left), Path(folder, found[1]))
+        _remove(Path(folder, left))
+
+
+def _sync(path):
+    """Wait until a file, or the names in a folder, are on the disk."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError:
+        if not path.is_dir():  # some file systems refuse to for folders
+            raise
+    finally:
+        os.close(opened)
+
+
+def _exchange(one, other):
+    """Exchange two folders in one step, by Linux's renameat2; False where that is not possible."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename) and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def is_disk_full(error):
@@ -215,3 +274,18 @@ def peak_bytes():
     """The largest resident memory of this process so far, in bytes."""
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory(groups=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):
+    """Bytes of memory that this process can still take: of the machine, of its control groups, of `ulimit -v`."""
+    free, limit = [psutil.virtual_memory().available], resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        free.append(limit - psutil.Process().memory_info().vms)
+    lines = (line.split(":", 2) for line in (own.read_text().splitlines() if own.exists() else []))
+    for folder, names in ((groups / kind / path.strip("/"), CGROUP[kind]) for _, kind, path in lines if kind in CGROUP):
+        for group in (folder, *folder.parents):
+            with suppress(OSError, ValueError):  # no group, or one without a limit ("max")
+                limit, used = (int((group / f"memory.{name}").read_text()) for name in names[:2])
+                dropped = re.search(rf"^{names[2]} (\d+)", (group / "memory.stat").read_text(), re.M)
+                free.append(limit - used + int(dropped[1] if dropped else 0))
+    return max(0, min(free))

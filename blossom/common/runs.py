@@ -27,7 +27,7 @@ from blossom.common.stages import MODEL_STAGES, SHARED
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
 RECORDS = ("params.yaml", "metrics.json")
 HASHES = dict[str, str]
-MANIFEST = {"stage": str, "recipe": str, "inputs": HASHES, "outputs": HASHES, "versions": HASHES, "git_commit": str}
+MANIFEST = {"stage": str, "recipe": str, "inputs": HASHES, "outputs": HASHES, "versions": HASHES, "git_commit": str | None}
 MANIFEST |= {"wall_seconds": float, "peak_bytes": int}
 
 
@@ -35,7 +35,7 @@ class Run:
     """One run of a stage. Making it seeds, creates `folder`, removes an earlier manifest and links, writes params.yaml."""
 
     def __init__(self, p, stage):
-        self.p, self.stage, self.started = p, stage, time.time()
+        self.p, self.stage, self.started = p, stage, time.monotonic()
         seed_generators(p.seed)
         self.folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,8 @@ class Run:
         for entry in self.folder.iterdir():
             if entry.is_symlink():  # links of an identical run: writing through them would change the other run's files
                 entry.unlink()
+        for folder, *_ in os.walk(self.folder):
+            paths.clear_leftovers(folder)
         paths.write_text(self.folder / "params.yaml", yaml.safe_dump(asdict(p), allow_unicode=True, sort_keys=False))
 
     def figure(self, figure, name, dpi=150):
@@ -67,7 +69,7 @@ class Run:
             "outputs": {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)},
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
             "git_commit": git_commit(),
-            "wall_seconds": round(time.time() - self.started, 1),
+            "wall_seconds": round(time.monotonic() - self.started, 1),
             "peak_bytes": paths.peak_bytes(),
         }
         paths.write_json(self.folder / "manifest.json", manifest)
@@ -93,9 +95,14 @@ def seed_generators(seed):
 
 
 def git_commit():
-    """The repository's commit, with "+changes" when tracked files differ from it; "unknown" outside git."""
+    """The repository's commit, with "+changes" when tracked files differ from it; None without git, or outside a clone."""
+    above = {"GIT_CEILING_DIRECTORIES": str(paths.ROOT.parent)}  # another project's clone, in which a copy of this one lies
     words = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
-    return subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
+    try:
+        done = subprocess.run(words, cwd=paths.ROOT, env=os.environ | above, capture_output=True, text=True)
+    except OSError:  # git is not installed
+        return None
+    return done.stdout.strip() or None
 
 
 @dataclass(frozen=True)

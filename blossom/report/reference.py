@@ -40,7 +40,7 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
                     _shrink_figure(figure, temporary / name / "figures" / figure.name)
         about = {
             "scale": scale,
-            "commits": sorted({run.manifest["git_commit"] for run in runs.values()}),
+            "commits": sorted({run.manifest["git_commit"] or "unknown" for run in runs.values()}),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "machine": describe_machine(),
             "versions": next(iter(runs.values())).manifest["versions"],

@@ -16,6 +16,8 @@ from blossom.common import paths
 from blossom.common.runs import seed_generators
 from blossom.models.loading import pick_device
 from blossom.training import checkpoints
+from blossom.training.cpu.compiled_ops import pick_ops
+from blossom.training.cpu.torch_ops import TorchOps
 from blossom.training.data import TrainingRows, check_rows
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
@@ -38,7 +40,7 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     folder     for checkpoints/ and history.json; a finished training found there is loaded
     evaluate   function(model) -> dict name -> float, called at the start, `settings.evaluations` times between, at the end
     return     dict, also in history.json: "steps", "rows" (read), "tokens" (without padding), "labelled_tokens", "seconds"
-               (without evaluations and checkpoints), "tokens_per_second", "peak_bytes", "device",
+               (without evaluations and checkpoints), "tokens_per_second", "peak_bytes", "device", "kernels" (C, torch),
                "first_loss" (of the first step), "loss": [{"step", "loss" (nats per labelled token), "gradient_norm"}],
                "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why training stopped early
 
@@ -167,6 +169,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
             summed.zero_()
         if done == steps or progress.seen["stopped"]:
             result = progress.result(done, min(done * accumulation * settings.batch_size * world, len(rows)))
+            result["kernels"] = "torch" if pick_ops(learner.dtype, accelerator.device) is TorchOps else "C"
         wish = timer.ask()
         if wish or result:
             tensors = checkpoints.collect_state(learner, optimizer, keep=accelerator.is_main_process)

@@ -57,8 +57,8 @@ def tokenize_documents(documents, tokenizer, start, end=None, folder=None):
     if not size:
         raise ValueError("no documents to tokenize: the text is empty")
     key, dtype = digest.hexdigest(), np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    asked = documents, tokenizer, start, end, dtype
-    target = make_once((folder or cache_folder() / "packed") / key[:32], lambda part: _write_stream(part, *asked))
+    asked, target = (documents, tokenizer, start, end, dtype), (folder or cache_folder() / "packed") / key[:32]
+    target = make_once(target, lambda part: _write_stream(part, *asked), movable=True, recorded=True)
     return _map_stream(target, dtype, size, key)
 
 

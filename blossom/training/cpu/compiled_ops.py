@@ -10,12 +10,12 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import torch
 
-from blossom.assets.registry import cache_folder
-from blossom.common import paths
+from blossom.assets.registry import cache_folder, make_once
 from blossom.training.cpu.torch_ops import TorchOps
 
 SOURCE = Path(__file__).with_name("kernels.c")
@@ -31,23 +31,24 @@ def pick_ops(dtype, device):
 
 @functools.cache
 def compile_kernels():
-    """Load the library of kernels.c, compiled into the cache folder at first use; None where that fails."""
-    compiler = os.environ.get("BLOSSOM_COMPILER") or next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "none")
-    if not shutil.which(compiler):
+    """Load the library of kernels.c, compiled into the cache folder at first use; None where that fails, which is said."""
+    compiler = shutil.which(os.environ.get("BLOSSOM_COMPILER") or next(filter(shutil.which, ("cc", "gcc", "clang")), "none"))
+    if not compiler:
+        print("no C compiler (cc, gcc, clang) is used: training takes half as long again", file=sys.stderr)
         return None
     cpuinfo = Path("/proc/cpuinfo")  # what -march=native depends on
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     wide = ["-mprefer-vector-width=512"] if "avx512" in processor else []
     command = [compiler, *FLAGS, *wide, "-fopenmp", "-shared", "-fPIC", str(SOURCE), "-lm", "-o"]
-    key = hashlib.sha256(" ".join([*command[:-1], processor]).encode() + SOURCE.read_bytes()).hexdigest()[:24]
+    version = Path(compiler).stat().st_mtime_ns, *command[:-1], processor
+    key = hashlib.sha256(" ".join(map(str, version)).encode() + SOURCE.read_bytes()).hexdigest()[:24]
     target = cache_folder() / "kernels" / f"{key}.so"
     try:
-        if not target.exists():
-            with paths.write_atomically(target) as temporary:
-                subprocess.run([*command, str(temporary)], capture_output=True, check=True)
-        return ctypes.CDLL(str(target))
-    except (subprocess.CalledProcessError, OSError):
+        build = lambda temporary: subprocess.run([*command, str(temporary)], capture_output=True, check=True)  # noqa: E731
+        return ctypes.CDLL(str(make_once(target, build, movable=True, recorded=True)))
+    except (subprocess.SubprocessError, OSError, RuntimeError) as error:
+        print(f"kernels.c is not compiled, torch is used, which is slower ({error})", file=sys.stderr)
         return None
 
 
