@@ -3,6 +3,7 @@
 `make fuzz` reads many (FUZZ=2000); `make test` the first 400. An input is found again by its entry's name and its number.
 """
 
+import faulthandler
 import json
 import os
 import random
@@ -82,6 +83,7 @@ def make_entries(folder, six):
     add("ratings.json", rated(batch, "가람", lambda i: "A"), lambda file: read_rating(batch, file), True)
     kept = people.publish_batch(batch, folder / "batches")[1][0].with_name("batch.json")
     add(kept.relative_to(folder), kept.read_bytes(), lambda file: people.publish_batch(batch, folder / "batches")[0])
+    add("secret.key", bytes(range(32)), lambda file: people.keep_secret(file.parent))
     for name, content in cases["zipped"].items():
         add(name.replace("/", "_"), zipped({"a/1.json": as_json(content)}), lambda file: list(read_documents(str(file))))
     add("aihub.json", cases["plain"], lambda file: list(read_documents(str(file))))
@@ -241,10 +243,12 @@ def limited(seconds, memory):
     before, handler = resource.getrlimit(resource.RLIMIT_AS), signal.signal(signal.SIGALRM, stop)
     resource.setrlimit(resource.RLIMIT_AS, (int(used + memory), before[1]))
     signal.alarm(seconds)
+    faulthandler.dump_traceback_later(4 * seconds, exit=True)  # a library that does not return to Python
     try:
         yield
     finally:
         signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
 
