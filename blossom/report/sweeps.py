@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import stats
+from typing_extensions import TypedDict
 
 from blossom.batch import plan
 from blossom.common import figures, paths
@@ -16,7 +17,8 @@ from blossom.report.convert import render_page
 from blossom.report.reference import REFERENCE
 
 COMPARISON = {"scale": str, "recipes": list[str], "curves": list[str], "over": dict[str, str]}
-COMPARISON |= {"measured": list[dict]}
+MEASURED = TypedDict("Measured", {"point": str, "recipe": str, "arm": str, "measure": str, "value": float})
+COMPARISON |= {"measured": list[MEASURED]}
 
 
 def comparison_folder(outputs, name, scale):

@@ -15,7 +15,6 @@ from collections import Counter, namedtuple
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import BytesIO, StringIO
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import psutil
 import yaml
@@ -109,7 +108,11 @@ def make_entries(folder, six):
     own, found = run.folder / "items.jsonl", {("base", "05_benchmark_eval"): runs.read_run(run.folder)}
     add(own.relative_to(folder), own.read_bytes(), lambda file: headline.read_items(found, "base"))
     compared = next((paths.ROOT / "outputs/reference/sweeps").glob("*/*/comparison.json"))
-    add("sweeps/a/comparison-smoke/comparison.json", compared.read_bytes(), lambda file: read_sweep(folder))
+    add(
+        "sweeps/a/comparison-smoke/comparison.json",
+        compared.read_bytes(),
+        lambda file: sweeps.read_comparison(folder, "a", "smoke"),
+    )
     certified = {"holds": True, "checks": {}, "sha256": {"outputs": {"tokenizer.json": ""}}}
     certified["sha256"]["outputs"]["tokenizer.json"] = paths.hash_path(folder / "model/tokenizer.json")
     add("certificate.json", certified, lambda file: certificate.check_certificate(folder / "model"))
@@ -139,12 +142,6 @@ def read_rating(batch, file):
 def read_model(folder):
     model, tokenizer = load_model(folder)
     return sum(float(w.double().abs().sum()) for w in model.parameters()), tokenizer.backend_tokenizer.to_str()
-
-
-def read_sweep(outputs):
-    found = sweeps.read_comparison(outputs, "a", "smoke")[1]
-    plt.close(sweeps.draw_sweep(found)[0])
-    return found
 
 
 def read_checkpoint(file, fingerprint):
