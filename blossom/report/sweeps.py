@@ -17,7 +17,7 @@ from blossom.report.convert import render_page
 from blossom.report.reference import REFERENCE
 
 COMPARISON = {"scale": str, "recipes": list[str], "curves": list[str], "over": dict[str, str]}
-MEASURED = TypedDict("Measured", {"point": str, "recipe": str, "arm": str, "measure": str, "value": float})
+MEASURED = TypedDict("Measured", {"point": str, "recipe": str, "arm": str, "measure": str, "value": float})  # noqa: UP013
 COMPARISON |= {"measured": list[MEASURED]}
 
 
