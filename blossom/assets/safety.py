@@ -16,7 +16,7 @@ def check_model(folder, name):
     for index in folder.glob("*.safetensors.index.json"):
         for file in set(paths.read_json(index, {"weight_map": dict[str, str]})["weight_map"].values()):
             if Path(file).name != file or not file.endswith(".safetensors") or not (folder / file).exists():
-                raise ValueError(f"{index}: names {file!r}, which is no .safetensors file beside it")
+                raise ValueError(f"{index}: names {file!r:.80}, which is no .safetensors file beside it")
 
 
 def check_config(folder, name):

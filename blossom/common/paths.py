@@ -169,7 +169,7 @@ def check_shape(value, place, shape):
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         at, told = ".".join(map(str, wrong["loc"])), wrong["msg"].replace("Input should be", "expected")
-        found = f"{type(wrong['input']).__name__} {reprlib.repr(wrong['input'])}"
+        found = f"{type(wrong['input']).__name__} {reprlib.repr(wrong['input'])[:200]}"
         raise ValueError(f"{place}: {at}{': ' * bool(at)}{told}, found {found}") from None
     return value
 

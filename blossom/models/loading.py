@@ -121,7 +121,7 @@ def _check_tokenizer(model, tokenizer, folder=None):
     if folder and record.exists():
         expected, found = paths.read_json(record, {"tokenizer_sha256": str})["tokenizer_sha256"], _hash_tokenizer(tokenizer)
         if found != expected:
-            told = f"tokenizer_sha256: saved with {expected}, found {found}"
+            told = f"tokenizer_sha256: saved with {expected:.64}, found {found}"
             raise ValueError(f"{folder}: its files do not belong together ({told})")
 
 

@@ -71,7 +71,7 @@ def make_entries(folder, six):
         add(f"form{n}.{suffix}", content, lambda file: readers.read_instructions(str(file), "ko"))
     add("pairs.tsv", b"Good morning.\t\xec\x95\x88\xeb\x85\x95.\n" * 3, lambda file: readers.read_translations([str(file)]))
     add("prompts.jsonl", lines(data / "prompts/prompts.jsonl"), lambda file: prompts.read_prompts(str(file), 9))
-    for task in ("klue_nli", "kobest_copa", "minimal_pairs_ko"):
+    for task in ("klue_nli", "kobest_copa", "kobest_hellaswag"):
         file = data / f"benchmarks/{task}.jsonl"
         add(f"{task}/{file.name}", lines(file), lambda file: read_task_rows(file.stem, str(file.parent)))
     drafts = translation.read_drafts(data / "review/drafts.jsonl")
