@@ -53,7 +53,7 @@ def _read_export(suffix, file, place):
 
 def read_archive(file):
     """Yield (place, row) of the .json and .xlsx files in a zip file; ValueError names one that cannot be read safely."""
-    damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+    damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
     try:
         with zipfile.ZipFile(file) as archive:
             names = _list_members(archive, file)
