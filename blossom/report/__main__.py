@@ -16,7 +16,9 @@ def run_report_command(words=None):
             command.add_argument(argument, **settings)
     given = parser.parse_args(words)
     if given.command == "page":
-        print(convert.write_report(given.notebook, given.target))
+        report = convert.write_report(given.notebook, given.target)
+        convert.write_book(report.parent)  # which the report links to
+        print(report)
     elif given.command == "book":
         print(convert.write_book(given.folder))
     elif given.command == "sweep":

@@ -8,6 +8,7 @@ from pathlib import Path
 import latex2mathml.converter
 import nbformat
 from bs4 import BeautifulSoup, NavigableString
+from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
@@ -19,6 +20,7 @@ from blossom.common.pages import fill_template, hash_source
 from blossom.common.runs import shorten_paths
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
+OPENED = 5  # sections of the report that are not folded: the models, decisions, a prompt, benchmarks, the crossover
 SHOWN = ["text/html", "image/png", "image/jpeg", "text/plain"]  # not scripts, and no Markdown or formulas made of data
 
 
@@ -84,9 +86,29 @@ def write_report(notebook, target):
         remedy = f"delete {notebook.with_name('manifest.json')}, then `make run`"
         raise ValueError(f"{notebook}: no executed notebook; if it was run in JupyterLab, {remedy}")
     all_of_them = [f.relative_to(target.parent) for f in sorted(target.parent.glob("*/*/notebook.ipynb"))]
-    words = {"cells": convert_notebook(read_executed(notebook), code=False), "notebooks": all_of_them}
+    words = {"cells": fold_sections(read_executed(notebook)), "notebooks": all_of_them}
     paths.write_text(target, render_page("report.html", f"Blossom at scale {target.parent.name}", **words))
     return target
+
+
+def fold_sections(notebook, opened=OPENED):
+    """Convert a notebook to HTML (Markup) without code; the sections after the first `opened` are folded."""
+    cells, parts = notebook.cells, []
+    for cell in cells:
+        texts = re.split(r"^(?=## )", cell.source, flags=re.M) if cell.cell_type == "markdown" else [cell.source]
+        for text in filter(None, texts):
+            if not parts or text.startswith("## ") and cell.cell_type == "markdown":
+                parts.append([])
+            parts[-1].append(nbformat.from_dict(cell | {"source": text}))
+    shown = []
+    for n, part in enumerate(parts):
+        title = part[0].source.splitlines()[0].lstrip("# ")
+        if n > opened:
+            part[0].source = part[0].source.partition("\n")[2]
+        cells = Markup(convert_notebook(nbformat.from_dict(notebook | {"cells": part}), code=False))
+        folded = Markup("<details class='section'><summary>{}</summary>{}</details>")
+        shown.append(folded.format(title, cells) if n > opened else cells)
+    return Markup("").join(shown)
 
 
 def estimate_reading(notebook):
