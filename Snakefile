@@ -6,15 +6,17 @@ earlier run changed. Runs that are the same (one vocabulary merge for several re
 
 import atexit
 import functools
+import json
 import os
 import re
 import shlex
 import sys
 from dataclasses import asdict
 
-import yaml
-from blossom.batch import plan, resources
-from blossom.common import params, stages
+from blossom.batch import plan, resources, terminal
+from blossom.common import params, paths, stages
+from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
 
 OUTPUTS = config.get("outputs", "outputs")
 REPORT = config.get("report", "report")
@@ -32,13 +34,16 @@ try:
 except ValueError as error:  # said in one line, before anything is planned
     sys.exit(str(error))
 
+TERMINAL = terminal.Terminal(OUTPUTS, Quietness.ALL in (workflow.output_settings.quiet or ()))
+logger.addHandler(TERMINAL)
+atexit.register(TERMINAL.live.stop)
+
 MANIFEST = "{root}/{scale}/{recipe}/{stage}/manifest.json"
 COMPARISON = OUTPUTS + "/sweeps/{sweep}/comparison-{scale}"
 TRAINING = ("03_bilingual_pretraining", "04_korean_lima_sft")
 
-# What training and scoring need of the processor: huge pages (1.2 times faster heads), no progress noise.
+# What training and scoring need of the processor: huge pages (1.2 times faster heads).
 os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-os.environ["BLOSSOM_BATCH"] = "1"
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 
 
@@ -100,19 +105,14 @@ def asked(name):
 
 
 def command(w):
-    """How a run is made: linked, or by papermill with all of its parameters."""
+    """How a run is made: linked, or by executing its notebook with all of its parameters."""
     run = run_name(w)
-    folder = os.path.dirname(manifest(run))
     if twin := PLAN.twin(run):
-        return shlex.join([sys.executable, "-m", "blossom.batch.plan", os.path.dirname(manifest(twin)), folder])
+        return shlex.join([sys.executable, "-m", "blossom.batch", "link", str(twin.folder), str(run.folder)])
     launch = resources.launch_command(w.stage, PLAN.effective(run), scale_plan(w.scale).assumed, own(w))
-    values = asdict(PLAN.effective(run))  # all of them: a notebook may have been edited and saved in Jupyter
-    values = yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, width=1 << 20).strip()
-    papermill = ["papermill", f"notebooks/{w.stage}.ipynb", f"{folder}/notebook.ipynb", "-y", values, "--cwd", "."]
-    papermill += ["--log-output", "--no-progress-bar", "--stdout-file", "/dev/stderr"]
-    # papermill writes the notebook before its code runs: not through a link into another run
-    made = f"mkdir -p {shlex.quote(folder)} && find {shlex.quote(folder)} -maxdepth 1 -type l -delete"
-    return f"{made} && {launch}{shlex.join(papermill)}"
+    # all values: a notebook may have been edited and saved in Jupyter
+    values = json.dumps(asdict(PLAN.effective(run)), ensure_ascii=False)
+    return shlex.join([sys.executable, "-m", "blossom.batch", "stage", w.stage, str(run.folder), values, *launch])
 
 
 rule report:
@@ -123,7 +123,7 @@ rule report:
     params:
         notebook=f"{OUTPUTS}/{{scale}}/{REPORT}/07_report/notebook.ipynb",
     shell:
-        "python -m blossom.report page {params.notebook:q} {output:q}"
+        "python -m blossom.report page {params.notebook:q} {output:q} > /dev/null"
 
 
 rule stage:
@@ -131,7 +131,7 @@ rule stage:
         notebook="notebooks/{stage}.ipynb",
         earlier=earlier,
     output:
-        MANIFEST,
+        update(MANIFEST),  # the earlier one stays until the stage has finished
     wildcard_constraints:
         stage="|".join(stage for stage in stages.STAGES if stage not in TRAINING),
     params:
@@ -157,11 +157,20 @@ def share_of_cores(w):
 # The other stages take one core each.
 use rule stage as training with:
     output:
-        MANIFEST,
+        update(MANIFEST),
     wildcard_constraints:
         stage="|".join(TRAINING),
     threads: share_of_cores
     priority: 10
+
+
+onerror:
+    # The earlier run that a failed stage leaves is recorded with the failed run's parameters: forget that, so that it runs again
+    for job in workflow.dag.jobs:
+        kept = paths.outputs_root(job.output[0])
+        if kept.exists() and (paths.unfinished_folder(kept.parent) / "log.txt").exists():
+            workflow.persistence.cleanup(job)
+            os.utime(kept, (1, 1))
 
 
 rule sweep:
@@ -173,4 +182,4 @@ rule sweep:
         COMPARISON + "/comparison.html",
     shell:
         "python -m blossom.report sweep {wildcards.sweep:q} --scale {wildcards.scale:q} --outputs {OUTPUTS:q}"
-        " --definitions {DEFINITIONS:q}"
+        " --definitions {DEFINITIONS:q} > /dev/null"

@@ -137,8 +137,8 @@ def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
     for recipe in wanted:
         for stage in params.read_recipe(recipe).stages:
             assert f"{tmp_path}/laptop/{recipe}/{stage}/manifest.json" in plan.stdout
-    assert plan.stdout.count("papermill notebooks/02_vocab_merge.ipynb") == 1
-    assert plan.stdout.count("-m blossom.batch.plan") == 1, "blossom-ko takes blossom-bi's"
+    assert plan.stdout.count("blossom.batch stage 02_vocab_merge") == 1
+    assert plan.stdout.count("-m blossom.batch link") == 1, "blossom-ko takes blossom-bi's"
 
 
 def test_a_sweep_of_two_points_runs_and_is_compared(tmp_path):

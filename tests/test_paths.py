@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from blossom.batch.plan import link_run
 from blossom.common import paths, runs
 from tests.cases import read_cases
 
@@ -113,7 +114,7 @@ def test_folder_digest_sees_names_and_contents(tmp_path):
 def test_a_run_is_finished_when_its_manifest_is_there(smoke):
     p = smoke("07_report", "report")
     run = runs.Run(p, "07_report")
-    assert not (run.folder / "manifest.json").exists()
+    assert not (run.folder / "manifest.json").exists() and not run.home.exists()
     (run.folder / "report.html").write_text("<p>")
     (run.folder / "checkpoints").mkdir()
     manifest = run.finish({"rows": 1}, inputs=[paths.ROOT / "Makefile"], outputs=["report.html"])
@@ -122,21 +123,29 @@ def test_a_run_is_finished_when_its_manifest_is_there(smoke):
     assert manifest["outputs"]["report.html"] == paths.hash_path(run.folder / "report.html")
     assert manifest["peak_bytes"] > 1e6
     assert not (run.folder / "checkpoints").exists()
-    runs.Run(p, "07_report")
-    assert not (run.folder / "manifest.json").exists(), "a new run takes the mark away until it is finished"
+
+
+def test_an_earlier_run_stays_until_the_next_one_has_finished(smoke):
+    p = smoke("07_report", "report")
+    (run := runs.Run(p, "07_report")).finish({"rows": 1})
+    assert run.folder == run.home and not paths.unfinished_folder(run.home).exists()
+    paths.write_text(run.home / "judge" / "reply.json", "paid for")
+    again = runs.Run(p, "07_report")
+    paths.write_text(again.folder / "figures" / "old.png", "of a run that failed here")
+    assert runs.read_run(run.home, check=None).metrics == {"rows": 1} and not (run.home / "figures").exists()
+    runs.Run(p, "07_report").finish({"rows": 2})
+    assert runs.read_run(run.home, check=None).metrics == {"rows": 2} and not (run.home / "figures").exists()
+    assert (run.home / "judge" / "reply.json").read_text() == "paid for"
+    assert [f.name for f in run.home.parent.iterdir()] == ["07_report"]
 
 
 def test_a_run_in_a_linked_folder_leaves_the_other_run_as_it_was(smoke, tmp_path):
-    run = runs.Run(smoke("07_report", "report"), "07_report")
-    (other := tmp_path / "other").mkdir()
-    (other / "params.yaml").write_text("of the other run")
-    for name, target in (("figures", other), ("params.yaml", other / "params.yaml")):
-        (run.folder / name).unlink(missing_ok=True)
-        (run.folder / name).symlink_to(target)
-    again = runs.Run(run.p, "07_report")
-    paths.write_text(again.folder / "figures" / "new.png", "drawn")
-    assert [f.name for f in other.iterdir()] == ["params.yaml"]
-    assert (other / "params.yaml").read_text() == "of the other run"
+    (made := runs.Run(smoke("07_report", "report"), "07_report")).finish({"rows": 1})
+    link_run(made.home, tmp_path / "outputs" / "smoke" / "other" / "07_report")
+    again = runs.Run(smoke("07_report", "other"), "07_report")
+    assert (again.home / "metrics.json").is_symlink()
+    again.finish({"rows": 2})
+    assert runs.read_run(made.home).metrics == {"rows": 1} and runs.read_run(again.home).metrics == {"rows": 2}
 
 
 def test_a_run_cannot_finish_without_what_it_says_it_made(smoke):

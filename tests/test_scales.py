@@ -1,6 +1,7 @@
 """The papers' scales: estimates hold for the models as they are built, and the very settings train a tiny one."""
 
 import re
+import shlex
 from functools import cache
 
 import pytest
@@ -138,11 +139,11 @@ def test_the_papers_batches_come_out_of_batch_accumulation_and_cards(scale, reci
 def test_the_launch_line_names_the_configuration_for_what_is_trained():
     def line(stage, scale, recipe, values=None, **more):
         p = params.effective_params(STAGE[recipe], scale, recipe)
-        return resources.launch_command(stage, p, resources.read_assumptions(scale, **more), values or {})
+        return shlex.join(resources.launch_command(stage, p, resources.read_assumptions(scale, **more), values or {}))
 
     x = line(TUNING, "llama2-7b", "cross-lingual-direct", {"outputs": "my o"})
     start = "accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions "
-    assert x.startswith(start) and x.endswith("""--set 'outputs="my o"' && """)
+    assert x.startswith(start) and x.endswith("""--set 'outputs="my o"'""")
     assert line(PRETRAINING, "llama2-13b", "blossom-bi") == ""
     several = line(PRETRAINING, "llama2-13b", "blossom-bi", devices=2)
     assert "accelerate/ddp.yaml --num_processes 2 -m blossom.training --params params/scales/llama2-13b.yaml" in several
@@ -220,6 +221,6 @@ def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, cap
     model, tokenizer = loading.load_model(p.base_model)
     model = adapters.adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
     rows, _ = launched.prepare_rows(p, tokenizer)
-    folder, said = paths.stage_folder(p.outputs, p.scale, p.recipe, launched.STAGE), []
+    folder, said = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, launched.STAGE)), []
     result = loop.train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
     assert said == [f"continuing from step-{result['steps']:06d}"]

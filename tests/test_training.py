@@ -256,7 +256,7 @@ def launched(processes, outputs, batch_size):
 def by_one(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("one")
     launch_pretraining(launched(1, outputs, batch_size=4))
-    return outputs / "smoke/base-ko" / STAGE
+    return paths.unfinished_folder(outputs / "smoke/base-ko" / STAGE)
 
 
 def assert_trained_alike(*folders, near=1e-5):
@@ -274,7 +274,7 @@ def assert_trained_alike(*folders, near=1e-5):
 def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one, tmp_path, monkeypatch):
     done = subprocess.run(launched(2, tmp_path, batch_size=2), cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    folder = tmp_path / "smoke/base-ko" / STAGE
+    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / STAGE)
     history, state = assert_trained_alike(by_one, folder)
     p = params.effective_params(STAGE, "smoke", "base-ko", outputs=str(tmp_path), batch_size=2, **GIVEN)
     lines, (model, tokenizer) = [], load_adapted(p, find_start(p))
@@ -308,7 +308,8 @@ def test_accelerate_reads_the_shipped_configurations(name, processes):
 
 @pytest.mark.parametrize(("precision", "near"), [("float32", 1e-5), ("bfloat16", 2e-3)])
 def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(precision, near, by_one, tmp_path):
-    folder, words = tmp_path / "smoke/base-ko" / STAGE, launched(2, tmp_path, batch_size=1)
+    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / STAGE)
+    words = launched(2, tmp_path, batch_size=1)
     words += ["--set=accumulation=2", f"--set=precision={precision}"]
     words[words.index("-m", 3) : words.index("blossom.training") + 1] = [str(paths.ROOT / "tests" / "sharded.py")]
     words.append("--set=activation_checkpointing=true")  # the library's layers, as on cards

@@ -10,14 +10,13 @@ import json
 import os
 import re
 import shutil
-import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blossom.common import params, paths, runs, shell
+from blossom.common import params, paths, runs
 from blossom.common.stages import MODEL_STAGES, READERS, STAGES
 
 MEMORY_MB = 4000  # of a stage that has not run yet at this scale; at `laptop` all take less
@@ -135,14 +134,14 @@ def is_own(folder):
 
 
 def link_run(made, folder):
-    """Fill `folder` with links to the files of the run in the folder `made`; the manifest is copied last."""
+    """Put links to the files of the run in the folder `made` in the place of `folder`; the manifest is copied."""
     made, folder = Path(made), Path(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for entry in sorted(made.iterdir()):
-        if entry.name != "manifest.json" and not entry.name.startswith("."):
-            (folder / entry.name).symlink_to(os.path.relpath(entry, folder))
-    paths.write_text(folder / "manifest.json", (made / "manifest.json").read_text(encoding="utf-8"))
+    with paths.write_atomically(folder) as temporary:
+        temporary.mkdir()
+        for entry in sorted(made.iterdir()):
+            if entry.name != "manifest.json" and not entry.name.startswith("."):
+                (temporary / entry.name).symlink_to(os.path.relpath(entry, folder))
+        shutil.copyfile(made / "manifest.json", temporary / "manifest.json")
 
 
 def recipe_names():
@@ -224,7 +223,3 @@ def read_sweep(file):
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return sweep
-
-
-if __name__ == "__main__":
-    shell.run(lambda: link_run(*sys.argv[1:]))

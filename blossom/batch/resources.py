@@ -5,7 +5,6 @@ Scales that name a card (PlanAssumptions) get estimates from the model's shape. 
 """
 
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,18 +51,18 @@ def read_assumptions(scale, **overrides):
 
 
 def launch_command(stage, p, assumed, values):
-    """The start of a shell command that trains on several cards before the notebook runs; "" for one card.
+    """The words of a command that trains on several cards before the notebook runs; none for one card.
 
     values  {parameter: value} given on the command line, which no file has
     """
     if stage not in LAUNCHED or assumed is None or assumed.devices == 1:
-        return ""
+        return []
     config = f"params/accelerate/{'fsdp' if p.trainable == 'full' else 'ddp'}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices), "-m", LAUNCHED[stage]]
     words += ["--params", f"params/scales/{p.scale}.yaml", "--params", f"params/recipes/{p.recipe}.yaml"]
     for name, value in values.items():
         words += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
-    return shlex.join(words) + " && "
+    return words
 
 
 def plan_run(stage, p, assumed):

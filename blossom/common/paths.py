@@ -270,6 +270,11 @@ def stage_folder(outputs, scale, recipe, stage):
     return outputs_root(outputs) / scale / recipe / stage
 
 
+def unfinished_folder(folder):
+    """Where the run of a stage writes until it is finished; then this folder takes the place of `folder`."""
+    return Path(f"{folder}.unfinished")
+
+
 def peak_bytes():
     """The largest resident memory of this process so far, in bytes."""
     unit = 1 if platform.system() == "Darwin" else 1024

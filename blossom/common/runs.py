@@ -1,6 +1,7 @@
 """Write the folder of a stage's run, and read those of finished runs.
 
-The folder is `outputs/<scale>/<recipe>/<stage>/`. Its manifest.json is written last: without it a run was interrupted.
+The folder is `outputs/<scale>/<recipe>/<stage>/`. A run writes into `<stage>.unfinished/`, manifest.json last, which then takes the
+place of the folder: an earlier run stays whole until the next one has finished.
 """
 
 import itertools
@@ -26,23 +27,30 @@ from blossom.common.stages import MODEL_STAGES, SHARED
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
 RECORDS = ("params.yaml", "metrics.json")
+REPLIES = ("answers", "judge", "raters")  # of servers and people, paid for or waited for: a new run takes them over
+KEPT = ("checkpoints", ".training.lock", "notebook.ipynb", "log.txt", *REPLIES)  # of an interrupted run
 HASHES = dict[str, str]
 MANIFEST = {"stage": str, "recipe": str, "inputs": HASHES, "outputs": HASHES, "versions": HASHES, "git_commit": str | None}
 MANIFEST |= {"wall_seconds": float, "peak_bytes": int}
 
 
 class Run:
-    """One run of a stage. Making it seeds, creates `folder`, removes an earlier manifest and links, writes params.yaml."""
+    """One run of a stage. Making it seeds, creates `folder`, with only KEPT of an interrupted run in it, writes params.yaml.
+
+    home  the stage's own folder, which `folder` becomes when the run is finished
+    """
 
     def __init__(self, p, stage):
         self.p, self.stage, self.started = p, stage, time.monotonic()
         seed_generators(p.seed)
-        self.folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
+        self.home = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
+        self.folder = paths.unfinished_folder(self.home)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "manifest.json").unlink(missing_ok=True)
-        for entry in self.folder.iterdir():
-            if entry.is_symlink():  # links of an identical run: writing through them would change the other run's files
-                entry.unlink()
+        for entry in [entry for entry in self.folder.iterdir() if entry.name not in KEPT]:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for name in REPLIES:
+            if (self.home / name).exists() and not (self.folder / name).exists():
+                shutil.copytree(self.home / name, self.folder / name)
         for folder, *_ in os.walk(self.folder):
             paths.clear_leftovers(folder)
         paths.write_text(self.folder / "params.yaml", yaml.safe_dump(asdict(p), allow_unicode=True, sort_keys=False))
@@ -54,7 +62,7 @@ class Run:
         return figure
 
     def finish(self, metrics, inputs=(), outputs=()):
-        """Write metrics.json, then manifest.json with SHA-256s, and remove checkpoints/; return the manifest (dict).
+        """Write metrics.json, then manifest.json with SHA-256s, and publish the folder; return the manifest (dict).
 
         inputs   files or folders that were read
         outputs  names in the run's folder that it made
@@ -74,8 +82,21 @@ class Run:
         }
         paths.write_json(self.folder / "manifest.json", manifest)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
-        print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.folder))}")
+        if "BLOSSOM_BATCH" not in os.environ:  # which publishes when the rest of the notebook has run too
+            publish_run(self.home)
+            self.folder = self.home
+        print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.home))}")
         return manifest
+
+
+def publish_run(home):
+    """Put what a finished run wrote in the place of the stage's folder `home` and of the earlier run there."""
+    earlier = Path(f"{home}.earlier")
+    if Path(home).exists():  # a folder cannot be renamed to one that has files
+        shutil.rmtree(earlier, ignore_errors=True)
+        os.replace(home, earlier)
+    os.replace(paths.unfinished_folder(home), home)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def shorten_paths(text):

@@ -55,7 +55,7 @@ def launch_training(words, module, stage, prefix, prepare, build):
     p = read_training_params(asked.params, asked.set, stages.STAGES[stage])
     state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
     shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
-    folder = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
+    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, stage))
     # their own group, since preparing may take longer than processes wait for each other in training; gloo waits idly
     group = distributed.new_group(timeout=timedelta(days=30), backend="gloo") if state.num_processes > 1 else None
     prepared = [prepare(p, shards) if state.is_main_process else None]

@@ -76,17 +76,15 @@ def killed_writing(tmp_path):
     whole = paths.read_json(file) == {"loss": 1.0}
     return f"nothing of it: {file.name} is the earlier one, {'whole' if whole else 'broken'}"
 
-@case(RUNS, "a stage killed before its end", None, "without manifest.json")
+@case(RUNS, "a stage killed before its end", None, "the earlier run, whole")
 def killed_stage(tmp_path, smoke):
     p = smoke("07_report", "report")
-    run = runs.Run(p, "07_report")
-    run.finish({"rows": 1})
+    (run := runs.Run(p, "07_report")).finish({"rows": 1})
     code = ("import sys\nfrom blossom.common import runs, stages\n"
             "runs.Run(stages.Report(scale='smoke', outputs=sys.argv[1]), '07_report')")
     killed(code, p.outputs)
-    assert (run.folder / "metrics.json").exists()
-    return f"a folder with{'' if (run.folder / 'manifest.json').exists() else 'out'} manifest.json, " + (
-        "which every later stage takes for missing")
+    assert paths.unfinished_folder(run.home).exists()
+    return f"the earlier run, {'whole' if runs.read_run(run.home).metrics == {'rows': 1} else 'damaged'}"
 
 
 @case(RUNS, "two trainings in one folder", RuntimeError, "another process is training there", "outputs")
