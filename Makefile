@@ -12,7 +12,7 @@ ifeq ($(ACTIVE),)
   export PATH := $(CURDIR)/.venv/bin:$(PATH)
 else
   BIN :=
-  READY := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX))/.blossom-ready
+  READY := $(subst $() ,\ ,$(or $(VIRTUAL_ENV),$(CONDA_PREFIX)))/.blossom-ready
 endif
 # huge pages for the allocator: the output head runs about 1.2 times faster
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
@@ -25,19 +25,20 @@ help:  ## list the tasks
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 
-$(READY): requirements.txt pyproject.toml $(if $(ACTIVE),,.venv/bin/python)
+$(READY): requirements.txt requirements-cuda.txt pyproject.toml $(if $(ACTIVE),,.venv/bin/python)
 	@echo 'Installing the locked environment (2 GB; about 3 minutes) ...'
-	@$(BIN)python -m pip install --quiet --upgrade pip==26.3
-	@$(BIN)python -m pip install --quiet -r requirements.txt
+	@$(BIN)python -m pip install --quiet --require-hashes --no-deps -r requirements.txt
+	@$(BIN)python -c 'import importlib.metadata as m, sys; sys.exit("+cpu" in m.version("torch"))' || exit 0; \
+	  $(BIN)python -m pip install --quiet --require-hashes --no-deps -r requirements-cuda.txt
 	@$(BIN)python -m pip install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
+	@touch "$@"
 
 .PHONY: setup
 setup: $(READY)  ## make the environment (.venv, unless one is active)
 
 # what is free now, so that two stages run side by side only when both fit
 MEMORY = $(shell awk '/MemAvailable/ {print int($$2 / 1000)}' /proc/meminfo 2>/dev/null || sysctl -n hw.memsize | awk '{print int($$1 / 1e6)}')
-BATCH = $(BIN)snakemake -c$(CORES) --nolock --rerun-incomplete --quiet rules --resources mem_mb=$(MEMORY)
+BATCH = $(BIN)snakemake -c$(CORES) --nolock --rerun-incomplete --quiet all --resources mem_mb=$(MEMORY)
 
 .PHONY: run
 run: setup  ## run the default: every stage at scale laptop, then outputs/laptop/report.html
@@ -64,6 +65,7 @@ book: setup  ## publish the notebooks of a finished run as one HTML book: output
 
 .PHONY: test
 test: setup  ## run all tests and the style checks (about 8 minutes on two cores)
+	$(BIN)python -m pip check
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
 	$(BIN)nbstripout --verify notebooks/*.ipynb
@@ -100,9 +102,19 @@ gpu-check: setup  ## tests, speed and memory on a CUDA card, in under 10 minutes
 	$(BIN)python benchmarks/gpu_check.py
 
 .PHONY: lock
-lock:  ## remake requirements.txt from requirements.in (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate requirements.in \
-	  | sed -E "/^(nvidia-|cuda-|triton)|== 'emscripten'/d" > requirements.txt.part && mv requirements.txt.part requirements.txt
+# torch 2.13.0+cpu, which no package index but PyTorch's own has: cp311, Linux x86-64 (https://download.pytorch.org/whl/cpu)
+TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+lock:  ## remake the locks from requirements.in, versions as they are where that fits (needs uv: pip install uv)
+	cat requirements.txt requirements-cuda.txt > lock.part
+	uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
+	  requirements.in -o lock.part
+	sed -E 's/^(torch==.*)$$/\1\n    --hash=$(TORCH_CPU) \\/' lock.part | awk '/^[a-z]/ {cuda = /^(nvidia-|cuda-|triton)/; \
+	  left = /== .emscripten./} !left {print > (cuda ? "requirements-cuda.part" : "requirements.part")}'
+	mv requirements.part requirements.txt && mv requirements-cuda.part requirements-cuda.txt && rm lock.part
+
+.PHONY: renew-lock
+renew-lock:  ## remake the locks with the newest versions that requirements.in allows
+	$(MAKE) lock UPGRADE=--upgrade
 
 .PHONY: clean
 clean:  ## remove the outputs of runs (not the reference run)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, NamedTuple
