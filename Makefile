@@ -108,7 +108,7 @@ lock:  ## remake the locks from requirements.in, versions as they are where that
 	cat requirements.txt requirements-cuda.txt > lock.part
 	uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
 	  requirements.in -o lock.part
-	sed -E 's/^(torch==.*)$$/\1\n    --hash=$(TORCH_CPU) \\/' lock.part | awk '/^[a-z]/ {cuda = /^(nvidia-|cuda-|triton)/; \
+	sed -E '/$(TORCH_CPU)/d; s/^(torch==.*)$$/\1\n    --hash=$(TORCH_CPU) \\/' lock.part | awk '/^[a-z]/ {cuda = /^(nvidia-|cuda-|triton)/; \
 	  left = /== .emscripten./} !left {print > (cuda ? "requirements-cuda.part" : "requirements.part")}'
 	mv requirements.part requirements.txt && mv requirements-cuda.part requirements-cuda.txt && rm lock.part
 

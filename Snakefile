@@ -164,6 +164,24 @@ use rule stage as training with:
     priority: 10
 
 
+onstart:
+    todo = [run_name(job.wildcards) for job in workflow.dag.needrun_jobs() if "stage" in job.wildcards_dict]
+    found = [resources.estimate_seconds(PLAN, run) for run in todo if PLAN.twin(run) is None]
+    if TERMINAL.quiet and found and all(found):
+        together = max(sum(found) / (workflow.cores or 1), max(found))
+        TERMINAL.say(f"{len(todo)} stages to run: about {terminal.describe_seconds(together)} on this machine")
+
+
+onsuccess:
+    TERMINAL.live.stop()
+    for job in workflow.dag.jobs if TERMINAL.quiet else ():
+        if job.rule.name == "report":
+            from blossom.report import headline
+
+            folder = paths.stage_folder(OUTPUTS, job.wildcards.scale, REPORT, "07_report")
+            TERMINAL.say("\n".join(["", *headline.state_results(folder), f"The report: {job.output[0]}"]))
+
+
 onerror:
     # The earlier run that a failed stage leaves is recorded with the failed run's parameters: forget that, so that it runs again
     for job in workflow.dag.jobs:

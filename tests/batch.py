@@ -7,13 +7,13 @@ import subprocess
 from blossom.common import paths
 
 
-def run_snakemake(outputs, *words, folder=paths.ROOT, environment=(), **config):
-    """`snakemake <words> --config outputs=... name=value ...`, which must succeed: stdout, stderr."""
+def run_snakemake(outputs, *words, folder=paths.ROOT, environment=(), code=0, **config):
+    """`snakemake <words> --config outputs=... name=value ...`, which must end with `code`: stdout, stderr."""
     given = [f"{name}={value}" for name, value in {"outputs": outputs, **config}.items()]
     command = ["snakemake", "-c2", "--nolock", *words, "--config", *given]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"} | dict(environment)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
+    assert done.returncode == code, (done.stdout + done.stderr)[-8000:]
     return done
 
 

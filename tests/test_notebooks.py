@@ -1,5 +1,6 @@
 """Every notebook, executed by the batch engine at scale smoke: a tiny random model, whose scores mean nothing."""
 
+import itertools
 import json
 import math
 import re
@@ -11,6 +12,7 @@ import yaml
 from test_course import check_book, run_solutions
 from test_people import exported, for_model
 
+from blossom.batch import terminal
 from blossom.common import params, paths, stages
 from blossom.preference import people, prompts
 from blossom.report import convert
@@ -139,6 +141,34 @@ def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
             assert f"{tmp_path}/laptop/{recipe}/{stage}/manifest.json" in plan.stdout
     assert plan.stdout.count("blossom.batch stage 02_vocab_merge") == 1
     assert plan.stdout.count("-m blossom.batch link") == 1, "blossom-ko takes blossom-bi's"
+
+
+def test_a_stage_that_fails_says_why_and_keeps_the_earlier_run_until_it_succeeds(tmp_path):
+    outputs = tmp_path / '내 출력 "q" it\'s $HOME; 🌸'
+    manifest = outputs / "smoke/base/01_tokenization_analysis/manifest.json"
+    words = outputs, str(manifest), "--quiet", "all"
+    told = run_snakemake(*words)
+    assert re.fullmatch(r"(\[1/1\] base · 01 tokenization analysis(  done in \d+ s)?\n){2}", told.stderr) and not told.stdout
+    made = manifest.read_bytes()
+    for _ in range(2):
+        told = run_snakemake(*words, code=1, set="{tokenizers: [nonsense]}").stderr.split("\n")
+        assert told[1].endswith("analysis  failed") and told[2].startswith("  ValueError: 'nonsense' is no asset"), told
+        assert told[3:] == [f"  Details: {manifest.parent}.unfinished/log.txt", ""]
+        assert manifest.read_bytes() == made
+    assert "done in" in run_snakemake(*words).stderr and [f.name for f in outputs.glob("*/*/*")] == [manifest.parent.name]
+
+
+def test_the_line_of_a_stage_has_its_steps_and_the_time_left_for_them(tmp_path, monkeypatch):
+    now = itertools.count(0, 30)
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
+    job = terminal.RunningJob("[4/10] blossom-bi · 03 pretraining", tmp_path / "log.txt")
+    for line, shown in (
+        ("", "30 s"),
+        ("step 70/274  loss 5", "70/274"),
+        ("step 137/274  loss 4", "137/274, about 61 s left"),
+    ):
+        job.log.write_text(line)
+        assert job.describe() == f"{job.name}  {shown}"
 
 
 def test_a_sweep_of_two_points_runs_and_is_compared(tmp_path):

@@ -23,7 +23,7 @@ class RunningJob:
 
     name: str
     log: Path | None
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
     first: tuple = (0.0, 0, 0)
     last: tuple = (0.0, 0, 0)
 

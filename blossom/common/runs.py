@@ -1,7 +1,7 @@
 """Write the folder of a stage's run, and read those of finished runs.
 
-The folder is `outputs/<scale>/<recipe>/<stage>/`. A run writes into `<stage>.unfinished/`, manifest.json last, then that folder
-takes the place of the other: an earlier run stays whole until the next one has finished.
+The folder is `outputs/<scale>/<recipe>/<stage>/`. A run writes into `<stage>.unfinished/`, manifest.json last. Then this
+folder takes the place of the other: an earlier run stays whole until the next one has finished.
 """
 
 import itertools

@@ -4,6 +4,7 @@ import pandas as pd
 
 from blossom.benchmark.comparing import COLUMNS, compare_models
 from blossom.common import figures, params, paths
+from blossom.common.runs import read_run
 from blossom.report.tables import SCORED, select_stage
 
 MEASURES = paths.read_yaml_beside(__file__)
@@ -55,3 +56,9 @@ def state_difference(row):
         return f"{row.model} {words} than {row.against}: {numbers}"
     alike = "; a model gave one answer to all, so this is not tested" if row.constant else ""
     return f"{row.model} and {row.against}, {about['label'].format(language=figures.language_name())}: {numbers}{alike}"
+
+
+def state_results(folder, count=3):
+    """The first primary comparisons of a finished report, whose folder of stage 07 is given, in words."""
+    rows = pd.DataFrame(read_run(folder).metrics["comparisons"], columns=[*COLUMNS, "model", "against"])
+    return [state_difference(row) for row in rows[rows["primary"].astype(bool)][:count].itertuples()]
