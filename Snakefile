@@ -169,7 +169,7 @@ onstart:
     found = [resources.estimate_seconds(PLAN, run) for run in todo if PLAN.twin(run) is None]
     if TERMINAL.quiet and found and all(found):
         together = max(sum(found) / (workflow.cores or 1), max(found))
-        TERMINAL.say(f"{len(todo)} stage{"s" * (len(todo) > 1)} to run: about {terminal.describe_seconds(together)} on this machine")
+        TERMINAL.say(f"Stages to run: {len(todo)}; about {terminal.describe_seconds(together)} on this machine")
 
 
 onsuccess:
