@@ -65,6 +65,10 @@ check-reference: setup  ## compare the last `make ablation` with the one in outp
 book: setup  ## publish the notebooks of a finished run as one HTML book: outputs/laptop/book/index.html
 	$(BIN)python -m blossom.report book outputs/$(SCALE)
 
+.PHONY: chat
+chat: setup  ## talk to the base and the tuned model of the newest run, side by side (SCALE=, RECIPE= choose another)
+	$(BIN)python -m blossom.generation $(if $(filter file,$(origin SCALE)),,--scale $(SCALE)) $(if $(RECIPE),--recipe $(RECIPE))
+
 .PHONY: test
 test: setup  ## run all tests and the style checks (about 8 minutes on two cores)
 	$(BIN)python -m pip check

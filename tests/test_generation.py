@@ -1,17 +1,22 @@
 """Answers: what a prompt's answer depends on, and on what it must not."""
 
+import io
 import itertools
+import sys
 
 import numpy as np
+import pexpect
 import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from blossom.common import runs
 from blossom.common.server import ReplyStore
 from blossom.generation import answers
+from blossom.generation.__main__ import find_newest_run
 from blossom.generation.answers import Sampler, generate_answers, stop_token_ids, stored_answers
 from blossom.instructions.templates import encode_conversation
-from blossom.models.loading import load_model
+from blossom.models.loading import load_model, save_model
 from blossom.vocabulary.spelling import is_whole, token_bytes
 
 PROMPTS = ["Recommend a book.", "서울에서 하루를 보낸다면 어디에 갈까요?", "Hi", "왜 하늘은 파란가요?", "Count to 3."]
@@ -185,6 +190,29 @@ def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
     assert first.startswith("".join(itertools.islice(pieces, 2)))
     turns = [*ASKED, {"role": "assistant", "content": "빛이 흩어져서요."}, {"role": "user", "content": "왜요?"}]
     assert said(tiny, turns, **HOT) != said(tiny, turns[2:], **HOT)
+
+
+def test_the_terminal_shows_two_models_whole_characters_and_ctrl_c_stops_only_the_answer(smoke):
+    p = smoke("04_korean_lima_sft", "blossom-bi-biSFT", new_tokens=900)
+    with pytest.raises(ValueError, match="no finished run in .*04_korean_lima_sft: make it with make run"):
+        find_newest_run(p.outputs)
+    run = runs.Run(p, "04_korean_lima_sft")
+    save_model(*load_model(p.base_model), run.folder / "model")
+    run.finish({}, outputs=["model"])
+    words = ["-m", "blossom.generation", "--outputs", p.outputs]
+    shown = io.StringIO()
+    talk = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=180, dimensions=(40, 100), logfile=shown)
+    talk.expect("Ctrl-D ends")
+    for _ in range(2):
+        talk.expect("you> ")
+        talk.sendline("왜 하늘은 파란가요?")
+        talk.expect("tiny-byte-level.*smoke/blossom-bi-biSFT")
+        talk.sendintr()
+    talk.expect("you> ")
+    talk.sendeof()
+    talk.expect(pexpect.EOF)
+    talk.close()
+    assert talk.exitstatus == 0 and "\ufffd" not in shown.getvalue() and "Traceback" not in shown.getvalue()
 
 
 def test_what_cannot_be_answered_is_refused_before_the_first_word(tiny):
