@@ -52,7 +52,9 @@ def load_model(name, dtype=None, place=None):
 
 def _read(folder, name, dtype):
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # in JupyterLab it stays at 0 %
     try:  # unless trust_remote_code is False, transformers asks on the terminal
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         _check_sizes(config.get_text_config())
