@@ -46,18 +46,7 @@ def scored(root, recipe, right, task):
     return made(root, recipe, STAGE, {"tasks": {task: score}, "probes": {}, "average": score["score"]}, items)
 
 
-def test_two_runs_and_two_recipes_are_compared_from_their_folders_alone(tmp_path, capsys):
-    a = made(tmp_path / "a", "base", STAGE, {"average": 0.5, "josa": [{"pair": "을/를", "right": 0.5}], "same": 1})
-    b = made(tmp_path / "b", "base", STAGE, {"average": 0.6, "josa": [{"pair": "을/를", "right": 0.7}], "same": 1}, seed=3)
-    parameters, metrics = reference.compare_runs(a, b)
-    assert set(parameters.name) == {"seed", "outputs"}
-    assert list(metrics.name) == ["average", "josa.을/를.right"]
-    assert metrics.relative.tolist() == pytest.approx([0.2, 0.4])
-    assert run_report_command(["compare", str(a.parent), str(b.parent)]) == 0
-    told = capsys.readouterr().out
-    assert "2 metrics differ" in told and STAGE in told
-    with pytest.raises(ValueError, match=f"{tmp_path}: no finished run there"):
-        run_report_command(["compare", str(tmp_path), str(tmp_path)])
+def test_a_report_needs_a_recipe(tmp_path):
     with pytest.raises(ValueError, match="recipes: expected at least one recipe"):
         read_runs(str(tmp_path), "smoke", [])
 

@@ -1,4 +1,4 @@
-"""The report's commands: `python -m blossom.report page|book|compare|sweep|reference|check`."""
+"""The report's commands: `python -m blossom.report page|book|sweep|reference|check`."""
 
 import argparse
 
@@ -26,22 +26,15 @@ def run_report_command(words=None):
     elif given.command == "reference":
         wanted = params.load_yaml(paths.ROOT / "params" / "ablation.yaml")
         print(reference.keep_reference(given.outputs, given.scale, wanted["recipes"], wanted["report"]))
-    elif given.command == "compare":
-        parameters, metrics = reference.compare_runs(given.a, given.b)
-        _print_table(f"{len(parameters)} parameters differ (a: {given.a}, b: {given.b})", parameters)
-        _print_table(f"{len(metrics)} metrics differ", metrics)
     else:
         table = reference.check_reference(given.outputs, given.scale)
         out = table[~table.within]
-        _print_table(f"{len(out)} of {len(table)} metrics out of tolerance", out.drop(columns="within"))
+        print(f"\n{len(out)} of {len(table)} metrics out of tolerance")
+        if len(out):
+            form = {"index": False, "max_colwidth": 60, "float_format": "{:.5g}".format, "na_rep": "–"}
+            print(out.drop(columns="within").to_string(**form))
         return min(1, len(out))
     return 0
-
-
-def _print_table(title, table):
-    print(f"\n{title}")
-    if len(table):
-        print(table.to_string(index=False, max_colwidth=60, float_format="{:.5g}".format, na_rep="–"))
 
 
 if __name__ == "__main__":
