@@ -25,7 +25,7 @@ def show_answers(streams, names):
     """Print the pieces of several answers in columns as they come, until all end or Ctrl-C; returns the answers."""
     answers, shown = [text.Text() for _ in names], table.Table(*names, expand=True)
     shown.add_row(*answers)
-    with live.Live(shown, vertical_overflow="visible"), contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), live.Live(shown, vertical_overflow="visible"):
         for pieces in itertools.zip_longest(*streams, fillvalue=""):
             for answer, piece in zip(answers, pieces, strict=True):  # without codes that a terminal would obey
                 answer.append("".join(c if c.isprintable() or c == "\n" else " " for c in piece))
@@ -46,14 +46,16 @@ def run_chat_command(words=None):
         try:
             asked = {"role": "user", "content": input("you> ").strip()}
             streams = [stream_answer(*m, [*talk, asked], **settings) for m, talk in zip(models, talks, strict=True)]
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return 0
+        except KeyboardInterrupt:  # the answer had ended by itself
+            print()
         except ValueError as error:  # nothing was typed, or there is no room left
             print(f"{error}. A new conversation begins.")
             talks = [[], []]
-            continue
-        for talk, answer in zip(talks, show_answers(streams, names), strict=True):
-            talk += [asked, {"role": "assistant", "content": answer}] if answer.strip() else []
+        else:
+            for talk, answer in zip(talks, show_answers(streams, names), strict=True):
+                talk += [asked, {"role": "assistant", "content": answer}] if answer.strip() else []
 
 
 if __name__ == "__main__":
