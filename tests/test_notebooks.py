@@ -5,20 +5,33 @@ import json
 import math
 import re
 import subprocess
+from functools import partial
+from unittest.mock import Mock
 
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 import yaml
-from test_course import check_book, run_solutions
+from sklearn.metrics import accuracy_score, f1_score
+from test_course import check_book, notebook, run_solutions
 from test_people import exported, for_model
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
 
+from blossom.assets.registry import fetch_asset
 from blossom.batch import terminal
-from blossom.common import params, paths, stages
+from blossom.common import figures, params, paths, stages
 from blossom.preference import people, prompts
 from blossom.report import convert
+from blossom.text.corpus import read_corpus
+from blossom.vocabulary.fertility import take_first_bytes
 from tests.batch import run_snakemake
 from tests.server import FakeServer
 
+MERGE = "02_vocab_merge"
 RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.read_recipe(r).stages]
 RUNS += [("report", stage) for stage in stages.READERS]
 
@@ -59,6 +72,43 @@ def test_01_counts_how_korean_is_spelled(metrics):
         assert row["korean"]["fertility"] > row["english"]["fertility"] > 0, name
 
 
+def test_02_counts_the_tokens_of_unseen_lines_that_its_saved_tokenizer_takes(outputs, metrics):
+    m, text = metrics("blossom-bi", MERGE), read_corpus(params.effective_params(MERGE, "smoke", "blossom-bi"))
+    saved = outputs / "smoke" / "blossom-bi" / MERGE / "model" / "tokenizer.json"
+    both = [Tokenizer.from_file(str(file)) for file in (fetch_asset("tiny-byte-level") / "tokenizer.json", saved)]
+    for name, lines in text.heldout().items():
+        assert not {*lines} & {*text.korean, *text.english}
+        counted = [sum(len(one.encode(line, add_special_tokens=False).ids) for line in lines) for one in both]
+        assert [m[f"{name}_tokens_before"], m[f"{name}_tokens_after"]] == counted
+        assert counted[0] == counted[1] if "english" in name else counted[0] > counted[1]
+    drawn = m["budget"][str(m["added"])]["most useful first"]  # the figure's title is this over the words of both texts
+    assert drawn == m["korean_tokens_after"] + m["general_korean_tokens_after"]
+
+
+def test_02_names_the_rows_with_which_its_saved_model_reads_korean_best(outputs, metrics):
+    m, p = metrics("blossom-bi", MERGE), params.effective_params(MERGE, "smoke", "blossom-bi")
+    saved, bits = (
+        outputs / "smoke" / "blossom-bi" / MERGE / "model",
+        {rows: row["korean"] for rows, row in m["step0"].items() if rows != "base"},
+    )
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(saved), Tokenizer.from_file(str(saved / "tokenizer.json"))
+    lines = take_first_bytes(read_corpus(p).heldout()["korean"], p.bake_off_bytes)
+    rows = [torch.tensor(tokenizer.encode("<|endoftext|>" + line, add_special_tokens=False).ids) for line in lines]
+    with torch.no_grad():
+        nats = sum(model(input_ids=ids[None], labels=ids[None]).loss.item() * (len(ids) - 1) for ids in rows)
+    measured = nats / math.log(2) / sum(len(line.encode()) for line in lines)
+    assert m["bits_per_byte"]["korean"] == bits[m["row_init"]] == pytest.approx(measured, abs=0.01)
+    (drawing,) = (c.source for c in notebook(MERGE).cells if "Best rows for" in c.source and c.cell_type == "code")
+    made = {"p": p, "table": pd.DataFrame(m["step0"]).T, "figures": figures, "plt": plt, "run": Mock()}
+    exec(drawing, made)
+    name, least = min(bits.items(), key=lambda row: row[1])
+    assert (
+        made["axis"].get_title("left")
+        == f"Best rows for Korean: {name}, {least:.2f} bits/byte (random {bits['random']:.2f})"
+    )
+    plt.close("all")
+
+
 def test_04_learns_answers_in_both_languages(metrics):
     m = metrics("blossom-bi-biSFT", "04_korean_lima_sft")
     assert all(m["loss"]["after"][k] < m["loss"]["before"][k] for k in ("ko", "en"))
@@ -67,12 +117,44 @@ def test_04_learns_answers_in_both_languages(metrics):
 
 
 @pytest.mark.parametrize("recipe", ["base", "blossom-bi", "blossom-bi-biSFT"])
-def test_05_scores_the_eight_tasks(metrics, recipe):
+def test_05_scores_the_eight_tasks(outputs, metrics, recipe):
     tasks = metrics(recipe, "05_benchmark_eval")["tasks"]
     assert len(tasks) == 8
     for name, row in tasks.items():
         assert 0 <= row["score"] <= 1 and row["stderr"] >= 0 and row["items"] == 8, name
         assert row["prompt_hash"] and 0 < row["majority_share"] <= 1, name
+    found = {}
+    for line in (outputs / "smoke" / recipe / "05_benchmark_eval" / "items.jsonl").read_text(encoding="utf-8").splitlines():
+        if (item := json.loads(line)).get("model", recipe) == recipe and item["task"] in tasks:
+            found.setdefault(item["task"], []).append((int(item["label"]), int(item["choice"])))
+    for name, pairs in found.items():  # score and best constant answer, both in the task's own metric
+        averaged = {"average": "macro" if name.startswith("kobest") else "binary", "zero_division": 0}
+        measure = accuracy_score if tasks[name]["metric"] == "acc" else partial(f1_score, **averaged)
+        labels, choices = zip(*pairs, strict=True)
+        assert tasks[name]["score"] == pytest.approx(measure(labels, choices)), name
+        constant = max(measure(labels, [label] * len(labels)) for label in {*labels})
+        assert tasks[name]["constant"] == pytest.approx(constant), name
+    average = sum(row["score"] for row in tasks.values()) / 8
+    assert metrics(recipe, "05_benchmark_eval")["average"] == pytest.approx(average) and len(found) == 8
+
+
+@pytest.mark.parametrize("recipe", ["blossom-bi", "blossom-bi-biSFT"])
+def test_05_decides_as_many_differences_as_a_bootstrap_of_its_items_does(outputs, recipe):
+    folder, decided, tested = outputs / "smoke" / recipe / "05_benchmark_eval", 0, 0
+    items, draws = pd.read_json(folder / "items.jsonl", lines=True), np.random.default_rng(7).integers(0, 8, (4000, 8))
+    names = [*items.model.unique()]
+    for pair in [*itertools.pairwise(names), *[(names[0], names[-1])][: len(names) - 2]]:
+        found = []
+        for task, own in items[items.task.isin(["general_korean", "general_english", "minimal_pairs_ko"])].groupby("task"):
+            sides = [own[own.model == name] for name in pair]
+            if task != "minimal_pairs_ko" or min(side.choice.nunique() for side in sides) > 1:
+                parts = [(side.nats.fillna(side.acc), side.bytes.fillna(1)) for side in sides]
+                before, after = (a.to_numpy()[draws].sum(1) / b.to_numpy()[draws].sum(1) for a, b in parts)
+                found.append(2 * min((after <= before).mean(), (after >= before).mean()))
+        holm = [(len(found) - n) * p <= 0.05 for n, p in enumerate(sorted(found))]
+        decided, tested = decided + [*holm, False].index(False), tested + 3
+    told = f"{decided} of {tested} primary differences are decided (Holm, 5 %)."
+    assert decided and told in (folder / "notebook.ipynb").read_text(encoding="utf-8")
 
 
 def test_06_answers_in_two_languages_and_says_that_nobody_judged(metrics):
@@ -101,11 +183,16 @@ def test_07_begins_with_numbers_that_follow_from_the_scored_items(outputs, metri
         assert row["difference"] == pytest.approx(row["after"] - row["before"])
 
 
-def test_07_sets_the_papers_beside_the_run(outputs):
+def test_07_sets_the_papers_beside_the_run(outputs, metrics):
     page = (outputs / "smoke" / "report.html").read_text(encoding="utf-8")
     expected = "39,478|5.977|why they differ|blossom-bi-biSFT|No judge|claims, one by one|Decided|equal compute"
     for words in expected.split("|"):
         assert words.lower() in page.lower(), words
+    merged = [metrics("blossom-bi", MERGE)[f"korean_tokens_{when}"] for when in ("before", "after")]
+    average = 100 * metrics("blossom-bi", "05_benchmark_eval")["average"]
+    read = metrics("blossom-bi", "03_bilingual_pretraining")["read"]["tokens"]
+    for told in (f"{1 - merged[1] / merged[0]:.0%} fewer", f"blossom-bi {average:.1f} ± ", f"{read:,} tokens"):
+        assert told in page, told
     assert "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
