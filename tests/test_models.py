@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from blossom.assets.registry import fetch_asset
@@ -98,6 +99,14 @@ def test_a_saved_model_has_the_names_that_transformers_4_reads_and_anyone_may_re
     assert again.extra_special_tokens == ["<|im_start|>"] and again(LINES).input_ids == tokenizer(LINES).input_ids
     (tmp_path / "mine").touch()
     assert {f.stat().st_mode for f in (tmp_path / "model").iterdir()} == {(tmp_path / "mine").stat().st_mode}
+
+
+def test_buffers_that_older_libraries_stored_as_weights_are_passed_over(tmp_path):
+    loading.save_model(*TINY, tmp_path / "model")
+    file, names = tmp_path / "model" / "model.safetensors", ("attn.masked_bias", "attn.causal_mask", "rotary.inv_freq")
+    stored = {f"model.layers.0.{name}": torch.ones(2) for name in names} | {"model.embed_positions.weights": torch.ones(2)}
+    save_file(load_file(file) | stored, file, {"format": "pt"})
+    assert torch.equal(loading.load_model(file.parent)[0].lm_head.weight, TINY[0].lm_head.weight)
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -16,8 +16,9 @@ from blossom.common import paths
 from blossom.vocabulary.loading import load_tokenizer, tell_failure, write_tokenizer
 
 RECORD = "blossom.json"
-# buffers that older libraries stored as weights, and a second copy of a table that is tied
-HARMLESS = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias|lm_head\.weight)$")
+# buffers that older libraries stored as weights (masks, positions), and a second copy of a table that is tied
+HARMLESS = r"(inv_freq|_cached|causal_mask|masked_bias|(attn|attention)\.bias|embed_positions(\.weights)?"
+HARMLESS += r"|(lm_head|embed_out)\.weight)$"
 
 
 def pick_device():
@@ -64,14 +65,12 @@ def _read(folder, name, dtype):
         raise
     except Exception as error:
         raise ValueError(f"{name}: its files do not load ({tell_failure(error)})") from None
-    wrong = {
-        "lack {} weights that its config.json asks for": told[
-            "missing_keys"
-        ],  # transformers would initialise these at random
-        "have {} weights that its config.json has no place for": [
-            k for k in told["unexpected_keys"] if not HARMLESS.search(k)
-        ],
-        "have {} weights of other sizes than its config.json says": [key for key, *_ in told["mismatched_keys"]],
+    wrong = {  # transformers would initialise absent ones at random
+        "lack {} weights that its config.json asks for": told["missing_keys"],
+        "have {} weights that its config.json has no place for": {
+            k for k in told["unexpected_keys"] if not re.search(HARMLESS, k)
+        },
+        "have {} weights of other sizes than its config.json says": {key for key, *_ in told["mismatched_keys"]},
         "hold NaN or Inf in {} weights": find_broken(model),
     }
     for what, keys in wrong.items():
