@@ -118,7 +118,8 @@ def read_donor(source):
     if path.suffix == ".json":
         vocabulary = paths.read_json(path, dict[str, int])
         ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if not SPECIAL.fullmatch(p)]
-        return [_to_text(p, any(p.startswith("##") for p in ordered)) for p in ordered]
+        word_piece = any(p.startswith("##") for p in ordered)
+        return [_to_text(p, word_piece) for p in ordered]
     if model_file.is_file():
         pieces, taken = loading.read_sentencepiece(model_file).pieces, (loading.NORMAL, loading.USER_DEFINED)
         return [_to_text(p.piece) for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken]
