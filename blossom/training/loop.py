@@ -16,8 +16,7 @@ from blossom.common import paths
 from blossom.common.runs import seed_generators
 from blossom.models.loading import pick_device
 from blossom.training import checkpoints
-from blossom.training.cpu.compiled_ops import pick_ops
-from blossom.training.cpu.torch_ops import TorchOps
+from blossom.training.cpu.compiled_ops import CompiledOps, pick_ops
 from blossom.training.data import TrainingRows, check_rows
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
@@ -84,10 +83,8 @@ def check_converged(result):
     if last and rises and sum(last) / len(last) > result["first_loss"] and all(b > 1.1 * a for a, b in rises.values()):
         rises = {"loss": (result["first_loss"], sum(last) / len(last))} | rises
         told = ", ".join(f"{name} from {a:.3f} to {b:.3f}" for name, (a, b) in rises.items())
-        told = (
-            f"the training diverged: {told}. Lower learning_rate or row_learning_rate (sft_... in stage 04), and train again"
-        )
-        raise RuntimeError(f"{told}; its last checkpoint is kept")
+        told += ". Lower learning_rate or row_learning_rate (sft_... in stage 04), and train again"
+        raise RuntimeError(f"the training diverged: {told}; its last checkpoint is kept")
 
 
 def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer):
@@ -100,8 +97,9 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     run = rows.fingerprint() | checkpoints.fingerprint_settings(settings) | checkpoints.fingerprint_start(learner)
     run |= {"trained": shapes, "processes": world, "format": 4}
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
-    with accelerator.main_process_first():
-        found = checkpoints.find_checkpoint(folder / "checkpoints", run, progress.say)
+    # by one process, which may rename what is damaged; the others take what it has found
+    found = checkpoints.find_checkpoint(folder / "checkpoints", run, progress.say) if accelerator.is_main_process else None
+    (found,) = broadcast_object_list([found])
     if found and (result := paths.read_json(found / "progress.json")["result"]):
         checkpoints.read_checkpoint(found, learner)
         return result
@@ -169,7 +167,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
             summed.zero_()
         if done == steps or progress.seen["stopped"]:
             result = progress.result(done, min(done * accumulation * settings.batch_size * world, len(rows)))
-            result["kernels"] = "torch" if pick_ops(learner.dtype, accelerator.device) is TorchOps else "C"
+            result["kernels"] = "C" if isinstance(pick_ops(learner.dtype, accelerator.device), CompiledOps) else "torch"
         wish = timer.ask()
         if wish or result:
             tensors = checkpoints.collect_state(learner, optimizer, keep=accelerator.is_main_process)
