@@ -79,8 +79,8 @@ def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, mo
     loss, exact, sizes = run("float32")
     assert sizes.max() > 500 * sizes.median()
     found = {"torch's own": run("bfloat16", checkpointing=True), "compiled": run("bfloat16")}
-    monkeypatch.setattr(decoder, "pick_ops", lambda *_: TorchOps)
-    monkeypatch.setattr(tables, "pick_ops", lambda *_: TorchOps)
+    monkeypatch.setattr(decoder, "pick_ops", lambda *_: TorchOps())
+    monkeypatch.setattr(tables, "pick_ops", lambda *_: TorchOps())
     found["torch_ops.py"] = run("bfloat16")
     apart = {
         name: np.mean([((g[n] - e).norm() / e.norm()).item() for n, e in exact.items()]) for name, (_, g, _) in found.items()
@@ -115,7 +115,7 @@ def test_compiled_passes_are_torch_s(name):
         "exponentials": lambda ops: ops.exponentials(y.repeat(1, 8)),
     }[name]
     qkv, scores = narrow(14, 12 * 8), wide(6, 4 * 2, 6)  # scores of the queries 2 to 5
-    for ours, theirs in zip(given(compiled_ops.CompiledOps(library)), given(TorchOps), strict=True):
+    for ours, theirs in zip(given(compiled_ops.CompiledOps(library)), given(TorchOps()), strict=True):
         assert ours.dtype == theirs.dtype
         assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
 

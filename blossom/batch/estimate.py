@@ -107,8 +107,7 @@ def measure_size(config, p=None, new_rows=0):
 
 
 def _adapt(p, model):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
 
 

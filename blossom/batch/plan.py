@@ -106,9 +106,12 @@ class Plan:
 
     def memory(self, run):
         """MB to reserve for a run: 1.1 times the largest peak of finished runs of its stage and scale."""
+        return int(1.1 * self.find_largest(run, "peak_bytes") / 1e6) or MEMORY_MB
+
+    def find_largest(self, run, name):
+        """The largest number of this name in the manifests of finished runs of the same stage and scale; 0 without one."""
         finished = paths.outputs_root(self.outputs).glob(f"{run.scale}/*/{run.stage}/manifest.json")
-        peaks = [paths.read_json(manifest, {"peak_bytes": int})["peak_bytes"] for manifest in finished]
-        return int(1.1 * max(peaks) / 1e6) if peaks else MEMORY_MB
+        return max((paths.read_json(manifest, {name: float})[name] for manifest in finished), default=0)
 
     def set_damaged_aside(self):
         """Rename each manifest.json that is damaged, so that its stage counts as not finished, and say so."""

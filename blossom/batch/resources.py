@@ -102,12 +102,9 @@ def plan_run(stage, p, assumed):
 
 def estimate_seconds(plan, run):
     """Seconds of a run: the longest of its stage's finished runs at this scale; else, at `laptop`, as measured; else 0."""
-    finished = paths.outputs_root(plan.outputs).glob(f"{run.scale}/*/{run.stage}/manifest.json")
-    if seen := [paths.read_json(manifest, {"wall_seconds": float})["wall_seconds"] for manifest in finished]:
-        return max(seen)
     processor = Path("/proc/cpuinfo")
     slow = not processor.exists() or "amx_bf16" not in processor.read_text()
-    return TOLD["seconds"][run.stage][slow] if run.scale == "laptop" else 0
+    return plan.find_largest(run, "wall_seconds") or (TOLD["seconds"][run.stage][slow] if run.scale == "laptop" else 0)
 
 
 def read_config(name):

@@ -167,16 +167,9 @@ class Blocks:
         """Table 3 of the paper from this run's data: one dict per source."""
         used = self.realised()
         return [
-            {
-                "source": name,
-                "documents": len(stream.offsets) - 1,
-                "megabytes": stream.utf8_bytes / 1e6,
-                "tokens": len(stream),
-                "tokens used": used[name],
-                "epochs": used[name] / len(stream),
-                "asked share": float(share),
-                "realised share": used[name] / sum(used.values()),
-            }
+            {"source": name, "documents": len(stream.offsets) - 1, "megabytes": stream.utf8_bytes / 1e6}
+            | {"tokens": len(stream), "tokens used": used[name], "epochs": used[name] / len(stream)}
+            | {"asked share": float(share), "realised share": used[name] / sum(used.values())}
             for name, stream, share in zip(self.names, self.streams, self.shares, strict=True)
         ]
 

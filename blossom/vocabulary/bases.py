@@ -153,10 +153,6 @@ class SentencePieceBase(_Base):
 def _replace_backend(tokenizer, backend):
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        model_max_length=tokenizer.model_max_length,
-        padding_side=tokenizer.padding_side,
-        clean_up_tokenization_spaces=False,
-        **{k: v for k, v in (tokenizer.special_tokens_map | {"chat_template": tokenizer.chat_template}).items() if v},
-    )
+    kept = {name: getattr(tokenizer, name) for name in ("model_max_length", "padding_side", "chat_template")}
+    kept = {name: value for name, value in (tokenizer.special_tokens_map | kept).items() if value}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **kept)

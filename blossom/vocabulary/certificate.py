@@ -61,11 +61,7 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
             used = Counter(chain.from_iterable(ids[text]))
             share = sum(used[i] for i in parts) / max(1, used.total())
             metrics |= {f"{text}_tokens_{when}": used.total(), f"{text}_fallback_{when}": share}
-    return {
-        "holds": holds,
-        "base": base.name,
-        "kind": base.kind,
-        "rows": rows,
+    return {"holds": holds, "base": base.name, "kind": base.kind, "rows": rows} | {
         "checks": {name: {"found": count, "refuses": name not in reported} for name, count in found.items()},
         "lines": {name.replace("_", " "): len(lines) for name, lines in texts.items()},
         "metrics": metrics,

@@ -38,11 +38,7 @@ def piece_bytes(piece, byte_level):
 
 def is_whole(data):
     """Whether bytes decode as UTF-8: byte-fallback tokens and parts of characters do not."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return data.decode(errors="ignore").encode() == data
 
 
 def fallback_ids(tokenizer):

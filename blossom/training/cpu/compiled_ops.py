@@ -26,7 +26,7 @@ FLAGS = "-O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros 
 def pick_ops(dtype, device):
     """CompiledOps for bfloat16 on CPU, where they compile; else TorchOps."""
     library = compile_kernels() if dtype == torch.bfloat16 and torch.device(device).type == "cpu" else None
-    return CompiledOps(library) if library else TorchOps
+    return CompiledOps(library) if library else TorchOps()
 
 
 @functools.cache
