@@ -44,16 +44,16 @@ BATCH = $(BIN)snakemake -c$(CORES) --nolock --rerun-incomplete --quiet all --res
 
 .PHONY: run
 run: setup  ## run the default: every stage at scale laptop, then outputs/laptop/report.html
-	$(BATCH) -- outputs/$(SCALE)/report.html
+	@$(BATCH) -- outputs/$(SCALE)/report.html
 
 .PHONY: ablation
 ablation: setup  ## run every recipe of both papers (SCALE=laptop), then outputs/laptop/ablation.html
-	$(BATCH) --configfile params/ablation.yaml -- outputs/$(SCALE)/ablation.html
+	@$(BATCH) --configfile params/ablation.yaml -- outputs/$(SCALE)/ablation.html
 
 .PHONY: sweep
 SWEEP ?= crossover
 sweep: setup  ## run a sweep of params/sweeps (SWEEP=crossover), then its comparison in outputs/sweeps
-	$(BATCH) -- outputs/sweeps/$(SWEEP)/comparison-$(SCALE)/comparison.html
+	@$(BATCH) -- outputs/sweeps/$(SWEEP)/comparison-$(SCALE)/comparison.html
 
 .PHONY: reference check-reference
 reference: setup  ## keep metrics and figures of a finished `make ablation` in outputs/reference
