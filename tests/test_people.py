@@ -66,6 +66,16 @@ def test_every_rater_sees_every_pair_once_and_some_again_with_the_sides_exchange
     assert len({i.id for i in people.list_items(batch, "가람")}) == 29
 
 
+def test_a_rater_sees_an_answer_beside_one_other_and_raters_share_some_pairs_but_not_all():
+    third = [row | {"model": "third", "answer": row["answer"] + "!"} for row in answers() if row["model"] == MODELS[1]]
+    against = [(MODELS[0], other) for other in (MODELS[1], "third")]
+    batch = people.make_batch([*answers(), *third], against, ["a", "b"], repeats=0, secret=b"s" * 32)
+    seen = [{i.pair for i in people.list_items(batch, rater)} for rater in batch.raters]
+    for own in seen:
+        assert len({(batch.pairs[n]["prompt_id"], batch.pairs[n]["language"]) for n in own}) == len(own) == 24
+    assert 4 < len(seen[0] & seen[1]) < 20 and {batch.pairs[n]["model_b"] for n in seen[0]} == {MODELS[1], "third"}
+
+
 def test_sides_and_order_depend_on_a_secret_that_its_owner_alone_can_read(tmp_path):
     secret = people.keep_secret(tmp_path / "raters")
     (file,) = (tmp_path / "raters").iterdir()

@@ -75,7 +75,7 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
     answers          list of dicts: model, prompt_id, kind, language, prompt, answer (all str)
     comparisons      list of (model A, model B); default: every two models
     repeats          pairs each rater sees again near the end, sides exchanged; at most a third of the rater's pairs
-    pairs_per_rater  pairs each rater sees, so that all pairs are seen about equally often; 0: all
+    pairs_per_rater  pairs each rater sees, so that all prompts are seen about equally often; 0: one of every prompt
     secret           of `keep_secret`, so that a later call makes the same pages; None: a new one
     """
     by_model, pairs = {}, []
@@ -107,12 +107,18 @@ def _page_name(rater):
 
 
 def list_items(batch, rater):
-    """The screens that `rater` sees (list of Item), in an order that is random but the same at every call."""
-    own, draw = list(range(len(batch.pairs))), partial(batch.draw, batch.digest)
-    if 0 < batch.pairs_per_rater < len(own):
-        own.sort(key=partial(draw, "share"))
+    """The screens that `rater` sees (list of Item), in an order that is random but the same at every call.
+
+    A rater sees one pair of a prompt: an answer that came again with another beside it would be known as one model's.
+    """
+    asked, draw = {}, partial(batch.draw, batch.digest)
+    for n, pair in enumerate(batch.pairs):
+        asked.setdefault((pair["prompt_id"], pair["language"]), []).append(n)
+    groups = sorted(asked.values(), key=partial(draw, "share"))
+    if 0 < batch.pairs_per_rater < len(groups):
         start = batch.raters.index(rater) * batch.pairs_per_rater
-        own = [own[(start + n) % len(own)] for n in range(batch.pairs_per_rater)]
+        groups = [groups[(start + n) % len(groups)] for n in range(batch.pairs_per_rater)]
+    own = [min(group, key=partial(draw, "opponent", rater)) for group in groups]
     looks = [(n, "ab"[draw("side", rater, n)[0] % 2], 1) for n in sorted(own, key=partial(draw, "order", rater))]
     third = len(looks) // 3
     chosen = sorted(looks[:third], key=partial(draw, "again", rater))[: batch.repeats]
