@@ -160,8 +160,10 @@ def test_a_report_has_no_code_and_none_of_the_course_only_cells(tmp_path):
     assert "measured" in page and "train()" not in page and 'href="report/07_report/notebook.ipynb"' in page
     with pytest.raises(ValueError, match=r"07_report/notebook.ipynb: .*manifest.json"):
         convert.write_report(tmp_path / "other/07_report/notebook.ipynb", tmp_path / "report.html")
-    other = executed(tmp_path, "07_report", "ablation", "# 07", stream(text="an exercise"), tags=["course"])
-    assert "an exercise" not in convert.convert_notebook(convert.read_executed(other), code=False)
+    other = convert.read_executed(executed(tmp_path, "07", "ablation", "## A", stream(text="an exercise"), tags=["course"]))
+    assert "an exercise" not in convert.fold_sections(other)
+    other.cells[0].metadata["tags"] = ["course"]
+    assert convert.fold_sections(other, opened=-1) == "", "no heading is left with nothing below it"
 
 
 def test_no_text_in_an_output_runs_is_a_link_or_becomes_a_formula(tmp_path, browser):

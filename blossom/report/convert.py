@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup, NavigableString
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
@@ -46,15 +46,13 @@ def read_executed(file):
 
 
 def convert_notebook(notebook, code=True):
-    """Convert a notebook's cells to HTML (str). Without `code`, only text and outputs, and no cell with the tag "course"."""
+    """Convert a notebook's cells to HTML (str). Without `code`, only text and outputs."""
     words = {"config": Config(NbConvertBase={"display_data_priority": SHOWN}), "exclude_input": not code}
     exporter = HTMLExporter(extra_template_paths=[str(FOLDER)], template_file="cells.html", **words)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     markdown = MarkdownWithMath(renderer=MathRenderer(escape=False, anchor_link_text=""))
     exporter.register_filter("markdown2html", markdown.render)
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
-    if not code:
-        exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags={"course"}), enabled=True)
     return shorten_paths(exporter.from_notebook_node(notebook)[0])
 
 
@@ -92,8 +90,8 @@ def write_report(notebook, target):
 
 
 def fold_sections(notebook, opened=OPENED):
-    """Convert a notebook to HTML (Markup) without code; the sections after the first `opened` are folded."""
-    cells, parts = notebook.cells, []
+    """Convert a notebook to HTML (Markup) without code and cells tagged "course"; sections after `opened` are folded."""
+    cells, parts = [cell for cell in notebook.cells if "course" not in cell.metadata.get("tags", [])], []
     for cell in cells:
         texts = re.split(r"^(?=## )", cell.source, flags=re.M) if cell.cell_type == "markdown" else [cell.source]
         for text in filter(None, texts):
