@@ -3,6 +3,7 @@
 A stored reply is found by its request, so a second run needs neither the server nor its key.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ OVERHEAD = 64  # most tokens that a chat template adds to the messages
 ROOM = 2048  # tokens more for the second try of a reply that was cut off, or empty since the model only reasoned
 FAILURES = 3  # requests in a row without a reply (or one without a connection) after which nothing more is sent
 LARGEST = 10_000_000  # bytes of a reply that are read
+TLS = functools.cache(httpx2.create_ssl_context)  # made once: it reads all certificates, which takes 0.1 s
 ERRORS = (openai.OpenAIError, TimeoutError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
 REASONING = re.compile(r"\A(?:(?!<think>).)*</think>|<think>.*?(?:</think>|\Z)", re.DOTALL)  # a template may open it
 
@@ -211,7 +213,8 @@ class ChatServer:
         kind = f"HTTP {status}" if status else kinds.get(type(error), "unreadable reply")
         errors.append(f"{kind}: {words}")
         refused = [n for n in OPTIONAL if n in settings and n in text] if status in (400, 422) else []
-        refused = [] if re.search("too large|too long|context", text) else refused  # not the setting, but its value
+        # not the setting, but its value; a server may also repeat the request, with any word in it
+        refused = [] if re.search("too large|too long|context (length|size|window)", text) else refused
         with self._lock:
             self.failures[kind] += 1
             self.spent -= cost if status or kind == "no connection" else 0  # no reply was written: nothing is charged
@@ -233,7 +236,7 @@ class ChatServer:
         """What `method`, given an asynchronous client, returns; TimeoutError after `timeout` seconds."""
 
         async def call():
-            asked = {"event_hooks": {"response": [_read_body]}, "headers": {"Accept-Encoding": "identity"}}
+            asked = {"event_hooks": {"response": [_read_body]}, "headers": {"Accept-Encoding": "identity"}, "verify": TLS()}
             settings = {"timeout": self.timeout, "max_retries": 0, "http_client": openai.DefaultAsyncHttpxClient(**asked)}
             with anyio.fail_after(self.timeout):  # the client's own limit begins anew with every byte
                 async with openai.AsyncOpenAI(base_url=self.url, api_key=self._key or "none", **settings) as client:
