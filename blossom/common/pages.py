@@ -25,7 +25,7 @@ def escape_html(text):
     return Markup(html.escape("".join(shown)))
 
 
-def hash_source(text):
+def _hash_source(text):
     """The name by which a Content-Security-Policy allows a script or style: 'sha256-...' (str)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -33,19 +33,21 @@ def hash_source(text):
 def assemble_page(template, data, **words):
     """Make one HTML file (str) that needs no network from a jinja2 template and the style and script beside it.
 
-    The script reads `data` (JSON-able) from the element #data; `words` fill the template, escaped. The page's
-    Content-Security-Policy allows only its own style and script, and no requests or frames.
+    The script reads `data` (JSON-able) from the element #data; `words` fill the template, escaped.
     """
     folders = (Path(__file__), Path(template))
     text = {kind: "".join(f.with_suffix(f".{kind}").read_text(encoding="utf-8") for f in folders) for kind in ("css", "js")}
-    policy = f"default-src 'none'; style-src {hash_source(text['css'])}; script-src {hash_source(text['js'])}; "
-    policy += "base-uri 'none'; form-action 'none'"
     embedded = htmlsafe_json_dumps(data, ensure_ascii=False)  # "</script>" and "<!--" in the data are escaped
-    return fill_template(template, policy=policy, style=text["css"], script=text["js"], data=embedded, **words)
+    return fill_template(template, text["js"], _hash_source(text["css"]), style=text["css"], data=embedded, **words)
 
 
-def fill_template(file, **words):
-    """Fill a jinja2 template, which may extend others in its folder, with `words`, escaped: HTML (str)."""
+def fill_template(file, script="", styles="'unsafe-inline'", **words):
+    """Fill a jinja2 template, which may extend others in its folder, with `words`, escaped: HTML (str).
+
+    The page's Content-Security-Policy allows only this `script` and these `styles`, and no requests or frames.
+    """
+    policy = f"default-src 'none'; script-src {_hash_source(script)}; style-src {styles}; img-src data:; "
+    words |= {"script": script, "policy": policy + "base-uri 'none'; form-action 'none'"}
     folder = jinja2.FileSystemLoader(Path(file).parent)
     return jinja2.Environment(autoescape=True, loader=folder).get_template(Path(file).name).render(words)
 
