@@ -17,7 +17,8 @@ def run_report_command(words=None):
     given = parser.parse_args(words)
     if given.command == "page":
         report = convert.write_report(given.notebook, given.target)
-        convert.write_book(report.parent)  # which the report links to
+        if any(report.parent.glob("*/*/notebook.ipynb")):  # notebooks beside it, whose pages in the book it links to
+            convert.write_book(report.parent)
         print(report)
     elif given.command == "book":
         print(convert.write_book(given.folder))
