@@ -7,56 +7,41 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 from datasets import Dataset
 
 from blossom.assets.__main__ import list_sources, run_prefetch_command
 from blossom.assets.registry import fetch_asset, make_once
 from blossom.common import params, paths
 from blossom.text.hub import parse_hub
+from tests.cases import read_cases
 from tests.hub.server import HubServer
 
 START = "import json, sys; from blossom.assets import sources; sources.WAITS = (0.01, 0.02)\n"
+CODE = read_cases(__file__)
+OTHERS = "consolidated.safetensors pytorch_model.bin code.py original/consolidated.00.pth original/x.json".split()
 MODEL = ["config.json", "chat_template.jinja", "model.safetensors", "tokenizer.json"]
 ARTICLES = [{"id": str(n), "text": f"문서 {n} " + "가" * 300} for n in range(4000)]
-SETS = ["me/texts:ko:train[:7]", "me/script:plain:test"]
-READ = f"""from blossom.text.rows import read_rows
-from blossom.assets.sources import fetch_snapshot
-rows = [[row["id"] for _, row in read_rows("hub:" + name)] for name in {SETS}]
-model = sorted(f.name for f in fetch_snapshot("me/model").rglob("*") if f.is_file())
-tokenizer = sorted(f.name for f in fetch_snapshot("me/other", weights=False).iterdir())
-print(json.dumps([rows, model, tokenizer]))"""
 
 
 @pytest.fixture
 def hub(tmp_path):
     """A hub with a model, a set of two Parquet files, and a set that is a script."""
-    for name in ("model", "other"):
-        files = [
-            *MODEL,
-            "consolidated.safetensors",
-            "pytorch_model.bin",
-            "code.py",
-            "original/consolidated.00.pth",
-            "original/x.json",
-        ]
-        for file in files:
-            paths.write_text(tmp_path / "hub/models/me" / name / "main" / file, "x" * 1000)
+    for name, file in product(("model", "other"), [*MODEL, *OTHERS]):
+        paths.write_text(tmp_path / "hub/models/me" / name / "main" / file, "x" * 1000)
     texts, script = tmp_path / "hub/datasets/me/texts/main", tmp_path / "hub/datasets/me/script"
     paths.write_text(script / "main/script.py", "raise SystemExit")
     copy = script / "refs%2Fconvert%2Fparquet/plain/test/0000.parquet"
-    for file, rows in (
-        (copy, ARTICLES[:3]),
-        (texts / "ko/train-0.parquet", ARTICLES[::2]),
-        (texts / "ko/train-1.parquet", ARTICLES[1::2]),
-    ):
+    parts = {copy: ARTICLES[:3], texts / "ko/train-0.parquet": ARTICLES[::2], texts / "ko/train-1.parquet": ARTICLES[1::2]}
+    for file, rows in parts.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         Dataset.from_list(rows).to_parquet(file, batch_size=200)
-    paths.write_text(
-        texts / "README.md", "---\nconfigs:\n- config_name: ko\n  data_files:\n  - {split: train, path: 'ko/train-*'}\n---\n"
-    )
+    card = {"configs": [{"config_name": "ko", "data_files": [{"split": "train", "path": "ko/train-*"}]}]}
+    paths.write_text(texts / "README.md", f"---\n{yaml.safe_dump(card)}---\n")
     server = HubServer(tmp_path / "hub")
     yield server
     server.shutdown()
@@ -74,35 +59,27 @@ def visit(hub, home, code, **changes):
 def test_a_bad_connection_is_tried_again_and_what_was_fetched_is_found_offline(hub, tmp_path):
     hub.faults = {r"^/api/datasets/me/texts$": "503", r"^/api/datasets/me/script": "cut", "api/models/me/model": "503"}
     hub.faults |= {"train-0.parquet": "cut", "0000.parquet": "503", "^/me/model/.*model.safetensors": "cut"}
-    online, said = visit(hub, tmp_path / "home", READ)
+    online, said = visit(hub, tmp_path / "home", CODE["read"])
     assert hub.faults == {} and "127.0.0.1 (HTTP 503): trying again in" in said
     first = [row["id"] for row in ARTICLES[::2][:7]]
-    assert online == [
-        [first, ["0", "1", "2"]],
-        sorted(MODEL),
-        sorted(set(MODEL) - {"model.safetensors"}),
-    ]
+    assert online == [[first, ["0", "1", "2"]], sorted(MODEL), sorted(set(MODEL) - {"model.safetensors"})]
     asked = len(hub.asked)
     assert not [path for path in hub.asked if "train-1" in path], "the other file of the set was downloaded"
-    assert visit(hub, tmp_path / "home", READ, HF_HUB_OFFLINE="1")[0] == online
-    assert visit(hub, tmp_path / "home", READ, HF_ENDPOINT="http://127.0.0.1:9")[0] == online and len(hub.asked) == asked
+    for offline in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
+        assert visit(hub, tmp_path / "home", CODE["read"], **offline)[0] == online
+    assert len(hub.asked) == asked
 
 
 def test_as_many_bytes_are_read_as_are_asked_for_and_an_interrupted_set_goes_on_where_it_stopped(hub, tmp_path):
-    code = """from blossom.text.hub import fetch_hub_set, read_hub_rows
-texts = [row["text"] for row in read_hub_rows("hub:me/texts:ko:train[:2MB]")]
-print(json.dumps([texts, json.loads((fetch_hub_set("hub:me/texts:ko") / "set.json").read_text())]))"""
-    (texts, read), _ = visit(hub, tmp_path, code)
+    (texts, read), _ = visit(hub, tmp_path, CODE["large"])
     sizes = [len(text.encode()) for text in texts]
-    assert (
-        sum(sizes[:-1]) < 2_000_000 <= sum(sizes)
-        and texts == [row["text"] for row in ARTICLES[::2] + ARTICLES[1::2]][: len(texts)]
-    )
+    assert sum(sizes[:-1]) < 2_000_000 <= sum(sizes)
+    assert texts == [row["text"] for row in ARTICLES[::2] + ARTICLES[1::2]][: len(texts)]
     folder, (first, second) = tmp_path / "blossom/hub/me%2Ftexts%3Ako", read["files"]
     (folder / "set.json").unlink()
     (folder / second).unlink()
     whole = (folder / first).stat().st_mtime_ns
-    assert visit(hub, tmp_path, code)[0] == [texts, read] and (folder / first).stat().st_mtime_ns == whole
+    assert visit(hub, tmp_path, CODE["large"])[0] == [texts, read] and (folder / first).stat().st_mtime_ns == whole
     stored = "".join((folder / name).read_text(encoding="utf-8") for name in read["files"]).splitlines()
     assert [json.loads(line) for line in stored] == ARTICLES[::2] + ARTICLES[1::2]
 
@@ -110,9 +87,7 @@ print(json.dumps([texts, json.loads((fetch_hub_set("hub:me/texts:ko") / "set.jso
 def test_one_command_lists_and_fetches_what_a_scale_reads(monkeypatch, tmp_path, capsys):
     found = list_sources("llama2-13b", ["blossom-bi-biSFT"])
     assert found["meta-llama/Llama-2-13b-chat-hf"] and not found["kobert"] and "smollm2-135m-instruct" not in found
-    assert {"hub:wikimedia/wikipedia:20231101.ko", "hub:e9t/nsmc:default:test", "hub:GAIR/lima:plain_text:train"} <= set(
-        found
-    )
+    assert {"hub:wikimedia/wikipedia:20231101.ko", "hub:e9t/nsmc:default:test", "hub:GAIR/lima:plain_text:train"} <= {*found}
     assert len([name for name in found if name.startswith(("hub:klue", "hub:skt/kobest"))]) == 7
     assert [name for name in found if name.endswith("kosbi_test.json")] and not [n for n in found if "aihub" in n]
     assert {"aligned-en-ko", "prose-en", "wordfreq-ko"} <= set(list_sources("laptop", ["base-bi"]))

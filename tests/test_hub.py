@@ -30,15 +30,7 @@ def hub(tmp_path_factory):
 
 
 def test_every_set_is_read_over_a_connection_that_fails_now_and_then(hub, tmp_path):
-    code = f"""
-from blossom.benchmark.rows import read_task_rows
-from blossom.benchmark.suite import expand_tasks
-from blossom.text.hub import read_hub_rows
-found = {{name: len(list(read_hub_rows("hub:" + name))) for name in {list(SETTINGS["sets"])}}}
-for task in expand_tasks(["table6", "paper-x", "translation"]):
-    test, train = (read_task_rows(task, "hub", training) for training in (False, True))
-    found[task] = [len(test[0]), len(train[0]), test[0][0] in train[0]]
-print(json.dumps(found))"""
+    code = SETTINGS["programs"]["count"].replace("SETS", str([*SETTINGS["sets"]]))
     rows, _ = visit(hub, tmp_path, code)
     assert {name: rows.pop(name) for name in SETTINGS["sets"]} == SETTINGS["sets"]
     assert all(9 < test < 20 and 9 < train < 20 and not same for test, train, same in rows.values()), rows
@@ -46,15 +38,9 @@ print(json.dumps(found))"""
 
 
 def test_a_model_comes_without_what_is_not_its_own_and_a_gated_one_says_where_to_ask(hub, tmp_path):
-    code = """
-from blossom.assets.sources import fetch_snapshot
-try:
-    print(json.dumps(sorted(f.name for f in fetch_snapshot("meta-llama/Llama-2-13b-chat-hf").iterdir())))
-except RuntimeError as error:
-    print(json.dumps(str(error)))"""
-    told, _ = visit(hub, tmp_path / "a", code, HF_TOKEN="")
+    told, _ = visit(hub, tmp_path / "a", SETTINGS["programs"]["fetch"], HF_TOKEN="")
     assert "is gated: ask for access on https://huggingface.co/meta-llama" in told
-    files, _ = visit(hub, tmp_path / "b", code)
+    files, _ = visit(hub, tmp_path / "b", SETTINGS["programs"]["fetch"])
     assert {"model-00001-of-00003.safetensors", "tokenizer.model"} <= {*files} and "pytorch_model.bin" not in files
 
 

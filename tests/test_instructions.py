@@ -31,9 +31,7 @@ def tokenizer(name):
     if not merged:
         return loading.load_tokenizer(source)
     base = bases.read_base(source)
-    if isinstance(
-        base, bases.SentencePieceBase
-    ):  # like Llama's and Mistral's, which lose no space; the tiny one cleans them up
+    if isinstance(base, bases.SentencePieceBase):  # like Llama's, which loses no space; the tiny one cleans them up
         base.proto.normalizer_spec.Clear()
         base.proto.normalizer_spec.remove_extra_whitespaces = False
     return merging.merge_vocab(base, [base.piece(p) for p in NEW_PIECES]).tokenizer
@@ -150,9 +148,8 @@ def test_all_forms_of_rows_give_the_same_messages(tmp_path):
 
 def test_text_is_composed_and_inner_lines_stay(tmp_path):
     row = {"instruction": "\u1112\u1161\u11ab", "input": "x\r\ny", "output": " 1. a\n\n2. b\n"}
-    first, second = readers.read_instructions(
-        written(tmp_path, [row | {"note": "왜"}, row | {"adaptation_note": "왜"}]), "ko"
-    )
+    file = written(tmp_path, [row | {"note": "왜"}, row | {"adaptation_note": "왜"}])
+    first, second = readers.read_instructions(file, "ko")
     assert first.messages[0] == {"role": "user", "content": "한", "input": "x\ny"}
     assert first.output == "1. a\n\n2. b" and first.note == second.note == "왜"
 
@@ -283,13 +280,7 @@ def test_the_authored_set_is_what_it_says_and_clean():
 
 
 def test_a_tuning_starts_from_the_same_adapters_in_every_process():
-    code = """import torch, sys; torch.rand(int(sys.argv[1]))
-from blossom.common.params import effective_params
-from blossom.instructions.__main__ import build_tuning, prepare_tuning
-p = effective_params("04_korean_lima_sft", "smoke", "base-koSFT", seed=int(sys.argv[2]))
-model, *_ = build_tuning(p, prepare_tuning(p, 1))
-print(sum(float(w.double().abs().sum()) for name, w in model.named_parameters() if "lora_A" in name))"""
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", CASES["adapters"]]
     told = [subprocess.run([*command, *words], cwd=paths.ROOT, capture_output=True) for words in ("10", "20", "31")]
     first, again, other = (done.stdout for done in told)
     assert first == again != other and first, told[0].stderr

@@ -167,7 +167,6 @@ def test_a_real_server_is_understood(tmp_path, monkeypatch):
     assert counted["sent"] == 5 and counted["failures"] == {"cut off": 2} and counted["unanswered"] == 2 and rows == []
     stored = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
     usages = [record["usage"] for record in stored if "messages" in record["request"]]
-    assert len(usages) == 2 and all(
-        u["in"] > 100 and judges.REPLY_TOKENS < u["out"] <= judges.REPLY_TOKENS + 200 for u in usages
-    )
+    assert len(usages) == 2 and all(u["in"] > 100 for u in usages)
+    assert all(0 < u["out"] - judges.REPLY_TOKENS <= 200 for u in usages)
     assert len(written) == 3 and written[0] == written[2] and sorted(writer.unsupported) == ["repetition_penalty", "top_k"]

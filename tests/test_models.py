@@ -32,9 +32,7 @@ def test_a_line_longer_than_the_model_goes_in_pieces_and_no_line_is_refused():
         bits.bits_per_byte(*TINY, [])
 
 
-@pytest.mark.parametrize(
-    ("name", "start", "end"), [("tiny-byte-level", "<|endoftext|>", None), ("tiny-sentencepiece", "<s>", "</s>")]
-)
+@pytest.mark.parametrize(("name", "start", "end"), zip(BASES, ("<|endoftext|>", "<s>"), (None, "</s>"), strict=True))
 def test_a_document_starts_with_what_the_base_knows(name, start, end):
     tokenizer = loading.load_model(name)[1]
     ends = bits.end_token(tokenizer)

@@ -87,10 +87,8 @@ def test_02_counts_the_tokens_of_unseen_lines_that_its_saved_tokenizer_takes(out
 
 def test_02_names_the_rows_with_which_its_saved_model_reads_korean_best(outputs, metrics):
     m, p = metrics("blossom-bi", MERGE), params.effective_params(MERGE, "smoke", "blossom-bi")
-    saved, bits = (
-        outputs / "smoke" / "blossom-bi" / MERGE / "model",
-        {rows: row["korean"] for rows, row in m["step0"].items() if rows != "base"},
-    )
+    saved = outputs / "smoke" / "blossom-bi" / MERGE / "model"
+    bits = {rows: row["korean"] for rows, row in m["step0"].items() if rows != "base"}
     model, tokenizer = AutoModelForCausalLM.from_pretrained(saved), Tokenizer.from_file(str(saved / "tokenizer.json"))
     lines = take_first_bytes(read_corpus(p).heldout()["korean"], p.bake_off_bytes)
     rows = [torch.tensor(tokenizer.encode("<|endoftext|>" + line, add_special_tokens=False).ids) for line in lines]
@@ -102,10 +100,8 @@ def test_02_names_the_rows_with_which_its_saved_model_reads_korean_best(outputs,
     made = {"p": p, "table": pd.DataFrame(m["step0"]).T, "figures": figures, "plt": plt, "run": Mock()}
     exec(drawing, made)
     name, least = min(bits.items(), key=lambda row: row[1])
-    assert (
-        made["axis"].get_title("left")
-        == f"Best rows for Korean: {name}, {least:.2f} bits/byte (random {bits['random']:.2f})"
-    )
+    told = f"Best rows for Korean: {name}, {least:.2f} bits/byte (random {bits['random']:.2f})"
+    assert made["axis"].get_title("left") == told
     plt.close("all")
 
 
@@ -249,11 +245,8 @@ def test_the_line_of_a_stage_has_its_steps_and_the_time_left_for_them(tmp_path, 
     now = itertools.count(0, 30)
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
     job = terminal.RunningJob("[4/10] blossom-bi · 03 pretraining", tmp_path / "log.txt")
-    for line, shown in (
-        ("", "30 s"),
-        ("step 70/274  loss 5", "70/274"),
-        ("step 137/274  loss 4", "137/274, about 61 s left"),
-    ):
+    shown_for = {"": "30 s", "step 70/274  loss 5": "70/274", "step 137/274  loss 4": "137/274, about 61 s left"}
+    for line, shown in shown_for.items():
         job.log.write_text(line)
         assert job.describe() == f"{job.name}  {shown}"
 

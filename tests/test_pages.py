@@ -11,15 +11,9 @@ from IPython.core.formatters import DisplayFormatter
 
 from blossom.common import figures, pages, paths, stages
 from blossom.instructions import merging
+from tests.cases import read_cases
 
-ATTACKS = [
-    "<script>document.title = 'ran'</script>",
-    "</td></tr></table><iframe src=javascript:alert(1)><img src=x onerror=\"document.title = 'ran'\">",
-    "' onmouseover='alert(1)",
-    "</script><!-- <script> \u2028 {{ 7 * 7 }}",
-    "$$x$$ $y$ \\(z\\) \\href{javascript:alert(1)}{x} [x](javascript:alert(1)) <javascript:alert(1)> `# x`",
-    "\x1b[31mred\x1b[0m \x1b]8;;javascript:alert(1)\x07x\x1b]8;;\x07",
-]
+ATTACKS = read_cases(__file__)["attacks"]
 
 
 def tags_of(page):

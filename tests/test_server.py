@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from blossom.common.server import LARGEST, ROOM, ChatServer, ReplyStore
+from blossom.common.server import LARGEST, ROOM, ChatServer
 from tests.cases import read_cases
 from tests.server import completion
 
@@ -33,16 +33,6 @@ def test_a_stored_reply_needs_no_server(serve, client, tmp_path):
     assert ask(again, seed=1) == "Hi ?!" and (again.sent, again.replayed) == (0, 1)
     assert ask(client(GONE, tries=1), seed=2) is None  # another setting is another request
     assert ask(ChatServer(GONE, "n", tmp_path / "replies", tries=1), seed=1) is None  # and so is another model
-
-
-def test_a_damaged_file_of_the_store_is_named(tmp_path):
-    store = ReplyStore(tmp_path)
-    store.put({"a": 1}, reply="x")
-    assert store.get({"a": 1})["reply"] == "x" and store.get({"a": 2}) is None
-    file = next(tmp_path.glob("*.json"))
-    file.write_text("{")
-    with pytest.raises(ValueError, match=f"{file.name}.*not valid JSON"):
-        store.get({"a": 1})
 
 
 def test_busy_and_broken_servers_are_asked_again(serve, client):

@@ -32,8 +32,10 @@ from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings, check_options
 from blossom.vocabulary.embeddings import nearest_rows, summarize_rows
+from tests.cases import read_cases
 from tests.tiny import EXACT, MODES, adapted, grown, some_rows
 
+CASES = read_cases(__file__)
 LINES = ["Open the door and turn on the light.", "Settings of the device"]
 
 
@@ -151,26 +153,12 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
     assert result["tokens"] == expected["tokens"] and result["during"] == expected["during"]
 
 
-TUNING = """
-import os, sys
-from blossom.instructions.__main__ import launch_tuning
-from blossom.training import loop
-write, left = loop.checkpoints.write_checkpoint, int(sys.argv[1])
-def write_and_stop(folder, tensors, progress):
-    write(folder, tensors, progress)
-    if progress["step"] == left:
-        os.kill(os.getpid(), 9)
-loop.checkpoints.write_checkpoint = write_and_stop
-launch_tuning(sys.argv[2:])
-"""
-
-
 def test_instruction_tuning_in_two_processes_or_killed_and_resumed_ends_with_the_same_weights(tmp_path):
     words = [f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT")]
     words += ["--set=precision=float32", "--set=checkpoint_minutes=0", "--set=epochs=2", "--set=seed=7"]
     states = []
     for name, stop in (("whole", 0), ("killed", 2), ("killed", 0)):
-        command = [sys.executable, "-c", TUNING, str(stop), *words, f"--set=outputs={tmp_path / name}"]
+        command = [sys.executable, "-c", CASES["tuning"], str(stop), *words, f"--set=outputs={tmp_path / name}"]
         done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
         assert done.returncode == (-signal.SIGKILL if stop else 0), done.stderr[-2000:]
         folder = max((tmp_path / name).rglob("checkpoints/step-*"))
