@@ -229,18 +229,15 @@ def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
     assert "refused: 'smoke-en'" in capsys.readouterr().out
 
 
-def test_a_public_repository_gets_nothing_unless_public_is_asked_for(tuned, serve, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    server = serve(lambda body, n: (409 if body else 200, {}, '{"id": "someone/tiny-ko", "private": false, "url": "x/y"}'))
-    api = huggingface_hub.HfApi(server.url.removesuffix("/v1"), token="hf_x")
-    with pytest.raises(RuntimeError, match="someone/tiny-ko: not pushed: .* is public: .* --public"):
-        hub.push_model(hub.plan_push(tuned, "someone/tiny-ko"), api=api)
-    assert len(server.bodies) == 2  # made, and looked at
+REFUSED = [("hf_x", "not pushed: .* is public: .* --public"), (False, "nobody is signed in .*hf auth login")]
 
 
-def test_without_a_token_the_command_to_sign_in_is_named(tuned, serve, monkeypatch):
+@pytest.mark.parametrize(("token", "told"), REFUSED)
+def test_without_a_token_or_public_for_a_public_repository_nothing_is_sent(tuned, serve, monkeypatch, token, told):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    server = serve(lambda body, n: (401, {"Content-Length": "0"}, ""))
-    api = huggingface_hub.HfApi(server.url.removesuffix("/v1"), token=False)
-    with pytest.raises(RuntimeError, match="someone/tiny-ko: nobody is signed in .*hf auth login"):
+    public = '{"id": "someone/tiny-ko", "private": false, "url": "x/y"}'
+    server = serve(lambda body, n: (409 if body else 200, {}, public) if token else (401, {"Content-Length": "0"}, ""))
+    api = huggingface_hub.HfApi(server.url.removesuffix("/v1"), token=token)
+    with pytest.raises(RuntimeError, match=f"someone/tiny-ko: {told}"):
         hub.push_model(hub.plan_push(tuned, "someone/tiny-ko"), api=api)
+    assert len(server.bodies) == 2 or not token  # made, and looked at
