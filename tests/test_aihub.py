@@ -81,7 +81,7 @@ def test_a_folder_without_exports_and_a_row_without_a_side_are_refused(tmp_path)
 
 def test_sheets_in_a_zip_file_are_read_and_what_macos_adds_is_not(tmp_path):
     book, inner, file = openpyxl.Workbook(), io.BytesIO(), tmp_path / "구어체.zip"
-    for row in (["SID", "원문", "번역문"], [1, "비가 온다.", "It rains."], [], [2, "눈이 온다.", "It snows."]):
+    for row in ([None], ["SID", "원문", "번역문"], [1, "비가 온다.", "It rains."], [], [2, "눈이 온다.", "It snows."]):
         book.active.append(row)
     book.save(inner)
     with zipfile.ZipFile(file, "w") as archive:

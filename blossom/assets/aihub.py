@@ -47,7 +47,7 @@ def _read_export(suffix, file, place):
     if suffix == ".xlsx":
         return read_sheet(file, place)
     if suffix == ".json":
-        return list_rows(paths.decode_json(paths.decode_text(file.read_bytes(), place), place), place)
+        return list_rows(paths.parse_json(paths.decode_text(file.read_bytes(), place), place, strict=False), place)
     raise ValueError(f"{place}: expected a .json, .zip or .xlsx file")
 
 
@@ -83,7 +83,7 @@ def read_sheet(file, place=None):
                 values = [None if value is None else str(value) for value in row]
                 if header and any(values):
                     yield f"{place}, {sheet.title}, row {n}", dict(zip(header, values, strict=False))
-                header = header or values
+                header = header or (values if any(values) else ())
     except Exception as error:  # openpyxl has no error of its own for a damaged file
         raise ValueError(f"{place}: not a whole .xlsx file ({error})") from None
 

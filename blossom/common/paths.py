@@ -57,27 +57,34 @@ def write_atomically(target):
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(target.parent, target.name)
-    temporary, old = (target.with_name(f".{target.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         yield temporary
         for path in [temporary, *(p for p in temporary.rglob("*") if not p.is_symlink())]:
             # libraries write files that only their owner may read
             path.chmod(stat.S_IMODE(path.stat().st_mode) | (0o777 if path.is_dir() else 0o666) & ~UMASK)
             _sync(path)
-        both_folders = target.is_dir() and temporary.is_dir()  # one cannot be renamed to one that has files
-        if both_folders and not _exchange(temporary, target):
-            shutil.move(target, old)  # copies what lies on another file system, as a folder of a container's image does
-        if not both_folders or not target.exists():
-            os.replace(temporary, target)
-        _sync(target.parent)
-        _remove(old)
+        replace_path(temporary, target)
     except Exception as error:
         if is_disk_full(error):
             number = getattr(error, "errno", None) or errno.ENOSPC
             raise OSError(number, "no space left to write it; free some, then run again", str(target)) from None
         raise
     finally:
-        _remove(temporary)
+        remove_path(temporary)
+
+
+def replace_path(new, target):
+    """Give the file or folder `new` the name `target`, and remove what had this name."""
+    both_folders = target.is_dir() and new.is_dir()  # one cannot be renamed to one that has files
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    if both_folders and not _exchange(new, target):
+        shutil.move(target, old)  # copies what lies on another file system, as a folder of a container's image does
+    if not both_folders or not target.exists():
+        os.replace(new, target)
+    _sync(target.parent)
+    for path in (old, new) if both_folders else ():
+        remove_path(path)
 
 
 def clear_leftovers(folder, name=""):
@@ -91,7 +98,7 @@ def clear_leftovers(folder, name=""):
             continue
         if found[3] == "old" and not Path(folder, found[1]).exists():
             os.replace(Path(folder, left), Path(folder, found[1]))
-        _remove(Path(folder, left))
+        remove_path(Path(folder, left))
 
 
 def _sync(path):
@@ -118,7 +125,8 @@ def is_disk_full(error):
     return getattr(error, "errno", None) in FULL or any(os.strerror(n) in str(error) for n in FULL)
 
 
-def _remove(path):
+def remove_path(path):
+    """Remove a file, a link or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -136,7 +144,7 @@ def write_json(path, value):
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path, shape=object):
+def read_json(path, shape=None):
     """Read a JSON file, as `parse_json` says; ValueError also for a file that is missing, no plain file or not readable."""
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file, or no plain file")
@@ -146,20 +154,24 @@ def read_json(path, shape=object):
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def parse_json(data, place, shape=object):
+def parse_json(data, place, shape=None, strict=True):
     """The value in JSON (str, or UTF-8 bytes); ValueError names `place`, with what was found and what was expected.
 
-    shape  the type expected, as pydantic reads it; {key: type} for an object that may have other keys too
+    shape   the type expected, as pydantic reads it; {key: type} for an object that may have other keys too; None: any
+    strict  refuse NaN, Infinity and halves of characters too, which data sets have
 
-    Refused: NaN and Infinity, halves of characters, integers of more than 40 digits, values nested over DEPTH deep.
+    Refused: integers of more than 40 digits, values nested over DEPTH deep.
     """
     try:
-        value = json.loads(data if isinstance(data, str) else data.decode("utf-8-sig"), parse_int=_parse_int)
-        _check_depth(value)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what was read can be written
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        value = DECODER.decode(text)
+        if text.count("[") + text.count("{") > DEPTH:
+            _check_depth(value)
+        if strict:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what was read can be written
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: not valid JSON ({error})") from None
-    return check_shape(value, place, shape)
+    return value if shape is None else check_shape(value, place, shape)
 
 
 def check_shape(value, place, shape):
@@ -179,15 +191,6 @@ def _read_shape(shape):
     return TypeAdapter(TypedDict("Fields", dict(shape)) if isinstance(shape, tuple) else shape)
 
 
-def decode_json(text, place):
-    """The value in JSON text of a data set, of which `parse_json` would refuse NaN and halves of characters."""
-    try:
-        _check_depth(value := json.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: not valid JSON ({error})") from None
-    return value
-
-
 def _check_depth(value):
     depth, level = 0, [value]
     while level := [v for x in level if isinstance(x, dict | list) for v in (x.values() if isinstance(x, dict) else x)]:
@@ -200,6 +203,9 @@ def _parse_int(digits):
     if len(digits) > 40:  # transformers writes 10**30 for no limit
         raise ValueError(f"an integer of {len(digits)} digits, expected at most 40")
     return int(digits)
+
+
+DECODER = json.JSONDecoder(parse_int=_parse_int)
 
 
 def read_yaml_beside(module):
@@ -248,7 +254,7 @@ def is_hidden(name):
 def decode_text(data, place, start=b""):
     """The text of UTF-8 bytes, without BOM; ValueError says what they are instead. start: the beginning of their file."""
     try:
-        return data.decode("utf-8-sig")
+        return data.decode().removeprefix("\ufeff")  # five times faster than the codec utf-8-sig
     except UnicodeDecodeError as error:
         told = f"not UTF-8 ({error.reason} at byte {error.start})"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -142,7 +142,8 @@ def _raw_documents(source):
 
 def _file_documents(file, column):
     """The texts of a file; column: of a table without a header line, else the column `text`, or of a .tsv file the first."""
-    read = read_document if file.suffix.lower() in (".json", ".zip", ".xlsx") else _text_field
+    name = file.name.lower().removesuffix(".gz")
+    read = read_document if name.endswith((".json", ".zip", ".xlsx")) else _text_field
     for place, value in read_values(file):
         if not isinstance(value, list):
             yield value if isinstance(value, str) else read(value, place)
@@ -151,7 +152,7 @@ def _file_documents(file, column):
             column = value.index("text") if "text" in value else 0
             if "text" in value:
                 continue
-            if ".csv" in file.suffixes or HEADER.fullmatch("\t".join(value)):
+            if name.endswith(".csv") or HEADER.fullmatch("\t".join(value)):
                 told = f"expected a column 'text', found {', '.join(value)}"
                 raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts")
         if len(value) <= column:

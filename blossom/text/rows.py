@@ -6,6 +6,7 @@ import mimetypes
 import os
 import re
 import zlib
+from itertools import islice
 from pathlib import Path
 
 from blossom.assets.aihub import list_rows, read_archive, read_sheet
@@ -36,20 +37,22 @@ def find_files(source):
 
 def split_source(source):
     """(name, source) of each set in a source: a hub set, or a file, named within the folder that the source is."""
-    files = [] if source.startswith("hub:") else find_files(source)
-    if len(files) == 1:
-        return [(files[0].name, str(files[0]))]
-    folder = os.path.commonpath(files) if files else ""
-    return [(str(file.relative_to(folder)), str(file)) for file in files] or [(source, source)]
+    if source.startswith("hub:"):
+        return [(source, source)]
+    files = find_files(source)
+    folder = os.path.commonpath([file.parent for file in files]) if files else ""
+    return [(str(file.relative_to(folder)), str(file)) for file in files]
 
 
 def read_lines(file):
-    """Yield the lines of a UTF-8 file, which may be packed (.gz), without line ends and BOM; ValueError names a bad line."""
+    """Yield (place, line) of a UTF-8 file, maybe packed (.gz), without line ends and BOM; ValueError names a bad line."""
+    name = str(file)
     try:
         with gzip.open(file) if file.suffix.lower() == ".gz" else open(file, "rb") as stream:
             start = stream.peek(8192)
             for number, line in enumerate(stream, 1):
-                yield paths.decode_text(line, f"{file}, line {number}", start).rstrip("\r\n")
+                place = f"{name}, line {number}"
+                yield place, paths.decode_text(line, place, start).rstrip("\r\n")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{file}: not a whole .gz file ({error})") from None
 
@@ -64,7 +67,7 @@ def read_values(file, table=False, quoted=False):
     if kind in TABLES or (table and kind == ".txt"):
         yield from _read_table(file, kind, quoted)
     elif kind == ".txt":
-        yield from ((f"{file}, line {n}", line) for n, line in enumerate(read_lines(file), 1))
+        yield from read_lines(file)
     else:
         for place, row in READERS[kind](file):
             if not isinstance(row, dict):
@@ -125,7 +128,7 @@ def _find_kind(file):
         return suffix
     known = next(filter(None, TYPES.guess_type(f"a{suffix}", strict=False)), "") if suffix != ".txt" else ""
     if not known:
-        first = next(read_lines(file), "")
+        _, first = next(read_lines(file), ("", ""))
         if suffix == ".txt" or not (paths.CONTROL.search(first.encode()) or first.lstrip().startswith("<")):
             if HEADER.fullmatch(first):
                 return ".tsv"
@@ -136,16 +139,15 @@ def _find_kind(file):
 
 
 def _read_json_lines(file):
-    for number, line in enumerate(read_lines(file), 1):
-        if line.strip():
-            yield f"{file}, line {number}", paths.decode_json(line, f"{file}, line {number}")
+    return ((place, paths.parse_json(line, place, strict=False)) for place, line in read_lines(file) if line.strip())
 
 
 def _read_json(file):
-    text = "\n".join(read_lines(file))
-    if re.match(r"\s*\{.*\}\s*\n\s*\{", text):  # an object a line
+    first = islice((line.strip() for _, line in read_lines(file) if line.strip()), 2)
+    if re.match(r"\{.*\}\n\{", "\n".join(first)):  # an object a line
         return _read_json_lines(file)
-    return list_rows(paths.decode_json(text, file), file)
+    text = "\n".join(line for _, line in read_lines(file))
+    return list_rows(paths.parse_json(text, file, strict=False), file)
 
 
 def _read_parquet(file):
@@ -161,10 +163,10 @@ def _read_parquet(file):
 
 def _read_table(file, kind, quoted):
     if kind != ".csv" and not quoted:
-        yield from ((f"{file}, line {n}", line.split("\t")) for n, line in enumerate(read_lines(file), 1) if line)
+        yield from ((place, line.split("\t")) for place, line in read_lines(file) if line)
         return
     delimiter = "," if kind == ".csv" else "\t"
-    lines = csv.reader((line + "\n" for line in read_lines(file)), delimiter=delimiter, strict=kind == ".csv")
+    lines = csv.reader((line + "\n" for _, line in read_lines(file)), delimiter=delimiter, strict=kind == ".csv")
     try:
         yield from ((f"{file}, line {lines.line_num}", values) for values in lines if values)
     except csv.Error as error:
