@@ -68,6 +68,8 @@ def make_once(target, make, movable=False, recorded=False):
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{target}.lock"):  # of two runs that want it at once, the second waits
             if not _is_intact(target, recorded):
+                if target.exists():
+                    print(f"{target}: not what was stored there; making it again", file=sys.stderr)
                 with paths.write_atomically(target) as temporary:
                     make(temporary)
                     paths.write_text(f"{target}.sha256", paths.hash_path(temporary))
@@ -85,15 +87,11 @@ def make_once(target, make, movable=False, recorded=False):
 
 def _is_intact(target, recorded):
     """Whether what lies there has the SHA-256 of its record, or no record and needs none."""
-    if not target.exists():
-        return False
-    record, same = Path(f"{target}.sha256"), not recorded
-    if record.exists():
-        state = ((p, p.stat().st_size, p.stat().st_mtime_ns) for p in (target, *target.rglob("*")))
-        same = record.read_text(encoding="utf-8") == _hash_once(target, *state)
-    if not same:
-        print(f"{target}: not what was stored there; making it again", file=sys.stderr)
-    return same
+    record = Path(f"{target}.sha256")
+    if not target.exists() or not record.exists():
+        return target.exists() and not recorded
+    state = ((p, p.stat().st_size, p.stat().st_mtime_ns) for p in (target, *target.rglob("*")))
+    return record.read_text(encoding="utf-8") == _hash_once(target, *state)
 
 
 @functools.lru_cache
