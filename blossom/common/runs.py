@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import platform
+import random
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from blossom.common import params, paths
@@ -45,12 +47,10 @@ class Run:
         self.folder = paths.unfinished_folder(self.home)
         self.folder.mkdir(parents=True, exist_ok=True)
         for entry in [entry for entry in self.folder.iterdir() if entry.name not in KEPT]:
-            paths.remove_path(entry)
-        paths.clear_leftovers(self.home.parent, stage)
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for name in REPLIES:
             if (self.home / name).exists() and not (self.folder / name).exists():
-                with paths.write_atomically(self.folder / name) as temporary:
-                    shutil.copytree(self.home / name, temporary)
+                shutil.copytree(self.home / name, self.folder / name)
         for folder, *_ in os.walk(self.folder):
             paths.clear_leftovers(folder)
         paths.write_text(self.folder / "params.yaml", yaml.safe_dump(asdict(p), allow_unicode=True, sort_keys=False))
@@ -83,10 +83,20 @@ class Run:
         paths.write_json(self.folder / "manifest.json", manifest)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
         if "BLOSSOM_BATCH" not in os.environ:  # which publishes when the rest of the notebook has run too
-            paths.replace_path(self.folder, self.home)
+            publish_run(self.home)
             self.folder = self.home
         print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.home))}")
         return manifest
+
+
+def publish_run(home):
+    """Put what a finished run wrote in the place of the stage's folder `home` and of the earlier run there."""
+    earlier = Path(f"{home}.earlier")
+    if Path(home).exists():  # a folder cannot be renamed to one that has files
+        shutil.rmtree(earlier, ignore_errors=True)
+        os.replace(home, earlier)
+    os.replace(paths.unfinished_folder(home), home)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def shorten_paths(text):
@@ -98,9 +108,11 @@ def shorten_paths(text):
 
 def seed_generators(seed):
     """Seed the generators of random, numpy and torch (and its cards): for every stage, here alone."""
-    from transformers import set_seed
+    import torch
 
-    set_seed(seed % 2**32)  # numpy takes no larger one
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def git_commit():
