@@ -244,10 +244,11 @@ def test_a_stage_that_fails_says_why_and_keeps_the_earlier_run_until_it_succeeds
 def test_the_line_of_a_stage_has_its_steps_and_the_time_left_for_them(tmp_path, monkeypatch):
     now = itertools.count(0, 30)
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
-    job = terminal.RunningJob("[4/10] blossom-bi · 03 pretraining", tmp_path / "log.txt")
+    old = "step 40/40 of an earlier run, which failed\n"
+    job = terminal.RunningJob("[4/10] blossom-bi · 03 pretraining", tmp_path / "log.txt", skipped=len(old))
     shown_for = {"": "30 s", "step 70/274  loss 5": "70/274", "step 137/274  loss 4": "137/274, about 61 s left"}
     for line, shown in shown_for.items():
-        job.log.write_text(line)
+        job.log.write_text(old + line)
         assert job.describe() == f"{job.name}  {shown}"
 
 

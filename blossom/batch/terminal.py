@@ -26,11 +26,12 @@ class RunningJob:
     began: float = field(default_factory=lambda: time.monotonic())
     first: tuple = (0.0, 0, 0)
     last: tuple = (0.0, 0, 0)
+    skipped: int = 0  # bytes of the log that an earlier, failed run wrote
 
     def describe(self):
         """The job's line: steps done of how many and the time left for them, or the time since it began."""
         now = time.monotonic()
-        if found := STEPS.findall(self.log.read_bytes()[-4096:]) if self.log and self.log.exists() else []:
+        if found := STEPS.findall(self.log.read_bytes()[self.skipped :][-4096:]) if self.log and self.log.exists() else []:
             done, total = map(int, found[-1])
             if total != self.last[2] or done < self.last[1]:
                 self.first = (now, done, total)
@@ -96,7 +97,8 @@ class Terminal(logging.Handler):
         log = paths.unfinished_folder(paths.stage_folder(*(wildcards[k] for k in RunName._fields))) / "log.txt"
         point = [Path(wildcards["root"]).name] if wildcards["root"] != self.outputs else []
         words = [*point, wildcards["recipe"], wildcards["stage"].replace("_", " ")]
-        return RunningJob(f"[{self.started}/{self.total}] {' · '.join(words)}", log)
+        skipped = log.stat().st_size if log.exists() else 0
+        return RunningJob(f"[{self.started}/{self.total}] {' · '.join(words)}", log, skipped=skipped)
 
 
 def describe_seconds(seconds):
