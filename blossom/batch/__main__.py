@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from blossom.batch.plan import link_run
-from blossom.common import paths, runs, shell
+from blossom.common import paths, shell
 
 
 def execute_stage(stage, home, values, *launch):
@@ -42,7 +42,7 @@ def execute_stage(stage, home, values, *launch):
                 told = error.ename, error.evalue
             print(f"{told[0]}: {' '.join(told[1].split())}")
             return 1
-    runs.publish_run(home)
+    paths.replace_path(folder, Path(home))
     return 0
 
 

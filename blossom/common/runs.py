@@ -47,10 +47,13 @@ class Run:
         self.folder = paths.unfinished_folder(self.home)
         self.folder.mkdir(parents=True, exist_ok=True)
         for entry in [entry for entry in self.folder.iterdir() if entry.name not in KEPT]:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            paths.remove_path(entry)
+        paths.clear_leftovers(self.home.parent, stage)
         for name in REPLIES:
             if (self.home / name).exists() and not (self.folder / name).exists():
-                shutil.copytree(self.home / name, self.folder / name)
+                copied = self.folder / f".{name}.{os.getpid()}.part"  # a killed copy must not be taken for a whole one
+                shutil.copytree(self.home / name, copied)
+                os.replace(copied, self.folder / name)
         for folder, *_ in os.walk(self.folder):
             paths.clear_leftovers(folder)
         paths.write_text(self.folder / "params.yaml", yaml.safe_dump(asdict(p), allow_unicode=True, sort_keys=False))
@@ -83,20 +86,10 @@ class Run:
         paths.write_json(self.folder / "manifest.json", manifest)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
         if "BLOSSOM_BATCH" not in os.environ:  # which publishes when the rest of the notebook has run too
-            publish_run(self.home)
+            paths.replace_path(self.folder, self.home)
             self.folder = self.home
         print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.home))}")
         return manifest
-
-
-def publish_run(home):
-    """Put what a finished run wrote in the place of the stage's folder `home` and of the earlier run there."""
-    earlier = Path(f"{home}.earlier")
-    if Path(home).exists():  # a folder cannot be renamed to one that has files
-        shutil.rmtree(earlier, ignore_errors=True)
-        os.replace(home, earlier)
-    os.replace(paths.unfinished_folder(home), home)
-    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def shorten_paths(text):
