@@ -1,21 +1,20 @@
 """Rows: files, calls and models with something wrong in them (bad_files.yaml)."""
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pkgutil import resolve_name
 
 import huggingface_hub
 
 from blossom.assets import sources
-from blossom.benchmark.rows import read_task_rows
-from blossom.common import params, paths, runs, stages
-from blossom.instructions import readers, translation
+from blossom.common import params, stages
 from blossom.models.loading import load_model
-from blossom.preference import people
-from blossom.text.corpus import read_documents
-from blossom.vocabulary.pieces import read_donor
 from tests.cases import read_cases
 from tests.errors.table import case
+
+TABLE = read_cases(__file__)
+READERS = TABLE.pop("readers")
 
 
 def read_parameters(file):
@@ -24,21 +23,12 @@ def read_parameters(file):
         params.build_params(cls, values)
 
 
-READERS = {
-    "mine.yaml": read_parameters,
-    "ko.txt": lambda file: list(read_documents(str(file))),
-    "ko.csv": lambda file: list(read_documents(str(file))),
-    "set.md": lambda file: readers.read_instructions(str(file), "ko"),
-    "hub.jsonl": lambda file: list(read_documents(f"hub:{file.parent}")),
-    "ko.jsonl": lambda file: list(read_documents(str(file))),
-    "manifest.json": lambda file: runs.read_run(file.parent),
-    "metrics.json": paths.read_json,
-    "set.jsonl": lambda file: readers.read_instructions(str(file), "ko"),
-    "drafts.jsonl": translation.read_drafts,
-    "klue_nli.json": lambda file: read_task_rows("klue_nli", file.parent),
-    "words.json": read_donor,
-    "secret.key": lambda file: people.keep_secret(file.parent),
-}
+def call(file, name, *given):
+    """Call a function of the module; of what is given, FILE is the file, TEXT its path as text, FOLDER its folder."""
+    places = {"FILE": file, "TEXT": str(file), "HUB": f"hub:{file.parent}", "FOLDER": file.parent}
+    words = [[places.get(w, w) for w in word] if isinstance(word, list) else places.get(word, word) for word in given]
+    found = resolve_name(f"blossom.{name}")(*words)
+    return list(found) if isinstance(found, Iterator) else found
 
 
 def read_file(tmp_path, name, content):
@@ -46,11 +36,11 @@ def read_file(tmp_path, name, content):
         content = "\n".join(json.dumps(row, ensure_ascii=False) for row in content)
     encoding, text = next(iter(content.items())) if isinstance(content, dict) else ("utf-8", content)
     (tmp_path / name).write_bytes(text.encode(encoding))
-    READERS[name](tmp_path / name)
+    read_parameters(tmp_path / name) if name == "mine.yaml" else call(tmp_path / name, *READERS[name])
 
 
 def call_function(tmp_path, name, content):
-    list(resolve_name(f"blossom.{name}")(*(tmp_path if word == "FOLDER" else word for word in content)))
+    call(tmp_path / "none", name, *content)
 
 
 def load_changed(broken, name, content):
@@ -80,7 +70,7 @@ def fetch_refused(monkeypatch, serve, name, content):
 
 
 MAKERS = {"files": read_file, "calls": call_function, "models": load_changed, "recipes": read_lineage, "hub": fetch_refused}
-for kind, stages_of_kind in read_cases(__file__).items():
+for kind, stages_of_kind in TABLE.items():
     for stage, cases in stages_of_kind.items():
         for wrong, (name, content, *words) in cases.items():
             make = partial(MAKERS[kind], name=name, content=content)

@@ -13,35 +13,42 @@ import signal
 import zipfile
 from collections import Counter, namedtuple
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict, fields
+from datetime import date
+from functools import cache, partial
 from io import BytesIO, StringIO
+from itertools import product
+from unittest.mock import patch
 
 import pandas as pd
 import psutil
+import pytest
 import yaml
 
 from blossom.assets import aihub, builders
 from blossom.assets.registry import fetch_asset
-from blossom.batch import plan
 from blossom.benchmark import evaluation
-from blossom.benchmark.rows import read_task_rows
-from blossom.common import params, paths, runs, server
+from blossom.common import params, paths, runs, server, stages
 from blossom.instructions import merging, readers, translation
 from blossom.models.loading import load_model, save_model
-from blossom.preference import people, prompts
+from blossom.preference import people
 from blossom.publishing import gguf_file
 from blossom.report import headline, sweeps
 from blossom.text.corpus import read_documents
 from blossom.training import checkpoints, loop
-from blossom.vocabulary import certificate, fertility, pieces
+from blossom.vocabulary import certificate, pieces
 from tests.cases import read_cases
-from tests.errors.bad_files import read_parameters
+from tests.errors.bad_files import call
 from tests.test_people import a_batch
 from tests.test_people import exported as rated
 from tests.tiny import EXACT, adapted, some_rows
 
 COUNT = int(os.environ.get("BLOSSOM_FUZZ", 400))
 SECONDS, MEMORY = 30, 4e9  # that reading one input may take; bytes above what the process has before
-ODD = [None, True, -1, 0, 2**63, 10**400, 1e308, float("nan"), "", "..", "\0", "\ud800", "가" * 9999, [], {}, [[]], "1"]
+ODD = [None, True, -1, 0, 2**63, 10**400, -(10**400), 1e308, float("nan"), "", "..", "\0", "\ud800", "가" * 9999, [], {}]
+ODD += [[[]], {1: [None]}, "1", "2e-4", "yes", "~", "1:2", "base", "laptop", "2026-13-45", date(2026, 1, 1), b"\xff"]
+TABLE, FOUND = read_cases(__file__), (params.recipe_file, params.scale_file)
+SCALE = (paths.ROOT / "params/scales/laptop.yaml").read_text(encoding="utf-8")
 Entry = namedtuple("Entry", "file read sealed", defaults=[False])  # sealed: what is read equals what was written
 
 
@@ -56,39 +63,30 @@ def make_entries(folder, six):
         file.write_bytes(content if isinstance(content, bytes) else as_json(content))
         entries[str(name)] = Entry(file, read, sealed)
 
-    def lines(file, count=5):
-        return b"".join(file.read_bytes().splitlines(keepends=True)[:count])
-
-    for file in ("recipes/blossom-bi.yaml", "scales/laptop.yaml"):
-        add(f"params/{file}", (paths.ROOT / "params" / file).read_bytes(), read_parameters)
-    add("sweep.yaml", (paths.ROOT / "params/sweeps/crossover.yaml").read_bytes(), plan.read_sweep)
-    for name in ("text.txt", "text.tsv"):
-        add(name, lines(data / "text/smoke_ko.txt"), lambda file: list(read_documents(str(file))))
-    rows = b"\n".join(as_json({"text": line.decode()}) for line in lines(data / "text/smoke_ko.txt").splitlines())
-    add("text.jsonl", rows, lambda file: list(read_documents(str(file))))
+    for name, (source, *words) in TABLE["copied"].items():
+        whole, rows = (paths.ROOT / source).read_bytes(), name.endswith((".txt", ".tsv", ".jsonl"))
+        add(name, b"\n".join(whole.splitlines()[:5]) if rows else whole, partial(lambda w, file: call(file, *w), words))
+    for name, (content, *words) in TABLE["written"].items():
+        content = content.encode() if isinstance(content, str) else content
+        add(name, content, partial(lambda w, file: call(file, *w), words))
+    for kind in ("recipes/blossom-bi", "scales/laptop"):
+        add(f"{kind}/mine.yaml", (paths.ROOT / f"params/{kind}.yaml").read_bytes(), read_layers)
+    every = {name: value for cls in stages.STAGES.values() for name, value in asdict(cls()).items()}
+    add("every/mine.yaml", yaml.safe_dump(every, allow_unicode=True).encode(), read_layers)
     for n, row in enumerate(read_cases(paths.ROOT / "tests/test_instructions.py")["forms"]):
         suffix, content = ("json", [row]) if n % 2 else ("jsonl", row)
         add(f"form{n}.{suffix}", content, lambda file: readers.read_instructions(str(file), "ko"))
-    add("pairs.tsv", b"Good morning.\t\xec\x95\x88\xeb\x85\x95.\n" * 3, lambda file: readers.read_translations([str(file)]))
-    add("prompts.jsonl", lines(data / "prompts/prompts.jsonl"), lambda file: prompts.read_prompts(str(file), 9))
-    for task in ("klue_nli", "kobest_copa", "kobest_hellaswag"):
-        file = data / f"benchmarks/{task}.jsonl"
-        add(f"{task}/{file.name}", lines(file), lambda file: read_task_rows(file.stem, str(file.parent)))
     drafts = translation.read_drafts(data / "review/drafts.jsonl")
-    add("drafts.jsonl", lines(data / "review/drafts.jsonl"), translation.read_drafts)
     for name in ("review-1.json", "settled.json"):
         add(name, (data / "review" / name).read_bytes(), lambda file: merging.merge_reviews(drafts, [file]))
     batch = a_batch()
     add("ratings.json", rated(batch, "가람", lambda i: "A"), lambda file: read_rating(batch, file), True)
     kept = people.publish_batch(batch, folder / "batches")[1][0].with_name("batch.json")
     add(kept.relative_to(folder), kept.read_bytes(), lambda file: people.publish_batch(batch, folder / "batches")[0])
-    add("secret.key", bytes(range(32)), lambda file: people.keep_secret(file.parent))
     for name, content in cases["zipped"].items():
         add(name.replace("/", "_"), zipped({"a/1.json": as_json(content)}), lambda file: list(read_documents(str(file))))
     add("aihub.json", cases["plain"], lambda file: list(read_documents(str(file))))
     add("pairs.zip", zipped({"1.json": as_json({"data": cases["pairs"]})}), lambda file: list(aihub.read_aihub_pairs(file)))
-    add("words.tsv", "가\t1e-3\n나\t2e-4\n".encode(), fertility.read_frequencies)
-    add("donor.json", {"▁가": 0, "나": 1, "<s>": 2}, pieces.read_donor)
     sentencepiece = fetch_asset("tiny-sentencepiece") / "tokenizer.model"
     add("donor.model", sentencepiece.read_bytes(), pieces.read_donor)
     model, tokenizer = load_model("tiny-byte-level")
@@ -108,11 +106,8 @@ def make_entries(folder, six):
     own, found = run.folder / "items.jsonl", {("base", "05_benchmark_eval"): runs.read_run(run.folder)}
     add(own.relative_to(folder), own.read_bytes(), lambda file: headline.read_items(found, "base"))
     compared = next((paths.ROOT / "outputs/reference/sweeps").glob("*/*/comparison.json"))
-    add(
-        "sweeps/a/comparison-smoke/comparison.json",
-        compared.read_bytes(),
-        lambda file: sweeps.read_comparison(folder, "a", "smoke"),
-    )
+    own = "sweeps/a/comparison-smoke/comparison.json"
+    add(own, compared.read_bytes(), lambda file: sweeps.read_comparison(folder, "a", "smoke"))
     certified = {"holds": True, "checks": {}, "sha256": {"outputs": {"tokenizer.json": ""}}}
     certified["sha256"]["outputs"]["tokenizer.json"] = paths.hash_path(folder / "model/tokenizer.json")
     add("certificate.json", certified, lambda file: certificate.check_certificate(folder / "model"))
@@ -130,6 +125,17 @@ def make_entries(folder, six):
     gguf_file.export_gguf(folder / "model", folder / "m.gguf", lines=["가"])
     add("m-1.whl", zipped({"m/m.gguf": (folder / "m.gguf").read_bytes()}, zipfile.ZIP_STORED), read_wheel)
     return entries
+
+
+def read_layers(file):
+    """What a parameter file gives, as recipe and as scale, to every stage, in the form that is written beside a run."""
+    recipe, scale = (lambda name, find=find: file if name == "mine" else find(name) for find in FOUND)
+    once = cache(params.read_params)
+    with patch.multiple(params, recipe_file=recipe, scale_file=scale, read_params=once):
+        found = [params.read_params(file), params.recipe_lineage("mine"), params.starting_stage("mine", "05_benchmark_eval")]
+        pairs = ("laptop", "mine"), ("mine", "base")
+        made = [params.effective_params(stage, *pair) for pair in pairs for stage in stages.STAGES]
+    return found, [yaml.safe_dump(asdict(p)) for p in made]
 
 
 def read_rating(batch, file):
@@ -170,7 +176,7 @@ def zipped(members, compression=zipfile.ZIP_DEFLATED):
 
 
 def as_json(value):
-    return json.dumps(value).encode()
+    return json.dumps(value, default=str).encode()
 
 
 def mutate(rng, name, content):
@@ -258,12 +264,30 @@ def judge(entry, content, whole):
             found = repr(entry.read(entry.file))
     except BaseException as error:  # a panic of a Rust library is no Exception
         told = f"{type(error).__name__}: {error}"
-        named = entry.file.name in told or told.split(": ")[1] in params.KNOWN or entry.file.parent.name in told
+        named = any(name in told for name in (entry.file.name, entry.file.parent.name))
+        named |= told.split(": ")[1] in {*params.KNOWN, "recipe mine"}
         clear = type(error) in (ValueError, RuntimeError, params.ParameterError) and len(told) < 2000
         return "one line" if named and clear else "TRACEBACK", told
     if found == whole:
         return "the same", ""
     return "SILENT" if entry.sealed else "accepted", found[:200]
+
+
+@pytest.mark.parametrize("content", [*map(str.encode, TABLE["evil"]), *map(SCALE.encode, ("utf-16", "utf-8-sig", "utf-32"))])
+def test_bytes_that_broke_a_yaml_reader(tmp_path, content):
+    found, told = judge(Entry(tmp_path / "mine.yaml", read_layers), content, None)
+    assert not found.isupper(), told
+
+
+@pytest.mark.parametrize("stage", stages.STAGES)
+def test_a_notebook_takes_or_refuses_any_value(stage):
+    cls = stages.STAGES[stage]
+    for name, value in product([f.name for f in fields(cls)], ODD):
+        try:
+            assert type(getattr(params.collect_params(cls, {name: value}), name)) is type(getattr(cls(), name))
+        except params.ParameterError as error:
+            assert str(error).startswith(name) and len(str(error)) < 2000, error
+            assert error._render_traceback_() == [f"ParameterError: {error}"]
 
 
 def test_a_damaged_file_is_read_or_named_in_one_line(six, tmp_path, monkeypatch):
