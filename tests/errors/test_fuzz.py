@@ -69,10 +69,13 @@ def make_entries(folder, six):
     for name, (content, *words) in TABLE["written"].items():
         content = content.encode() if isinstance(content, str) else content
         add(name, content, partial(lambda w, file: call(file, *w), words))
-    for kind in ("recipes/blossom-bi", "scales/laptop"):
-        add(f"{kind}/mine.yaml", (paths.ROOT / f"params/{kind}.yaml").read_bytes(), read_layers)
     every = {name: value for cls in stages.STAGES.values() for name, value in asdict(cls()).items()}
-    add("every/mine.yaml", yaml.safe_dump(every, allow_unicode=True).encode(), read_layers)
+    files = {
+        kind: params.read_params(paths.ROOT / f"params/{kind}.yaml") for kind in ("recipes/blossom-bi", "scales/laptop")
+    }
+    for kind, values in {**files, "every": every}.items():
+        named = values | {name: "mine" for name in ("recipe", "scale") if name in values}
+        add(f"{kind}/mine.yaml", yaml.safe_dump(named, allow_unicode=True).encode(), read_layers)
     for n, row in enumerate(read_cases(paths.ROOT / "tests/test_instructions.py")["forms"]):
         suffix, content = ("json", [row]) if n % 2 else ("jsonl", row)
         add(f"form{n}.{suffix}", content, lambda file: readers.read_instructions(str(file), "ko"))
