@@ -191,6 +191,8 @@ def read_recipe(name):
     stages, own = values.get("stages", []), values.get("recipe", name)
     if own != name or name == "report":  # two runs would write one folder
         raise ParameterError(f"{file}: recipe: expected the file's own name (not 'report'), found {own!r}")
+    if not isinstance(values.get("parent", ""), str) or len(values.get("parent", "")) > 100:
+        raise ParameterError(f"{file}: parent: expected the name of a recipe, found {shorten(values['parent'])}")
     if not isinstance(stages, list) or [s for s in STAGES if s in stages] != stages:
         raise ParameterError(f"{file}: stages: expected names from {', '.join(STAGES)} in that order, found {stages!r}")
     return SimpleNamespace(name=name, parent=values.get("parent", ""), stages=stages)
