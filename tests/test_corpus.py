@@ -42,6 +42,12 @@ def test_held_out_lines_are_the_same_each_time_and_never_trained_on(smoke):
         assert not {fold_letters(line) for line in heldout} & {fold_letters(line) for line in training}
 
 
+def test_a_line_held_out_of_one_language_is_not_trained_on_in_the_other(smoke):
+    p = smoke("03_bilingual_pretraining", heldout_lines=10)
+    corpus = read_corpus(replace(p, english_texts=[*p.english_texts, *p.korean_texts]))
+    assert corpus.heldout_korean and not set(corpus.heldout_korean) & set(corpus.english)
+
+
 def test_more_text_moves_few_held_out_lines(texts):
     lines = [f"문장 {chr(0xAC00 + i)}{chr(0xB098 + i)} 입니다" for i in range(400)]
     few = read_corpus(texts("\n".join(lines[:360]), heldout_lines=40)).heldout_korean
@@ -158,6 +164,15 @@ def test_rows_of_every_kind_of_file_with_their_places(tmp_path):
     assert [place.split(", ")[1] for place, _ in found["a.JSONL"]] == ["line 1", "line 3"]
     assert found["b.json"][0][1] == {"a": 1} and found["c.tsv"][0][1] == {"a": '"x', "b": "y"}
     assert [row for _, row in read_rows(str(tmp_path / "d.txt"), ("n", "t"), quoted=True)] == [{"n": "1", "t": "x\ty"}]
+
+
+def test_a_header_line_names_the_columns_of_pairs_in_any_order(tmp_path):
+    (tmp_path / "pairs.csv").write_text('korean,english\n"안녕, 반가워",Hello\n', encoding="utf-8")
+    rows = [row for _, row in read_rows(str(tmp_path / "pairs.csv"), ("english", "korean"))]
+    assert rows == [{"korean": "안녕, 반가워", "english": "Hello"}]
+    (tmp_path / "texts.csv").write_text("id,text\n1,안녕, 세상\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="texts.csv, line 2: expected 2 columns, found 3"):
+        list(read_documents(str(tmp_path / "texts.csv")))
 
 
 @pytest.mark.parametrize(("name", "content", "named"), CASES["wrong"])

@@ -1,4 +1,5 @@
 import errno
+import functools
 import json
 import os
 import subprocess
@@ -200,3 +201,13 @@ def test_a_damaged_json_file_is_named_with_what_is_wrong(tmp_path, content, told
 def test_a_json_file_may_have_a_byte_order_mark_and_more_keys(tmp_path):
     (tmp_path / "a.json").write_text('{"a": 1, "b": 2}', encoding="utf-8-sig")
     assert paths.read_json(tmp_path / "a.json", {"a": int}) == {"a": 1, "b": 2}
+
+
+def test_a_stage_that_another_process_runs_is_not_run_beside_it(smoke):
+    run = runs.Run(smoke("07_report", "report"), "07_report")
+    words = f"stages.Report(scale='smoke', outputs={run.p.outputs!r})"
+    code = f"from blossom.common import runs, stages\nruns.Run({words}, '07_report')"
+    begin = functools.partial(subprocess.run, [sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True)
+    assert "another process runs this stage here" in begin().stderr
+    run.finish({})
+    assert begin().returncode == 0

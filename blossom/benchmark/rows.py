@@ -1,6 +1,7 @@
 """Read and check the benchmarks' rows from the authored mini-sets, the public files or the hub, all in the hub's columns."""
 
 import re
+import unicodedata
 from pathlib import Path
 
 from blossom.common import paths
@@ -88,7 +89,7 @@ def check_task_rows(name, records, source):
             row = _check_value(record, known["columns"])
         except ValueError as error:
             raise ValueError(f"{place}: {name}: {error}") from None
-        number = next((record[key] for key in ("guid", "ID", "id", "idx", "ind") if key in record), len(rows))
+        number = next((record[key] for key in ("guid", "ID", "id", "idx", "ind") if record.get(key) is not None), len(rows))
         rows.append({"id": str(number)} | row)
     if not rows:
         raise ValueError(f"{source}: {name}: no rows")
@@ -101,6 +102,9 @@ def _in_hub_columns(record, known):
     rename, labels = known.get("rename", {}), known.get("labels", {})
     found = {}
     for column, value in record.items():
+        words = labels.get(column, {})
+        if words and all(map(str.isdigit, words)) and str(value).strip() not in words:  # 0 and 1 would be other labels
+            raise ValueError(f"{column}: expected {' or '.join(words)}, found {value!r}")
         found[rename.get(column, column)] = labels.get(column, {}).get(str(value).strip().lower(), value)
     if "activity_label" in known["columns"] and "ctx_a" not in found and isinstance(found.get("ctx"), str):
         activity, _, context = found["ctx"].partition(": ")  # HellaSwag's short form
@@ -118,6 +122,7 @@ def _check_value(value, kind, column=""):
                 raise ValueError(f"{name}: no column {part}; found {', '.join(map(str, own)) or repr(value)[:60]}")
             row[part] = _check_value(own.get(part) or "" if inner == "maybe" else own[part], inner, name)
         return row
+    value = unicodedata.normalize("NFC", value) if isinstance(value, str) else value
     text = value.strip() if isinstance(value, str) else ""
     if isinstance(kind, list):
         expected, found = " or ".join(kind), text if text in kind else None

@@ -22,7 +22,7 @@ from blossom.common.stages import MODEL_STAGES, READERS, STAGES, PlanAssumptions
 CLASSES = (*STAGES.values(), PlanAssumptions)
 KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # only recipe files have the last two
 PLAIN = (bool, int, float, str, list, dict, type(None))  # types of a parameter's value
-SECRET = re.compile(r"//[^/\s]*@|[?&][\w-]*(key|token|secret|password)=", re.IGNORECASE)
+SECRET = re.compile(r"//[^/\s]*@|[?&][\w-]*(key|token|secret|password|signature|sig|auth|pw)=", re.IGNORECASE)
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from filelock import FileLock, Timeout
 
 from blossom.common import params, paths
 from blossom.common.stages import MODEL_STAGES, SHARED
@@ -33,6 +34,8 @@ HASHES = dict[str, str]
 MANIFEST = {"stage": str, "recipe": str, "inputs": HASHES, "outputs": HASHES, "versions": HASHES, "git_commit": str | None}
 MANIFEST |= {"wall_seconds": float, "peak_bytes": int}
 
+LOCKS = {}  # of the runs of this process: home -> FileLock, held from a run's start to its end
+
 
 class Run:
     """One run of a stage. Making it seeds, creates `folder`, with only KEPT of an interrupted run in it, writes params.yaml.
@@ -44,6 +47,14 @@ class Run:
         self.p, self.stage, self.started = p, stage, time.monotonic()
         seed_generators(p.seed)
         self.home = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
+        locks = paths.outputs_root(p.outputs) / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = LOCKS.setdefault(self.home, FileLock(locks / f"{p.scale}-{p.recipe}-{stage}"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            told = f"{self.home}: another process runs this stage here (an open notebook, or another batch)"
+            raise params.ParameterError(f"{told}: let it finish, or choose another folder of `outputs`") from None
         self.folder = paths.unfinished_folder(self.home)
         self.folder.mkdir(parents=True, exist_ok=True)
         for entry in [entry for entry in self.folder.iterdir() if entry.name not in KEPT]:
@@ -88,6 +99,8 @@ class Run:
         if "BLOSSOM_BATCH" not in os.environ:  # which publishes when the rest of the notebook has run too
             paths.replace_path(self.folder, self.home)
             self.folder = self.home
+        if lock := LOCKS.pop(self.home, None):
+            lock.release(force=True)
         print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.home))}")
         return manifest
 

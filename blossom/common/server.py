@@ -3,13 +3,16 @@
 A stored reply is found by its request, so a second run needs neither the server nor its key.
 """
 
+import base64
 import functools
 import hashlib
+import html
 import json
 import os
 import re
 import threading
 import time
+import urllib.parse
 from collections import Counter
 from pathlib import Path
 
@@ -197,10 +200,13 @@ class ChatServer:
         return {"reply": text, "cut": choice.finish_reason in ("length", "content_filter"), "usage": used}
 
     def _scrub(self, text):
-        """A server's text without the key, plain or as JSON escapes it, and without halves of characters."""
-        text = text.encode("utf-8", "replace").decode()
-        for key in (self._key, self._key.replace("/", "\\/")):
-            text = text.replace(key, "(key)") if len(key) > 5 else text  # "none" and "EMPTY", for local servers, are no keys
+        """A server's text without the key, in any usual spelling, and without halves of characters."""
+        text, key = text.encode("utf-8", "replace").decode(), self._key
+        coded = base64.b64encode(key.encode()).decode().rstrip("=")
+        for word in (key, key.replace("/", "\\/"), urllib.parse.quote(key, ""), html.escape(key), coded):
+            text = (
+                text.replace(word, "(key)") if len(key) > 5 else text
+            )  # "none" and "EMPTY", for local servers, are no keys
         return text
 
     def _note_failure(self, error, settings, cost, wait, errors):

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 
 import numpy as np
 
@@ -21,6 +22,10 @@ def load_examples(p, avoid=(), left_out=None):
     """
     bad = p.bad_rows, [] if left_out is None else left_out
     sets = [read_instructions(p.korean_instructions, "ko", *bad), read_instructions(p.english_instructions, "en", *bad)]
+    english = Counter(e.own_id for e in sets[1])
+    if unclear := next((e for e in sets[0] if english[e.source_id] > 1), None):
+        told = f"source_id {unclear.source_id!r} is the id of rows in {english[unclear.source_id]} English sets"
+        raise ValueError(f"{unclear.where}: {told}: give the rows of all sets ids of their own")
     if "translation" in p.sft_tasks:
         sets.append(read_translations(p.translations, avoid, *bad))
     if bad[1]:

@@ -29,6 +29,7 @@ class Example:
     adaptation: str = ""  # one of ADAPTATIONS, or "" when the source does not say
     source_id: str = ""  # of a Korean row: the id of its English original
     note: str = ""  # the reviewer's
+    own_id: str = ""  # within its set
 
     @property
     def group(self):
@@ -93,7 +94,7 @@ def _read_sets(sources, read, bad_rows, left_out, columns=()):
             for example in own.values():
                 long = source if Path(source).name == name else f"{source}/{name}"
                 unique = f"{long}:{example.id}" if example.id in examples else example.id
-                examples[unique] = replace(example, id=unique)
+                examples[unique] = replace(example, id=unique, own_id=example.id)
     return list(examples.values())
 
 
@@ -154,4 +155,5 @@ def _tidy(text):
         text = "".join(parts) if len(parts) == len(text) and all(isinstance(part, str) for part in parts) else text
     if not isinstance(text, str):
         raise ValueError(f"expected text in every field, found {type(text).__name__} {str(text)[:40]!r}")
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
+    whole = text.encode("utf-8", "ignore").decode()  # without halves of characters
+    return unicodedata.normalize("NFC", whole.replace("\r\n", "\n")).strip()

@@ -65,19 +65,20 @@ def read_corpus(p):
     removed = {}
     general_ko, general_en = list(read_documents(p.general_korean)), list(read_documents(p.general_english))
     never = {fold_letters(line) for line in general_ko + general_en}
-    korean, heldout_ko = _split("korean_texts", p.korean_texts, p.heldout_lines, never, removed)
-    english, heldout_en = _split("english_texts", p.english_texts, p.heldout_lines, never, removed)
+    found = {name: _find_first(getattr(p, name), p.heldout_lines) for name in ("korean_texts", "english_texts")}
+    never |= {fold_letters(line) for _, heldout, _ in found.values() for line in heldout}  # of both, for both
+    (korean, heldout_ko), (english, heldout_en) = (
+        _split(name, getattr(p, name), p.heldout_lines, *first, never, removed) for name, first in found.items()
+    )
     return Corpus(korean, english, heldout_ko, heldout_en, general_ko, general_en, removed)
 
 
-def _split(name, sources, heldout, never, removed):
-    keeps, kept_out, empty = _find_first(sources, heldout)
+def _split(name, sources, heldout, keeps, kept_out, empty, never, removed):
     training = Lines(keeps)
     unique = len(training)
     if unique < 2 * heldout:
         told = f"{name}: {sources} hold {unique} different lines; holding out {heldout} needs {2 * heldout}"
         raise ValueError(f"{told}: give more text, or lower heldout_lines")
-    never = never | {fold_letters(line) for line in kept_out}
     for source, keep in keeps.items():
         for i, line in enumerate(read_documents(source)):
             keep[i] = keep[i] and fold_letters(line) not in never
@@ -143,20 +144,21 @@ def _raw_documents(source):
 def _file_documents(file, column):
     """The texts of a file; column: of a table without a header line, else the column `text`, or of a .tsv file the first."""
     name = file.name.lower().removesuffix(".gz")
-    read = read_document if name.endswith((".json", ".zip", ".xlsx")) else _text_field
+    width, read = 0, read_document if name.endswith((".json", ".zip", ".xlsx")) else _text_field
     for place, value in read_values(file):
         if not isinstance(value, list):
             yield value if isinstance(value, str) else read(value, place)
             continue
         if column is None:
-            column = value.index("text") if "text" in value else 0
+            width, column = len(value), value.index("text") if "text" in value else 0
             if "text" in value:
                 continue
             if name.endswith(".csv") or HEADER.fullmatch("\t".join(value)):
                 told = f"expected a column 'text', found {', '.join(value)}"
                 raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts")
-        if len(value) <= column:
-            raise ValueError(f"{place}: expected {column + 1} columns or more, found {len(value)}")
+        if len(value) <= column or (name.endswith(".csv") and len(value) != width):
+            told = f"expected {width or column + 1} columns, found {len(value)}"
+            raise ValueError(f"{place}: {told}: put a text that has a comma in quotes")
         yield value[column]
 
 

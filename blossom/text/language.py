@@ -1,6 +1,7 @@
 """The language of a text by its letters, its non-words, and how often it repeats itself."""
 
 import re
+import unicodedata
 from difflib import SequenceMatcher
 
 SCRIPTS = {
@@ -58,7 +59,7 @@ def is_alike(one, other):
 
 def keep_letters(text):
     """The letters of a text in lower case."""
-    return "".join(c for c in text.casefold() if c.isalpha())
+    return "".join(c for c in unicodedata.normalize("NFC", text).casefold() if c.isalpha())
 
 
 def find_nonwords(text, starts):

@@ -1,6 +1,7 @@
 """Duplicates, and training text that repeats evaluation text: word for word, or as a paraphrase."""
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -154,8 +155,8 @@ def fold_letters(line):
 
 
 def _letters(text):
-    return "".join(c for c in text.casefold() if c.isalnum())
+    return "".join(c for c in unicodedata.normalize("NFC", text).casefold() if c.isalnum())
 
 
 def _words(text):
-    return tuple(re.findall(r"[^\W_]+", text.lower()))
+    return tuple(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).lower()))

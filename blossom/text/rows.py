@@ -79,7 +79,7 @@ def read_rows(source, columns=(), quoted=False):
     """Yield (place, row) for every row of a set: place is "file, line n" for error messages, row a dict.
 
     source   asset name, file or folder (docs/data.md says which are read), https:// address, or "hub:..."
-    columns  names of the first columns of a table without a header line;  quoted  as in `read_values`
+    columns  names of the first columns of a table, unless a header line names them;  quoted  as in `read_values`
 
     A line of a .txt file that is no table is a row with the field `text`.
     """
@@ -93,8 +93,8 @@ def read_rows(source, columns=(), quoted=False):
                 yield place, value
             elif isinstance(value, str):
                 yield from [(place, {"text": value})] if value.strip() else ()
-            elif not header:
-                header = value
+            elif not header or (columns and set(columns) <= {name.strip().lower() for name in value}):
+                header = [name.strip().lower() for name in value] if columns else value
             elif len(value) < len(header) or (len(value) > len(header) and not columns):
                 raise ValueError(f"{place}: expected {len(header)} columns, found {len(value)}")
             else:

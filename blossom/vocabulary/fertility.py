@@ -48,7 +48,7 @@ def read_frequencies(source):
             word, share = row["word"], float(row["share"])
         except (KeyError, TypeError, ValueError):
             word, share = "", math.nan
-        if not (word and 0 < share < math.inf):
+        if not (word and 0 < share <= 1):
             raise ValueError(f"{place}: expected word TAB share, found {', '.join(map(str, row.values()))[:60]!r}")
         frequencies[word] = share
     if not frequencies:
