@@ -211,7 +211,7 @@ RERUN = {"": [], "prompts_per_language: 3": ["06_qualitative_eval", *stages.READ
 @pytest.mark.parametrize("changed", RERUN)
 def test_a_changed_parameter_reruns_its_stage_and_those_after_it_alone(outputs, changed):
     plan = run_snakemake(outputs, "-n", f"{outputs}/smoke/report.html", set=f"{{{changed}}}")
-    assert sorted(set(re.findall(r"^    output: .*/(\S+)/manifest.json$", plan.stdout, re.M))) == RERUN[changed]
+    assert sorted(set(re.findall(r"^    output: .*/(\S+)/manifest.json \(update\)$", plan.stdout, re.M))) == RERUN[changed]
 
 
 def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):

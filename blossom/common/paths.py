@@ -61,7 +61,6 @@ def write_atomically(target):
     try:
         yield temporary
         for path in [temporary, *(p for p in temporary.rglob("*") if not p.is_symlink())]:
-            # libraries write files that only their owner may read
             path.chmod(stat.S_IMODE(path.stat().st_mode) | (0o777 if path.is_dir() else 0o666) & ~UMASK)
             _sync(path)
         replace_path(temporary, target)
@@ -283,8 +282,7 @@ def unfinished_folder(folder):
 
 def peak_bytes():
     """The largest resident memory of this process so far, in bytes."""
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def free_memory(groups=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):
