@@ -28,10 +28,10 @@ help:  ## list the tasks
 $(READY): requirements.txt requirements-cuda.txt pyproject.toml $(if $(ACTIVE),,.venv/bin/python)
 	@echo 'Installing the locked environment (2 GB; about 3 minutes) ...'
 	@# torch for CPUs, where pip's own settings lead to it: the next line then keeps it
-	@$(BIN)python -m pip install --quiet --require-hashes --no-deps -r <(echo 'torch==2.13.0+cpu --hash=$(TORCH_CPU)') 2>/dev/null || true
-	@$(BIN)python -m pip install --quiet --require-hashes --no-deps -r requirements.txt
+	@$(BIN)python -m pip install --quiet --no-compile --require-hashes --no-deps -r <(echo 'torch==2.13.0+cpu --hash=$(TORCH_CPU)') 2>/dev/null || true
+	@$(BIN)python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements.txt
 	@$(BIN)python -c 'import importlib.metadata as m, sys; sys.exit("+cpu" in m.version("torch"))' || exit 0; \
-	  $(BIN)python -m pip install --quiet --require-hashes --no-deps -r requirements-cuda.txt
+	  $(BIN)python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements-cuda.txt
 	@$(BIN)python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch "$@"
 
