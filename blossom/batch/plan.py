@@ -205,7 +205,7 @@ def read_sweep(file):
     """
     file = Path(file)
     try:
-        sweep = Sweep(**{"question": file.stem} | params.load_yaml(file))
+        sweep = Sweep.model_validate({"question": file.stem} | params.load_yaml(file))
         params.check_names(sweep.grid, where="grid")
         made = {s for r in sweep.recipes for line in params.recipe_lineage(r) for s in line.stages}
         taken = {f.name for s in made & {*MODEL_STAGES, *sweep.stages} for f in fields(STAGES[s])}
