@@ -194,7 +194,8 @@ def read_recipe(name):
     if not isinstance(values.get("parent", ""), str) or len(values.get("parent", "")) > 100:
         raise ParameterError(f"{file}: parent: expected the name of a recipe, found {shorten(values['parent'])}")
     if not isinstance(stages, list) or [s for s in STAGES if s in stages] != stages:
-        raise ParameterError(f"{file}: stages: expected names from {', '.join(STAGES)} in that order, found {shorten(stages)}")
+        told = f"stages: expected names from {', '.join(STAGES)} in that order, found {shorten(stages)}"
+        raise ParameterError(f"{file}: {told}")
     return SimpleNamespace(name=name, parent=values.get("parent", ""), stages=stages)
 
 
