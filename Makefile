@@ -70,7 +70,7 @@ chat: setup  ## talk to the base and the tuned model of the newest run, side by 
 	$(BIN)python -m blossom.generation $(if $(filter file,$(origin SCALE)),,--scale $(SCALE)) $(if $(RECIPE),--recipe $(RECIPE))
 
 .PHONY: test
-test: setup  ## run all tests and the style checks (about 8 minutes on two cores)
+test: setup  ## run all tests and the style checks (about 15 minutes on two cores)
 	$(BIN)python -m pip check
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
@@ -83,7 +83,7 @@ mutations: setup  ## break the product on purpose, place by place, and fail wher
 
 .PHONY: fuzz
 FUZZ ?= 2000
-fuzz: setup  ## read FUZZ=2000 damaged files at every place that reads one; fail at a traceback or a hang (about 8 minutes)
+fuzz: setup  ## read FUZZ=2000 damaged files at every place that reads one; fail at a traceback or a hang (about 2 minutes)
 	OMP_NUM_THREADS=1 BLOSSOM_FUZZ=$(FUZZ) $(BIN)python -m pytest -q -s tests/errors/test_fuzz.py
 
 .PHONY: hub-rehearsal

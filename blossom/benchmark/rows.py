@@ -105,7 +105,7 @@ def _in_hub_columns(record, known):
         words = labels.get(column, {})
         if words and all(map(str.isdigit, words)) and str(value).strip() not in words:  # 0 and 1 would be other labels
             raise ValueError(f"{column}: expected {' or '.join(words)}, found {value!r}")
-        found[rename.get(column, column)] = labels.get(column, {}).get(str(value).strip().lower(), value)
+        found[rename.get(column, column)] = words.get(str(value).strip().lower(), value)
     if "activity_label" in known["columns"] and "ctx_a" not in found and isinstance(found.get("ctx"), str):
         activity, _, context = found["ctx"].partition(": ")  # HellaSwag's short form
         found |= {"activity_label": activity, "ctx_a": context, "ctx_b": ""}

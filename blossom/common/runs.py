@@ -99,8 +99,8 @@ class Run:
         if "BLOSSOM_BATCH" not in os.environ:  # which publishes when the rest of the notebook has run too
             paths.replace_path(self.folder, self.home)
             self.folder = self.home
-        if lock := LOCKS.pop(self.home, None):
-            lock.release(force=True)
+            if lock := LOCKS.pop(self.home, None):  # in a batch the end of this process releases it
+                lock.release(force=True)
         print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.home))}")
         return manifest
 
@@ -108,7 +108,8 @@ class Run:
 def shorten_paths(text):
     """A text without the absolute paths of the project and of the home folder: "/home/x/models" -> "~/models"."""
     for folder, shown in ((paths.ROOT, ""), (os.path.expanduser("~"), "~/")):
-        text = re.sub(rf"(?<![\w.~:/]){re.escape(str(folder))}/", shown, text)
+        if f"{folder}/" in text:  # a page with pictures has megabytes, which the expression takes long to search
+            text = re.sub(rf"(?<![\w.~:/]){re.escape(str(folder))}/", shown, text)
     return text
 
 

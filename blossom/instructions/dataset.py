@@ -33,9 +33,9 @@ def load_examples(p, avoid=(), left_out=None):
     drawn = []
     for examples in sets:
         if p.examples and len(examples) > p.examples + p.heldout_examples:
-            order = sorted(examples, key=_hash_group)
-            rest = [e for e in examples if e not in order[: p.heldout_examples]]
-            chosen = {e.id for e in order[: p.heldout_examples] + random.Random(p.seed).sample(rest, p.examples)}
+            heldout = {e.id for e in sorted(examples, key=_hash_group)[: p.heldout_examples]}
+            rest = [e.id for e in examples if e.id not in heldout]
+            chosen = heldout.union(random.Random(p.seed).sample(rest, p.examples))
             examples = [e for e in examples if e.id in chosen]
         drawn += examples
     return drawn

@@ -91,8 +91,8 @@ def _read_sets(sources, read, bad_rows, left_out, columns=()):
             convert_rows(read_rows(part, columns), keep, bad_rows, left_out)
             if not own:
                 raise ValueError(f"{part}: holds no examples")
+            long = source if Path(source).name == name else f"{source}/{name}"
             for example in own.values():
-                long = source if Path(source).name == name else f"{source}/{name}"
                 unique = f"{long}:{example.id}" if example.id in examples else example.id
                 examples[unique] = replace(example, id=unique, own_id=example.id)
     return list(examples.values())

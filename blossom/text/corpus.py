@@ -66,15 +66,14 @@ def read_corpus(p):
     general_ko, general_en = list(read_documents(p.general_korean)), list(read_documents(p.general_english))
     never = {fold_letters(line) for line in general_ko + general_en}
     found = {name: _find_first(getattr(p, name), p.heldout_lines) for name in ("korean_texts", "english_texts")}
-    never |= {fold_letters(line) for _, heldout, _ in found.values() for line in heldout}  # of both, for both
-    (korean, heldout_ko), (english, heldout_en) = (
-        _split(name, getattr(p, name), p.heldout_lines, *first, never, removed) for name, first in found.items()
-    )
+    heldout_ko, heldout_en = (heldout for _, heldout, _ in found.values())
+    never |= {fold_letters(line) for line in heldout_ko + heldout_en}
+    korean, english = (_choose_training(name, keeps, p, never, empty, removed) for name, (keeps, _, empty) in found.items())
     return Corpus(korean, english, heldout_ko, heldout_en, general_ko, general_en, removed)
 
 
-def _split(name, sources, heldout, keeps, kept_out, empty, never, removed):
-    training = Lines(keeps)
+def _choose_training(name, keeps, p, never, empty, removed):
+    sources, heldout, training = getattr(p, name), p.heldout_lines, Lines(keeps)
     unique = len(training)
     if unique < 2 * heldout:
         told = f"{name}: {sources} hold {unique} different lines; holding out {heldout} needs {2 * heldout}"
@@ -89,7 +88,7 @@ def _split(name, sources, heldout, keeps, kept_out, empty, never, removed):
     removed[f"{name}: like a held-out line"] = unique - heldout - len(training)
     if not training:
         raise ValueError(f"{name}: nothing is left of {sources} to train on")
-    return training, kept_out
+    return training
 
 
 def _find_first(sources, heldout):

@@ -143,7 +143,7 @@ def read_evaluation_texts(sources):
 
 def _strings(value):
     if isinstance(value, str):
-        yield value
+        yield unicodedata.normalize("NFC", value)  # as texts and instructions are
     elif isinstance(value, dict | list | tuple):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _strings(inner)
@@ -155,8 +155,8 @@ def fold_letters(line):
 
 
 def _letters(text):
-    return "".join(c for c in unicodedata.normalize("NFC", text).casefold() if c.isalnum())
+    return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def _words(text):
-    return tuple(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text).lower()))
+    return tuple(re.findall(r"[^\W_]+", text.lower()))

@@ -87,17 +87,18 @@ def read_rows(source, columns=(), quoted=False):
         yield from ((f"{source}, row {n}", row) for n, row in enumerate(read_hub_rows(source), 1))
         return
     for file in find_files(source):
-        header = list(columns)
+        header = None
         for place, value in read_values(file, bool(columns), quoted):
             if isinstance(value, dict):
                 yield place, value
             elif isinstance(value, str):
                 yield from [(place, {"text": value})] if value.strip() else ()
-            elif not header or (columns and set(columns) <= {name.strip().lower() for name in value}):
+            elif header is None and set(columns) <= {name.strip().lower() for name in value}:  # the first line has names
                 header = [name.strip().lower() for name in value] if columns else value
-            elif len(value) < len(header) or (len(value) > len(header) and not columns):
-                raise ValueError(f"{place}: expected {len(header)} columns, found {len(value)}")
             else:
+                header = header or list(columns)
+                if len(value) < len(header) or (len(value) > len(header) and not columns):
+                    raise ValueError(f"{place}: expected {len(header)} columns, found {len(value)}")
                 yield place, dict(zip(header, value, strict=False))
 
 
