@@ -1,7 +1,7 @@
 """Batch engine: `snakemake -c2 outputs/laptop/report.html` runs what is missing, and resumes after a failure.
 
-A run is done when its manifest.json is there. It is made again when its notebook, its own parameters or an
-earlier run changed. Runs that are the same (one vocabulary merge for several recipes) are made once and linked.
+A run is done when its manifest.json is there. It is made again when its notebook, its own parameters, a file
+that they name or an earlier run changed. Runs that are the same (one vocabulary merge for several recipes) are made once and linked.
 """
 
 import atexit
@@ -136,6 +136,7 @@ rule stage:
         stage="|".join(stage for stage in stages.STAGES if stage not in TRAINING),
     params:
         effective=lambda w: asdict(PLAN.effective(run_name(w))),
+        files=lambda w: PLAN.files(run_name(w)),  # a run is made again when one of them has changed
         command=command,
     resources:
         mem_mb=asked("mem_mb"),

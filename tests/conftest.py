@@ -37,7 +37,7 @@ def real_files():
     folder = os.environ.get("BLOSSOM_ASSETS")
     if not folder:
         pytest.skip("needs the public files: set BLOSSOM_ASSETS to their folder")
-    return Path(folder)
+    return Path(folder).resolve()
 
 
 @pytest.fixture(scope="session")

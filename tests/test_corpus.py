@@ -159,11 +159,14 @@ def test_rows_of_every_kind_of_file_with_their_places(tmp_path):
     (tmp_path / "b.json").write_text(json.dumps([{"a": 1}]))
     (tmp_path / "c.tsv").write_text('a\tb\n"x\ty\n', encoding="utf-8")
     (tmp_path / "d.txt").write_text('1\t"x\ty"\n', encoding="utf-8")
+    (tmp_path / "e.txt").write_text('1\t"x\n2\ty"\n', encoding="utf-8")
     found = {name: list(read_rows(str(tmp_path / name))) for name in ("a.JSONL", "b.json", "c.tsv")}
     assert [row for _, row in found["a.JSONL"]] == [{"a": "x\u2028y"}, {"a": 2}]
     assert [place.split(", ")[1] for place, _ in found["a.JSONL"]] == ["line 1", "line 3"]
     assert found["b.json"][0][1] == {"a": 1} and found["c.tsv"][0][1] == {"a": '"x', "b": "y"}
     assert [row for _, row in read_rows(str(tmp_path / "d.txt"), ("n", "t"), quoted=True)] == [{"n": "1", "t": "x\ty"}]
+    with pytest.raises(ValueError, match="e.txt, line 2: not a .txt table .a field's quotation mark"):
+        list(read_rows(str(tmp_path / "e.txt"), ("n", "t"), quoted=True))
 
 
 def test_a_header_line_names_the_columns_of_pairs_in_any_order(tmp_path):

@@ -51,6 +51,7 @@ def test_a_notebook_is_short_and_so_are_its_code_cells(stage):
 def test_every_equation_becomes_mathml(stage):
     page = BeautifulSoup(convert.convert_notebook(notebook(stage), code=False), "html.parser")
     assert [math for math in page.find_all("math") if "\\" in math.text] == []  # a command that latex2mathml does not know
+    assert convert.MathRenderer().inline_math(r"\left( <b>") == r"<code>\left( &lt;b&gt;</code>"  # shown as written
     assert not re.search(r"\$[\w\\]", "".join(p.text for p in page.select("p, li") if not p.find("code")))
 
 

@@ -1,5 +1,6 @@
 """Fetching from the hub: over a bad connection, after an interruption, without a network, with a read-only cache."""
 
+import errno
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import yaml
 from datasets import Dataset
 
 from blossom.assets.__main__ import list_sources, run_prefetch_command
-from blossom.assets.registry import fetch_asset, make_once
+from blossom.assets.registry import fetch_asset, fetch_url, make_once
 from blossom.common import params, paths
 from blossom.text.hub import parse_hub
 from tests.cases import read_cases
@@ -99,6 +100,30 @@ def test_one_command_lists_and_fetches_what_a_scale_reads(monkeypatch, tmp_path,
     assert run_prefetch_command(["prefetch", "--scale", "smoke"]) == 1
     out = capsys.readouterr().out
     assert "not fetched  hub:me/gone:ko: " in out and "Fetch it where there is a network" in out and "MB  smoke-ko" in out
+
+
+def test_a_long_address_becomes_a_short_name_with_the_same_end(monkeypatch, tmp_path):
+    monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path))
+    monkeypatch.setattr("blossom.assets.registry.fetch_from", lambda url, download: url.encode())
+    files = [fetch_url(f"https://host/{'a' * 300}{n}.jsonl") for n in range(2)]
+    assert [f.read_text()[-7:] for f in files] == ["0.jsonl", "1.jsonl"] and {f.suffix for f in files} == {".jsonl"}
+
+
+def test_what_a_full_cache_has_no_room_for_is_made_in_a_temporary_folder_until_the_process_ends(
+    monkeypatch, tmp_path, capfd
+):
+    monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path))
+    full = tmp_path / "packed" / "a.txt"
+
+    def make(file):
+        if file.parent == full.parent:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.write_text("x")
+
+    made = make_once(full, make, movable=True)
+    assert made.read_text() == "x" and made != full and not full.exists() and str(made.parents[1]) in capfd.readouterr().err
+    with pytest.raises(OSError, match="no space left to write it"):
+        make_once(full, make)
 
 
 def test_a_cache_that_may_not_be_written_is_read_and_says_what_to_set(monkeypatch, capfd):

@@ -39,10 +39,14 @@ def test_reviewers_who_differ_are_a_conflict_until_a_third_person_settles_it(six
     with pytest.raises(ValueError, match=f"2 conflicts are unsettled .first: {a}, {b}"):
         merging.write_merged(merged, tmp_path / "ko.jsonl")
     assert not (tmp_path / "ko.jsonl").exists()
-    settled = exported("다은", {a: {"fields": {"output": "셋"}}, b: {"done": False}}, name="settled")
+    settled = exported(
+        "다은", {a: {"fields": {"output": "셋"}, "edited": "2026-11-20T12:00:00+09:00"}, b: {"done": False}}, name="settled"
+    )
     merged = merging.merge_reviews(six, [one, two, settled])
     assert (merged.rows[a].fields["output"], merged.rows[a].reviewer, merged.unsettled) == ("셋", "다은", [b])
     assert list(merged.conflicts) == [a, b]
+    exported("서준", {a: late | {"edited": "2026-11-20T12:00:01+09:00"}, b: {}})  # edited again after it was settled
+    assert merging.merge_reviews(six, [one, two, settled]).unsettled == [a]
 
 
 def test_the_review_that_ships_shows_each_step():

@@ -76,6 +76,8 @@ def test_merging_keeps_the_logits_and_the_ties(base, mode, tmp_path):
     ids = torch.arange(10, 40)[None]
     expected = adapted.eval()(ids).logits
     save_adapter(adapted, tmp_path / "adapter")
+    targets = paths.read_json(tmp_path / "adapter" / "adapter_config.json")["target_modules"]
+    assert targets == sorted(targets), "the same bytes in each process"
     merged = merge_adapter(read_adapter(tmp_path / "base", tmp_path / "adapter")[0], torch.float32)
     assert torch.allclose(merged(ids).logits, expected, atol=1e-4)
     loading.save_model(merged, tokenizer, tmp_path / "model")

@@ -229,16 +229,22 @@ def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
 def test_a_stage_that_fails_says_why_and_keeps_the_earlier_run_until_it_succeeds(tmp_path):
     outputs = tmp_path / '내 출력 "q" it\'s $HOME; 🌸'
     manifest = outputs / "smoke/base/01_tokenization_analysis/manifest.json"
-    words = outputs, str(manifest), "--quiet", "all"
-    told = run_snakemake(*words)
+    words, text = (outputs, str(manifest), "--quiet", "all"), tmp_path / "more.txt"
+    text.write_text("하나\n", encoding="utf-8")
+    own = {"set": f"{{more_korean: [{text}]}}"}
+    told = run_snakemake(*words, **own)
     assert re.fullmatch(r"(\[1/1\] base · 01 tokenization analysis(  done in \d+ s)?\n){2}", told.stderr) and not told.stdout
     made = manifest.read_bytes()
-    for _ in range(2):
-        told = run_snakemake(*words, code=1, set="{tokenizers: [nonsense]}").stderr.split("\n")
-        assert told[-4].endswith("analysis  failed") and told[-3].startswith("  ValueError: 'nonsense' is no asset"), told
-        assert told[-2:] == [f"  Details: {manifest.parent}.unfinished/log.txt", ""]
-        assert manifest.read_bytes() == made
-    assert "done in" in run_snakemake(*words).stderr and [f.name for f in outputs.glob("*/*/*")] == [manifest.parent.name]
+    assert "Nothing to be done" in str(run_snakemake(*words[:2], "-n", **own))
+    text.unlink()  # a changed file is noticed
+    told = run_snakemake(*words, code=1, **own).stderr.split("\n")
+    assert told[-4].endswith("analysis  failed") and told[-3].startswith(f"  ValueError: {text}: no such asset"), told
+    assert told[-2:] == [f"  Details: {manifest.parent}.unfinished/log.txt", ""]
+    assert manifest.read_bytes() == made
+    text.write_text("하나\n", encoding="utf-8")
+    assert "done in" in run_snakemake(*words, **own).stderr and [f.name for f in outputs.glob("*/*/*")] == [
+        manifest.parent.name
+    ]
 
 
 def test_the_line_of_a_stage_has_its_steps_and_the_time_left_for_them(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -139,6 +140,34 @@ def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_pat
     assert read_run(second, check=None).manifest["recipe"] == "blossom-bi"
     assert (second / "metrics.json").is_symlink() and not (second / "manifest.json").is_symlink()
     assert plan.is_own(first) and not plan.is_own(second)
+
+
+def test_a_changed_file_of_a_run_is_noticed_but_not_what_the_run_itself_writes(tmp_path, monkeypatch):
+    run, text = plan.RunName(str(tmp_path), "smoke", "base", "01_tokenization_analysis"), tmp_path / "ko.txt"
+    text.write_text("하나", encoding="utf-8")
+    own = paths.unfinished_folder(run.folder).with_name(run.stage) / "made.txt"
+    paths.write_text(own, "하나")
+
+    def found():
+        return plan.Plan(str(tmp_path), {"korean_texts": ["smoke-ko"], "more_korean": [str(text), str(own)]}).files(run)
+
+    before = found()
+    assert {"smoke-ko", str(text)} < {*before} and str(own) not in before and found() == before
+    text.write_text("둘", encoding="utf-8")
+    after = found()
+    assert {name for name in before if before[name] != after[name]} == {str(text)}
+    monkeypatch.setattr(plan, "LARGE", 1)  # by size and time
+    large = found()
+    os.utime(text, (1, 1))
+    assert found()[str(text)] != large[str(text)]
+
+
+def test_a_stage_whose_manifest_is_cut_counts_as_not_finished(tmp_path, capsys):
+    folder = made(tmp_path, "base", STAGE, {})
+    (folder / "manifest.json").write_text((folder / "manifest.json").read_text()[:-9])
+    plan.Plan(str(tmp_path)).set_damaged_aside()
+    assert [f.name for f in folder.glob("manifest*")] == ["manifest.damaged.json"]
+    assert f"{folder}/manifest.json: not valid JSON" in capsys.readouterr().err
 
 
 def test_models_that_others_are_scored_beside_are_scored_before_them():

@@ -150,10 +150,13 @@ def test_an_odd_reply_is_an_answer_of_unknown_cost_or_one_message(serve, client,
     assert found.spent == pytest.approx((64 + 4 + 8) * 10e-6 if status == 200 else 0)  # the highest cost
 
 
-def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path):
+def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path, monkeypatch):
     server = serve(lambda body, n: "A")
     found = ChatServer(server.url, "", tmp_path)
     assert found.model == "m" and found.sent == 1 and server.bodies[0]["model"] is None
+    for usage in ("7", {"out": "7"}, [7]):  # of an old file, or of one that was edited
+        found.store.put({"a": 1}, reply="kept", usage=usage)
+        assert found.stored_reply({"a": 1}) == "kept"
     server.stop()
     assert ChatServer(server.url, "", tmp_path).model == "m"
     with pytest.raises(RuntimeError, match="judge_url, judge_model: name the model"):
@@ -163,4 +166,8 @@ def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path):
     for wrong in ("http://me:pw@h/v1", "https://h/v1?api_key=pw"):
         with pytest.raises(ValueError, match="judge_url, judge_model: the address has .* OPENAI_API_KEY$"):
             ChatServer(wrong, "m", tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-\u200bsecret")
+    with pytest.raises(ValueError, match="OPENAI_API_KEY: expected printable ASCII .* copy the key again$"):
+        ChatServer(server.url, "m", tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY")
     assert [ChatServer(GONE, m, tmp_path).name for m in ("/home/someone/small/", "org/small")] == ["small", "org/small"]

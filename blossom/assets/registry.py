@@ -1,6 +1,7 @@
 """The named assets of assets.yaml, and `fetch_asset`, which fetches each once into a cache."""
 
 import functools
+import hashlib
 import os
 import shutil
 import sys
@@ -104,7 +105,9 @@ def fetch_url(url):
     from huggingface_hub.utils import get_session
 
     content = partial(fetch_from, url, lambda: get_session().get(url, timeout=60).raise_for_status().content)
-    return make_once(cache_folder() / "files" / quote(url, safe=""), lambda file: file.write_bytes(content()), movable=True)
+    name = quote(url, safe="")  # a file's name has at most 255 bytes, and its end says how it is read
+    name = name if len(name) < 200 else f"{hashlib.sha256(url.encode()).hexdigest()}-{name[-100:]}"
+    return make_once(cache_folder() / "files" / name, lambda file: file.write_bytes(content()), movable=True)
 
 
 def fetch_asset(name, weights=True):

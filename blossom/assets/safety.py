@@ -17,6 +17,8 @@ def check_model(folder, name):
         for file in set(paths.read_json(index, {"weight_map": dict[str, str]})["weight_map"].values()):
             if Path(file).name != file or not file.endswith(".safetensors") or not (folder / file).exists():
                 raise ValueError(f"{index}: names {file!r:.80}, which is no .safetensors file beside it")
+        if (whole := index.with_name(index.name.removesuffix(".index.json"))).exists():
+            raise ValueError(f"{name}: two sets of weights ({whole.name} and {index.name}): move one of them away")
 
 
 def check_config(folder, name):

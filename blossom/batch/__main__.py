@@ -18,6 +18,7 @@ def execute_stage(stage, home, values, *launch):
     launch  words of a command that trains on several cards before the notebook runs
     Returns the exit code. After a failure the log, whose last line is the error, is in `unfinished_folder`(home).
     """
+    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema imports it, for a format that notebooks lack: two seconds
     from papermill import PapermillExecutionError, execute_notebook
 
     folder, values = paths.unfinished_folder(home), json.loads(values)

@@ -1,13 +1,9 @@
-"""What a training takes, before it starts: parameters, memory and time, from the shape of the model.
+"""What a training takes, before it starts: parameters, memory and operations, from the shape of the model.
 
-Parameters are counted on torch's meta device (shapes without weights). Time is measured in real steps of a smaller model on
-this machine, or computed from floating-point operations and a card's speed where that card is not here.
+Parameters are counted on torch's meta device (shapes without weights).
 """
 
 import copy
-import math
-import statistics
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,40 +18,30 @@ from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import pick_device, pick_dtype
 from blossom.training import tables
 from blossom.training.cpu import attention, decoder
-from blossom.training.learner import Learner
-from blossom.training.packing import IGNORED
 from blossom.training.settings import FROZEN_ROWS, check_anchor, check_options
 
 RESERVE = {"cpu": 0.85e9, "cuda": 2e9}  # bytes of Python, torch and transformers; of CUDA's context and workspaces (assumed)
-LAYERS = 8  # of the larger of the two timed models; the smaller has one
-SECONDS = 3.0  # least time spent on timing
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The peak of memory of a training, this machine's free memory (both in bytes), and the speed of the training."""
+    """The peak of memory of a training, and this machine's free memory (both in bytes)."""
 
     memory: float
     free: float
-    tokens_per_second: float  # 0 where nothing was timed
 
     def __str__(self):
-        text = f"Training takes about {self.memory / 1e9:.1f} GB of memory (free: {self.free / 1e9:.1f} GB)"
-        return text + (f" and goes at about {self.tokens_per_second:,.0f} tokens/s." if self.tokens_per_second else ".")
-
-    def seconds(self, tokens):
-        return tokens / self.tokens_per_second
+        return f"Training takes about {self.memory / 1e9:.1f} GB of memory (free: {self.free / 1e9:.1f} GB)."
 
 
-def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, shards=1, done=None):
-    """Estimate memory and speed of training the model in `start` (folder or asset) on this machine: an Estimate.
+def estimate_run(p, start, batch, length, labelled=1.0, shards=1, done=None):
+    """Estimate the memory of training the model in `start` (folder or asset) on this machine: an Estimate.
 
     p         parameters of stage 03 or 04
-    batch     sequences in a forward pass, of `length` tokens in the mean and `longest` (0: `length`) at most
+    batch     sequences in a forward pass, of at most `length` tokens
     labelled  share of the tokens that have a label
-    timed     whether to time training steps; without, tokens_per_second is 0
     shards    devices that share weights and optimizer state (FSDP)
-    done      result of a finished training (`read_result`), perhaps of several cards: then nothing is refused or timed
+    done      result of a finished training (`read_result`), perhaps of several cards: then nothing is refused
     Raises MemoryError with the parameters to lower when the training does not fit.
     """
     check_options(p)
@@ -64,22 +50,20 @@ def estimate_run(p, start, batch, length, longest=0, labelled=1.0, timed=True, s
     check_config(folder, start)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     size, width, on_cpu = measure_size(config, p), pick_dtype(p.precision).itemsize, pick_device().type == "cpu"
-    memory = training_bytes(size, p, batch, max(length, longest), width, shards, labelled, on_cpu)
+    memory = training_bytes(size, p, batch, length, width, shards, labelled, on_cpu)
     stored = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
     if on_cpu:  # loading needs the stored weights; merging at the end, in the same process, twice these and the frozen ones
         frozen = width * (size.total - size.trained)
         memory = max(memory, RESERVE["cpu"] + (2 * stored + frozen if shards == 1 else stored))
-    free = free_bytes()
-    if done:
-        return Estimate(memory, free, done["tokens_per_second"])
-    if memory > free:
+    found = Estimate(memory, free_bytes())
+    if memory > found.free and not done:
         names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")
         ways = ["lower " + ", ".join(name for name in names if hasattr(p, name))]
         ways += ["take `trainable: lora+new-rows`"] if p.trainable not in FROZEN_ROWS else []
         ways += ["set `activation_checkpointing: true`"] if not p.activation_checkpointing else []
         ways += ["or choose a smaller `base_model`"]
-        raise MemoryError(f"{Estimate(memory, free, 0.0)} To make it fit: {', '.join(ways)}.")
-    return Estimate(memory, free, batch * length / time_step(p, config, batch, length, labelled) if timed else 0.0)
+        raise MemoryError(f"{found} To make it fit: {', '.join(ways)}.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -159,49 +143,3 @@ def count_operations(size, p, length):
     attention_scores = 2 * length * _head_width(config) * config.num_attention_heads * config.num_hidden_layers
     head = config.vocab_size * config.hidden_size * (2 if p.trainable in FROZEN_ROWS else 3)
     return 2 * size.layers * (2 + again + (p.trainable == "full")) + attention_scores * (3 + again) + 2 * head
-
-
-def time_step(p, config, batch, length, labelled=1.0):
-    """Seconds of one training step here, extrapolated from timed steps of models with one and with LAYERS layers."""
-    distilled = getattr(p, "english_anchor", 0.0) * (1 - getattr(p, "korean_share", 0.0))  # share of the sequences
-    sizes = sorted({1, min(LAYERS, config.num_hidden_layers)})
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        steps = [_make_step(p, config, layers, batch, length, labelled) for layers in sizes]
-        times = {(step, anchored): [] for step in steps for anchored in (False, True)[: 2 if distilled else 1]}
-        end = math.inf
-        while time.perf_counter() < end or min(map(len, times.values())) < 4:
-            for step, anchored in times:  # in turns, so that a slow moment of the machine affects all alike
-                times[step, anchored].append(step(anchored))
-            end = min(end, time.perf_counter() + SECONDS)  # from the end of the first round, which warms up
-    median = {kind: statistics.median(found[1:]) for kind, found in times.items()}
-    seconds = [(1 - distilled) * median[step, False] + distilled * median.get((step, True), 0.0) for step in steps]
-    layer = max(0.0, (seconds[-1] - seconds[0]) / max(1, sizes[-1] - 1))
-    return seconds[0] + layer * (config.num_hidden_layers - 1)
-
-
-def _make_step(p, config, layers, batch, length, labelled):
-    """A function(anchored) that takes one training step of a random model with `layers` layers and returns its seconds."""
-    config, place = copy.deepcopy(config), pick_device()
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
-    with place:
-        model = AutoModelForCausalLM.from_config(config, dtype=pick_dtype(p.precision))
-        ids = torch.randint(config.vocab_size, (batch, length))
-    learner = Learner(_adapt(p, model), p.precision, p.activation_checkpointing).to(place).train()
-    labels = ids.masked_fill(torch.arange(length, device=place) >= max(2, round(length * labelled)), IGNORED)
-    optimizer = torch.optim.AdamW([q for q in learner.parameters() if q.requires_grad], lr=1e-6, fused=True)
-
-    def step(anchored):
-        start = time.perf_counter()
-        loss = learner(ids, labels, anchored=torch.full((batch,), anchored, device=place))
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        loss.item()
-        if place.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    return step

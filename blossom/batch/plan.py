@@ -17,9 +17,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from blossom.assets.registry import REGISTRY, SIDES
 from blossom.common import params, paths, runs
 from blossom.common.stages import MODEL_STAGES, READERS, STAGES
 
+LARGE = 200_000_000  # bytes of a file or folder from which a change is seen by sizes and times, not by content
 MEMORY_MB = 4000  # of a stage that has not run yet at this scale; at `laptop` all take less
 
 
@@ -46,6 +48,7 @@ class Plan:
     def __init__(self, outputs, overrides=None, definitions=paths.ROOT / "params" / "sweeps"):
         self.outputs, self.overrides, self.definitions = outputs, overrides or {}, definitions
         self.effective, self.key = functools.cache(self.effective), functools.cache(self.key)
+        self._hash_named = functools.cache(_hash_named)
 
     @functools.cached_property
     def sweeps(self):
@@ -89,6 +92,21 @@ class Plan:
         text = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def files(self, run):
+        """{name in a parameter: hash} of the files and folders that a run's parameters name, outside its own folder."""
+        p, found = asdict(self.effective(run)), {}
+        skipped = {"outputs", "scale", "recipe", "review_folder" if p.get("translator") else ""}  # a translator writes there
+        values = [
+            v for name, value in p.items() if name not in skipped for v in (value if isinstance(value, list) else [value])
+        ]
+        for name in (v for v in values if isinstance(v, str)):
+            asset = REGISTRY.get(SIDES.get(name, (name,))[0])
+            inside = asset.in_repository if asset else "data/benchmarks" if name == "authored" else os.path.expanduser(name)
+            path = paths.ROOT / inside
+            if inside and os.path.exists(path) and not path.is_relative_to(run.folder):
+                found[name] = self._hash_named(path)
+        return found
+
     def twin(self, run):
         """Another run with the same result, to link to instead of running this one; None when this one must run.
 
@@ -130,6 +148,13 @@ class Plan:
             (point, recipe, stage): RunName(f"{self.outputs}/sweeps/{name}/{point}", scale, recipe, stage)
             for point, recipe, stage in itertools.product(sweep.points, sweep.recipes, sweep.stages)
         }
+
+
+def _hash_named(path):
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+    stats = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    large = sum(size for size, _ in stats) > LARGE
+    return hashlib.sha256(repr(stats).encode()).hexdigest() if large else paths.hash_path(path)
 
 
 def is_own(folder):

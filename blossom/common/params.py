@@ -68,6 +68,10 @@ def build_params(cls, values):
     """Make an instance of `cls` from those `values` (dict) that it has; ParameterError names a wrong one."""
     for name in values.keys() & {f.name for f in fields(cls)}:
         refuse_secret(name, values[name])
+        if name == "outputs" and str(values[name]).startswith("~"):
+            raise ParameterError(
+                f"outputs: expected a path from / or from the repository's root, found {shorten(values[name])}"
+            )
     try:
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
     except ValidationError as error:

@@ -78,6 +78,8 @@ class ChatServer:
         self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()
         self.last_error, self.unsupported = "", []  # unsupported: settings that the server refused, sent no more
         self._key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not (self._key.isascii() and " " not in self._key and self._key.isprintable()):
+            raise ValueError("OPENAI_API_KEY: expected printable ASCII characters without spaces: copy the key again")
         self._failed, self._answered = 0, False  # number of requests in a row without a reply; whether one got a reply
         self._useless = 0  # second tries in a row that gave no answer
         self._lock = threading.RLock()
@@ -143,8 +145,8 @@ class ChatServer:
         stored = self.store.get(request) or {}
         if not isinstance(stored.get("reply"), str):
             return None
-        used = (stored.get("usage") or {}).get("out") or 0
-        cut = stored.get("cut", used >= request.get("max_tokens", used + 1))
+        used = stored["usage"].get("out") if isinstance(stored.get("usage"), dict) else None
+        cut = stored.get("cut", isinstance(used, int) and used >= request.get("max_tokens", used + 1))
         return stored | {"reply": REASONING.sub("", stored["reply"]).strip(), "cut": cut}
 
     def _try(self, request, room=0):
@@ -204,9 +206,7 @@ class ChatServer:
         text, key = text.encode("utf-8", "replace").decode(), self._key
         coded = base64.b64encode(key.encode()).decode().rstrip("=")
         for word in (key, key.replace("/", "\\/"), urllib.parse.quote(key, ""), html.escape(key), coded):
-            text = (
-                text.replace(word, "(key)") if len(key) > 5 else text
-            )  # "none" and "EMPTY", for local servers, are no keys
+            text = text.replace(word, "(key)") if len(key) > 5 else text  # "none", for local servers, is no key
         return text
 
     def _note_failure(self, error, settings, cost, wait, errors):

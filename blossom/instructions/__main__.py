@@ -25,7 +25,7 @@ def prepare_tuning(p, shards):
     parent = require_model(p, STAGE) or p.base_model
     rows, held = prepare_rows(p, load_tokenizer(parent))
     longest = max(len(row["input_ids"]) for row in rows)
-    estimate_run(p, parent, p.sft_batch_size, longest, timed=False, shards=shards)
+    estimate_run(p, parent, p.sft_batch_size, longest, shards=shards)
     return rows, held
 
 

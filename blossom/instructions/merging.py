@@ -7,6 +7,7 @@ import statistics
 import unicodedata
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -26,7 +27,7 @@ SETTLED = "settled.json"
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
 class Version:
-    """One reviewer's text of one row; `edited` is the browser's time in UTC (ISO 8601)."""
+    """One reviewer's text of one row; `edited` is the browser's time (ISO 8601), in UTC where it names no zone."""
 
     id: str
     reviewer: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -35,6 +36,12 @@ class Version:
     note: str = ""
     done: bool = False
     edited: str = ""
+
+    @property
+    def time(self):
+        """`edited` as a datetime, the earliest of all without it; ValueError when it is no time."""
+        found = datetime.fromisoformat(self.edited or "0001-01-01")
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 class Merged(NamedTuple):
@@ -64,8 +71,11 @@ def read_review(path, drafts):
             raise ValueError(f"{place}: no row of this dataset: {str(entry)[:60]!r}")
         try:
             version = Version(**entry | {"reviewer": content["reviewer"]})
+            _ = version.time
         except ValidationError as error:
             raise ValueError(f"{place}: {explain_error(error)}") from None
+        except ValueError as error:
+            raise ValueError(f"{place}: edited: expected a time (ISO 8601): {error}") from None
         fields = {k: unicodedata.normalize("NFC", t.replace("\r\n", "\n")).strip() for k, t in version.fields.items()}
         if sorted(fields) != sorted(names[version.id]):
             raise ValueError(f"{place}: expected text in {', '.join(names[version.id])}, found {str(list(fields))[:80]}")
@@ -80,17 +90,19 @@ def read_review(path, drafts):
 def merge_reviews(drafts, files):
     """Merge reviewers' exported files (list of paths) into a `Merged`; only rows marked as done count.
 
-    Of a reviewer's versions of a row the latest counts; where reviewers differ, that in the file called settled.json.
+    Of a reviewer's versions of a row the latest counts; where reviewers differ, that in the file called settled.json,
+    unless one of them has edited the row after it.
     """
     latest, settled = {d.id: {} for d in drafts}, {}  # id -> reviewer -> Version; id -> Version
     exported = [(Path(file).name, version) for file in files for version in read_review(file, drafts)]
-    for name, version in sorted(exported, key=lambda found: found[1].edited):
+    for name, version in sorted(exported, key=lambda found: found[1].time):
         if name != SETTLED:
             latest[version.id][version.reviewer] = version
         elif version.done:
             settled[version.id] = version
     done = {i: [v for v in versions.values() if v.done] for i, versions in latest.items()}
     conflicts = {i: v for i, v in done.items() if len({(*x.fields.items(), x.adaptation) for x in v}) > 1}
+    settled = {i: v for i, v in settled.items() if all(v.time >= other.time for other in done[i])}
     rows = {i: settled.get(i) if i in conflicts else _join_versions(v) for i, v in done.items() if v}
     return Merged(
         drafts,

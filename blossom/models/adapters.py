@@ -38,8 +38,10 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     if trainable == "full":
         return model.requires_grad_(True)
     linear = {name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D)}
-    if missing := [t for t in targets if t not in linear]:
-        raise ValueError(f"lora_targets: the base has no {', '.join(missing)}; it has {', '.join(sorted(linear))}")
+    missing = [t for t in targets if t not in linear]
+    if missing or not targets:
+        told = f"the base has no {', '.join(missing)}; it has" if targets else "expected at least one of"
+        raise ValueError(f"lora_targets: {told} {', '.join(sorted(linear))}")
     tied = model.config.tie_word_embeddings
     tables = [model.get_input_embeddings()] + ([] if tied else [model.get_output_embeddings()])
     names = [next(name for name, m in model.named_modules() if m is table).split(".")[-1] for table in tables]
@@ -73,6 +75,8 @@ def save_adapter(model, folder):
     """Write a PeftModel's trained parameters to `folder` in PEFT's format."""
     with paths.write_atomically(folder) as temporary:
         model.save_pretrained(temporary, save_embedding_layers=False)
+        config = paths.read_json(temporary / "adapter_config.json")  # PEFT writes a set, whose order differs by process
+        paths.write_json(temporary / "adapter_config.json", config | {"target_modules": sorted(config["target_modules"])})
 
 
 def read_adapter(base, adapter):

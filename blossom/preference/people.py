@@ -199,7 +199,9 @@ def merge_ratings(batch, files):
 
 def _list_files(names):
     listed = []
-    for path in (paths.ROOT / name for name in names):  # a missing file stays in the list, to be shown as refused
+    for path in (
+        paths.ROOT / Path(name).expanduser() for name in names
+    ):  # a missing file stays in the list, to be shown as refused
         listed += sorted(f for f in path.glob("*.json") if f.name != "batch.json") if path.is_dir() else [path]
     return list(dict.fromkeys(listed))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import latex2mathml.converter
 import nbformat
 from bs4 import BeautifulSoup, NavigableString
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
@@ -28,7 +28,10 @@ class MathRenderer(IPythonRenderer):
     """Markdown as HTML, with equations as MathML, which browsers show without a script."""
 
     def inline_math(self, body, display="inline"):
-        formula = latex2mathml.converter.convert(body, display=display)
+        try:
+            formula = latex2mathml.converter.convert(body, display=display)
+        except Exception:  # it has many kinds; a formula that it cannot read is shown as it was written
+            return f"<code>{escape(body)}</code>"
         return re.sub(r"(?<!<msub>)<mi>(log|ln)</mi>(?=<m[in])", r'<mi>\1</mi><mspace width="0.17em" />', formula)
 
     block_math = partialmethod(inline_math, display="block")

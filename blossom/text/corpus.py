@@ -12,7 +12,7 @@ import numpy as np
 from blossom.assets.aihub import read_document
 from blossom.assets.registry import SIDES
 from blossom.text.leaks import fold_letters
-from blossom.text.rows import HEADER, find_files, read_rows, read_values
+from blossom.text.rows import find_files, is_header, read_rows, read_values
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
 
@@ -152,7 +152,7 @@ def _file_documents(file, column):
             width, column = len(value), value.index("text") if "text" in value else 0
             if "text" in value:
                 continue
-            if name.endswith(".csv") or HEADER.fullmatch("\t".join(value)):
+            if name.endswith(".csv") or is_header(value):
                 told = f"expected a column 'text', found {', '.join(value)}"
                 raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts")
         if len(value) <= column or (name.endswith(".csv") and len(value) != width):

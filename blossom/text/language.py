@@ -17,6 +17,7 @@ KOREAN_FROM = 0.3  # share of Korean among Korean and Latin letters; Korean pros
 ENGLISH_UP_TO = 0.1  # likewise: English may name a Korean thing
 HANJA_FROM = 0.2  # share of Hangul among Hangul and Han letters from which the Han letters are hanja in Korean text
 KNOWN_FROM = 0.5  # share of all letters that are Korean or Latin
+COMPARED = 1000  # letters of a prompt that an answer is compared with: the time grows with their square
 LONGEST_WORD = 12  # characters; longer runs without a space are cut, so that loops in them are seen
 
 
@@ -46,7 +47,8 @@ def language_of(text):
 def answer_language(answer, prompt=""):
     """As `language_of`, or "empty" without text, or "copy" when it begins with the prompt or at least the half of it."""
     said, asked = (keep_letters(text) for text in (answer, prompt))
-    if asked and 2 * len(said) >= len(asked) and is_alike(said[: len(asked)], asked[: len(said)]):
+    size = min(len(asked), len(said), COMPARED)
+    if asked and 2 * len(said) >= len(asked) and is_alike(said[:size], asked[:size]):
         return "copy"
     return language_of(answer) if answer.strip() else "empty"
 

@@ -16,6 +16,9 @@ from blossom.text.hub import read_hub_rows
 
 TABLES = (".tsv", ".csv")
 HEADER = re.compile(r"[A-Z_]\w*(\t\w+)+", re.ASCII | re.IGNORECASE)  # a line of column names
+KOREAN_NAMES = {
+    *"번호 제목 본문 내용 문장 문서 텍스트 원문 번역문 한국어 영어".split()
+}  # of columns; other words may be texts
 TYPES = mimetypes.MimeTypes()  # Python's own table, without the system's
 for suffix in (".md", ".rst", ".yaml", ".yml", ".toml"):  # which only newer versions of it have
     TYPES.add_type("text/markdown" if suffix == ".md" else "markup or settings", suffix)
@@ -50,6 +53,8 @@ def read_lines(file):
     try:
         with gzip.open(file) if file.suffix.lower() == ".gz" else open(file, "rb") as stream:
             start = stream.peek(8192)
+            if b"\x1b$)C" in start:  # bytes of seven bits, which are UTF-8 too
+                raise ValueError(f"{name}: ISO-2022-KR: convert it with `iconv -f iso-2022-kr -t utf-8`")
             for number, line in enumerate(stream, 1):
                 place = f"{name}, line {number}"
                 yield place, paths.decode_text(line, place, start).rstrip("\r\n")
@@ -122,6 +127,11 @@ def convert_rows(rows, convert, share=0.0, left_out=None):
     return good
 
 
+def is_header(values):
+    """Whether the first line of a table, a list of str, has names of columns."""
+    return bool(HEADER.fullmatch("\t".join(values))) or (len(values) > 1 and not KOREAN_NAMES.isdisjoint(values))
+
+
 def _find_kind(file):
     """The kind of a file (of READERS, of TABLES, or .txt), by its suffix and, where that says nothing, by its first line."""
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
@@ -131,9 +141,9 @@ def _find_kind(file):
     if not known:
         _, first = next(read_lines(file), ("", ""))
         if suffix == ".txt" or not (paths.CONTROL.search(first.encode()) or first.lstrip().startswith("<")):
-            if HEADER.fullmatch(first):
+            if is_header(first.split("\t")):
                 return ".tsv"
-            is_json = suffix != ".txt" and re.match(r'\s*(\{|\[\s*([\[{"]|$))', first)
+            is_json = re.match(r'\s*\{\s*".*\}\s*$' if suffix == ".txt" else r'\s*(\{|\[\s*([\[{"]|$))', first)
             return ".txt" if not is_json else ".jsonl" if first.rstrip().endswith("}") else ".json"
     told = "expected a .json, .jsonl, .ndjson, .tsv, .csv, .txt (or these as .gz), .parquet, .zip or .xlsx file"
     raise ValueError(f"{file}: {told}, found {known or 'markup or a binary file'}: convert it, or move it away")
@@ -169,7 +179,10 @@ def _read_table(file, kind, quoted):
     delimiter = "," if kind == ".csv" else "\t"
     lines = csv.reader((line + "\n" for _, line in read_lines(file)), delimiter=delimiter, strict=kind == ".csv")
     try:
-        yield from ((f"{file}, line {lines.line_num}", values) for values in lines if values)
+        for values in filter(None, lines):
+            if kind != ".csv" and any("\n" in value for value in values):
+                raise csv.Error("a field's quotation mark is not closed in its line")
+            yield f"{file}, line {lines.line_num}", values
     except csv.Error as error:
         raise ValueError(f"{file}, line {lines.line_num}: not a {kind} table ({error})") from None
 

@@ -29,7 +29,7 @@ def launch_pretraining(words=None):
 
 def _prepare_pretraining(p, shards):
     start = pretraining.find_start(p)
-    estimate_run(p, start, p.batch_size, p.block_size, timed=False, shards=shards)
+    estimate_run(p, start, p.batch_size, p.block_size, shards=shards)
     text = read_corpus(p)
     heldout = {name: take_first_bytes(lines, p.measured_bytes) for name, lines in text.heldout().items()}
     return pretraining.mix_corpus(p, text, load_tokenizer(start)), heldout
