@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from blossom.common import paths
+from blossom.report.convert import read_executed
 from blossom.text.rows import read_rows
 from tests.batch import copy_project, run_snakemake
 from tests.hub.repositories import fill_hub
@@ -44,13 +46,24 @@ def test_a_model_comes_without_what_is_not_its_own_and_a_gated_one_says_where_to
     assert {"model-00001-of-00003.safetensors", "tokenizer.model"} <= {*files} and "pytorch_model.bin" not in files
 
 
-def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_and_trained(hub, tmp_path):
+def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_which_keeps_its_biases_and_answers(
+    hub, tmp_path
+):
     sizes = SETTINGS["sizes"] | SETTINGS["runs"][0]["sizes"]
-    manifest = tmp_path / "o/qwen2.5-0.5b/blossom-bi/03_bilingual_pretraining/manifest.json"
+    tuned = tmp_path / "o/qwen2.5-0.5b/blossom-bi-biSFT/04_korean_lima_sft"
     environment = hub.environment(tmp_path / "home")
-    run_snakemake(tmp_path / "o", str(manifest), environment=environment, set=json.dumps(sizes))
-    bits = paths.read_json(manifest.with_name("metrics.json"))["bits_per_byte"]
+    run_snakemake(tmp_path / "o", f"{tuned}/manifest.json", environment=environment, set=json.dumps(sizes))
+    bits = paths.read_json(tuned.parents[1] / "blossom-bi/03_bilingual_pretraining/metrics.json")["bits_per_byte"]
     assert bits["after"]["korean"] < bits["before"]["korean"]
+    loss, bias = paths.read_json(tuned / "metrics.json")["loss"], "model.layers.0.self_attn.q_proj.bias"
+    assert loss["after"]["ko"] < loss["before"]["ko"]
+    shards = (hub.folder / "models/Qwen/Qwen2.5-0.5B/main").glob("*.safetensors")
+    before = next(weights[bias] for weights in map(load_file, shards) if bias in weights)
+    assert before.abs().max() > 0 and load_file(tuned / "model/model.safetensors")[bias].equal(before)
+    cells = read_executed(tuned / "notebook.ipynb").cells
+    answers = next(c for c in cells if c.cell_type == "code" and "stream_answer(" in c.source)
+    said = "".join(o.get("text", "") for o in answers.outputs)
+    assert said.split("\n\n")[0] and "\ufffd" not in said
 
 
 @pytest.fixture(scope="module")

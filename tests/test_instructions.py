@@ -281,6 +281,6 @@ def test_the_authored_set_is_what_it_says_and_clean():
 
 def test_a_tuning_starts_from_the_same_adapters_in_every_process():
     command = [sys.executable, "-c", CASES["adapters"]]
-    told = [subprocess.run([*command, *words], cwd=paths.ROOT, capture_output=True) for words in ("10", "20", "31")]
-    first, again, other = (done.stdout for done in told)
-    assert first == again != other and first, told[0].stderr
+    told = [subprocess.run([*command, draws], cwd=paths.ROOT, capture_output=True) for draws in "12"]
+    first, again = (done.stdout.split()[-2:] for done in told)
+    assert first == again and len({*first}) == 2, told[0].stderr

@@ -156,7 +156,7 @@ def test_05_decides_as_many_differences_as_a_bootstrap_of_its_items_does(outputs
 def test_06_answers_in_two_languages_and_says_that_nobody_judged(metrics):
     m = metrics("blossom-bi-biSFT", "06_qualitative_eval")
     assert m["judge"] is None
-    assert set(m["models"]) == {"base", "base-bi-biSFT", "blossom-bi-biSFT"}
+    assert set(m["models"]) == {"base", "base-bi", "blossom-bi-biSFT"}
     assert all(0 <= m["models"][r][k]["answered_in_language"] <= 1 for r in m["models"] for k in ("ko", "en"))
 
 
@@ -258,17 +258,18 @@ def test_the_line_of_a_stage_has_its_steps_and_the_time_left_for_them(tmp_path, 
         assert job.describe() == f"{job.name}  {shown}"
 
 
-def test_a_sweep_of_two_points_runs_and_is_compared(tmp_path):
+def test_a_sweep_of_two_points_of_which_one_has_run_is_compared(outputs, tmp_path):
     definition = {"question": "Do more lines change the count?", "recipes": ["base"], "stages": ["01_tokenization_analysis"]}
     definition |= {"grid": {"analysed_lines": [50, 100]}}
     definition |= {"measures": {"fertility": "01_tokenization_analysis/tokenizers.tiny-byte-level.korean.fertility"}}
     (tmp_path / "mine").mkdir()
     paths.write_json(tmp_path / "mine/lines.yaml", definition)  # JSON is YAML
-    target = f"{tmp_path}/sweeps/lines/comparison-smoke/comparison.html"
-    run_snakemake(tmp_path, target, sweeps=tmp_path / "mine")
-    found = paths.read_json(tmp_path / "sweeps/lines/comparison-smoke/comparison.json")
+    target = outputs / "sweeps/lines/comparison-smoke/comparison.html"
+    run_snakemake(outputs, target, sweeps=tmp_path / "mine")
+    assert (outputs / "sweeps/lines/analysed_lines=100/smoke/base/01_tokenization_analysis/metrics.json").is_symlink()
+    found = paths.read_json(target.with_suffix(".json"))
     assert [row["runs"] for row in found["arms"]] == [1, 1] and found["differences"][0]["verdict"] == "one run"
-    again = run_snakemake(tmp_path, target, sweeps=tmp_path / "mine")
+    again = run_snakemake(outputs, target, sweeps=tmp_path / "mine")
     assert "Nothing to be done" in again.stdout + again.stderr
 
 

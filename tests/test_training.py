@@ -303,10 +303,13 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(pr
     words.append("--set=activation_checkpointing=true")  # the library's layers, as on cards
     environment = os.environ | {"PYTHONPATH": str(paths.ROOT)} | launch_environment("fsdp")[1]
     run = functools.partial(subprocess.run, words, cwd=paths.ROOT, capture_output=True, text=True)
-    assert run(env=environment | {"STOP_AFTER": "5"}).returncode != 0
-    assert max(f.name for f in (folder / "checkpoints").glob("step-*")) == "step-000004"
+    if precision == "float32":
+        assert run(env=environment | {"STOP_AFTER": "5"}).returncode != 0
+        assert max(f.name for f in (folder / "checkpoints").glob("step-*")) == "step-000004"
     done = run(env=environment)
-    assert done.returncode == 0 and "continuing from step-000004" in done.stdout, done.stderr[-3000:]
+    assert done.returncode == 0 and ("continuing from step-000004" in done.stdout) == (precision == "float32"), done.stderr[
+        -3000:
+    ]
     assert_trained_alike(by_one, folder, near=near)
 
 

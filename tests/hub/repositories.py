@@ -78,7 +78,10 @@ def make_model(folder, tokenizer, kind="", dtype="", padding=0, tied=False, chat
     config = AutoConfig.for_model(kind, tie_word_embeddings=tied, **ids, **shape)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="200KB")
+        model = AutoModelForCausalLM.from_config(config)
+        for bias in (w for name, w in model.named_parameters() if name.endswith("bias")):
+            torch.nn.init.normal_(bias, std=0.5)  # transformers starts them at 0, which hides a lost one
+        model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="200KB")
     for name in beside:  # not to be fetched
         (folder / name).write_bytes(b"x" * 1000)
     if chat:
