@@ -60,6 +60,13 @@ def test_loss_and_gradients_are_the_library_s(base, mode, targets, monkeypatch):
     assert all(p.grad is None for p in ours.parameters() if not p.requires_grad)
 
 
+def test_layers_with_a_wrong_gradient_are_not_used(monkeypatch):
+    backward = TorchOps.swiglu_backward
+    monkeypatch.setattr(TorchOps, "swiglu_backward", lambda self, *given: 0.5 * backward(self, *given))
+    learner = Learner(adapted(targets=MOST), "float32")
+    assert learner.fast is None and "transformers' own forward pass is used" in learner.note
+
+
 @pytest.mark.parametrize("targets", [("q_proj", "k_proj", "v_proj"), ("gate_proj", "down_proj")])
 def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, monkeypatch):
     ids = torch.randint(10, 480, (3, 37), generator=torch.Generator().manual_seed(3))  # sizes that the products pad

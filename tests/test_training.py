@@ -94,6 +94,14 @@ def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
     assert result["steps"] == 4 and "2.000 to 2.200" in result["stopped"]
 
 
+def test_the_rate_stays_and_falls_in_the_last_fifth_with_wsd(tmp_path, monkeypatch):
+    rates, step = [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: [rates.append(self.param_groups[0]["lr"]), step(self)])
+    train_model(adapted(), some_rows(40), replace(EXACT, schedule="wsd", warmup=0.1), tmp_path, report=lambda line: None)
+    assert len(rates) == 20 and rates[0] < rates[1] < rates[2] and {*rates[2:16]} == {EXACT.learning_rate}
+    assert rates[16:] == sorted(rates[16:], reverse=True) and rates[-1] < 0.2 * EXACT.learning_rate
+
+
 def test_curves_reach_tensorboard(tmp_path):
     settings = TrainingSettings(precision="float32", report_to="tensorboard")
     train_model(adapted(), some_rows(), settings, tmp_path, lambda m: {"english": 1.5}, lambda line: None)

@@ -86,13 +86,10 @@ def measure_size(config, p=None, new_rows=0):
         model = AutoModelForCausalLM.from_config(config)
         layers = sum(q.numel() for q in model.get_decoder().layers.parameters())
         ends = {m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}  # one when tied
-        share = trainable_share(_adapt(p, model) if p else model)
+        with warnings.catch_warnings(action="ignore"):
+            adapted = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets) if p else model
+    share = trainable_share(adapted)
     return ModelSize(config, share["trained"] if p else 0, share["all"], layers, sum(q.numel() for q in ends))
-
-
-def _adapt(p, model):
-    with warnings.catch_warnings(action="ignore"):
-        return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
 
 
 def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_cpu=False):

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -10,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from transformers import get_cosine_schedule_with_warmup
+from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
 from blossom.common import paths
 from blossom.common.runs import seed_generators
@@ -133,7 +134,9 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         measure(0)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # which the schedule needs to start at step `done`
-    schedule = get_cosine_schedule_with_warmup(optimizer, max(1, round(settings.warmup * steps)), steps, last_epoch=done - 1)
+    make = {"cosine": get_cosine_schedule_with_warmup, "wsd": partial(get_wsd_schedule, num_decay_steps=max(1, steps // 5))}
+    sizes = {"num_warmup_steps": max(1, round(settings.warmup * steps)), "num_training_steps": steps}
+    schedule = make[settings.schedule](optimizer, last_epoch=done - 1, **sizes)
     while result is None:
         started = time.perf_counter()
         numbers = [n * world + rank for n in range(done * accumulation, min((done + 1) * accumulation, batches))]

@@ -18,7 +18,8 @@ class TrainingSettings:
     batch_size: int = 2  # sequences a forward pass
     accumulation: int = 1  # forward passes an update
     epochs: float = 1.0  # times each sequence is read; may be a fraction
-    warmup: float = 0.05  # share of the steps with a rising rate; then it falls along a cosine
+    warmup: float = 0.05  # share of the steps with a rising rate
+    schedule: str = "cosine"  # of the rate after them: "cosine", or "wsd", constant until it falls in the last fifth
     evaluations: int = 0  # times `evaluate` is called between the start and the end
     checkpoint_minutes: float = 10.0  # between two saves of the whole state; it is saved at the end too
     precision: str = "auto"  # see pick_dtype
