@@ -70,8 +70,8 @@ class Learner(nn.Module):
             x = x.detach().requires_grad_()
             with torch.enable_grad(), precision:
                 states = decoder(inputs_embeds=x, use_cache=False).last_hidden_state
-            gradients = torch.autograd.grad((states * draws).sum(), [x, *learnt], allow_unused=True)
-            found.append([states, torch.cat([g.flatten().float() for g in gradients if g is not None])])
+                dx, *gradients = torch.autograd.grad((states * draws).sum(), [x, *learnt], allow_unused=True)
+            found.append([states.detach(), dx, torch.cat([g.flatten() for g in (dx[:0], *gradients) if g is not None])])
         return all(a.shape == b.shape and (a - b).norm() <= 0.1 * b.norm() for a, b in zip(*found, strict=True))
 
     def _check_isolation(self, ids):
