@@ -10,10 +10,11 @@ import pytest
 from blossom.assets import aihub
 from blossom.assets.aihub import main, read_aihub_pairs, write_aihub_pairs
 from blossom.instructions.readers import read_translations
-from blossom.text.corpus import read_corpus, read_documents
+from blossom.text.corpus import read_documents
 from tests.cases import read_cases
 
 SHAPES = read_cases(__file__)
+READERS = {"texts": read_documents, "pairs": read_aihub_pairs}
 
 
 @pytest.fixture
@@ -35,17 +36,14 @@ def test_every_shape_is_read_as_documents_title_first(export):
     assert found == list(read_documents(str(export)))
 
 
-def test_a_corpus_mixes_exports_with_other_files(export, smoke):
-    loaded = read_corpus(smoke("03_bilingual_pretraining", korean_texts=["smoke-ko", str(export)]))
-    heldout = set(loaded.heldout_korean) & set(read_documents(str(export)))
-    assert len(loaded.korean.of(str(export))) + len(heldout) == 5
-
-
-@pytest.mark.parametrize(("content", "named"), SHAPES["wrong"])
-def test_what_is_no_export_is_named(content, named, tmp_path):
+@pytest.mark.parametrize(("reader", "content", "named"), SHAPES["wrong"])
+def test_what_is_no_export_is_named(reader, content, named, tmp_path):
     (tmp_path / "a.json").write_text(content, encoding="cp949")
     with pytest.raises(ValueError, match=named):
-        list(read_documents(str(tmp_path)))
+        list(READERS[reader](str(tmp_path)))
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(ValueError, match="no .json and no .zip|holds no text"):
+        list(READERS[reader](str(tmp_path)))
 
 
 def test_a_download_that_was_not_joined_is_explained(export):
@@ -68,15 +66,6 @@ def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, c
     assert ("It rains.", "비가 온다.") in set(read_aihub_pairs(source))
     with pytest.raises(ValueError, match="52 different pairs.*60.*10"):
         write_aihub_pairs(source, target, 60, 10)
-
-
-def test_a_folder_without_exports_and_a_row_without_a_side_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no .json and no .zip"):
-        list(read_aihub_pairs(tmp_path))
-    for row in SHAPES["no_pairs"]:
-        (tmp_path / "a.json").write_text(json.dumps({"data": [row]}), encoding="utf-8")
-        with pytest.raises(ValueError, match=r"a.json, row 1: expected text in 'en' and 'ko'"):
-            list(read_aihub_pairs(tmp_path))
 
 
 def test_sheets_in_a_zip_file_are_read_and_what_macos_adds_is_not(tmp_path):

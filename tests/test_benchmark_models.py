@@ -96,19 +96,16 @@ def test_another_row_weight_or_precision_is_scored_anew(prepared, tmp_path):
         assert not any(line.endswith("kept") for line in lines)
 
 
-def test_models_are_found_before_anything_is_scored(smoke, tmp_path, monkeypatch):
+def test_models_are_found_before_anything_is_scored_or_it_is_said_what_to_do(smoke, tmp_path, monkeypatch):
     p = smoke("05_benchmark_eval", "base")
     assert list(evaluation.find_models(p, ["parents"])) == ["base"]
+    with pytest.raises(RuntimeError, match="EleutherAI/polyglot-ko-12.8b could not be fetched.*\n.*folder's path"):
+        evaluation.find_models(p, ["polyglot-ko-12.8b"])
     folder = fetch_asset("tiny-sentencepiece")
     assert list(evaluation.find_models(p, [str(folder), "base"])) == [str(folder), "base"]
     monkeypatch.setattr("blossom.common.runs.require_model", lambda p, stage: folder if p.recipe != "base" else None)
     p = smoke("05_benchmark_eval", "blossom-bi-biSFT")
     assert list(evaluation.find_models(p, ["parents"])) == ["base", "blossom-bi", "blossom-bi-biSFT"]
-
-
-def test_a_comparator_without_a_network_says_what_to_do(smoke):
-    with pytest.raises(RuntimeError, match="EleutherAI/polyglot-ko-12.8b could not be fetched.*\n.*folder's path"):
-        evaluation.find_models(smoke("05_benchmark_eval", "base"), ["polyglot-ko-12.8b"])
 
 
 def test_every_comparator_of_the_papers_has_a_hub_id():

@@ -47,14 +47,6 @@ def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, pro
     assert prompts.read_prompts(str(file), 5) == [expected]
 
 
-@pytest.mark.parametrize(("rows", "words"), CASES["wrong_files"])
-def test_a_wrong_prompt_file_is_named(tmp_path, rows, words):
-    file = tmp_path / "prompts.jsonl"
-    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    with pytest.raises(ValueError, match=words):
-        prompts.read_prompts(str(file), 5)
-
-
 SAID = {"ko": "네, 한국어 답변입니다.", "en": "Yes, an English answer."}
 MODELS = ("x-biSFT", "x-koSFT", "base")
 ANSWERS = [  # all are in the prompt's language, but for those of the model taught in Korean alone

@@ -161,11 +161,6 @@ def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path, monkeypa
     assert ChatServer(server.url, "", tmp_path).model == "m"
     with pytest.raises(RuntimeError, match="judge_url, judge_model: name the model"):
         ChatServer(GONE, "", tmp_path)
-    with pytest.raises(ValueError, match="judge_url, judge_model: expected http"):
-        ChatServer("localhost:8000", "m", tmp_path)
-    for wrong in ("http://me:pw@h/v1", "https://h/v1?api_key=pw"):
-        with pytest.raises(ValueError, match="judge_url, judge_model: the address has .* OPENAI_API_KEY$"):
-            ChatServer(wrong, "m", tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-\u200bsecret")
     with pytest.raises(ValueError, match="OPENAI_API_KEY: expected printable ASCII .* copy the key again$"):
         ChatServer(server.url, "m", tmp_path)

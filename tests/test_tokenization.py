@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from blossom.vocabulary import encoding
 from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine
-from blossom.vocabulary.fertility import choose_unit, measure_fertility, read_frequencies, take_first_bytes, weigh_fertility
+from blossom.vocabulary.fertility import choose_unit, measure_fertility, take_first_bytes, weigh_fertility
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.spelling import show_bytes, spell_text, token_bytes
 
@@ -102,15 +102,3 @@ def test_text_is_taken_in_whole_lines_and_counted_by_characters_where_words_are_
     assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"] and take_first_bytes(["가나다"], 7) == ["가나"]
     assert choose_unit(["ハンバーガーを食べる恐竜はとても大きい"]) == "character"
     assert choose_unit(KOREAN) == choose_unit(["the cat"]) == "word"
-
-
-def test_what_is_no_tokenizer_or_no_frequency_list_is_named(tmp_path):
-    (tmp_path / "notes.model").write_text("hello")
-    with pytest.raises(ValueError, match=r"notes\.model: not a SentencePiece"):
-        load_tokenizer(tmp_path / "notes.model")
-    with pytest.raises(ValueError, match="holds no tokenizer"):
-        load_tokenizer(tmp_path)
-    for bad in ("는", "는\tnan", "는\t-1", "는\t많이", "\t0.1"):
-        (tmp_path / "words.tsv").write_text(f"이\t0.1\n{bad}\n", encoding="utf-8")
-        with pytest.raises(ValueError, match="words.tsv, line 2: expected"):
-            read_frequencies(str(tmp_path / "words.tsv"))

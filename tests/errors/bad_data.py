@@ -1,4 +1,4 @@
-"""Rows: texts, downloads and the hub, benchmarks, the report, instruction sets, their translation and review."""
+"""Rows: parameters, texts, downloads and the hub, the report, instruction sets, their translation and review."""
 
 # fmt: off
 from dataclasses import replace
@@ -8,6 +8,16 @@ from blossom.common import params, paths, runs, stages
 from blossom.instructions import merging, review
 from blossom.text.corpus import read_corpus, read_documents
 from tests.errors.table import case
+
+FILES = "parameters"
+case(FILES, "a comma within a number, in a notebook", ValueError, "added_pieces", "found tuple (2, 0)")(
+    lambda: params.collect_params(stages.VocabMerge, {"added_pieces": (2, 0)}))
+
+@case(FILES, "another base than the earlier stage's", ValueError, "base_model", "'tiny-byte-level'", "'my/model'")
+def other_base(smoke):
+    runs.Run(smoke("02_vocab_merge"), "02_vocab_merge").finish({})
+    runs.require_model(smoke("03_bilingual_pretraining", base_model="my/model"), "03_bilingual_pretraining")
+
 
 TEXTS = "texts"
 
@@ -31,24 +41,15 @@ def no_file(tmp_path, monkeypatch):
 
 
 @case("report (07)", "a run's metrics edited by hand", ValueError, "metrics.json", "manifest.json")
-def edited_metrics(tmp_path, smoke, monkeypatch):
-    p = smoke("07_report", "report", recipes=["only"])
-    (tmp_path / "only.yaml").write_text("stages: [05_benchmark_eval]\n")
-    monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
-    run = runs.Run(params.build_params(stages.BenchmarkEval, {"scale": "smoke", "recipe": "only", "outputs": p.outputs}),
-                    "05_benchmark_eval")
+def edited_metrics(smoke):
+    run = runs.Run(smoke("05_benchmark_eval"), "05_benchmark_eval")
     run.finish({"average": 0.5})
     (run.folder / "metrics.json").write_text('{"average": 0.9}')
-    runs.read_runs(p.outputs, p.scale, p.recipes)
+    runs.read_run(run.folder)
 
 REVIEW = "translation and review (04)"
 case(REVIEW, "a reviewer's file of another data set", ValueError, "민지.json", "another dataset", "000000000000")(
     lambda six, exported: merging.read_review(exported("민지", {}, top={"dataset": "0" * 64}), six))
-
-@case(REVIEW, "a file that the page did not write", ValueError, "mine.json", "expected a file exported by the review page")
-def no_export(six, tmp_path):
-    (tmp_path / "mine.json").write_text("{}")
-    merging.read_review(tmp_path / "mine.json", six)
 
 @case(REVIEW, "nothing is marked as done", ValueError, "marked as done")
 def nothing_done(six, exported, tmp_path):

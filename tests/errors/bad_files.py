@@ -1,6 +1,9 @@
-"""Rows: files, calls and models with something wrong in them (bad_files.yaml)."""
+"""Rows: files, calls, commands and models with something wrong in them (bad_files.yaml)."""
 
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pkgutil import resolve_name
@@ -8,7 +11,7 @@ from pkgutil import resolve_name
 import huggingface_hub
 
 from blossom.assets import sources
-from blossom.common import params, stages
+from blossom.common import params, paths, stages
 from blossom.models.loading import load_model
 from tests.cases import read_cases
 from tests.errors.table import case
@@ -43,6 +46,16 @@ def call_function(tmp_path, name, content):
     call(tmp_path / "none", name, *content)
 
 
+def run_command(tmp_path, name, content):
+    (tmp_path / "mine.yaml").write_text(content)
+    words = [sys.executable, "-m", *shlex.split(name.replace("FOLDER", str(tmp_path)))]
+    done = subprocess.run(words, cwd=paths.ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    told = done.stdout + done.stderr
+    assert done.returncode == 1 and "params.py" not in told
+    start = told.find("Exception encountered")  # papermill shows the cells before it; Snakemake's last line tells
+    return told[start:] if start >= 0 else told.splitlines()[-1]
+
+
 def load_changed(broken, name, content):
     def changed(old):
         if isinstance(content, dict):
@@ -69,9 +82,11 @@ def fetch_refused(monkeypatch, serve, name, content):
     sources.fetch_snapshot(name)
 
 
-MAKERS = {"files": read_file, "calls": call_function, "models": load_changed, "recipes": read_lineage, "hub": fetch_refused}
+MAKERS = {"files": read_file, "calls": call_function, "commands": run_command, "models": load_changed}
+MAKERS |= {"recipes": read_lineage, "hub": fetch_refused}
+ERRORS = {"hub": RuntimeError, "commands": None}
 for kind, stages_of_kind in TABLE.items():
     for stage, cases in stages_of_kind.items():
         for wrong, (name, content, *words) in cases.items():
             make = partial(MAKERS[kind], name=name, content=content)
-            case(stage, wrong, RuntimeError if kind == "hub" else ValueError, *words)(make)
+            case(stage, wrong, ERRORS.get(kind, ValueError), *words)(make)

@@ -96,10 +96,3 @@ def diverged(tmp_path):
         loop.train_model(adapted(), *words)
     assert [f.name for f in (tmp_path / "checkpoints").iterdir()] == ["step-000020"]
     loop.train_model(adapted(), *words)  # a finished training is found, and is as bad
-
-@case(TRAIN, "a checkpoint of another run in the folder", None, "step-000001", "another run")
-def other_run(tmp_path):
-    told = []
-    for ids in (range(20, 32), range(40, 52)):
-        loop.train_model(adapted(), rows(ids=ids), STEPS, tmp_path, report=told.append)
-    return "\n".join(told)

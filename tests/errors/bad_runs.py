@@ -9,7 +9,7 @@ import time
 
 import filelock
 
-from blossom.common import paths, runs
+from blossom.common import paths
 from blossom.instructions.translation import ServedTranslator, translate_examples
 from blossom.models.loading import load_model, save_model
 from blossom.training import checkpoints, loop
@@ -29,11 +29,6 @@ def full_disk(bytes):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-
-def killed(code, *words):
-    code += "\nimport os\nos.kill(os.getpid(), 9)"
-    command = [sys.executable, "-c", code, *map(str, words)]
-    assert subprocess.run(command, cwd=paths.ROOT).returncode == -9
 
 for wrong, name, write in (
     ("a full disk while a result is written", "metrics.json", lambda file: paths.write_json(file, {"loss": "x" * 99_999})),
@@ -70,22 +65,11 @@ def asked_to_end(tmp_path, monkeypatch):
 def killed_writing(tmp_path):
     file = tmp_path / "metrics.json"
     paths.write_json(file, {"loss": 1.0})
-    code = "import sys\nfrom blossom.common import paths\nw = paths.write_atomically(sys.argv[1])\n"
-    code += "w.__enter__().write_text('{')"
-    killed(code, file)
+    code = "import os, sys\nfrom blossom.common import paths\nw = paths.write_atomically(sys.argv[1])\n"
+    code += "w.__enter__().write_text('{')\nos.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code, file], cwd=paths.ROOT).returncode == -9
     whole = paths.read_json(file) == {"loss": 1.0}
     return f"nothing of it: {file.name} is the earlier one, {'whole' if whole else 'broken'}"
-
-@case(RUNS, "a stage killed before its end", None, "the earlier run, whole")
-def killed_stage(tmp_path, smoke):
-    p = smoke("07_report", "report")
-    (run := runs.Run(p, "07_report")).finish({"rows": 1})
-    code = ("import sys\nfrom blossom.common import runs, stages\n"
-            "runs.Run(stages.Report(scale='smoke', outputs=sys.argv[1]), '07_report')")
-    killed(code, p.outputs)
-    assert paths.unfinished_folder(run.home).exists()
-    return f"the earlier run, {'whole' if runs.read_run(run.home).metrics == {'rows': 1} else 'damaged'}"
-
 
 @case(RUNS, "two trainings in one folder", RuntimeError, "another process is training there", "outputs")
 def two_trainings(tmp_path):

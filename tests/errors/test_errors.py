@@ -6,7 +6,7 @@ import re
 import pytest
 
 from blossom.common import paths
-from tests.errors import bad_data, bad_files, bad_models, bad_parameters, bad_runs  # noqa: F401
+from tests.errors import bad_data, bad_files, bad_models, bad_runs  # noqa: F401
 from tests.errors.table import CASES
 
 
