@@ -123,15 +123,6 @@ def test_a_template_is_chosen_by_name_and_own_is_the_tokenizers():
     assert templates.encode_conversation("own", [ASK, TELL], t) == templates.encode_conversation("chatml", [ASK, TELL], t)
 
 
-def test_roles_out_of_order_and_messages_without_text_are_refused():
-    t = tokenizer("tiny-byte-level")
-    for messages in ([TELL], [ASK, ASK], [ASK, TELL, TELL], [], [{"role": "system", "content": "x"}]):
-        with pytest.raises(ValueError, match="roles out of order: expected user and assistant in turn"):
-            templates.render_conversation("chatml", messages, t)
-    with pytest.raises(ValueError, match=r"message 2 \(assistant\) has no text"):
-        templates.render_conversation("chatml", [ASK, {"role": "assistant", "content": " \n"}], t)
-
-
 def written(folder, rows):
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -164,15 +155,15 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path, row, message):
 
 
 def test_bad_rows_are_left_out_and_listed_up_to_a_share_of_each_set(tmp_path):
-    good, bad = [{"id": n, "instruction": "Q?", "output": "A."} for n in range(1, 41)], CASES["broken_rows"][:-1]
+    good, bad = [{"id": n, "instruction": "Q?", "output": "A."} for n in range(1, 61)], CASES["broken_rows"][:-1]
     file, left_out = written(tmp_path, good + [row for row, _ in bad]), []
-    assert len(readers.read_instructions([file, file], "en", 0.2, left_out)) == 40
-    assert [place for place, _ in left_out] == [f"{file}, line {n}" for n in range(41, 41 + len(bad))]
+    assert len(readers.read_instructions([file, file], "en", 0.2, left_out)) == 60
+    assert [place for place, _ in left_out] == [f"{file}, line {n}" for n in range(61, 61 + len(bad))]
     assert all(re.search(message, reason) for (_, message), (_, reason) in zip(bad, left_out, strict=True))
-    with pytest.raises(ValueError, match=rf"line 41: history.* \({len(bad)} of {40 + len(bad)} rows .* bad_rows allows 15%"):
+    with pytest.raises(ValueError, match=rf"line 61: history.* \({len(bad)} of {60 + len(bad)} rows .* bad_rows allows 15%"):
         readers.read_instructions(file, "en", 0.15)
     (tmp_path / "two").mkdir()
-    assert len(readers.read_instructions([file, written(tmp_path / "two", good)], "en", 0.2)) == 80, "ids are of one set"
+    assert len(readers.read_instructions([file, written(tmp_path / "two", good)], "en", 0.2)) == 120, "ids are of one set"
 
 
 def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path):

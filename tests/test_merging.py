@@ -109,8 +109,3 @@ def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):
     assert total["labels"] == {"none": 2, "ne_change": 1, "topic_change": 0}
     assert (total["settled"], total["undone"], total["as drafted"], total["labelled but as drafted"]) == (3, 3, 2, [c])
     assert total["edit share"]["topic_change"] is None and total["by reviewer"] == {"민지": 3}
-
-
-def test_a_difference_is_shown_as_text():
-    html = merging.show_changes("물을 <b>많이</b> 마셔요.", "물을 <script>조금</script> 마셔요.")
-    assert "<script" not in html and "&lt;script&gt;조금" in html and "<del" in html and "<ins" in html

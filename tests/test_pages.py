@@ -43,7 +43,7 @@ def show_everywhere(text):
     """What notebooks show a text of a model, a person or a file in: tables, lists, changes, and pandas' own tables."""
     frame = pd.DataFrame({text: [text, {"a": text}], "share": [0.123456, None], "n": [12345, 2]}, index=[text, "b"])
     frame = frame.rename_axis(index=text, columns=text)
-    changes = merging.show_changes(text, f"{text} more")
+    changes = merging.show_changes(f"less {text}", f"{text} more")
     tables = [pages.show_table(frame), pages.show_table(frame.reset_index(drop=True), formats={"share": "{:.1%}"}), frame]
     return [*tables, pages.show_html(text), pages.show_html(changes), pages.show_list(text, [text])]
 
@@ -56,7 +56,7 @@ def test_a_notebook_shows_texts_as_text(attack):
         assert {tag.name for tag in tags_of(html)} <= layout and "mathjax_ignore" in html
         assert not {name for tag in tags_of(html) for name in tag.attrs if name.startswith("on")}
     assert "0.12<" in shown[0] and "12,345" in shown[0] and "–" in shown[0] and ">b<" in shown[0]
-    assert "12.3%<" in shown[1] and ">1<" not in shown[1]
+    assert "12.3%<" in shown[1] and ">1<" not in shown[1] and "<del" in shown[4] and "<ins" in shown[4]
 
 
 def test_a_dollar_sign_in_a_figure_is_no_formula(tmp_path):

@@ -54,9 +54,9 @@ def test_shares_are_counted_over_drop_second_looks():
     assert row["rate_low"] < 0.625 < row["rate_high"]
 
 
-@pytest.mark.parametrize(("prompts", "raters", "lead"), [(64, 2, 1.2), (300, 1, -0.3)])
-def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simulations(prompts, raters, lead):
-    runs = simulated(lead, 1000 * prompts, raters, seed=prompts + raters)
+def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simulations():
+    prompts, lead = 64, 1.2
+    runs = simulated(lead, 1000 * prompts, raters=2, seed=66)
     runs["run"] = runs.prompt_id // prompts
     got = verdicts.summarize_verdicts(runs, by=["run"], samples=500)
     p = 1 / (1 + np.exp(-lead))
@@ -85,15 +85,11 @@ def test_a_preference_for_the_first_answer_is_seen_and_a_fair_rater_is_cleared()
     assert ties.decided == 0 and np.isnan(ties["first"])
 
 
-def test_a_judge_that_always_prefers_the_first_answer_decides_nothing():
-    both = pd.concat([table((n, "x", "y", s, "j"), source="j", first_shown=s) for n in range(5) for s in "ab"])
-    settled = verdicts.settle_verdicts(both)
-    assert len(settled) == 5 and settled.flipped.all() and set(settled.winner) == {"tie"}
-    assert verdicts.summarize_verdicts(settled).tie[0] == 1 and verdicts.measure_position_bias(both)["first"][0] == 1
-    assert verdicts.settle_verdicts(verdicts.make_verdicts([])).empty
-    steady = verdicts.settle_verdicts(pd.concat([table((1, "x", "y", "b", "j"), source="j", first_shown=s) for s in "ab"]))
-    assert list(steady.winner) == ["b"] and not steady.flipped.any()
-    assert verdicts.settle_verdicts(both.iloc[:1]).empty  # one order alone is no verdict
+def test_a_judge_that_always_prefers_the_first_answer_has_a_bias_and_one_order_alone_is_no_verdict():
+    both = pd.concat([table((1, "x", "y", s, "j"), source="j", first_shown=s) for s in "ab"])
+    assert verdicts.measure_position_bias(both)["first"][0] == 1  # what both orders decide: test_judges.py
+    assert list(verdicts.settle_verdicts(both).winner) == ["tie"]
+    assert verdicts.settle_verdicts(both.iloc[:1]).empty and verdicts.settle_verdicts(verdicts.make_verdicts([])).empty
 
 
 def test_agreement_between_people_and_with_a_judge_by_hand():

@@ -62,13 +62,9 @@ def test_a_service_that_fails_half_way_is_not_paid_twice(service, translate, exa
     assert len(texts_of(translate(examples))) == 14 and len(service.bodies) == 8
 
 
-def test_a_translator_is_found_by_its_name(translation_model, tmp_path):
-    server = translation.find_translator("http://127.0.0.1:9/v1", "gpt", tmp_path, 7)
+def test_the_limit_of_requests_is_kept(service, translate, examples, tmp_path, capsys):
+    server = translation.find_translator(service.url, "gpt", tmp_path, 7)
     assert isinstance(server, translation.ServedTranslator) and (server.name, server.requests) == ("gpt", 7)
-    assert isinstance(translation.find_translator(str(translation_model), "", tmp_path), translation.LocalTranslator)
-
-
-def test_the_limit_of_requests_is_kept(service, translate, examples, capsys):
     assert len(texts_of(translate(examples, 3))) == len(service.bodies) == 3
     assert "11 texts have no translation yet" in capsys.readouterr().out
     assert len(texts_of(translate(examples, 0))) == len(service.bodies) == 3
@@ -116,6 +112,7 @@ def translation_model(tmp_path_factory):
 
 
 def test_a_local_model_translates_prose_and_leaves_format_alone(translation_model, tmp_path):
+    assert isinstance(translation.find_translator(str(translation_model), "", tmp_path), translation.LocalTranslator)
     translator = translation.LocalTranslator(str(translation_model), tmp_path / "replies", new_tokens=32)
     code = "```python\nprint(1)  # Add salt.\n```"
     file = tmp_path / "en.json"
@@ -139,10 +136,6 @@ def authored():
     return [(translation.Draft(k.source_id, "", *pair), k.adaptation) for k, pair in zip(korean, pairs, strict=True)]
 
 
-def kinds(english, korean):
-    return [f.kind for f in checks.flag_draft({"output": english}, {"output": korean})]
-
-
 @pytest.mark.parametrize("kind", [kind for kind in checks.KINDS if not kind.startswith("foreign")])
 def test_reviewed_korean_is_rarely_flagged(authored, kind):
     flagged = [d.id for d, a in authored if kind in [f.kind for f in checks.flag_draft(d.english, d.korean, (), a)]]
@@ -160,15 +153,8 @@ def test_rows_that_people_adapted_are_found_in_the_english(authored):
 
 @pytest.mark.parametrize("text", CASES["translated"] + CASES["plain"])
 def test_translationese_is_flagged_and_plain_korean_is_not(text):
-    assert ("translationese" in kinds("He has a big house.", text)) == (text in CASES["translated"])
-
-
-def test_english_left_in_place():
-    forgotten = "찬물로 헹구세요. wash the shirt as usual after an hour. 그리고 말리세요."
-    flags = checks.flag_draft({"output": CASES["drafts"][0][0]}, {"output": forgotten})
-    assert flags[0] == checks.Flag("left_in_english", "output", "wash the shirt as usual after an hour")
-    for code in ("`git commit --amend`를 쓰세요.", "def add(a, b):\n    return a + b", "SELECT name, id FROM t;"):
-        assert "left_in_english" not in kinds(code, code)
+    kinds = [flag.kind for flag in checks.flag_draft({"output": "He has a big house."}, {"output": text})]
+    assert ("translationese" in kinds) == (text in CASES["translated"])
 
 
 @pytest.mark.parametrize("row", CASES["drafts"])
@@ -178,12 +164,7 @@ def test_what_is_missing_added_or_broken_is_flagged(row):
     assert [flag.kind for flag in flags] == expected
 
 
-@pytest.mark.parametrize(("english", "korean", "adaptation", "expected"), CASES["foreign"])
-def test_foreign_names_and_american_life(english, korean, adaptation, expected):
+@pytest.mark.parametrize(("english", "korean", "adaptation", "expected"), CASES["found"])
+def test_foreign_names_american_life_and_english_are_flagged_with_the_words(english, korean, adaptation, expected):
     flags = checks.flag_draft({"instruction": english}, {"instruction": korean}, adaptation=adaptation)
     assert [[f.kind, f.found] for f in flags] == expected
-
-
-def test_a_missing_translation_is_one_flag():
-    flags = checks.flag_draft({"instruction": "Hi.", "input": "", "output": "Hi."}, {"instruction": "안녕.", "output": " "})
-    assert flags == [checks.Flag("empty", "output", "")]
