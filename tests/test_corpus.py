@@ -1,7 +1,10 @@
+"""Texts: corpora and the files that they are read from, data sets of the hub, what language a text is in."""
+
 import gzip
 import json
 import os
 import re
+import time
 import tracemalloc
 import unicodedata
 from dataclasses import replace
@@ -9,12 +12,13 @@ from dataclasses import replace
 import huggingface_hub
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blossom.instructions.readers import read_instructions
 from blossom.text.corpus import normalise_text, read_corpus, read_documents
 from blossom.text.hub import parse_hub
+from blossom.text.language import answer_language, language_of, measure_repetition, script_shares
 from blossom.text.leaks import fold_letters, read_evaluation_texts
 from blossom.text.rows import read_rows
 from tests.cases import read_cases
@@ -34,12 +38,27 @@ def texts(tmp_path, smoke):
     return make
 
 
-def test_held_out_lines_are_the_same_each_time_and_never_trained_on(smoke):
-    first, second = (read_corpus(smoke("03_bilingual_pretraining")) for _ in range(2))
-    assert first.heldout() == second.heldout() and list(first.korean) == list(second.korean)
-    for training, heldout in ((first.korean, first.heldout_korean), (first.english, first.heldout_english)):
-        assert len(heldout) == 20
-        assert not {fold_letters(line) for line in heldout} & {fold_letters(line) for line in training}
+korean = st.text(st.sampled_from("먹는 햄버거를 공룡이\u1100\u1161\u11a8 abc.\n🙂漢"), max_size=40)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(lines=st.lists(korean, min_size=1, max_size=40), heldout=st.integers(1, 4))
+def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one_the_same_each_time(texts, lines, heldout):
+    text = "\n".join(line.replace("\n", " ") for line in lines)
+    p = texts(text, heldout_lines=heldout)
+    try:
+        found, again = read_corpus(p), read_corpus(p)
+    except ValueError as error:
+        assume("ko.txt" in str(error) and ("hold" in str(error) or "nothing is left" in str(error)))
+        return
+    assert found.heldout() == again.heldout() and list(found.korean) == list(again.korean)
+    read = [normalise_text(line) for line in text.split("\n")]
+    assert {*found.korean, *found.heldout_korean} <= {*read}
+    assert len(found.heldout_korean) == len(found.heldout_english) == heldout
+    guarded = {fold_letters(line) for held in found.heldout().values() for line in held}
+    assert not guarded & {fold_letters(line) for line in [*found.korean, *found.english]}
+    removed = sum(n for reason, n in found.removed.items() if reason.startswith("korean"))
+    assert len(found.korean) + heldout + removed == sum(map(bool, read))
 
 
 def test_a_line_held_out_of_one_language_is_not_trained_on_in_the_other(smoke):
@@ -154,35 +173,17 @@ def test_a_corpus_is_never_held_whole_in_memory(tmp_path, smoke):
     assert characters > 6e5 and file.stat().st_size > 1.6e6 and peak < 6e5
 
 
-def test_rows_of_every_kind_of_file_with_their_places(tmp_path):
-    (tmp_path / "a.JSONL").write_bytes('\ufeff{"a": "x\u2028y"}\r\n\r\n{"a": 2}\n'.encode())
-    (tmp_path / "b.json").write_text(json.dumps([{"a": 1}]))
-    (tmp_path / "c.tsv").write_text('a\tb\n"x\ty\n', encoding="utf-8")
-    (tmp_path / "d.txt").write_text('1\t"x\ty"\n', encoding="utf-8")
-    (tmp_path / "e.txt").write_text('1\t"x\n2\ty"\n', encoding="utf-8")
-    found = {name: list(read_rows(str(tmp_path / name))) for name in ("a.JSONL", "b.json", "c.tsv")}
-    assert [row for _, row in found["a.JSONL"]] == [{"a": "x\u2028y"}, {"a": 2}]
-    assert [place.split(", ")[1] for place, _ in found["a.JSONL"]] == ["line 1", "line 3"]
-    assert found["b.json"][0][1] == {"a": 1} and found["c.tsv"][0][1] == {"a": '"x', "b": "y"}
-    assert [row for _, row in read_rows(str(tmp_path / "d.txt"), ("n", "t"), quoted=True)] == [{"n": "1", "t": "x\ty"}]
-    with pytest.raises(ValueError, match="e.txt, line 2: not a .txt table .a field's quotation mark"):
-        list(read_rows(str(tmp_path / "e.txt"), ("n", "t"), quoted=True))
-
-
-def test_a_header_line_names_the_columns_of_pairs_in_any_order(tmp_path):
-    (tmp_path / "pairs.csv").write_text('korean,english\n"안녕, 반가워",Hello\n', encoding="utf-8")
-    rows = [row for _, row in read_rows(str(tmp_path / "pairs.csv"), ("english", "korean"))]
-    assert rows == [{"korean": "안녕, 반가워", "english": "Hello"}]
-    (tmp_path / "texts.csv").write_text("id,text\n1,안녕, 세상\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="texts.csv, line 2: expected 2 columns, found 3"):
-        list(read_documents(str(tmp_path / "texts.csv")))
-
-
-@pytest.mark.parametrize(("name", "content", "named"), CASES["wrong"])
-def test_what_is_wrong_with_a_file_is_named_by_its_place(tmp_path, name, content, named):
+@pytest.mark.parametrize(("name", "content", "found", "how"), CASES["rows"])
+def test_rows_of_every_kind_of_file_are_read_with_their_places_or_what_is_wrong_is_named_by_its_place(
+    tmp_path, name, content, found, how
+):
     put(tmp_path / name, content)
-    with pytest.raises(ValueError, match=named):
-        list(read_rows(str(tmp_path / name)))
+    rows = read_rows(str(tmp_path / name), **how)
+    if isinstance(found, dict):
+        assert {place.split(", ")[-1]: row for place, row in rows} == found
+    else:
+        with pytest.raises(ValueError, match=found):
+            list(rows)
 
 
 @pytest.mark.parametrize(("source", "parts"), CASES["hub_sets"])
@@ -203,3 +204,28 @@ def test_why_the_hub_does_not_give_a_set(monkeypatch, tmp_path, read, source, er
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", refuse)
     with pytest.raises(ValueError, match=f"{source}: .*{named}"):
         list(read(source))
+
+
+def test_shares_are_of_letters_outside_code():
+    found = script_shares("한글 ab 漢字 12!\n```\nprint\n```")
+    assert found == pytest.approx({"hangul": 1 / 3, "latin": 1 / 3, "han": 1 / 3, "kana": 0, "other": 0})
+    assert not any(script_shares("12!").values())
+
+
+@pytest.mark.parametrize(("text", "language"), CASES["languages"])
+def test_the_language_of_a_text(text, language):
+    assert language_of(text) == language
+
+
+def test_a_copied_prompt_is_seen_in_a_short_time_however_long_it_is():
+    asked = "가나다라 마바사아 " * 4000
+    began = time.perf_counter()
+    assert answer_language(asked[:-9], asked) == "copy" and answer_language("하하 " * 20000, asked) == "ko"
+    assert time.perf_counter() - began < 5
+
+
+def test_repetition_sees_loops_with_and_without_spaces():
+    assert measure_repetition("a b c a b c a b c") == pytest.approx(4 / 7)
+    assert measure_repetition("오늘은 날씨가 좋아서 산책을 했습니다") == 0
+    assert measure_repetition("아" * 200) > 0.8
+    assert measure_repetition("짧다") == 0
