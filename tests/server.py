@@ -24,10 +24,24 @@ def completion(content, finish="stop", usage=None, **message):
     return json.dumps(whole | {"choices": [choice], "usage": usage})
 
 
-class FakeServer(ThreadingHTTPServer):
-    """A server whose `reply(body, number)` gives a text, or (status, headers, body or parts); keeps `bodies` and `keys`."""
+class LocalServer(ThreadingHTTPServer):
+    """A server in a thread of its own, at a free port of this machine (`url`); `handler` writes no log."""
 
     daemon_threads = True
+
+    def __init__(self, handler):
+        handler.log_message = lambda *_: None
+        super().__init__(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self):
+        self.shutdown()
+        self.server_close()
+
+
+class FakeServer(LocalServer):
+    """A server whose `reply(body, number)` gives a text, or (status, headers, body or parts); keeps `bodies` and `keys`."""
 
     def __init__(self, reply):
         outer, self.reply, self.bodies, self.keys = self, reply, [], []
@@ -48,16 +62,8 @@ class FakeServer(ThreadingHTTPServer):
 
             do_GET = do_HEAD = do_POST
 
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    def stop(self):
-        self.shutdown()
-        self.server_close()
+        super().__init__(Handler)
+        self.url += "/v1"
 
 
 @contextlib.contextmanager

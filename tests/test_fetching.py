@@ -24,8 +24,8 @@ from tests.hub.server import HubServer
 
 START = "import json, sys; from blossom.assets import sources; sources.WAITS = (0.01, 0.02)\n"
 CODE = read_cases(__file__)
-OTHERS = "consolidated.safetensors pytorch_model.bin code.py original/consolidated.00.pth original/x.json".split()
-MODEL = ["config.json", "chat_template.jinja", "model.safetensors", "tokenizer.json"]
+OTHERS = "consolidated.safetensors pytorch_model.bin code.py a.pkl original/consolidated.00.pth original/x.json".split()
+MODEL = ["config.json", "chat_template.jinja", "model.safetensors", "tokenizer.json", "tokenizer.model"]
 ARTICLES = [{"id": str(n), "text": f"문서 {n} " + "가" * 300} for n in range(4000)]
 
 
@@ -45,8 +45,7 @@ def hub(tmp_path):
     paths.write_text(texts / "README.md", f"---\n{yaml.safe_dump(card)}---\n")
     server = HubServer(tmp_path / "hub")
     yield server
-    server.shutdown()
-    server.server_close()
+    server.stop()
 
 
 def visit(hub, home, code, **changes):

@@ -63,6 +63,9 @@ def make_entries(folder, six):
         file.write_bytes(content if isinstance(content, bytes) else as_json(content))
         entries[str(name)] = Entry(file, read, sealed)
 
+    def take(file, read, sealed=False):
+        add(file.relative_to(folder), file.read_bytes(), read, sealed)
+
     for name, (source, *words) in TABLE["copied"].items():
         whole, rows = (paths.ROOT / source).read_bytes(), name.endswith((".txt", ".tsv", ".jsonl"))
         add(name, b"\n".join(whole.splitlines()[:5]) if rows else whole, partial(lambda w, file: call(file, *w), words))
@@ -85,7 +88,7 @@ def make_entries(folder, six):
     batch = a_batch()
     add("ratings.json", rated(batch, "가람", lambda i: "A"), lambda file: read_rating(batch, file), True)
     kept = people.publish_batch(batch, folder / "batches")[1][0].with_name("batch.json")
-    add(kept.relative_to(folder), kept.read_bytes(), lambda file: people.publish_batch(batch, folder / "batches")[0])
+    take(kept, lambda file: people.publish_batch(batch, folder / "batches")[0])
     for name, content in cases["zipped"].items():
         add(name.replace("/", "_"), zipped({"a/1.json": as_json(content)}), lambda file: list(read_documents(str(file))))
     add("aihub.json", cases["plain"], lambda file: list(read_documents(str(file))))
@@ -95,19 +98,18 @@ def make_entries(folder, six):
     model, tokenizer = load_model("tiny-byte-level")
     save_model(model, tokenizer, folder / "model")
     for file in sorted((folder / "model").iterdir()):
-        add(f"model/{file.name}", file.read_bytes(), lambda file: read_model(file.parent), file.name == "tokenizer.json")
-    index = {"metadata": {}, "weight_map": {name: "model.safetensors" for name in model.state_dict()}}
+        take(file, lambda file: read_model(file.parent), file.name == "tokenizer.json")
+    index = {"metadata": {}, "weight_map": {name: "model-1.safetensors" for name in model.state_dict()}}
     shutil.copytree(folder / "model", folder / "indexed")
+    (folder / "indexed/model.safetensors").rename(folder / "indexed/model-1.safetensors")
     add("indexed/model.safetensors.index.json", index, lambda file: read_model(file.parent))
     run = runs.Run(params.effective_params("05_benchmark_eval", "smoke", "base", outputs=str(folder)), "05_benchmark_eval")
     (run.folder / "items.jsonl").write_bytes(as_json({"task": "a", "id": "1", "model": "base", "metric": "acc", "acc": 1.0}))
     run.finish({"tasks": {"a": {"score": 0.5}}, "average": 0.5}, outputs=["items.jsonl"])
     for name in ("manifest.json", "metrics.json", "params.yaml"):
-        own = run.folder / name
-        sealed = name != "manifest.json"
-        add(own.relative_to(folder), own.read_bytes(), lambda file: runs.read_run(file.parent), sealed)
-    own, found = run.folder / "items.jsonl", {("base", "05_benchmark_eval"): runs.read_run(run.folder)}
-    add(own.relative_to(folder), own.read_bytes(), lambda file: headline.read_items(found, "base"))
+        take(run.folder / name, lambda file: runs.read_run(file.parent), name != "manifest.json")
+    found = {("base", "05_benchmark_eval"): runs.read_run(run.folder)}
+    take(run.folder / "items.jsonl", lambda file: headline.read_items(found, "base"))
     compared = next((paths.ROOT / "outputs/reference/sweeps").glob("*/*/comparison.json"))
     own = "sweeps/a/comparison-smoke/comparison.json"
     add(own, compared.read_bytes(), lambda file: sweeps.read_comparison(folder, "a", "smoke"))
@@ -116,15 +118,13 @@ def make_entries(folder, six):
     add("certificate.json", certified, lambda file: certificate.check_certificate(folder / "model"))
     store, request = server.ReplyStore(folder / "replies"), {"model": "m", "messages": []}
     store.put(request, reply="답", cut=False)
-    own = store._file(request)
-    add(own.relative_to(folder), own.read_bytes(), lambda file: store.get(request))
+    take(store._file(request), lambda file: store.get(request))
     add("score.json", {"version": evaluation.VERSION, "items": [{}], "score": {}}, evaluation._read_record)
     loop.train_model(adapted(), some_rows(6), EXACT, folder / "training", report=lambda line: None)
     newest = checkpoints.list_checkpoints(folder / "training/checkpoints")[-1]
     fingerprint = paths.read_json(newest / "progress.json")["fingerprint"]
     for name in ("state.safetensors", "progress.json"):
-        own = newest / name
-        add(own.relative_to(folder), own.read_bytes(), lambda file: read_checkpoint(file, fingerprint), True)
+        take(newest / name, lambda file: read_checkpoint(file, fingerprint), True)
     gguf_file.export_gguf(folder / "model", folder / "m.gguf", lines=["가"])
     add("m-1.whl", zipped({"m/m.gguf": (folder / "m.gguf").read_bytes()}, zipfile.ZIP_STORED), read_wheel)
     return entries

@@ -5,12 +5,12 @@ import os
 import re
 import ssl
 import subprocess
-import threading
 from hashlib import sha1
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
 
 from blossom.common import paths
+from tests.server import LocalServer
 
 ROUTE = re.compile(r"(?:/api)?/(?:(models|datasets)/)?([^/]+/[^/]+?)(?:/(revision|tree|paths-info|resolve)/([^/]+)/?(.*))?")
 
@@ -83,9 +83,6 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2] if cut else body)
         self.close_connection = self.close_connection or cut
 
-    def log_message(self, *_):
-        pass
-
 
 def describe(path, folder):
     """An entry of the hub's listing of a folder."""
@@ -93,20 +90,16 @@ def describe(path, folder):
     return {"type": kind, "oid": sha1(str(path).encode()).hexdigest(), "size": size, "path": str(path.relative_to(folder))}
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LocalServer):
     """Serves <models or datasets>/<owner>/<name>/<revision>/ below `folder`; `asked` has the paths of all requests.
 
     gated   ids that answer 401 without a token
     faults  {pattern of a path: "503" or "cut"}: the first request that matches is answered so
     """
 
-    daemon_threads = True
-
     def __init__(self, folder, gated=(), faults=()):
         self.folder, self.gated, self.faults, self.asked = folder, gated, dict(faults), []
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        super().__init__(Handler)
 
     def handle_error(self, request, client_address):
         """A client that hangs up is no fault."""
