@@ -1,25 +1,23 @@
 """The loss and its gradients, by every path of the learner, against transformers' own forward pass."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from blossom.common import paths
 from blossom.models.loading import first_new_row
 from blossom.training import tables, varlen
 from blossom.training.cpu import attention, compiled_ops, decoder
 from blossom.training.cpu.decoder import segment_arguments
 from blossom.training.cpu.torch_ops import TorchOps
 from blossom.training.learner import Learner
-from blossom.training.packing import IGNORED, pack_examples
+from blossom.training.packing import IGNORED
 from tests.tiny import BASES, MODES, adapted
 
 QKV, MOST = ("q_proj", "k_proj", "v_proj"), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+IDS = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
+SEGMENTS = torch.cat([torch.tensor([[1] * 25 + [0] * 5]), torch.tensor([[1] * 11 + [2] * 19])])
 
 
 def library_loss(model, ids, labels, segments):
@@ -45,14 +43,13 @@ def assert_same(found, expected, near=1e-4):
 def test_loss_and_gradients_are_the_library_s(base, mode, targets, monkeypatch):
     monkeypatch.setattr(attention, "BLOCK", 8)  # queries by blocks that do not divide the length
     monkeypatch.setitem(tables.TILE, "cpu", (7, 16))  # and tiles of the loss that do not divide the sizes
-    ids = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
-    labels, segments = ids.clone(), torch.ones_like(ids)
-    labels[0, :12], segments[1, 11:], segments[0, 25:] = IGNORED, 2, 0
+    labels = IDS.clone()
+    labels[0, :12] = IGNORED
     reference, ours = adapted(base, mode, targets).train(), adapted(base, mode, targets)
-    expected = library_loss(reference, ids, labels, segments)
+    expected = library_loss(reference, IDS, labels, SEGMENTS)
     expected.backward()
     learner = Learner(ours, "float32")
-    loss = learner(ids, labels, segments)
+    loss = learner(IDS, labels, SEGMENTS)
     loss.backward()
     assert bool(learner.fast) == (mode != "full") and learner.scale == 1 and learner.quick
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -127,18 +124,24 @@ def test_compiled_passes_are_torch_s(name):
         assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
 
 
-def load_kernels(cache, compiler=""):
-    code = "from blossom.training.cpu.compiled_ops import compile_kernels\nprint(compile_kernels())"
-    env = os.environ | {"BLOSSOM_CACHE": str(cache), "BLOSSOM_COMPILER": str(compiler)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=paths.ROOT)
-    return "CDLL" in done.stdout, done.stderr
+@pytest.fixture
+def load_kernels(monkeypatch, capfd):
+    """`load_kernels(cache, compiler)`: whether the kernels are loaded, as a new process does it, and what is said."""
+
+    def load(cache, compiler=""):
+        monkeypatch.setenv("BLOSSOM_CACHE", str(cache))
+        monkeypatch.setenv("BLOSSOM_COMPILER", str(compiler))
+        return bool(compiled_ops.compile_kernels.__wrapped__()), capfd.readouterr().err
+
+    return load
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler here")
-def test_a_damaged_or_foreign_library_is_compiled_anew_and_never_loaded(tmp_path):
+def test_a_damaged_or_foreign_library_is_compiled_anew_and_never_loaded(load_kernels, tmp_path):
     assert load_kernels(tmp_path) == (True, "")
     (library,) = tmp_path.glob("kernels/*.so")
-    library.write_bytes(library.read_bytes()[:9000])
+    library.rename(tmp_path / "loaded.so")  # which must not change
+    library.write_bytes((tmp_path / "loaded.so").read_bytes()[:9000])
     loaded, said = load_kernels(tmp_path)
     assert loaded and "not what was stored there" in said
     library.with_name(f"{library.name}.sha256").unlink()
@@ -148,7 +151,7 @@ def test_a_damaged_or_foreign_library_is_compiled_anew_and_never_loaded(tmp_path
 
 
 @pytest.mark.parametrize("does", ["exit 1", "exit 0", 'for last; do :; done; echo text > "$last"'])
-def test_where_a_compiler_cannot_build_it_is_said_and_torch_used(does, tmp_path):
+def test_where_a_compiler_cannot_build_it_is_said_and_torch_used(does, load_kernels, tmp_path):
     (compiler := tmp_path / "cc").write_text(f"#!/bin/sh\n{does}\n")
     compiler.chmod(0o755)
     loaded, said = load_kernels(tmp_path / "cache", compiler)
@@ -205,10 +208,6 @@ def attend_each(q, k, v, ends, _, longest, other, *, scale, window_size, enable_
     return torch.cat([attend(*p, is_causal=True, scale=scale, enable_gqa=enable_gqa).transpose(0, 1) for p in parts])
 
 
-IDS = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
-SEGMENTS = torch.cat([torch.tensor([[1] * 25 + [0] * 5]), torch.tensor([[1] * 11 + [2] * 19])])
-
-
 @pytest.mark.parametrize("base", BASES)
 def test_attention_by_the_segments_lengths_is_attention_with_their_mask(base, monkeypatch):
     models, calls = [adapted(base), adapted(base)], []
@@ -227,13 +226,3 @@ def test_flash_attention_by_lengths_is_as_near_as_the_mask_on_a_card():
     given = [x.cuda() for x in (IDS, IDS, SEGMENTS)]
     losses = [Learner(adapted().cuda(), precision)(*given).item() for precision in ("float32", "bfloat16")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
-
-
-def test_segments_are_as_good_as_separate_sequences():
-    model = adapted()
-    learner = Learner(model, "float32")
-    a, b = torch.arange(20, 31), torch.arange(60, 67)
-    packed = pack_examples([{"input_ids": x, "labels": x} for x in (a, b)], 18)[0]
-    together = learner(*(torch.as_tensor(packed[k])[None] for k in ("input_ids", "labels", "segments")))
-    apart = learner(a[None], a[None]) + learner(b[None], b[None])
-    assert together.item() == pytest.approx(apart.item(), rel=1e-5)

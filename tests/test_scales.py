@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from functools import cache
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from blossom.assets.registry import fetch_asset
 from blossom.batch import estimate, resources
 from blossom.batch.plan import Plan, RunName
 from blossom.common import params, paths, stages
-from blossom.instructions import __main__ as launched
 from blossom.instructions.dataset import encode_examples, hold_out_examples, load_examples
 from blossom.models import adapters, loading
 from blossom.text.corpus import read_corpus
@@ -23,12 +21,6 @@ from tests.batch import run_snakemake
 
 PRETRAINING, TUNING = "03_bilingual_pretraining", "04_korean_lima_sft"
 STAGE = {"blossom-bi": PRETRAINING, "cross-lingual-direct": TUNING}
-
-
-@cache
-def sized(scale, recipe):
-    p, assumed = params.effective_params(STAGE[recipe], scale, recipe), resources.read_assumptions(scale)
-    return p, assumed, estimate.measure_size(resources.read_config(p.base_model)[0], p, assumed.new_rows)
 
 
 @pytest.mark.parametrize(("scale", "billions"), [("llama2-7b", 6.738), ("llama2-13b", 13.016)])
@@ -46,15 +38,6 @@ def test_a_model_of_shapes_has_as_many_parameters_as_a_loaded_one(base):
     assert size.tables == sum(q.numel() for n, q in model.named_parameters() if "embed_tokens" in n or "lm_head" in n)
 
 
-def test_memory_grows_with_what_is_trained_and_shrinks_with_shards(smoke):
-    def memory(trainable, batch=64, shards=1):
-        p = smoke(PRETRAINING, english_anchor=0.0, trainable=trainable)
-        return estimate.estimate_run(p, "tiny-sentencepiece", batch, 64, shards=shards).memory
-
-    assert memory("full") > memory("lora+embeddings") > memory("lora+embeddings", shards=8)
-    assert memory("full", batch=128) > memory("full")
-
-
 @pytest.mark.parametrize("again", [False, True])
 def test_operations_are_six_a_weight_and_one_forward_pass_more_with_checkpointing(again):
     p = params.effective_params(TUNING, "llama2-7b", "cross-lingual-direct", activation_checkpointing=again)
@@ -63,16 +46,14 @@ def test_operations_are_six_a_weight_and_one_forward_pass_more_with_checkpointin
     assert estimate.count_operations(size, p, 0) == 6 * (size.layers + head) + again * 2 * size.layers
 
 
-def test_bllossom_fits_on_its_card_and_a_full_fine_tune_does_not():
-    p, assumed, _ = sized("llama2-13b", "blossom-bi")
-    assert 30 < resources.plan_run(PRETRAINING, p, assumed).card / resources.GB < assumed.device_memory
+def test_a_full_fine_tune_of_13b_does_not_fit_on_bllossom_s_card():
     full = resources.ScalePlan(Plan("outputs", {"trainable": "full"}), "llama2-13b")
     full.ask(RunName("outputs", "llama2-13b", "blossom-bi", PRETRAINING))
     assert re.search(r"Over 48 GB: blossom-bi/03.*Lower batch_size, block_size.*lora\+new-rows", str(full))
 
 
 def test_sharded_weights_take_the_time_of_their_exchange_where_that_is_longer():
-    p, hours = sized("llama2-7b", "cross-lingual-direct")[0], {}
+    p, hours = params.effective_params(TUNING, "llama2-7b", "cross-lingual-direct"), {}
     for link in (10.0, 20.0, 1000.0):
         run = resources.plan_run(TUNING, p, resources.read_assumptions("llama2-7b", link_gigabytes=link))
         hours[link], memory = run.hours, run.memory
@@ -81,7 +62,7 @@ def test_sharded_weights_take_the_time_of_their_exchange_where_that_is_longer():
 
 
 def test_one_epoch_is_as_long_as_the_scarcer_language():
-    p, assumed, _ = sized("llama2-13b", "blossom-bi")
+    p, assumed = params.effective_params(PRETRAINING, "llama2-13b", "blossom-bi"), resources.read_assumptions("llama2-13b")
     assert resources.count_text_tokens(p, assumed, expanded=True) == pytest.approx(23.17e9 / 4.3 / 0.7)
     mono = params.effective_params(PRETRAINING, "llama2-13b", "base-ko")
     assert resources.count_text_tokens(mono, assumed, expanded=False) == pytest.approx(23.17e9 / 1.6)
@@ -105,26 +86,12 @@ def test_the_readme_s_table_of_scales_is_the_estimator_s(scale, tmp_path):
     assert line.endswith(row) and card < a.device_memory
 
 
-def test_a_base_whose_sizes_are_not_known_is_named():
-    with pytest.raises(ValueError, match="base_model: the sizes of some/model are not known here"):
-        resources.read_config("some/model")
-
-
 def test_a_scale_without_a_card_has_no_plan_and_asks_for_what_such_runs_took(tmp_path):
     plan = resources.ScalePlan(Plan(str(tmp_path)), "laptop")
     run = RunName(str(tmp_path), "laptop", "base", "01_tokenization_analysis")
     assert plan.ask(run)["mem_mb"] == 4000
     paths.write_json(run.folder / "manifest.json", {"peak_bytes": 2_000_000_000})
     assert plan.ask(run)["mem_mb"] == 2200 and str(plan) == ""
-
-
-@pytest.mark.parametrize(
-    ("scale", "recipe", "prefix", "total"),
-    [("llama2-13b", "blossom-bi", "", 8), ("llama2-7b", "cross-lingual-direct", "sft_", 128)],
-)
-def test_the_papers_batches_come_out_of_batch_accumulation_and_cards(scale, recipe, prefix, total):
-    p, devices = params.effective_params(STAGE[recipe], scale, recipe), resources.read_assumptions(scale).devices
-    assert getattr(p, f"{prefix}batch_size") * getattr(p, f"{prefix}accumulation") * devices == total
 
 
 def test_the_launch_line_names_the_configuration_for_what_is_trained():
@@ -195,23 +162,8 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
     model = adapters.adapt_model(model, p.trainable)
     chosen, _ = hold_out_examples(load_examples(p), p.heldout_examples)
     rows = encode_examples(chosen, p.template, tokenizer)
-    rows = [row for row in rows if len(row["input_ids"]) <= 512][:40]  # short ones: seconds
+    rows = [row for row in rows if len(row["input_ids"]) <= 512][:16]  # short ones: seconds
     settings = TrainingSettings.of(p, "sft_")
     result = loop.train_model(model, rows, settings, tmp_path / "run", report=lambda line: None)
-    assert result["steps"] == round(len(rows) * 3 / 16) and result["loss"][-1]["loss"] > 0
+    assert result["steps"] == 3 and result["loss"][-1]["loss"] > 0  # on 8 cards the paper's 128 rows a step
     assert {e.task for e in chosen} == {"ko", "en", "translation"}
-
-
-def test_several_cards_train_before_the_notebook_takes_over(tmp_path, smoke, capsys):
-    own = {"outputs": f"{tmp_path}/o", "sft_evaluations": 0, "epochs": 0.5}
-    words = [f"{name}={value}" for name, value in own.items()]
-    files = [str(params.scale_file("smoke")), str(params.recipe_file("base-koSFT"))]
-    launched.launch_tuning([w for f in files for w in ("--params", f)] + [w for word in words for w in ("--set", word)])
-    assert "finish: run notebooks/04_korean_lima_sft.ipynb" in capsys.readouterr().out
-    p = params.effective_params(launched.STAGE, "smoke", "base-koSFT", **own)
-    model, tokenizer = loading.load_model(p.base_model)
-    model = adapters.adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
-    rows, _ = launched.prepare_rows(p, tokenizer)
-    folder, said = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, launched.STAGE)), []
-    result = loop.train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
-    assert said == [f"continuing from step-{result['steps']:06d}"]

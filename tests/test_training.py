@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from itertools import product
 
 import nbformat
 import numpy as np
@@ -16,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from blossom.batch import estimate
 from blossom.batch.estimate import estimate_run
-from blossom.common import params, paths, shell
+from blossom.common import params, paths
 from blossom.common.runs import Run
+from blossom.instructions import __main__ as tuning
 from blossom.models import adapters
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte
@@ -110,50 +112,40 @@ def test_curves_reach_tensorboard(tmp_path):
     assert b"train/loss" in content and b"heldout/english" in content
 
 
-KILLED = {  # mode: exit code, the checkpoint that is there, rows, settings
-    "between": (-signal.SIGKILL, "step-000004", 12, EXACT),
-    "during": (-signal.SIGKILL, "step-000003", 12, EXACT),
-    "asked": (1, "step-000027", 162, replace(EXACT, evaluations=2, checkpoint_minutes=60)),  # of 81, measured at 27
-}
+def evaluate_once(m):
+    return {"english": 1.0}
 
 
-def train_killed(mode, folder):
-    """Train in a process that ends where `mode` says: between two checkpoints, during one, or as it is asked to."""
-
-    def report(text):
-        if mode == "between" and text.startswith("step 5/"):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def evaluate(m):
-        if mode == "asked" and (folder / "began").exists():
-            os.kill(os.getpid(), signal.SIGTERM)
-        (folder / "began").touch()
-        return {"english": 1.0}
+def train_killed(folder):
+    """Train in a process that is killed while it writes a checkpoint."""
 
     def write_half(tensors, path):
-        if mode == "during" and "step-000004" in str(path):
+        if "step-000004" in str(path):
             path.write_bytes(b"half a checkpoint")
             os.kill(os.getpid(), signal.SIGKILL)
         save_file(tensors, path)
 
     checkpoints.save_file = write_half
-    *_, rows, settings = KILLED[mode]
-    shell.run(lambda: train_model(adapted(), some_rows(rows), settings, folder, evaluate, report))
+    train_model(adapted(), some_rows(12), EXACT, folder, evaluate_once)
 
 
-@pytest.mark.parametrize("mode", KILLED)
-def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
-    code, saved, rows, settings = KILLED[mode]
-    whole, words = adapted(), (some_rows(rows), settings)
-    expected = train_model(whole, *words, tmp_path / "whole", lambda m: {"english": 1.0}, lambda line: None)
-    folder = tmp_path / "killed"
-    child = f"from tests.test_training import *; train_killed({mode!r}, paths.Path({str(folder)!r}))"
-    killed = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, cwd=paths.ROOT)
-    assert killed.returncode == code, killed.stderr[-2000:]
-    assert mode != "asked" or "after step 27 of 81, and saved: the same command goes on" in killed.stderr
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "asked to end"])
+def test_a_run_that_ends_early_ends_with_the_same_weights_bit_for_bit(killed, tmp_path):
+    settings = EXACT if killed else replace(EXACT, evaluations=2, checkpoint_minutes=60)
+    whole, words, folder = adapted(), (some_rows(12 if killed else 162), settings), tmp_path / "early"
+    expected = train_model(whole, *words, tmp_path / "whole", evaluate_once, lambda line: None)
+    if killed:
+        child = f"from tests.test_training import *; train_killed(paths.Path({str(folder)!r}))"
+        done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, cwd=paths.ROOT)
+        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    else:  # at the second measurement
+        asks = iter([lambda: None, lambda: os.kill(os.getpid(), signal.SIGTERM)])
+        with pytest.raises(RuntimeError, match="after step 27 of 81, and saved: the same command goes on"):
+            train_model(adapted(), *words, folder, lambda m: next(asks)() or evaluate_once(m), lambda line: None)
+    saved = "step-000003" if killed else "step-000027"
     assert max(f.name for f in (folder / "checkpoints").glob("step-*")) == saved
     again, lines = adapted(), []
-    result = train_model(again, *words, folder, lambda m: {"english": 1.0}, lines.append)
+    result = train_model(again, *words, folder, evaluate_once, lines.append)
     assert lines[0] == f"continuing from {saved}"
     for (name, a), (_, b) in zip(whole.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(a, b), name
@@ -161,20 +153,30 @@ def test_a_killed_run_ends_with_the_same_weights_bit_for_bit(mode, tmp_path):
     assert result["tokens"] == expected["tokens"] and result["during"] == expected["during"]
 
 
-def test_instruction_tuning_in_two_processes_or_killed_and_resumed_ends_with_the_same_weights(tmp_path):
+def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_same_weights_and_the_notebook_takes_over(
+    tmp_path, capsys
+):
+    own = {"precision": "float32", "checkpoint_minutes": 0, "epochs": 2, "seed": 7}
     words = [f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT")]
-    words += ["--set=precision=float32", "--set=checkpoint_minutes=0", "--set=epochs=2", "--set=seed=7"]
-    states = []
-    for name, stop in (("whole", 0), ("killed", 2), ("killed", 0)):
-        command = [sys.executable, "-c", CASES["tuning"], str(stop), *words, f"--set=outputs={tmp_path / name}"]
-        done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
-        assert done.returncode == (-signal.SIGKILL if stop else 0), done.stderr[-2000:]
-        folder = max((tmp_path / name).rglob("checkpoints/step-*"))
-        assert folder.name == f"step-{stop or 4:06d}"
-        states.append(load_file(folder / "state.safetensors"))
-    states.pop(1)
+    words += [f"--set={name}={value}" for name, value in own.items()]
+    killed, whole = ([*words, f"--set=outputs={tmp_path / name}"] for name in ("killed", "whole"))
+    done = subprocess.run([sys.executable, "-c", CASES["tuning"], *killed], cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert max(f.name for f in tmp_path.rglob("checkpoints/step-*")) == "step-000002"
+    tuning.launch_tuning(killed)
+    assert "continuing from step-000002" in (told := capsys.readouterr().out)
+    assert f"finish: run notebooks/{tuning.STAGE}.ipynb" in told
+    tuning.launch_tuning(whole)
+    states = [load_file(next((tmp_path / name).rglob("step-000004/state.safetensors"))) for name in ("killed", "whole")]
     assert states[0].keys() == states[1].keys() and any("lora_A" in name for name in states[0])
     assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
+    p = params.effective_params(tuning.STAGE, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
+    model, tokenizer = load_model(p.base_model)
+    model = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
+    rows, said = tuning.prepare_rows(p, tokenizer)[0], []
+    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, tuning.STAGE))
+    train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
+    assert said == ["continuing from step-000004"]  # nothing is trained again
 
 
 @pytest.mark.parametrize("seed", [0, 2**40])
@@ -186,8 +188,8 @@ def test_making_a_run_seeds_every_generator(seed, smoke):
     assert draw(seed) == draw(seed) and not set(draw(seed)) & set(draw(seed + 1))
 
 
-DAMAGES = [("state.safetensors", change) for change in (lambda b: b[:-9], lambda b: b[:-9] + b"damaged!!", None)]
-DAMAGES += [("progress.json", change) for change in (lambda b: b[:50], lambda b: b.replace(b'"tokens": ', b'"tokens": 1'))]
+DAMAGES = [("state.safetensors", lambda b: b[:-9] + b"damaged!!"), ("state.safetensors", None)]
+DAMAGES += [("progress.json", lambda b: b.replace(b'"tokens": ', b'"tokens": 1'))]
 
 
 @pytest.mark.parametrize(("name", "change"), DAMAGES)
@@ -414,8 +416,10 @@ def trained_loud(dtype, mode, folder, weight=1.0):
     return model, tokenizer, folder / "base", said
 
 
-@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("mode", MODES)
+HALF = [*product(MODES, [torch.bfloat16]), (MODES[0], torch.float16)]
+
+
+@pytest.mark.parametrize(("mode", "stored"), [(MODES[0], torch.float32), *HALF])
 def test_what_is_kept_is_what_was_trained_in_the_precision_of_the_base(mode, stored, tmp_path):
     model, tokenizer, base, _ = trained_loud(stored, mode, tmp_path)
     trained, close = bits_per_byte(model, tokenizer, LINES), 1e-5 if stored == torch.float32 else 2e-3

@@ -25,7 +25,6 @@ from blossom.vocabulary.certificate import certify_merge, check_certificate, fin
 from blossom.vocabulary.closure import count_usage, rank_pieces
 from blossom.vocabulary.embeddings import subword_rows
 from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine, make_test_lines
-from blossom.vocabulary.fertility import measure_fertility
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.merging import merge_vocab, save_tokenizer, select_pieces
 from blossom.vocabulary.pieces import clean_pieces, count_runs, read_donor, script_pattern, train_pieces
@@ -84,16 +83,6 @@ def test_text_without_hangul_keeps_its_ids_and_any_text_comes_back(merged, text)
     assert encode_lines(merged.tokenizer, [other]) == encode_lines(merged.base.tokenizer, [other])
     (ids,), (expected,) = encode_lines(merged.tokenizer, [text]), certificates._clean(merged.base, [text])
     assert merged.tokenizer.backend_tokenizer.decode(ids) == expected
-
-
-def test_saved_and_reloaded_korean_gets_shorter_and_english_stays(merged, tmp_path):
-    before, after = (measure_fertility(t, KOREAN) for t in (merged.base.tokenizer, merged.tokenizer))
-    assert after["tokens"] < 0.5 * before["tokens"] and after["byte_fallback_share"] < 0.2 * before["byte_fallback_share"]
-    assert encode_lines(merged.tokenizer, ENGLISH) == encode_lines(merged.base.tokenizer, ENGLISH)
-    save_tokenizer(merged, tmp_path)
-    again = load_tokenizer(tmp_path)
-    assert encode_lines(again, KOREAN + ENGLISH) == encode_lines(merged.tokenizer, KOREAN + ENGLISH)
-    assert again.special_tokens_map == merged.base.tokenizer.special_tokens_map
 
 
 def test_tokens_added_behind_a_sentencepiece_model_keep_their_ids_and_characters_come_before_their_words(tmp_path):
