@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from blossom.instructions.readers import read_instructions
 from blossom.text.corpus import normalise_text, read_corpus, read_documents
 from blossom.text.hub import parse_hub
-from blossom.text.language import answer_language, language_of, measure_repetition, script_shares
+from blossom.text.language import answer_language, language_of, script_shares
 from blossom.text.leaks import fold_letters, read_evaluation_texts
 from blossom.text.rows import read_rows
 from tests.cases import read_cases
@@ -222,10 +222,3 @@ def test_a_copied_prompt_is_seen_in_a_short_time_however_long_it_is():
     began = time.perf_counter()
     assert answer_language(asked[:-9], asked) == "copy" and answer_language("하하 " * 20000, asked) == "ko"
     assert time.perf_counter() - began < 5
-
-
-def test_repetition_sees_loops_with_and_without_spaces():
-    assert measure_repetition("a b c a b c a b c") == pytest.approx(4 / 7)
-    assert measure_repetition("오늘은 날씨가 좋아서 산책을 했습니다") == 0
-    assert measure_repetition("아" * 200) > 0.8
-    assert measure_repetition("짧다") == 0

@@ -29,10 +29,6 @@ def marker(tmp_path, monkeypatch):
     assert not file.exists(), "code from a model or a data set has run"
 
 
-def code(marker):
-    return CASES["module"].replace("MARKER", str(marker))
-
-
 def changed(file, **values):
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
 
@@ -47,9 +43,10 @@ def hostile(broken, marker):
 
     def make(model_type):
         folder = broken()
-        (folder / "hostile.py").write_text(code(marker))
+        code = CASES["module"].replace("MARKER", str(marker))
+        (folder / "hostile.py").write_text(code)
         (folder / "custom_generate").mkdir()
-        (folder / "custom_generate" / "generate.py").write_text(code(marker))
+        (folder / "custom_generate" / "generate.py").write_text(code)
         changed(folder / "config.json", model_type=model_type, auto_map=CLASSES)
         changed(folder / "tokenizer_config.json", auto_map=CLASSES, tokenizer_class="Words")
         torch.save(Opens(marker), folder / "vocab.pkl")
