@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from blossom.batch.estimate import RESERVE, count_operations, measure_size, training_bytes
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import document_nats, start_token
 from blossom.models.loading import load_model
@@ -62,6 +63,16 @@ def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refus
         assert document_nats(learner.model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
     learner.__exit__()
     assert document_nats(model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", CASES["estimated"])
+def test_the_training_of_every_architecture_is_estimated(kind, smoke):
+    p, config = smoke("03_bilingual_pretraining", english_anchor=0.0, trainable="full"), AutoConfig.for_model(kind)
+    size = measure_size(config, p, new_rows=8)
+    assert size.config.vocab_size == AutoConfig.for_model(kind).get_text_config().vocab_size + 8
+    assert size.total / 2 < size.layers + size.tables <= size.total
+    assert training_bytes(size, p, 2, 64, on_cpu=True) > RESERVE["cpu"] + 16 * size.total
+    assert count_operations(size, p, 64) > 6 * size.layers
 
 
 def test_an_anchored_sequence_learns_what_the_base_expects_from_the_library_s_own_logits():

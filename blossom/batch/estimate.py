@@ -15,7 +15,7 @@ from blossom.assets.registry import fetch_asset
 from blossom.assets.safety import check_config
 from blossom.common import paths
 from blossom.models.adapters import adapt_model, trainable_share
-from blossom.models.loading import pick_device, pick_dtype
+from blossom.models.loading import find_layers, pick_device, pick_dtype
 from blossom.training import tables
 from blossom.training.cpu import attention, decoder
 from blossom.training.settings import FROZEN_ROWS, check_anchor, check_options
@@ -68,7 +68,7 @@ def estimate_run(p, start, batch, length, labelled=1.0, shards=1, done=None):
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Numbers of parameters of a model."""
+    """Numbers of parameters of a model, and the config of its decoder."""
 
     config: PretrainedConfig
     trained: int
@@ -79,17 +79,17 @@ class ModelSize:
 
 def measure_size(config, p=None, new_rows=0):
     """The ModelSize of a config with `new_rows` embedding rows added; `p` says what is trained (None: nothing)."""
-    config = copy.deepcopy(config)
+    text = (config := copy.deepcopy(config)).get_text_config()
     if new_rows:
-        config.first_new_row, config.vocab_size = config.vocab_size, config.vocab_size + new_rows
+        config.first_new_row, text.vocab_size = text.vocab_size, text.vocab_size + new_rows
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-        layers = sum(q.numel() for q in model.get_decoder().layers.parameters())
+        layers = sum(q.numel() for q in find_layers(model).parameters())
         ends = {m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}  # one when tied
         with warnings.catch_warnings(action="ignore"):
             adapted = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets) if p else model
     share = trainable_share(adapted)
-    return ModelSize(config, share["trained"] if p else 0, share["all"], layers, sum(q.numel() for q in ends))
+    return ModelSize(text, share["trained"] if p else 0, share["all"], layers, sum(q.numel() for q in ends))
 
 
 def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_cpu=False):
@@ -100,29 +100,37 @@ def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_c
     frozen = width * (size.total - size.trained)
     weights = (frozen + 16 * size.trained) / shards
     if shards > 1:  # FSDP gathers one layer at a time, the embedding tables in float32, and their gradients
-        weights += 2 * width * size.layers / size.config.num_hidden_layers + 8 * size.tables
+        weights += 2 * width * size.layers / _read_shape(size.config)[2] + 8 * size.tables
     activations = _activation_bytes(size, p, batch, length, width, labelled, on_cpu)
     return RESERVE["cpu" if on_cpu else "cuda"] + weights + activations
 
 
 def _activation_bytes(size, p, batch, length, width, labelled, on_cpu):
     """Bytes that layers and loss keep of a batch for the backward pass; the factors 1.3 and 1.05 were measured."""
-    config, tokens = size.config, batch * length
-    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    key_values = _head_width(config) * config.num_key_value_heads
+    tokens, (hidden, inner, layers, heads, key_values, _) = batch * length, _read_shape(size.config)
     if not on_cpu or p.activation_checkpointing or p.trainable == "full" or length > decoder.LONGEST:
         layer = 6 * hidden + 4 * key_values + 6 * inner
         return 1.3 * width * tokens * (2 * layer + layers * hidden if p.activation_checkpointing else layers * layer)
     keys = (length + min(attention.BLOCK, length)) / 2  # mean keys per query
-    layer = 3 * hidden + 2 * key_values + 2 * inner + config.num_attention_heads * keys
+    layer = 3 * hidden + 2 * key_values + 2 * inner + heads * keys
     layer += hidden if "o_proj" in p.lora_targets else 0
     predicted = min(tokens * labelled, tables.TILE["cpu"][0])
-    logits = predicted * min(size.trained / hidden, config.vocab_size)  # of the rows that are trained
+    logits = predicted * min(size.trained / hidden, size.config.vocab_size)  # of the rows that are trained
     return 1.05 * width * (tokens * layer * layers + logits)
 
 
-def _head_width(config):
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+def _read_shape(config):
+    """(width of the states and of the MLP, layers, heads, width of all keys and of a head): the largest of all layers."""
+
+    def find(default, *names):
+        found = [getattr(c, name, None) for c in configs for name in names]
+        return max((n for x in found for n in (x if isinstance(x, list | tuple) else [x]) if n), default=default)
+
+    configs = [*config.per_layer_config] if config.is_heterogeneous else [config]  # such as Gemma-4's
+    hidden, heads = config.hidden_size, find(1, "num_attention_heads")  # 1: Mamba has none
+    width = find(hidden // heads, "head_dim")
+    keys = width * find(heads, "num_key_value_heads")
+    return hidden, find(4 * hidden, "intermediate_size", "ffn_dim", "n_inner"), config.num_hidden_layers, heads, keys, width
 
 
 def free_bytes():
@@ -136,7 +144,7 @@ def count_operations(size, p, length):
     Each weight takes two forward, two for its input's gradient, two more if it is trained, and two for the repeated forward
     pass of activation checkpointing. A token attends to half of the sequence on average. Adapters are left out (below 1 %).
     """
-    config, again = size.config, int(p.activation_checkpointing)
-    attention_scores = 2 * length * _head_width(config) * config.num_attention_heads * config.num_hidden_layers
-    head = config.vocab_size * config.hidden_size * (2 if p.trainable in FROZEN_ROWS else 3)
+    hidden, _, layers, heads, _, width = _read_shape(size.config)
+    again, attention_scores = int(p.activation_checkpointing), 2 * length * width * heads * layers
+    head = size.config.vocab_size * hidden * (2 if p.trainable in FROZEN_ROWS else 3)
     return 2 * size.layers * (2 + again + (p.trainable == "full")) + attention_scores * (3 + again) + 2 * head

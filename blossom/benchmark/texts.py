@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from blossom.benchmark.suite import draw_evenly
 from blossom.models.bits import document_nats
+from blossom.models.loading import find_layers
 from blossom.text.corpus import read_documents
 
 
@@ -50,8 +51,8 @@ def measure_texts(model, tokenizer, texts, english=()):
 @contextmanager
 def middle_states(model, lines):
     """(N, D) mean states of lines behind the layer at three fifths of the depth, filled by `keep` during `document_nats`."""
-    layers, caught = model.get_decoder().layers, []
-    found = torch.zeros(len(lines), model.config.hidden_size)
+    layers, caught = find_layers(model), []
+    found = torch.zeros(len(lines), model.config.get_text_config().hidden_size)
     layer = layers[3 * len(layers) // 5 - 1]
     hook = layer.register_forward_hook(lambda _, __, out: caught.append(out[0] if isinstance(out, tuple) else out))
 

@@ -130,6 +130,12 @@ def _hash_tokenizer(tokenizer):
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
+def find_layers(model):
+    """The layers of a model's decoder: of its lists of modules the one with most parameters."""
+    lists = [m for m in model.get_decoder().modules() if isinstance(m, torch.nn.ModuleList)]
+    return max(lists, key=lambda m: sum(p.numel() for p in m.parameters()))
+
+
 def first_new_row(model):
     """The id of the first token that was added to the base model; None when none was."""
     return getattr(model.config, "first_new_row", None)

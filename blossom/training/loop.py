@@ -15,7 +15,7 @@ from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
 from blossom.common import paths
 from blossom.common.runs import seed_generators
-from blossom.models.loading import pick_device
+from blossom.models.loading import find_layers, pick_device
 from blossom.training import checkpoints
 from blossom.training.cpu.compiled_ops import CompiledOps, pick_ops
 from blossom.training.data import TrainingRows, check_rows
@@ -194,7 +194,7 @@ def _shard_weights(learner):
     """
     learner._dtypes.clear()  # they keep the whole weights in memory
     policy = MixedPrecisionPolicy(param_dtype=learner.dtype, reduce_dtype=torch.float32)
-    for layer in learner.decoder.layers:
+    for layer in find_layers(learner.decoder):
         fully_shard(layer, mp_policy=policy)
     fully_shard(learner)
 
