@@ -7,11 +7,15 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from blossom.batch.estimate import RESERVE, count_operations, measure_size, training_bytes
+from blossom.generation.answers import generate_answers, stream_answer
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import document_nats, start_token
-from blossom.models.loading import load_model
+from blossom.models.loading import load_model, resize_model, save_model
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
+from blossom.vocabulary.bases import read_base
+from blossom.vocabulary.certificate import certify_merge
+from blossom.vocabulary.merging import merge_vocab
 from tests.cases import read_cases
 from tests.test_learner import assert_same, gradients
 
@@ -22,13 +26,13 @@ FAST, APART = ("llama", "qwen2", "mistral"), ("opt", "bloom")  # computed by our
 
 def random_model(kind):
     torch.manual_seed(0)
-    own = CASES["every"] | ({} if kind in ("gpt2", "bloom") else CASES["grouped"]) | KINDS[kind]
+    own = CASES["every"] | ({} if kind in ("gpt2", "bloom") else CASES["grouped"]) | (KINDS | CASES["uncached"])[kind]
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind.strip(), **own))
     for parameter in model.parameters():  # norms other than 1, biases other than 0, and attention that matters
         parameter.data += torch.randn_like(parameter) * (0.3 if parameter.dim() == 1 else 0.1)
     names = {name.split(".")[-1] for name, _ in model.named_modules()}
     targets = names & {"q_proj", "qkv_proj", "query_key_value", "c_attn"}
-    return adapt_model(model, "lora", rank=2, targets=targets) if kind != "gemma" else model
+    return adapt_model(model, "lora", rank=2, targets=targets) if kind in KINDS and kind != "gemma" else model
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -73,6 +77,29 @@ def test_the_training_of_every_architecture_is_estimated(kind, smoke):
     assert size.total / 2 < size.layers + size.tables <= size.total
     assert training_bytes(size, p, 2, 64, on_cpu=True) > RESERVE["cpu"] + 16 * size.total
     assert count_operations(size, p, 64) > 6 * size.layers
+
+
+def test_a_model_that_sees_images_gets_rows_a_certificate_and_adapters_in_its_decoder(tmp_path):
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("gemma3", text_config=CASES["every"] | CASES["grouped"], **CASES["wrapped"])
+    )
+    made = merge_vocab(base := read_base("tiny-byte-level"), [base.piece("온도")], "add")
+    resize_model(model, base.size, torch.zeros(len(made.pieces), 32))
+    save_model(model, made.tokenizer, tmp_path / "model")
+    found = certify_merge(made, tmp_path / "model", {"korean": ["온도"]}, ["Hangul"], "add", {})
+    assert found["holds"] and found["rows"] == base.size + len(made.pieces)
+    model = load_model(tmp_path / "model")[0]
+    assert document_nats(model, made.tokenizer, ["온도"]) > 0
+    trained = [n for n, p in adapt_model(model, "lora+new-rows").named_parameters() if p.requires_grad]
+    assert len(trained) == 13 and not [n for n in trained if "language_model" not in n]
+
+
+@pytest.mark.parametrize("kind", CASES["uncached"])
+def test_an_answer_is_streamed_without_a_cache_of_keys(kind):
+    model, tokenizer = random_model(kind).eval(), load_model("tiny-byte-level")[1]
+    settings = {"new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
+    streamed = "".join(stream_answer(model, tokenizer, [{"role": "user", "content": "The door"}], "newline", **settings))
+    assert [streamed.strip()] == generate_answers(model, tokenizer, ["The door"], "newline", **settings)
 
 
 def test_an_anchored_sequence_learns_what_the_base_expects_from_the_library_s_own_logits():

@@ -80,7 +80,7 @@ def _batches(encoded, batch_size):
 
 def check_room(model, ids, new_tokens, name):
     """Raise ValueError, starting with `name`, when a prompt's tokens and `new_tokens` more do not fit the model."""
-    room = getattr(model.config, "max_position_embeddings", None) or len(ids) + new_tokens
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or len(ids) + new_tokens
     if len(ids) + new_tokens > room:
         raise ValueError(f"{name}: {len(ids)} tokens and {new_tokens} new ones; the model has room for {room}")
 
@@ -194,17 +194,18 @@ def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, se
 
 @torch.no_grad()
 def _generate_tokens(model, ids, stops, most, sampler):
-    """Yield the ids of an answer one by one; the key-value cache holds the earlier tokens."""
+    """Yield the ids of an answer one by one; the key-value cache holds the earlier tokens, or all are read again."""
     ids = unread = torch.tensor([ids], device=model.get_input_embeddings().weight.device)  # (1, T)
     cache = None
     for _ in range(most):
         out = model(input_ids=unread, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = out.past_key_values
-        unread = sampler(ids, out.logits[:, -1]).argmax(-1, keepdim=True)  # (1, 1)
-        if unread.item() in stops:
+        cache = getattr(out, "past_key_values", None)  # Mamba and RWKV have none
+        chosen = sampler(ids, out.logits[:, -1]).argmax(-1, keepdim=True)  # (1, 1)
+        if chosen.item() in stops:
             return
-        yield unread.item()
-        ids = torch.cat([ids, unread], -1)
+        yield chosen.item()
+        ids = torch.cat([ids, chosen], -1)
+        unread = ids if cache is None else chosen
 
 
 def time_steps(model, tokenizer, text, steps=16):

@@ -37,7 +37,13 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     seed_generators(seed)
     if trainable == "full":
         return model.requires_grad_(True)
-    linear = {name.split(".")[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D)}
+    last = {n: n.split(".")[-1] for n, _ in model.named_modules()}
+    inner = {
+        model.get_output_embeddings(),
+        *model.get_decoder().modules(),
+    }  # not a vision tower, whose projections have the same names
+    linear = {last[n] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D) and m in inner}
+    outside = [n for n, m in model.named_modules() if m not in inner and last[n] in targets]
     missing = [t for t in targets if t not in linear]
     if missing or not targets:
         told = f"the base has no {', '.join(missing)}; it has" if targets else "expected at least one of"
@@ -57,7 +63,8 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
         if first is None or first >= size:
             raise ValueError("trainable: 'lora+new-rows' needs a model with added rows; this one has none (run 02 first)")
         rows = {"trainable_token_indices": {name: list(range(first, size)) for name in names}}
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), task_type="CAUSAL_LM", **rows)
+    rows |= {"target_modules": list(targets), "exclude_modules": outside or None}
+    config = LoraConfig(r=rank, lora_alpha=alpha, task_type="CAUSAL_LM", **rows)
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT uses an old name of transformers
         return get_peft_model(model, config)
 
@@ -75,8 +82,9 @@ def save_adapter(model, folder):
     """Write a PeftModel's trained parameters to `folder` in PEFT's format."""
     with paths.write_atomically(folder) as temporary:
         model.save_pretrained(temporary, save_embedding_layers=False)
-        config = paths.read_json(temporary / "adapter_config.json")  # PEFT writes a set, whose order differs by process
-        paths.write_json(temporary / "adapter_config.json", config | {"target_modules": sorted(config["target_modules"])})
+        config = paths.read_json(temporary / "adapter_config.json")  # PEFT writes sets, whose order differs by process
+        named = {name: sorted(config[name]) for name in ("target_modules", "exclude_modules") if config[name]}
+        paths.write_json(temporary / "adapter_config.json", config | named)
 
 
 def read_adapter(base, adapter):

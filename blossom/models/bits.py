@@ -45,7 +45,8 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     """
     was_training, _ = model.training, model.eval()
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    start, longest = start_token(tokenizer), min(getattr(model.config, "max_position_embeddings", 2048), 2048) - 1 or 1
+    start, config = start_token(tokenizer), model.config.get_text_config()
+    longest = min(getattr(config, "max_position_embeddings", 2048), 2048) - 1 or 1
     encoded = encode_lines(tokenizer, lines)
     lost = sum(ids.count(tokenizer.unk_token_id) for ids in encoded) / max(1, sum(map(len, encoded)))
     if lost > 0.01:  # an unknown token is cheap to predict, whatever text it stands for

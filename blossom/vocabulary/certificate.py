@@ -5,6 +5,8 @@ from itertools import chain, islice, product
 from operator import ne
 from pathlib import Path
 
+from transformers import AutoConfig
+
 from blossom.common import pages, paths
 from blossom.vocabulary.encoding import encode_lines, make_test_lines
 from blossom.vocabulary.loading import load_tokenizer
@@ -34,8 +36,8 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
     vocabulary, new = tokenizer.get_vocab(), merged.pieces
     merged_apart, cleaned_apart = _compare_sentencepiece(folder, tokenizer, lines, encoded)
     unreachable = find_unmade_pieces(base, tokenizer, new)
-    config = folder / "config.json"
-    rows = paths.read_json(config, {"vocab_size": int})["vocab_size"] if config.exists() else None
+    config = paths.read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    rows = AutoConfig.for_model(**config).get_text_config().vocab_size if config else None
     found = {
         "ids of the base that moved": sum(vocabulary.get(t) != i for t, i in base.tokenizer.get_vocab().items()),
         "pieces twice or empty": len(new) - len(set(new) - {""}),
