@@ -32,7 +32,8 @@ def random_model(kind):
         parameter.data += torch.randn_like(parameter) * (0.3 if parameter.dim() == 1 else 0.1)
     names = {name.split(".")[-1] for name, _ in model.named_modules()}
     targets = names & {"q_proj", "qkv_proj", "query_key_value", "c_attn"}
-    return adapt_model(model, "lora", rank=2, targets=targets) if kind in KINDS and kind != "gemma" else model
+    plain = kind in ("gemma", "olmo2") or kind not in KINDS
+    return model if plain else adapt_model(model, "lora", rank=2, targets=targets)
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -47,6 +48,7 @@ def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refus
     learner = Learner(model, "float32", isolated=isolated)
     assert bool(learner.fast) == (kind in FAST) == (not learner.note)
     ids = torch.randint(3, 600, (2, 16), generator=torch.Generator().manual_seed(5))
+    ids[0, 3] = 0  # padding, whose row learns nothing as an input
     parts = [(0, 0, 16), (1, 0, 7), (1, 7, 16)] if isolated else [(0, 0, 16), (1, 0, 16)]
     labels, segments, expected = ids.clone(), torch.ones_like(ids), 0.0
     for row, start, end in parts:  # each document alone, by the library's own loss
@@ -102,12 +104,25 @@ def test_an_answer_is_streamed_without_a_cache_of_keys(kind):
     assert [streamed.strip()] == generate_answers(model, tokenizer, ["The door"], "newline", **settings)
 
 
-def test_an_anchored_sequence_learns_what_the_base_expects_from_the_library_s_own_logits():
-    model, ids = random_model("gemma2"), torch.arange(3, 19)[None]
+@pytest.mark.parametrize("kind", ["gemma2", "llama "])
+def test_an_anchored_sequence_learns_what_the_base_without_dropout_expects_from_the_library_s_own_logits(kind):
+    model, ids = random_model(kind), torch.arange(3, 19)[None]
     with torch.no_grad(), model.disable_adapter():
-        expected = model(input_ids=ids).logits[:, :-1].softmax(-1)
+        expected = model.eval()(input_ids=ids).logits[:, :-1].softmax(-1)
     for name, parameter in model.named_parameters():
         parameter.data += 0.1 * ("lora_B" in name)
-    reference = -(expected * model(input_ids=ids).logits[:, :-1].log_softmax(-1)).sum().item()
-    loss = Learner(model, "float32")(ids, ids, anchored=torch.tensor([True]))
+    torch.manual_seed(0)  # of the trained model's dropout
+    reference = -(expected * model.train()(input_ids=ids).logits[:, :-1].log_softmax(-1)).sum().item()
+    learner = Learner(model, "float32")
+    torch.manual_seed(0)
+    loss = learner(ids, ids, anchored=torch.tensor([True]))
+    assert model.training
     assert loss.item() == pytest.approx(reference, rel=1e-5)
+
+
+def test_new_rows_of_a_head_with_a_bias_get_none_and_are_not_trained_alone():
+    model, rows = random_model("phi").unload(), torch.zeros(20, 32)
+    resize_model(model, 590, rows, rows)
+    assert not model.lm_head.bias[590:].any() and model.lm_head.bias[:590].all()
+    with pytest.raises(ValueError, match=r"trainable: .* lose the bias .* take lora\+embeddings, lora or full"):
+        adapt_model(model, "lora+new-rows", targets=["q_proj"])

@@ -104,12 +104,14 @@ def test_a_saved_model_has_the_names_that_transformers_4_reads_and_anyone_may_re
     assert {f.stat().st_mode for f in (tmp_path / "model").iterdir()} == {(tmp_path / "mine").stat().st_mode}
 
 
-def test_buffers_that_older_libraries_stored_as_weights_are_passed_over(tmp_path):
+def test_buffers_that_older_libraries_stored_as_weights_are_passed_over_and_float64_is_read_as_float32(tmp_path):
     loading.save_model(*TINY, tmp_path / "model")
     file, names = tmp_path / "model" / "model.safetensors", ("attn.masked_bias", "attn.causal_mask", "rotary.inv_freq")
     stored = {f"model.layers.0.{name}": torch.ones(2) for name in names} | {"model.embed_positions.weights": torch.ones(2)}
-    save_file(load_file(file) | stored, file, {"format": "pt"})
-    assert torch.equal(loading.load_model(file.parent)[0].lm_head.weight, TINY[0].lm_head.weight)
+    save_file({name: weight.double() for name, weight in (load_file(file) | stored).items()}, file, {"format": "pt"})
+    paths.write_json(file.parent / "config.json", paths.read_json(file.parent / "config.json") | {"dtype": "float64"})
+    model = loading.load_model(file.parent)[0]
+    assert torch.equal(model.lm_head.weight, TINY[0].lm_head.weight) and model.dtype == torch.float32
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -62,6 +62,9 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
         first, size = first_new_row(model), len(tables[0].weight)
         if first is None or first >= size:
             raise ValueError("trainable: 'lora+new-rows' needs a model with added rows; this one has none (run 02 first)")
+        if getattr(model.get_output_embeddings(), "bias", None) is not None:  # PEFT's layer of trained rows would drop it
+            told = "'lora+new-rows' would lose the bias of the output layer; take lora+embeddings, lora or full"
+            raise ValueError(f"trainable: {told}")
         rows = {"trainable_token_indices": {name: list(range(first, size)) for name in names}}
     rows |= {"target_modules": list(targets), "exclude_modules": outside or None}
     config = LoraConfig(r=rank, lora_alpha=alpha, task_type="CAUSAL_LM", **rows)

@@ -65,6 +65,7 @@ def _read(folder, name, dtype):
         raise
     except Exception as error:
         raise ValueError(f"{name}: its files do not load ({tell_failure(error)})") from None
+    model = model.float() if model.dtype == torch.float64 else model
     wrong = {  # transformers would initialise absent ones at random
         "lack {} weights that its config.json asks for": told["missing_keys"],
         "have {} weights that its config.json has no place for": {
@@ -186,4 +187,6 @@ def resize_model(model, first, rows, head_rows=None):
     model.resize_token_embeddings(first + len(rows), mean_resizing=False)
     for get, old, new in zip(getters, tables, [rows, rows if head_rows is None else head_rows], strict=False):
         get().weight.data.copy_(torch.cat([old, new.to(old)]))
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        model.get_output_embeddings().bias.data[first:] = 0
     model.config.first_new_row = first

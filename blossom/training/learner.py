@@ -125,6 +125,8 @@ class Learner(nn.Module):
         with contextlib.ExitStack() as contexts:
             if not adapted:
                 contexts.enter_context(self.model.disable_adapter())
+                contexts.callback(self.model.train, self.model.training)
+                self.model.eval()  # the base's distribution without dropout
             if not self.fast:
                 contexts.enter_context(self._working_precision())
             if self.scale is None:

@@ -24,6 +24,8 @@ class EmbeddingTable:
         self.dtype, self.first = dtype, 0
         self.gradients, self.tiles = BufferPool(), BufferPool()  # two, so that tiles do not take the memory of gradients
         frozen = trained = None  # (module or dict of parameters, name)
+        own = getattr(getattr(module, "original_module", module), "padding_idx", None)
+        self.padding = -1 if own is None else own  # torch gives this row no gradient as an input
         if hasattr(module, "token_adapter"):  # PEFT: some rows
             adapter = module.token_adapter
             trained, frozen = (adapter.trainable_tokens_delta, "default"), (adapter.get_base_layer(), "weight")
@@ -124,7 +126,8 @@ class _Embed(torch.autograd.Function):
             dtrained = ctx.table.gradients.empty(*ctx.like).zero_()
         if drows is not None:
             (ids,) = ctx.saved_tensors
-            ctx.table.add_rows(dtrained, ids.flatten(), drows.flatten(0, -2))
+            ids = ids.flatten()
+            ctx.table.add_rows(dtrained, ids.masked_fill(ids == ctx.table.padding, -1), drows.flatten(0, -2))
         return dtrained, None, None
 
 
