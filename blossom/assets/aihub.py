@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from blossom.assets.builders import LETTERS
 from blossom.common import paths, shell
 
 LISTS = ("named_entity", "documents", "data")  # where an export has its rows, besides SJML.text
@@ -28,13 +29,18 @@ def read_document(row, place):
 
 def read_aihub_pairs(path):
     """Yield (English, Korean) of every row of translation data in `path`; ValueError names a row without one of them."""
-    files = paths.list_files(Path(path))
+    path = paths.find_path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    files = paths.list_files(path)
     if not files:
         raise ValueError(f"{path}: holds no .json and no .zip file")
     for file in files:
         for place, row in _read_export(file.suffix.lower(), file, file):
             own = row if isinstance(row, dict) else {}
             sides = own.get("en", own.get("번역문")), own.get("ko", own.get("원문"))
+            if "en" not in own:  # 원문 is the original, in either language
+                sides = sorted(sides, key=lambda side: len(LETTERS["ko"].findall(str(side or ""))))
             pair = [" ".join(side.split()) for side in sides if isinstance(side, str) and side.strip()]
             if len(pair) < 2:
                 raise ValueError(f"{place}: expected text in 'en' and 'ko' (or 번역문 and 원문), found {_names(row)}")
@@ -72,6 +78,7 @@ def read_archive(file):
 def read_sheet(file, place=None):
     """Yield (place, row) of an .xlsx file: the first row of each sheet names the fields, and every value is text or None."""
     import openpyxl
+    from openpyxl.utils.escape import unescape  # "_x000D_" is a line's end
 
     place, data = place or file, io.BytesIO(file.read_bytes())
     try:
@@ -80,7 +87,7 @@ def read_sheet(file, place=None):
             sheet.reset_dimensions()  # the size that a file gives may be wrong
             header = ()
             for n, row in enumerate(sheet.iter_rows(values_only=True), 1):
-                values = [None if value is None else str(value) for value in row]
+                values = [None if value is None else unescape(str(value)) for value in row]
                 if header and any(values):
                     yield f"{place}, {sheet.title}, row {n}", dict(zip(header, values, strict=False))
                 header = header or (values if any(values) else ())
@@ -116,6 +123,8 @@ def _texts(value, place):
     if isinstance(value, list):
         return [text for part in value for text in _texts(part, place)]
     if isinstance(value, dict):
+        if not {"sentence", "context"} & value.keys():
+            raise ValueError(f"{place}: expected the field 'sentence' or 'context', found {_names(value)}")
         return [text for name in ("sentence", "context") for text in _texts(value.get(name), place)]
     if not isinstance(value, str | None):
         raise ValueError(f"{place}: expected text, found {value!r:.60}")

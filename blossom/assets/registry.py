@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import filelock
 import platformdirs
@@ -63,12 +63,12 @@ def make_once(target, make, movable=False, recorded=False):
     movable   make it in a temporary folder where the cache cannot be written; else RuntimeError says what to set
     recorded  take only what has such a record
     """
-    if _is_intact(target, recorded):
+    if is_intact(target, recorded):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{target}.lock"):  # of two runs that want it at once, the second waits
-            if not _is_intact(target, recorded):
+            if not is_intact(target, recorded):
                 if target.exists():
                     print(f"{target}: not what was stored there; making it again", file=sys.stderr)
                 with paths.write_atomically(target) as temporary:
@@ -86,7 +86,7 @@ def make_once(target, make, movable=False, recorded=False):
     return target
 
 
-def _is_intact(target, recorded):
+def is_intact(target, recorded=False):
     """Whether what lies there has the SHA-256 of its record, or no record and needs none."""
     record = Path(f"{target}.sha256")
     if not target.exists() or not record.exists():
@@ -105,8 +105,8 @@ def fetch_url(url):
     from huggingface_hub.utils import get_session
 
     content = partial(fetch_from, url, lambda: get_session().get(url, timeout=60).raise_for_status().content)
-    name = quote(url, safe="")  # a file's name has at most 255 bytes, and its end says how it is read
-    name = name if len(name) < 200 else f"{hashlib.sha256(url.encode()).hexdigest()}-{name[-100:]}"
+    name, end = quote(url, safe=""), Path(urlsplit(url).path).suffix  # the end of a file's name says how it is read
+    name = name if name.endswith(end) and len(name) < 200 else f"{hashlib.sha256(url.encode()).hexdigest()}{end}"
     return make_once(cache_folder() / "files" / name, lambda file: file.write_bytes(content()), movable=True)
 
 
@@ -117,7 +117,7 @@ def fetch_asset(name, weights=True):
     Raises ValueError when `name` is none of these, RuntimeError when it cannot be fetched.
     """
     if name not in REGISTRY:
-        for path in (Path(name).expanduser(), paths.ROOT / name):
+        for path in map(paths.find_path, (Path(name).expanduser(), paths.ROOT / name)):
             if path.exists():
                 return path
         is_path = Path(name).suffix.lower() in FILES or name.startswith((".", "/", "~"))

@@ -28,7 +28,11 @@ from typing_extensions import TypedDict
 ROOT = Path(__file__).resolve().parent.parent.parent
 os.umask(UMASK := os.umask(0))  # it can only be read by setting it
 DEPTH = 100  # of nested lists and objects in a JSON file
-HIDDEN = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini", re.IGNORECASE)  # what systems and editors put beside data
+# what systems and editors put beside data, and what archives say about it
+HIDDEN = re.compile(
+    r"\..*|__MACOSX|Thumbs\.db|desktop\.ini|.*~|#.*#|~\$.*|@eaDir|\$RECYCLE\.BIN|lost\+found|LICEN[CS]E|README|\w+SUMS",
+    re.IGNORECASE,
+)
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that no text has, in UTF-8 or CP949
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file too large
 # of a control group, version 2 or 1: its limit, what it uses, and how much of that is files that can be dropped
@@ -237,7 +241,12 @@ def find_path(path):
 
 def list_files(path):
     """The file, or all files below a folder, in order and without hidden ones; ValueError names what is no regular file."""
-    found = sorted(f for f in path.rglob("*") if not is_hidden(f.relative_to(path))) if path.is_dir() else [path]
+
+    def refuse(error):
+        raise ValueError(f"{error.filename}: cannot be read ({error.strerror})")
+
+    inside = (Path(folder, name) for folder, *names in os.walk(path, onerror=refuse) for name in (*names[0], *names[1]))
+    found = sorted(f for f in inside if not is_hidden(f.relative_to(path))) if path.is_dir() else [path]
     files = [f for f in found if f.is_symlink() or not f.is_dir()]
     for file in files:
         if not file.is_file():

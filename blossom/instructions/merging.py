@@ -22,7 +22,7 @@ from blossom.instructions.checks import count_flags, flag_draft
 from blossom.instructions.readers import ADAPTATIONS
 from blossom.instructions.review import FORMAT, hash_drafts
 
-SETTLED = "settled.json"
+SETTLED = re.compile(r"settled( ?\(\d+\))?\.json")  # a browser numbers a second download
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
@@ -94,9 +94,14 @@ def merge_reviews(drafts, files):
     unless one of them has edited the row after it.
     """
     latest, settled = {d.id: {} for d in drafts}, {}  # id -> reviewer -> Version; id -> Version
-    exported = [(Path(file).name, version) for file in files for version in read_review(file, drafts)]
+    exported = [
+        (Path(file).name, version)
+        for file in files
+        if not paths.is_hidden(Path(file).name)
+        for version in read_review(file, drafts)
+    ]
     for name, version in sorted(exported, key=lambda found: found[1].time):
-        if name != SETTLED:
+        if not SETTLED.fullmatch(name):
             latest[version.id][version.reviewer] = version
         elif version.done:
             settled[version.id] = version
@@ -125,7 +130,7 @@ def write_merged(merged, path):
     """Write the data set as .jsonl; ValueError while a conflict is unsettled or when no row is done."""
     if merged.unsettled:
         count, first = len(merged.unsettled), ", ".join(merged.unsettled[:5])
-        advice = f"settle them on the adjudication page and save its file as {SETTLED}"
+        advice = "settle them on the adjudication page and save its file as settled.json"
         raise ValueError(f"{count} conflicts are unsettled (first: {first}); {advice}")
     if not merged.rows:
         raise ValueError("no row is marked as done: nothing to write")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from blossom.instructions.templates import check_messages
 from blossom.text.corpus import normalise_text
+from blossom.text.language import keep_letters, script_shares
 from blossom.text.leaks import fold_letters
 from blossom.text.rows import convert_rows, read_rows, split_source
 
@@ -68,6 +69,8 @@ def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
         english, korean = (normalise_text(str(row.get(name) or "")) for name in ("english", "korean"))
         if not english or not korean:
             raise ValueError(f"expected English TAB Korean, found {str(row)[:60]}")
+        if script_shares(korean)["hangul"] < script_shares(english)["hangul"] or not keep_letters(english):
+            raise ValueError(f"expected English, then Korean, found {english[:40]!r} and {korean[:40]!r}")
         asked = {"role": "user", "content": TRANSLATE, "input": english}
         return Example("translation", [asked, {"role": "assistant", "content": korean}], _name(place), place, "translation")
 
@@ -107,7 +110,7 @@ def _read_example(row, place, task):
     messages = [{"role": role, "content": _tidy(text)} for role, text in _read_turns(row)]
     if (system := _tidy(row.get("system") or "")) and messages and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system})
-    if row.get("input") and not {"messages", "conversations"} & row.keys():
+    if row.get("input") and not (row.get("messages") or row.get("conversations")):
         asked = _tidy(row["input"])
         messages[-2] |= {} if NO_INPUT.fullmatch(asked) else {"input": asked}
     check_messages(messages)
@@ -124,7 +127,7 @@ def _read_example(row, place, task):
 
 def _read_turns(row):
     """Yield (role, text) of a row in any of the forms of `read_instructions`."""
-    key = next((key for key in ("messages", "conversations") if key in row), "history")
+    key = next((key for key in ("messages", "conversations") if row.get(key)), "history")
     listed = row.get(key) or []
     if not isinstance(listed, list | tuple):
         raise ValueError(f"{key}: expected a list, found {type(listed).__name__}")

@@ -152,6 +152,9 @@ def _file_documents(file, column):
             width, column = len(value), value.index("text") if "text" in value else 0
             if "text" in value:
                 continue
+            if len(value) > 1 and value[0].strip().isdigit():
+                told = "has no line of names, and its first column has numbers"
+                raise ValueError(f"{place}: a table that {told}: give it one, in which the texts' column is called text")
             if name.endswith(".csv") or is_header(value):
                 told = f"expected a column 'text', found {', '.join(value)}"
                 raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts")

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
-from blossom.assets.registry import cache_folder, make_once
+from blossom.assets.registry import cache_folder, is_intact, make_once
 from blossom.assets.sources import CLOSED, repeat_failed_requests
 from blossom.common import paths
 
@@ -34,6 +34,10 @@ def read_hub_rows(source):
         return
     folder = fetch_hub_set(source)
     for name in paths.read_json(folder / "set.json", {"files": list[str]})["files"]:
+        if not is_intact(folder / name):
+            raise ValueError(
+                f"{folder / name}: missing, or not what was stored there: delete {folder}, and it is fetched again"
+            )
         with open(folder / name, encoding="utf-8") as lines:
             yield from map(json.loads, lines)
 

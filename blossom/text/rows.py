@@ -6,6 +6,7 @@ import mimetypes
 import os
 import re
 import zlib
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +24,13 @@ TYPES = mimetypes.MimeTypes()  # Python's own table, without the system's
 for suffix in (".md", ".rst", ".yaml", ".yml", ".toml"):  # which only newer versions of it have
     TYPES.add_type("text/markdown" if suffix == ".md" else "markup or settings", suffix)
 csv.field_size_limit(2**31 - 1)  # a document may be one field
+LONGEST = 200_000_000  # bytes of a line
+MARKUP = re.compile(r"\s*(<!doctype|<html|<\?xml|<doc id|<mediawiki)", re.IGNORECASE)
+WRONG = {  # what a file must not begin with, and what it is then
+    rb"\Aversion https://git-lfs": "a pointer of Git LFS, not the file: run `git lfs pull`",
+    rb"\x1b\$\)C": "ISO-2022-KR: convert it with `iconv -f iso-2022-kr -t utf-8`",
+    rb"\A[^\n]*\r[^\n]+\Z": "its lines end in CR alone: convert them with `tr '\\r' '\\n'`",
+}
 
 
 def find_files(source):
@@ -30,8 +38,12 @@ def find_files(source):
 
     Hidden files of a folder are left out. ValueError when there is none, or one is no regular file.
     """
+    if page := re.fullmatch(r"https://huggingface\.co/datasets/([^/]+/[^/?]+)/?", source):
+        raise ValueError(f"{source}: a page about a data set: write hub:{page[1]}")
     if source.startswith("https://"):
         return [fetch_url(source)]
+    if not source.strip():
+        raise ValueError("expected the name of a text or a set of rows, found an empty one")
     path = fetch_asset(source) if source in REGISTRY else paths.find_path(paths.ROOT / Path(source).expanduser())
     if not path.exists():
         raise ValueError(f"{source}: no such asset, file or folder (looked for {path})")
@@ -53,10 +65,12 @@ def read_lines(file):
     try:
         with gzip.open(file) if file.suffix.lower() == ".gz" else open(file, "rb") as stream:
             start = stream.peek(8192)
-            if b"\x1b$)C" in start:  # bytes of seven bits, which are UTF-8 too
-                raise ValueError(f"{name}: ISO-2022-KR: convert it with `iconv -f iso-2022-kr -t utf-8`")
-            for number, line in enumerate(stream, 1):
+            if wrong := next((what for mark, what in WRONG.items() if re.search(mark, start)), ""):
+                raise ValueError(f"{name}: {wrong}")
+            for number, line in enumerate(iter(partial(stream.readline, LONGEST), b""), 1):
                 place = f"{name}, line {number}"
+                if len(line) == LONGEST:
+                    raise ValueError(f"{place}: longer than {LONGEST:,} bytes: put one document on a line")
                 yield place, paths.decode_text(line, place, start).rstrip("\r\n")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{file}: not a whole .gz file ({error})") from None
@@ -95,12 +109,14 @@ def read_rows(source, columns=(), quoted=False):
         header = None
         for place, value in read_values(file, bool(columns), quoted):
             if isinstance(value, dict):
-                yield place, value
+                yield place, {str(k).strip().lower(): v for k, v in value.items()} if columns else value
             elif isinstance(value, str):
                 yield from [(place, {"text": value})] if value.strip() else ()
             elif header is None and set(columns) <= {name.strip().lower() for name in value}:  # the first line has names
                 header = [name.strip().lower() for name in value] if columns else value
             else:
+                if header is None and is_header(value):
+                    raise ValueError(f"{place}: expected columns {', '.join(columns)}, found {', '.join(value)[:200]}")
                 header = header or list(columns)
                 if len(value) < len(header) or (len(value) > len(header) and not columns):
                     raise ValueError(f"{place}: expected {len(header)} columns, found {len(value)}")
@@ -139,11 +155,15 @@ def _find_kind(file):
         return suffix
     known = next(filter(None, TYPES.guess_type(f"a{suffix}", strict=False)), "") if suffix != ".txt" else ""
     if not known:
-        _, first = next(read_lines(file), ("", ""))
-        if suffix == ".txt" or not (paths.CONTROL.search(first.encode()) or first.lstrip().startswith("<")):
-            if is_header(first.split("\t")):
+        first = next((line for _, line in read_lines(file) if line.strip()), "")
+        if not (
+            MARKUP.match(first) if suffix == ".txt" else paths.CONTROL.search(first.encode()) or first.lstrip()[:1] == "<"
+        ):
+            if is_header(first.split("\t")) or re.match(r"\d+\t", first):
                 return ".tsv"
-            is_json = re.match(r'\s*\{\s*".*\}\s*$' if suffix == ".txt" else r'\s*(\{|\[\s*([\[{"]|$))', first)
+            if is_header(first.split(",")):
+                return ".csv"
+            is_json = re.match(r'\s*(\{\s*".*\}\s*$|\[\s*(\{|$))' if suffix == ".txt" else r'\s*(\{|\[\s*([\[{"]|$))', first)
             return ".txt" if not is_json else ".jsonl" if first.rstrip().endswith("}") else ".json"
     told = "expected a .json, .jsonl, .ndjson, .tsv, .csv, .txt (or these as .gz), .parquet, .zip or .xlsx file"
     raise ValueError(f"{file}: {told}, found {known or 'markup or a binary file'}: convert it, or move it away")
@@ -174,7 +194,11 @@ def _read_parquet(file):
 
 def _read_table(file, kind, quoted):
     if kind != ".csv" and not quoted:
-        yield from ((place, line.split("\t")) for place, line in read_lines(file) if line)
+        for place, line in read_lines(file):
+            values = line.split("\t") if line else ()
+            if '"' in line:  # as pandas and Excel write a field that has one
+                values = [v[1:-1].replace('""', '"') if re.fullmatch(r'"(?:[^"]|"")*"', v) else v for v in values]
+            yield from [(place, values)] if values else ()
         return
     delimiter = "," if kind == ".csv" else "\t"
     lines = csv.reader((line + "\n" for _, line in read_lines(file)), delimiter=delimiter, strict=kind == ".csv")
