@@ -257,12 +257,12 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     low, high = np.quantile(crossings, (0.025, 0.975))
     assert wins and low < 71_127 < high and high - low < 10_000 and crossings[0] == pytest.approx(71_127, rel=0.05)
     assert [f.common[-1] for f in fitted[:2]] == pytest.approx([200_000, 300_000]), "only amounts that both arms have"
-    words = crossover.tabulate_crossings(fitted).set_index(["measure", "over"]).expansion
-    assert words["corpus", "equal compute"].startswith("wins from 7")
-    assert all(word.startswith("does not win within the range") for word in words["general"])
+    words = crossover.tabulate_crossings(fitted).set_index(["measure", "over"])["the second arm"]
+    assert words["corpus", "equal compute"].startswith("blossom-bi wins from 7")
+    assert all(word.startswith("blossom-bi does not win within the range") for word in words["general"])
     swapped = crossing_sweep() | {"recipes": ["blossom-bi", "base-bi"]}
-    told = crossover.tabulate_crossings(crossover.fit_sweep(swapped)).expansion
-    assert told[0].startswith("wins up to 7") and told[2].startswith("wins from the start")
+    told = crossover.tabulate_crossings(crossover.fit_sweep(swapped))["the second arm"]
+    assert told[0].startswith("base-bi wins up to 7") and told[2].startswith("base-bi wins from the start")
     (x, y), law = fitted[0].points[0], lambda x, a, b, c: a + b * (x / 12_500) ** -c
     scipys = law(fitted[0].amounts[0], *curve_fit(law, x, y, (1, 1, 0.3))[0])
     assert fitted[0].curves[0][0] == pytest.approx(scipys, abs=1e-3)

@@ -243,6 +243,8 @@ def read_sweep(file):
         sweep.compare = sweep.compare or {f"against {first}: {arm}": [first, arm] for first, arm in pairs}
         if (sweep.curves and len(sweep.recipes) < 2) or {*sweep.curves, *sweep.over.values()} - {*sweep.measures}:
             raise ValueError(f"curves, over: expected two recipes and names of measures ({', '.join(sweep.measures)})")
+        if other := [name for name in sweep.curves if "bits_per_byte" not in sweep.measures[name]]:
+            raise ValueError(f"curves: {other[0]}: expected a measure in bits per byte, since less counts as better")
         for what, pair in sweep.compare.items():
             if len(pair) != 2 or {*pair} - {*sweep.arms}:
                 raise ValueError(f"compare: {what}: expected two of {'; '.join(sweep.arms)}, found {pair!r}")

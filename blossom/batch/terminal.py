@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from blossom.batch.plan import RunName
-from blossom.common import paths
+from blossom.common import paths, shell
 
 PAUSE = 60.0  # seconds between lines about a running stage, where they cannot be rewritten in place
 STEPS = re.compile(rb"(?:step |\| )(\d+)/(\d+)")  # of a training or a progress bar
@@ -60,7 +60,7 @@ class Terminal(logging.Handler):
         self.live = Live(get_renderable=self.render, console=self.console, refresh_per_second=1, transient=True)
 
     def say(self, line):
-        self.console.print(Text(line))
+        self.console.print(Text(shell.show_plain(line)))
 
     def render(self):
         """The lines of the jobs that run now."""

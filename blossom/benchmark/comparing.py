@@ -17,13 +17,14 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
     times          bootstrap draws, the same for both models
     level          family-wise error of `decided`, which only a primary measure can be (Holm's correction over these)
     return         DataFrame, primary measures first, the average of table 6 last: before and after are bits/byte (lower is
-                   better) or scores from 0 to 1, low and high the 95 % interval of after - before, p two-sided (at least
-                   1/times); constant: a model gave one answer to all items, so that the task is in no family of tests
+                   better) or scores from 0 to 1, low and high the 95 % interval of after - before, p two-sided (at
+                   least 1/times and 2^(1 - items)); constant: a model gave one answer to all items, so that the task is in
+                   no family of tests
     """
     one, two = _group_items(before), _group_items(after)
     rows, drawn = [], {}
     for name in sorted((n for n in one if n in two), key=lambda n: (*PRIMARY, n).index(n)):
-        ids = [[i.get("id", i.get("item")) for i in items[name]] for items in (one, two)]
+        ids = [[(i.get("id", i.get("item")), i.get("bytes")) for i in items[name]] for items in (one, two)]
         if ids[0] != ids[1]:
             raise ValueError(f"{name}: the two models answered {len(ids[0])} and {len(ids[1])} items that are not the same")
         metric, draws = measured_by(one[name][0]), draw_items(len(ids[0]), times, seed)
@@ -32,7 +33,9 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         drawn[name] = scorers[1](draws) - scorers[0](draws)
         answers = [{i.get("choice", n) for n, i in enumerate(items[name])} for items in (one, two)]
         constant = min(map(len, answers)) == 1 < len(ids[0])
-        rows.append([name, metric, len(ids[0]), *whole, *_interval(whole, drawn[name]), name in PRIMARY, constant])
+        rows.append(
+            [name, metric, len(ids[0]), *whole, *_interval(whole, drawn[name], len(ids[0])), name in PRIMARY, constant]
+        )
     table = pd.DataFrame(rows, columns=COLUMNS[:-2])
     family = table.primary.astype(bool) & ~table.constant.astype(bool)
     table.loc[family, "p_holm"] = adjust_holm(table.p[family])
@@ -42,7 +45,16 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         draws = np.mean([rng.permutation(drawn[name]) for name in averaged], axis=0)
         own = table[table.measure.isin(averaged)]
         whole = [own.before.mean(), own.after.mean()]
-        row = ["average", "", own["items"].sum(), *whole, *_interval(whole, draws), False, False, np.nan]
+        row = [
+            "average",
+            "",
+            own["items"].sum(),
+            *whole,
+            *_interval(whole, draws, int(own["items"].sum())),
+            False,
+            False,
+            np.nan,
+        ]
         table.loc[len(table)] = row
     table["decided"] = table.p_holm.astype(float) <= level
     return table[COLUMNS]
@@ -60,11 +72,11 @@ def _group_items(items):
     return found
 
 
-def _interval(whole, draws):
-    """(difference, low, high, p) of one comparison."""
+def _interval(whole, draws, count):
+    """(difference, low, high, p) of one comparison; of `count` items no p is below that of a sign test."""
     low, high = np.quantile(draws, (0.025, 0.975))
     p = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
-    return whole[1] - whole[0], float(low), float(high), float(min(1, max(p, 1 / len(draws))))
+    return whole[1] - whole[0], float(low), float(high), float(min(1, max(p, 1 / len(draws), 2.0 ** (1 - count))))
 
 
 def adjust_holm(values):

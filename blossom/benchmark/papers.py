@@ -34,7 +34,7 @@ def tabulate_table6(scored):
     labels, rows = read_papers()["bllossom"]["table6"]["labels"], {}
     for model, scores in scored.items():
         if own := {task: 100 * score["score"] for task, score in scores.items() if task in labels}:
-            rows[model] = own | {"average": sum(own.values()) / len(own)}
+            rows[model] = own | ({"average": sum(own.values()) / len(own)} if len(own) == len(labels) else {})
     labels = labels | {"average": "AVG"}
     return _with_paper(paper_table6(), rows, list(labels)).rename(columns=labels)
 
@@ -47,6 +47,8 @@ def tabulate_paper_x(scored):
 
 
 def _with_paper(paper, own, columns):
-    rows = {("the paper", model): row for model, row in paper.items()} | {("this run", m): row for m, row in own.items()}
+    rows = {("the paper", model): row for model, row in paper.items()} | {
+        ("the reference" if "(reference)" in m else "this run", m): row for m, row in own.items()
+    }
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(float)
     return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"]))

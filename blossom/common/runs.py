@@ -91,7 +91,8 @@ class Run:
             "outputs": {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)},
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
             "git_commit": git_commit(),
-            "wall_seconds": round(time.monotonic() - self.started, 1),
+            # of a training on several cards, or one that was continued, this process has seen a part
+            "wall_seconds": round(max(time.monotonic() - self.started, metrics.get("seconds") or 0), 1),
             "peak_bytes": paths.peak_bytes(),
         }
         paths.write_json(self.folder / "manifest.json", manifest)

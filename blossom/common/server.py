@@ -29,7 +29,12 @@ FAILURES = 3  # requests in a row without a reply (or one without a connection) 
 LARGEST = 10_000_000  # bytes of a reply that are read
 TLS = functools.cache(httpx2.create_ssl_context)  # made once: it reads all certificates, which takes 0.1 s
 ERRORS = (openai.OpenAIError, TimeoutError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
-REASONING = re.compile(r"\A(?:(?!<think>).)*</think>|<think>.*?(?:</think>|\Z)", re.DOTALL)  # a template may open it
+TAG = "think|thinking|thought|reasoning"
+REASONING = re.compile(  # a template may open it
+    rf"\A.*<\|channel\|>final<\|message\|>|\A(?:(?!<(?:{TAG})>).)*</(?:{TAG})>|<(?P<tag>{TAG})>.*?(?:</(?P=tag)>|\Z)"
+    r"|\[THINK\].*?(?:\[/THINK\]|\Z)", re.DOTALL,
+)  # fmt: skip
+WHOLE = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls")  # why a reply ended that is not cut off
 
 
 class ReplyStore:
@@ -58,6 +63,7 @@ class ChatServer:
 
     url       up to `/v1`;  model  its name on the server; empty asks the server
     folder    of the `ReplyStore`;  called  the parameters that error messages name
+    among     its name, if the server turns out to serve several
     requests  most HTTP requests to send, retries included
     money     most to spend;  prices  of a million input and output tokens, in the same currency; (0, 0): free
     timeout   seconds for one reply, from the first byte sent to the last received;  tries  HTTP requests for it
@@ -68,7 +74,7 @@ class ChatServer:
 
     def __init__(
         self, url, model, folder, requests=200, money=0.0, prices=(0.0, 0.0), timeout=120.0, tries=3, pause=time.sleep,
-        called="judge_url, judge_model",
+        called="judge_url, judge_model", among="",
     ):  # fmt: skip
         params.refuse_secret(called, url)
         if not url.startswith(("http://", "https://")):
@@ -83,7 +89,7 @@ class ChatServer:
         self._failed, self._answered = 0, False  # number of requests in a row without a reply; whether one got a reply
         self._useless = 0  # second tries in a row that gave no answer
         self._lock = threading.RLock()
-        self.model = model or self._ask_model_name()
+        self.model = model or self._ask_model_name(among)
         self.name = Path(self.model).name if self.model[:1] in "/.~" else self.model
 
     @property
@@ -192,14 +198,17 @@ class ChatServer:
             settings = settings | {"max_completion_tokens": request["max_tokens"]}  # the newer name of max_tokens
         asked = {"model": request["model"], "messages": request["messages"], "extra_body": settings}
         reply = self._call(lambda client: client.chat.completions.create(**asked))
+        if not reply.choices:
+            raise ValueError(str(getattr(reply, "error", None) or "the reply has no choices"))
         choice = reply.choices[0]
-        text = self._scrub(choice.message.content or "")  # without a text the model has only reasoned
+        text = choice.message.content or getattr(choice.message, "refusal", None) or ""  # without one it has only reasoned
+        text = "".join(p["text"] for p in text if p.get("type") == "text") if isinstance(text, list) else text
         used = [getattr(reply.usage, f"{name}_tokens", None) for name in ("prompt", "completion")]
         used = {k: n if type(n) is int and 0 <= n < 1e9 else None for k, n in zip(("in", "out"), used, strict=True)}
         if None not in used.values():
             with self._lock:
                 self.spent += (used["in"] * self.prices[0] + used["out"] * self.prices[1]) / 1e6 - cost
-        return {"reply": text, "cut": choice.finish_reason in ("length", "content_filter"), "usage": used}
+        return {"reply": self._scrub(text), "cut": str(choice.finish_reason or "").lower() not in WHOLE, "usage": used}
 
     def _scrub(self, text):
         """A server's text without the key, in any usual spelling, and without halves of characters."""
@@ -251,7 +260,7 @@ class ChatServer:
         with anyio.from_thread.start_blocking_portal() as portal:  # a notebook's thread has a running event loop
             return portal.call(call)
 
-    def _ask_model_name(self):
+    def _ask_model_name(self, among):
         question, self.sent = {"server": self.url}, 1
         dot = {"messages": [{"role": "user", "content": "."}], "extra_body": {"max_tokens": 1}}
         try:  # a server of one model accepts a request without a model's name, and names the model in its reply
@@ -262,6 +271,7 @@ class ChatServer:
             except ERRORS:
                 served = [self.stored_reply(question)]
         served = [self._scrub(name) for name in served if isinstance(name, str) and name]
+        served = [among] if among in served else served
         if len(served) != 1:
             there = ", ".join(served)[:300] or "not known; is the server there?"
             raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; what it serves: {there}")

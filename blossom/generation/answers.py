@@ -165,18 +165,23 @@ def parse_addresses(served, names):
 
 
 def request_answers(server, prompts, new_tokens=48, seed=0, parallel=8, **sampling):
-    """One answer of a `ChatServer`'s model to each prompt, maybe cut at `new_tokens`: list of str; RuntimeError for none."""
+    """One answer of a `ChatServer`'s model to each prompt, maybe cut at `new_tokens`: list of str, "" for a refused prompt.
+
+    Raises RuntimeError without any answer, without budget, and when the server fails.
+    """
     settings = sampling | {"max_tokens": new_tokens, "seed": seed}
     requests = [server.make_request([{"role": "user", "content": prompt}], **settings) for prompt in prompts]
     fetch = functools.partial(server.fetch, whole=False)
     found = [fetch(request) for request in requests[:1]]  # the first alone, to find out which settings the server takes
     with ThreadPoolExecutor(parallel) as pool:
         found += pool.map(fetch, requests[1:])
-    if None in found:
-        why = server.last_error or "the budget is used up"
-        raise RuntimeError(f"{server.called}: {server.url} gave no answer to {found.count(None)} prompts ({why})")
-    print(f"{server.name}: {sum(f['cut'] for f in found)} of {len(found)} answers end at the limit of tokens")
-    return [f["reply"] for f in found]
+    missing, why = found.count(None), server.last_error or "the budget is used up"
+    if missing == len(found) or missing and (server.gave_up or "budget used up" in server.failures):
+        raise RuntimeError(f"{server.called}: {server.url} gave no answer to {missing} prompts ({why})")
+    if missing:
+        print(f"{server.name}: {missing} prompts count as answered with nothing: {why}")
+    print(f"{server.name}: {sum(f['cut'] for f in found if f)} of {len(found)} answers end at the limit of tokens")
+    return [f["reply"] if f else "" for f in found]
 
 
 def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, seed=0, **sampling):

@@ -12,7 +12,7 @@ TOLD = paths.read_yaml_beside(__file__)
 JUDGED_PAIRS = "authored-judged-pairs"
 LONGEST = 8000  # characters of an answer that a judge sees
 REPLY_TOKENS = 64
-_VERDICT = re.compile(r"(?:answer\s+)?\(?(a|b|neither)\)?(?:\s+is\s+significantly\s+better)?\W*", re.IGNORECASE)
+_VERDICT = re.compile(r"(answer\s+)?\(?(a|b|neither)\)?(\s+is\s+significantly\s+better)?[^\w:]*", re.IGNORECASE)
 
 
 class Judge(ChatServer):
@@ -80,7 +80,8 @@ def _shorten(text):
 def read_verdict(reply):
     """Read "a", "b" or "tie" from a judge's reply; None unless its first or last line is one of the three asked for."""
     lines = [line.strip(" \t*_#>`\"'.") for line in (reply or "").strip().splitlines() if line.strip()]
-    found = {m[1].lower() for m in map(_VERDICT.fullmatch, {*lines[:1], *lines[-1:]}) if m}
+    ends = [m for m in map(_VERDICT.fullmatch, {*lines[:1], *lines[-1:]}) if m]
+    found = {m[2].lower() for m in ends if m[3] or not m[1] or len(lines) == 1}  # "Answer A" above more text is a heading
     return {"a": "a", "b": "b", "neither": "tie"}[found.pop()] if len(found) == 1 else None
 
 

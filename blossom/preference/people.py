@@ -200,9 +200,10 @@ def merge_ratings(batch, files):
 def _list_files(names):
     listed = []
     for path in (
-        paths.ROOT / Path(name).expanduser() for name in names
-    ):  # a missing file stays in the list, to be shown as refused
-        listed += sorted(f for f in path.glob("*.json") if f.name != "batch.json") if path.is_dir() else [path]
+        paths.find_path(paths.ROOT / Path(name).expanduser()) for name in names
+    ):  # a missing one is shown as refused
+        inside = paths.list_files(path) if path.is_dir() else ()
+        listed += [f for f in inside if f.suffix.lower() == ".json" and f.name != "batch.json"] if path.is_dir() else [path]
     return list(dict.fromkeys(listed))
 
 
@@ -236,6 +237,6 @@ def _why_unusable(verdict, asked):
         return "no pair that this rater was asked about"
     if choice not in CHOICES:
         return f"expected one of {', '.join(CHOICES)}"
-    if type(seconds) is not int or seconds < 0 or not isinstance(at, str) or not TIME.fullmatch(at):
+    if type(seconds) is not int or not 0 <= seconds <= 86_400 or not isinstance(at, str) or not TIME.fullmatch(at):
         return f"not a time: {seconds!a:.20} s at {at!a:.30}"
     return ""

@@ -46,7 +46,7 @@ def write_card(folder, name, known=None):
     words["after"] = measured[-1].get("after", measured[-1])
     words["near"] = [t for t, row in tasks.items() if abs(row["score"] - constant_score(row)) <= 2 * row["stderr"]]
     words |= {"constant": constant_score, "trained": [run.metrics for run in line if run.stage == TRAINED][-1:]}
-    words["judged"] = judged.exists() and paths.read_json(judged, dict).get("judge")
+    words["judged"] = judged.exists() and (paths.read_json(judged, dict).get("judge") or {}).get("judged")
     return huggingface_hub.ModelCard.from_template(data, template_path=str(TEMPLATE), **words)
 
 

@@ -67,6 +67,8 @@ def fit_sweep(about, draws=1000, seed=0):
             common = np.geomspace(max(a[0] for a in amounts), min(a[-1] for a in amounts), 400)
             curves = [fit(own) for fit, own in zip(fits, amounts, strict=True)]
             sizes = measured[measured.measure == unit].groupby(["recipe", "arm"], sort=False).value.mean()[arms[1]]
+            if common[0] >= common[-1]:  # no amount that both arms have
+                continue
             common = common, fits[1](common) - fits[0](common)
             found.append(Comparison(measure, over, unit, arms, points, amounts, curves, sizes.to_numpy(), *common))
     return found
@@ -103,12 +105,14 @@ def describe_crossing(found):
 
 
 def tabulate_crossings(comparisons):
-    """A row a Comparison: measure, over, expansion (words), at (largest amount of both), difference there, low, high."""
+    """A row a Comparison: measure, over, the second arm (words), at (largest common amount), difference there, low, high."""
     rows = []
     for found in comparisons:
         ends = found.difference[0, -1], *np.quantile(found.difference[:, -1], (0.025, 0.975))
-        rows.append((found.measure, found.over, describe_crossing(found), round(found.common[-1]), *ends))
-    return pd.DataFrame(rows, columns=["measure", "over", "expansion", "at", "difference", "low", "high"])
+        rows.append(
+            (found.measure, found.over, f"{found.arms[1]} {describe_crossing(found)}", round(found.common[-1]), *ends)
+        )
+    return pd.DataFrame(rows, columns=["measure", "over", "the second arm", "at", "difference", "low", "high"])
 
 
 def tabulate_savings(comparisons):
@@ -140,7 +144,7 @@ def plot_curves(comparisons):
             axis.fill_between(found.amounts[i], *band, color=colour, alpha=0.2, lw=0)
         if crossing := find_crossing(found.common, found.difference)[1][0]:
             axis.axvline(crossing, color=figures.COLOURS["ink"], ls=":", lw=1.2)
-        axis.set_title(f"{found.measure}, {found.over}:\nexpansion {describe_crossing(found)}", fontsize=9)
+        axis.set_title(f"{found.measure}, {found.over}:\n{found.arms[1]} {describe_crossing(found)}", fontsize=9)
         axis.set(xscale="log", xlabel=found.unit, ylabel="bits/byte")
         axis.set_xticks(found.sizes.round(-2))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -60,5 +60,7 @@ def state_difference(row):
 
 def state_results(folder, count=3):
     """The first primary comparisons of a finished report, whose folder of stage 07 is given, in words."""
-    rows = pd.DataFrame(read_run(folder).metrics["comparisons"], columns=[*COLUMNS, "model", "against"])
+    metrics = read_run(folder).metrics
+    figures.set_language(metrics["language"])
+    rows = pd.DataFrame(metrics["comparisons"], columns=[*COLUMNS, "model", "against"])
     return [state_difference(row) for row in rows[rows["primary"].astype(bool)][:count].itertuples()]
