@@ -227,6 +227,16 @@ def test_a_pair_is_held_out_together():
         dataset.hold_out_examples(pairs[:10], 5)
 
 
+@pytest.mark.parametrize(("name", "content", "said"), CASES["other_pairs"])
+def test_pairs_the_other_way_round_or_under_other_names_are_refused_or_turned(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    if isinstance(said, list):
+        assert [[e.messages[0]["input"], e.output] for e in readers.read_translations([str(tmp_path / name)])] == [said]
+    else:
+        with pytest.raises(ValueError, match=said):
+            readers.read_translations([str(tmp_path / name)])
+
+
 def test_ids_hold_within_a_set_and_sets_of_one_name_are_no_translations_of_each_other(tmp_path):
     rows = {"ko/a": "질문 {}", "ko/b": "물음 {}", "en/a": "Ask {}"}
     for folder, asked in rows.items():

@@ -269,6 +269,20 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     plt.close(crossover.plot_curves(fitted))
 
 
+def test_few_points_make_no_curve_and_amounts_that_only_one_arm_has_no_comparison():
+    about = crossing_sweep()
+    few = about | {
+        "measured": [row for row in about["measured"] if "seed=0" in row["point"] and "=200000" not in row["point"]]
+    }
+    assert len({row["point"] for row in few["measured"]}) < 5 and sweeps.draw_sweep(few)[1] == {}
+    far = [
+        r | {"value": 1e6 * r["value"]} if (r["recipe"], r["measure"]) == ("blossom-bi", "bytes") else r
+        for r in about["measured"]
+    ]
+    assert {found.over for found in crossover.fit_sweep(about | {"measured": far})} == {"equal compute"}
+    plt.close("all")
+
+
 def test_what_expansion_saves_is_what_the_other_arm_needs_to_be_as_good():
     table = crossover.tabulate_savings(crossover.fit_sweep(crossing_sweep(noise=1e-6))).set_index(["measure", "amount"])
     needs = table["the first arm needs"].str.replace(",", "").str.split(" ").str[0]
