@@ -132,7 +132,7 @@ def _texts(value, place):
 
 
 def _names(value):
-    return ", ".join(map(repr, list(value)[:8])) if isinstance(value, dict) and value else type(value).__name__
+    return ", ".join(map(repr, list(value)[:8]))[:200] if isinstance(value, dict) and value else type(value).__name__
 
 
 def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):

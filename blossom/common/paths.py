@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import os
-import platform
 import re
 import reprlib
 import resource
@@ -29,10 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 os.umask(UMASK := os.umask(0))  # it can only be read by setting it
 DEPTH = 100  # of nested lists and objects in a JSON file
 # what systems and editors put beside data, and what archives say about it
-HIDDEN = re.compile(
-    r"\..*|__MACOSX|Thumbs\.db|desktop\.ini|.*~|#.*#|~\$.*|@eaDir|\$RECYCLE\.BIN|lost\+found|LICEN[CS]E|README|\w+SUMS",
-    re.IGNORECASE,
-)
+HIDDEN = r"\..*|__MACOSX|Thumbs\.db|desktop\.ini|.*~|#.*#|~\$.*|@eaDir|\$RECYCLE\.BIN|lost\+found|LICEN[CS]E|README|\w+SUMS"
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that no text has, in UTF-8 or CP949
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file too large
 # of a control group, version 2 or 1: its limit, what it uses, and how much of that is files that can be dropped
@@ -256,7 +252,7 @@ def list_files(path):
 
 def is_hidden(name):
     """Whether a relative path is, or lies in, what macOS, Windows or an editor hides; it is no data."""
-    return any(map(HIDDEN.fullmatch, Path(name).parts))
+    return any(re.fullmatch(HIDDEN, part, re.IGNORECASE) for part in Path(name).parts)
 
 
 def decode_text(data, place, start=b""):
@@ -287,11 +283,6 @@ def stage_folder(outputs, scale, recipe, stage):
 def unfinished_folder(folder):
     """Where the run of a stage writes until it is finished; then this folder takes the place of `folder`."""
     return Path(f"{folder}.unfinished")
-
-
-def peak_bytes():
-    """The largest resident memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def free_memory(groups=Path("/sys/fs/cgroup"), own=Path("/proc/self/cgroup")):

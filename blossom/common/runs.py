@@ -10,6 +10,7 @@ import os
 import platform
 import random
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -93,7 +94,7 @@ class Run:
             "git_commit": git_commit(),
             # of a training on several cards, or one that was continued, this process has seen a part
             "wall_seconds": round(max(time.monotonic() - self.started, metrics.get("seconds") or 0), 1),
-            "peak_bytes": paths.peak_bytes(),
+            "peak_bytes": peak_bytes(),
         }
         paths.write_json(self.folder / "manifest.json", manifest)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
@@ -104,6 +105,11 @@ class Run:
                 lock.release(force=True)
         print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.home))}")
         return manifest
+
+
+def peak_bytes():
+    """The largest resident memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def shorten_paths(text):

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
 from blossom.common import paths
-from blossom.common.runs import seed_generators
+from blossom.common.runs import peak_bytes, seed_generators
 from blossom.models.loading import find_layers, pick_device
 from blossom.training import checkpoints
 from blossom.training.cpu.compiled_ops import CompiledOps, pick_ops
@@ -228,7 +228,7 @@ class Progress:
             self.say(f"stopped at {self.seen['stopped']}")
 
     def result(self, step, rows):
-        measured = {"tokens_per_second": self._rate(), "peak_bytes": paths.peak_bytes(), "device": pick_device().type}
+        measured = {"tokens_per_second": self._rate(), "peak_bytes": peak_bytes(), "device": pick_device().type}
         return self.seen | {"steps": step, "rows": rows} | measured
 
     def _rate(self):
