@@ -8,7 +8,7 @@ import numpy as np
 import pexpect
 import pytest
 import torch
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import GenerationConfig, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from blossom.common import runs
 from blossom.common.server import ReplyStore
@@ -83,6 +83,17 @@ def test_an_answer_ends_at_a_special_token(tiny):
         patch.setattr(Sampler, "__call__", hurry)
         short = ask(tiny)
     assert short == ask(tiny, new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"num_beams": 4}, {"num_return_sequences": 3, "do_sample": True}, {"stop_strings": ["a"]}, {"penalty_alpha": 0.6}],
+)
+def test_what_the_base_s_generation_config_asks_for_changes_no_answer_and_stays_there(own, monkeypatch):
+    model, tokenizer = load_model("tiny-byte-level", torch.float32)
+    expected, config = ask((model, tokenizer), PROMPTS[:2]), GenerationConfig(no_repeat_ngram_size=1, **own)
+    monkeypatch.setattr(model, "generation_config", config)
+    assert ask((model, tokenizer), PROMPTS[:2]) == expected and model.generation_config is config
 
 
 def test_sampling_keeps_what_the_usual_warpers_keep():

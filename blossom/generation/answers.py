@@ -52,10 +52,7 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
     for n, ids in enumerate(encoded):
         check_room(model, ids, new_tokens, f"prompt {n}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    config = GenerationConfig(
-        max_new_tokens=new_tokens, do_sample=False, repetition_penalty=1.0, pad_token_id=pad,  # the Sampler has it
-        eos_token_id=stop_token_ids(model, tokenizer), use_cache=True,
-    )  # fmt: skip
+    ends = {"max_new_tokens": new_tokens, "pad_token_id": pad, "eos_token_id": stop_token_ids(model, tokenizer)}
     for batch in tqdm(_batches(encoded, batch_size), unit="batch", delay=5):
         width = max(len(encoded[i]) for i in batch)  # padded on the left: all answers start at the same position
         ids = torch.tensor([[pad] * (width - len(encoded[i])) + encoded[i] for i in batch])  # (B, T)
@@ -63,9 +60,21 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
         ids, mask = (tensor.to(model.get_input_embeddings().weight.device) for tensor in (ids, mask.long()))
         seeds = [hashlib.sha256(f"{seed}\n{prompts[i]}".encode()).digest()[:8] for i in batch]
         sampler = Sampler(mask, [int.from_bytes(digest, "big") >> 1 for digest in seeds], spelled, **sampling)
-        out = model.generate(ids, attention_mask=mask, generation_config=config, logits_processor=[sampler])
+        out = generate_ids(model, ids, mask, [sampler], **ends)
         answers |= zip(batch, tokenizer.batch_decode(out[:, width:], skip_special_tokens=True), strict=True)
     return [answers[i].rstrip("\ufffd").strip() for i in range(len(prompts))]  # without a character that the limit cut
+
+
+def generate_ids(model, ids, mask=None, processors=(), **settings):
+    """`model.generate` for ids (B, T), greedy, without the model's own settings (beams, penalties) but its end token."""
+    own, mask = model.generation_config, torch.ones_like(ids) if mask is None else mask
+    settings = {"eos_token_id": own.eos_token_id, "do_sample": False, "use_cache": True} | settings
+    model.generation_config = GenerationConfig()  # from which `generate` would take all that `settings` does not name
+    try:
+        config = GenerationConfig(**settings)
+        return model.generate(ids, attention_mask=mask, generation_config=config, logits_processor=list(processors))
+    finally:
+        model.generation_config = own
 
 
 def _encode_prompts(prompts, template, tokenizer):
