@@ -32,7 +32,7 @@ $(READY): requirements.txt requirements-cuda.txt pyproject.toml $(if $(ACTIVE),,
 	@$(BIN)python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements.txt
 	@$(BIN)python -c 'import importlib.metadata as m, sys; sys.exit("+cpu" in m.version("torch"))' || exit 0; \
 	  $(BIN)python -m pip install --quiet --no-compile --require-hashes --no-deps -r requirements-cuda.txt
-	@$(BIN)python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@PYTHONWARNINGS=ignore $(BIN)python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch "$@"
 
 .PHONY: setup
