@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from blossom.batch.estimate import RESERVE, count_operations, measure_size, training_bytes
+from blossom.common import paths
 from blossom.generation.answers import generate_answers, stream_answer
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import document_nats, start_token
@@ -94,6 +95,16 @@ def test_a_model_that_sees_images_gets_rows_a_certificate_and_adapters_in_its_de
     assert document_nats(model, made.tokenizer, ["온도"]) > 0
     trained = [n for n, p in adapt_model(model, "lora+new-rows").named_parameters() if p.requires_grad]
     assert len(trained) == 13 and not [n for n in trained if "language_model" not in n]
+
+
+@pytest.mark.parametrize("kind", CASES["old names"])
+def test_transformers_4_reads_the_positions_of_a_saved_model_by_its_own_names(kind, tmp_path):
+    own, expected = CASES["old names"][kind]
+    config = AutoConfig.for_model(kind, **CASES["every"] | CASES["grouped"] | {"rope_parameters": own})
+    save_model(AutoModelForCausalLM.from_config(config), load_model("tiny-byte-level")[1], tmp_path / "model")
+    written = paths.read_json(tmp_path / "model" / "config.json")
+    assert {name: written[name] for name in expected} == expected
+    assert load_model(tmp_path / "model")[0].config.rope_parameters == config.rope_parameters
 
 
 @pytest.mark.parametrize("kind", CASES["uncached"])

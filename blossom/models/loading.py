@@ -157,10 +157,23 @@ def save_model(model, tokenizer, folder):
 def _add_old_names(file):
     """Add transformers 4's names to a config.json; without rope_theta it would compute other positions and say nothing."""
     config = paths.read_json(file)
-    if "rope_theta" in (rope := config.get("rope_parameters") or {}):
-        scaling = None if rope["rope_type"] == "default" else {name: rope[name] for name in rope if name != "rope_theta"}
-        config |= {"rope_theta": rope["rope_theta"], "rope_scaling": scaling}
+    for part in (config, config.get("text_config") or {}):
+        part |= _name_positions(part.get("model_type", ""), part.get("rope_parameters") or {})
     paths.write_json(file, config | {"torch_dtype": config["dtype"]})
+
+
+def _name_positions(kind, rope):
+    """What transformers 4 calls the `rope_parameters` of a kind of model: dict, empty where there are none."""
+    found = {}
+    if kind.startswith(("gemma3", "olmo3")) and rope:  # version 4 knows no other kind whose parameters differ by layer
+        found, rope = {"rope_local_base_freq": rope["sliding_attention"]["rope_theta"]}, rope["full_attention"]
+    if "rope_theta" not in rope:
+        return found
+    names = ("rotary_emb_base", "rotary_pct") if kind.startswith("gpt_neox") else ("rope_theta", "partial_rotary_factor")
+    old = dict(zip(("rope_theta", "partial_rotary_factor"), names, strict=True))
+    scaling = {name: value for name, value in rope.items() if name not in old}
+    found |= {old[name]: rope[name] for name in old if name in rope}
+    return found | {"rope_scaling": None if rope["rope_type"] == "default" else scaling}
 
 
 def untie_model(model):
