@@ -1,19 +1,24 @@
 """Models of many architectures train and are measured as transformers computes them, or are refused before training."""
 
 import copy
+from types import SimpleNamespace
 
+import peft
 import pytest
 import torch
+from test_course import notebook
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from blossom.batch.estimate import RESERVE, count_operations, measure_size, training_bytes
 from blossom.common import paths
 from blossom.generation.answers import generate_answers, stream_answer
+from blossom.models import adapters, bits, loading
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import document_nats, start_token
 from blossom.models.loading import load_model, resize_model, save_model
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
+from blossom.vocabulary import embeddings
 from blossom.vocabulary.bases import read_base
 from blossom.vocabulary.certificate import certify_merge
 from blossom.vocabulary.merging import merge_vocab
@@ -25,7 +30,7 @@ KINDS = CASES["kinds"]
 FAST, APART = ("llama", "qwen2", "mistral"), ("opt", "bloom")  # computed by our own layers; cannot isolate documents
 
 
-def random_model(kind):
+def random_model(kind, adapted=True):
     torch.manual_seed(0)
     own = CASES["every"] | ({} if kind in ("gpt2", "bloom") else CASES["grouped"]) | (KINDS | CASES["uncached"])[kind]
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind.strip(), **own))
@@ -33,7 +38,7 @@ def random_model(kind):
         parameter.data += torch.randn_like(parameter) * (0.3 if parameter.dim() == 1 else 0.1)
     names = {name.split(".")[-1] for name, _ in model.named_modules()}
     targets = names & {"q_proj", "qkv_proj", "query_key_value", "c_attn"}
-    plain = kind in ("gemma", "olmo2") or kind not in KINDS
+    plain = kind in ("gemma", "olmo2") or not adapted
     return model if plain else adapt_model(model, "lora", rank=2, targets=targets)
 
 
@@ -109,10 +114,36 @@ def test_transformers_4_reads_the_positions_of_a_saved_model_by_its_own_names(ki
 
 @pytest.mark.parametrize("kind", CASES["uncached"])
 def test_an_answer_is_streamed_without_a_cache_of_keys(kind):
-    model, tokenizer = random_model(kind).eval(), load_model("tiny-byte-level")[1]
+    model, tokenizer = random_model(kind, adapted=False).eval(), load_model("tiny-byte-level")[1]
     settings = {"new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
     streamed = "".join(stream_answer(model, tokenizer, [{"role": "user", "content": "The door"}], "newline", **settings))
     assert [streamed.strip()] == generate_answers(model, tokenizer, ["The door"], "newline", **settings)
+
+
+def run_cell(stage, marker, **given):
+    (cell,) = (c.source for c in notebook(stage).cells if marker in c.source and c.cell_type == "code")
+    exec(cell, names := vars(adapters) | vars(bits) | vars(embeddings) | vars(loading) | vars(peft) | given)
+    return names
+
+
+@pytest.mark.parametrize("kind", CASES["course"])
+def test_the_notebooks_adapt_and_start_the_rows_of_any_architecture(kind):
+    model, targets, seen = random_model(kind, adapted=False), CASES["course"][kind], []
+    model.config.first_new_row, rows = 590, {"trainable": "lora" if kind == "phi" else "lora+new-rows"}
+    p = SimpleNamespace(lora_rank=2, lora_alpha=4, lora_targets=targets, row_init="subword", bake_off_steps=1, **rows)
+    adapted = run_cell("03_bilingual_pretraining", "LoraConfig(task_type", p=p, model=copy.deepcopy(model))["model"]
+    expected = adapters.adapt_model(copy.deepcopy(model), rank=2, targets=targets, **rows)
+    assert adapters.trainable_share(adapted) == adapters.trainable_share(expected)
+    tables = [model.get_input_embeddings().weight.detach().clone()] * (2 - model.config.tie_word_embeddings)
+    given = {"p": p, "quick": model, "tables": tables, "base": SimpleNamespace(size=600), "ids": [[7, 9], [8]]}
+    given["starts"] = {"subword": [embeddings.subword_rows(table, given["ids"]) for table in tables]}
+    given |= {"contexts": [[0, 601, 5, 600, 6]], "longer": [[0, 601, 5, 600, 6]], "seen": torch.ones(602)}
+    layer = loading.find_layers(model)[0]
+    layer.register_forward_pre_hook(lambda _, args, more: seen.append([*args, *more.values()][0]), with_kwargs=True)
+    starts = run_cell("02_vocab_merge", "def calibrate", **given)["starts"]
+    assert starts.keys() == {"subword"} | (set() if kind in ("gemma2", "phi") else {"calibrated", "distilled"})
+    model.get_decoder()(input_ids=torch.tensor([[0, 0, 8, 5, 7, 9, 6]]))  # as the base spells it
+    assert "distilled" not in starts or any(x.shape == seen[-1].shape and x.allclose(seen[-1]) for x in seen[:-1])
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "llama "])

@@ -37,20 +37,13 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     seed_generators(seed)
     if trainable == "full":
         return model.requires_grad_(True)
-    last = {n: n.split(".")[-1] for n, _ in model.named_modules()}
-    inner = {
-        model.get_output_embeddings(),
-        *model.get_decoder().modules(),
-    }  # not a vision tower, whose projections have the same names
-    linear = {last[n] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D) and m in inner}
-    outside = [n for n, m in model.named_modules() if m not in inner and last[n] in targets]
+    names, outside = name_modules(model, targets)
+    linear = {n.split(".")[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D)}
     missing = [t for t in targets if t not in linear]
     if missing or not targets:
         told = f"the base has no {', '.join(missing)}; it has" if targets else "expected at least one of"
         raise ValueError(f"lora_targets: {told} {', '.join(sorted(linear))}")
     tied = model.config.tie_word_embeddings
-    tables = [model.get_input_embeddings()] + ([] if tied else [model.get_output_embeddings()])
-    names = [next(name for name, m in model.named_modules() if m is table).split(".")[-1] for table in tables]
     if trainable == "lora+embeddings" and tied and names[0] not in EMBEDDING_LAYER_NAMES:  # PEFT would untie them
         told = f"'lora+embeddings' would untie the tables of {model.config.model_type}; take lora+new-rows, lora or full"
         raise ValueError(f"trainable: {told}")
@@ -59,17 +52,29 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     elif trainable == "lora+embeddings":
         rows = {"modules_to_save": names, "ensure_weight_tying": tied}
     else:
-        first, size = first_new_row(model), len(tables[0].weight)
+        first, size = first_new_row(model), len(model.get_input_embeddings().weight)
         if first is None or first >= size:
             raise ValueError("trainable: 'lora+new-rows' needs a model with added rows; this one has none (run 02 first)")
         if getattr(model.get_output_embeddings(), "bias", None) is not None:  # PEFT's layer of trained rows would drop it
             told = "'lora+new-rows' would lose the bias of the output layer; take lora+embeddings, lora or full"
             raise ValueError(f"trainable: {told}")
         rows = {"trainable_token_indices": {name: list(range(first, size)) for name in names}}
-    rows |= {"target_modules": list(targets), "exclude_modules": outside or None}
+    rows |= {"target_modules": list(targets), "exclude_modules": outside}
     config = LoraConfig(r=rank, lora_alpha=alpha, task_type="CAUSAL_LM", **rows)
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT uses an old name of transformers
         return get_peft_model(model, config)
+
+
+def name_modules(model, targets):
+    """What PEFT is told: the names of a model's embedding tables (one when tied), and of modules that get no adapters.
+
+    The latter have a name of `targets` outside the decoder, as a vision tower's projections have; None when there are none.
+    """
+    last = {module: name.split(".")[-1] for name, module in model.named_modules()}
+    tables = [model.get_input_embeddings()] + ([] if model.config.tie_word_embeddings else [model.get_output_embeddings()])
+    inner = {model.get_output_embeddings(), *model.get_decoder().modules()}
+    outside = [name for name, m in model.named_modules() if m not in inner and last[m] in targets]
+    return [last[table] for table in tables], outside or None
 
 
 def trainable_share(model):

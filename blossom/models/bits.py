@@ -106,7 +106,7 @@ def collect_states(model, documents, batch_tokens=4096):
     documents  lists of ids, each beginning with `start_token`
     """
     if _known_scale(model) is None:
-        raise ValueError(f"row_init: calibrated does not work with {model.config.model_type}'s logits; take subword")
+        raise ValueError(f"row_init: calibrated and distilled do not fit {model.config.model_type}'s logits; take subword")
     batches = _batches(sorted(documents, key=len), batch_tokens)
     return torch.cat([_hidden_states(model, *batch)[0].float().cpu() for batch in batches])
 

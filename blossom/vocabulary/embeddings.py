@@ -67,13 +67,17 @@ def distill_rows(model, old, rows, pieces, documents, rate=1e-2, length=256):
     After a third of the layers, the state of a token should be that of the last base token of its spelling in the same
     text (mean squared error). Source: token distillation (arXiv:2505.20133).
     """
-    lower, place, first = copy.copy(model.requires_grad_(False).get_decoder()), model.device, len(old)  # it shares weights
-    lower._modules = lower._modules | {"layers": lower.layers[: -(-len(lower.layers) // 3)], "norm": torch.nn.Identity()}
+    lower, embed, first = copy.copy(model.requires_grad_(False).get_decoder()), model.get_input_embeddings(), len(old)
+    depth, layers = max((len(m), name) for name, m in lower.named_children() if isinstance(m, torch.nn.ModuleList))
+    third, place = getattr(lower, layers)[: -(-depth // 3)], model.device
+    lower._modules = lower._modules | {layers: third, "norm": torch.nn.Identity()}  # it shares the weights
+    some = torch.arange(min(64, first), device=place)
+    factor = (embed(some).float().norm() / embed.weight[some].float().norm()).item()  # Gemma's, of its rows
     base, learnt, errors = old.to(place), rows.to(place, torch.float32, copy=True).requires_grad_(), []
     optimizer, text = torch.optim.SparseAdam([learnt], lr=rate), [i for ids in documents for i in ids]
 
     def read(x):
-        return lower(inputs_embeds=x[None].to(model.dtype), use_cache=False).last_hidden_state[0].float()
+        return lower(inputs_embeds=factor * x[None].to(model.dtype), use_cache=False).last_hidden_state[0].float()
 
     for begin in range(0, len(text), length):
         ids = torch.tensor([documents[0][0], *text[begin : begin + length]], device=place)
