@@ -61,6 +61,15 @@ def test_a_gguf_file_gives_the_same_logits_and_the_same_ids(saved, tmp_path, nam
     assert "m.content" in reader.fields["tokenizer.chat_template"].contents()
 
 
+def test_a_gguf_file_says_that_a_pre_tokenizer_puts_a_space_before_a_text(saved, tmp_path):
+    folder = shutil.copytree(saved("tiny-sentencepiece"), tmp_path / "model", ignore=shutil.ignore_patterns("blossom.json"))
+    state = paths.read_json(folder / "tokenizer.json") | {"normalizer": None}
+    state["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    paths.write_json(folder / "tokenizer.json", state)
+    gguf_file.export_gguf(folder, tmp_path / "m.gguf", "F32", lines=[LINES[0]])
+    assert gguf.GGUFReader(tmp_path / "m.gguf").fields["tokenizer.ggml.add_space_prefix"].contents()
+
+
 def test_a_file_that_differs_from_the_model_is_not_kept(saved, tmp_path, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(gguf_file, "interleave_heads", lambda weight, heads: weight)

@@ -154,13 +154,16 @@ def train_sentencepiece(folder, **settings):
     return folder / "other.model"
 
 
-def test_bases_that_nothing_can_be_merged_into_are_refused(tmp_path):
+def test_bases_that_nothing_can_be_merged_into_are_refused_and_a_file_of_tiktoken_is_passed_over(tmp_path):
     unigram = train_sentencepiece(tmp_path, model_type="unigram", hard_vocab_limit=False)
     assert " the" in read_donor(unigram)  # as a donor it is fine
     with pytest.raises(ValueError, match=r"other\.model: a unigram SentencePiece model .* supported bases: "):
         read_base(unigram)
     with pytest.raises(ValueError, match="without byte fallback loses text"):
         read_base(train_sentencepiece(tmp_path, model_type="bpe"))
+    folder = shutil.copytree(fetch_asset("tiny-byte-level"), tmp_path / "tiktoken")
+    (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")  # as in Llama-3's repository: tokenizer.json says the same
+    assert read_base(folder).kind == "byte-level"
     words = Tokenizer(WordPiece({"[UNK]": 0, "the": 1}, unk_token="[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(tmp_path / "words")
     with pytest.raises(ValueError, match="a WordPiece tokenizer cannot be merged into; supported bases"):

@@ -106,7 +106,7 @@ def _add_tokenizer(writer, tokenizer, rows):
     else:  # SentencePiece's scores: minus the rank of the merge that makes a token; pieces of no merge get the lowest
         rank = {merge.replace(" ", ""): n for n, merge in reversed(list(enumerate(merges)))}
         writer.add_token_scores([float(-rank.get(token, len(merges))) for token in tokens])
-        writer.add_add_space_prefix("Prepend" in json.dumps(state["normalizer"]))
+        writer.add_add_space_prefix(tokenizer.tokenize("a")[0].startswith("▁"))
     writer.add_token_types(
         [_token_type(tokenizer, i, token) if i in spelled else TokenType.UNUSED for i, token in enumerate(tokens)]
     )

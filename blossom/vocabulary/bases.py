@@ -21,14 +21,14 @@ def read_base(source):
     """Read the SentencePieceBase or ByteLevelBase in an asset, folder, `.model` file or hub id; ValueError for another."""
     path = Path(fetch_asset(str(source), weights=False))
     model_file = path / "tokenizer.model" if path.is_dir() else path
-    if model_file.is_file():
+    tokenizer = loading.load_tokenizer(source) if path.is_dir() else None
+    if not tokenizer or (model_file.is_file() and not is_byte_level(tokenizer)):  # beside a byte-level one it is tiktoken's
         proto = loading.read_sentencepiece(model_file)
         if proto.trainer_spec.model_type != loading.BPE:
             raise ValueError(f"{source}: a unigram SentencePiece model cannot be merged into; {SUPPORTED}")
         if not proto.trainer_spec.byte_fallback:
             raise ValueError(f"{source}: a SentencePiece BPE without byte fallback loses text; {SUPPORTED}")
-        return SentencePieceBase(source, proto, loading.load_tokenizer(source) if path.is_dir() else None)
-    tokenizer = loading.load_tokenizer(source)
+        return SentencePieceBase(source, proto, tokenizer)
     kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
     if kind != "BPE":
         raise ValueError(f"{source}: a {kind} tokenizer cannot be merged into; {SUPPORTED}")
