@@ -1,9 +1,13 @@
 """Loading and counting: the fast tokenizer gives SentencePiece's ids, the engine gives the tokenizer's, counts are right."""
 
+import shutil
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blossom.assets.registry import fetch_asset
+from blossom.common import paths
 from blossom.vocabulary import encoding
 from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine
 from blossom.vocabulary.fertility import choose_unit, measure_fertility, take_first_bytes, weigh_fertility
@@ -35,6 +39,26 @@ def test_fertility_counts_what_is_there():
     assert measure_fertility(PIECE_LEVEL, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # the 7th is a space
     with pytest.raises(ValueError, match="no words"):
         measure_fertility(BYTE_LEVEL, ["", "  "])
+
+
+def test_a_folder_with_a_sentencepiece_model_keeps_what_its_other_files_say(tmp_path):
+    folder, source = tmp_path / "base", fetch_asset("tiny-sentencepiece")
+    folder.mkdir()
+    shutil.copy(source / "tokenizer.model", folder)
+    expected, markers = encode_lines(load_tokenizer(folder), KOREAN), {"<|im_start|>": 500, "<|im_end|>": 501}
+    decoder = {str(i): {"content": token, "special": True} for token, i in ({"<s>": 1} | markers).items()}
+    config = {"eos_token": "<|im_end|>", "chat_template": "{{ messages }}", "add_bos_token": False}
+    paths.write_json(folder / "added_tokens.json", markers)
+    for more in ({}, {"added_tokens_decoder": decoder}):
+        paths.write_json(folder / "tokenizer_config.json", config | more)
+        tokenizer = load_tokenizer(folder)
+        assert tokenizer.eos_token_id == 501 and tokenizer.chat_template == "{{ messages }}" and len(tokenizer) == 502
+        assert encode_lines(tokenizer, KOREAN) == expected and tokenizer("<|im_start|>a").input_ids[0] == 500
+    paths.write_json(folder / "added_tokens.json", {"<|im_end|>": 499})
+    with pytest.raises(
+        ValueError, match=r"'<\|im_end\|>' has id 499 in tokenizer_config.json .*, and 501 .* put the tokenizer"
+    ):
+        load_tokenizer(folder)
 
 
 def test_a_control_token_in_a_text_is_text_and_a_symbol_stays_a_symbol():

@@ -11,6 +11,7 @@ from blossom.common import paths
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # SentencePiece's types of pieces
 UNIGRAM, BPE = 1, 2  # its types of models
+BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
 CONVERT = "; of another kind (tiktoken, vocab.json), transformers' AutoTokenizer makes one: load the folder and save it"
 
 
@@ -20,17 +21,39 @@ def load_tokenizer(source):
 
     path = Path(fetch_asset(str(source), weights=False))
     model_file = path / "tokenizer.model" if path.is_dir() else path
-    if (path / "tokenizer.json").is_file():
-        try:
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
-        except Exception as error:
-            raise ValueError(f"{source}: its tokenizer.json does not load ({tell_failure(error)})") from None
-        tokenizer.backend_tokenizer.no_truncation()  # some files hold the lengths of a fine-tuning, which would cut texts
-        tokenizer.backend_tokenizer.no_padding()
-        return tokenizer
-    if model_file.is_file():
-        return convert_sentencepiece(read_sentencepiece(model_file))
-    raise ValueError(f"{source}: holds no tokenizer; expected tokenizer.json or tokenizer.model in {path}{CONVERT}")
+    whole, given, ids = (path / "tokenizer.json").is_file(), {}, {}
+    if not whole and not model_file.is_file():
+        raise ValueError(f"{source}: holds no tokenizer; expected tokenizer.json or tokenizer.model in {path}{CONVERT}")
+    converted = None if whole else convert_sentencepiece(read_sentencepiece(model_file))
+    if not whole and not any((path / name).is_file() for name in BESIDE):
+        return converted
+    try:
+        if not whole:
+            given, ids = _read_beside(path, converted)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(path, **given)
+    except Exception as error:
+        told = "tokenizer.json does" if whole else f"{', '.join(BESIDE)} do"
+        raise ValueError(f"{source}: its {told} not load ({tell_failure(error)})") from None
+    for token, i in ids.items():
+        if (found := tokenizer.get_vocab().get(token)) != i:
+            told = f"{token!r} has id {i} in {BESIDE[0]} or {BESIDE[2]}, and {found} in or behind its tokenizer.model"
+            raise ValueError(f"{source}: {told}; put the tokenizer.json of this model into the folder")
+    tokenizer.backend_tokenizer.no_truncation()  # some files hold the lengths of a fine-tuning, which would cut texts
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _read_beside(path, converted):
+    """What the files beside a tokenizer.model need to be read with it: arguments of `from_pretrained`; ids by token."""
+    config, special, added = (paths.read_json(path / name) if (path / name).is_file() else {} for name in BESIDE[:3])
+    decoder, known = config.get("added_tokens_decoder", {}), converted.added_tokens_decoder
+    own = config if decoder else config | special  # as `from_pretrained` does
+    usual = {"add_bos_token": converted.backend_tokenizer.post_processor is not None, "clean_up_tokenization_spaces": False}
+    given = {name: value for name, value in (usual | converted.special_tokens_map).items() if name not in own}
+    if decoder:  # without what is added already: symbols that SentencePiece finds in its own way
+        new = {i: t for i, t in decoder.items() if int(i) not in known or t.get("special") and not known[int(i)].special}
+        given["added_tokens_decoder"], added = new, {t["content"]: int(i) for i, t in decoder.items()} | added
+    return given | {"tokenizer_object": converted.backend_tokenizer}, added
 
 
 def tell_failure(error):
