@@ -25,7 +25,7 @@ def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **
     """Answers to prompts, from `store` (a `ReplyStore`) or by `generate_answers` of the model `name` (asset, folder, id)."""
     folder = fetch_asset(str(name))
     load = functools.cache(lambda: load_model(folder, dtype))
-    request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template, "sampler": 2} | settings
+    request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template, "sampler": 3} | settings
     answers = {}
     for batch in _batches(_encode_prompts(prompts, template, load_tokenizer(folder)), batch_size):
         asked = request | {"prompts": [prompts[i] for i in batch]}

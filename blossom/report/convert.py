@@ -95,6 +95,9 @@ def fold_sections(notebook, opened=OPENED):
     for cell in cells:
         texts = re.split(r"^(?=## )", cell.source, flags=re.M) if cell.cell_type == "markdown" else [cell.source]
         for text in filter(None, texts):
+            text = re.sub(
+                r"^\*\*Reads\*\* .*?\n\n", "", text, flags=re.DOTALL | re.MULTILINE
+            )  # of the notebook, not of the report
             if not parts or text.startswith("## ") and cell.cell_type == "markdown":
                 parts.append([])
             parts[-1].append(nbformat.from_dict(cell | {"source": text}))
