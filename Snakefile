@@ -79,6 +79,7 @@ def readable(function):
 def earlier(w):
     """The manifests a run needs: of the run that it is the same as, or of those that it reads."""
     run = run_name(w)
+    PLAN.forget_changed(run)
     twin = PLAN.twin(run)
     needed = [manifest(r) for r in ([twin] if twin else PLAN.needs(run))]
     if w.stage == "07_report":

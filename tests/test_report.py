@@ -151,6 +151,15 @@ def test_a_changed_file_of_a_run_is_noticed_but_not_what_the_run_itself_writes(t
     assert found()[str(text)] != large[str(text)]
 
 
+def test_a_run_that_a_notebook_made_with_other_parameters_counts_as_old(tmp_path):
+    run, ages = plan.RunName(str(tmp_path), "smoke", "base", "01_tokenization_analysis"), []
+    for settings in ({}, {"analysed_lines": 50}):
+        manifest = made(tmp_path, "base", run.stage, {}, **settings) / "manifest.json"
+        plan.Plan(str(tmp_path / ".")).forget_changed(run)
+        ages.append(manifest.stat().st_mtime)
+    assert ages[0] > 1 and ages[1] == 1
+
+
 def test_a_stage_whose_manifest_is_cut_counts_as_not_finished(tmp_path, capsys):
     folder = made(tmp_path, "base", STAGE, {})
     (folder / "manifest.json").write_text((folder / "manifest.json").read_text()[:-9])

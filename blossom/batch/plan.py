@@ -102,10 +102,20 @@ class Plan:
         for name in (v for v in values if isinstance(v, str)):
             asset = REGISTRY.get(SIDES.get(name, (name,))[0])
             inside = asset.in_repository if asset else "data/benchmarks" if name == "authored" else os.path.expanduser(name)
-            path = paths.ROOT / inside
+            path = paths.find_path(paths.ROOT / inside)
             if inside and os.path.exists(path) and not path.is_relative_to(run.folder):
                 found[name] = self._hash_named(path)
+        if p.get("translator"):  # which writes into the folder itself
+            reviews = sorted((paths.ROOT / p["review_folder"]).expanduser().glob("*.json"))
+            found["review_folder"] = " ".join(map(paths.hash_path, reviews))
         return found
+
+    def forget_changed(self, run):
+        """Let a finished run with other parameters, as a notebook or other files made it, count as old: it is made again."""
+        if is_own(run.folder):
+            made, asked = params.load_yaml(run.folder / "params.yaml"), asdict(self.effective(run))
+            if any(made[name] != asked[name] for name in made.keys() & asked.keys() - {"outputs"}):
+                os.utime(run.folder / "manifest.json", (1, 1))
 
     def twin(self, run):
         """Another run with the same result, to link to instead of running this one; None when this one must run.

@@ -29,6 +29,7 @@ from blossom.common.stages import MODEL_STAGES, SHARED
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
 RECORDS = ("params.yaml", "metrics.json")
+SCORES = {"items.jsonl", "answers.jsonl"}  # that a report computes its numbers from
 REPLIES = ("answers", "judge", "raters")  # of servers and people, paid for or waited for: a new run takes them over
 KEPT = ("checkpoints", ".training.lock", "notebook.ipynb", "log.txt", *REPLIES)  # of an interrupted run
 HASHES = dict[str, str]
@@ -165,7 +166,7 @@ def read_run(folder, check=RECORDS):
         manifest = paths.read_json(file, MANIFEST)
     except ValueError as error:
         raise ValueError(f"{error}: delete it and run the stage again") from None
-    for name in manifest["outputs"] if check is None else check:
+    for name in manifest["outputs"] if check is None else [*check, *sorted(SCORES & manifest["outputs"].keys())]:
         found = folder / name
         if not found.exists() or paths.hash_path(found) != manifest["outputs"].get(name):
             what = "was changed after its run (its SHA-256 is not the manifest's)" if found.exists() else "is missing"

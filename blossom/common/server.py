@@ -79,6 +79,8 @@ class ChatServer:
         params.refuse_secret(called, url)
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{called}: expected http://… or https://…, found {url!r}")
+        if among:  # one server of several: their models may have one name
+            folder = Path(folder) / hashlib.sha256(f"{among}@{url}".encode()).hexdigest()[:16]
         self.url, self.store, self.requests, self.money, self.prices = url, ReplyStore(folder), requests, money, prices
         self.timeout, self.tries, self.pause, self.called = timeout, tries, pause, called
         self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()

@@ -69,7 +69,7 @@ def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
         english, korean = (normalise_text(str(row.get(name) or "")) for name in ("english", "korean"))
         if not english or not korean:
             raise ValueError(f"expected English TAB Korean, found {str(row)[:60]}")
-        if script_shares(korean)["hangul"] < script_shares(english)["hangul"] or not keep_letters(english):
+        if script_shares(korean)["hangul"] <= script_shares(english)["hangul"] or not keep_letters(english):
             raise ValueError(f"expected English, then Korean, found {english[:40]!r} and {korean[:40]!r}")
         asked = {"role": "user", "content": TRANSLATE, "input": english}
         return Example("translation", [asked, {"role": "assistant", "content": korean}], _name(place), place, "translation")
@@ -146,6 +146,8 @@ def _read_turns(row):
             continue
         if isinstance(m, dict) and (m.get("tool_calls") or m.get("function_call")):
             raise ValueError(f"{key}[{n}]: calls a tool; only answers in words are trained on")
+        if isinstance(m, dict) and m.get("weight") == 0:
+            raise ValueError(f"{key}[{n}]: has weight 0, which means that it is not learnt; this project learns all answers")
         speaker = m.get("role", m.get("from")) if isinstance(m, dict) else m
         if not isinstance(speaker, str) or speaker not in SPEAKERS:
             raise ValueError(f"{key}[{n}]: expected a role of {', '.join(SPEAKERS)}, found {str(speaker)[:60]!r}")

@@ -81,7 +81,8 @@ def read_verdict(reply):
     """Read "a", "b" or "tie" from a judge's reply; None unless its first or last line is one of the three asked for."""
     lines = [line.strip(" \t*_#>`\"'.") for line in (reply or "").strip().splitlines() if line.strip()]
     ends = [m for m in map(_VERDICT.fullmatch, {*lines[:1], *lines[-1:]}) if m]
-    found = {m[2].lower() for m in ends if m[3] or not m[1] or len(lines) == 1}  # "Answer A" above more text is a heading
+    # in a reply of several lines, a letter alone is a heading unless it comes last
+    found = {m[2].lower() for m in ends if m[3] or len(lines) == 1 or (m[0] == lines[-1] and not m[1])}
     return {"a": "a", "b": "b", "neither": "tie"}[found.pop()] if len(found) == 1 else None
 
 

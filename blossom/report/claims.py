@@ -81,8 +81,8 @@ def _check_scores(paper, claim, runs, margin, times):
     found = read_items(runs, before) | read_items(runs, after)  # `after`'s folder may have both models' items
     items = [[i for i in found.get(name, []) if i["task"] in tasks] for name in recipes]
     if not all({i["task"] for i in own} == set(tasks) for own in items):
-        missing = " and ".join(r for r in recipes if (r, SCORED) not in runs) or "the task's scores"
-        return Claim(*about, why=f"this report has no {missing}", expected=expected)
+        missing = " and ".join(r for r in recipes if (r, SCORED) not in runs) or "scores of these tasks"
+        return Claim(*about, why=f"this report lacks {missing}", expected=expected)
     row = compare_models(*items, times=times).iloc[-1]  # of several tasks their average
     first, second, value, low, high = (100 * float(row[n]) for n in ("before", "after", "difference", "low", "high"))
     shows = f"{before} {first:.1f} → {after} {second:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -59,8 +59,10 @@ def state_difference(row):
 
 
 def state_results(folder, count=3):
-    """The first primary comparisons of a finished report, whose folder of stage 07 is given, in words."""
+    """The last model's comparisons in general Korean, then in general English, of a finished stage 07, in words."""
     metrics = read_run(folder).metrics
     figures.set_language(metrics["language"])
     rows = pd.DataFrame(metrics["comparisons"], columns=[*COLUMNS, "model", "against"])
-    return [state_difference(row) for row in rows[rows["primary"].astype(bool)][:count].itertuples()]
+    own = rows[rows["model"].isin(rows["model"].head(1))]
+    chosen = [own[own["measure"] == name].head(n) for name, n in (("general_korean", count - 1), ("general_english", 1))]
+    return [state_difference(row) for row in pd.concat(chosen).itertuples()]

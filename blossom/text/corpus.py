@@ -12,7 +12,7 @@ import numpy as np
 from blossom.assets.aihub import read_document
 from blossom.assets.registry import SIDES
 from blossom.text.leaks import fold_letters
-from blossom.text.rows import find_files, is_header, read_rows, read_values
+from blossom.text.rows import KOREAN_NAMES, find_files, is_header, read_rows, read_values
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
 
@@ -149,16 +149,17 @@ def _file_documents(file, column):
             yield value if isinstance(value, str) else read(value, place)
             continue
         if column is None:
-            width, column = len(value), value.index("text") if "text" in value else 0
-            if "text" in value:
+            names = [name.strip().lower() for name in value]
+            column, width = (names.index("text"), len(value)) if "text" in names else (0, 0)
+            if width:
                 continue
             if len(value) > 1 and value[0].strip().isdigit():
                 told = "has no line of names, and its first column has numbers"
                 raise ValueError(f"{place}: a table that {told}: give it one, in which the texts' column is called text")
-            if name.endswith(".csv") or is_header(value):
+            if name.endswith(".csv") or is_header(value) or not KOREAN_NAMES.isdisjoint(value):
                 told = f"expected a column 'text', found {', '.join(value)}"
                 raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts")
-        if len(value) <= column or (name.endswith(".csv") and len(value) != width):
+        if len(value) <= column or (width and len(value) != width):
             told = f"expected {width or column + 1} columns, found {len(value)}"
             raise ValueError(f"{place}: {told}: put a text that has a comma in quotes")
         yield value[column]

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from itertools import accumulate
 
+from blossom.text.corpus import normalise_text
 from blossom.text.rows import read_rows
 from blossom.vocabulary.encoding import encode_lines
 from blossom.vocabulary.spelling import fallback_ids
@@ -45,7 +46,7 @@ def read_frequencies(source):
     frequencies = {}
     for place, row in read_rows(str(source), ("word", "share")):
         try:
-            word, share = row["word"], float(row["share"])
+            word, share = normalise_text(row["word"]), float(row["share"])
         except (KeyError, TypeError, ValueError):
             word, share = "", math.nan
         if not (word and 0 < share <= 1):
