@@ -23,7 +23,8 @@ def find_newest_run(outputs="outputs", scale="*", recipe="*"):
 
 def show_answers(streams, names):
     """Print the pieces of several answers in columns as they come, until all end or Ctrl-C; returns the answers."""
-    answers, shown = [text.Text() for _ in names], table.Table(*map(text.Text, names), expand=True)
+    answers, heads = ([text.Text(word) for word in words] for words in ([""] * len(names), names))  # not Rich's markup
+    shown = table.Table(*map(table.Column, heads), expand=True)
     shown.add_row(*answers)
     with contextlib.suppress(KeyboardInterrupt), live.Live(shown, vertical_overflow="visible"):
         for pieces in itertools.zip_longest(*streams, fillvalue=""):
