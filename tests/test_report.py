@@ -140,6 +140,7 @@ def test_a_changed_file_of_a_run_is_noticed_but_not_what_the_run_itself_writes(t
     def found():
         return plan.Plan(str(tmp_path), {"korean_texts": ["smoke-ko"], "more_korean": [str(text), str(own)]}).files(run)
 
+    plan.Plan(str(tmp_path), {"sentence": "가" * 300}).files(run)  # no file can have this name
     before = found()
     assert {"smoke-ko", str(text)} < {*before} and str(own) not in before and found() == before
     text.write_text("둘", encoding="utf-8")
@@ -149,6 +150,10 @@ def test_a_changed_file_of_a_run_is_noticed_but_not_what_the_run_itself_writes(t
     large = found()
     os.utime(text, (1, 1))
     assert found()[str(text)] != large[str(text)]
+    folder = text.rename(own.with_name(text.name)).parent
+    named = plan._hash_named(folder)
+    own.rename(own.with_name(".made.txt"))
+    assert plan._hash_named(folder) != named
 
 
 def test_a_run_that_a_notebook_made_with_other_parameters_counts_as_old(tmp_path):

@@ -21,7 +21,7 @@ from blossom.assets.registry import REGISTRY, SIDES
 from blossom.common import params, paths, runs
 from blossom.common.stages import MODEL_STAGES, READERS, STAGES
 
-LARGE = 200_000_000  # bytes of a file or folder from which a change is seen by sizes and times, not by content
+LARGE = 200_000_000  # bytes of a file or folder from which a change is seen by names, sizes and times, not by content
 MEMORY_MB = 4000  # of a stage that has not run yet at this scale; at `laptop` all take less
 
 
@@ -162,8 +162,8 @@ class Plan:
 
 def _hash_named(path):
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
-    stats = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    large = sum(size for size, _ in stats) > LARGE
+    stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    large = sum(size for _, size, _ in stats) > LARGE
     return hashlib.sha256(repr(stats).encode()).hexdigest() if large else paths.hash_path(path)
 
 

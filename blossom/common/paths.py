@@ -228,7 +228,7 @@ def hash_path(path):
 def find_path(path):
     """`path`, or the existing path whose names differ from it in Unicode's normal form alone (macOS decomposes Hangul)."""
     path = Path(path)
-    if path.exists() or path == path.parent:
+    if os.path.exists(path) or path == path.parent:  # False for a name that is too long, where `Path.exists` raises
         return path
     parent, own = find_path(path.parent), unicodedata.normalize("NFC", path.name)
     beside = parent.iterdir() if parent.is_dir() else ()
