@@ -95,7 +95,7 @@ def is_intact(target, recorded=False):
     return record.read_text(encoding="utf-8") == _hash_once(target, *state)
 
 
-@functools.lru_cache
+@functools.cache
 def _hash_once(target, *_):  # again only when a size or a time has changed
     return paths.hash_path(target)
 

@@ -27,15 +27,14 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         ids = [[(i.get("id", i.get("item")), i.get("bytes")) for i in items[name]] for items in (one, two)]
         if ids[0] != ids[1]:
             raise ValueError(f"{name}: the two models answered {len(ids[0])} and {len(ids[1])} items that are not the same")
-        metric, draws = measured_by(one[name][0]), draw_items(len(ids[0]), times, seed)
+        count = len(ids[0])
+        metric, draws = measured_by(one[name][0]), draw_items(count, times, seed)
         scorers = [item_statistic(metric, items[name]) for items in (one, two)]
-        whole = [float(scorer(np.arange(len(ids[0]))[None])[0]) for scorer in scorers]
+        whole = [float(scorer(np.arange(count)[None])[0]) for scorer in scorers]
         drawn[name] = scorers[1](draws) - scorers[0](draws)
         answers = [{i.get("choice", n) for n, i in enumerate(items[name])} for items in (one, two)]
-        constant = min(map(len, answers)) == 1 < len(ids[0])
-        rows.append(
-            [name, metric, len(ids[0]), *whole, *_interval(whole, drawn[name], len(ids[0])), name in PRIMARY, constant]
-        )
+        constant = min(map(len, answers)) == 1 < count
+        rows.append([name, metric, count, *whole, *_interval(whole, drawn[name], count), name in PRIMARY, constant])
     table = pd.DataFrame(rows, columns=COLUMNS[:-2])
     family = table.primary.astype(bool) & ~table.constant.astype(bool)
     table.loc[family, "p_holm"] = adjust_holm(table.p[family])
@@ -44,17 +43,8 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         rng = np.random.default_rng(seed)  # tasks have items of their own: shuffled, their draws are independent
         draws = np.mean([rng.permutation(drawn[name]) for name in averaged], axis=0)
         own = table[table.measure.isin(averaged)]
-        whole = [own.before.mean(), own.after.mean()]
-        row = [
-            "average",
-            "",
-            own["items"].sum(),
-            *whole,
-            *_interval(whole, draws, int(own["items"].sum())),
-            False,
-            False,
-            np.nan,
-        ]
+        whole, count = [own.before.mean(), own.after.mean()], int(own["items"].sum())
+        row = ["average", "", count, *whole, *_interval(whole, draws, count), False, False, np.nan]
         table.loc[len(table)] = row
     table["decided"] = table.p_holm.astype(float) <= level
     return table[COLUMNS]

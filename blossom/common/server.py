@@ -63,7 +63,8 @@ class ChatServer:
 
     url       up to `/v1`;  model  its name on the server; empty asks the server
     folder    of the `ReplyStore`;  called  the parameters that error messages name
-    among     its name, if the server turns out to serve several
+    among     its name, if the server turns out to serve several; its replies then have a folder of their own in `folder`,
+              since servers may call different models alike
     requests  most HTTP requests to send, retries included
     money     most to spend;  prices  of a million input and output tokens, in the same currency; (0, 0): free
     timeout   seconds for one reply, from the first byte sent to the last received;  tries  HTTP requests for it
@@ -79,7 +80,7 @@ class ChatServer:
         params.refuse_secret(called, url)
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{called}: expected http://… or https://…, found {url!r}")
-        if among:  # one server of several: their models may have one name
+        if among:
             folder = Path(folder) / hashlib.sha256(f"{among}@{url}".encode()).hexdigest()[:16]
         self.url, self.store, self.requests, self.money, self.prices = url, ReplyStore(folder), requests, money, prices
         self.timeout, self.tries, self.pause, self.called = timeout, tries, pause, called

@@ -199,11 +199,12 @@ def merge_ratings(batch, files):
 
 def _list_files(names):
     listed = []
-    for path in (
-        paths.find_path(paths.ROOT / Path(name).expanduser()) for name in names
-    ):  # a missing one is shown as refused
-        inside = paths.list_files(path) if path.is_dir() else ()
-        listed += [f for f in inside if f.suffix.lower() == ".json" and f.name != "batch.json"] if path.is_dir() else [path]
+    for name in names:
+        path = paths.find_path(paths.ROOT / Path(name).expanduser())
+        if path.is_dir():
+            listed += [f for f in paths.list_files(path) if f.suffix.lower() == ".json" and f.name != "batch.json"]
+        else:  # a missing file stays in the list, to be shown as refused
+            listed.append(path)
     return list(dict.fromkeys(listed))
 
 

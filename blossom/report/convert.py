@@ -20,6 +20,7 @@ from blossom.common.pages import fill_template
 from blossom.common.runs import shorten_paths
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
+READS = re.compile(r"^\*\*Reads\*\* .*?\n\n", re.DOTALL | re.MULTILINE)  # said of a notebook, not of the report
 OPENED = 5  # sections of the report that are not folded: the models, decisions, a prompt, benchmarks, the crossover
 SHOWN = ["text/html", "image/png", "image/jpeg", "text/plain"]  # not scripts, and no Markdown or formulas made of data
 
@@ -93,11 +94,10 @@ def fold_sections(notebook, opened=OPENED):
     """Convert a notebook to HTML (Markup) without code and cells tagged "course"; sections after `opened` are folded."""
     cells, parts = [cell for cell in notebook.cells if "course" not in cell.metadata.get("tags", [])], []
     for cell in cells:
-        texts = re.split(r"^(?=## )", cell.source, flags=re.M) if cell.cell_type == "markdown" else [cell.source]
+        texts = [cell.source]
+        if cell.cell_type == "markdown":
+            texts = re.split(r"^(?=## )", READS.sub("", cell.source), flags=re.M)
         for text in filter(None, texts):
-            text = re.sub(
-                r"^\*\*Reads\*\* .*?\n\n", "", text, flags=re.DOTALL | re.MULTILINE
-            )  # of the notebook, not of the report
             if not parts or text.startswith("## ") and cell.cell_type == "markdown":
                 parts.append([])
             parts[-1].append(nbformat.from_dict(cell | {"source": text}))

@@ -116,10 +116,9 @@ def write_comparison(outputs, name, scale, definitions):
 
 def draw_sweep(about):
     """(figure, {title: table}) of a sweep's comparison.json: curves and where they cross, or its arms without tables."""
+    points = {row["point"] for row in about["measured"]}
     with figures.house_style():
-        if (
-            not about["curves"] or len({row["point"] for row in about["measured"]}) < 5
-        ):  # three numbers of a curve fit any three
+        if not about["curves"] or len(points) < 5:  # the three numbers of a curve fit any three points
             return plot_arms(pd.DataFrame(about["measured"])), {}
         fitted = crossover.fit_sweep(about)
         found = {"crossings": crossover.tabulate_crossings(fitted), "savings": crossover.tabulate_savings(fitted)}

@@ -17,9 +17,7 @@ from blossom.text.hub import read_hub_rows
 
 TABLES = (".tsv", ".csv")
 HEADER = re.compile(r"[A-Z_]\w*(\t\w+)+", re.ASCII | re.IGNORECASE)  # a line of column names
-KOREAN_NAMES = {
-    *"번호 제목 본문 내용 문장 문서 텍스트 원문 번역문 한국어 영어".split()
-}  # of columns; other words may be texts
+KOREAN_NAMES = {*"번호 제목 본문 내용 문장 문서 텍스트 원문 번역문 한국어 영어".split()}  # of columns
 TYPES = mimetypes.MimeTypes()  # Python's own table, without the system's
 for suffix in (".md", ".rst", ".yaml", ".yml", ".toml"):  # which only newer versions of it have
     TYPES.add_type("text/markdown" if suffix == ".md" else "markup or settings", suffix)
@@ -156,9 +154,10 @@ def _find_kind(file):
     known = next(filter(None, TYPES.guess_type(f"a{suffix}", strict=False)), "") if suffix != ".txt" else ""
     if not known:
         first = next((line for _, line in read_lines(file) if line.strip()), "")
-        if not (
+        foreign = (
             MARKUP.match(first) if suffix == ".txt" else paths.CONTROL.search(first.encode()) or first.lstrip()[:1] == "<"
-        ):
+        )
+        if not foreign:
             if is_header(first.split("\t")) or re.match(r"\d+\t", first):
                 return ".tsv"
             if is_header(first.split(",")):

@@ -125,6 +125,7 @@ class Learner(nn.Module):
         with contextlib.ExitStack() as contexts:
             if not adapted:
                 contexts.enter_context(self.model.disable_adapter())
+            if not adapted and not self.fast:  # our own layers have no dropout
                 contexts.callback(self.model.train, self.model.training)
                 self.model.eval()  # the base's distribution without dropout
             if not self.fast:
