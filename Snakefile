@@ -137,7 +137,6 @@ rule stage:
         stage="|".join(stage for stage in stages.STAGES if stage not in TRAINING),
     params:
         effective=lambda w: asdict(PLAN.effective(run_name(w))),
-        files=lambda w: PLAN.files(run_name(w)),  # a run is made again when one of them has changed
         command=command,
     resources:
         mem_mb=asked("mem_mb"),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blossom.common import stages
+from blossom.common import paths, stages
 from blossom.instructions import dataset, readers, templates
 from blossom.instructions.__main__ import build_tuning, prepare_tuning
 from blossom.text import language, leaks
@@ -261,6 +261,19 @@ def test_fewer_examples_hold_out_the_same(smoke):
     korean = readers.read_instructions(p.korean_instructions, "ko")
     assert all(e in korean for e in every if e.task == "ko")
     assert [e.id for e in dataset.hold_out_examples(few, 6)[1]] == [e.id for e in dataset.hold_out_examples(every, 6)[1]]
+
+
+def test_a_set_that_the_stage_itself_writes_is_read_as_this_run_wrote_it(smoke):
+    p = smoke("04_korean_lima_sft", "blossom-bi-biSFT")
+    home = paths.stage_folder(p.outputs, p.scale, p.recipe, "04_korean_lima_sft")
+    p = replace(p, korean_instructions=[str(home / "korean.jsonl")], english_instructions=["authored-en"])
+    for folder, asked in ((home, "전"), (paths.unfinished_folder(home), "이번")):
+        with pytest.raises(ValueError, match="no such asset|has not written it yet"):
+            dataset.load_examples(p)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "korean.jsonl").write_text(json.dumps({"instruction": asked, "output": "답"}), encoding="utf-8")
+        assert [e.prompt for e in dataset.load_examples(p) if e.task == "ko"] == [asked]
+        paths.unfinished_folder(home).mkdir(exist_ok=True)  # a run begins
 
 
 def test_the_authored_set_is_what_it_says_and_clean():

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import time
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -13,9 +14,10 @@ import pytest
 import yaml
 from scipy.optimize import curve_fit
 
+from blossom.assets.registry import list_named_files
 from blossom.batch import plan
 from blossom.benchmark.papers import read_papers
-from blossom.common import params, paths
+from blossom.common import params, paths, runs
 from blossom.common.runs import Run, read_run
 from blossom.report import claims, crossover, headline, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
@@ -137,32 +139,43 @@ def test_a_changed_file_of_a_run_is_noticed_but_not_what_the_run_itself_writes(t
     own = paths.unfinished_folder(run.folder).with_name(run.stage) / "made.txt"
     paths.write_text(own, "하나")
 
-    def found():
-        return plan.Plan(str(tmp_path), {"korean_texts": ["smoke-ko"], "more_korean": [str(text), str(own)]}).files(run)
+    p = plan.Plan(str(tmp_path), {"more_korean": [str(text), str(own)]})
 
-    plan.Plan(str(tmp_path), {"sentence": "가" * 300}).files(run)  # no file can have this name
-    before = found()
-    assert {"smoke-ko", str(text)} < {*before} and str(own) not in before and found() == before
+    def make():
+        started = Run(p.effective(run), run.stage, list_named_files(p.effective(run)))
+        paths.write_text(own, str(time.time_ns()))
+        return started.finish({})["inputs"]
+
+    def is_old():
+        p.forget_changed(run)
+        return (run.folder / "manifest.json").stat().st_mtime == 1
+
+    assert {str(text), "data/text/smoke_ko.txt"} <= make().keys() and not is_old()
     text.write_text("둘", encoding="utf-8")
-    after = found()
-    assert {name for name in before if before[name] != after[name]} == {str(text)}
-    monkeypatch.setattr(plan, "LARGE", 1)  # by size and time
-    large = found()
+    assert is_old() and str(own) not in make() and not is_old()
+    with pytest.raises(runs.MissingRun, match=f"01_tokenization_analysis of base is older than {text}"):
+        text.write_text("셋", encoding="utf-8")
+        runs.read_runs(str(tmp_path), "smoke", ["base"])
+    monkeypatch.setattr(runs, "LARGE", 1)  # by names, sizes and times
+    make()
     os.utime(text, (1, 1))
-    assert found()[str(text)] != large[str(text)]
-    folder = text.rename(own.with_name(text.name)).parent
-    named = plan._hash_named(folder)
-    own.rename(own.with_name(".made.txt"))
-    assert plan._hash_named(folder) != named
+    assert is_old()
+    named = runs.hash_input(tmp_path)
+    (tmp_path / ".DS_Store").touch()
+    assert runs.hash_input(tmp_path) == named
+    text.rename(text.with_name("more.txt"))
+    assert runs.hash_input(tmp_path) != named
 
 
 def test_a_run_that_a_notebook_made_with_other_parameters_counts_as_old(tmp_path):
     run, ages = plan.RunName(str(tmp_path), "smoke", "base", "01_tokenization_analysis"), []
     for settings in ({}, {"analysed_lines": 50}):
-        manifest = made(tmp_path, "base", run.stage, {}, **settings) / "manifest.json"
+        p = params.effective_params(run.stage, "smoke", "base", outputs=str(tmp_path), **settings)
+        Run(p, run.stage, list_named_files(p)).finish({})
         plan.Plan(str(tmp_path / ".")).forget_changed(run)
-        ages.append(manifest.stat().st_mtime)
+        ages.append((run.folder / "manifest.json").stat().st_mtime)
     assert ages[0] > 1 and ages[1] == 1
+    list_named_files(params.effective_params(run.stage, "smoke", "base", sentence="가" * 300))  # no file can have this name
 
 
 def test_a_stage_whose_manifest_is_cut_counts_as_not_finished(tmp_path, capsys):

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -19,6 +19,7 @@ from blossom.assets.sources import CLOSED, Wheel, fetch_from, fetch_hub_file, fe
 from blossom.common import paths
 
 FILES = (".json", ".jsonl", ".tsv", ".txt", ".csv", ".zip", ".model", ".gguf", ".safetensors")  # never the end of a hub id
+PLACES = ("outputs", "scale", "recipe")  # parameters that name no input
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,24 @@ def _read_registry(listed):
 
 LISTED = yaml.safe_load(Path(__file__).with_name("assets.yaml").read_text(encoding="utf-8"))
 REGISTRY, SIDES = _read_registry(LISTED), LISTED["sides"]
+
+
+def list_named_files(p):
+    """The existing files and folders that a run's parameters name: paths, and what assets have outside the cache."""
+    values = asdict(p)
+    if values.get("translator"):  # which writes into the folder itself
+        values["review_folder"] = [str(f) for f in (paths.ROOT / p.review_folder).expanduser().glob("*.json")]
+    found, values = [], [value for name, value in values.items() if name not in PLACES]
+    named = [v for value in values for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
+    for name in dict.fromkeys(named):
+        inside = "data/benchmarks" if name == "authored" else os.path.expanduser(name.removeprefix("hub:"))
+        if asset := REGISTRY.get(SIDES.get(name, (name,))[0]):
+            offered = os.path.join(os.environ.get("BLOSSOM_ASSETS", ""), asset.in_folder)
+            inside = asset.in_repository or asset.in_folder and offered
+        path = paths.find_path(paths.ROOT / inside)
+        if inside and os.path.exists(path):
+            found.append(path)
+    return found
 
 
 def cache_folder():

@@ -17,11 +17,10 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from blossom.assets.registry import REGISTRY, SIDES
+from blossom.assets.registry import list_named_files
 from blossom.common import params, paths, runs
 from blossom.common.stages import MODEL_STAGES, READERS, STAGES
 
-LARGE = 200_000_000  # bytes of a file or folder from which a change is seen by names, sizes and times, not by content
 MEMORY_MB = 4000  # of a stage that has not run yet at this scale; at `laptop` all take less
 
 
@@ -48,7 +47,6 @@ class Plan:
     def __init__(self, outputs, overrides=None, definitions=paths.ROOT / "params" / "sweeps"):
         self.outputs, self.overrides, self.definitions = outputs, overrides or {}, definitions
         self.effective, self.key = functools.cache(self.effective), functools.cache(self.key)
-        self._hash_named = functools.cache(_hash_named)
 
     @functools.cached_property
     def sweeps(self):
@@ -92,30 +90,16 @@ class Plan:
         text = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def files(self, run):
-        """{name in a parameter: hash} of the files and folders that a run's parameters name, outside its own folder."""
-        p, found = asdict(self.effective(run)), {}
-        skipped = {"outputs", "scale", "recipe", "review_folder" if p.get("translator") else ""}  # a translator writes there
-        values = [
-            v for name, value in p.items() if name not in skipped for v in (value if isinstance(value, list) else [value])
-        ]
-        for name in (v for v in values if isinstance(v, str)):
-            asset = REGISTRY.get(SIDES.get(name, (name,))[0])
-            inside = asset.in_repository if asset else "data/benchmarks" if name == "authored" else os.path.expanduser(name)
-            path = paths.find_path(paths.ROOT / inside)
-            if inside and os.path.exists(path) and not path.is_relative_to(run.folder):
-                found[name] = self._hash_named(path)
-        if p.get("translator"):  # which writes into the folder itself
-            reviews = sorted((paths.ROOT / p["review_folder"]).expanduser().glob("*.json"))
-            found["review_folder"] = " ".join(map(paths.hash_path, reviews))
-        return found
-
     def forget_changed(self, run):
-        """Let a finished run with other parameters, as a notebook or other files made it, count as old: it is made again."""
-        if is_own(run.folder):
-            made, asked = params.load_yaml(run.folder / "params.yaml"), asdict(self.effective(run))
-            if any(made[name] != asked[name] for name in made.keys() & asked.keys() - {"outputs"}):
-                os.utime(run.folder / "manifest.json", (1, 1))
+        """Let a finished run count as old, so that it is made again, when a parameter or an input of it is another now."""
+        if not is_own(run.folder):
+            return
+        file, asked = run.folder / "manifest.json", self.effective(run)
+        made, manifest = params.load_yaml(run.folder / "params.yaml"), paths.read_json(file, runs.MANIFEST)
+        other = any(made[name] != value for name, value in asdict(asked).items() if name in made and name != "outputs")
+        new = runs.name_inputs(list_named_files(asked), run.folder).keys() - manifest["inputs"].keys()
+        if other or new or runs.find_changed_input(manifest):
+            os.utime(file, (1, 1))
 
     def twin(self, run):
         """Another run with the same result, to link to instead of running this one; None when this one must run.
@@ -158,13 +142,6 @@ class Plan:
             (point, recipe, stage): RunName(f"{self.outputs}/sweeps/{name}/{point}", scale, recipe, stage)
             for point, recipe, stage in itertools.product(sweep.points, sweep.recipes, sweep.stages)
         }
-
-
-def _hash_named(path):
-    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
-    stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    large = sum(size for _, size, _ in stats) > LARGE
-    return hashlib.sha256(repr(stats).encode()).hexdigest() if large else paths.hash_path(path)
 
 
 def is_own(folder):

@@ -213,11 +213,11 @@ def read_yaml_beside(module):
 
 
 def hash_path(path):
-    """SHA-256 (hex) of a file, or of the names and contents of all files in a folder."""
+    """SHA-256 (hex) of a file, or of the names and contents of the files of `list_files`."""
     path, digest = Path(path), hashlib.sha256()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    for file in [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file()):
+    for file in list_files(path):
         if file != path:
             digest.update(str(file.relative_to(path)).encode())
         with open(file, "rb") as stream:

@@ -4,6 +4,8 @@ The folder is `outputs/<scale>/<recipe>/<stage>/`. A run writes into `<stage>.un
 folder takes the place of the other: an earlier run stays whole until the next one has finished.
 """
 
+import functools
+import hashlib
 import itertools
 import json
 import os
@@ -25,13 +27,14 @@ import yaml
 from filelock import FileLock, Timeout
 
 from blossom.common import params, paths
-from blossom.common.stages import MODEL_STAGES, SHARED
+from blossom.common.stages import MODEL_STAGES, SHARED, STAGES
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
 RECORDS = ("params.yaml", "metrics.json")
 SCORES = {"items.jsonl", "answers.jsonl"}  # that a report computes its numbers from
 REPLIES = ("answers", "judge", "raters")  # of servers and people, paid for or waited for: a new run takes them over
 KEPT = ("checkpoints", ".training.lock", "notebook.ipynb", "log.txt", *REPLIES)  # of an interrupted run
+LARGE = 2_000_000_000  # bytes of an input from which a change is seen by names, sizes and times, not by content
 HASHES = dict[str, str]
 MANIFEST = {"stage": str, "recipe": str, "inputs": HASHES, "outputs": HASHES, "versions": HASHES, "git_commit": str | None}
 MANIFEST |= {"wall_seconds": float, "peak_bytes": int}
@@ -42,13 +45,16 @@ LOCKS = {}  # of the runs of this process: home -> FileLock, held from a run's s
 class Run:
     """One run of a stage. Making it seeds, creates `folder`, with only KEPT of an interrupted run in it, writes params.yaml.
 
-    home  the stage's own folder, which `folder` becomes when the run is finished
+    inputs  files or folders that will be read; one inside `home` is the run's own and does not count
+    home    the stage's own folder, which `folder` becomes when the run is finished
     """
 
-    def __init__(self, p, stage):
+    def __init__(self, p, stage, inputs=()):
         self.p, self.stage, self.started = p, stage, time.monotonic()
         seed_generators(p.seed)
         self.home = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
+        named = name_inputs(inputs, self.home)
+        self.inputs = {name: hash_input(path) for name, path in named.items()}  # now: it may be edited during the run
         locks = paths.outputs_root(p.outputs) / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         lock = LOCKS.setdefault(self.home, FileLock(locks / f"{p.scale}-{p.recipe}-{stage}"))
@@ -80,7 +86,7 @@ class Run:
     def finish(self, metrics, inputs=(), outputs=()):
         """Write metrics.json, then manifest.json with SHA-256s, and publish the folder; return the manifest (dict).
 
-        inputs   files or folders that were read
+        inputs   more files or folders that were read
         outputs  names in the run's folder that it made
         """
         paths.write_json(self.folder / "metrics.json", metrics)
@@ -89,7 +95,7 @@ class Run:
             "scale": self.p.scale,
             "recipe": self.p.recipe,
             "seed": self.p.seed,
-            "inputs": {shorten_paths(str(Path(path).resolve())): paths.hash_path(path) for path in inputs},
+            "inputs": self.inputs | {name: hash_input(path) for name, path in name_inputs(inputs, self.home).items()},
             "outputs": {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)},
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
             "git_commit": git_commit(),
@@ -106,6 +112,38 @@ class Run:
                 lock.release(force=True)
         print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.home))}")
         return manifest
+
+
+def name_inputs(inputs, home):
+    """{name in a manifest: path} of what a run reads, without what lies in its own folder `home`."""
+    found = (Path(path).resolve() for path in inputs)
+    return {shorten_paths(str(path)): path for path in found if not path.is_relative_to(home)}
+
+
+def hash_input(path):
+    """SHA-256 (hex) of a file or folder that a run reads; of an output of another run as the manifest there has it."""
+    path = Path(path).resolve()
+    if path.parent.name in STAGES and (made := path.with_name("manifest.json")).exists():
+        outputs = paths.read_json(made, MANIFEST)["outputs"]
+        if path.name in outputs:
+            return outputs[path.name]
+    stats = ((str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in paths.list_files(path))
+    return _hash_files(path, tuple(stats))
+
+
+@functools.cache
+def _hash_files(path, stats):  # again only when one of the stats has changed
+    large = sum(size for _, size, _ in stats) > LARGE
+    return hashlib.sha256(repr(stats).encode()).hexdigest() if large else paths.hash_path(path)
+
+
+def find_changed_input(manifest):
+    """The path of the first input of a finished run that is not what the run read, or None."""
+    for name, digest in manifest["inputs"].items():
+        path = paths.ROOT / os.path.expanduser(name)
+        if path.exists() and hash_input(path) != digest:
+            return path
+    return None
 
 
 def peak_bytes():
@@ -193,7 +231,7 @@ def read_lineage(folder):
 
 
 class MissingRun(params.ParameterError):
-    """An earlier run that a stage reads is missing; the message has the command that makes it."""
+    """An earlier run that a stage reads is missing or older than its inputs; the message has the command that makes it."""
 
 
 def read_runs(outputs, scale, recipes):
@@ -206,15 +244,19 @@ def read_runs(outputs, scale, recipes):
 
 def _read_all(outputs, scale, wanted, settings=None, check=RECORDS):
     folders = {pair: paths.stage_folder(outputs, scale, *pair) for pair in wanted}
-    missing = [pair for pair, folder in folders.items() if not (folder / "manifest.json").exists()]
+    missing = {pair: "has not run" for pair, folder in folders.items() if not (folder / "manifest.json").exists()}
+    found = {pair: read_run(folder, check) for pair, folder in folders.items() if pair not in missing}
+    for pair, run in found.items():
+        if changed := find_changed_input(run.manifest):
+            missing[pair] = f"is older than {shorten_paths(str(changed))}"
     if not missing:
-        return {pair: read_run(folder, check) for pair, folder in folders.items()}
+        return found
     config = [f"outputs={outputs}"] if outputs != "outputs" else []
     config += [f"set={json.dumps(settings, ensure_ascii=False)}"] if settings else []
     words = [sys.executable, "-m", "snakemake", "--cores", "2", *(["--config", *config] if config else []), "--"]
     command = shlex.join([*words, *(os.path.join(outputs, scale, *pair, "manifest.json") for pair in missing)])
-    named = ", ".join(f"{stage} of {recipe}" for recipe, stage in missing)
-    raise MissingRun(f"{named} has not run at scale {scale}. Run:\n  cd {shlex.quote(str(paths.ROOT))} && {command}")
+    named = ", ".join(f"{stage} of {recipe} {why}" for (recipe, stage), why in missing.items())
+    raise MissingRun(f"scale {scale}: {named}. Run:\n  cd {shlex.quote(str(paths.ROOT))} && {command}")
 
 
 def find_run(runs, stage, recipe=None, inherited=False):

@@ -1,11 +1,13 @@
 """Instruction sets as training and held-out rows: sampled, cleaned of what must not be trained on, split, and encoded."""
 
 import hashlib
+import os
 import random
 from collections import Counter
 
 import numpy as np
 
+from blossom.common import paths
 from blossom.instructions.readers import read_instructions, read_translations
 from blossom.instructions.templates import encode_conversation
 from blossom.text.language import language_of
@@ -21,7 +23,8 @@ def load_examples(p, avoid=(), left_out=None):
     and so are rows that cannot be used, up to the share `p.bad_rows` of a set: `left_out` gets their (place, reason).
     """
     bad = p.bad_rows, [] if left_out is None else left_out
-    sets = [read_instructions(p.korean_instructions, "ko", *bad), read_instructions(p.english_instructions, "en", *bad)]
+    korean = [_find_made(p, name) for name in p.korean_instructions]
+    sets = [read_instructions(korean, "ko", *bad), read_instructions(p.english_instructions, "en", *bad)]
     english = Counter(e.own_id for e in sets[1])
     if unclear := next((e for e in sets[0] if english[e.source_id] > 1), None):
         told = f"source_id {unclear.source_id!r} is the id of rows in {english[unclear.source_id]} English sets"
@@ -39,6 +42,17 @@ def load_examples(p, avoid=(), left_out=None):
             examples = [e for e in examples if e.id in chosen]
         drawn += examples
     return drawn
+
+
+def _find_made(p, name):
+    """The file of the run in progress, for the name of a file in the stage's folder, where the run before has its own."""
+    home = paths.stage_folder(p.outputs, p.scale, p.recipe, "04_korean_lima_sft")
+    path, unfinished = paths.ROOT / os.path.expanduser(name), paths.unfinished_folder(home)
+    if not path.is_relative_to(home) or not unfinished.exists():
+        return name
+    if not (made := unfinished / path.relative_to(home)).exists():
+        raise ValueError(f"korean_instructions: {name} is written by this stage, and this run has not written it yet")
+    return str(made)
 
 
 def clean_examples(examples, evaluation, template, tokenizer, sequence_length, near=0.8):
