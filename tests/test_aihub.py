@@ -54,7 +54,7 @@ def test_a_download_that_was_not_joined_is_explained(export):
 
 
 def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, capsys):
-    many = [{"ko": f"{n}번째 문장이다.", "en": f"This is sentence {n}."} for n in range(50)]
+    many = [{"ko": f'"{n}번째 문장이다."', "en": f'"This" is "{n}".'} for n in range(50)]
     source, target = tmp_path / "71265.json", tmp_path / "x" / "en_ko.tsv"
     source.write_text(json.dumps({"data": SHAPES["pairs"] + many + many}), encoding="utf-8")
     main([str(source), str(target), "--rows", "30", "--heldout", "10"])
@@ -62,8 +62,8 @@ def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, c
     trained, tested = (f.read_text(encoding="utf-8").splitlines() for f in files)
     assert (len(trained), len(tested)) == (30, 10) and not set(trained) & set(tested)
     assert str(target) in capsys.readouterr().out
-    assert [e.task for e in read_translations([str(target)])] == ["translation"] * 30
-    assert ("It rains.", "비가 온다.") in set(read_aihub_pairs(source))
+    read = {(e.messages[0]["input"], e.output) for e in read_translations(list(map(str, files)))}
+    assert len(read) == 40 and read < set(read_aihub_pairs(source)) > {("It rains.", "비가 온다.")}
     with pytest.raises(ValueError, match="52 different pairs.*60.*10"):
         write_aihub_pairs(source, target, 60, 10)
 

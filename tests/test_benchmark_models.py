@@ -82,6 +82,8 @@ def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_a
     _, lines = score(one, prepared, tmp_path)
     assert [line.split()[1] for line in lines if line.endswith("kept")] == ["kobest_copa"]
     assert json.loads(file.read_text())["version"] == evaluation.VERSION
+    file.write_text(file.read_text().replace('"items": 8', '"items": 9'))
+    assert sum(line.endswith("kept") for line in score(one, prepared, tmp_path)[1]) == 2, "one was edited"
 
 
 def test_another_row_weight_or_precision_is_scored_anew(prepared, tmp_path):

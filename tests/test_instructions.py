@@ -134,6 +134,7 @@ def test_all_forms_of_rows_give_the_same_messages(tmp_path):
     given = [[f"{m['role']}: {m['content']}" for m in e.messages] for e in examples]
     said = ["user: A?", "assistant: a", "user: B?", "assistant: b"]
     assert given == [said] * 6 + [["system: Be brief.", *said]] * 2 and "input" not in examples[5].messages[-2]
+    assert (examples[0].id, examples[0].source_id) == ("0", "3")
     assert examples[1].id == "rows.jsonl:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
 
 

@@ -1,5 +1,6 @@
 """Every notebook, executed by the batch engine at scale smoke: a tiny random model, whose scores mean nothing."""
 
+import gzip
 import itertools
 import json
 import math
@@ -288,7 +289,8 @@ def done(tmp_path_factory):
     server = FakeServer(lambda body, n: ANSWER if len(body["messages"]) == 1 else "A is significantly better")
     own = {"recipe": "base", "compare_with": "other", "served": [f"{name}@{server.url}" for name in ("base", "other")]}
     own |= {"more_models": [], "prompts_per_language": 3, "raters": ["가람"], "rater_repeats": 1}
-    own |= {"rating_files": [str(outputs / "sent")]}
+    (outputs / "words.txt.gz").write_bytes(gzip.compress("답변\t0.001\n".encode()))
+    own |= {"rating_files": [str(outputs / "sent")], "word_frequencies": str(outputs / "words.txt.gz")}
     own |= {"outputs": str(outputs), "judge_url": server.url, "judge_examples": 3}
     layers = ["-f", "params/scales/smoke.yaml", "-y", json.dumps(own, ensure_ascii=False)]
     command = ["papermill", "notebooks/06_qualitative_eval.ipynb", str(outputs / "out.ipynb"), "--cwd", ".", *layers]

@@ -142,6 +142,13 @@ def test_a_reply_that_is_cut_or_only_reasoning_is_asked_for_once_more_with_room_
     assert server.bodies[-1]["max_tokens"] == 9 + ROOM and server.bodies[-2] != server.bodies[-1]
 
 
+@pytest.mark.parametrize(("text", "answer"), CASES["spoken"])
+def test_only_reasoning_at_the_start_of_a_reply_is_left_out(client, text, answer):
+    found = client(GONE)
+    found.store.put({"a": 1}, reply=text)
+    assert found.stored_reply({"a": 1}) == answer
+
+
 @pytest.mark.parametrize(("status", "raw", "answer", "told"), CASES["odd_replies"])
 def test_an_odd_reply_is_an_answer_of_unknown_cost_or_one_message(serve, client, status, raw, answer, told):
     raw = raw.replace("NESTED", "[" * 100_000 + "]" * 100_000).replace("LONG", "A" * LARGEST)

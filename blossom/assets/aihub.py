@@ -141,6 +141,8 @@ def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
     rows    number of training pairs; 0: all that are not held out
     return  the files written: `target`, and the held-out <target>_test/translation.tsv, the name that `benchmarks` looks for
     """
+    import pandas as pd
+
     found = list(dict.fromkeys(read_aihub_pairs(source)))
     if len(found) < heldout + (rows or 1):
         told = f"{source}: {len(found)} different pairs"
@@ -151,7 +153,7 @@ def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
     if heldout:
         parts[target.with_name(target.stem + "_test") / "translation.tsv"] = found[:heldout]
     for file, part in parts.items():
-        paths.write_text(file, "".join(f"{english}\t{korean}\n" for english, korean in part))
+        paths.write_text(file, pd.DataFrame(part).to_csv(sep="\t", header=False, index=False))  # with "" for each "
     return list(parts)
 
 

@@ -68,7 +68,7 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
             if record is None:
                 lm, remark = lm or SharedPrefixLM(*load_model(folder, dtype), tokens), ""
                 record = measure(lm) | {"version": VERSION}
-                paths.write_json(own / f"{file}.json", record)
+                paths.write_json(own / f"{file}.json", record | {"digest": short_hash(record)})
             result["items"] += record["items"]
             if "score" in record:
                 result["tasks"][job], told = record["score"], describe_score(record["score"])
@@ -97,7 +97,7 @@ def _read_record(file):
         record = paths.read_json(file, {"items": list[dict]})
     except ValueError:  # none yet, or a damaged one
         return None
-    return record if record.get("version") == VERSION else None
+    return record if record.pop("digest", "") == short_hash(record) and record.get("version") == VERSION else None
 
 
 def find_unchecked(p, prepared):

@@ -131,6 +131,8 @@ class _UniqueKeys(yaml.SafeLoader):
 def load_yaml(path):
     """Read the `name: value` lines of a YAML file as a dict; ParameterError names the file and what is wrong with it."""
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device may have no end
+            raise OSError("a folder, a pipe or a device, expected a file")
         with open(path, encoding="utf-8") as stream:
             values = yaml.load(stream, Loader=_UniqueKeys)
     except FileNotFoundError:

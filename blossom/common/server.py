@@ -30,9 +30,9 @@ LARGEST = 10_000_000  # bytes of a reply that are read
 TLS = functools.cache(httpx2.create_ssl_context)  # made once: it reads all certificates, which takes 0.1 s
 ERRORS = (openai.OpenAIError, TimeoutError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
 TAG = "think|thinking|thought|reasoning"
-REASONING = re.compile(  # a template may open it
-    rf"\A.*<\|channel\|>final<\|message\|>|\A(?:(?!<(?:{TAG})>).)*</(?:{TAG})>|<(?P<tag>{TAG})>.*?(?:</(?P=tag)>|\Z)"
-    r"|\[THINK\].*?(?:\[/THINK\]|\Z)", re.DOTALL,
+REASONING = re.compile(  # at a reply's start; where a template opens it, its end begins or ends a line, or follows a stop
+    rf"\A(?:.*<\|channel\|>final<\|message\|>|(?:\s*<(?P<tag>{TAG})>.*?(?:</(?P=tag)>|\Z))+|\s*\[THINK\].*?(?:\[/THINK\]|\Z)"
+    rf"|(?:(?!<(?:{TAG})>).)*?(?:(?<![^\n.!?。])</(?:{TAG})>|</(?:{TAG})>\s*?(?:\n|\Z)))", re.DOTALL,
 )  # fmt: skip
 WHOLE = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls")  # why a reply ended that is not cut off
 

@@ -66,7 +66,9 @@ def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
     avoid = {fold_letters(line) for line in avoid}
 
     def read(row, place):
-        english, korean = (normalise_text(str(row.get(name) or "")) for name in ("english", "korean"))
+        english, korean = (
+            normalise_text(t) if isinstance(t := row.get(name), str) else "" for name in ("english", "korean")
+        )
         if not english or not korean:
             raise ValueError(f"expected English TAB Korean, found {str(row)[:60]}")
         if script_shares(korean)["hangul"] <= script_shares(english)["hangul"] or not keep_letters(english):
@@ -120,9 +122,11 @@ def _read_example(row, place, task):
     if adaptation and adaptation not in ADAPTATIONS:
         raise ValueError(f"adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
     note = row.get("adaptation_note") or row.get("note")  # its name in reviewed sets
-    known = {"id": row.get("id") or _name(place), "category": row.get("category"), "source_id": row.get("source_id")}
-    known |= {"where": place, "adaptation": adaptation, "note": note}
-    return Example(task, messages, **{name: str(value or "") for name, value in known.items()})
+    known = {name: row.get(name) for name in ("id", "category", "source_id")} | {"adaptation": adaptation, "note": note}
+    # pandas makes 3.0 of a 3 in a column with gaps
+    known = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in known.items()}
+    texts = {name: "" if value is None else str(value) for name, value in known.items()}
+    return Example(task, messages, **texts | {"id": texts["id"] or _name(place), "where": place})
 
 
 def _read_turns(row):

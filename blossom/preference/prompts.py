@@ -1,5 +1,6 @@
 """The prompts that models answer: the project's own, LIMA's test set, any JSONL."""
 
+from blossom.instructions.readers import NO_INPUT, SPEAKERS
 from blossom.text.language import language_of
 from blossom.text.rows import read_rows
 
@@ -39,9 +40,9 @@ def _first(row, names, default=None):
 def _prompt(row):
     turns = _first(row, ("conversations", "messages", "turns", "questions"))
     if isinstance(turns, (list, tuple)):
-        asked = [t for t in turns if not isinstance(t, dict) or t.get("role", t.get("from")) != "system"]
-        first = asked[0] if asked else None
-        return first.get("content", first.get("value")) if isinstance(first, dict) else first
-    if row.get("instruction") and row.get("input"):
+        said = [(SPEAKERS.get(str(t.get("role", t.get("from", "user")))) if isinstance(t, dict) else "", t) for t in turns]
+        speaker, first = next((turn for turn in said if turn[0] != "system"), ("", None))
+        return first.get("content", first.get("value")) if speaker == "user" else first
+    if row.get("instruction") and row.get("input") and not NO_INPUT.fullmatch(str(row["input"]).strip()):
         return f"{row['instruction']}\n{row['input']}"
     return _first(row, ("instruction", "prompt", "question", "text"))

@@ -18,17 +18,17 @@ from blossom.text.hub import read_hub_rows
 TABLES = (".tsv", ".csv")
 HEADER = re.compile(r"[A-Z_]\w*(\t\w+)+", re.ASCII | re.IGNORECASE)  # a line of column names
 KOREAN_NAMES = {*"번호 제목 본문 내용 문장 문서 텍스트 원문 번역문 한국어 영어".split()}  # of columns
+TOLD = paths.read_yaml_beside(__file__)
+WRONG = {mark.encode(): what for mark, what in TOLD["wrong"].items()}
 TYPES = mimetypes.MimeTypes()  # Python's own table, without the system's
-for suffix in (".md", ".rst", ".yaml", ".yml", ".toml"):  # which only newer versions of it have
-    TYPES.add_type("text/markdown" if suffix == ".md" else "markup or settings", suffix)
+for known, suffixes in TOLD["foreign"].items():
+    TYPES.types_map[False].update(dict.fromkeys(f".{suffixes}".replace(" ", " .").split(), known))
 csv.field_size_limit(2**31 - 1)  # a document may be one field
+INSIDE = re.compile(r'(?:[^"\t]|"")*+')  # of a field in quotation marks, which has no tab
+OPENS, CLOSES = re.compile(f'"{INSIDE.pattern}'), re.compile(INSIDE.pattern + r'"(?=\t|$)')
 LONGEST = 200_000_000  # bytes of a line
 MARKUP = re.compile(r"\s*(<!doctype|<html|<\?xml|<doc id|<mediawiki)", re.IGNORECASE)
-WRONG = {  # what a file must not begin with, and what it is then
-    rb"\Aversion https://git-lfs": "a pointer of Git LFS, not the file: run `git lfs pull`",
-    rb"\x1b\$\)C": "ISO-2022-KR: convert it with `iconv -f iso-2022-kr -t utf-8`",
-    rb"\A[^\n]*\r[^\n]+\Z": "its lines end in CR alone: convert them with `tr '\\r' '\\n'`",
-}
+FOREIGN = re.compile(rf"\s*<|#!|//|/\*|#include\b|\w.*[;{{]$|.*{paths.CONTROL.pattern.decode()}")  # code, markup, binary
 
 
 def find_files(source):
@@ -154,10 +154,7 @@ def _find_kind(file):
     known = next(filter(None, TYPES.guess_type(f"a{suffix}", strict=False)), "") if suffix != ".txt" else ""
     if not known:
         first = next((line for _, line in read_lines(file) if line.strip()), "")
-        foreign = (
-            MARKUP.match(first) if suffix == ".txt" else paths.CONTROL.search(first.encode()) or first.lstrip()[:1] == "<"
-        )
-        if not foreign:
+        if not (MARKUP if suffix == ".txt" else FOREIGN).match(first):
             if is_header(first.split("\t")) or re.match(r"\d+\t", first):
                 return ".tsv"
             if is_header(first.split(",")):
@@ -165,7 +162,7 @@ def _find_kind(file):
             is_json = re.match(r'\s*(\{\s*".*\}\s*$|\[\s*(\{|$))' if suffix == ".txt" else r'\s*(\{|\[\s*([\[{"]|$))', first)
             return ".txt" if not is_json else ".jsonl" if first.rstrip().endswith("}") else ".json"
     told = "expected a .json, .jsonl, .ndjson, .tsv, .csv, .txt (or these as .gz), .parquet, .zip or .xlsx file"
-    raise ValueError(f"{file}: {told}, found {known or 'markup or a binary file'}: convert it, or move it away")
+    raise ValueError(f"{file}: {told}, found {known or 'code, markup or a binary file'}: convert it, or move it away")
 
 
 def _read_json_lines(file):
@@ -191,13 +188,27 @@ def _read_parquet(file):
         raise ValueError(f"{file}: not a whole .parquet file ({str(error)[:200]})") from None
 
 
+def _join_lines(lines):
+    """The lines of a .tsv, those of one field in quotation marks as one; a mark that none closes is a character."""
+    held = []  # a line whose last field opens, and the lines after it
+    for place, line in lines:
+        if held and CLOSES.match(line):
+            place, line, held = held[0][0], "\n".join([*(text for _, text in held), line]), []
+        elif len(held) > 10_000 or not INSIDE.fullmatch(line):
+            yield from held
+            held = []
+        if held or OPENS.fullmatch(line.rpartition("\t")[2]):
+            held.append((place, line))
+        else:
+            yield place, line
+    yield from held
+
+
 def _read_table(file, kind, quoted):
     if kind != ".csv" and not quoted:
-        for place, line in read_lines(file):
-            values = line.split("\t") if line else ()
-            if '"' in line:  # as pandas and Excel write a field that has one
-                values = [v[1:-1].replace('""', '"') if re.fullmatch(r'"(?:[^"]|"")*"', v) else v for v in values]
-            yield from [(place, values)] if values else ()
+        for place, line in _join_lines(read_lines(file)) if kind == ".tsv" else read_lines(file):
+            if values := line.split("\t") if line else ():  # pandas and Excel write a field that has a " between two of them
+                yield place, [v[1:-1].replace('""', '"') if v[:1] == '"' and CLOSES.fullmatch(v, 1) else v for v in values]
         return
     delimiter = "," if kind == ".csv" else "\t"
     lines = csv.reader((line + "\n" for _, line in read_lines(file)), delimiter=delimiter, strict=kind == ".csv")
