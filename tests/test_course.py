@@ -202,6 +202,13 @@ def test_every_equation_table_and_figure_of_both_papers_is_named_in_its_notebook
     assert not counts
 
 
+def test_03_draws_no_new_rows_and_counts_none_where_a_recipe_adds_none():
+    (drawing,) = (c.source for c in notebook("03_bilingual_pretraining").cells if 'run.figure(fig, "new_rows")' in c.source)
+    made = {"first_new_row": lambda model: None, "trained": None}
+    exec(drawing, made)
+    assert made["never"] == 0  # the model card tells of rows that were never read
+
+
 def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():
     text = (paths.ROOT / "data/README.md").read_text(encoding="utf-8")
     folders = [f.name for f in (paths.ROOT / "data").iterdir() if f.is_dir()]

@@ -74,8 +74,9 @@ def list_sections(cells):
 def render_page(template, title, data=None, **words):
     """A whole HTML page (str) of a template here; with `data` (JSON-able), the script beside the template runs."""
     script = "" if data is None else (FOLDER / template).with_suffix(".js").read_text(encoding="utf-8")
-    style = HtmlFormatter(style="default").get_style_defs(".highlight")
-    return fill_template(FOLDER / template, script, title=title, data=data, code_style=style, **words)
+    for name, style in {"code_style": "default", "dark_code": "github-dark"}.items():
+        words[name] = HtmlFormatter(style=style).get_style_defs(".highlight")
+    return fill_template(FOLDER / template, script, title=title, data=data, **words)
 
 
 def write_report(notebook, target):
