@@ -118,8 +118,9 @@ def _read_example(row, place, task):
     check_messages(messages)
     if messages[-1]["role"] != "assistant":
         raise ValueError("roles out of order: the last message is the user's, with no answer to learn")
-    adaptation = row.get("adaptation") or ""
-    if adaptation and adaptation not in ADAPTATIONS:
+    if row.get("kto_tag") is False or (row.get("messages") and row.get("label") is False):
+        raise ValueError("its answer is marked as a bad one (kto_tag or label is false)")
+    if (adaptation := row.get("adaptation") or "") not in ("", *ADAPTATIONS):
         raise ValueError(f"adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
     note = row.get("adaptation_note") or row.get("note")  # its name in reviewed sets
     known = {name: row.get(name) for name in ("id", "category", "source_id")} | {"adaptation": adaptation, "note": note}
@@ -136,8 +137,7 @@ def _read_turns(row):
     if not isinstance(listed, list | tuple):
         raise ValueError(f"{key}: expected a list, found {type(listed).__name__}")
     if key == "history":
-        missing = [name for name in ("instruction", "output") if name not in row]
-        if missing:
+        if missing := [name for name in ("instruction", "output") if name not in row]:
             raise ValueError(f"no field '{missing[0]}' (nor messages, nor conversations); it has {', '.join(row) or 'none'}")
         for n, pair in enumerate([*listed, (row["instruction"], row["output"])]):
             if not isinstance(pair, list | tuple) or len(pair) != 2:
@@ -150,8 +150,8 @@ def _read_turns(row):
             continue
         if isinstance(m, dict) and (m.get("tool_calls") or m.get("function_call")):
             raise ValueError(f"{key}[{n}]: calls a tool; only answers in words are trained on")
-        if isinstance(m, dict) and m.get("weight") == 0:
-            raise ValueError(f"{key}[{n}]: has weight 0, which means that it is not learnt; this project learns all answers")
+        if isinstance(m, dict) and 0 in (m.get("weight"), m.get("train"), m.get("loss")):
+            raise ValueError(f"{key}[{n}]: is marked as not learnt (weight, train, loss); this project learns all answers")
         speaker = m.get("role", m.get("from")) if isinstance(m, dict) else m
         if not isinstance(speaker, str) or speaker not in SPEAKERS:
             raise ValueError(f"{key}[{n}]: expected a role of {', '.join(SPEAKERS)}, found {str(speaker)[:60]!r}")

@@ -153,8 +153,8 @@ def _file_documents(file, column):
             column, width = (names.index("text"), len(value)) if "text" in names else (0, 0)
             if width:
                 continue
-            if len(value) > 1 and value[0].strip().isdigit():
-                told = "has no line of names, and its first column has numbers"
+            if len(value) > 1 and re.fullmatch(r"\S*\d\S*", value[0].strip()):
+                told = "has no line of names, and its first column has numbers or ids"
                 raise ValueError(f"{place}: a table that {told}: give it one, in which the texts' column is called text")
             if name.endswith(".csv") or is_header(value) or not KOREAN_NAMES.isdisjoint(value):
                 told = f"expected a column 'text', found {', '.join(value)}"

@@ -30,14 +30,15 @@ def read_hub_rows(source):
     """Yield the rows (dicts) of a hub set, which `fetch_hub_set` fetches, or of a local folder in its place."""
     wanted = parse_hub(source)
     if Path(wanted.name).is_dir():
+        kinds = {f.suffix.lower() for f in Path(wanted.name).rglob("*")} & {".jsonl", ".csv", ".tsv", ".parquet", ".md"}
+        if len(kinds) > 1 and ".md" not in kinds:  # without a card, which names files, datasets reads those of one kind
+            raise ValueError(f"{source}: holds {' and '.join(sorted(kinds))}, of which one is read: name it without hub:")
         yield from _limit_rows(_open_stream(wanted, local=True)[0], wanted)
         return
     folder = fetch_hub_set(source)
     for name in paths.read_json(folder / "set.json", {"files": list[str]})["files"]:
         if not is_intact(folder / name):
-            raise ValueError(
-                f"{folder / name}: missing, or not what was stored there: delete {folder}, and it is fetched again"
-            )
+            raise ValueError(f"{folder / name}: missing, or not what was stored: delete {folder}, and it is fetched again")
         with open(folder / name, encoding="utf-8") as lines:
             yield from map(json.loads, lines)
 

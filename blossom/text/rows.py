@@ -27,7 +27,6 @@ csv.field_size_limit(2**31 - 1)  # a document may be one field
 INSIDE = re.compile(r'(?:[^"\t]|"")*+')  # of a field in quotation marks, which has no tab
 OPENS, CLOSES = re.compile(f'"{INSIDE.pattern}'), re.compile(INSIDE.pattern + r'"(?=\t|$)')
 LONGEST = 200_000_000  # bytes of a line
-MARKUP = re.compile(r"\s*(<!doctype|<html|<\?xml|<doc id|<mediawiki)", re.IGNORECASE)
 FOREIGN = re.compile(rf"\s*<|#!|//|/\*|#include\b|\w.*[;{{]$|.*{paths.CONTROL.pattern.decode()}")  # code, markup, binary
 
 
@@ -154,7 +153,7 @@ def _find_kind(file):
     known = next(filter(None, TYPES.guess_type(f"a{suffix}", strict=False)), "") if suffix != ".txt" else ""
     if not known:
         first = next((line for _, line in read_lines(file) if line.strip()), "")
-        if not (MARKUP if suffix == ".txt" else FOREIGN).match(first):
+        if suffix == ".txt" or not FOREIGN.match(first):
             if is_header(first.split("\t")) or re.match(r"\d+\t", first):
                 return ".tsv"
             if is_header(first.split(",")):
