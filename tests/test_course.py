@@ -85,10 +85,8 @@ def test_commands_of_solutions_name_files_and_parameters_that_exist(stage):
 
 @every_notebook
 def test_links_of_a_notebook_lead_to_files_beside_it(stage):
-    links = re.findall(r"\]\(([^)]+)\)", prose(stage))
-    assert links
-    files = [link for link in links if not link.startswith("https://")]
-    assert [file for file in files if not (paths.ROOT / "notebooks" / file).exists()] == []
+    files = [link for link in re.findall(r"\]\(([^)]+)\)", prose(stage)) if not link.startswith("https://")]
+    assert files and [file for file in files if not (paths.ROOT / "notebooks" / file).exists()] == []
 
 
 def run_solutions(outputs, recipe, stage):
@@ -204,8 +202,7 @@ def test_every_equation_table_and_figure_of_both_papers_is_named_in_its_notebook
 
 def test_03_draws_no_new_rows_and_counts_none_where_a_recipe_adds_none():
     (drawing,) = (c.source for c in notebook("03_bilingual_pretraining").cells if 'run.figure(fig, "new_rows")' in c.source)
-    made = {"first_new_row": lambda model: None, "trained": None}
-    exec(drawing, made)
+    exec(drawing, made := {"first_new_row": lambda model: None, "trained": None})
     assert made["never"] == 0  # the model card tells of rows that were never read
 
 

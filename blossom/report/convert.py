@@ -74,9 +74,8 @@ def list_sections(cells):
 def render_page(template, title, data=None, **words):
     """A whole HTML page (str) of a template here; with `data` (JSON-able), the script beside the template runs."""
     script = "" if data is None else (FOLDER / template).with_suffix(".js").read_text(encoding="utf-8")
-    for name, style in {"code_style": "default", "dark_code": "github-dark"}.items():
-        words[name] = HtmlFormatter(style=style).get_style_defs(".highlight")
-    return fill_template(FOLDER / template, script, title=title, data=data, **words)
+    styles = {name: HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark")}
+    return fill_template(FOLDER / template, script, title=title, data=data, code_styles=styles, **words)
 
 
 def write_report(notebook, target):
