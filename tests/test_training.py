@@ -22,7 +22,7 @@ from blossom.common.runs import Run
 from blossom.instructions import __main__ as tuning
 from blossom.models import adapters
 from blossom.models.adapters import adapt_model
-from blossom.models.bits import bits_per_byte
+from blossom.models.bits import bits_per_byte, document_nats
 from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints
@@ -78,6 +78,16 @@ def test_measuring_changes_nothing_and_training_leaves_the_library_s_forward(mod
     assert not [name for name, module in model.named_modules() if "forward" in vars(module)]
     assert {n: was for n, (was, _) in before.items()} == {n: was for n, (was, _) in state(model).items()}
     assert torch.allclose(model.eval()(ids).logits.float(), logits.float(), atol=0.05)
+
+
+def test_processes_share_out_a_measurement(monkeypatch):
+    given = *load_model("tiny-byte-level"), [f"Line {'very ' * n}long." for n in range(40)], 512
+    whole, parts = document_nats(*given), []
+    for rank in range(2):
+        for name, value in {"is_initialized": True, "get_world_size": 2, "get_rank": rank, "all_reduce": None}.items():
+            monkeypatch.setattr(torch.distributed, name, lambda *_, value=value: value)
+        parts.append(document_nats(*given))
+    assert torch.equal(parts[0] + parts[1], whole) and not (parts[0] * parts[1]).any() and all(p.any() for p in parts)
 
 
 def test_rows_have_a_rate_of_their_own(tmp_path):
@@ -274,6 +284,7 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one
     assert done.returncode == 0, done.stderr[-3000:]
     folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / STAGE)
     history, state = assert_trained_alike(by_one, folder)
+    assert history["during"][0] == paths.read_json(by_one / "history.json")["during"][0]
     p = params.effective_params(STAGE, "smoke", "base-ko", outputs=str(tmp_path), batch_size=2, **GIVEN)
     lines, (model, tokenizer) = [], load_adapted(p, find_start(p))
     blocks = mix_corpus(p, read_corpus(p), tokenizer)

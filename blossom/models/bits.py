@@ -5,6 +5,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch.distributed.fsdp import FSDPModule
 
 from blossom.text.corpus import utf8_bytes
 from blossom.vocabulary.encoding import encode_lines
@@ -40,6 +41,7 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     """Nats that a model needs for each line: (N,) float64, the sum of -ln p(token | start, tokens before).
 
     Each line is a document that begins with `start_token`. A line longer than the model's context is measured in pieces.
+    Several processes share the passes (`share_passes`): all must call this.
     batch_tokens  most tokens of a forward pass, padding included
     seen          called after each pass with the numbers of its lines (B,) and a mask of the tokens read (B, T)
     """
@@ -57,15 +59,24 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     if not pieces:
         raise ValueError(f"bits per byte: no lines to measure ({len(lines)} were given, without a token in them)")
     owners, documents = zip(*sorted(pieces, key=lambda piece: len(piece[1])), strict=True)
-    nats, done = torch.zeros(len(lines), dtype=torch.float64), 0
-    for ids, labels in _batches(documents, batch_tokens):
+    nats, done, (rank, world) = torch.zeros(len(lines), dtype=torch.float64), 0, share_passes(model)
+    for number, (ids, labels) in enumerate(_batches(documents, batch_tokens)):
         own, read = torch.tensor(owners[done : done + len(ids)]), labels[:, 1:] != -100
-        nats.index_add_(0, own.repeat_interleave(read.sum(1)), label_nats(causal, ids, labels).double().cpu())
         done += len(ids)
-        if seen:
-            seen(own.tolist(), read)
+        if number % world == rank:
+            nats.index_add_(0, own.repeat_interleave(read.sum(1)), label_nats(causal, ids, labels).double().cpu())
+            if seen:
+                seen(own.tolist(), read)
     model.train(was_training)
-    return nats
+    if world > 1:
+        torch.distributed.all_reduce(nats := nats.to(causal.device))
+    return nats.cpu()
+
+
+def share_passes(model):
+    """(n, count): this process makes the n-th of `count` forward passes; (0, 1), all, where it shares weights (FSDP)."""
+    alone = not torch.distributed.is_initialized() or any(isinstance(m, FSDPModule) for m in model.modules())
+    return (0, 1) if alone else (torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
 def measure_bits(model, tokenizer, texts):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-from blossom.models.bits import are_alike, label_nats, measure_head
+from blossom.models.bits import are_alike, label_nats, measure_head, share_passes
 from blossom.models.loading import pick_device, pick_dtype
 from blossom.training.cpu.decoder import FastDecoder, segment_arguments, supports_decoder
 from blossom.training.data import collate_rows
@@ -173,14 +173,18 @@ class Learner(nn.Module):
 def mean_loss(model, dataset, batch_size=4):
     """Mean loss of a dataset in nats per labelled token, as `train_model` minimises it; the model is not changed."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    total, count, training = 0.0, 0, model.training
+    (rank, world), training = share_passes(model), model.training
+    found = torch.zeros(2, dtype=torch.float64, device=causal.device)  # nats, tokens
     model.eval()
-    for start in range(0, len(dataset), batch_size):
+    for start in range(rank * batch_size, len(dataset), world * batch_size):
         batch = collate_rows([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
         segments = batch["segments"][:, :-1] if "segments" in batch else None
         nats = label_nats(causal, batch["input_ids"], batch["labels"], **segment_arguments(segments))
-        total, count = total + nats.sum(dtype=torch.float64).item(), count + len(nats)
+        found += torch.stack([nats.double().sum(), found.new_tensor(len(nats))])
     model.train(training)
+    if world > 1:
+        torch.distributed.all_reduce(found)
+    total, count = found.tolist()
     if not count:
         raise ValueError("mean_loss: no labelled token in the dataset")
     return total / count
