@@ -7,6 +7,7 @@ with its error, and the next one goes on. `--device cpu --tiny` tries the script
 
 import argparse
 import gc
+import importlib.util
 import json
 import os
 import shutil
@@ -51,6 +52,7 @@ TINY = LlamaConfig(
     **{"vocab_size": 600, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
     **{"num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": True},
 )
+NF4 = ", nf4"  # after the name of what is trained: with frozen layers in 4 bits
 LIMITS = {"float32": (1e-4, 2e-3), "bfloat16": (1e-2, 0.15)}  # of the relative errors of the loss and of the gradient
 
 
@@ -88,7 +90,7 @@ def compare_steps(asked):
     segments[0, 20:], segments[1, 33:] = 2, 2
 
     def step(base, mode, precision, place, checkpointing):
-        model = adapted(base, mode).to(place)
+        model = adapted(base, mode.removesuffix(NF4), quantize="nf4" if mode.endswith(NF4) else "none").to(place)
         learner = learners.Learner(model, precision, checkpointing)
         loss = learner(ids.to(place), ids.to(place), segments.to(place), items=ids.numel())
         loss.backward()
@@ -97,7 +99,7 @@ def compare_steps(asked):
 
     rows = []
     for base in BASES:
-        for mode in MODES:
+        for mode in (*MODES, *([f"lora{NF4}"] if importlib.util.find_spec("bitsandbytes") else [])):
             expected, gradient = step(base, mode, "float32", "cpu", True)
             for precision, (most, steepest) in LIMITS.items():
                 row = {"model": base, "trained": mode, "precision": precision, "loss": None, "gradient": None, "within": ""}
@@ -184,7 +186,7 @@ def _time_steps(asked, config, trainable, batch, length, segmented, steps=6):
 def _wishes(trainable):
     targets = ("q_proj", "k_proj", "v_proj")
     rest = {"lora_rank": 16, "lora_alpha": 32, "lora_targets": targets, "activation_checkpointing": False}
-    return SimpleNamespace(trainable=trainable, **rest)
+    return SimpleNamespace(trainable=trainable, quantize="none", **rest)
 
 
 def measure_peers(asked):

@@ -131,6 +131,13 @@ def test_a_special_token_behind_the_last_row_gets_one_and_another_token_is_refus
 OLD = torch.tensor([[2.0, 4.0], [4.0, 8.0], [0.0, 1.0]])
 
 
+def test_a_model_that_a_card_has_no_room_for_is_computed_on_the_cpu(monkeypatch, capsys):
+    for name, value in {"is_available": True, "mem_get_info": (9e4, 24e9), "empty_cache": None}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    assert loading.load_model("tiny-byte-level")[0].device.type == "cpu" and loading.pick_device().type == "cuda"
+    assert "GB and the card has 0.0 GB free: the CPU computes" in capsys.readouterr().out
+
+
 def test_subword_rows_are_the_mean_of_the_rows_that_spelled_them():
     assert subword_rows(OLD, [[0, 1], [2]]).tolist() == [[3.0, 6.0], [0.0, 1.0]]
     assert subword_rows(OLD, []).shape == (0, 2)

@@ -52,6 +52,14 @@ def test_a_full_fine_tune_of_13b_does_not_fit_on_bllossom_s_card():
     assert re.search(r"Over 48 GB: blossom-bi/03.*Lower batch_size, block_size.*lora\+new-rows", str(full))
 
 
+def test_13b_with_frozen_layers_in_4_bits_trains_on_24_gb_as_the_documents_say():
+    p = params.effective_params(PRETRAINING, "llama2-13b", "blossom-bi", quantize="nf4")
+    run = resources.plan_run(PRETRAINING, p, resources.read_assumptions("llama2-13b"))
+    told = [" ".join((paths.ROOT / name).read_text(encoding="utf-8").split()) for name in ("README.md", "docs/cluster.md")]
+    assert all(f"trains in {run.card / resources.GB:.0f} GB" in text for text in told) and run.card < 20e9
+    assert f"{run.memory / resources.GB:.0f} GB of RAM" in told[1]
+
+
 def test_sharded_weights_take_the_time_of_their_exchange_where_that_is_longer():
     p, hours = params.effective_params(TUNING, "llama2-7b", "cross-lingual-direct"), {}
     for link in (10.0, 20.0, 1000.0):

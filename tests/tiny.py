@@ -13,9 +13,9 @@ RATES = {"learning_rate": 1e-3, "row_learning_rate": 3e-3}
 EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoint_minutes=0, **RATES)  # saved after every step
 
 
-def grown(base):
+def grown(base, **options):
     """(model, tokenizer): a tiny model ("NAME untied": with `untie_model`) with 40 new rows; the same at every call."""
-    model, tokenizer = load_model(base.removesuffix(" untied"))
+    model, tokenizer = load_model(base.removesuffix(" untied"), **options)
     if base.endswith(" untied"):
         assert untie_model(model) == 600 * 64 and untie_model(model) == 0
     torch.manual_seed(0)
@@ -23,9 +23,9 @@ def grown(base):
     return model, tokenizer
 
 
-def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj")):
+def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj"), **options):
     """`grown`, ready to train; the same at every call."""
-    model = adapt_model(grown(base)[0], mode, rank=4, targets=targets)
+    model = adapt_model(grown(base, **options)[0], mode, rank=4, targets=targets)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first, which would hide a wrong gradient of A
             parameter.data.normal_(0, 0.1)

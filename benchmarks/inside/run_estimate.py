@@ -17,6 +17,7 @@ p = SimpleNamespace(
     lora_targets=asked["targets"],
     precision="bfloat16" if asked["bf16"] else "float32",
     activation_checkpointing=False,
+    quantize="none",
     liger=False,
     optimizer="adamw",
 )

@@ -20,6 +20,7 @@ from blossom.training import tables
 from blossom.training.cpu import attention, decoder
 from blossom.training.settings import FROZEN_ROWS, check_anchor, check_options
 
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight: 4 bits, a scale of 8 bits for 64, a scale of 32 bits for 256 scales
 RESERVE = {"cpu": 0.85e9, "cuda": 2e9}  # bytes of Python, torch and transformers; of CUDA's context and workspaces (assumed)
 
 
@@ -61,6 +62,7 @@ def estimate_run(p, start, batch, length, labelled=1.0, shards=1, done=None):
         ways = ["lower " + ", ".join(name for name in names if hasattr(p, name))]
         ways += ["take `trainable: lora+new-rows`"] if p.trainable not in FROZEN_ROWS else []
         ways += ["set `activation_checkpointing: true`"] if not p.activation_checkpointing else []
+        ways += ["set `quantize: nf4`"] if p.quantize == "none" and p.trainable != "full" and not on_cpu else []
         ways += ["or choose a smaller `base_model`"]
         raise MemoryError(f"{found} To make it fit: {', '.join(ways)}.")
     return found
@@ -75,6 +77,7 @@ class ModelSize:
     total: int
     layers: int  # of the decoder's layers, without adapters
     tables: int  # of the embedding tables
+    packed: int  # in NF4
 
 
 def measure_size(config, p=None, new_rows=0):
@@ -85,11 +88,12 @@ def measure_size(config, p=None, new_rows=0):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
         layers = sum(q.numel() for q in find_layers(model).parameters())
+        linear = sum(m.weight.numel() for m in find_layers(model).modules() if type(m) is torch.nn.Linear)
         ends = {m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}  # one when tied
         with warnings.catch_warnings(action="ignore"):
             adapted = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets) if p else model
-    share = trainable_share(adapted)
-    return ModelSize(text, share["trained"] if p else 0, share["all"], layers, sum(q.numel() for q in ends))
+    share, packed = trainable_share(adapted), linear if p and p.quantize == "nf4" else 0
+    return ModelSize(text, share["trained"] if p else 0, share["all"], layers, sum(q.numel() for q in ends), packed)
 
 
 def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_cpu=False):
@@ -97,7 +101,7 @@ def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_c
 
     A trained parameter takes 16 bytes: itself, its gradient and Adam's two moments in float32.
     """
-    frozen = width * (size.total - size.trained)
+    frozen = width * (size.total - size.trained - size.packed) + NF4 * size.packed
     weights = (frozen + 16 * size.trained) / shards
     if shards > 1:  # FSDP gathers one layer at a time, the embedding tables in float32, and their gradients
         weights += 2 * width * size.layers / _read_shape(size.config)[2] + 8 * size.tables

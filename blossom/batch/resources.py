@@ -96,7 +96,8 @@ def plan_run(stage, p, assumed):
     exchanged *= rows / (batch * assumed.devices) * (1 - 1 / assumed.devices)
     hours = max(hours, exchanged / (assumed.link_gigabytes * GB) / 3600)  # while it computes
     # loaded by every process, or merged and reloaded by one; shards are gathered in the first one's memory for a checkpoint
-    host = max(max(2, assumed.devices) * stored, 12 * size.trained if shards > 1 else 0) + HOST_RESERVE
+    loads = max(2.5 if size.packed else 2, assumed.devices)  # after NF4, compared in float32 on a small card's host
+    host = max(loads * stored, 12 * size.trained if shards > 1 else 0) + HOST_RESERVE
     return PlannedRun(host, disk, card, assumed.devices, hours, origin=origin)
 
 

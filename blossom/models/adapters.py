@@ -80,9 +80,9 @@ def name_modules(model, targets):
 def trainable_share(model):
     """dict "trained", "all" (numbers of parameters; tied tables count once) and "share" (trained / all)."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = (p for n, p in model.named_parameters() if not p.requires_grad)
+    frozen = (p for n, p in model.named_parameters() if not p.requires_grad)  # in NF4 two are a byte
     copies = (p for n, p in model.named_parameters() if ".original_module." in n)  # PEFT's, of tables trained whole
-    total = trained + sum(p.numel() for p in frozen) - sum(p.numel() for p in copies)
+    total = trained + sum(p.numel() * (1 + (p.dtype == torch.uint8)) for p in frozen) - sum(p.numel() for p in copies)
     return {"trained": trained, "all": total, "share": trained / total}
 
 
@@ -142,7 +142,7 @@ def round_weights(module, dtype, prefix=""):
 def measure_kept(model, tokenizer, lines, dtype):
     """Bits/byte of lines, and logits of token ids spread over the vocabulary; half-precision weights are cast to `dtype`."""
     for weight in _widen_tables(model).parameters():
-        weight.data = weight.data if weight.dtype == torch.float32 else weight.data.to(dtype)
+        weight.data = weight.data.to(dtype) if weight.dtype in (torch.float16, torch.bfloat16) else weight.data
     ids = torch.arange(min(64, len(tokenizer)), device=model.device)[None] * max(1, len(tokenizer) // 64)
     with torch.no_grad(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
         return bits_per_byte(model, tokenizer, lines), model.eval()(ids).logits.float()

@@ -21,25 +21,33 @@ HARMLESS = r"(inv_freq|_cached|causal_mask|masked_bias|(attn|attention)\.bias|em
 HARMLESS += r"|(lm_head|embed_out)\.weight)$"
 
 
-def pick_device():
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(model=None):
+    """The card, if there is one with enough free memory for the weights of a model that is to be moved there; or the CPU."""
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if model is not None and place.type == "cuda":
+        torch.cuda.empty_cache()
+        size, free = sum(p.nbytes for p in model.parameters() if p.device.type == "cpu"), torch.cuda.mem_get_info()[0]
+        if size > free:
+            print(f"note: the weights take {size / 1e9:.1f} GB and the card has {free / 1e9:.1f} GB free: the CPU computes")
+            return torch.device("cpu")
+    return place
 
 
 def pick_dtype(precision="auto"):
     """The torch dtype of "float32", "bfloat16" or "auto", which is bfloat16 where its matmuls are faster than float32's."""
     if precision == "auto":
         cpu = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-        cuda = pick_device().type == "cuda"
-        fast = torch.cuda.is_bf16_supported() if cuda else any(check() for check in cpu if check)
+        fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else any(check() for check in cpu if check)
         return torch.bfloat16 if fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
 
-def load_model(name, dtype=None, place=None):
+def load_model(name, dtype=None, place=None, quantize="none"):
     """Load a causal language model, in eval mode, and its tokenizer.
 
     name          asset name, folder or hub id
-    dtype, place  torch dtype of the weights, None: as stored; device, None: `pick_device()`
+    dtype, place  torch dtype of the weights, None: as stored; device, None: `pick_device`
+    quantize      "none", or "nf4" (`quantize_layers`)
     Raises ValueError when weights are missing, the folder is unsafe (`check_model`), or tokenizer and weights do not match.
     """
     folder = fetch_asset(str(name))
@@ -48,7 +56,23 @@ def load_model(name, dtype=None, place=None):
     model = _read(folder, name, dtype or "auto")
     _add_special_rows(model, tokenizer)
     _check_tokenizer(model, tokenizer, folder)
-    return model.eval().to(place or pick_device()), tokenizer
+    if quantize == "nf4":
+        quantize_layers(model, place or pick_device())
+    return model.eval().to(place or pick_device(model)), tokenizer
+
+
+def quantize_layers(model, place):
+    """Replace the linear layers of a model's decoder by frozen ones in NF4, on a device (QLoRA, Dettmers et al. 2023)."""
+    from bitsandbytes import nn
+
+    for parent in list(find_layers(model).modules()):
+        for name, layer in parent.named_children():
+            if type(layer) is torch.nn.Linear:
+                small = nn.Linear4bit(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+                small.weight, small.bias = nn.Params4bit(layer.weight.data, quant_type="nf4").to(place), layer.bias
+                small.compute_type_is_set = True  # else by its first input, for all later ones
+                small.support_avx512bf16_for_cpu = False  # in eval mode it would repack weights, and then give no gradients
+                setattr(parent, name, small)
 
 
 def _read(folder, name, dtype):

@@ -24,7 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from blossom.common import paths
 from blossom.models import adapters
-from blossom.models.loading import save_model
+from blossom.models.loading import pick_device, save_model
 
 PROGRESS = {"fingerprint": dict, "step": int, "seen": dict, "losses": list[float], "result": dict | None, "sha256": str}
 BEFORE_LIMIT = 600  # seconds before Slurm's time limit at which a training ends: time to write a checkpoint of 80 GB
@@ -70,7 +70,9 @@ def fingerprint_start(learner):
     for name, weight in learner.named_parameters():
         if "lora_" not in name:
             digest.update(name.encode())
-            digest.update(weight.detach().flatten().view(torch.uint8).cpu().numpy())
+            scales = weight.quant_state.as_dict(packed=True).values() if hasattr(weight, "quant_state") else ()  # of NF4
+            for part in (weight.detach(), *scales):
+                digest.update(part.flatten().view(torch.uint8).cpu().numpy())
     alphas = [config.lora_alpha for config in getattr(learner.model, "peft_config", {}).values()]
     return {"model": digest.hexdigest(), "lora_alpha": alphas}
 
@@ -220,9 +222,10 @@ def keep_model(model, tokenizer, base, folder, lines, save_precision="auto"):
                     is refused
 
     Returns and raises as `check_saved` and `round_weights`, without a `folder`/model then. The checkpoints stay:
-    `Run.finish` removes them.
+    `Run.finish` removes them. Adapters that were trained on weights in NF4 are merged into the base's own weights: "trained"
+    is then measured in NF4, and "merged", also returned, on its own weights before rounding; "saved" must agree with this.
     """
-    given, asked = (tokenizer, base, Path(folder), lines, model.device), getattr(torch, save_precision, None)
+    given, asked = (tokenizer, base, Path(folder), lines), getattr(torch, save_precision, None)
     try:
         return _keep_rounded(model, *given, asked)
     except adapters.RoundingError as error:
@@ -232,21 +235,26 @@ def keep_model(model, tokenizer, base, folder, lines, save_precision="auto"):
     return _keep_rounded(model, *given, torch.float32)
 
 
-def _keep_rounded(model, tokenizer, base, folder, lines, place, asked):
-    dtype, measured = model.dtype, torch.float32
+def _keep_rounded(model, tokenizer, base, folder, lines, asked):
+    dtype, own = model.dtype, {}
     for newest in list_checkpoints(folder / "checkpoints")[-1:]:  # in float32; training ends in the dtype of the base
         with safe_open(newest / "state.safetensors", "pt") as state:
             for name, parameter in _trained(model):
                 parameter.data = state.get_tensor(f"parameter/model.{name}").to(parameter.device)
     if adapted := hasattr(model, "get_base_model"):
         adapters.save_adapter(model, folder / "adapter")
+        if any(hasattr(weight, "quant_state") for weight in model.parameters()):
+            own["trained"], _ = adapters.measure_kept(model, tokenizer, lines, torch.float32)
         model.to("cpu")  # makes room on a card
         model, dtype = adapters.read_adapter(base, folder / "adapter")
-        wide = torch.promote_types(dtype, asked or dtype)
-        measured = torch.float32 if wide == torch.float16 and place.type == "cpu" else wide  # slow on CPU
+    place, wide = pick_device(model), torch.promote_types(dtype, asked or dtype) if adapted else torch.float32
+    measured = torch.float32 if wide == torch.float16 and place.type == "cpu" else wide  # slow on CPU
     before = adapters.measure_kept(model.to(place), tokenizer, lines, measured)
+    if own:
+        own["merged"] = before[0]
+        print("bits/byte on weights in NF4: {trained:.4f}; on the base's own weights: {merged:.4f}".format(**own))
     model = (adapters.merge_adapter if adapted else adapters.round_weights)(model.to("cpu"), asked or dtype)
     with paths.write_atomically(folder / "model") as temporary:
         save_model(model, tokenizer, temporary)
         del model
-        return adapters.check_saved(temporary, before, lines, measured, place)
+        return adapters.check_saved(temporary, before, lines, measured, place) | own

@@ -29,8 +29,10 @@ class Learner(nn.Module):
         super().__init__()
         self.model, self.dtype = model, pick_dtype(precision)
         self._dtypes = [(parameter, parameter.dtype) for parameter in model.parameters()]
-        for parameter in model.parameters():  # float32 for what is trained, the working precision for the rest
+        for parameter in filter(torch.is_floating_point, model.parameters()):  # NF4 stays; what is trained is float32
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else self.dtype)
+        for layer in (m for m in model.modules() if hasattr(m, "compute_dtype")):  # in NF4, where autocast does nothing
+            layer.compute_dtype = self.dtype
         for norm in (m for m in model.modules() if isinstance(m, nn.LayerNorm)):
             norm.float()  # torch takes no float32 input with weights in bfloat16
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -54,5 +54,5 @@ def _split_sources(language, text, weights):
 
 def load_adapted(p, start):
     """(model, tokenizer) from `start`, with trainable parameters initialised by the seed."""
-    model, tokenizer = load_model(start)
+    model, tokenizer = load_model(start, quantize=p.quantize)
     return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets, p.seed), tokenizer

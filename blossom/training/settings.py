@@ -1,11 +1,14 @@
 """The settings of a training, and the checks of what they ask for."""
 
 import importlib.util
+import os
 from dataclasses import dataclass, fields
 
 import torch
 
 FROZEN_ROWS = ("lora", "lora+new-rows")  # values of `trainable` that leave the base's own embedding rows as they were
+NEEDS = [("liger", "true", "false", "liger_kernel"), ("optimizer", "adamw_8bit", "adamw", "bitsandbytes")]
+NEEDS += [("quantize", "nf4", "none", "bitsandbytes")]  # setting, value, what needs nothing, module
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,18 @@ class TrainingSettings:
         return cls(**{name: value for name, value in given.items() if value is not None})
 
 
-def check_options(settings):
-    """Raise ValueError when a setting needs a GPU or package that is missing."""
-    asked = [("liger: true", "liger_kernel", "liger-kernel", "liger: false")] if settings.liger else []
-    if settings.optimizer == "adamw_8bit":
-        asked.append(("optimizer: adamw_8bit", "bitsandbytes", "bitsandbytes", "optimizer: adamw"))
-    for parameter, module, package, instead in asked:
-        if not torch.cuda.is_available():
-            raise ValueError(f"{parameter} needs a CUDA card, and there is none here; set {instead}")
-        if importlib.util.find_spec(module) is None:
-            raise ValueError(f"{parameter} needs {package}: `pip install {package}` (or `.[cuda]`), or set {instead}")
+def check_options(p):
+    """Raise ValueError when a setting or a stage's parameter lacks a GPU or package, or does not go with another one."""
+    sharded, quantize = os.environ.get("ACCELERATE_USE_FSDP") == "true", getattr(p, "quantize", "none")
+    if quantize != "none" and (sharded or p.trainable == "full"):
+        reason = "FSDP cannot share such weights: take params/accelerate/ddp.yaml" if sharded else "found trainable: full"
+        raise ValueError(f"quantize: {quantize} is for weights that are not trained; {reason}, or set quantize: none")
+    for name, value, instead, module in NEEDS:
+        if str(getattr(p, name, "")).lower() == value:
+            package, card = module.replace("_", "-"), name == "quantize" or torch.cuda.is_available()
+            if not card or importlib.util.find_spec(module) is None:
+                needs = f"{package}: `pip install {package}` (or `.[cuda]`)" if card else "a CUDA card: there is none here"
+                raise ValueError(f"{name}: {value} needs {needs}; or set {name}: {instead}")
 
 
 def check_anchor(p):

@@ -191,9 +191,10 @@ def segment_arguments(segments, dtype=None, decoder=None):
 def supports_decoder(decoder):
     """Whether `FastDecoder` can run a decoder: of these classes alone; others that look alike differ."""
     known, c = type(decoder).__name__ in ("LlamaModel", "MistralModel", "Qwen2Model"), decoder.config
-    trained = [n for n, p in decoder.named_parameters() if ".layers" in f".{n}" and p.requires_grad and "lora_" not in n]
+    own = [p for n, p in decoder.named_parameters() if ".layers" in f".{n}" and "lora_" not in n]
     usual = known and c.hidden_act == "silu" and not c.attention_dropout
-    return usual and not trained and (getattr(c, "sliding_window", None) or LONGEST) >= LONGEST
+    usual = usual and not any(p.requires_grad or not p.is_floating_point() for p in own)  # those in NF4 are of integers
+    return usual and (getattr(c, "sliding_window", None) or LONGEST) >= LONGEST
 
 
 def _freeze(layer, dtype):
