@@ -23,6 +23,8 @@ REPORT = config.get("report", "report")
 
 DEFINITIONS = config.get("sweeps", "params/sweeps")
 try:
+    if wrong := config.keys() - {"outputs", "report", "sweeps", "set", "recipes"}:
+        raise ValueError(f"--config {min(wrong)}: give a parameter as --config 'set={{{min(wrong)}: ...}}'")
     # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it
     OVERRIDES = params.parse_overrides(config.get("set", {}), "--config set")
     if rows := config.get("recipes"):  # the report's, in place of the scale's own

@@ -87,6 +87,17 @@ def test_no_variable_of_a_notebook_is_taken_for_a_mistyped_parameter(stage):
     assert {n: near for n in names if (near := params.suggest_name(n))} == {}
 
 
+def test_values_that_would_be_read_otherwise_than_meant_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(params, "scale_file", lambda scale: tmp_path / "mine.yaml")
+    for text, told in CASES["refused_files"]:
+        (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(params.ParameterError, match=told):
+            params.read_layers("mine", "blossom-bi")
+    with pytest.raises(params.ParameterError, match="scale cannot be set: the target"):
+        params.parse_overrides({"scale": "laptop"})
+    assert params.parse_overrides({"sentence": "1장 #2"}) == {"sentence": "1장 #2"}, "no comment"
+
+
 def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monkeypatch):
     monkeypatch.delenv("BLOSSOM_BATCH", raising=False)
     typed = {"scale": "smoke", "recipe": "blossom-ko"}

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import time
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -135,7 +136,9 @@ def test_one_vocabulary_merge_serves_every_recipe_that_asks_for_the_same(tmp_pat
 
 def test_a_changed_file_of_a_run_is_noticed_but_not_what_the_run_itself_writes(tmp_path, monkeypatch):
     run, text = plan.RunName(str(tmp_path), "smoke", "base", "01_tokenization_analysis"), tmp_path / "ko.txt"
-    text.write_text("하나", encoding="utf-8")
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    text.symlink_to(tmp_path / "one")
     own = paths.unfinished_folder(run.folder).with_name(run.stage) / "made.txt"
     paths.write_text(own, "하나")
 
@@ -150,9 +153,12 @@ def test_a_changed_file_of_a_run_is_noticed_but_not_what_the_run_itself_writes(t
         p.forget_changed(run)
         return (run.folder / "manifest.json").stat().st_mtime == 1
 
-    assert {str(text), "data/text/smoke_ko.txt"} <= make().keys() and not is_old()
+    assert {"{outputs}/ko.txt", "data/text/smoke_ko.txt"} <= make().keys() and not is_old()
     text.write_text("둘", encoding="utf-8")
-    assert is_old() and str(own) not in make() and not is_old()
+    assert is_old() and not [name for name in make() if name.endswith("made.txt")] and not is_old()
+    text.unlink()
+    text.symlink_to(tmp_path / "two")
+    assert is_old() and make() and not is_old()
     with pytest.raises(runs.MissingRun, match=f"01_tokenization_analysis of base is older than {text}"):
         text.write_text("셋", encoding="utf-8")
         runs.read_runs(str(tmp_path), "smoke", ["base"])
@@ -165,6 +171,39 @@ def test_a_changed_file_of_a_run_is_noticed_but_not_what_the_run_itself_writes(t
     assert runs.hash_input(tmp_path) == named
     text.rename(text.with_name("more.txt"))
     assert runs.hash_input(tmp_path) != named
+
+
+def test_a_run_is_older_than_its_parent_when_that_was_made_again_in_its_own_copy_even_while_it_ran(tmp_path):
+    def make(root, stage, text, meanwhile=lambda: None):
+        run = Run(params.effective_params(stage, "smoke", "blossom-bi", outputs=str(root)), stage)
+        parent = paths.stage_folder(root, "smoke", "blossom-bi", "02_vocab_merge") / "model"
+        run.add_inputs([parent] if stage.startswith("03") else [])
+        meanwhile()
+        (run.folder / "model").write_text(text)
+        run.finish({}, inputs=list(run.inputs and [parent]), outputs=["model"])
+
+    def start(root):
+        p = params.effective_params("04_korean_lima_sft", "smoke", "blossom-bi-biSFT", outputs=str(root))
+        return runs.require_model(p, "04_korean_lima_sft")
+
+    a, b = tmp_path / "a", tmp_path / "b"
+    make(a, "02_vocab_merge", "1")
+    make(a, "03_bilingual_pretraining", "1")
+    shutil.copytree(a, b)
+    make(b, "03_bilingual_pretraining", "1", meanwhile=lambda: make(b, "02_vocab_merge", "2"))
+    assert start(a).is_relative_to(a)
+    with pytest.raises(runs.MissingRun, match="03_bilingual_pretraining of .* is older than .*b/smoke/blossom-bi/02_"):
+        start(b)
+
+
+def test_a_link_to_a_run_with_other_parameters_counts_as_old(tmp_path):
+    ko, bi = (plan.RunName(str(tmp_path), "smoke", recipe, "02_vocab_merge") for recipe in ("blossom-ko", "blossom-bi"))
+    p = plan.Plan(str(tmp_path)).effective(bi)
+    Run(p, bi.stage, list_named_files(p)).finish({})
+    for overrides, old in (({}, False), ({"added_pieces": 100}, True)):
+        plan.link_run(bi.folder, ko.folder)
+        plan.Plan(str(tmp_path), overrides).forget_changed(ko)
+        assert ((ko.folder / "manifest.json").stat().st_mtime == 1) is old
 
 
 def test_a_run_that_a_notebook_made_with_other_parameters_counts_as_old(tmp_path):

@@ -61,14 +61,20 @@ def list_named_files(p):
     found, values = [], [value for name, value in values.items() if name not in PLACES]
     named = [v for value in values for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
     for name in dict.fromkeys(named):
-        inside = "data/benchmarks" if name == "authored" else os.path.expanduser(name.removeprefix("hub:"))
+        local = "data/benchmarks" if name == "authored" else name
         if asset := REGISTRY.get(SIDES.get(name, (name,))[0]):
             offered = os.path.join(os.environ.get("BLOSSOM_ASSETS", ""), asset.in_folder)
-            inside = asset.in_repository or asset.in_folder and offered
-        path = paths.find_path(paths.ROOT / inside)
-        if inside and os.path.exists(path):
-            found.append(path)
+            local = asset.in_repository or asset.in_folder and offered
+        elif name.startswith("hub:"):  # a folder in place of a set's id, with its configuration and split
+            local = name.split(":")[1]
+        found += filter(None, [_find_local(local)])
     return found
+
+
+def _find_local(name):
+    """The path of an existing file or folder, named from the repository's root, else from the present folder; or None."""
+    places = map(paths.find_path, (paths.ROOT / os.path.expanduser(name), Path(name).absolute()))
+    return next((path for path in places if name and os.path.exists(path)), None)
 
 
 def cache_folder():
@@ -136,9 +142,8 @@ def fetch_asset(name, weights=True):
     Raises ValueError when `name` is none of these, RuntimeError when it cannot be fetched.
     """
     if name not in REGISTRY:
-        for path in map(paths.find_path, (Path(name).expanduser(), paths.ROOT / name)):
-            if path.exists():
-                return path
+        if path := _find_local(name):
+            return path
         is_path = Path(name).suffix.lower() in FILES or name.startswith((".", "/", "~"))
         if is_path or ("/" in name and (paths.ROOT / name).parent.is_dir()):
             raise ValueError(f"{name}: no such file or folder (looked for {paths.ROOT / name})")

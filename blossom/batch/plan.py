@@ -92,13 +92,14 @@ class Plan:
 
     def forget_changed(self, run):
         """Let a finished run count as old, so that it is made again, when a parameter or an input of it is another now."""
-        if not is_own(run.folder):
+        file, asked, settings = run.folder / "manifest.json", self.effective(run), run.folder / "params.yaml"
+        if not file.exists() or not settings.exists():
             return
-        file, asked = run.folder / "manifest.json", self.effective(run)
-        made, manifest = params.load_yaml(run.folder / "params.yaml"), paths.read_json(file, runs.MANIFEST)
-        other = any(made[name] != value for name, value in asdict(asked).items() if name in made and name != "outputs")
-        new = runs.name_inputs(list_named_files(asked), run.folder).keys() - manifest["inputs"].keys()
-        if other or new or runs.find_changed_input(manifest):
+        made, manifest, home = params.load_yaml(settings), paths.read_json(file, runs.MANIFEST), settings.resolve().parent
+        free = {"outputs"} if is_own(run.folder) else {"outputs", "recipe"}  # links are to a run of another name
+        other = any(made[name] != value for name, value in asdict(asked).items() if name in made and name not in free)
+        new = runs.name_inputs(list_named_files(asked), home).keys() - manifest["inputs"].keys()
+        if other or new or runs.find_changed_input(run.folder, manifest):
             os.utime(file, (1, 1))
 
     def twin(self, run):
@@ -223,6 +224,7 @@ def read_sweep(file):
         taken = {f.name for s in made & {*MODEL_STAGES, *sweep.stages} for f in fields(STAGES[s])}
         if unused := {*sweep.grid} - taken:  # all its points would be the same run
             raise ValueError(f"grid: no stage of {', '.join(sweep.recipes)} takes '{min(unused)}'")
+        params.check_names(sweep.repeats, where="repeats")
         sweep.repeats = [name for name in sweep.repeats if name in sweep.grid]
         paired = itertools.product(sweep.points, sweep.recipes[:1], sweep.recipes[1:])
         pairs = [[sweep.arm(point, r) for r in pair] for point, *pair in paired]

@@ -46,7 +46,7 @@ LINKED = PlannedRun(1 * GB, limit=0.2)  # for a run that only links to another r
 
 def read_assumptions(scale, **overrides):
     """The PlanAssumptions of a scale, or None when the scale names no card."""
-    found = params.build_params(PlanAssumptions, params.read_params(params.scale_file(scale)) | overrides)
+    found = params.build_params(PlanAssumptions, params.read_scale(scale) | overrides)
     return found if found.device_name else None
 
 

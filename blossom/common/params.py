@@ -115,8 +115,8 @@ def shorten(value):
         return "a number of thousands of digits"
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, but a repeated name is an error (YAML would keep the last)."""
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, but a repeated name is an error (YAML would keep the last), and so is a number like 010 or 1:30."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -127,6 +127,16 @@ class _UniqueKeys(yaml.SafeLoader):
             seen.add(name)
         return super().construct_mapping(node, deep)
 
+    def construct_number(self, node):
+        if re.match(r"[-+]?0[\d_]|.*:", node.value):
+            told = f"'{node.value:.60}' (line {node.start_mark.line + 1}) is octal, or hours and minutes"
+            raise ValueError(f"{told}: write a decimal number, or quotation marks around a text")
+        return getattr(self, f"construct_yaml_{node.tag.rsplit(':', 1)[1]}")(node)
+
+
+for kind in ("int", "float"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{kind}", _StrictLoader.construct_number)
+
 
 def load_yaml(path):
     """Read the `name: value` lines of a YAML file as a dict; ParameterError names the file and what is wrong with it."""
@@ -134,7 +144,7 @@ def load_yaml(path):
         if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device may have no end
             raise OSError("a folder, a pipe or a device, expected a file")
         with open(path, encoding="utf-8") as stream:
-            values = yaml.load(stream, Loader=_UniqueKeys)
+            values = yaml.load(stream, Loader=_StrictLoader)
     except FileNotFoundError:
         names = ", ".join(sorted(f.stem for f in Path(path).parent.glob("*.yaml")))
         raise ParameterError(f"{path}: no such parameter file" + (f"; there are: {names}" if names else "")) from None
@@ -152,15 +162,18 @@ def read_params(path):
     return values
 
 
-def parse_overrides(words, where="parameters"):
-    """Check a command line's parameters and convert their text: {"new_tokens": "64"} -> {"new_tokens": 64}."""
+def parse_overrides(words, where="parameters", as_text=False):
+    """Check a command line's parameters (dict) and return them; `as_text` converts words: "64" -> 64."""
     if not isinstance(words, dict):
         raise ParameterError(f"{where}: expected {{name: value, ...}}, found {shorten(words)}")
     check_names(words, where)
     values = {}
     for name, word in words.items():
+        if not as_text and name in ("scale", "recipe", "outputs", "parent", "stages"):
+            told = f"{where}: {name} cannot be set: the target outputs/<scale>/report.html names the scale"
+            raise ParameterError(f"{told}, and beside `set` stand outputs=FOLDER, recipes=base,blossom-bi or report=NAME")
         try:
-            values[name] = yaml.safe_load(word) if word and isinstance(word, str) else word
+            values[name] = yaml.load(word, Loader=_StrictLoader) if word and as_text else word
             for cls in CLASSES:
                 build_params(cls, {name: values[name]})
         except ParameterError as error:
@@ -178,9 +191,19 @@ def recipe_file(recipe):
     return paths.ROOT / "params" / "recipes" / f"{recipe}.yaml"
 
 
+def read_scale(scale):
+    """Read a scale's file as a dict; ParameterError for the name of another scale in it, or what only a recipe has."""
+    file, values = scale_file(scale), read_params(scale_file(scale))
+    if values.get("scale", scale) != scale:
+        raise ParameterError(f"{file}: scale: expected the file's own name, found {shorten(values['scale'])}")
+    if wrong := values.keys() & {"parent", "stages"}:
+        raise ParameterError(f"{file}: {min(wrong)}: a recipe has it, a scale has none: give all values here")
+    return values
+
+
 def read_layers(scale, recipe):
     """The values in the files of a scale and a recipe, as one dict; the recipe "report" has no file."""
-    return read_params(scale_file(scale)) | ({} if recipe == "report" else read_params(recipe_file(recipe)))
+    return read_scale(scale) | ({} if recipe == "report" else read_params(recipe_file(recipe)))
 
 
 def effective_params(stage, scale, recipe, **overrides):

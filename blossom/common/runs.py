@@ -35,7 +35,7 @@ SCORES = {"items.jsonl", "answers.jsonl"}  # that a report computes its numbers 
 REPLIES = ("answers", "judge", "raters")  # of servers and people, paid for or waited for: a new run takes them over
 KEPT = ("checkpoints", ".training.lock", "notebook.ipynb", "log.txt", *REPLIES)  # of an interrupted run
 LARGE = 2_000_000_000  # bytes of an input from which a change is seen by names, sizes and times, not by content
-HASHES = dict[str, str]
+OUTPUTS, HASHES = Path("{outputs}"), dict[str, str]  # the former stands in a manifest for the folder of all runs
 MANIFEST = {"stage": str, "recipe": str, "inputs": HASHES, "outputs": HASHES, "versions": HASHES, "git_commit": str | None}
 MANIFEST |= {"wall_seconds": float, "peak_bytes": int}
 
@@ -45,7 +45,7 @@ LOCKS = {}  # of the runs of this process: home -> FileLock, held from a run's s
 class Run:
     """One run of a stage. Making it seeds, creates `folder`, with only KEPT of an interrupted run in it, writes params.yaml.
 
-    inputs  files or folders that will be read; one inside `home` is the run's own and does not count
+    inputs  files or folders that will be read (see `add_inputs`)
     home    the stage's own folder, which `folder` becomes when the run is finished
     """
 
@@ -53,8 +53,8 @@ class Run:
         self.p, self.stage, self.started = p, stage, time.monotonic()
         seed_generators(p.seed)
         self.home = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
-        named = name_inputs(inputs, self.home)
-        self.inputs = {name: hash_input(path) for name, path in named.items()}  # now: it may be edited during the run
+        self.inputs = {}
+        self.add_inputs(inputs)
         locks = paths.outputs_root(p.outputs) / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         lock = LOCKS.setdefault(self.home, FileLock(locks / f"{p.scale}-{p.recipe}-{stage}"))
@@ -83,19 +83,25 @@ class Run:
             figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
         return figure
 
+    def add_inputs(self, inputs):
+        """Record what files and folders are when they are read, since they may change during the run; `home` is left out."""
+        named = name_inputs(inputs, self.home)
+        self.inputs |= {name: hash_input(path) for name, path in named.items() if name not in self.inputs}
+
     def finish(self, metrics, inputs=(), outputs=()):
         """Write metrics.json, then manifest.json with SHA-256s, and publish the folder; return the manifest (dict).
 
-        inputs   more files or folders that were read
+        inputs   more files or folders that were read, if `add_inputs` has not had them
         outputs  names in the run's folder that it made
         """
         paths.write_json(self.folder / "metrics.json", metrics)
+        self.add_inputs(inputs)
         manifest = {
             "stage": self.stage,
             "scale": self.p.scale,
             "recipe": self.p.recipe,
             "seed": self.p.seed,
-            "inputs": self.inputs | {name: hash_input(path) for name, path in name_inputs(inputs, self.home).items()},
+            "inputs": self.inputs,
             "outputs": {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)},
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
             "git_commit": git_commit(),
@@ -115,9 +121,10 @@ class Run:
 
 
 def name_inputs(inputs, home):
-    """{name in a manifest: path} of what a run reads, without what lies in its own folder `home`."""
-    found = (Path(path).resolve() for path in inputs)
-    return {shorten_paths(str(path)): path for path in found if not path.is_relative_to(home)}
+    """{name in a manifest: path} of what a run reads outside its folder `home`; OUTPUTS in a name holds in copies too."""
+    root, found = home.parents[2], (Path(os.path.abspath(path)) for path in inputs)
+    found = [path for path in found if not path.resolve().is_relative_to(home)]
+    return {str(OUTPUTS / p.relative_to(root) if p.is_relative_to(root) else shorten_paths(str(p))): p for p in found}
 
 
 def hash_input(path):
@@ -137,10 +144,12 @@ def _hash_files(path, stats):  # again only when one of the stats has changed
     return hashlib.sha256(repr(stats).encode()).hexdigest() if large else paths.hash_path(path)
 
 
-def find_changed_input(manifest):
-    """The path of the first input of a finished run that is not what the run read, or None."""
+def find_changed_input(folder, manifest):
+    """The path of the first input of the finished run in `folder` that is not what the run read, or None."""
+    root = (folder / "params.yaml").resolve().parents[3]  # of the run itself, where `folder` has links to another one
     for name, digest in manifest["inputs"].items():
-        path = paths.ROOT / os.path.expanduser(name)
+        own = Path(name).is_relative_to(OUTPUTS)
+        path = root / Path(name).relative_to(OUTPUTS) if own else paths.ROOT / os.path.expanduser(name)
         if path.exists() and hash_input(path) != digest:
             return path
     return None
@@ -247,7 +256,7 @@ def _read_all(outputs, scale, wanted, settings=None, check=RECORDS):
     missing = {pair: "has not run" for pair, folder in folders.items() if not (folder / "manifest.json").exists()}
     found = {pair: read_run(folder, check) for pair, folder in folders.items() if pair not in missing}
     for pair, run in found.items():
-        if changed := find_changed_input(run.manifest):
+        if changed := find_changed_input(run.folder, run.manifest):
             missing[pair] = f"is older than {shorten_paths(str(changed))}"
     if not missing:
         return found
