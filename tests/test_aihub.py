@@ -68,16 +68,19 @@ def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, c
         write_aihub_pairs(source, target, 60, 10)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_sheets_in_a_zip_file_are_read_and_what_macos_adds_is_not(tmp_path):
     book, inner, file = openpyxl.Workbook(), io.BytesIO(), tmp_path / "구어체.zip"
-    for row in ([None], ["SID", "원문", "번역문"], [1, "비가 온다.", "It rains."], [], [2, "눈이 온다.", "It snows."]):
+    rows = [1, "비가 온다.", "It rains."], [], [2, "눈이 온다.", "It snows."], [3, "#NAME?"]
+    for row in ([None], ["SID", "원문", "번역문"], *rows):
         book.active.append(row)
     book.save(inner)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("가/1.XLSX", inner.getvalue())
+        archive.writestr("가/1.XLSX", inner.getvalue())  # a second member of this name
         archive.writestr("__MACOSX/가/._1.xlsx", b"\x00")
     assert list(read_documents(str(tmp_path))) == ["비가 온다.", "눈이 온다."]
-    assert list(read_aihub_pairs(tmp_path))[0] == ("It rains.", "비가 온다.")
+    assert next(read_aihub_pairs(tmp_path)) == ("It rains.", "비가 온다.")
 
 
 @pytest.mark.parametrize("wrong", ["encrypted", "unpacks to 90,000 bytes", "holds no .json and no .xlsx file, but a.txt"])

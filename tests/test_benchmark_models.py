@@ -175,6 +175,8 @@ def test_the_average_has_an_interval_of_its_own():
     assert table.difference["average"] == pytest.approx(0.25) and table["items"]["average"] == 120
     widths = table.high - table.low
     assert widths["average"] < widths["klue_sts"]
+    few = [comparing.compare_models(answered([0] * n), answered([1] * n)).iloc[0] for n in (5, 6)]
+    assert [(row.p > 0.05, row.low) for row in few] == [(True, 0), (False, 1)], "an interval and its p say the same"
 
 
 def test_models_that_answered_other_items_are_not_compared():

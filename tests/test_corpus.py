@@ -144,8 +144,11 @@ def test_hidden_files_are_no_data_and_links_to_folders_are_named(tmp_path):
     for name in CASES["hidden"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("숨은 글 하나", encoding="utf-8")
-    assert list(read_documents(str(tmp_path))) == ["하나"]
-    assert read_evaluation_texts([str(tmp_path)]) == {"a.txt": []}
+    for name in CASES["shown"]:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("셋", encoding="utf-8")
+    assert sorted(read_documents(str(tmp_path))) == [*["셋"] * len(CASES["shown"]), "하나"]
+    assert read_evaluation_texts([str(tmp_path)]) == dict.fromkeys([*CASES["shown"], "a.txt"], [])
     (tmp_path / "more").symlink_to("/")
     with pytest.raises(ValueError, match="more: expected a file, found a pipe, a device, or a link to a folder"):
         list(read_documents(str(tmp_path)))

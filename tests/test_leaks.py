@@ -51,7 +51,7 @@ def test_unlike_texts_and_empty_sets_have_no_paraphrase():
 def test_benchmark_items_in_the_training_text_are_counted():
     rows = [{"id": "1", "premise": "A man walks his old dog in the park", "label": 0}]
     rows += [{"id": "2", "premise": "Three words only"}]
-    task, texts = SimpleNamespace(name="nli", rows=rows), ["Nothing alike.", "a MAN walks  his old, dog in the park today"]
+    task, texts = SimpleNamespace(name="nli", rows=rows), ["Nothing alike.", "a MAN walks  his Ｏld, dog in the park today"]
     table = leaks.measure_overlap([task], texts, words=5)
     assert table.loc[0, ["items", "checked", "overlapping", "share"]].tolist() == [2, 1, 1, 1.0]
     assert table.example[0] == "a man walks his old"
@@ -67,4 +67,4 @@ def test_evaluation_texts_come_from_every_format(tmp_path):
 
 
 def test_folded_letters_ignore_case_digits_and_punctuation():
-    assert leaks.fold_letters("Set 5 °C!") == leaks.fold_letters("set c") == "setc" and leaks.fold_letters("5!") == "5!"
+    assert leaks.fold_letters("Set 5 °C!") == leaks.fold_letters("Ｓet c") == "setc" and leaks.fold_letters("5!") == "5!"

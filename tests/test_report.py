@@ -278,6 +278,8 @@ def test_intervals_are_students_and_differences_are_paired():
     row = sweeps.compare_arms(table, {"b over a": ["a", "b"]}).iloc[0]
     assert row.difference == pytest.approx(0.51) and row.verdict == "differs", "seeds move both arms alike: they cancel"
     assert sweeps.summarise_arms(table).iloc[0].low < 0 < sweeps.summarise_arms(table).iloc[0].high
+    table.value = (table.arm == "b") * 1.0
+    assert sweeps.compare_arms(table, {"b over a": ["a", "b"]}).verdict[0] == "equal runs", "which repeat nothing"
 
 
 def test_a_finished_sweep_is_compared(tmp_path):

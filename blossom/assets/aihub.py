@@ -86,8 +86,8 @@ def read_sheet(file, place=None):
         for sheet in openpyxl.load_workbook(data, read_only=True, data_only=True).worksheets:
             sheet.reset_dimensions()  # the size that a file gives may be wrong
             header = ()
-            for n, row in enumerate(sheet.iter_rows(values_only=True), 1):
-                values = [None if value is None else unescape(str(value)) for value in row]
+            for n, row in enumerate(sheet.iter_rows(), 1):  # an error ("#NAME?") is no value
+                values = [None if c.value is None or c.data_type == "e" else unescape(str(c.value)) for c in row]
                 if header and any(values):
                     yield f"{place}, {sheet.title}, row {n}", dict(zip(header, values, strict=False))
                 header = header or (values if any(values) else ())
@@ -104,7 +104,7 @@ def _list_members(archive, place):
         if member.file_size > max(UNPACKED, RATIO * member.compress_size):
             told = f"{member.file_size:,} bytes from {member.compress_size:,}"
             raise ValueError(f"{place}: {member.filename} unpacks to {told}, which no text does: it is not opened")
-    return sorted(m.filename for m in members if not paths.is_hidden(m.filename))
+    return sorted({m.filename for m in members if not paths.is_hidden(m.filename)})  # of two with one name, the last is read
 
 
 def list_rows(content, place):

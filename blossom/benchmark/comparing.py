@@ -18,8 +18,8 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
     level          family-wise error of `decided`, which only a primary measure can be (Holm's correction over these)
     return         DataFrame, primary measures first, the average of table 6 last: before and after are bits/byte (lower is
                    better) or scores from 0 to 1, low and high the 95 % interval of after - before, p two-sided (at
-                   least 1/times and 2^(1 - items)); constant: a model gave one answer to all items, so that the task is in
-                   no family of tests
+                   least 1/times and 2^(1 - items); over 0.05, the interval holds 0); constant: a model gave one answer to
+                   all items, so that the task is in no family of tests
     """
     one, two = _group_items(before), _group_items(after)
     rows, drawn = [], {}
@@ -66,7 +66,9 @@ def _interval(whole, draws, count):
     """(difference, low, high, p) of one comparison; of `count` items no p is below that of a sign test."""
     low, high = np.quantile(draws, (0.025, 0.975))
     p = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
-    return whole[1] - whole[0], float(low), float(high), float(min(1, max(p, 1 / len(draws), 2.0 ** (1 - count))))
+    p = min(1, max(p, 1 / len(draws), 2.0 ** (1 - count)))
+    low, high = (min(low, 0), max(high, 0)) if p > 0.05 else (low, high)  # few items: the draws vary too little
+    return whole[1] - whole[0], float(low), float(high), float(p)
 
 
 def adjust_holm(values):

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 os.umask(UMASK := os.umask(0))  # it can only be read by setting it
 DEPTH = 100  # of nested lists and objects in a JSON file
 # what systems and editors put beside data, and what archives say about it
-HIDDEN = r"\..*|__MACOSX|Thumbs\.db|desktop\.ini|.*~|#.*#|~\$.*|@eaDir|\$RECYCLE\.BIN|lost\+found|LICEN[CS]E|README|\w+SUMS"
+HIDDEN = r"(\..*|__MACOSX|Thumbs.db|desktop.ini|.*~|#.*#|~\$.*|@eaDir|\$RECYCLE.BIN|lost\+found)/?|LICEN[CS]E|README|\w+SUMS"
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that no text has, in UTF-8 or CP949
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, quota used up, file too large
 # of a control group, version 2 or 1: its limit, what it uses, and how much of that is files that can be dropped
@@ -252,7 +252,7 @@ def list_files(path):
 
 def is_hidden(name):
     """Whether a relative path is, or lies in, what macOS, Windows or an editor hides; it is no data."""
-    return any(re.fullmatch(HIDDEN, part, re.IGNORECASE) for part in Path(name).parts)
+    return any(re.fullmatch(HIDDEN, part, re.IGNORECASE) for part in re.findall("[^/]+/?", Path(name).as_posix()))
 
 
 def decode_text(data, place, start=b""):

@@ -15,7 +15,7 @@ TRANSLATE = "Translate the following sentences from English to Korean"  # paper 
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 SPEAKERS |= {"system": "system", "developer": "system"}  # OpenAI's newer name
-NO_INPUT = re.compile("<?no ?input>?", re.IGNORECASE)  # how sets made like Alpaca say that there is none
+NO_INPUT = re.compile("<?no ?input>?|nan|none|null", re.IGNORECASE)  # how Alpaca-like sets and pandas say that there is none
 
 
 @dataclass(frozen=True)

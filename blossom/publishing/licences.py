@@ -1,5 +1,6 @@
 """What a model was made of, and what the names of the licences of that require, which is no legal advice."""
 
+import re
 from dataclasses import dataclass
 
 from blossom.assets.registry import REGISTRY, SIDES
@@ -24,7 +25,7 @@ def list_ingredients(line, known=None):
     """List the base model, vocabulary, texts and instructions that a model was made of, the base first: list of Ingredient.
 
     line   runs from `read_lineage`
-    known  {name: licence} from the publisher, used before the licences known here
+    known  {name: licence} from the publisher, used before the licences known here; ValueError names one of no ingredient
     """
     merge, pretraining, tuning = MODEL_STAGES
     found = {line[0].params["base_model"]: "base model"}
@@ -40,6 +41,8 @@ def list_ingredients(line, known=None):
         for name, part in used:
             if name:
                 found.setdefault(name, part)
+    if strange := [name for name in known or {} if name not in found]:
+        raise ValueError(f"licence: {strange[0]!r} is no ingredient of this model; expected one of {', '.join(found)}")
     return [Ingredient(name, part, find_licence(name, known or {})) for name, part in found.items()]
 
 
@@ -53,15 +56,14 @@ def licence_refusals(found):
     """The reasons why a model of these ingredients may not be published: list of str, empty when it may."""
     unknown = [i.name for i in found if not i.licence]
     reasons = [f"the licence of '{name}' is not known: give it with --licence '{name}=...'" for name in unknown]
-    forbidden = [i for i in found if any(word in i.licence.lower() for word in LISTED["forbidden"])]
-    return reasons + [f"'{i.name}' forbids it: {i.licence}" for i in forbidden]
+    return reasons + [f"'{i.name}' forbids it: {i.licence}" for i in _select_term(found, "forbidden")]
 
 
 def model_licence(found):
     """(licence in the hub's spelling, list of terms) for a model of these ingredients, of which the first is the base."""
     base = found[0].licence
     llama = [i.licence for i in found if "llama" in i.licence.lower()]
-    non_commercial, share_alike = ([i.name for i in found if label in i.licence] for label in ("NC", "SA"))
+    non_commercial, share_alike = ([i.name for i in _select_term(found, t)] for t in ("non_commercial", "share_alike"))
     terms = [f"Not for commercial use: {', '.join(non_commercial)}."] if non_commercial else []
     if share_alike:
         terms.append(f"Share alike is required by {', '.join(share_alike)}.")
@@ -71,4 +73,9 @@ def model_licence(found):
         return llama[0].lower().replace(" community licence", "").replace(" ", ""), terms
     if non_commercial and not llama:
         return "cc-by-nc-sa-4.0" if share_alike else "cc-by-nc-4.0", terms
-    return LISTED["spelled_by_the_hub"].get(base.split(",")[0], "other"), terms
+    spelled = base.split(",")[0].lower().replace(" ", "-")
+    return spelled if spelled in LISTED["spelled_by_the_hub"] else "other", terms
+
+
+def _select_term(found, term):
+    return [i for i in found if re.search(rf"(?<![a-z])({LISTED['terms'][term]})(?![a-z])", i.licence.lower())]

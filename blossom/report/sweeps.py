@@ -47,9 +47,9 @@ def _find_measure(run, inside):
 
 
 def mean_interval(values):
-    """(mean, low, high) with Student's 95 % interval; low and high are NaN for a single value."""
+    """(mean, low, high) with Student's 95 % interval; low and high are NaN where the values do not vary."""
     values = np.asarray(values, dtype=float)
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if np.ptp(values) > 0 else np.nan
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
@@ -67,14 +67,15 @@ def compare_arms(table, compare):
     """The second arm minus the first, paired by repetition. Columns: measure, what, runs, difference, low, high, verdict.
 
     compare  {label: [arm, arm]}
-    verdict  "differs" when the interval excludes 0, else "not told apart"; "one run" without repetitions
+    verdict  "differs" if the interval excludes 0, else "not told apart"; "one run", "equal runs": repetitions do not vary
     """
     rows = []
     for measure, own in table.groupby("measure", sort=False):
         values = own.pivot(index="repeat", columns="arm", values="value")
         for what, (before, after) in compare.items():
             found = mean_interval(values[after] - values[before])
-            verdict = "one run" if np.isnan(found[1]) else "differs" if found[1] > 0 or found[2] < 0 else "not told apart"
+            told = "differs" if found[1] > 0 or found[2] < 0 else "not told apart"
+            verdict = told if found[1] <= found[2] else "one run" if len(values) == 1 else "equal runs"
             rows.append((measure, f"{what}: {before} → {after}", len(values), *found, verdict))
     return pd.DataFrame(rows, columns=["measure", "what", "runs", "difference", "low", "high", "verdict"])
 

@@ -144,7 +144,8 @@ def _file_documents(file, column):
     """The texts of a file; column: of a table without a header line, else the column `text`, or of a .tsv file the first."""
     name = file.name.lower().removesuffix(".gz")
     width, read = 0, read_document if name.endswith((".json", ".zip", ".xlsx")) else _text_field
-    for place, value in read_values(file):
+    given = column is not None
+    for n, (place, value) in enumerate(read_values(file)):
         if not isinstance(value, list):
             yield value if isinstance(value, str) else read(value, place)
             continue
@@ -153,12 +154,12 @@ def _file_documents(file, column):
             column, width = (names.index("text"), len(value)) if "text" in names else (0, 0)
             if width:
                 continue
-            if len(value) > 1 and re.fullmatch(r"\S*\d\S*", value[0].strip()):
-                told = "has no line of names, and its first column has numbers or ids"
-                raise ValueError(f"{place}: a table that {told}: give it one, in which the texts' column is called text")
             if name.endswith(".csv") or is_header(value) or not KOREAN_NAMES.isdisjoint(value):
                 told = f"expected a column 'text', found {', '.join(value)}"
                 raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts")
+        if n < 2 and not (given or width) and len(value) > 1 and re.fullmatch(r"\S*\d\S*", value[0].strip()):
+            told = "has no line of known names, and its first column has numbers or ids"
+            raise ValueError(f"{place}: a table that {told}: give it one, in which the texts' column is called text")
         if len(value) <= column or (width and len(value) != width):
             told = f"expected {width or column + 1} columns, found {len(value)}"
             raise ValueError(f"{place}: {told}: put a text that has a comma in quotes")

@@ -60,8 +60,8 @@ def is_alike(one, other):
 
 
 def keep_letters(text):
-    """The letters of a text in lower case."""
-    return "".join(c for c in unicodedata.normalize("NFC", text).casefold() if c.isalpha())
+    """The letters of a text in lower case, full-width ones as the usual ones."""
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalpha())
 
 
 def find_nonwords(text, starts):

@@ -155,8 +155,8 @@ def fold_letters(line):
 
 
 def _letters(text):
-    return "".join(c for c in text.casefold() if c.isalnum())
+    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
 
 
 def _words(text):
-    return tuple(re.findall(r"[^\W_]+", text.lower()))
+    return tuple(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower()))

@@ -13,7 +13,7 @@ from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.vocabulary import loading
 from blossom.vocabulary.fertility import read_frequencies
-from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level, is_whole, piece_bytes
+from blossom.vocabulary.spelling import BYTE_OF, BYTE_PIECE, is_byte_level, is_whole, piece_bytes
 
 UNIT = 0xF0000  # first of the private-use characters that stand for units in training
 SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0], <s>, </s>, <|endoftext|>
@@ -118,11 +118,11 @@ def read_donor(source):
     if path.suffix == ".json":
         vocabulary = paths.read_json(path, dict[str, int])
         ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if not SPECIAL.fullmatch(p)]
-        word_piece = any(p.startswith("##") for p in ordered)
-        return [_to_text(p, word_piece) for p in ordered]
+        byte_level = "Ġ" in {p[:1] for p in ordered} and BYTE_OF.keys() >= set("".join(ordered))
+        return _to_texts(ordered, byte_level, any(p.startswith("##") for p in ordered))
     if model_file.is_file():
         pieces, taken = loading.read_sentencepiece(model_file).pieces, (loading.NORMAL, loading.USER_DEFINED)
-        return [_to_text(p.piece) for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken]
+        return _to_texts([p.piece for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken])
     return _read_fast(loading.load_tokenizer(source))
 
 
@@ -130,15 +130,15 @@ def _read_fast(tokenizer):
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     special = {t.content for t in tokenizer.added_tokens_decoder.values()}
     vocabulary = model["vocab"] if isinstance(model["vocab"], dict) else {p: i for i, (p, _) in enumerate(model["vocab"])}
-    ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if p not in special]
-    if is_byte_level(tokenizer):
-        return [data.decode() if is_whole(data) else data for data in (piece_bytes(p, True) for p in ordered)]
-    return [_to_text(p, model["type"] == "WordPiece") for p in ordered if not BYTE_PIECE.fullmatch(p)]
+    ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if p not in special and not BYTE_PIECE.fullmatch(p)]
+    return _to_texts(ordered, is_byte_level(tokenizer), model["type"] == "WordPiece")
 
 
-def _to_text(piece, word_piece=False):
-    """Example: "▁먹" -> " 먹"; in WordPiece "먹" -> " 먹" and "##는" -> "는"."""
-    return f" {piece}".removeprefix(" ##") if word_piece else piece.replace("▁", " ")
+def _to_texts(pieces, byte_level=False, word_piece=False):
+    """Example: "▁먹" -> " 먹"; byte-level "Ġë¨¹" -> " 먹", "ë¨" -> two bytes; in WordPiece "먹" -> " 먹", "##는" -> "는"."""
+    if byte_level:
+        return [data.decode() if is_whole(data) else data for data in (piece_bytes(p, True) for p in pieces)]
+    return [f" {p}".removeprefix(" ##") if word_piece else p.replace("▁", " ") for p in pieces]
 
 
 def clean_pieces(base, texts, pattern):
