@@ -133,17 +133,18 @@ def test_all_forms_of_rows_give_the_same_messages(tmp_path):
     examples = readers.read_instructions(written(tmp_path, CASES["forms"]), "en")
     given = [[f"{m['role']}: {m['content']}" for m in e.messages] for e in examples]
     said = ["user: A?", "assistant: a", "user: B?", "assistant: b"]
-    assert given == [said] * 6 + [["system: Be brief.", *said]] * 2 and "input" not in examples[5].messages[-2]
+    assert given == [said] * 8 + [["system: Be brief.", *said]] * 2 and "input" not in examples[5].messages[-2]
     assert (examples[0].id, examples[0].source_id) == ("0", "3")
     assert examples[1].id == "rows.jsonl:2" and (examples[0].prompt, examples[0].output) == ("A?\nB?", "a\nb")
 
 
 def test_text_is_composed_and_inner_lines_stay(tmp_path):
     row = {"instruction": "\u1112\u1161\u11ab", "input": "x\r\ny", "output": " 1. a\n\n2. b\n"}
-    file = written(tmp_path, [row | {"note": "왜"}, row | {"adaptation_note": "왜"}])
+    dolly = {"instruction": row["instruction"], "input": "", "context": row["input"], "response": row["output"]}
+    file = written(tmp_path, [row | {"note": "왜"}, dolly | {"adaptation_note": "왜"}])
     first, second = readers.read_instructions(file, "ko")
     assert first.messages[0] == {"role": "user", "content": "한", "input": "x\ny"}
-    assert first.output == "1. a\n\n2. b" and first.note == second.note == "왜"
+    assert first.output == "1. a\n\n2. b" and first.messages == second.messages and first.note == second.note == "왜"
 
 
 @pytest.mark.parametrize(("row", "message"), CASES["broken_rows"])
@@ -158,13 +159,13 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path, row, message):
 def test_bad_rows_are_left_out_and_listed_up_to_a_share_of_each_set(tmp_path):
     good, bad = [{"id": n, "instruction": "Q?", "output": "A."} for n in range(1, 61)], CASES["broken_rows"][:-1]
     file, left_out = written(tmp_path, good + [row for row, _ in bad]), []
-    assert len(readers.read_instructions([file, file], "en", 0.2, left_out)) == 60
+    assert len(readers.read_instructions([file, file], "en", 0.3, left_out)) == 60
     assert [place for place, _ in left_out] == [f"{file}, line {n}" for n in range(61, 61 + len(bad))]
     assert all(re.search(message, reason) for (_, message), (_, reason) in zip(bad, left_out, strict=True))
     with pytest.raises(ValueError, match=rf"line 61: history.* \({len(bad)} of {60 + len(bad)} rows .* bad_rows allows 15%"):
         readers.read_instructions(file, "en", 0.15)
     (tmp_path / "two").mkdir()
-    assert len(readers.read_instructions([file, written(tmp_path / "two", good)], "en", 0.2)) == 120, "ids are of one set"
+    assert len(readers.read_instructions([file, written(tmp_path / "two", good)], "en", 0.3)) == 120, "ids are of one set"
 
 
 def test_aligned_text_becomes_paper_xs_exercises_without_held_out_lines(tmp_path):
@@ -264,7 +265,7 @@ def test_fewer_examples_hold_out_the_same(smoke):
     assert [e.id for e in dataset.hold_out_examples(few, 6)[1]] == [e.id for e in dataset.hold_out_examples(every, 6)[1]]
 
 
-def test_a_set_that_the_stage_itself_writes_is_read_as_this_run_wrote_it(smoke):
+def test_a_set_that_the_stage_itself_writes_is_read_as_this_run_wrote_it(smoke, capsys):
     p = smoke("04_korean_lima_sft", "blossom-bi-biSFT")
     home = paths.stage_folder(p.outputs, p.scale, p.recipe, "04_korean_lima_sft")
     p = replace(p, korean_instructions=[str(home / "korean.jsonl")], english_instructions=["authored-en"])
@@ -272,9 +273,10 @@ def test_a_set_that_the_stage_itself_writes_is_read_as_this_run_wrote_it(smoke):
         with pytest.raises(ValueError, match="no such asset|has not written it yet"):
             dataset.load_examples(p)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "korean.jsonl").write_text(json.dumps({"instruction": asked, "output": "답"}), encoding="utf-8")
+        (folder / "korean.jsonl").write_text(json.dumps({"instruction": asked, "output": "답", "source_id": "?"}))
         assert [e.prompt for e in dataset.load_examples(p) if e.task == "ko"] == [asked]
         paths.unfinished_folder(home).mkdir(exist_ok=True)  # a run begins
+    assert "1 source_ids fit no English row, such as '?'" in capsys.readouterr().out
 
 
 def test_the_authored_set_is_what_it_says_and_clean():

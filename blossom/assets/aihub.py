@@ -42,8 +42,9 @@ def read_aihub_pairs(path):
             if "en" not in own:  # 원문 is the original, in either language
                 sides = sorted(sides, key=lambda side: len(LETTERS["ko"].findall(str(side or ""))))
             pair = [" ".join(side.split()) for side in sides if isinstance(side, str) and side.strip()]
-            if len(pair) < 2:
-                raise ValueError(f"{place}: expected text in 'en' and 'ko' (or 번역문 and 원문), found {_names(row)}")
+            if len(pair) < 2 or len(LETTERS["en"].findall(pair[0])) < len(LETTERS["ja"].findall(pair[0])):
+                told = "expected English and Korean text in 'en' and 'ko' (or 번역문 and 원문)"
+                raise ValueError(f"{place}: {told}, found {str(pair)[:80] if len(pair) > 1 else _names(row)}")
             yield tuple(pair)
 
 
@@ -144,14 +145,16 @@ def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
     import pandas as pd
 
     found = list(dict.fromkeys(read_aihub_pairs(source)))
-    if len(found) < heldout + (rows or 1):
-        told = f"{source}: {len(found)} different pairs"
-        raise ValueError(f"{told}, fewer than rows {rows or 1} and heldout {heldout} together")
     random.Random(seed).shuffle(found)
+    tested = found[:heldout]
+    known = {side.casefold() for pair in tested for side in pair}  # one sentence may have several translations
+    trained = [pair for pair in found[heldout:] if known.isdisjoint(side.casefold() for side in pair)]
+    if len(trained) < (rows or 1):
+        raise ValueError(f"{source}: {len(found)} different pairs: too few for rows {rows or 1} and heldout {heldout}")
     target = Path(target)
-    parts = {target: found[heldout : heldout + rows if rows else None]}
+    parts = {target: trained[: rows or None]}
     if heldout:
-        parts[target.with_name(target.stem + "_test") / "translation.tsv"] = found[:heldout]
+        parts[target.with_name(target.stem + "_test") / "translation.tsv"] = tested
     for file, part in parts.items():
         paths.write_text(file, pd.DataFrame(part).to_csv(sep="\t", header=False, index=False))  # with "" for each "
     return list(parts)

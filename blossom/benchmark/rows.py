@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 from blossom.common import paths
+from blossom.text.language import check_pair
 from blossom.text.rows import read_rows
 
 ENDS = (".jsonl", ".tsv", ".json", ".csv", ".ndjson", ".parquet")  # of a file called like its set
@@ -62,9 +63,8 @@ def _find_file(name, task, folder, patterns, training):
     if not folder.is_dir():
         raise ValueError(f"benchmarks: expected 'authored', 'hub' or a folder, found {str(folder)!r}, which is no folder")
     patterns = patterns if training else [*(f"/{name}{end}" for end in ENDS), *patterns]
-    files = {
-        file: Path("/" + str(file.relative_to(folder)).lower().removesuffix(".gz")) for file in paths.list_files(folder)
-    }
+    found = paths.list_files(folder)
+    files = {file: Path("/" + str(file.relative_to(folder)).lower().removesuffix(".gz")) for file in found}
     for pattern in patterns:
         found = [file for file, own in files.items() if own.match(pattern.lower())]
         exact = re.escape(Path(pattern).name.lower()).replace(r"\*", "[-_.]?")  # nothing where the pattern has a star
@@ -87,6 +87,8 @@ def check_task_rows(name, records, source):
             if "skip" in known and not str(record.get(known["skip"], "missing") or "").strip():
                 continue
             row = _check_value(record, known["columns"])
+            if row.keys() == {"en", "ko"} and len(rows) < 20:  # further on, public sets have rows that nobody translated
+                check_pair(row["en"], row["ko"])
         except ValueError as error:
             raise ValueError(f"{place}: {name}: {error}") from None
         number = next((record[key] for key in ("guid", "ID", "id", "idx", "ind") if record.get(key) is not None), len(rows))

@@ -29,6 +29,8 @@ def load_examples(p, avoid=(), left_out=None):
     if unclear := next((e for e in sets[0] if english[e.source_id] > 1), None):
         told = f"source_id {unclear.source_id!r} is the id of rows in {english[unclear.source_id]} English sets"
         raise ValueError(f"{unclear.where}: {told}: give the rows of all sets ids of their own")
+    if lost := [e.source_id for e in sets[0] if english and e.source_id and e.source_id not in english]:
+        print(f"{len(lost):,} source_ids fit no English row, such as {lost[0]!r}: no such pair is held out together")
     if "translation" in p.sft_tasks:
         sets.append(read_translations(p.translations, avoid, *bad))
     if bad[1]:

@@ -5,16 +5,17 @@ import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from blossom.common import paths
 from blossom.instructions.templates import check_messages
 from blossom.text.corpus import normalise_text
-from blossom.text.language import keep_letters, script_shares
+from blossom.text.language import check_pair
 from blossom.text.leaks import fold_letters
 from blossom.text.rows import convert_rows, read_rows, split_source
 
 TRANSLATE = "Translate the following sentences from English to Korean"  # paper X, 3.1
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
-SPEAKERS |= {"system": "system", "developer": "system"}  # OpenAI's newer name
+FIELDS = paths.read_yaml_beside(__file__)
+SPEAKERS = FIELDS["speakers"]
 NO_INPUT = re.compile("<?no ?input>?|nan|none|null", re.IGNORECASE)  # how Alpaca-like sets and pandas say that there is none
 
 
@@ -40,8 +41,8 @@ class Example:
     @property
     def prompt(self):
         """The user's texts of all turns, with their inputs."""
-        users = (m for m in self.messages if m["role"] == "user")
-        return "\n".join(m["content"] + ("\n" + m["input"] if m.get("input") else "") for m in users)
+        texts = [m[name] for m in self.messages if m["role"] == "user" for name in ("content", "input") if m.get(name)]
+        return "\n".join(texts)
 
     @property
     def output(self):
@@ -66,13 +67,11 @@ def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
     avoid = {fold_letters(line) for line in avoid}
 
     def read(row, place):
-        english, korean = (
-            normalise_text(t) if isinstance(t := row.get(name), str) else "" for name in ("english", "korean")
-        )
+        sides = [row.get("english"), row.get("korean")]
+        english, korean = (normalise_text(side) if isinstance(side, str) else "" for side in sides)
         if not english or not korean:
             raise ValueError(f"expected English TAB Korean, found {str(row)[:60]}")
-        if script_shares(korean)["hangul"] <= script_shares(english)["hangul"] or not keep_letters(english):
-            raise ValueError(f"expected English, then Korean, found {english[:40]!r} and {korean[:40]!r}")
+        check_pair(english, korean)
         asked = {"role": "user", "content": TRANSLATE, "input": english}
         return Example("translation", [asked, {"role": "assistant", "content": korean}], _name(place), place, "translation")
 
@@ -108,18 +107,31 @@ def _name(place):
     return f"{Path(file).name}:{number.split()[-1]}"
 
 
+def find_input(row):
+    """What the instruction of a row is about: the texts of its fields for that, a line each, or ""."""
+    texts = dict.fromkeys(_tidy(row.get(name) or "") for name in FIELDS["input"])
+    return "\n".join(text for text in texts if text and not NO_INPUT.fullmatch(text))
+
+
+def check_fields(row, place="", learnt=False):
+    """Raise ValueError where a row or a message has media, calls a tool or, if it is `learnt`, is marked as not to be."""
+    for name, value in row.items():
+        if value and name in FIELDS["not_text"] and not NO_INPUT.fullmatch(str(value).strip()):
+            raise ValueError(f"{place}{name}: only text is used, no media and no calls of tools; found {str(value)[:60]!r}")
+        if learnt and name in FIELDS["marks"] and str(value).strip().lower() in FIELDS["denied"]:
+            raise ValueError(f"{place}{name}: {value!r} marks a bad answer, or one that is not learnt")
+
+
 def _read_example(row, place, task):
+    check_fields(row, learnt=True)
     messages = [{"role": role, "content": _tidy(text)} for role, text in _read_turns(row)]
     if (system := _tidy(row.get("system") or "")) and messages and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system})
-    if row.get("input") and not (row.get("messages") or row.get("conversations")):
-        asked = _tidy(row["input"])
-        messages[-2] |= {} if NO_INPUT.fullmatch(asked) else {"input": asked}
+    if not (row.get("messages") or row.get("conversations")) and (asked := find_input(row)):
+        messages[-2] |= {"input": asked}
     check_messages(messages)
     if messages[-1]["role"] != "assistant":
         raise ValueError("roles out of order: the last message is the user's, with no answer to learn")
-    if row.get("kto_tag") is False or (row.get("messages") and row.get("label") is False):
-        raise ValueError("its answer is marked as a bad one (kto_tag or label is false)")
     if (adaptation := row.get("adaptation") or "") not in ("", *ADAPTATIONS):
         raise ValueError(f"adaptation: expected one of {', '.join(ADAPTATIONS)}, found {adaptation!r}")
     note = row.get("adaptation_note") or row.get("note")  # its name in reviewed sets
@@ -137,9 +149,10 @@ def _read_turns(row):
     if not isinstance(listed, list | tuple):
         raise ValueError(f"{key}: expected a list, found {type(listed).__name__}")
     if key == "history":
-        if missing := [name for name in ("instruction", "output") if name not in row]:
+        answer = next((name for name in FIELDS["answer"] if name in row), "output")
+        if missing := [name for name in ("instruction", answer) if name not in row]:
             raise ValueError(f"no field '{missing[0]}' (nor messages, nor conversations); it has {', '.join(row) or 'none'}")
-        for n, pair in enumerate([*listed, (row["instruction"], row["output"])]):
+        for n, pair in enumerate([*listed, (row["instruction"], row[answer])]):
             if not isinstance(pair, list | tuple) or len(pair) != 2:
                 raise ValueError(f"history[{n}]: expected [user, assistant], found {str(pair)[:60]!r}")
             yield from zip(("user", "assistant"), pair, strict=True)
@@ -148,13 +161,10 @@ def _read_turns(row):
         if isinstance(m, str):  # GAIR/lima: texts without roles, the user's first
             yield ("user", "assistant")[n % 2], m
             continue
-        if isinstance(m, dict) and (m.get("tool_calls") or m.get("function_call")):
-            raise ValueError(f"{key}[{n}]: calls a tool; only answers in words are trained on")
-        if isinstance(m, dict) and 0 in (m.get("weight"), m.get("train"), m.get("loss")):
-            raise ValueError(f"{key}[{n}]: is marked as not learnt (weight, train, loss); this project learns all answers")
         speaker = m.get("role", m.get("from")) if isinstance(m, dict) else m
         if not isinstance(speaker, str) or speaker not in SPEAKERS:
             raise ValueError(f"{key}[{n}]: expected a role of {', '.join(SPEAKERS)}, found {str(speaker)[:60]!r}")
+        check_fields(m, f"{key}[{n}].", SPEAKERS[speaker] == "assistant")
         yield SPEAKERS[speaker], m.get("content", m.get("value"))
 
 

@@ -36,7 +36,7 @@ def render_conversation(template, messages, tokenizer):
     kind      "marker" (one special token), "prompt", "answer" (trained on) or "end" (the EOS after an answer, trained on)
 
     With a user's message last, the list ends where the answer starts. Raises ValueError: roles out of order, an empty
-    message, a template that does not end answers with the EOS.
+    message, a template that leaves a text out or does not end answers with the EOS.
     """
     check_messages(messages)
     if not tokenizer.eos_token:
@@ -44,11 +44,11 @@ def render_conversation(template, messages, tokenizer):
     jinja = find_template(template, tokenizer)
     marked, fields = _mark_fields(template, messages)
     whole, pieces, done = _apply(tokenizer, jinja, marked), [], 0
+    if lost := next((m["role"] for m in marked if m["content"] not in whole or m.get("input", "") not in whole), ""):
+        raise ValueError(f"template: {template} leaves out the text of the role {lost}")
     for n, message in enumerate(marked):
         if message["role"] == "assistant":
             start = whole.find(message["content"])
-            if start < 0:
-                raise ValueError(f"template: {template} leaves an answer out")
             prompt = _apply(tokenizer, jinja, marked[:n])  # the prompt when the model answers
             if not whole.startswith(prompt) or whole[len(prompt) : start].strip():
                 raise ValueError(f"template: {template} writes another prompt in training than in answering")

@@ -1,6 +1,6 @@
 """The prompts that models answer: the project's own, LIMA's test set, any JSONL."""
 
-from blossom.instructions.readers import NO_INPUT, SPEAKERS
+from blossom.instructions.readers import SPEAKERS, check_fields, find_input
 from blossom.text.language import language_of
 from blossom.text.rows import read_rows
 
@@ -18,9 +18,11 @@ def read_prompts(source, per_language):
     for n, (where, row) in enumerate(read_rows(source), 1):
         name, kind = str(_first(row, ("id", "question_id"), n)), str(_first(row, ("kind", "category", "source"), "other"))
         texts = {language: row[language] for language in LANGUAGES if row.get(language)}
-        if not texts:
+        try:
             text = _prompt(row)
-            texts = {"ko" if language_of(str(text)) == "ko" else "en": text}
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        texts = texts or {"ko" if language_of(str(text)) == "ko" else "en": text}
         for language, text in texts.items():
             if not isinstance(text, str) or not text.strip():
                 raise ValueError(f"{where}: {language}: expected a prompt's text, found {text!r:.60}")
@@ -38,11 +40,14 @@ def _first(row, names, default=None):
 
 
 def _prompt(row):
+    check_fields(row)
+    if row.get("role") and SPEAKERS.get(str(row["role"])) != "user":  # OASST's messages are rows
+        raise ValueError(f"role: expected a user's text (user, human, prompter), found {row['role']!r}")
     turns = _first(row, ("conversations", "messages", "turns", "questions"))
     if isinstance(turns, (list, tuple)):
         said = [(SPEAKERS.get(str(t.get("role", t.get("from", "user")))) if isinstance(t, dict) else "", t) for t in turns]
         speaker, first = next((turn for turn in said if turn[0] != "system"), ("", None))
-        return first.get("content", first.get("value")) if speaker == "user" else first
-    if row.get("instruction") and row.get("input") and not NO_INPUT.fullmatch(str(row["input"]).strip()):
-        return f"{row['instruction']}\n{row['input']}"
-    return _first(row, ("instruction", "prompt", "question", "text"))
+        return _prompt(first | {"text": first.get("content", first.get("value"))}) if speaker == "user" else first
+    if asked := _first(row, ("instruction", "prompt", "question")):
+        return f"{asked}\n{about}" if (about := find_input(row)) else asked
+    return row.get("text")

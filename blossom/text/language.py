@@ -44,6 +44,13 @@ def language_of(text):
     return "ko" if korean >= KOREAN_FROM * known else "en" if korean <= ENGLISH_UP_TO * known else "mixed"
 
 
+def check_pair(english, korean):
+    """Raise ValueError unless the first text is mainly in Latin letters and the second has a larger share of Hangul."""
+    first, second = script_shares(english), script_shares(korean)
+    if first["latin"] < max(first.values()) or second["hangul"] <= first["hangul"] or not keep_letters(english):
+        raise ValueError(f"expected English, then Korean, found {english[:40]!r} and {korean[:40]!r}")
+
+
 def answer_language(answer, prompt=""):
     """As `language_of`, or "empty" without text, or "copy" when it begins with the prompt or at least the half of it."""
     said, asked = (keep_letters(text) for text in (answer, prompt))

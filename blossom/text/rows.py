@@ -108,11 +108,11 @@ def read_rows(source, columns=(), quoted=False):
         header = None
         for place, value in read_values(file, bool(columns), quoted):
             if isinstance(value, dict):
-                yield place, {str(k).strip().lower(): v for k, v in value.items()} if columns else value
+                yield place, dict(zip(_plain_names(value), value.values(), strict=True)) if columns else value
             elif isinstance(value, str):
                 yield from [(place, {"text": value})] if value.strip() else ()
-            elif header is None and set(columns) <= {name.strip().lower() for name in value}:  # the first line has names
-                header = [name.strip().lower() for name in value] if columns else value
+            elif header is None and set(columns) <= set(_plain_names(value)):  # the first line has names
+                header = _plain_names(value) if columns else value
             else:
                 if header is None and is_header(value):
                     raise ValueError(f"{place}: expected columns {', '.join(columns)}, found {', '.join(value)[:200]}")
@@ -120,6 +120,10 @@ def read_rows(source, columns=(), quoted=False):
                 if len(value) < len(header) or (len(value) > len(header) and not columns):
                     raise ValueError(f"{place}: expected {len(header)} columns, found {len(value)}")
                 yield place, dict(zip(header, value, strict=False))
+
+
+def _plain_names(names):
+    return [TOLD["names"].get(name, name) for name in (str(name).strip().lower() for name in names)]
 
 
 def convert_rows(rows, convert, share=0.0, left_out=None):
