@@ -67,8 +67,7 @@ def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
     avoid = {fold_letters(line) for line in avoid}
 
     def read(row, place):
-        sides = [row.get("english"), row.get("korean")]
-        english, korean = (normalise_text(side) if isinstance(side, str) else "" for side in sides)
+        english, korean = (normalise_text(t) if isinstance(t := row.get(k), str) else "" for k in ("english", "korean"))
         if not english or not korean:
             raise ValueError(f"expected English TAB Korean, found {str(row)[:60]}")
         check_pair(english, korean)
@@ -109,7 +108,7 @@ def _name(place):
 
 def find_input(row):
     """What the instruction of a row is about: the texts of its fields for that, a line each, or ""."""
-    texts = dict.fromkeys(_tidy(row.get(name) or "") for name in FIELDS["input"])
+    texts = dict.fromkeys(_tidy(row.get(name) or "", name) for name in FIELDS["input"])
     return "\n".join(text for text in texts if text and not NO_INPUT.fullmatch(text))
 
 
@@ -125,7 +124,7 @@ def check_fields(row, place="", learnt=False):
 def _read_example(row, place, task):
     check_fields(row, learnt=True)
     messages = [{"role": role, "content": _tidy(text)} for role, text in _read_turns(row)]
-    if (system := _tidy(row.get("system") or "")) and messages and messages[0]["role"] != "system":
+    if (system := _tidy(row.get("system") or "", "system")) and messages and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system})
     if not (row.get("messages") or row.get("conversations")) and (asked := find_input(row)):
         messages[-2] |= {"input": asked}
@@ -168,11 +167,11 @@ def _read_turns(row):
         yield SPEAKERS[speaker], m.get("content", m.get("value"))
 
 
-def _tidy(text):
+def _tidy(text, name="every field"):
     if isinstance(text, list):  # OpenAI's content in parts
         parts = [part.get("text") for part in text if isinstance(part, dict) and part.get("type") == "text"]
         text = "".join(parts) if len(parts) == len(text) and all(isinstance(part, str) for part in parts) else text
     if not isinstance(text, str):
-        raise ValueError(f"expected text in every field, found {type(text).__name__} {str(text)[:40]!r}")
+        raise ValueError(f"expected text in {name}, found {type(text).__name__} {str(text)[:40]!r}")
     whole = text.encode("utf-8", "ignore").decode()  # without halves of characters
     return unicodedata.normalize("NFC", whole.replace("\r\n", "\n")).strip()
