@@ -72,8 +72,7 @@ def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, c
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_sheets_in_a_zip_file_are_read_and_what_macos_adds_is_not(tmp_path):
     book, inner, file = openpyxl.Workbook(), io.BytesIO(), tmp_path / "구어체.zip"
-    rows = [1, "비가 온다.", "It rains."], [], [2, "눈이 온다.", "It snows."], [3, "#NAME?"]
-    for row in ([None], ["SID", "원문", "번역문"], *rows):
+    for row in ([None], ["SID", "원문", "번역문"], [1, "비가 온다.", "It rains."], [], [2, "눈이 온다."], [3, "#NAME?"]):
         book.active.append(row)
     book.save(inner)
     with zipfile.ZipFile(file, "w") as archive:

@@ -141,13 +141,10 @@ def test_a_file_of_texts_is_read_by_its_content_or_refused_by_name(tmp_path, nam
 
 def test_hidden_files_are_no_data_and_links_to_folders_are_named(tmp_path):
     (tmp_path / "a.txt").write_text("하나", encoding="utf-8")
-    for name in CASES["hidden"]:
+    for name in CASES["hidden"] + CASES["shown"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("숨은 글 하나", encoding="utf-8")
-    for name in CASES["shown"]:
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text("셋", encoding="utf-8")
-    assert sorted(read_documents(str(tmp_path))) == [*["셋"] * len(CASES["shown"]), "하나"]
+    assert sorted(read_documents(str(tmp_path))) == [*["숨은 글 하나"] * len(CASES["shown"]), "하나"]
     assert read_evaluation_texts([str(tmp_path)]) == dict.fromkeys([*CASES["shown"], "a.txt"], [])
     (tmp_path / "more").symlink_to("/")
     with pytest.raises(ValueError, match="more: expected a file, found a pipe, a device, or a link to a folder"):

@@ -337,17 +337,19 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     plt.close(crossover.plot_curves(fitted))
 
 
-def test_few_points_make_no_curve_and_amounts_that_only_one_arm_has_no_comparison():
-    about = crossing_sweep()
-    few = about | {
-        "measured": [row for row in about["measured"] if "seed=0" in row["point"] and "=200000" not in row["point"]]
-    }
-    assert len({row["point"] for row in few["measured"]}) < 5 and sweeps.draw_sweep(few)[1] == {}
-    far = [
-        r | {"value": 1e6 * r["value"]} if (r["recipe"], r["measure"]) == ("blossom-bi", "bytes") else r
-        for r in about["measured"]
-    ]
+def test_few_points_make_no_curve_and_misfits_and_amounts_that_only_one_arm_has_no_comparison():
+    about, own = crossing_sweep(), ("blossom-bi", "bytes")
+    rows = about["measured"]
+    few = [row for row in rows if "seed=0" in row["point"] and "=200000" not in row["point"]]
+    assert len({row["point"] for row in few}) < 5 and sweeps.draw_sweep(about | {"measured": few})[1] == {}
+    far = [r | {"value": 1e6 * r["value"]} if (r["recipe"], r["measure"]) == own else r for r in rows]
     assert {found.over for found in crossover.fit_sweep(about | {"measured": far})} == {"equal compute"}
+    for row in rows:  # one measure falls, then rises
+        row["value"] += (row["measure"] == "corpus") * np.log(int(row["point"].split("=")[-1]) / 50_000) ** 2
+    table = crossover.tabulate_crossings(fitted := crossover.fit_sweep(about))
+    assert set(table.dropna().measure) == set(crossover.tabulate_savings(fitted).measure) == {"general"}
+    assert table["the second arm"][0].endswith("cannot be compared: a power law does not fit base-bi and blossom-bi")
+    assert crossover.explains_means(np.repeat([0, 1], 3), np.tile([-1.0, 0, 1], 2), np.full(6, 0.1)), "they do not differ"
     plt.close("all")
 
 

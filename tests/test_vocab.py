@@ -141,9 +141,8 @@ def test_donors_of_every_kind_are_read(tmp_path):
     assert read_donor(tmp_path / "v.json") == [" 먹", "는"]
     (tmp_path / "s.json").write_text(json.dumps({"▁먹": 1, "는": 0, "<pad>": 2}), encoding="utf-8")
     assert read_donor(tmp_path / "s.json") == ["는", " 먹"]
-    pieces = {"Ġle": 0, "ìķĪ": 1, "Ġë": 2, "<|endoftext|>": 3}
-    (tmp_path / "vocab.json").write_text(json.dumps(pieces), encoding="utf-8")  # of a byte-level tokenizer
-    assert read_donor(tmp_path / "vocab.json") == [" le", "안", b" \xeb"]
+    (tmp_path / "b.json").write_text('{"Ġle": 0, "ìķĪ": 1, "Ġë": 2, "<|endoftext|>": 3}', encoding="utf-8")
+    assert read_donor(tmp_path / "b.json") == [" le", "안", b" \xeb"]
     byte_level = read_donor("tiny-byte-level")
     assert " the" in byte_level and b"\xff" in byte_level and "<|im_end|>" not in byte_level
     assert " the" in read_donor("tiny-sentencepiece")

@@ -65,8 +65,7 @@ def _group_items(items):
 def _interval(whole, draws, count):
     """(difference, low, high, p) of one comparison; of `count` items no p is below that of a sign test."""
     low, high = np.quantile(draws, (0.025, 0.975))
-    p = 2 * min((draws <= 0).mean(), (draws >= 0).mean())
-    p = min(1, max(p, 1 / len(draws), 2.0 ** (1 - count)))
+    p = min(1, max(2 * min((draws <= 0).mean(), (draws >= 0).mean()), 1 / len(draws), 2.0 ** (1 - count)))
     low, high = (min(low, 0), max(high, 0)) if p > 0.05 else (low, high)  # few items: the draws vary too little
     return whole[1] - whole[0], float(low), float(high), float(p)
 

@@ -29,10 +29,10 @@ FAILURES = 3  # requests in a row without a reply (or one without a connection) 
 LARGEST = 10_000_000  # bytes of a reply that are read
 TLS = functools.cache(httpx2.create_ssl_context)  # made once: it reads all certificates, which takes 0.1 s
 ERRORS = (openai.OpenAIError, TimeoutError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
-TAG = "think|thinking|thought|reasoning"
+TAG = "(?:think|thinking|thought|reasoning|seed:think)[>▷]"
 REASONING = re.compile(  # at a reply's start; where a template opens it, its end begins or ends a line, or follows a stop
-    rf"\A(?:.*<\|channel\|>final<\|message\|>|(?:\s*<(?P<tag>{TAG})>.*?(?:</(?P=tag)>|\Z))+|\s*\[THINK\].*?(?:\[/THINK\]|\Z)"
-    rf"|(?:(?!<(?:{TAG})>).)*?(?:(?<![^\n.!?。])</(?:{TAG})>|</(?:{TAG})>\s*?(?:\n|\Z)))", re.DOTALL,
+    rf"\A(?:.*<\|channel\|>final<\|message\|>|(?:\s*[<◁](?P<tag>{TAG}).*?(?:[<◁]/(?P=tag)|\Z))+|\s*\[THINK\].*?(?:\[/THINK\]|\Z)"
+    rf"|(?:(?![<◁]{TAG}).)*?(?:(?<![^\n.!?。])[<◁]/{TAG}|[<◁]/{TAG}\s*?(?:\n|\Z)))", re.DOTALL | re.IGNORECASE,
 )  # fmt: skip
 WHOLE = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls")  # why a reply ended that is not cut off
 

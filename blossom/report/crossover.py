@@ -26,6 +26,7 @@ class Comparison:
     sizes: np.ndarray  # the second arm's amounts, means over the repetitions
     common: np.ndarray  # (M,) amounts that both arms have
     difference: np.ndarray  # (1 + D, M) second arm less first
+    misfits: list  # of `arms`, those whose means the fit does not explain
 
 
 def fit_power_law(x, y):
@@ -46,6 +47,13 @@ def fit_power_law(x, y):
     return lambda amounts: a + b * (amounts / middle) ** -c
 
 
+def explains_means(names, y, fitted):
+    """Whether a fit of y (N,) leaves at most a tenth of the variance of its names' means, or no more than is within them."""
+    means, fits = pd.DataFrame({"y": y, "fit": fitted}).groupby(names).transform("mean").to_numpy().T
+    left, between, within = (np.square(part).sum() for part in (means - fits, means - means.mean(), y - means))
+    return left <= max(0.1 * between, within)
+
+
 def fit_sweep(about, draws=1000, seed=0):
     """Fit each of a sweep's `curves` over each of `over`: list of Comparison.
 
@@ -59,9 +67,11 @@ def fit_sweep(about, draws=1000, seed=0):
     for measure in about["curves"]:
         for over, unit in about["over"].items():
             points = [tuple(table[arm, name].to_numpy() for name in (unit, measure)) for arm in arms]
-            fits = []
-            for x, y in points:
+            fits, misfits = [], []
+            for arm, (x, y) in zip(arms, points, strict=True):
                 fitted = fit_power_law(x, y)(x)
+                own = measured[measured.recipe == arm].drop_duplicates("point").set_index("point").arm[table.index]
+                misfits += [] if explains_means(own.to_numpy(), y, fitted) else [arm]
                 fits.append(fit_power_law(x, np.vstack([y, fitted + scale * (y - fitted)[drawn]])))
             amounts = [np.geomspace(x.min(), x.max(), 400) for x, _ in points]
             common = np.geomspace(max(a[0] for a in amounts), min(a[-1] for a in amounts), 400)
@@ -70,7 +80,7 @@ def fit_sweep(about, draws=1000, seed=0):
             if common[0] >= common[-1]:  # no amount that both arms have
                 continue
             common = common, fits[1](common) - fits[0](common)
-            found.append(Comparison(measure, over, unit, arms, points, amounts, curves, sizes.to_numpy(), *common))
+            found.append(Comparison(measure, over, unit, arms, points, amounts, curves, sizes.to_numpy(), *common, misfits))
     return found
 
 
@@ -96,6 +106,8 @@ def _describe_amounts(values, least, most):
 def describe_crossing(found):
     """From which amount on the second arm wins, in words, with the 95 % interval where there is a crossing."""
     wins, crossings = find_crossing(found.common, found.difference)
+    if found.misfits:
+        return f"cannot be compared: a power law does not fit {' and '.join(found.misfits)}"
     if crossings[0]:
         told = _describe_amounts(crossings, found.common[0], found.common[-1])
         return f"wins {'from' if wins else 'up to'} {told} {found.unit}"
@@ -108,20 +120,20 @@ def tabulate_crossings(comparisons):
     """A row a Comparison: measure, over, the second arm (words), at (largest common amount), difference there, low, high."""
     rows = []
     for found in comparisons:
-        ends = found.difference[0, -1], *np.quantile(found.difference[:, -1], (0.025, 0.975))
-        rows.append(
-            (found.measure, found.over, f"{found.arms[1]} {describe_crossing(found)}", round(found.common[-1]), *ends)
-        )
+        last = found.difference[:, -1] if not found.misfits else [np.nan]
+        ends = last[0], *np.quantile(last, (0.025, 0.975))
+        told = f"{found.arms[1]} {describe_crossing(found)}"
+        rows.append((found.measure, found.over, told, round(found.common[-1]), *ends))
     return pd.DataFrame(rows, columns=["measure", "over", "the second arm", "at", "difference", "low", "high"])
 
 
 def tabulate_savings(comparisons):
     """How much the first arm needs to be as good as the second after `amount`, over the first of the kinds of amounts.
 
-    Measures that the first arm does not improve by reading more are left out. Columns: measure, unit, amount, needs (words).
+    Left out: what the first arm does not improve by reading more, and misfits. Columns: measure, unit, amount, needs.
     """
     rows = []
-    for found in [c for c in comparisons if c.over == comparisons[0].over]:
+    for found in [c for c in comparisons if c.over == comparisons[0].over and not c.misfits]:
         own, (first, second) = found.amounts[0], found.curves
         for amount in found.sizes if first[0, -1] < first[0, 0] else ():
             target = second[:, np.abs(found.amounts[1] - amount).argmin(), None]
@@ -142,7 +154,7 @@ def plot_curves(comparisons):
             axis.plot(found.amounts[i], found.curves[i][0], color=colour, label=found.arms[i])
             band = np.quantile(found.curves[i], (0.025, 0.975), axis=0)
             axis.fill_between(found.amounts[i], *band, color=colour, alpha=0.2, lw=0)
-        if crossing := find_crossing(found.common, found.difference)[1][0]:
+        if (crossing := find_crossing(found.common, found.difference)[1][0]) and not found.misfits:
             axis.axvline(crossing, color=figures.COLOURS["ink"], ls=":", lw=1.2)
         axis.set_title(f"{found.measure}, {found.over}:\n{found.arms[1]} {describe_crossing(found)}", fontsize=9)
         axis.set(xscale="log", xlabel=found.unit, ylabel="bits/byte")

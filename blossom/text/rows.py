@@ -18,9 +18,8 @@ from blossom.text.hub import read_hub_rows
 TABLES = (".tsv", ".csv")
 HEADER = re.compile(r"[A-Z_]\w*(\t\w+)+", re.ASCII | re.IGNORECASE)  # a line of column names
 FIELD = re.compile(r"\w+(?:[ ./(-]{1,2}\w+){0,3}\)?")  # of up to four words: "기사-제목", "본문 (한글)"
-KOREAN_NAMES = {*"번호 제목 본문 내용 문장 문서 텍스트 원문 번역문 한국어 영어".split()}  # of columns
-ENGLISH_NAMES = {*"id title content document sentence text korean english".split()}
 TOLD = paths.read_yaml_beside(__file__)
+KOREAN_NAMES, ENGLISH_NAMES = (set(words.split()) for words in TOLD["columns"])
 WRONG = {mark.encode(): what for mark, what in TOLD["wrong"].items()}
 TYPES = mimetypes.MimeTypes()  # Python's own table, without the system's
 for known, suffixes in TOLD["foreign"].items():
@@ -147,10 +146,9 @@ def convert_rows(rows, convert, share=0.0, left_out=None):
 
 
 def is_header(values):
-    """Whether the first line of a table, a list of str, has names of columns."""
+    """Whether the first line of a table, a list of str, has names of columns; "Korean food" alone may be a first row's."""
     words = [set(re.split(r"[\W_]+", value.lower())) for value in values if FIELD.fullmatch(value)]
     korean, english = (sum(not own.isdisjoint(names) for own in words) for names in (KOREAN_NAMES, ENGLISH_NAMES))
-    # an English word alone may be that of a first row ("Korean food")
     return bool(HEADER.fullmatch("\t".join(values))) or (len(values) > 1 and (korean > 0 or english > 1))
 
 
