@@ -32,8 +32,10 @@ def execute_stage(stage, home, values, *launch):
             if launch:
                 subprocess.run(launch, cwd=paths.ROOT, check=True)
             written = str(folder / "notebook.ipynb").replace("{", "{{").replace("}", "}}")  # papermill fills in {name}
-            streams = {"progress_bar": False, "stdout_file": log, "stderr_file": log}
-            execute_notebook(paths.ROOT / f"notebooks/{stage}.ipynb", written, values, cwd=paths.ROOT, **streams)
+            options = {"progress_bar": False, "stdout_file": log, "stderr_file": log, "cwd": paths.ROOT}
+            # a fifth of the time of imports; `load_model` ends it
+            options["extra_arguments"] = ["--IPKernelApp.exec_lines=__import__('gc').disable()"]
+            execute_notebook(paths.ROOT / f"notebooks/{stage}.ipynb", written, values, **options)
             if not (folder / "manifest.json").exists():
                 raise RuntimeError(f"notebooks/{stage}.ipynb ended without `run.finish`")
         except Exception as error:

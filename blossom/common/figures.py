@@ -6,7 +6,6 @@ import koreanize_matplotlib  # noqa: F401  (importing it registers NanumGothic w
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.ticker import StrMethodFormatter
 
 from blossom.common import paths
@@ -30,7 +29,7 @@ def language_name():
 @contextmanager
 def house_style():
     """Plot with this project's Matplotlib settings inside the `with` block."""
-    with sns.axes_style("whitegrid"), plt.rc_context(STYLE["matplotlib"]):
+    with plt.style.context(["seaborn-v0_8-whitegrid", STYLE["matplotlib"]]):  # seaborn itself takes two seconds to import
         yield
 
 

@@ -4,6 +4,7 @@ A saved folder is what `from_pretrained` reads, plus `blossom.json` with the has
 folder whose tokenizer has another hash.
 """
 
+import gc
 import hashlib
 import re
 from pathlib import Path
@@ -79,6 +80,9 @@ def _read(folder, name, dtype):
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
+    if not gc.isenabled():  # in a batch, until the libraries are imported, of whose objects none is garbage
+        gc.freeze()
+        gc.enable()
     logging.disable_progress_bar()  # in JupyterLab it stays at 0 %
     try:  # unless trust_remote_code is False, transformers asks on the terminal
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
