@@ -1,5 +1,6 @@
 """Shared fixtures: a small parameter set, and the real files of BLOSSOM_ASSETS when they are there."""
 
+import gc
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from blossom.common import params
 from blossom.instructions.readers import ADAPTATIONS, read_instructions
 from tests.browser import browser, launch  # noqa: F401  (fixtures)
 
+gc.disable()  # while modules are imported: a fifth of the time
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may depend on a hub
 SLOW = ("test_notebooks", "test_languages", "test_training", "test_scales")  # minutes each; the slowest first
 
@@ -19,6 +21,11 @@ SLOW = ("test_notebooks", "test_languages", "test_training", "test_scales")  # m
 def pytest_collection_modifyitems(items):
     """Slow files first: of two workers that get whole files, none then ends long before the other."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # looking through the libraries' objects took a second each time, and accelerate does so after each training
+    gc.enable()
 
 
 @pytest.fixture
