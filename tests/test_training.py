@@ -13,7 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from blossom.batch import estimate
 from blossom.batch.estimate import estimate_run
@@ -35,6 +35,7 @@ from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_co
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.embeddings import nearest_rows, summarize_rows
 from tests.cases import read_cases
+from tests.forks import evaluate_once, run_forks, train_killed, train_sharded
 from tests.tiny import EXACT, MODES, adapted, grown, some_rows
 
 CASES = read_cases(__file__)
@@ -120,32 +121,13 @@ def test_curves_reach_tensorboard(tmp_path):
     assert b"train/loss" in content and b"heldout/english" in content
 
 
-def evaluate_once(m):
-    return {"english": 1.0}
-
-
-def train_killed(folder):
-    """Train in a process that is killed while it writes a checkpoint."""
-
-    def write_half(tensors, path):
-        if "step-000004" in str(path):
-            path.write_bytes(b"half a checkpoint")
-            os.kill(os.getpid(), signal.SIGKILL)
-        save_file(tensors, path)
-
-    checkpoints.save_file = write_half
-    train_model(adapted(), some_rows(12), EXACT, folder, evaluate_once)
-
-
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "asked to end"])
 def test_a_run_that_ends_early_ends_with_the_same_weights_bit_for_bit(killed, tmp_path):
     settings = EXACT if killed else replace(EXACT, evaluations=2, checkpoint_minutes=60)
     whole, words, folder = adapted(), (some_rows(12 if killed else 162), settings), tmp_path / "early"
     expected = train_model(whole, *words, tmp_path / "whole", evaluate_once, lambda line: None)
     if killed:
-        child = f"from tests.test_training import *; train_killed(paths.Path({str(folder)!r}))"
-        done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, cwd=paths.ROOT)
-        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+        assert run_forks(1, os.devnull, train_killed, folder) == [-signal.SIGKILL]
     else:  # at the second measurement
         asks = iter([lambda: None, lambda: os.kill(os.getpid(), signal.SIGTERM)])
         with pytest.raises(RuntimeError, match="after step 27 of 81, and saved: the same command goes on"):
@@ -316,18 +298,14 @@ def test_accelerate_reads_the_shipped_configurations(name, processes):
 @pytest.mark.parametrize(("precision", "near"), [("float32", 1e-5), ("bfloat16", 2e-3)])
 def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(precision, near, by_one, tmp_path):
     folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / STAGE)
-    words = launched(2, tmp_path, batch_size=1)
-    words += ["--set=accumulation=2", f"--set=precision={precision}"]
-    words[words.index("-m", 3) : words.index("blossom.training") + 1] = [str(paths.ROOT / "tests" / "sharded.py")]
+    words = [*launched(1, tmp_path, batch_size=1), "--set=accumulation=2", f"--set=precision={precision}"]
     words.append("--set=activation_checkpointing=true")  # the library's layers, as on cards
-    environment = os.environ | {"PYTHONPATH": str(paths.ROOT)} | launch_environment("fsdp")[1]
-    run = functools.partial(subprocess.run, words, cwd=paths.ROOT, capture_output=True, text=True)
+    run = functools.partial(run_forks, 2, tmp_path / "log", train_sharded, words, launch_environment("fsdp")[1])
     if precision == "float32":
-        assert run(env=environment | {"STOP_AFTER": "5"}).returncode != 0
+        assert 9 in run(5)
         assert max(f.name for f in (folder / "checkpoints").glob("step-*")) == "step-000004"
-    done = run(env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert ("continuing from step-000004" in done.stdout) == (precision == "float32")
+    codes, told = run(0), (tmp_path / "log").read_text()
+    assert codes == [0, 0] and ("continuing from step-000004" in told) == (precision == "float32"), told[-3000:]
     assert_trained_alike(by_one, folder, near=near)
 
 
