@@ -11,13 +11,13 @@ from tests.batch import run_snakemake
 
 JAPANESE = "ハンバーガーを食べる象"
 MERGED, TRAINED = "blossom-bi/02_vocab_merge", "blossom-bi/03_bilingual_pretraining"
-SCORED = "blossom-bi/05_benchmark_eval"
+SCORED, REPORT = "blossom-bi/05_benchmark_eval", "report/07_report"
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
-    run_snakemake(folder, f"{folder}/smoke-ja/report/07_report/manifest.json")
+    run_snakemake(folder, *(f"{folder}/smoke-ja/{run}/manifest.json" for run in ("base/01_tokenization_analysis", REPORT)))
     return folder
 
 
@@ -47,8 +47,8 @@ def test_the_language_is_learnt_from_the_new_rows_on(outputs):
 def test_notebooks_and_report_call_the_language_by_its_name(outputs):
     shown = json.dumps([c.get("outputs") for c in read_executed(outputs / "smoke-ja" / TRAINED / "notebook.ipynb").cells])
     assert "Japanese (corpus)" in shown and "Korean (corpus)" not in shown
-    assert metrics_of(outputs / "smoke-ja" / "report/07_report")["recipes"] == ["base", "blossom-bi"]
-    page = convert_notebook(read_executed(outputs / "smoke-ja" / "report/07_report/notebook.ipynb"), code=False)
+    assert metrics_of(outputs / "smoke-ja" / REPORT)["recipes"] == ["blossom-bi"]
+    page = convert_notebook(read_executed(outputs / "smoke-ja" / REPORT / "notebook.ipynb"), code=False)
     for words in ("{} text", "same {}", "% {}", "{} (general)"):
         assert words.format("Japanese") in page and words.format("Korean") not in page
 

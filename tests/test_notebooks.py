@@ -35,12 +35,14 @@ from tests.server import FakeServer
 MERGE = "02_vocab_merge"
 RUNS = [(r, s) for r in ("base", "blossom-bi", "blossom-bi-biSFT") for s in params.read_recipe(r).stages]
 RUNS += [("report", stage) for stage in stages.READERS]
+CHAPTERS = {stage: recipe for recipe, stage in RUNS}  # one recipe of each stage
 
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("outputs")
-    run_snakemake(folder, f"{folder}/smoke/report.html")
+    folder = tmp_path_factory.mktemp("outputs") / '내 출력 "q" it\'s $NONE; 🌸'
+    told = run_snakemake(folder, f"{folder}/smoke/report.html", "--quiet", "all")
+    paths.write_text(folder / "told.txt", told.stdout + told.stderr)
     return folder
 
 
@@ -48,6 +50,13 @@ def outputs(tmp_path_factory):
 def metrics(outputs):
     """`metrics("base", "05_benchmark_eval")`: what a stage measured."""
     return lambda recipe, stage: paths.read_json(outputs / "smoke" / recipe / stage / "metrics.json")
+
+
+def test_a_batch_tells_of_each_stage_in_a_line_and_at_the_end_what_was_found(outputs):
+    *lines, empty, first, _, _, last, end = (outputs / "told.txt").read_text(encoding="utf-8").split("\n")
+    done = [line for line in lines if re.fullmatch(r"\[\d+/13\] .*  done in \d+ s", line)]
+    assert len(done) == 13 and {line.split("  done")[0] for line in done} == {*lines} - {*done} and not empty + end
+    assert first.startswith("blossom-bi-biSFT") and last == f"The report: {outputs}/smoke/report.html"
 
 
 @pytest.mark.parametrize(("recipe", "stage"), RUNS)
@@ -195,15 +204,18 @@ def test_07_sets_the_papers_beside_the_run(outputs, metrics):
 
 @pytest.mark.parametrize("stage", stages.STAGES)
 def test_solutions_run_after_the_last_cell(outputs, stage):
-    recipe = {s: r for r, s in RUNS}[stage]
-    assert run_solutions(outputs, recipe, stage)
+    assert run_solutions(outputs, CHAPTERS[stage], stage)
 
 
-def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
-    index = convert.write_book(outputs / "smoke")
+def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs, tmp_path):
+    for stage, recipe in CHAPTERS.items():
+        (tmp_path / recipe).mkdir(exist_ok=True)
+        (tmp_path / recipe / stage).symlink_to(outputs / "smoke" / recipe / stage)
+    (tmp_path / "report.html").symlink_to(outputs / "smoke/report.html")
+    index = convert.write_book(tmp_path)
     check_book(index.parent)
     text = index.read_text(encoding="utf-8")
-    assert all(f"{stage}-{recipe}.html" in text for recipe, stage in RUNS) and "../report.html" in text
+    assert all(f"{stage}-{recipe}.html" in text for stage, recipe in CHAPTERS.items()) and "../report.html" in text
 
 
 RERUN = {"": [], "prompts_per_language: 3": ["06_qualitative_eval", *stages.READERS], "dpi: 90": ["07_report"]}
@@ -227,26 +239,6 @@ def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
     assert plan.stdout.count("-m blossom.batch link") == 1, "blossom-ko takes blossom-bi's"
 
 
-def test_a_stage_that_fails_says_why_keeps_the_earlier_run_and_is_planned_again(tmp_path):
-    outputs = tmp_path / '내 출력 "q" it\'s $HOME; 🌸'
-    manifest = outputs / "smoke/base/01_tokenization_analysis/manifest.json"
-    words, text = (outputs, str(manifest), "--quiet", "all"), tmp_path / "more.txt"
-    text.write_text("하나\n", encoding="utf-8")
-    own = {"set": f"{{more_korean: [{text}]}}"}
-    told = run_snakemake(*words, **own)
-    assert re.fullmatch(r"(\[1/1\] base · 01 tokenization analysis(  done in \d+ s)?\n){2}", told.stderr) and not told.stdout
-    made = manifest.read_bytes()
-    assert "Nothing to be done" in str(run_snakemake(*words[:2], "-n", **own))
-    text.write_bytes("하나".encode("cp949"))  # a changed file is noticed
-    told = run_snakemake(*words, code=1, **own).stderr.split("\n")
-    assert told[-4].endswith("analysis  failed") and told[-3].startswith(f"  ValueError: {text}: "), told
-    assert told[-2:] == [f"  Details: {manifest.parent}.unfinished/log.txt", ""]
-    assert manifest.read_bytes() == made
-    text.write_text("하나\n", encoding="utf-8")
-    again = run_snakemake(*words[:2], "-n", **own)  # though file and parameters are those of the earlier run
-    assert "01_tokenization_analysis/manifest.json (update)" in again.stdout
-
-
 def test_the_line_of_a_stage_has_its_steps_and_the_time_left_for_them(tmp_path, monkeypatch):
     now = itertools.count(0, 30)
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
@@ -258,19 +250,31 @@ def test_the_line_of_a_stage_has_its_steps_and_the_time_left_for_them(tmp_path, 
         assert job.describe() == f"{job.name}  {shown}"
 
 
-def test_a_sweep_of_two_points_of_which_one_has_run_is_compared(outputs, tmp_path):
-    definition = {"question": "Do more lines change the count?", "recipes": ["base"], "stages": ["01_tokenization_analysis"]}
-    definition |= {"grid": {"analysed_lines": [50, 100]}}
+def test_a_sweep_of_two_points_of_which_one_has_run_is_compared_and_keeps_a_run_that_then_fails(outputs, tmp_path):
+    (text := tmp_path / "more.txt").write_text("하나\n", encoding="utf-8")
+    definition = {
+        "question": "Does a text more change the count?",
+        "recipes": ["base"],
+        "stages": ["01_tokenization_analysis"],
+    }
+    definition |= {"grid": {"more_korean": [[], [str(text)]]}}
     definition |= {"measures": {"fertility": "01_tokenization_analysis/tokenizers.tiny-byte-level.korean.fertility"}}
-    (tmp_path / "mine").mkdir()
-    paths.write_json(tmp_path / "mine/lines.yaml", definition)  # JSON is YAML
-    target = outputs / "sweeps/lines/comparison-smoke/comparison.html"
-    run_snakemake(outputs, target, sweeps=tmp_path / "mine")
-    assert (outputs / "sweeps/lines/analysed_lines=100/smoke/base/01_tokenization_analysis/metrics.json").is_symlink()
+    paths.write_json(tmp_path / "mine/texts.yaml", definition)  # JSON is YAML
+    run, folder = partial(run_snakemake, outputs, sweeps=tmp_path / "mine"), outputs / "sweeps/texts"
+    run(target := folder / "comparison-smoke/comparison.html")
     found = paths.read_json(target.with_suffix(".json"))
     assert [row["runs"] for row in found["arms"]] == [1, 1] and found["differences"][0]["verdict"] == "one run"
-    again = run_snakemake(outputs, target, sweeps=tmp_path / "mine")
-    assert "Nothing to be done" in again.stdout + again.stderr
+    linked, manifest = sorted(folder.glob("more*/smoke/base/01_tokenization_analysis/manifest.json"))
+    assert linked.with_name("metrics.json").is_symlink() and "Nothing to be done" in str(run(target))
+    made = manifest.read_bytes()
+    text.write_bytes("하나".encode("cp949"))  # a changed file is noticed
+    told = run(manifest, "--quiet", "all", code=1).stderr.split("\n")
+    assert told[-4].endswith("analysis  failed") and told[-3].startswith(f"  ValueError: {text}"), told
+    assert told[-2:] == [f"  Details: {manifest.parent}.unfinished/log.txt", ""]
+    assert manifest.read_bytes() == made
+    text.write_text("하나\n", encoding="utf-8")
+    again = run(manifest, "-n")  # though file and parameters are those of the earlier run
+    assert "01_tokenization_analysis/manifest.json (update)" in again.stdout
 
 
 ANSWER = "답변입니다."
