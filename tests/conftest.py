@@ -21,10 +21,7 @@ SLOW = ("test_notebooks", "test_languages", "test_training", "test_scales")  # m
 def pytest_collection_modifyitems(items):
     """Slow files first: of two workers that get whole files, none then ends long before the other."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
-
-
-def pytest_collection_finish():
-    gc.freeze()  # looking through the libraries' objects took a second each time, and accelerate does so after each training
+    gc.freeze()  # the libraries' objects: looking through them takes a second, and accelerate does so after each training
     gc.enable()
 
 

@@ -1,12 +1,11 @@
 """Trainings in processes of their own, forked from one that has imported the libraries: a killed one, and two that share
-the weights, as `python -m blossom.training` does under accelerate's FSDP, on CPUs, by gloo: accelerate is told that these
-processes have GPUs.
+the weights under accelerate's FSDP, on CPUs, by gloo: accelerate is told that these processes have GPUs.
 """
 
+import itertools
 import multiprocessing
 import os
 import signal
-import socket
 from contextlib import redirect_stdout
 
 import peft  # noqa: F401
@@ -14,6 +13,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from blossom.training import __main__ as launched
 from blossom.training import checkpoints, loop
@@ -25,9 +25,7 @@ SERVER.set_forkserver_preload([__name__])
 
 def run_forks(count, log, target, *words):
     """Call target(*words, rank) in `count` processes: their exit codes. What the first one prints is in `log`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        joined = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
+    joined = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port()), "WORLD_SIZE": str(count)}
     made = [SERVER.Process(target=_call, args=(joined, log, target, words, rank)) for rank in range(count)]
     for process in made:
         process.start()
@@ -65,17 +63,16 @@ def train_sharded(words, environment, stop_after, rank):
     os.environ |= environment
     if rank:
         launched.read_corpus = None  # the first process alone prepares the text
-    done, make, count = [], PartialState.__init__, loop.Progress.add_step
+    steps, make, count = itertools.count(1), PartialState.__init__, loop.Progress.add_step
 
     def as_if_on_cards(self, *words, **more):
         make(self, *words, **more)
-        if PartialState._shared_state["distributed_type"] == DistributedType.MULTI_CPU:
-            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        if self._shared_state["distributed_type"] == DistributedType.MULTI_CPU:
+            self._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
     def add_step(self, *counts):
         count(self, *counts)
-        done.append(1)
-        if len(done) == stop_after:
+        if next(steps) == stop_after:
             os._exit(9)
 
     PartialState.__init__, loop.Progress.add_step = as_if_on_cards, add_step

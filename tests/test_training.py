@@ -230,20 +230,15 @@ def test_a_checkpoint_of_another_tokenizer_or_base_is_set_aside_and_none_is_lost
 GIVEN = {"precision": "float32", "checkpoint_minutes": 0, "evaluations": 0, "training_tokens": 1900, "korean_share": 0.7}
 
 
-def launched(processes, outputs, batch_size):
-    words = [f"--params={paths.ROOT}/params/{name}.yaml" for name in ("scales/smoke", "recipes/base-ko")]
-    given = GIVEN | {"outputs": outputs, "batch_size": batch_size}
-    words += [f"--set={name}={value}" for name, value in given.items()]
-    if processes == 1:
-        return words
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return [*launch, "-m", "blossom.training", *words]
+def launch_words(outputs, **own):
+    files = [f"--params={paths.ROOT}/params/{name}.yaml" for name in ("scales/smoke", "recipes/base-ko")]
+    return [*files, *(f"--set={name}={value}" for name, value in (GIVEN | {"outputs": outputs} | own).items())]
 
 
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("one")
-    launch_pretraining(launched(1, outputs, batch_size=4))
+    launch_pretraining(launch_words(outputs, batch_size=4))
     return paths.unfinished_folder(outputs / "smoke/base-ko" / STAGE)
 
 
@@ -260,7 +255,9 @@ def assert_trained_alike(*folders, near=1e-5):
 
 
 def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one, tmp_path, monkeypatch):
-    done = subprocess.run(launched(2, tmp_path, batch_size=2), cwd=paths.ROOT, capture_output=True, text=True)
+    command = [sys.executable, *"-m torch.distributed.run --standalone --nproc_per_node=2 -m blossom.training".split()]
+    command += launch_words(tmp_path, batch_size=2)
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / STAGE)
     history, state = assert_trained_alike(by_one, folder)
@@ -298,8 +295,8 @@ def test_accelerate_reads_the_shipped_configurations(name, processes):
 @pytest.mark.parametrize(("precision", "near"), [("float32", 1e-5), ("bfloat16", 2e-3)])
 def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(precision, near, by_one, tmp_path):
     folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / STAGE)
-    words = [*launched(1, tmp_path, batch_size=1), "--set=accumulation=2", f"--set=precision={precision}"]
-    words.append("--set=activation_checkpointing=true")  # the library's layers, as on cards
+    own = {"accumulation": 2, "precision": precision, "activation_checkpointing": True}  # the library's layers, as on cards
+    words = launch_words(tmp_path, batch_size=1, **own)
     run = functools.partial(run_forks, 2, tmp_path / "log", train_sharded, words, launch_environment("fsdp")[1])
     if precision == "float32":
         assert 9 in run(5)
@@ -327,7 +324,7 @@ def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recip
 def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
     monkeypatch.setattr("blossom.training.pretraining.load_model", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
-        launch_pretraining([*launched(1, tmp_path, batch_size=1 << 30), "--set=activation_checkpointing=true"])
+        launch_pretraining(launch_words(tmp_path, batch_size=1 << 30, activation_checkpointing=True))
 
 
 def mixed(smoke, **given):
