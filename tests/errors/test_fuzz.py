@@ -131,12 +131,13 @@ def make_entries(folder, six):
 
 
 def read_layers(file):
-    """What a parameter file gives, as recipe and as scale, to every stage, in the form that is written beside a run."""
+    """What a recipe's or a scale's file gives to every stage, in the form that is written beside a run."""
     recipe, scale = (lambda name, find=find: file if name == "mine" else find(name) for find in FOUND)
     once = cache(params.read_params)
     with patch.multiple(params, recipe_file=recipe, scale_file=scale, read_params=once):
         found = [params.read_params(file), params.recipe_lineage("mine"), params.starting_stage("mine", "05_benchmark_eval")]
-        pairs = ("laptop", "mine"), ("mine", "base")
+        pairs = {"recipes": ("laptop", "mine"), "scales": ("mine", "base")}
+        pairs = [pairs[file.parts[-3]]] if file.parts[-3] in pairs else pairs.values()
         made = [params.effective_params(stage, *pair) for pair in pairs for stage in stages.STAGES]
     return found, [yaml.safe_dump(asdict(p)) for p in made]
 
