@@ -64,6 +64,8 @@ def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one_the_same_ea
 def test_a_line_held_out_of_one_language_is_not_trained_on_in_the_other(smoke):
     p = smoke("03_bilingual_pretraining", heldout_lines=10)
     corpus = read_corpus(replace(p, english_texts=[*p.english_texts, *p.korean_texts]))
+    with pytest.raises(ValueError, match="english_texts: .* hold Korean, expected English"):
+        read_corpus(replace(p, english_texts=p.korean_texts))
     assert corpus.heldout_korean and not set(corpus.heldout_korean) & set(corpus.english)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from blossom.assets.aihub import read_document
 from blossom.assets.registry import SIDES
+from blossom.text.language import language_of
 from blossom.text.leaks import fold_letters
 from blossom.text.rows import KOREAN_NAMES, find_files, is_header, read_rows, read_values
 
@@ -67,6 +68,8 @@ def read_corpus(p):
     never = {fold_letters(line) for line in general_ko + general_en}
     found = {name: _find_first(getattr(p, name), p.heldout_lines) for name in ("korean_texts", "english_texts")}
     heldout_ko, heldout_en = (heldout for _, heldout, _ in found.values())
+    if [language_of(line) for line in heldout_en].count("ko") > 0.9 * len(heldout_en):
+        raise ValueError(f"english_texts: {p.english_texts} hold Korean, expected English")
     never |= {fold_letters(line) for line in heldout_ko + heldout_en}
     korean, english = (_choose_training(name, keeps, p, never, empty, removed) for name, (keeps, _, empty) in found.items())
     return Corpus(korean, english, heldout_ko, heldout_en, general_ko, general_en, removed)
