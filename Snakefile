@@ -15,6 +15,7 @@ from dataclasses import asdict
 
 from blossom.batch import plan, resources, terminal
 from blossom.common import params, paths, stages
+from snakemake.io import IOFile
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
@@ -81,7 +82,8 @@ def readable(function):
 def earlier(w):
     """The manifests a run needs: of the run that it is the same as, or of those that it reads."""
     run = run_name(w)
-    PLAN.forget_changed(run)
+    if PLAN.forget_changed(run):  # by Snakemake's record, inputs of the same content are no reason to run again
+        workflow.persistence.cleanup_metadata(IOFile(manifest(run)))
     twin = PLAN.twin(run)
     needed = [manifest(r) for r in ([twin] if twin else PLAN.needs(run))]
     if w.stage == "07_report":

@@ -95,7 +95,8 @@ def test_values_that_would_be_read_otherwise_than_meant_are_refused(tmp_path, mo
             params.read_layers("mine", "blossom-bi")
     with pytest.raises(params.ParameterError, match="scale cannot be set: the target"):
         params.parse_overrides({"scale": "laptop"})
-    assert params.parse_overrides({"sentence": "1장 #2"}) == {"sentence": "1장 #2"}, "no comment"
+    given = {"sentence": "1장 #2", "seed": "3", "base_model": '"a b"', "english_texts": "[a]"}
+    assert params.parse_overrides(given) == {"sentence": "1장 #2", "seed": 3, "base_model": "a b", "english_texts": ["a"]}
 
 
 def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monkeypatch):

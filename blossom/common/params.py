@@ -162,18 +162,22 @@ def read_params(path):
     return values
 
 
-def parse_overrides(words, where="parameters", as_text=False):
-    """Check a command line's parameters (dict) and return them; `as_text` converts words: "64" -> 64."""
+def parse_overrides(words, where="parameters", of_run=False):
+    """Check a command line's parameters and convert their text: {"new_tokens": "64"} -> {"new_tokens": 64}.
+
+    of_run  whether they are all that one run has, the scale and the outputs' folder too
+    """
     if not isinstance(words, dict):
         raise ParameterError(f"{where}: expected {{name: value, ...}}, found {shorten(words)}")
     check_names(words, where)
     values = {}
     for name, word in words.items():
-        if not as_text and name in ("scale", "recipe", "outputs", "parent", "stages"):
+        if not of_run and name in ("scale", "recipe", "outputs", "parent", "stages"):
             told = f"{where}: {name} cannot be set: the target outputs/<scale>/report.html names the scale"
             raise ParameterError(f"{told}, and beside `set` stand outputs=FOLDER, recipes=base,blossom-bi or report=NAME")
         try:
-            values[name] = yaml.load(word, Loader=_StrictLoader) if word and as_text else word
+            value = yaml.load(word, Loader=_StrictLoader) if word and isinstance(word, str) else word
+            values[name] = word if isinstance(value, str) and word[0] not in "\"'" else value  # YAML drops what is behind #
             for cls in CLASSES:
                 build_params(cls, {name: values[name]})
         except ParameterError as error:

@@ -75,7 +75,7 @@ def read_training_params(files, overrides, cls=stages.BilingualPretraining):
         layered |= params.read_params(file)
     if wrong := [word for word in overrides if "=" not in word]:
         raise ValueError(f"--set {wrong[0]}: expected NAME=VALUE")
-    layered |= params.parse_overrides(dict(word.split("=", 1) for word in overrides), "--set", as_text=True)
+    layered |= params.parse_overrides(dict(word.split("=", 1) for word in overrides), "--set", of_run=True)
     return params.build_params(cls, layered)
 
 
