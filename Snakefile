@@ -15,7 +15,6 @@ from dataclasses import asdict
 
 from blossom.batch import plan, resources, terminal
 from blossom.common import params, paths, stages
-from snakemake.io import IOFile
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
@@ -82,8 +81,8 @@ def readable(function):
 def earlier(w):
     """The manifests a run needs: of the run that it is the same as, or of those that it reads."""
     run = run_name(w)
-    if PLAN.forget_changed(run):  # by Snakemake's record, inputs of the same content are no reason to run again
-        workflow.persistence.cleanup_metadata(IOFile(manifest(run)))
+    if PLAN.is_changed(run):  # as with --forcerun
+        workflow.dag.forcefiles.add(manifest(run))
     twin = PLAN.twin(run)
     needed = [manifest(r) for r in ([twin] if twin else PLAN.needs(run))]
     if w.stage == "07_report":

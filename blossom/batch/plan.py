@@ -90,8 +90,8 @@ class Plan:
         text = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def forget_changed(self, run):
-        """Let a finished run count as old, to be made again, when a parameter or input is another now; whether it is."""
+    def is_changed(self, run):
+        """Whether a finished run has to be made again, since a parameter or an input of it is another now."""
         file, asked, settings = run.folder / "manifest.json", self.effective(run), run.folder / "params.yaml"
         if not file.exists() or not settings.exists():
             return False
@@ -99,9 +99,7 @@ class Plan:
         free = {"outputs"} if is_own(run.folder) else {"outputs", "recipe"}  # links are to a run of another name
         other = any(made[name] != value for name, value in asdict(asked).items() if name in made and name not in free)
         new = runs.name_inputs(list_named_files(asked), home).keys() - manifest["inputs"].keys()
-        if other or new or runs.find_changed_input(run.folder, manifest):
-            os.utime(file, (1, 1))
-        return file.stat().st_mtime == 1
+        return bool(other or new or runs.find_changed_input(run.folder, manifest))
 
     def twin(self, run):
         """Another run with the same result, to link to instead of running this one; None when this one must run.

@@ -177,7 +177,7 @@ def parse_overrides(words, where="parameters", of_run=False):
             raise ParameterError(f"{told}, and beside `set` stand outputs=FOLDER, recipes=base,blossom-bi or report=NAME")
         try:
             value = yaml.load(word, Loader=_StrictLoader) if word and isinstance(word, str) else word
-            values[name] = word if isinstance(value, str) and word[0] not in "\"'" else value  # YAML drops what is behind #
+            values[name] = word if isinstance(value, str) and word[:1] not in "\"'" else value  # YAML drops what is behind #
             for cls in CLASSES:
                 build_params(cls, {name: values[name]})
         except ParameterError as error:
