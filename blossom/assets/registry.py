@@ -1,6 +1,5 @@
 """The named assets of assets.yaml, and `fetch_asset`, which fetches each once into a cache."""
 
-import functools
 import hashlib
 import os
 import shutil
@@ -16,7 +15,7 @@ import yaml
 
 from blossom.assets import builders
 from blossom.assets.sources import CLOSED, Wheel, fetch_from, fetch_hub_file, fetch_snapshot
-from blossom.common import paths
+from blossom.common import paths, runs
 
 FILES = (".json", ".jsonl", ".tsv", ".txt", ".csv", ".zip", ".model", ".gguf", ".safetensors")  # never the end of a hub id
 PLACES = ("outputs", "scale", "recipe")  # parameters that name no input
@@ -116,13 +115,7 @@ def is_intact(target, recorded=False):
     record = Path(f"{target}.sha256")
     if not target.exists() or not record.exists():
         return target.exists() and not recorded
-    state = ((p, p.stat().st_size, p.stat().st_mtime_ns) for p in (target, *target.rglob("*")))
-    return record.read_text(encoding="utf-8") == _hash_once(target, *state)
-
-
-@functools.cache
-def _hash_once(target, *_):  # again only when a size or a time has changed
-    return paths.hash_path(target)
+    return record.read_text(encoding="utf-8") == runs.hash_unchanged(target)
 
 
 def fetch_url(url):

@@ -50,10 +50,9 @@ class Run:
     """
 
     def __init__(self, p, stage, inputs=()):
-        self.p, self.stage, self.started = p, stage, time.monotonic()
+        self.p, self.stage, self.started, self.inputs = p, stage, time.monotonic(), {}
         seed_generators(p.seed)
         self.home = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
-        self.inputs = {}
         self.add_inputs(inputs)
         locks = paths.outputs_root(p.outputs) / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
@@ -85,8 +84,7 @@ class Run:
 
     def add_inputs(self, inputs):
         """Record what files and folders are when they are read, since they may change during the run; `home` is left out."""
-        named = name_inputs(inputs, self.home)
-        self.inputs |= {name: hash_input(path) for name, path in named.items() if name not in self.inputs}
+        self.inputs = {name: hash_input(path) for name, path in name_inputs(inputs, self.home).items()} | self.inputs
 
     def finish(self, metrics, inputs=(), outputs=()):
         """Write metrics.json, then manifest.json with SHA-256s, and publish the folder; return the manifest (dict).
@@ -130,17 +128,20 @@ def name_inputs(inputs, home):
 def hash_input(path):
     """SHA-256 (hex) of a file or folder that a run reads; of an output of another run as the manifest there has it."""
     path = Path(path).resolve()
-    if path.parent.name in STAGES and (made := path.with_name("manifest.json")).exists():
+    made, outputs = path.with_name("manifest.json"), {}
+    if path.parent.name in STAGES and made.exists():
         outputs = paths.read_json(made, MANIFEST)["outputs"]
-        if path.name in outputs:
-            return outputs[path.name]
-    stats = ((str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in paths.list_files(path))
-    return _hash_files(path, tuple(stats))
+    return outputs.get(path.name) or hash_unchanged(path, LARGE)
+
+
+def hash_unchanged(path, large=float("inf")):
+    """As `paths.hash_path`, but what has not changed is read once a process, and over `large` bytes only names and times."""
+    stats = tuple((str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in paths.list_files(path))
+    return _hash_once(path, stats, sum(size for _, size, _ in stats) > large)
 
 
 @functools.cache
-def _hash_files(path, stats):  # again only when one of the stats has changed
-    large = sum(size for _, size, _ in stats) > LARGE
+def _hash_once(path, stats, large):
     return hashlib.sha256(repr(stats).encode()).hexdigest() if large else paths.hash_path(path)
 
 

@@ -105,9 +105,9 @@ def _describe_amounts(values, least, most):
 
 def describe_crossing(found):
     """From which amount on the second arm wins, in words, with the 95 % interval where there is a crossing."""
-    wins, crossings = find_crossing(found.common, found.difference)
     if found.misfits:
         return f"cannot be compared: a power law does not fit {' and '.join(found.misfits)}"
+    wins, crossings = find_crossing(found.common, found.difference)
     if crossings[0]:
         told = _describe_amounts(crossings, found.common[0], found.common[-1])
         return f"wins {'from' if wins else 'up to'} {told} {found.unit}"
