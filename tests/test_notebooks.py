@@ -54,7 +54,7 @@ def metrics(outputs):
 
 def test_a_batch_tells_of_each_stage_in_a_line_and_at_the_end_what_was_found(outputs):
     lines = (outputs / "told.txt").read_text(encoding="utf-8").split("\n")
-    done = [line.split("  done in ")[0] for line in lines if re.fullmatch(r"\[\d+/13\] .*  done in \d+ s", line)]
+    done = [line.split("  done in ")[0] for line in lines if re.fullmatch(r"\[\d+/13\] .*  done in \d+ (s|min)", line)]
     assert len(done) == 13 and {*done} < {*lines} and lines[-5].startswith("blossom-bi-biSFT ")
     assert lines[-2:] == [f"The report: {outputs}/smoke/report.html", ""]
 
