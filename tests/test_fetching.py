@@ -91,6 +91,7 @@ def test_one_command_lists_and_fetches_what_a_scale_reads(monkeypatch, tmp_path,
     assert len([name for name in found if name.startswith(("hub:klue", "hub:skt/kobest"))]) == 7
     assert [name for name in found if name.endswith("kosbi_test.json")] and not [n for n in found if "aihub" in n]
     assert {"aligned-en-ko", "prose-en", "wordfreq-ko"} <= set(list_sources("laptop", ["base-bi"]))
+    assert "aligned-en-ko" in list_sources("qwen2.5-0.5b", ["base"])  # notebook 08 shows a translation
     qwen = params.effective_params("03_bilingual_pretraining", "qwen2.5-0.5b", "blossom-bi")
     assert parse_hub(qwen.korean_texts[0]).bytes > 4.5 * qwen.training_tokens * qwen.korean_share
     monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path))
