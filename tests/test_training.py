@@ -22,7 +22,7 @@ from blossom.common.runs import Run
 from blossom.instructions import __main__ as tuning
 from blossom.models import adapters
 from blossom.models.adapters import adapt_model
-from blossom.models.bits import bits_per_byte, document_nats
+from blossom.models.bits import bits_per_byte, document_nats, measure_bits
 from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints
@@ -210,20 +210,22 @@ def test_checkpoints_are_sorted_by_their_numbers(tmp_path):
     assert [found.name for found in checkpoints.list_checkpoints(tmp_path)] == names
 
 
-def test_a_checkpoint_of_another_tokenizer_or_base_is_set_aside_and_none_is_lost(tmp_path):
+def test_a_checkpoint_of_another_tokenizer_base_or_measure_is_set_aside_and_none_is_lost(tmp_path):
     tokenizer, other = (load_model("tiny-byte-level")[1] for _ in range(2))
     other.add_tokens(["문을"])  # the same text and settings: but its ids mean other tokens
     lines = [f"Open door {n} and the window." for n in range(40)]
 
-    def train(tokenizer, model):
+    def train(tokenizer, model, measured=1):
         said, stream = [], tokenize_documents(lines, tokenizer, 0, folder=tmp_path / "packed")
-        train_model(model, Blocks({"english": stream}, {"english": 1}, 24), EXACT, tmp_path, report=said.append)
+        evaluate = functools.partial(measure_bits, tokenizer=tokenizer, texts={"english": lines[:measured]})
+        train_model(model, Blocks({"english": stream}, {"english": 1}, 24), EXACT, tmp_path, evaluate, said.append)
         return said[0]
 
-    assert "loss" in train(tokenizer, adapted()) and "(text): set aside as checkpoints.old," in train(other, adapted())
+    assert "step 0/" in train(tokenizer, adapted()) and "(text): set aside as checkpoints.old," in train(other, adapted())
     assert "set aside as checkpoints.old2" in train(tokenizer, adapted())
     (base := adapted()).get_base_model().model.layers[0].mlp.down_proj.weight.data[9, 9] += 1
     assert "is of another run (model): set aside as checkpoints.old3, starting anew" in train(tokenizer, base)
+    assert "held-out texts): set aside as checkpoints.old4" in train(tokenizer, base, measured=2)
     assert all(list((tmp_path / name).glob("step-*")) for name in ("checkpoints", "checkpoints.old", "checkpoints.old2"))
 
 

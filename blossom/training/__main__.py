@@ -6,6 +6,7 @@ On CPUs alone use `torchrun --nproc_per_node 2 -m blossom.training ...`, since a
 import argparse
 import os
 from datetime import timedelta
+from functools import partial
 
 import torch
 from accelerate import PartialState
@@ -38,7 +39,7 @@ def _prepare_pretraining(p, shards):
 def _build_pretraining(p, prepared):
     blocks, heldout = prepared
     model, tokenizer = pretraining.load_adapted(p, pretraining.find_start(p))
-    return model, blocks, lambda m: measure_bits(m, tokenizer, heldout)
+    return model, blocks, partial(measure_bits, tokenizer=tokenizer, texts=heldout)
 
 
 def launch_training(words, module, stage, prefix, prepare, build):

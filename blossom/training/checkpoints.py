@@ -64,6 +64,12 @@ def fingerprint_settings(settings):
     return asdict(replace(settings, report_to="", checkpoint_minutes=0.0))
 
 
+def fingerprint_texts(evaluate):
+    """A hash of the `texts` of a partial function, since a curve must not go on with values of other texts; else {}."""
+    texts = getattr(evaluate, "keywords", {}).get("texts")
+    return {"held-out texts": hashlib.sha256(json.dumps(texts).encode()).hexdigest()} if texts else {}
+
+
 def fingerprint_start(learner):
     """What a training starts from: a hash of all weights but the adapters', which follow from the seed, and their scale."""
     digest = hashlib.sha256()

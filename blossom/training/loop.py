@@ -96,7 +96,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     evaluated = {round(k * steps / (settings.evaluations + 1)) for k in range(1, settings.evaluations + 2)}
     shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
     run = rows.fingerprint() | checkpoints.fingerprint_settings(settings) | checkpoints.fingerprint_start(learner)
-    run |= {"trained": shapes, "processes": world, "format": 4}
+    run |= {"trained": shapes, "processes": world, "format": 4} | checkpoints.fingerprint_texts(evaluate)
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
     # by one process, which may rename what is damaged; the others take what it has found
     found = checkpoints.find_checkpoint(folder / "checkpoints", run, progress.say) if accelerator.is_main_process else None
