@@ -29,7 +29,7 @@ from blossom.training import checkpoints
 from blossom.training.__main__ import launch_pretraining
 from blossom.training.checkpoints import keep_model, read_result
 from blossom.training.learner import mean_loss
-from blossom.training.loop import train_model
+from blossom.training.loop import MuonAdamW, train_model
 from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings
@@ -90,6 +90,22 @@ def test_processes_share_out_a_measurement(monkeypatch):
     assert torch.equal(parts[0] + parts[1], whole) and not (parts[0] * parts[1]).any() and all(p.any() for p in parts)
 
 
+def test_muon_moves_the_matrices_and_adamw_the_vectors_and_rows():
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(size)) for size in ((6, 4), (4,), (5, 4))]
+    theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
+    rows, words = {"params": ours[2:], "lr": 0.2, "eps": 1e-3}, {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0}
+    both = MuonAdamW([{"params": ours[:2], "lr": 0.1}, rows], words)
+    alone = [torch.optim.Muon(theirs[:1], lr=0.1, weight_decay=0, adjust_lr_fn="match_rms_adamw")]
+    alone.append(torch.optim.AdamW([{"params": theirs[1:2], "lr": 0.1}, rows | {"params": theirs[2:]}], **words))
+    for optimizer in (both, *alone, both, *alone):
+        for n, weight in enumerate((*ours, *theirs)):
+            weight.grad = torch.arange(weight.numel()).view_as(weight).cos() + n % 3
+        optimizer.step()
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
+    assert [{*both.state[weight]} for weight in ours] == [{"momentum_buffer"}, *2 * [{"step", "exp_avg", "exp_avg_sq"}]]
+
+
 def test_rows_have_a_rate_of_their_own(tmp_path):
     model = adapted()
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
@@ -123,7 +139,7 @@ def test_curves_reach_tensorboard(tmp_path):
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "asked to end"])
 def test_a_run_that_ends_early_ends_with_the_same_weights_bit_for_bit(killed, tmp_path):
-    settings = EXACT if killed else replace(EXACT, evaluations=2, checkpoint_minutes=60)
+    settings = EXACT if killed else replace(EXACT, evaluations=2, checkpoint_minutes=60, optimizer="muon")
     whole, words, folder = adapted(), (some_rows(12 if killed else 162), settings), tmp_path / "early"
     expected = train_model(whole, *words, tmp_path / "whole", evaluate_once, lambda line: None)
     if killed:

@@ -28,7 +28,7 @@ class TrainingSettings:
     precision: str = "auto"  # see pick_dtype
     activation_checkpointing: bool = False
     liger: bool = False  # Liger's fused kernels for norms, rotary embeddings and the feed-forward part; CUDA
-    optimizer: str = "adamw"  # "adamw_8bit" keeps the moments in 8 bits; CUDA
+    optimizer: str = "adamw"  # "adamw_8bit" keeps the moments in 8 bits; CUDA. "muon": see MuonAdamW
     report_to: str = ""  # "tensorboard" writes curves to the run's folder too
     forgetting_budget: float = 0.0  # stop when evaluate()["english"] has risen by this share; 0 never
     seed: int = 0
@@ -47,6 +47,9 @@ def check_options(p):
     if quantize != "none" and (sharded or p.trainable == "full"):
         reason = "FSDP cannot share such weights: take params/accelerate/ddp.yaml" if sharded else "found trainable: full"
         raise ValueError(f"quantize: {quantize} is for weights that are not trained; {reason}, or set quantize: none")
+    if sharded and getattr(p, "optimizer", "") == "muon":
+        reason = "it needs whole matrices, which FSDP shares out: take params/accelerate/ddp.yaml"
+        raise ValueError(f"optimizer: muon: {reason}, or set optimizer: adamw")
     for name, value, instead, module in NEEDS:
         if str(getattr(p, name, "")).lower() == value:
             package, card = module.replace("_", "-"), name == "quantize" or torch.cuda.is_available()
