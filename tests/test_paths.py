@@ -112,10 +112,10 @@ def test_folder_digest_sees_names_and_contents(tmp_path):
 
 def test_an_earlier_run_stays_until_the_next_one_has_finished(smoke):
     p = smoke("07_report", "report")
-    run = runs.Run(p, "07_report")
+    run = runs.Run(p, "07_report", [paths.ROOT / "Makefile"])
     assert not (run.folder / "manifest.json").exists() and not run.home.exists()
     (run.folder / "checkpoints").mkdir()
-    manifest = run.finish({"rows": 1}, inputs=[paths.ROOT / "Makefile"])
+    manifest = run.finish({"rows": 1})
     assert manifest["inputs"]["Makefile"] == paths.hash_path(paths.ROOT / "Makefile")
     assert run.folder == run.home and [f for f in run.home.parent.rglob("*") if f.is_dir()] == [run.home]
     paths.write_text(run.home / "judge" / "reply.json", "paid for")

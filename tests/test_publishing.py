@@ -102,18 +102,18 @@ def template_run(saved, tmp_path_factory):
     outputs = tmp_path_factory.mktemp("runs") / "outputs"
     recipes = {"02_vocab_merge": "blossom-bi", "03_bilingual_pretraining": "blossom-bi"}
 
-    def start(stage, recipe):
-        return runs.Run(params.effective_params(stage, "smoke", recipe, outputs=str(outputs)), stage)
+    def start(stage, recipe, read):
+        return runs.Run(params.effective_params(stage, "smoke", recipe, outputs=str(outputs)), stage, [read])
 
     before = fetch_asset("tiny-byte-level")
     for n, (stage, measured) in enumerate(CASES["metrics"].items()):
-        run = start(stage, recipes.get(stage, "blossom-bi-biSFT"))
+        run = start(stage, recipes.get(stage, "blossom-bi-biSFT"), before)
         shutil.copytree(saved("tiny-byte-level"), run.folder / "model")
         settings = paths.read_json(run.folder / "model" / "generation_config.json")
         paths.write_json(run.folder / "model" / "generation_config.json", settings | {"seed": n})  # three different models
-        run.finish(measured, inputs=[before], outputs=["model"])
+        run.finish(measured, outputs=["model"])
         before = run.folder / "model"
-    start("05_benchmark_eval", "blossom-bi-biSFT").finish({"tasks": TASKS, "benchmarks": "authored"}, inputs=[before])
+    start("05_benchmark_eval", "blossom-bi-biSFT", before).finish({"tasks": TASKS, "benchmarks": "authored"})
     return outputs
 
 

@@ -86,14 +86,12 @@ class Run:
         """Record what files and folders are when they are read, since they may change during the run; `home` is left out."""
         self.inputs = {name: hash_input(path) for name, path in name_inputs(inputs, self.home).items()} | self.inputs
 
-    def finish(self, metrics, inputs=(), outputs=()):
+    def finish(self, metrics, outputs=()):
         """Write metrics.json, then manifest.json with SHA-256s, and publish the folder; return the manifest (dict).
 
-        inputs   more files or folders that were read, if `add_inputs` has not had them
         outputs  names in the run's folder that it made
         """
         paths.write_json(self.folder / "metrics.json", metrics)
-        self.add_inputs(inputs)
         manifest = {
             "stage": self.stage,
             "scale": self.p.scale,
