@@ -37,7 +37,7 @@ def random_model(kind, adapted=True):
     for parameter in model.parameters():  # norms other than 1, biases other than 0, and attention that matters
         parameter.data += torch.randn_like(parameter) * (0.3 if parameter.dim() == 1 else 0.1)
     names = {name.split(".")[-1] for name, _ in model.named_modules()}
-    targets = names & {"q_proj", "qkv_proj", "query_key_value", "c_attn"}
+    targets = names & {"q_proj", "qkv_proj", "query_key_value", "c_attn", "q_a_proj"}
     plain = kind in ("gemma", "olmo2") or not adapted
     return model if plain else adapt_model(model, "lora", rank=2, targets=targets)
 

@@ -10,6 +10,7 @@ from blossom.common import paths
 from blossom.common.runs import seed_generators
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import first_new_row, load_model
+from blossom.vocabulary.embeddings import find_decoder
 
 BITS = 2e-3  # largest relative change of bits/byte when a model is saved
 LOGITS = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}  # largest relative error of logits, by the saved precision
@@ -72,7 +73,7 @@ def name_modules(model, targets):
     """
     last = {module: name.split(".")[-1] for name, module in model.named_modules()}
     tables = [model.get_input_embeddings()] + ([] if model.config.tie_word_embeddings else [model.get_output_embeddings()])
-    inner = {model.get_output_embeddings(), *model.get_decoder().modules()}
+    inner = {model.get_output_embeddings(), *find_decoder(model).modules()}
     outside = [name for name, m in model.named_modules() if m not in inner and last[m] in targets]
     return [last[table] for table in tables], outside or None
 

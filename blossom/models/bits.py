@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch.distributed.fsdp import FSDPModule
 
 from blossom.text.corpus import utf8_bytes
+from blossom.vocabulary.embeddings import find_decoder
 from blossom.vocabulary.encoding import encode_lines
 
 
@@ -126,7 +127,7 @@ def _hidden_states(causal, ids, labels, **arguments):
     """The last hidden states (N, D) that predict the labelled tokens of a batch, scaled, and their labels (N,)."""
     ids, labels = (x.to(causal.get_input_embeddings().weight.device) for x in (ids, labels[:, 1:]))
     labelled = labels != -100
-    states = causal.get_decoder()(input_ids=ids[:, :-1], use_cache=False, **arguments).last_hidden_state
+    states = find_decoder(causal)(input_ids=ids[:, :-1], use_cache=False, **arguments).last_hidden_state
     return states[labelled] * _known_scale(causal), labels[labelled]
 
 
@@ -153,14 +154,14 @@ def measure_head(causal, product):
         return out
 
     try:
-        decoder, ids = causal.get_decoder(), torch.arange(2, device=causal.device)[None]
+        decoder, ids = find_decoder(causal), torch.arange(2, device=causal.device)[None]
         alone = decoder(input_ids=ids, use_cache=False).last_hidden_state
         with decoder.register_forward_hook(replace_states):
             logits = causal(input_ids=ids, use_cache=False).logits.float()
         states, found = given
+        scale = ((logits * found).sum() / found.float().square().sum()).item()
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # a decoder of another kind
         return None
-    scale = ((logits * found).sum() / found.float().square().sum()).item()
     alike = are_alike(logits, scale * found.float(), found.dtype) and are_alike(alone, states, found.dtype)
     plain = alike and getattr(causal.get_output_embeddings(), "bias", None) is None
     return (1.0 if abs(scale - 1) < 1e-3 else scale) if plain else None

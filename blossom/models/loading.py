@@ -14,6 +14,7 @@ import torch
 from blossom.assets.registry import fetch_asset
 from blossom.assets.safety import check_model
 from blossom.common import paths
+from blossom.vocabulary.embeddings import find_decoder
 from blossom.vocabulary.loading import load_tokenizer, tell_failure, write_tokenizer
 
 RECORD = "blossom.json"
@@ -86,7 +87,7 @@ def _read(folder, name, dtype):
     logging.disable_progress_bar()  # in JupyterLab it stays at 0 %
     try:  # unless trust_remote_code is False, transformers asks on the terminal
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        _check_sizes(config.get_text_config())
+        _check_config(config.get_text_config())
         options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
         model, told = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, **options)
     except MemoryError:
@@ -111,8 +112,11 @@ def _read(folder, name, dtype):
     return model
 
 
-def _check_sizes(config):
-    """Raise ValueError for a size with which nothing can be read, or a padding id without a row."""
+def _check_config(config):
+    """Raise ValueError for a size with which nothing can be read, a padding id without a row, or an encoder."""
+    if getattr(config, "is_decoder", True) is False and not hasattr(config, "decoder_layers"):  # not BART's decoder
+        told = f"{config.model_type} reads the tokens that it is to predict (is_decoder: false)"
+        raise ValueError(f"config.json: {told}; take a model that was trained to write text")
     for name in ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"):
         if isinstance(found := getattr(config, name, None), int) and found < 1:
             raise ValueError(f"config.json: {name}: expected at least 1, found {found}")
@@ -161,7 +165,7 @@ def _hash_tokenizer(tokenizer):
 
 def find_layers(model):
     """The layers of a model's decoder: of its lists of modules the one with most parameters."""
-    lists = [m for m in model.get_decoder().modules() if isinstance(m, torch.nn.ModuleList)]
+    lists = [m for m in find_decoder(model).modules() if isinstance(m, torch.nn.ModuleList)]
     return max(lists, key=lambda m: sum(p.numel() for p in m.parameters()))
 
 

@@ -12,6 +12,7 @@ from blossom.training.cpu.decoder import FastDecoder, segment_arguments, support
 from blossom.training.data import collate_rows
 from blossom.training.packing import IGNORED
 from blossom.training.tables import EmbeddingTable, sum_losses
+from blossom.vocabulary.embeddings import find_decoder
 
 
 class Learner(nn.Module):
@@ -51,10 +52,11 @@ class Learner(nn.Module):
         embed = self.model.eval() and causal.get_input_embeddings()
         ids = torch.linspace(0, len(embed.weight) - 1, 32, device=embed.weight.device).long().view(2, 16)
         with self._working_precision():
-            self.scale, rows = measure_head(causal, self.head.logits), embed(ids)  # None: transformers makes the logits
-            states, same = (self.decoder(**x).last_hidden_state for x in ({"input_ids": ids}, {"inputs_embeds": rows}))
-        pairs = (rows, self.table.look_up(ids)), (states, same)  # neither a factor nor a second table
-        self.quick = self.scale is not None and all(are_alike(*pair, self.dtype) for pair in pairs)
+            self.scale = measure_head(causal, self.head.logits)  # None: transformers makes the logits
+            self.quick = self.scale is not None and self._embeds_the_same(ids, embed)
+        if (found := tuple(self._read(ids, None).shape[:2])) != (2, 15):
+            told = f"{causal.config.model_type} gives {found[1] + 1} predictions for 16 tokens"
+            raise ValueError(f"base_model: {told}; take a model that gives one a token")
         if fast and self.quick and supports_decoder(self.decoder):
             self.fast = FastDecoder(self.decoder, self.dtype)
             self.fast = self.fast if self._computes_the_same(self.fast, self.table.look_up(ids)) else None
@@ -63,6 +65,15 @@ class Learner(nn.Module):
         if isolated:
             self._check_isolation(ids)
         self.model.train(training)
+
+    def _embeds_the_same(self, ids, embed):
+        """Whether rows of `table` serve the decoder in place of ids (B, T): no factor, no second table, no use of ids."""
+        try:
+            states, same = (self.decoder(**x).last_hidden_state for x in ({"input_ids": ids}, {"inputs_embeds": embed(ids)}))
+        except (AttributeError, RuntimeError, TypeError, ValueError):  # DeepSeek-V4 routes tokens by their ids
+            return False
+        pairs = (embed(ids), self.table.look_up(ids)), (states, same)
+        return all(a.shape == b.shape and are_alike(a, b, self.dtype) for a, b in pairs)
 
     def _computes_the_same(self, fast, x):
         """Whether a decoder's states and gradients for embedded tokens x (B, T, D) are transformers' own, to a tenth."""
@@ -91,7 +102,7 @@ class Learner(nn.Module):
 
     @property
     def decoder(self):
-        return self._causal[0].get_decoder()
+        return find_decoder(self._causal[0])
 
     def __enter__(self):
         return self

@@ -26,10 +26,10 @@ def segment_lengths(positions):
     return given | {"attention_mask": torch.ones_like(positions)}  # or the positions would become a mask (T, T)
 
 
-def attend_lengths(module, query, key, value, mask, scaling=None, cu_seq_lens_q=None, max_length_q=0, **other):
+def attend_lengths(module, query, key, value, attention_mask, scaling=None, cu_seq_lens_q=None, max_length_q=0, **other):
     """transformers' attention: query (B, H, T, h), key and value (B, K, T, h) -> ((B, T, H, h), None)."""
     if cu_seq_lens_q is None:
-        return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **other)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **other)
     parts = [x.transpose(1, 2).flatten(0, 1).to(value.dtype) for x in (query, key, value)]  # (B*T, heads, h)
     lengths = (cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q)
     out = varlen_attn(*parts, *lengths, scale=scaling, window_size=(-1, 0), enable_gqa=True)

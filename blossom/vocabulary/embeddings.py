@@ -67,7 +67,7 @@ def distill_rows(model, old, rows, pieces, documents, rate=1e-2, length=256):
     After a third of the layers, the state of a token should be that of the last base token of its spelling in the same
     text (mean squared error). Source: token distillation (arXiv:2505.20133).
     """
-    lower, embed, first = copy.copy(model.requires_grad_(False).get_decoder()), model.get_input_embeddings(), len(old)
+    lower, embed, first = copy.copy(find_decoder(model.requires_grad_(False))), model.get_input_embeddings(), len(old)
     depth, layers = max((len(m), name) for name, m in lower.named_children() if isinstance(m, torch.nn.ModuleList))
     third, place = getattr(lower, layers)[: -(-depth // 3)], model.device
     lower._modules = lower._modules | {layers: third, "norm": torch.nn.Identity()}  # it shares the weights
@@ -116,3 +116,9 @@ def nearest_rows(table, ids, count=5):
     likeness = centred[ids] @ centred.T
     likeness[torch.arange(len(ids)), torch.as_tensor(ids)] = -2.0
     return likeness.topk(count).indices
+
+
+def find_decoder(causal):
+    """The part of a causal language model that makes the last hidden states of ids, without the output layer."""
+    parts = [causal.get_decoder(), *causal.children()]  # the first is an output layer in ModernBERT, all of it in Llama 4
+    return next(m for m in parts if m is not causal and hasattr(m, "get_input_embeddings"))
