@@ -1,6 +1,7 @@
 """Several models on the same items: kept scores, texts, retrieval, paired differences, written answers, tables."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from blossom.benchmark.tasks import utils
 from blossom.benchmark.texts import compare_states, draw_texts, middle_states, rank_translations
 from blossom.models.bits import document_nats, start_token
 from blossom.models.loading import load_model
-from blossom.text.corpus import read_corpus
+from blossom.text.corpus import read_corpus, read_documents
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
@@ -62,10 +63,17 @@ def test_the_states_of_a_document_do_not_depend_on_the_others():
     assert found[0].tolist() == pytest.approx(states[1:-1].mean(0).tolist(), abs=1e-4)
 
 
-def test_a_translation_of_another_text_is_refused(smoke):
-    p = smoke("05_benchmark_eval", "base", parallel_english="general-en", documents=9)
-    with pytest.raises(ValueError, match="parallel_english: general-en has 100 documents, general_korean .* has 130"):
-        draw_texts(p, read_corpus(p))
+@pytest.mark.parametrize(("english", "told"), CASES["not translations"])
+def test_a_translation_of_another_text_is_refused_and_with_few_documents_none_is_looked_for(smoke, tmp_path, english, told):
+    if english == "in another order":
+        (file := tmp_path / "english.txt").write_text("\n".join(sorted(read_documents("general-ko-en"))), encoding="utf-8")
+        english = str(file)
+    p = smoke("05_benchmark_eval", "base", parallel_english=english, documents=32)
+    corpus = read_corpus(p)
+    with pytest.raises(ValueError, match=told):
+        draw_texts(p, corpus)
+    asked = (replace(p, documents=31), replace(p, parallel_english="general-ko-en"))
+    assert [len(draw_texts(own, corpus)[1]) for own in asked] == [0, 32]
 
 
 def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_again(prepared, tmp_path):

@@ -64,9 +64,16 @@ def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one_the_same_ea
 def test_a_line_held_out_of_one_language_is_not_trained_on_in_the_other(smoke):
     p = smoke("03_bilingual_pretraining", heldout_lines=10)
     corpus = read_corpus(replace(p, english_texts=[*p.english_texts, *p.korean_texts]))
-    with pytest.raises(ValueError, match="english_texts: .* hold Korean, expected English"):
-        read_corpus(replace(p, english_texts=p.korean_texts))
     assert corpus.heldout_korean and not set(corpus.heldout_korean) & set(corpus.english)
+
+
+@pytest.mark.parametrize(("line", "given", "told"), CASES["scripts"])
+def test_general_text_in_another_script_is_refused_and_korean_with_hanja_or_latin_is_not(texts, line, given, told):
+    p = texts("\n".join(f"{chr(0xAC00 + n)} {line}" for n in range(40)), heldout_lines=20, **given)
+    try:
+        assert read_corpus(p).general_korean and not told
+    except ValueError as error:
+        assert told and re.search(told, str(error)), error
 
 
 def test_more_text_moves_few_held_out_lines(texts):

@@ -351,7 +351,7 @@ def mixed(smoke, **given):
 
 
 def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
-    texts = {"english_texts": ["smoke-en", "general-ko"], "heldout_lines": 10, "general_korean": "general-en"}
+    texts = {"english_texts": ["smoke-en", "general-ko"], "heldout_lines": 10, "general_korean": "authored-prose-ko"}
     blocks = mixed(smoke, **texts, source_weights={"smoke-en": 1, "general-ko": 3}, training_tokens=25_600)
     shares = {row["source"]: row["realised share"] for row in blocks.table()}
     asked = {"korean": 0.7, "english: smoke-en": 0.075, "english: general-ko": 0.225}

@@ -5,23 +5,35 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import spearmanr
 
 from blossom.benchmark.suite import draw_evenly
 from blossom.models.bits import document_nats
 from blossom.models.loading import find_layers
-from blossom.text.corpus import read_documents
+from blossom.text.corpus import check_script, read_documents
+
+DISTRACTORS = 31  # documents among which a translation has to be found, besides itself: chance is 1 in 32
 
 
 def draw_texts(p, corpus):
     """`p.documents` documents of each of a corpus's four texts, and of general Korean in English: (name -> lines, lines).
 
-    ValueError when `p.parallel_english` has another number of documents than general Korean; [] when it is empty.
+    The English is [] when `p.parallel_english` is empty, or the documents too few for DISTRACTORS. ValueError when it is no
+    translation of general Korean, by its letters and by the number and lengths of its documents.
     """
-    english = list(read_documents(p.parallel_english)) if p.parallel_english else []
-    if english and len(english) != len(corpus.general_korean):
-        told = f"{p.parallel_english} has {len(english)} documents, general_korean ({p.general_korean}) has"
-        told = f"parallel_english: {told} {len(corpus.general_korean)}; expected one translation a document"
-        raise ValueError(f"{told}: give its translation, or an empty text to leave retrieval out")
+    english, korean = list(read_documents(p.parallel_english)) if p.parallel_english else [], corpus.general_korean
+    if english and min(len(korean), p.documents or len(korean)) <= DISTRACTORS:
+        print(f"note: finding translations is left out: it needs {DISTRACTORS + 1} documents (documents, general_korean)")
+        english = []
+    if english:
+        check_script(p, "parallel_english", english, "english_texts", corpus.heldout_english)
+        lengths = [[len(line) for line in lines] for lines in (english, korean)]
+        if len(english) != len(korean) or not spearmanr(*lengths, alternative="greater").pvalue < 0.01:
+            told = (
+                f"{p.parallel_english} has {len(english)} documents, general_korean ({p.general_korean}) has {len(korean)}"
+            )
+            told = f"parallel_english: {told}; expected one translation a document, longer where the document is longer"
+            raise ValueError(f"{told}: give its translation, or an empty text to leave retrieval out")
     texts = {name: draw_evenly(lines, p.documents, p.seed) for name, lines in corpus.heldout().items()}
     return texts, draw_evenly(english, p.documents, p.seed)
 
@@ -29,7 +41,7 @@ def draw_texts(p, corpus):
 def measure_texts(model, tokenizer, texts, english=()):
     """Items of a model: one a document of {name: lines}, and one a document of general Korean and its translation.
 
-    english  texts["general_korean"], translated: each document is looked for by the other among 31 distractors
+    english  texts["general_korean"], translated: each document is looked for by the other among DISTRACTORS
     return   [{"task", "item", "nats", "bytes"}], then [{"task", "id", "acc", "rank" (1 is best)}]
     """
     items, states = [], {}
@@ -74,7 +86,7 @@ def compare_states(one, other):
     return one @ other.T
 
 
-def rank_translations(likeness, distractors=31, seed=0):
+def rank_translations(likeness, distractors=DISTRACTORS, seed=0):
     """The rank of each row's own column among it and `distractors` others, drawn with `seed`; likeness (N, N)."""
     rng, numbers = np.random.default_rng(seed), np.arange(len(likeness))
     for n, row in enumerate(likeness.tolist()):

@@ -11,11 +11,14 @@ import numpy as np
 
 from blossom.assets.aihub import read_document
 from blossom.assets.registry import SIDES
-from blossom.text.language import language_of
+from blossom.text.language import name_scripts
 from blossom.text.leaks import fold_letters
 from blossom.text.rows import KOREAN_NAMES, find_files, is_header, read_rows, read_values
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
+COMMON_SCRIPT = (
+    0.2  # least share of letters in scripts that texts of one language have in common; Korean may have much Latin
+)
 
 
 class Lines:
@@ -61,18 +64,27 @@ def read_corpus(p):
 
     The lines with the smallest hashes are held out, so that adding text changes few of them. A training line that equals a
     held-out or general line except for case, digits and punctuation is removed. Memory: about 75 bytes a different line.
-    ValueError names a source that is missing, empty, not UTF-8 or too small.
+    ValueError names a source that is missing, empty, not UTF-8 or too small, and general text in another script.
     """
     removed = {}
     general_ko, general_en = list(read_documents(p.general_korean)), list(read_documents(p.general_english))
     never = {fold_letters(line) for line in general_ko + general_en}
     found = {name: _find_first(getattr(p, name), p.heldout_lines) for name in ("korean_texts", "english_texts")}
     heldout_ko, heldout_en = (heldout for _, heldout, _ in found.values())
-    if [language_of(line) for line in heldout_en].count("ko") > 0.9 * len(heldout_en):
-        raise ValueError(f"english_texts: {p.english_texts} hold Korean, expected English")
+    check_script(p, "general_korean", general_ko, "korean_texts", heldout_ko)
+    check_script(p, "general_english", general_en, "english_texts", heldout_en)
     never |= {fold_letters(line) for line in heldout_ko + heldout_en}
     korean, english = (_choose_training(name, keeps, p, never, empty, removed) for name, (keeps, _, empty) in found.items())
     return Corpus(korean, english, heldout_ko, heldout_en, general_ko, general_en, removed)
+
+
+def check_script(p, name, lines, corpus, heldout):
+    """Raise ValueError where lines of parameter `name` are in other scripts than `heldout`, lines of parameter `corpus`."""
+    own, other = both = name_scripts(lines), name_scripts(heldout)
+    if own and other and sum(min(own[script], other[script]) for script in own.keys() & other) < COMMON_SCRIPT:
+        first, second = (" and ".join(s.title() for s in found if found[s] >= COMMON_SCRIPT) for found in both)
+        told = f"{name}: {getattr(p, name)} has {first} letters, {corpus} {getattr(p, corpus)} hold {second}"
+        raise ValueError(f"{told}: expected one language; set {name} to unseen text in the language of {corpus}")
 
 
 def _choose_training(name, keeps, p, never, empty, removed):

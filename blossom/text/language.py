@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from difflib import SequenceMatcher
 
 SCRIPTS = {
@@ -28,6 +29,14 @@ def script_shares(text):
     counts = {name: sum(c.isalpha() for c in pattern.findall(text)) for name, pattern in SCRIPTS.items()}
     counts["other"] = letters - sum(counts.values())
     return {name: count / letters if letters else 0.0 for name, count in counts.items()}
+
+
+def name_scripts(lines):
+    """Share of each script among the letters of lines, by Unicode's name, largest first: {"HANGUL": 0.9, "LATIN": 0.1}."""
+    scripts = Counter()
+    for letter, count in Counter(c for line in lines for c in line if c.isalpha()).items():
+        scripts[unicodedata.name(letter, "OTHER").split()[0]] += count
+    return {script: count / scripts.total() for script, count in scripts.most_common()}
 
 
 def language_of(text):
