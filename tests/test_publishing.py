@@ -193,8 +193,8 @@ def test_a_text_without_a_licence_or_not_to_be_given_away_is_refused():
 def test_licences_are_known_by_asset_and_by_hub_id_and_for_all_that_shipped_scales_read():
     assert licences.find_licence("aligned-ko", {}) == REGISTRY["aligned-en-ko"].licence
     assert licences.find_licence("hub:GAIR/lima@refs/convert/parquet:test", {}) == "CC BY-NC-SA 4.0"
-    assert licences.find_licence("data/novels", {}) == ""
-    assert licences.find_licence("data/novels", {"data/novels": "CC0"}) == "CC0"
+    assert licences.find_licence("data/novels", {}) == licences.find_licence("data/novels", {"data/novels": " "}) == ""
+    assert licences.find_licence("data/novels", {"data/novels": "CC0 "}) == "CC0"
     unknown = set()
     for scale in ("laptop", "laptop-ja", "llama2-13b", "llama2-7b", "qwen2.5-0.5b", "gpu-24gb"):
         for stage in stages.MODEL_STAGES:
@@ -234,7 +234,7 @@ def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "https://huggingface.co/someone/tiny-ko" in out and "model.safetensors" in out and "README.md" in out
     assert (tuned / "model_card.md").read_text(encoding="utf-8") == card.write_card(tuned, "someone/tiny-ko").content
-    assert __main__.run_publish_command([*words, "--licence", "smoke-en=proprietary"]) == 1
+    assert __main__.run_publish_command([*words, "--license", "smoke-en=proprietary"]) == 1
     assert "refused: 'smoke-en'" in capsys.readouterr().out
     with pytest.raises(ValueError, match="licence: 'smoke_en' is no ingredient of this model; expected one of .*smoke-en"):
         hub.plan_push(tuned, "someone/tiny-ko", {"smoke_en": "CC0"})

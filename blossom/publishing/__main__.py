@@ -14,11 +14,11 @@ def run_publish_command(words=None):
     parser.add_argument("--to", required=True, metavar="OWNER/NAME", help="repository on the hub")
     parser.add_argument("--dry-run", action="store_true", help="list files, write the card beside the model, push nothing")
     parser.add_argument("--gguf", default="", metavar="F16", help="add a GGUF file: F32, F16 or BF16")
-    parser.add_argument("--licence", action="append", default=[], metavar="NAME=LICENCE", help="of a text or model of yours")
+    parser.add_argument("--licence", "--license", action="append", default=[], metavar="NAME=LICENCE", help="of your input")
     parser.add_argument("--public", action="store_true", help="make the repository public (it is private otherwise)")
     given = parser.parse_args(words)
     pairs = [pair.split("=", 1) for pair in given.licence]
-    if any(len(pair) != 2 or not pair[1] for pair in pairs):
+    if any(len(pair) != 2 or not pair[1].strip() for pair in pairs):
         parser.error("--licence: expected NAME=LICENCE, for example 'data/novels=CC BY 4.0'")
     plan = plan_push(given.run, given.to, dict(pairs), given.gguf)
     print(plan)

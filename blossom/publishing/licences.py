@@ -9,6 +9,7 @@ from blossom.common.stages import MODEL_STAGES
 from blossom.text.hub import parse_hub
 
 LISTED = paths.read_yaml_beside(__file__)
+TAGS = {name: tag for tag, others in LISTED["tags"].items() for name in (tag, *others)}
 INSTRUCTIONS = {"ko": "korean_instructions", "en": "english_instructions", "translation": "translations"}
 
 
@@ -49,7 +50,7 @@ def list_ingredients(line, known=None):
 def find_licence(name, known):
     """The licence of an asset, of a hub data set or model, or of a name in `known`; "" if unknown."""
     asset = REGISTRY.get(SIDES.get(name, (name,))[0])
-    return known.get(name) or (asset.licence if asset else LISTED["hub"].get(parse_hub(name).name, ""))
+    return known.get(name, "").strip() or (asset.licence if asset else LISTED["hub"].get(parse_hub(name).name, ""))
 
 
 def licence_refusals(found):
@@ -60,8 +61,11 @@ def licence_refusals(found):
 
 
 def model_licence(found):
-    """(licence in the hub's spelling, list of terms) for a model of these ingredients, of which the first is the base."""
-    base = found[0].licence
+    """(licence in the hub's spelling, list of terms) for a model of these ingredients, of which the first is the base.
+
+    Where a licence is none of those in licences.yaml, it is "other", and a term names the ingredient and its licence.
+    """
+    read = [_read_names(i.licence) for i in found]
     llama = [i.licence for i in found if "llama" in i.licence.lower()]
     non_commercial, share_alike = ([i.name for i in _select_term(found, t)] for t in ("non_commercial", "share_alike"))
     terms = [f"Not for commercial use: {', '.join(non_commercial)}."] if non_commercial else []
@@ -69,12 +73,24 @@ def model_licence(found):
         terms.append(f"Share alike is required by {', '.join(share_alike)}.")
     if llama:
         terms.append(f"{llama[0]}: pass on its text and notice, and follow its acceptable use policy.")
-    if llama and not non_commercial:
-        return llama[0].lower().replace(" community licence", "").replace(" ", ""), terms
-    if non_commercial and not llama:
+    unlisted = [i for i, names in zip(found, read, strict=True) if not i.licence or not TAGS.keys() >= set(names)]
+    told = "Read what the licence of {} allows before you use or pass on this model: {}."
+    terms += [told.format(i.name, i.licence or "it is not known") for i in unlisted]
+    if unlisted or (llama and non_commercial):
+        return "other", terms
+    if llama:
+        return next(TAGS[name] for names in read for name in names if "llama" in name), terms
+    if non_commercial:
         return "cc-by-nc-sa-4.0" if share_alike else "cc-by-nc-4.0", terms
-    spelled = base.split(",")[0].lower().replace(" ", "-")
-    return spelled if spelled in LISTED["spelled_by_the_hub"] else "other", terms
+    return "other" if found[0].name in share_alike else TAGS[read[0][0]], terms
+
+
+def _read_names(licence):
+    """The names in a licence's text, without its terms, as the hub's tags: "Apache License 2.0, MIT": [apache-2.0, mit]."""
+    terms, words = (LISTED["terms"][t] for t in ("non_commercial", "share_alike")), LISTED["without_meaning"]
+    plain = re.sub(rf"(?<![a-z])({'|'.join((*terms, words))})(?![a-z])", " ", licence.lower())
+    names = ["-".join(re.findall(r"[^\W_]+(?:\.\d+)*", part)) for part in re.split(r"[,;/]| and | or ", plain)]
+    return [name for name in names if name]
 
 
 def _select_term(found, term):
