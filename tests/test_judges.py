@@ -118,7 +118,7 @@ def test_the_plan_counts_what_is_new_and_the_most_it_can_cost(serve, judge):
     asked = judge(serve(lambda body, n: "A").url, money=plan["cost_at_most"] / 8 * 2.5, **priced)
     assert not judges.plan_judging(asked, pairs(3))["within"]
     assert judges.judge_pairs(asked, pairs(3))[1]["sent"] == 2  # without a usage in the reply, the highest cost counts
-    plan = judges.plan_judging(judge(GONE, money=1.0, **priced), pairs(3), probes=1)
+    plan = judges.plan_judging(judge(asked.url, money=1.0, **priced), pairs(3), probes=1)
     assert (plan["requests"], plan["stored"]) == (6, 2)
 
 
@@ -139,15 +139,16 @@ def test_a_server_writes_the_answers_with_the_runs_settings_and_a_rerun_asks_not
     texts = request_answers(ChatServer(server.url, "vllm", tmp_path), questions, **settings)
     assert texts == [f"{question}!" for question in questions] and len(server.bodies) == 7
     assert [server.bodies[0][k] for k in ("max_tokens", "temperature", "top_k", "seed")] == [9, 0.3, 7, 5]
-    gone = ChatServer(GONE, "vllm", tmp_path, called="served", tries=1)
-    assert request_answers(gone, questions, **settings) == texts and gone.replayed == 7
-    with pytest.raises(RuntimeError, match="served: http://127.0.0.1:9/v1 .* 1 prompts"):
-        request_answers(gone, [*questions, "새 질문"], **settings)
     server.reply = lambda body, n: (200, {}, completion("<think>Hm.</think> 네, 그", "length"))
     assert request_answers(ChatServer(server.url, "r", tmp_path), ["?"], 9) == ["네, 그"] and len(server.bodies) == 8
     server.reply = lambda body, n: (200, {}, completion("<think>Hm", "length") if n < 11 else completion(""))
     with pytest.raises(RuntimeError, match=r"no answer to 2 prompts \(empty, with room for 2,048"):
         request_answers(ChatServer(server.url, "s", tmp_path), ["?", "!"], 9)
+    server.stop()
+    gone = ChatServer(server.url, "vllm", tmp_path, called="served", tries=1)
+    assert request_answers(gone, questions, **settings) == texts and gone.replayed == 7
+    with pytest.raises(RuntimeError, match=f"served: {server.url} .* 1 prompts"):
+        request_answers(gone, [*questions, "새 질문"], **settings)
 
 
 def test_a_real_server_is_understood(tmp_path, monkeypatch):
@@ -159,7 +160,7 @@ def test_a_real_server_is_understood(tmp_path, monkeypatch):
         written = request_answers(writer, ["안녕?", "Hello?", "안녕?"], 8, top_k=40, repetition_penalty=1.1)
     assert judge.model == str(tmp_path / "model") and judge.name == "model"  # the server said which it has
     assert counted["sent"] == 5 and counted["failures"] == {"cut off": 2} and counted["unanswered"] == 2 and rows == []
-    stored = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
+    stored = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").rglob("*.json")]
     usages = [record["usage"] for record in stored if "messages" in record["request"]]
     assert len(usages) == 2 and all(u["in"] > 100 for u in usages)
     assert all(0 < u["out"] - judges.REPLY_TOKENS <= 200 for u in usages)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from blossom.common.server import LARGEST, ROOM, ChatServer
+from blossom.common.server import LARGEST, ROOM, ChatServer, ReplyStore
 from tests.cases import read_cases
 from tests.server import completion
 
@@ -25,14 +25,18 @@ def ask(client, text="Hi \ud83d", **settings):
     return client.ask(client.make_request([{"role": "user", "content": text}], **settings))
 
 
-def test_a_stored_reply_needs_no_server(serve, client, tmp_path):
-    server = serve(lambda body, n: f"{body['messages'][0]['content']}!")
+def test_a_stored_reply_needs_no_server_but_is_that_servers_only(serve, client, tmp_path):
+    server, other = serve(lambda body, n: f"{body['messages'][0]['content']}!"), serve(lambda body, n: "other")
     expected = client(GONE).make_request([{"role": "user", "content": "Hi ?"}], seed=1)  # half a character cannot be sent
     assert ask(client(server.url), seed=1) == "Hi ?!" and server.bodies[0] == expected
-    again = client(GONE)
+    assert ask(client(other.url), seed=1) == "other"
+    server.stop()
+    again = client(server.url)
     assert ask(again, seed=1) == "Hi ?!" and (again.sent, again.replayed) == (0, 1)
-    assert ask(client(GONE, tries=1), seed=2) is None  # another setting is another request
-    assert ask(ChatServer(GONE, "n", tmp_path / "replies", tries=1), seed=1) is None  # and so is another model
+    assert ask(client(server.url, tries=1), seed=2) is None  # another setting is another request
+    assert ask(ChatServer(server.url, "n", tmp_path / "replies", tries=1), seed=1) is None  # and so is another model
+    ReplyStore(tmp_path / "replies").put(expected | {"seed": 3}, reply="earlier")  # when addresses were not stored
+    assert [ask(client(url), seed=3) for url in (GONE, GONE, other.url)] == ["earlier", "earlier", "other"]
 
 
 def test_busy_and_broken_servers_are_asked_again(serve, client):
@@ -47,7 +51,7 @@ def test_busy_and_broken_servers_are_asked_again(serve, client):
 def test_what_went_wrong_is_stored_and_asked_again(serve, client, tmp_path):
     server = serve(lambda body, n: (500, {}, "broken") if n < 3 else "A")
     assert ask(client(server.url, tries=2)) is None
-    (record,) = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").glob("*.json")]
+    (record,) = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "replies").rglob("*.json")]
     assert record["reply"] is None and all("HTTP 500" in e for e in record["errors"])
     assert ask(client(server.url)) == "A"
 
@@ -80,7 +84,7 @@ def test_a_wrong_key_stops_at_once_and_is_written_nowhere(serve, client, monkeyp
     server.reply = lambda body, n: (200, {}, json.dumps({"data": [{"id": "sk-secret"}, {"id": "m"}]}))
     with pytest.raises(RuntimeError, match=r"what it serves: \(key\), m"):
         ChatServer(server.url, "", tmp_path / "replies")
-    assert not any("sk-secret" in f.read_text(encoding="utf-8") for f in (tmp_path / "replies").glob("*.json"))
+    assert not any("sk-secret" in f.read_text(encoding="utf-8") for f in (tmp_path / "replies").rglob("*.json"))
 
 
 def test_one_refused_text_stops_no_other_but_refusing_all_does(serve, client):

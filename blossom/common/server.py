@@ -1,9 +1,7 @@
-"""The client of OpenAI-compatible servers, with a budget, and the store of requests and replies.
-
-A stored reply is found by its request, so a second run needs neither the server nor its key.
-"""
+"""The client of OpenAI-compatible servers, with a budget; replies are stored, so a second run needs no server and no key."""
 
 import base64
+import contextlib
 import functools
 import hashlib
 import html
@@ -38,10 +36,13 @@ WHOLE = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_call
 
 
 class ReplyStore:
-    """Replies in a folder, one JSON file each. A request is a JSON-able dict of everything that its reply depends on."""
+    """Replies in a folder, one JSON file each. A request is a JSON-able dict of everything that its reply depends on.
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    earlier  a folder of replies stored without their server's address: the first that is asked for one takes it over
+    """
+
+    def __init__(self, folder, earlier=None):
+        self.folder, self.earlier = Path(folder), earlier and Path(earlier)
 
     def _file(self, request):
         text = json.dumps(request, sort_keys=True, ensure_ascii=False)
@@ -50,6 +51,10 @@ class ReplyStore:
     def get(self, request, kind=str | None):
         """What was stored with this request (a dict), or None; ValueError for a reply that is not of this `kind`."""
         file = self._file(request)
+        if self.earlier and (found := self.earlier / file.name).exists() and not file.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another thread has moved it
+                os.replace(found, file)
         return paths.read_json(file, {"reply": kind}) if file.exists() else None
 
     def put(self, request, **found):
@@ -62,9 +67,8 @@ class ChatServer:
     """One model on an OpenAI-compatible server (vLLM, llama.cpp, `transformers serve`, a paid service).
 
     url       up to `/v1`;  model  its name on the server; empty asks the server
-    folder    of the `ReplyStore`;  called  the parameters that error messages name
-    among     its name, if the server turns out to serve several; its replies then have a folder of their own in `folder`,
-              since servers may call different models alike
+    folder    gets a `ReplyStore` for each address, since servers may call different models alike
+    called    the parameters that error messages name;  among  the model's name, if the server turns out to serve several
     requests  most HTTP requests to send, retries included
     money     most to spend;  prices  of a million input and output tokens, in the same currency; (0, 0): free
     timeout   seconds for one reply, from the first byte sent to the last received;  tries  HTTP requests for it
@@ -80,17 +84,17 @@ class ChatServer:
         params.refuse_secret(called, url)
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{called}: expected http://… or https://…, found {url!r}")
-        if among:
-            folder = Path(folder) / hashlib.sha256(f"{among}@{url}".encode()).hexdigest()[:16]
-        self.url, self.store, self.requests, self.money, self.prices = url, ReplyStore(folder), requests, money, prices
+        own = Path(folder) / hashlib.sha256(f"{among}@{url}".encode()).hexdigest()[:16]
+        self.store = ReplyStore(own, earlier=None if among else folder)
+        self.url, self.requests, self.money, self.prices = url, requests, money, prices
         self.timeout, self.tries, self.pause, self.called = timeout, tries, pause, called
         self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()
         self.last_error, self.unsupported = "", []  # unsupported: settings that the server refused, sent no more
         self._key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not (self._key.isascii() and " " not in self._key and self._key.isprintable()):
             raise ValueError("OPENAI_API_KEY: expected printable ASCII characters without spaces: copy the key again")
-        self._failed, self._answered = 0, False  # number of requests in a row without a reply; whether one got a reply
-        self._useless = 0  # second tries in a row that gave no answer
+        self._failed, self._useless = 0, 0  # requests in a row without a reply, and second tries without an answer
+        self._answered = False  # whether a request got a reply
         self._lock = threading.RLock()
         self.model = model or self._ask_model_name(among)
         self.name = Path(self.model).name if self.model[:1] in "/.~" else self.model
@@ -107,8 +111,7 @@ class ChatServer:
 
     def stored_reply(self, request):
         """The stored text that answers this request, or None; a text that was cut off is no answer."""
-        found = self._read(request)
-        return found["reply"] if _is_answer(found) else None
+        return _answer(self._read(request))
 
     def max_cost(self, request):
         """The most that a request can cost, in the currency of the prices; a token has at least one byte."""
@@ -123,8 +126,7 @@ class ChatServer:
 
     def ask(self, request):
         """The text of the reply to a request, or None, as `fetch`; None also when it was cut off."""
-        found = self.fetch(request)
-        return found["reply"] if _is_answer(found) else None
+        return _answer(self.fetch(request))
 
     def fetch(self, request, whole=True):
         """The reply to a request, stored or new: a dict with reply (text without reasoning), cut (off, or not) and usage.
@@ -134,16 +136,16 @@ class ChatServer:
         server fails. Threads may call it at once. Raises RuntimeError for a wrong key, model or address (401, 403, 404).
         """
         found = self._read(request)
-        if _is_answer(found, whole):
+        if _answer(found, whole):
             with self._lock:
                 self.replayed += 1
             return found
         found = found or self._try(request)
-        if found and not _is_answer(found, whole):
+        if found and not _answer(found, whole):
             if self._useless < FAILURES:
                 found = self._try(request, ROOM) or found
             with self._lock:
-                self._useless = 0 if _is_answer(found, whole) else self._useless + 1
+                self._useless = 0 if _answer(found, whole) else self._useless + 1
                 if self._useless:
                     self.last_error = f"{'cut off' if found['cut'] else 'empty'}, with room for {ROOM:,} tokens more"
                     self.failures[self.last_error.split(",")[0]] += 1
@@ -162,7 +164,7 @@ class ChatServer:
         """Send a request with `room` more tokens and store its reply; returns it as `_read`, or None."""
         sent = request | ({"max_tokens": request.get("max_tokens", 0) + room} if room else {})
         errors, attempt, wait, tries = [], 0, 0, 1 if room else self.tries
-        while attempt < tries and not self.gave_up and (cost := self._reserve(sent)) is not None:
+        while wait is not None and attempt < tries and not self.gave_up and (cost := self._reserve(sent)) is not None:
             settings = {k: v for k, v in sent.items() if k not in ("model", "messages", *self.unsupported)}
             try:
                 found = self._send(sent, settings, cost)
@@ -170,10 +172,8 @@ class ChatServer:
                 wait = self._note_failure(error, settings, cost, 2.0**attempt, errors)
             else:
                 self._failed, self._answered = 0, True
-                self.store.put(request, **found, unsupported=list(self.unsupported), errors=errors)
+                self.store.put(request, **found, server=self.url, unsupported=list(self.unsupported), errors=errors)
                 return self._read(request)
-            if wait is None:
-                break
             attempt += wait != 0  # a request without the refused setting is not a second try
             if attempt < tries and wait:
                 self.pause(wait)
@@ -283,8 +283,8 @@ class ChatServer:
         return name
 
 
-def _is_answer(found, whole=True):
-    return bool(found and found["reply"]) and not (whole and found["cut"])
+def _answer(found, whole=True):
+    return (found["reply"] or None) if found and not (whole and found["cut"]) else None
 
 
 async def _read_body(reply):

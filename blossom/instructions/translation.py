@@ -4,6 +4,7 @@ import re
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import filelock
 
@@ -79,7 +80,8 @@ class LocalTranslator:
 
         path = fetch_asset(name)
         check_model(path, name)
-        self.name, self.store, self.requests, self.sent = str(name), ReplyStore(folder), requests, 0
+        self.store = ReplyStore(Path(folder) / paths.hash_path(path)[:16], earlier=folder)
+        self.name, self.requests, self.sent = str(name), requests, 0
         self._tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         safe = {"use_safetensors": True, "trust_remote_code": False}
         self._model = AutoModelForSeq2SeqLM.from_pretrained(path, **safe).eval()

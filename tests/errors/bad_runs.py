@@ -79,5 +79,5 @@ def two_trainings(tmp_path):
 @case(RUNS, "two translations into one folder", RuntimeError, "another run", "wait")
 def two_translations(tmp_path):
     server = ServedTranslator("http://127.0.0.1:9/v1", "tiny", tmp_path)
-    with filelock.FileLock(tmp_path / ".lock"):
+    with filelock.FileLock(server.store.folder / ".lock"):
         translate_examples([], server)
