@@ -23,6 +23,10 @@ BASES = ["tiny-byte-level", "tiny-sentencepiece", "tiny-qwen"]  # tied; untied; 
 LINES = ["햄버거를 먹는 공룡", "아직 샤워를 하고 있는데 주전자가 울었다.", "The kettle, at 10:45, isn't on.", "ハンバーガー"]
 
 
+def change_json(file, **parts):
+    paths.write_json(file, paths.read_json(file) | parts)
+
+
 def expanded(name, folder):
     """A tiny base with Korean pieces, its weights large enough that every mistake shows; saved in `folder`."""
     base = bases.read_base(name)
@@ -39,6 +43,10 @@ def expanded(name, folder):
     tokenizer = merged.tokenizer
     tokenizer.chat_template = "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
     save_model(model, tokenizer, folder)
+    if name == "tiny-sentencepiece":  # it leaves out second spaces, Llama's does not
+        normalizer = paths.read_json(folder / "tokenizer.json")["normalizer"]
+        change_json(folder / "tokenizer.json", normalizer=normalizer | {"normalizers": normalizer["normalizers"][3:]})
+        (folder / "blossom.json").unlink()
     return folder
 
 
@@ -62,12 +70,14 @@ def test_a_gguf_file_gives_the_same_logits_and_the_same_ids(saved, tmp_path, nam
 
 
 def test_a_gguf_file_says_that_a_pre_tokenizer_puts_a_space_before_a_text(saved, tmp_path):
-    folder = shutil.copytree(saved("tiny-sentencepiece"), tmp_path / "model", ignore=shutil.ignore_patterns("blossom.json"))
-    state = paths.read_json(folder / "tokenizer.json") | {"normalizer": None}
-    state["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
-    paths.write_json(folder / "tokenizer.json", state)
+    folder = shutil.copytree(saved("tiny-sentencepiece"), tmp_path / "model")
+    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    change_json(folder / "tokenizer.json", normalizer=None, pre_tokenizer=space)
     gguf_file.export_gguf(folder, tmp_path / "m.gguf", "F32", lines=[LINES[0]])
     assert gguf.GGUFReader(tmp_path / "m.gguf").fields["tokenizer.ggml.add_space_prefix"].contents()
+    change_json(folder / "tokenizer.json", normalizer={"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
+    with pytest.raises(RuntimeError, match="'햄버거를  먹는  공룡' is .* in the model's tokenizer"):
+        gguf_file.export_gguf(folder, tmp_path / "n.gguf", "F32", lines=[LINES[0]])
 
 
 def test_a_file_that_differs_from_the_model_is_not_kept(saved, tmp_path, monkeypatch):
@@ -114,6 +124,7 @@ def template_run(saved, tmp_path_factory):
         run.finish(measured, outputs=["model"])
         before = run.folder / "model"
     start("05_benchmark_eval", "blossom-bi-biSFT", before).finish({"tasks": TASKS, "benchmarks": "authored"})
+    start("06_qualitative_eval", "blossom-bi-biSFT", before).finish({"judge": {"judged": 3}})
     return outputs
 
 
@@ -131,6 +142,8 @@ def test_the_card_holds_what_was_measured(tuned):
     assert all("authored" in r.dataset_name for r in data.eval_results)
     hub_sets = {"klue_nli": "hub:klue/klue:nli:validation", "klue_sts": "hub:klue/klue:sts:validation"}
     results = [card._evaluation_result(task, TASKS["klue_nli"] | {"origin": o}, "hub") for task, o in hub_sets.items()]
+    assert "(32 items, hub)" in results[0].dataset_name
+    assert "authored" in card._evaluation_result("klue_nli", TASKS["klue_nli"], "hub").dataset_name
     index = huggingface_hub.repocard_data.eval_results_to_model_index("m", results)[0]["results"]
     assert [(r["dataset"]["type"], r["dataset"]["config"]) for r in index] == [("klue/klue", task) for task in hub_sets]
     model = paths.read_json(tuned / "manifest.json")["outputs"]["model"]
@@ -138,16 +151,30 @@ def test_the_card_holds_what_was_measured(tuned):
         assert row in written.content, row
     assert yaml.safe_load(written.content.split("---")[1])["model-index"][0]["name"] == "tiny-ko"
     limits = written.content.split("\n## ")[1]
-    for number in ("4,234 tokens", "7 of its new tokens", "10.0% more bits", "1 of 2 scores", "klue_nli", "No judge"):
+    for number in ("4,234 tokens", "7 of its new tokens", "10.0% more bits", "1 of 2 scores", "klue_nli", "2 of its 2"):
         assert number in limits, number
+    assert "No judge" not in limits and "not measured" not in written.content
     assert "kobest_copa" not in limits, "its score is more than two standard errors from the constant answer's"
 
 
-def test_scores_of_another_model_are_left_out(tuned):
-    manifest = paths.read_json(tuned.parent / "05_benchmark_eval/manifest.json")
-    paths.write_json(tuned.parent / "05_benchmark_eval/manifest.json", manifest | {"inputs": {"model": "0" * 64}})
+def test_scores_and_verdicts_of_another_model_are_left_out(tuned):
+    for stage in ("05_benchmark_eval", "06_qualitative_eval"):
+        change_json(tuned.parent / stage / "manifest.json", inputs={"model": "0" * 64})
     written = card.write_card(tuned, "someone/tiny-ko")
-    assert written.data.eval_results is None and "klue_nli" not in written.content
+    assert written.data.eval_results is None and "klue_nli" not in written.content and "No judge" in written.content
+
+
+@pytest.mark.parametrize("other", ["bytes", "text"])
+def test_a_base_measured_on_other_lines_is_not_shown_and_the_tokens_of_all_pretraining_count(tuned, monkeypatch, other):
+    first, before, made = runs.read_lineage(tuned)
+    if other == "bytes":
+        before.params["measured_bytes"] += 1
+    else:
+        made.manifest["inputs"]["a.txt"], before.manifest["inputs"]["a.txt"] = "0", "1"
+    monkeypatch.setattr(card, "read_lineage", lambda folder: [first, before, before, made])
+    written = card.write_card(tuned, "someone/tiny-ko").content
+    assert "| – | 1.500 |" in written and "not measured on the same lines" in written and "more bits" not in written
+    assert "8,468 tokens" in written
 
 
 @pytest.mark.parametrize("spoiled", ["model", "parent", "parent's model", "no model", "no run"])
@@ -159,11 +186,11 @@ def test_a_model_whose_runs_do_not_hold_is_not_published(tuned, spoiled):
         (parent / "metrics.json").unlink()
         named = "03_bilingual_pretraining.metrics.json"
     elif spoiled == "parent's model":
-        manifest = paths.read_json(parent / "manifest.json")
-        paths.write_json(parent / "manifest.json", manifest | {"outputs": manifest["outputs"] | {"model": "0" * 64}})
+        outputs = paths.read_json(parent / "manifest.json")["outputs"]
+        change_json(parent / "manifest.json", outputs=outputs | {"model": "0" * 64})
         named = "03_bilingual_pretraining"
     else:
-        folder = tuned.parent / ("05_benchmark_eval" if spoiled == "no model" else "06_qualitative_eval")
+        folder = tuned.parent / ("05_benchmark_eval" if spoiled == "no model" else "07_report")
         named = folder.name
     with pytest.raises(ValueError, match=named):
         hub.plan_push(folder, "someone/tiny-ko")
@@ -218,9 +245,8 @@ def test_a_push_is_one_commit_to_a_private_repository(tuned):
 
 def test_what_is_refused_never_reaches_the_hub(tuned):
     (tuned / "model/weights.bin").write_bytes(b"pickle")
-    manifest = paths.read_json(tuned / "manifest.json")
-    manifest["outputs"]["model"] = paths.hash_path(tuned / "model")
-    paths.write_json(tuned / "manifest.json", manifest)
+    outputs = paths.read_json(tuned / "manifest.json")["outputs"] | {"model": paths.hash_path(tuned / "model")}
+    change_json(tuned / "manifest.json", outputs=outputs)
     plan, api = hub.plan_push(tuned, "someone/tiny-ko", {"smoke-ko": "no redistribution"}), Mock()
     with pytest.raises(ValueError, match="(?s)'smoke-ko'.*weights.bin"):
         hub.push_model(plan, api=api)

@@ -6,12 +6,13 @@ import huggingface_hub
 from babel import Locale
 
 from blossom.assets.registry import REGISTRY
-from blossom.common import paths
 from blossom.common.runs import read_lineage, read_run
+from blossom.common.stages import SHARED
 from blossom.publishing import licences
 from blossom.report.tables import JUDGED, SCORED, TRAINED, constant_score
 from blossom.text.hub import parse_hub
 
+AUTHORED = "data/benchmarks/"  # where the origins of the project's own benchmarks begin
 TEMPLATE = Path(__file__).with_name("model_card.md")
 
 
@@ -24,7 +25,7 @@ def write_card(folder, name, known=None):
     line = read_lineage(folder)
     made, found = line[-1], licences.list_ingredients(line, known)
     licence, terms = licences.model_licence(found)
-    language, scored = made.params.get("language", "Korean"), _read_scores(made)
+    language, (scored, judged) = made.params.get("language", "Korean"), (_read_later(made, s) for s in (SCORED, JUDGED))
     codes = {english: code for code, english in Locale("en").languages.items()}
     base, tasks = found[0].name, scored["tasks"] if scored else {}
     results = [_evaluation_result(task, row, scored["benchmarks"]) for task, row in tasks.items()]
@@ -40,26 +41,38 @@ def write_card(folder, name, known=None):
         tags=["blossom", "vocabulary-expansion"],
         eval_results=results or None,
     )
-    measured, judged = [run.metrics["bits_per_byte"] for run in line], made.folder.parent / JUDGED / "metrics.json"
+    trained = [run.metrics for run in line if run.stage == TRAINED]
     words = {"name": name, "language": language, "made": made, "line": line, "found": found, "asks": terms, "scored": scored}
-    words["before"] = next((bits["base"] for bits in measured if "base" in bits), {})
-    words["after"] = measured[-1].get("after", measured[-1])
+    words |= {"trained": trained, "tokens": sum(sum(metrics["tokens"].values()) for metrics in trained)}
+    bits = made.metrics["bits_per_byte"]
+    words |= {"before": _find_base_bits(line), "after": bits.get("after", bits)}
     words["near"] = [t for t, row in tasks.items() if abs(row["score"] - constant_score(row)) <= 2 * row["stderr"]]
-    words |= {"constant": constant_score, "trained": [run.metrics for run in line if run.stage == TRAINED][-1:]}
-    words["judged"] = judged.exists() and (paths.read_json(judged, dict).get("judge") or {}).get("judged")
+    words["authored"] = [task for task, row in tasks.items() if row["origin"].startswith(AUTHORED)]
+    words |= {"constant": constant_score, "judged": judged and (judged.get("judge") or {}).get("judged")}
     return huggingface_hub.ModelCard.from_template(data, template_path=str(TEMPLATE), **words)
 
 
-def _read_scores(made):
-    """Stage 05's metrics of the same recipe, if it scored this very model; else None."""
-    folder = made.folder.parent / SCORED
-    scored = read_run(folder) if (folder / "manifest.json").exists() else None
-    return scored.metrics if scored and made.manifest["outputs"]["model"] in scored.manifest["inputs"].values() else None
+def _read_later(made, stage):
+    """The metrics of a later stage of the same recipe, if it read this very model; else None."""
+    folder = made.folder.parent / stage
+    later = read_run(folder) if (folder / "manifest.json").exists() else None
+    return later.metrics if later and made.manifest["outputs"]["model"] in later.manifest["inputs"].values() else None
+
+
+def _find_base_bits(line):
+    """The base's bits per byte from a run that measured the same lines as the last of `line`; {} where none did."""
+    last, read = line[-1], line[-1].manifest["inputs"]
+    for run in line:
+        same = all(run.params.get(name) == last.params.get(name) for name in ("measured_bytes", *SHARED))
+        same = same and all(read.get(name, digest) == digest for name, digest in run.manifest["inputs"].items())
+        if same and "base" in run.metrics["bits_per_byte"]:
+            return run.metrics["bits_per_byte"]["base"]
+    return {}
 
 
 def _evaluation_result(task, row, benchmarks):
-    where = "authored for this project" if benchmarks == "authored" else benchmarks
-    is_hub = row["origin"].startswith("hub:")
+    is_hub, authored = (row["origin"].startswith(start) for start in ("hub:", AUTHORED))
+    where = "authored for this project" if authored else benchmarks
     return huggingface_hub.EvalResult(
         task_type="text-generation",
         task_name=f"{row['shots']}-shot, lm-eval {row['version']}, prompt {row['prompt_hash']}",
