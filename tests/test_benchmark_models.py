@@ -163,7 +163,7 @@ def test_a_model_does_not_differ_from_itself(prepared, tmp_path):
     result = score({"a": FOLDERS["tiny-byte-level"]}, prepared, tmp_path)[0]["a"]
     table = comparing.compare_models(result["items"], result["items"])
     assert (table.difference == 0).all() and (table.p == 1).all() and not table.decided.any()
-    assert list(table.measure) == ["minimal_pairs_ko", "klue_sts", "kobest_copa", "average"]
+    assert list(table.measure) == ["minimal_pairs_ko", "klue_sts", "kobest_copa", "average of 2 tasks"]
     found = table.set_index("measure").before
     assert found["kobest_copa"] == pytest.approx(result["tasks"]["kobest_copa"]["score"])  # macro-F1, as lm-eval has it
 
@@ -177,9 +177,9 @@ def test_differences_of_noise_are_rarely_decided():
 
 
 def test_the_average_has_an_interval_of_its_own():
-    tasks = ["klue_sts", "klue_nli"]
+    tasks = suite.PAPER_TASKS[:2]
     before, after = ([i for t in tasks for i in answered([n < right for n in range(60)], t)] for right in (30, 45))
-    table = comparing.compare_models(before, after).set_index("measure")
+    table = comparing.compare_models(before, after).set_index("measure").rename({"average of 2 tasks": "average"})
     assert table.difference["average"] == pytest.approx(0.25) and table["items"]["average"] == 120
     widths = table.high - table.low
     assert widths["average"] < widths["klue_sts"]
@@ -190,6 +190,10 @@ def test_the_average_has_an_interval_of_its_own():
 def test_models_that_answered_other_items_are_not_compared():
     with pytest.raises(ValueError, match="klue_sts: the two models answered 3 and 2 items that are not the same"):
         comparing.compare_models(answered([1, 0, 1]), answered([1, 0]))
+    one, two = ([i | {"digest": d} for i in answered([1, 0])] for d in ("a", "b"))
+    assert len(comparing.compare_models(one, answered([1, 0]))) == 1, "earlier items have no digest"
+    with pytest.raises(ValueError, match="klue_sts: the two models read other rows or prompts"):
+        comparing.compare_models(one, two)
 
 
 def test_holm_and_wilson_are_the_textbooks():

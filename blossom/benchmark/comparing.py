@@ -13,7 +13,7 @@ COLUMNS = "measure metric items before after difference low high p primary const
 def compare_models(before, after, times=2000, seed=0, level=0.05):
     """Differences between two models by a paired bootstrap over items or documents: a row for each measure of both models.
 
-    before, after  lists of items of the two models (items.jsonl); ValueError where a measure's items are not the same
+    before, after  lists of items of the two models (items.jsonl); ValueError where a measure's items or prompts differ
     times          bootstrap draws, the same for both models
     level          family-wise error of `decided`, which only a primary measure can be (Holm's correction over these)
     return         DataFrame, primary measures first, the average of table 6 last: before and after are bits/byte (lower is
@@ -27,6 +27,9 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         ids = [[(i.get("id", i.get("item")), i.get("bytes")) for i in items[name]] for items in (one, two)]
         if ids[0] != ids[1]:
             raise ValueError(f"{name}: the two models answered {len(ids[0])} and {len(ids[1])} items that are not the same")
+        digests = {i["digest"] for items in (one, two) for i in items[name] if "digest" in i}  # older items have none
+        if len(digests) > 1:
+            raise ValueError(f"{name}: the two models read other rows or prompts: run 05 again with equal parameters")
         count = len(ids[0])
         metric, draws = measured_by(one[name][0]), draw_items(count, times, seed)
         scorers = [item_statistic(metric, items[name]) for items in (one, two)]
@@ -44,7 +47,8 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         draws = np.mean([rng.permutation(drawn[name]) for name in averaged], axis=0)
         own = table[table.measure.isin(averaged)]
         whole, count = [own.before.mean(), own.after.mean()], int(own["items"].sum())
-        row = ["average", "", count, *whole, *_interval(whole, draws, count), False, False, np.nan]
+        name = "average" if len(averaged) == len(PAPER_TASKS) else f"average of {len(averaged)} tasks"
+        row = [name, "", count, *whole, *_interval(whole, draws, count), False, False, np.nan]
         table.loc[len(table)] = row
     table["decided"] = table.p_holm.astype(float) <= level
     return table[COLUMNS]

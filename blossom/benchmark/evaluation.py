@@ -52,7 +52,7 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
     kept, tokens  folder of finished scores; most tokens of a forward pass, 0: as many as fit into memory
     texts   {name: lines} to measure in bits per byte, and general Korean in English: see `measure_texts`
     return  {model: {"tasks": {task: score}, "texts": {text: {"bits_per_byte", "bytes", "documents"}},
-            "items": [one dict an item or document]}}
+            "items": [one dict an item or document, with the hash of all that was asked, `digest`]}}
     """
     dtype, results = pick_dtype(precision), {}
     jobs = [(p.name, f"{p.name}-{p.digest}", lambda lm, p=p: evaluate_task(p, lm)) for p in prepared]
@@ -69,7 +69,7 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
                 lm, remark = lm or SharedPrefixLM(*load_model(folder, dtype), tokens), ""
                 record = measure(lm) | {"version": VERSION}
                 paths.write_json(own / f"{file}.json", record | {"digest": short_hash(record)})
-            result["items"] += record["items"]
+            result["items"] += [item | {"digest": file.rsplit("-", 1)[1]} for item in record["items"]]
             if "score" in record:
                 result["tasks"][job], told = record["score"], describe_score(record["score"])
             else:
