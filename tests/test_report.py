@@ -392,6 +392,8 @@ def test_a_sweep_is_the_runs_own_or_else_the_references(kept, tmp_path, monkeypa
 def test_a_run_out_of_tolerance_fails_and_its_metrics_are_named(kept, capsys, tokens, average):
     words = ["check", "--scale", "smoke", "--outputs", str(kept[1])]
     assert run_report_command(words) == 0
+    shutil.move(kept[1] / "smoke/base/01_tokenization_analysis", kept[1] / "01")
+    assert run_report_command(words) == 1 and "- base/01_tokenization_analysis" in capsys.readouterr().out
     made(kept[1], "base", "01_tokenization_analysis", {"tokens": tokens})
     made(kept[1], "base", STAGE, {"tasks": {"klue_nli": {"score": 0.52, "seconds": 99}}, "average": average})
     capsys.readouterr()
@@ -399,7 +401,7 @@ def test_a_run_out_of_tolerance_fails_and_its_metrics_are_named(kept, capsys, to
     printed = capsys.readouterr().out
     assert "tokens" in printed and "average" in printed and "seconds" not in printed and "klue_nli" not in printed
     made(kept[1], "base", STAGE, {"tasks": {}, "average": 0.5})
-    table = reference.check_reference(kept[1], "smoke")
+    table, _ = reference.check_reference(kept[1], "smoke")
     assert table[~table.within].metric.tolist() == ["tokens", "tasks.klue_nli.score"], "a metric that is gone is out"
 
 

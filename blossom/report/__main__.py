@@ -7,7 +7,7 @@ from blossom.report import convert, reference, sweeps
 
 
 def run_report_command(words=None):
-    """Run a command of the report; returns the exit code, 1 when `check` finds a metric out of tolerance."""
+    """Run a command of the report; returns the exit code, 1 when `check` finds a metric out of tolerance or no run."""
     parser = argparse.ArgumentParser(prog="python -m blossom.report", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, arguments in paths.read_yaml_beside(__file__).items():
@@ -28,13 +28,14 @@ def run_report_command(words=None):
         wanted = params.load_yaml(paths.ROOT / "params" / "ablation.yaml")
         print(reference.keep_reference(given.outputs, given.scale, wanted["recipes"], wanted["report"]))
     else:
-        table = reference.check_reference(given.outputs, given.scale)
+        table, missing = reference.check_reference(given.outputs, given.scale)
         out = table[~table.within]
         print(f"\n{len(out)} of {len(table)} metrics out of tolerance")
         if len(out):
             form = {"index": False, "max_colwidth": 60, "float_format": "{:.5g}".format, "na_rep": "–"}
             print(out.drop(columns="within").to_string(**form))
-        return min(1, len(out))
+        print(f"{len(missing)} of the reference's runs are missing (`make ablation` makes them)", *missing, sep="\n- ")
+        return min(1, len(out) + len(missing))
     return 0
 
 

@@ -79,26 +79,27 @@ def read_reference(stage, scale="laptop"):
 
 
 def check_reference(outputs, scale):
-    """Compare a new run's metrics with the reference: DataFrame of run, metric, reference, found, allowed, within, why.
+    """Compare a new run's metrics with the reference: (table, names of the reference's runs that the new run lacks).
 
-    `within` is False where a metric is out of tolerance; the first rule of params/reference.yaml that fits a metric is used.
-    Recipes that the new run does not have, and metrics without a rule, are left out.
+    table  DataFrame of run, metric, reference, found, allowed, within (False where the metric is out of tolerance), why;
+           the first rule of params/reference.yaml that fits a metric is used, metrics without a rule are left out
     """
     kept = sorted((REFERENCE / scale).glob("*/*/metrics.json"))
     if not kept:
         raise ValueError(f"{REFERENCE / scale}: no reference run there; `make reference` keeps one")
-    rules, rows = yaml.safe_load(TOLERANCES.read_text(encoding="utf-8")), []
-    for file in kept:
-        recipe, stage = file.parts[-3:-1]
+    rules, rows, missing = yaml.safe_load(TOLERANCES.read_text(encoding="utf-8")), [], []
+    for recipe, stage, file in [(*file.parts[-3:-1], file) for file in kept if file.parts[-2] != "07_report"]:
         own = paths.stage_folder(outputs, scale, recipe, stage)
-        if stage != "07_report" and (own / "manifest.json").exists():
+        if (own / "manifest.json").exists():
             before, after = _flatten_metrics(paths.read_json(file)), _flatten_metrics(read_run(own).metrics)
             rows += [_compare_metric(f"{recipe}/{stage}", name, before[name], after.get(name), rules) for name in before]
+        else:
+            missing.append(f"{recipe}/{stage}")
     rows = [row for row in rows if row]
     if not rows:
         folder = paths.outputs_root(outputs) / scale
         raise ValueError(f"{folder}: none of the reference's runs is there; run `make ablation`")
-    return pd.DataFrame(rows, columns=["run", "metric", "reference", "found", "allowed", "within", "why"])
+    return pd.DataFrame(rows, columns=["run", "metric", "reference", "found", "allowed", "within", "why"]), missing
 
 
 def _compare_metric(run, name, before, after, rules):
