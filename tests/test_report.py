@@ -293,6 +293,7 @@ def test_a_finished_sweep_is_compared(tmp_path):
     assert source == "this run" and about["measured"][0]["recipe"] == "base" and sweeps.draw_sweep(about)[1] == {}
     plt.close("all")
     made(run.root, run.recipe, run.stage, {"average": 0.5}, **own)
+    assert sweeps.read_comparison(p.outputs, "lines", "smoke")[0].startswith("earlier runs, which have changed since or")
     with pytest.raises(ValueError, match="metrics.json: no number 'fertility.korean'"):
         sweeps.measure_sweep(p, "lines", "smoke")
 
@@ -328,6 +329,18 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     scipys = law(fitted[0].amounts[0], *curve_fit(law, x, y, (1, 1, 0.3))[0])
     assert fitted[0].curves[0][0] == pytest.approx(scipys, abs=1e-3)
     plt.close(crossover.plot_curves(fitted))
+
+
+@pytest.mark.parametrize(("what", "enough"), [("two amounts", False), ("an amount of 0", False), ("none in both", True)])
+def test_few_amounts_make_no_curve_even_with_many_seeds(what, enough):
+    about = crossing_sweep()
+    for row in [row for row in about["measured"] if row["measure"] in about["over"].values()]:
+        changed = {"two amounts": 1e4 * (1 + (row["value"] > 1e5)) + int(row["point"][5])}  # nearly alike for all seeds
+        changed["an amount of 0"] = row["value"] * ("=12500" not in row["point"])
+        changed["none in both"] = row["value"] * (1e6 if row["recipe"] == "base-bi" else 1)
+        row["value"] = changed[what]
+    assert sweeps.draw_sweep(about)[1] == {} and crossover.has_curves(about) is enough
+    plt.close("all")
 
 
 def test_few_points_make_no_curve_and_misfits_and_amounts_that_only_one_arm_has_no_comparison():
@@ -380,7 +393,8 @@ def test_a_reference_says_where_it_comes_from_and_has_figures(kept):
 def test_a_sweep_is_the_runs_own_or_else_the_references(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(sweeps, "REFERENCE", tmp_path / "reference")
     found = [sweeps.read_comparison(tmp_path / root, "crossover", "smoke") for root in ("old", "new")]
-    assert [source for source, _ in found] == ["this run", "the reference run, scale smoke"] and found[0][1] == found[1][1]
+    told = [source.split(", which")[0] for source, _ in found]
+    assert told == ["earlier runs", "the reference run, scale smoke"] and found[0][1] == found[1][1]
     assert sweeps.read_comparison(tmp_path / "new", "crossover", "laptop")[0] == "the reference run, scale smoke"
     assert sweeps.read_comparison(tmp_path / "new", "other", "smoke") is None
     _, parts = sweeps.draw_sweep(found[1][1])

@@ -54,6 +54,16 @@ def explains_means(names, y, fitted):
     return left <= max(0.1 * between, within)
 
 
+def has_curves(about):
+    """Whether a sweep has five points and, over 5 % apart, four amounts an arm: a curve's three numbers fit any three."""
+    measured = pd.DataFrame(about["measured"])
+    own = measured[measured.measure.isin(about["over"].values()) & measured.recipe.isin(about["recipes"][:2])]
+    if not about["curves"] or measured.point.nunique() < 5 or not (own.value > 0).all():
+        return False
+    means = np.log(own.groupby(["recipe", "measure", "arm"]).value.mean()).groupby(["recipe", "measure"])
+    return bool((means.agg(lambda amounts: (np.diff(np.sort(amounts)) > 0.05).sum()) >= 3).all())
+
+
 def fit_sweep(about, draws=1000, seed=0):
     """Fit each of a sweep's `curves` over each of `over`: list of Comparison.
 

@@ -2,6 +2,7 @@
 
 import base64
 from functools import reduce
+from typing import NotRequired
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,7 +19,7 @@ from blossom.report.reference import REFERENCE
 
 COMPARISON = {"scale": str, "recipes": list[str], "curves": list[str], "over": dict[str, str]}
 MEASURED = TypedDict("Measured", {"point": str, "recipe": str, "arm": str, "measure": str, "value": float})  # noqa: UP013
-COMPARISON |= {"measured": list[MEASURED]}
+COMPARISON |= {"measured": list[MEASURED], "runs": NotRequired[dict[str, str]]}
 
 
 def comparison_folder(outputs, name, scale):
@@ -102,6 +103,8 @@ def write_comparison(outputs, name, scale, definitions):
     sweep, table, target = p.sweeps[name], measure_sweep(p, name, scale), comparison_folder(outputs, name, scale)
     about = sweep.model_dump(include={"question", "recipes", "repeats", "curves", "over"}) | {"points": sweep.points}
     about |= {"scale": scale, "git_commit": git_commit(), "measured": table.to_dict("records")}
+    root, folders = paths.outputs_root(outputs), [run.folder for run in p.sweep_runs(name, scale).values()]
+    about["runs"] = _hash_manifests(root, [folder.relative_to(root) for folder in folders])
     figure, found = draw_sweep(about)
     found |= {"differences": compare_arms(table, sweep.compare), "arms": summarise_arms(table)}
     with paths.write_atomically(target / "comparison.png") as temporary:
@@ -117,20 +120,29 @@ def write_comparison(outputs, name, scale, definitions):
 
 def draw_sweep(about):
     """(figure, {title: table}) of a sweep's comparison.json: curves and where they cross, or its arms without tables."""
-    points = {row["point"] for row in about["measured"]}
+    fitted = crossover.fit_sweep(about) if crossover.has_curves(about) else []
     with figures.house_style():
-        if not about["curves"] or len(points) < 5:  # the three numbers of a curve fit any three points
+        if not fitted:  # too few amounts, or none that both arms have
             return plot_arms(pd.DataFrame(about["measured"])), {}
-        fitted = crossover.fit_sweep(about)
         found = {"crossings": crossover.tabulate_crossings(fitted), "savings": crossover.tabulate_savings(fitted)}
         return crossover.plot_curves(fitted), found
 
 
+def _hash_manifests(root, names):
+    files = {str(name): root / name / "manifest.json" for name in names}
+    return {name: paths.hash_path(file) for name, file in files.items() if file.exists()}
+
+
 def read_comparison(outputs, name, scale):
-    """(source, comparison.json) of a sweep: of this run, else of the reference run at any scale; None without both."""
+    """(source, comparison.json) of a sweep: of this run or earlier ones, or of the reference run at any scale; or None."""
     own = comparison_folder(outputs, name, scale)
     for folder in (own, *sorted((REFERENCE / "sweeps" / name).glob("comparison-*"))):
         if (folder / "comparison.json").exists():
             about = paths.read_json(folder / "comparison.json", COMPARISON)
-            return "this run" if folder == own else f"the reference run, scale {about['scale']}", about
+            if folder != own:
+                return f"the reference run, scale {about['scale']}", about
+            compared = about.get("runs")  # an older comparison does not say which
+            if compared and _hash_manifests(paths.outputs_root(outputs), compared) == compared:
+                return "this run", about
+            return f"earlier runs, which have changed since or are gone (`make sweep SWEEP={name}`)", about
     return None
