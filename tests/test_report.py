@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, replace
+from contextlib import nullcontext
+from dataclasses import asdict, fields, replace
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,8 @@ from blossom.batch import plan
 from blossom.benchmark.papers import read_papers
 from blossom.common import params, paths, runs
 from blossom.common.runs import Run, read_run
-from blossom.report import claims, crossover, headline, reference, sweeps, tables
+from blossom.common.stages import STAGES
+from blossom.report import agreement, claims, crossover, headline, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
 from tests.cases import read_cases
 
@@ -104,7 +106,7 @@ def test_each_model_is_compared_with_its_parent_its_twin_and_the_base():
 def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_path):
     made_of = {"base": (2.7, 32, 1.4), "base-bi": (2.4, 52, 1.4), "blossom-bi": (2.9, 51, 1.5)}
     runs = {(recipe, STAGE): measured(tmp_path, recipe, *numbers) for recipe, numbers in made_of.items()}
-    table = headline.compare_recipes(runs, 500)
+    table, _ = headline.compare_recipes(runs, 500)
     told = {(r.model, r.against, r.measure): headline.state_difference(r) for r in table.itertuples()}
     assert len(told) == 9
     worse, better = (told["blossom-bi", "base-bi", "general_korean"], told["base-bi", "base", "general_korean"])
@@ -113,6 +115,37 @@ def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_pa
     pairs = told["base-bi", "base", "minimal_pairs_ko"]
     assert pairs.startswith("base-bi tells right from wrong Korean more often than base: 50.0 % → 81.2 %, +31.2 points [+")
     assert told["blossom-bi", "base-bi", "minimal_pairs_ko"].startswith("blossom-bi and base-bi, Korean minimal pairs: ")
+
+
+@pytest.mark.parametrize(("stage", "settings", "told"), CASES["other_settings"])
+def test_recipes_measured_with_other_parameters_are_refused(tmp_path, stage, settings, told):
+    recipes = "blossom-bi-koSFT", "blossom-bi-biSFT"
+    folders = [made(tmp_path, r, stage, {}, [{"task": "x"}], **own) for r, own in zip(recipes, ({}, settings), strict=True)]
+    runs = {(recipe, stage): read_run(folder) for recipe, folder in zip(recipes, folders, strict=True)}
+    with pytest.raises(ValueError, match=f"^{told}. .*or leave one out of `recipes`") if told else nullcontext():
+        claims.check_claims(runs)
+    with pytest.raises(ValueError, match="^base_model: 'tiny-byte-level' in .*/0._.*, here 'other': "):
+        agreement.check_measures({(recipes[0], stage): runs[recipes[0], stage]}, "other")
+    assert {*agreement.FREE[stage]} <= {field.name for field in fields(STAGES[stage])}, "a name that is no parameter"
+
+
+def test_recipes_trained_with_other_parameters_are_not_compared_and_the_report_says_so(tmp_path):
+    scores, training = {"base-ko": (2.7, 32, 1.4), "blossom-ko": (2.4, 52, 1.4)}, "03_bilingual_pretraining"
+    runs = {(recipe, STAGE): measured(tmp_path, recipe, *numbers) for recipe, numbers in scores.items()}
+    told = "training_tokens: 4096 in base-ko/03_bilingual_pretraining, 512 in blossom-ko/03_bilingual_pretraining. "
+    for tokens in (4096, 512):  # base-ko's file sets trainable and english_anchor, blossom-ko's does not
+        for recipe in scores:
+            made(tmp_path, recipe, training, {}, training_tokens=4096 if recipe == "base-ko" else tokens, evaluations=tokens)
+        table, unlike = headline.compare_recipes(runs, 200)
+        assert (len(table), len(unlike)) == ((3, 0) if tokens == 4096 else (0, 1)) and all(told in line for line in unlike)
+
+
+@pytest.mark.parametrize(("opponent", "verdict"), [("x", "not tested"), ("base", "supported")])
+def test_a_claim_on_preference_over_the_base_is_not_tested_on_another_model(tmp_path, opponent, verdict):
+    row = {"model_b": opponent, "language": "en", "rate": 0.25, "rate_low": 0.15, "rate_high": 0.35, "source": "people"}
+    folder = made(tmp_path, "blossom-bi-biSFT", tables.JUDGED, {"preference": [row]}, compare_with=opponent)
+    checked = {c.says: c.verdict for c in claims.check_claims({("blossom-bi-biSFT", tables.JUDGED): read_run(folder)})}
+    assert checked["Bllossom's answers to English prompts lose against the base's"] == verdict
 
 
 def test_the_benchmarks_of_a_reference_are_told_beside_a_constant_answer():

@@ -7,7 +7,9 @@ import numpy as np
 from blossom.benchmark.comparing import compare_models
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
 from blossom.common import figures, paths
+from blossom.common.params import recipe_lineage
 from blossom.common.runs import find_run
+from blossom.report.agreement import check_measures, explain_training
 from blossom.report.headline import read_items
 from blossom.report.tables import JUDGED, MERGED, SCORED
 
@@ -37,6 +39,7 @@ def check_claims(runs, margin=1.8, times=2000, kept=None):
     times   bootstrap samples
     kept    the reference run's claims {says: fields of Claim}, for those that this run does not test
     """
+    check_measures(runs)
     listed = paths.read_yaml_beside(__file__)
     preferred = [_check_preference(claim, runs) for claim in listed.pop("preferences")]
     scored = [_check_scores(paper, claim, runs, margin, times) for paper, claims in listed.items() for claim in claims]
@@ -83,6 +86,8 @@ def _check_scores(paper, claim, runs, margin, times):
     if not all({i["task"] for i in own} == set(tasks) for own in items):
         missing = " and ".join(r for r in recipes if (r, SCORED) not in runs) or "scores of these tasks"
         return Claim(*about, why=f"this report lacks {missing}", expected=expected)
+    if told := explain_training(runs, *recipes):
+        return Claim(*about, why=told, expected=expected)
     row = compare_models(*items, times=times).iloc[-1]  # of several tasks their average
     first, second, value, low, high = (100 * float(row[n]) for n in ("before", "after", "difference", "low", "high"))
     shows = f"{before} {first:.1f} → {after} {second:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
@@ -104,7 +109,8 @@ def _check_preference(claim, runs):
     run = runs.get(("blossom-bi-biSFT", JUDGED)) or find_run(runs, JUDGED)
     if run is None:
         return Claim(*claim["about"], why="this report has no stage 06")
-    other = run.recipe.replace("biSFT", "koSFT") if claim["against"] == "twin" else run.params["compare_with"]
+    others = {"twin": run.recipe.replace("biSFT", "koSFT"), "base": recipe_lineage(run.recipe)[-1].name}
+    other = others.get(claim["against"]) or run.params["compare_with"]
     for row in run.metrics.get("preference", []):
         if (row["model_b"], row["language"]) == (other, claim["language"]):
             verdict, why = judge_interval(claim["kind"], row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)

@@ -5,6 +5,7 @@ import pandas as pd
 from blossom.benchmark.comparing import COLUMNS, compare_models
 from blossom.common import figures, params, paths
 from blossom.common.runs import read_run
+from blossom.report.agreement import explain_training
 from blossom.report.tables import SCORED, select_stage
 
 MEASURES = paths.read_yaml_beside(__file__)
@@ -32,12 +33,13 @@ def pair_models(recipes):
 
 
 def compare_recipes(runs, times=2000):
-    """`compare_models` of each pair of `pair_models`: one DataFrame, with two more columns, model and against."""
+    """`compare_models` of each pair of `pair_models`: (DataFrame with model and against, why other pairs are left out)."""
     items = {r: own for r in select_stage(runs, SCORED) if (own := read_items(runs, r).get(r))}
-    pairs = pair_models(list(items)[::-1])  # the last recipe's statements come first
-    tables = [compare_models(items[a], items[b], times=times).assign(model=b, against=a) for a, b in pairs]
+    pairs = {pair: explain_training(runs, *pair) for pair in pair_models(list(items)[::-1])}  # the last recipe comes first
+    alike = [pair for pair, unlike in pairs.items() if not unlike]
+    tables = [compare_models(items[a], items[b], times=times).assign(model=b, against=a) for a, b in alike]
     table = pd.concat(tables or [pd.DataFrame(columns=[*COLUMNS, "model", "against"])], ignore_index=True)
-    return table[table.measure.isin(MEASURES)]
+    return table[table.measure.isin(MEASURES)], [told for told in pairs.values() if told]
 
 
 def state_difference(row):
