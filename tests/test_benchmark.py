@@ -155,6 +155,15 @@ def test_a_wrong_value_is_named(name, record, word):
         check_task_rows(name, [("line 7", record)], "x")
 
 
+def test_a_row_with_equal_choices_is_left_out_and_told(capsys):
+    records = [(f"line {n}", {"phenomenon": "a", "good": "b", "bad": bad}) for n, bad in enumerate(["b ", "c"], 1)]
+    assert [row["bad"] for row in check_task_rows("minimal_pairs_ko", records, "x")] == ["c"]
+    assert "x: minimal_pairs_ko: left out 1 rows with two equal choices, first line 1" in capsys.readouterr().out
+    same = {"activity_label": "a", "ctx_a": "b", "endings": ["c", "d", "e", "d"], "label": 0}
+    with pytest.raises(ValueError, match="no rows"):
+        check_task_rows("hellaswag_en", [("line 1", same)], "x")
+
+
 def test_a_wrong_row_is_named_and_nothing_is_written(tmp_path):
     rows = [{"premise": "가", "hypothesis": "나", "gold_label": "neutral"}, {"premise": 3}]
     (tmp_path / "klue_nli.json").write_text(json.dumps(rows), encoding="utf-8")

@@ -97,6 +97,8 @@ def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_a
 def test_another_row_weight_or_precision_is_scored_anew(prepared, tmp_path):
     one, task = {"tiny": FOLDERS["tiny-byte-level"]}, prepared[:1]
     score(one, task, tmp_path / "kept")
+    (again,) = score(one, [replace(task[0], origin="another folder")], tmp_path / "kept")[0].values()
+    assert again["tasks"][task[0].name]["origin"] == "another folder", "of the same rows"
     assert suite.prepare_tasks(["klue_sts"], tmp_path / "elsewhere", items=8)[0].digest == task[0].digest
     other = suite.prepare_tasks(["klue_sts"], tmp_path / "tasks", items=8, seed=1)
     assert other[0].prompt_hash == task[0].prompt_hash and other[0].digest != task[0].digest

@@ -89,6 +89,7 @@ def test_a_judge_that_always_prefers_the_first_answer_has_a_bias_and_one_order_a
     both = pd.concat([table((1, "x", "y", s, "j"), source="j", first_shown=s) for s in "ab"])
     assert verdicts.measure_position_bias(both)["first"][0] == 1  # what both orders decide: test_judges.py
     assert list(verdicts.settle_verdicts(both).winner) == ["tie"]
+    assert verdicts.settle_verdicts(both.iloc[[0, 0]]).empty, "twice in one order"
     assert verdicts.settle_verdicts(both.iloc[:1]).empty and verdicts.settle_verdicts(verdicts.make_verdicts([])).empty
 
 

@@ -54,7 +54,7 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
     return  {model: {"tasks": {task: score}, "texts": {text: {"bits_per_byte", "bytes", "documents"}},
             "items": [one dict an item or document, with the hash of all that was asked, `digest`]}}
     """
-    dtype, results = pick_dtype(precision), {}
+    dtype, results, origins = pick_dtype(precision), {}, {p.name: p.origin for p in prepared}
     jobs = [(p.name, f"{p.name}-{p.digest}", lambda lm, p=p: evaluate_task(p, lm)) for p in prepared]
     if texts:
         asked = texts, english
@@ -71,7 +71,8 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
                 paths.write_json(own / f"{file}.json", record | {"digest": short_hash(record)})
             result["items"] += [item | {"digest": file.rsplit("-", 1)[1]} for item in record["items"]]
             if "score" in record:
-                result["tasks"][job], told = record["score"], describe_score(record["score"])
+                told = describe_score(record["score"])
+                result["tasks"][job] = record["score"] | {"origin": origins[job]}  # the same rows may lie in several places
             else:
                 result["texts"] = _sum_texts(record["items"], texts)
                 told = ", ".join(f"{text} {found['bits_per_byte']:.3f}" for text, found in result["texts"].items())

@@ -80,7 +80,7 @@ def _find_file(name, task, folder, patterns, training):
 
 def check_task_rows(name, records, source):
     """Check (place, record) pairs in the hub's or the public files' columns: rows with the set's columns and an `id`."""
-    known, rows = ROW_SETS[name], []
+    known, rows, equal = ROW_SETS[name], [], []
     for place, record in records:
         try:
             record = _in_hub_columns(record, known)
@@ -91,8 +91,14 @@ def check_task_rows(name, records, source):
                 check_pair(row["en"], row["ko"])
         except ValueError as error:
             raise ValueError(f"{place}: {name}: {error}") from None
+        choices = [text for c in known.get("choices", ()) for text in ([row[c]] if isinstance(row[c], str) else row[c])]
+        if len({text.strip() for text in choices}) < len(choices):
+            equal.append(place)
+            continue
         number = next((record[key] for key in ("guid", "ID", "id", "idx", "ind") if record.get(key) is not None), len(rows))
         rows.append({"id": str(number)} | row)
+    if equal:
+        print(f"{source}: {name}: left out {len(equal)} rows with two equal choices, first {equal[0]}")
     if not rows:
         raise ValueError(f"{source}: {name}: no rows")
     return rows
@@ -107,7 +113,9 @@ def _in_hub_columns(record, known):
         words = labels.get(column, {})
         if words and all(map(str.isdigit, words)) and str(value).strip() not in words:  # 0 and 1 would be other labels
             raise ValueError(f"{column}: expected {' or '.join(words)}, found {value!r}")
-        found[rename.get(column, column)] = words.get(str(value).strip().lower(), value)
+        value = words.get(str(value).strip().lower(), value)
+        if str(earlier := found.setdefault(rename.get(column, column), value)) != str(value):
+            raise ValueError(f"{column}: expected {earlier!r}, which another column of the row says, found {value!r}")
     if "activity_label" in known["columns"] and "ctx_a" not in found and isinstance(found.get("ctx"), str):
         activity, _, context = found["ctx"].partition(": ")  # HellaSwag's short form
         found |= {"activity_label": activity, "ctx_a": context, "ctx_b": ""}

@@ -21,6 +21,8 @@ class Judge(ChatServer):
     def __init__(self, *args, examples=(), **settings):
         super().__init__(*args, **settings)
         self.examples = list(examples)
+        if self.name == "people":
+            raise ValueError("judge_model: expected another name than 'people', which marks the verdicts of people")
 
     def question_pair(self, pair):
         """The two requests about a pair: {"a": with answer A first, "b": with answer B first}."""

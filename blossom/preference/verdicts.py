@@ -51,10 +51,10 @@ def settle_verdicts(verdicts):
     is dropped. Source: Zheng et al., 2023 (arXiv:2306.05685), section 3.4.
     """
     keys = ["source", "rater", *PAIR, "look"]
-    winners, people = verdicts.groupby(keys).winner, verdicts.source == "people"
-    flipped = ~people & (winners.transform("nunique") > 1)
+    different, people = verdicts.groupby(keys)[["winner", "first_shown"]].transform("nunique"), verdicts.source == "people"
+    flipped = ~people & (different.winner > 1)
     settled = verdicts.assign(flipped=flipped, winner=verdicts.winner.mask(flipped, "tie"))
-    return settled[people | (winners.transform("size") == 2)].drop_duplicates(keys, ignore_index=True)
+    return settled[people | (different.first_shown == 2)].drop_duplicates(keys, ignore_index=True)
 
 
 def summarize_verdicts(verdicts, by=("source", "language", "model_a", "model_b"), samples=SAMPLES, seed=0):
