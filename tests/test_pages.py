@@ -66,6 +66,19 @@ def test_a_dollar_sign_in_a_figure_is_no_formula(tmp_path):
         figure.savefig(tmp_path / "x.png")
 
 
+def test_every_series_of_a_figure_is_drawn_in_a_style_of_its_own():
+    table = pd.DataFrame({"value": [0.5], "low": [0.4], "high": [0.6]}, ["task"])
+    with figures.house_style():
+        _, axis = plt.subplots()
+        figures.plot_intervals(axis, {f"model {n}": table for n in range(14)}, 0, [figures.COLOURS["base"]])
+    lines, names = axis.get_legend_handles_labels()
+    assert names == [f"model {n}" for n in range(14)]
+    points = [line[0] for line in lines]
+    assert len({(p.get_color(), p.get_marker()) for p in points}) == 14 and points[0].get_color() == figures.COLOURS["base"]
+    styles = figures.style_series(range(14)).values()
+    assert len({(colour, line) for colour, _, line in styles}) == 14
+
+
 @pytest.mark.parametrize("stage", stages.STAGES)
 def test_nothing_but_the_pages_module_makes_html_of_a_notebook_s_data(stage):
     cells = json.loads((paths.ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]

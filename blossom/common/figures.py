@@ -56,13 +56,24 @@ def describe_change(before, after):
     return f"stays at {a}" if a == b else f"{'falls' if after < before else 'rises'} from {a} to {b}"
 
 
-def plot_intervals(axis, series, colours, zero):
-    """Points with intervals: a line a row, a colour for each of {label: DataFrame of value, low, high}; zero: dashed."""
+def style_series(names, first=()):
+    """{name: (colour, marker, line style)}, no two alike: the colours `first`, then the others of CYCLE; repeated
+    as polygons with more and more sides, and as dashed lines with longer and longer dashes."""
+    colours = list(dict.fromkeys([*first, *CYCLE]))
+    turns = {name: divmod(n, len(colours)) for n, name in enumerate(names)}
+    marks = {turn: ((turn + 2, 0), (0, (2 * turn, 2))) if turn else ("o", "solid") for turn, _ in turns.values()}
+    return {name: (colours[n], *marks[turn]) for name, (turn, n) in turns.items()}
+
+
+def plot_intervals(axis, series, zero, first=()):
+    """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero: dashed."""
     rows = list(dict.fromkeys(name for table in series.values() for name in table.index))
-    for n, ((label, table), colour) in enumerate(zip(series.items(), colours, strict=False)):
+    styles = style_series(series, first)
+    for n, (label, table) in enumerate(series.items()):
         places = [rows.index(name) + 0.7 * (n + 0.5) / len(series) - 0.35 for name in table.index]
         value, low, high = table.to_numpy(dtype=float).T
-        axis.errorbar(value, places, xerr=[value - low, high - value], fmt="o", ms=5, capsize=2, color=colour, label=label)
+        look = {"color": styles[label][0], "marker": styles[label][1], "linestyle": "none", "ms": 5, "capsize": 2}
+        axis.errorbar(value, places, xerr=[value - low, high - value], label=label, **look)
     axis.axvline(zero, color=COLOURS["ink"], linestyle="dashed", linewidth=1)
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylim(len(rows) - 0.5, -0.5)
