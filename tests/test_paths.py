@@ -115,7 +115,10 @@ def test_an_earlier_run_stays_until_the_next_one_has_finished(smoke):
     run = runs.Run(p, "07_report", [paths.ROOT / "Makefile"])
     assert not (run.folder / "manifest.json").exists() and not run.home.exists()
     (run.folder / "checkpoints").mkdir()
+    for name in ("notebook.ipynb", "log.txt"):
+        (run.folder / name).write_text("of a batch that failed here")
     manifest = run.finish({"rows": 1})
+    assert sorted(f.name for f in run.home.iterdir()) == ["manifest.json", "metrics.json", "params.yaml"]
     assert manifest["inputs"]["Makefile"] == paths.hash_path(paths.ROOT / "Makefile")
     assert run.folder == run.home and [f for f in run.home.parent.rglob("*") if f.is_dir()] == [run.home]
     paths.write_text(run.home / "judge" / "reply.json", "paid for")

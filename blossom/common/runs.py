@@ -108,6 +108,8 @@ class Run:
         paths.write_json(self.folder / "manifest.json", manifest)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
         if "BLOSSOM_BATCH" not in os.environ:  # which publishes when the rest of the notebook has run too
+            for name in ("notebook.ipynb", "log.txt"):  # of a batch that failed here
+                paths.remove_path(self.folder / name)
             paths.replace_path(self.folder, self.home)
             self.folder = self.home
             if lock := LOCKS.pop(self.home, None):  # in a batch the end of this process releases it
