@@ -18,12 +18,11 @@ from blossom.common import params, paths, stages
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
-OUTPUTS = config.get("outputs", "outputs")
-REPORT = config.get("report", "report")
+NAMED = {"outputs": "outputs", "sweeps": "params/sweeps", "report": "report"}
+OUTPUTS, DEFINITIONS, REPORT = (os.path.normpath(str(config.get(name) or usual)) for name, usual in NAMED.items())
 
-DEFINITIONS = config.get("sweeps", "params/sweeps")
 try:
-    if wrong := config.keys() - {"outputs", "report", "sweeps", "set", "recipes"}:
+    if wrong := config.keys() - {*NAMED, "set", "recipes"}:
         raise ValueError(f"--config {min(wrong)}: give a parameter as --config 'set={{{min(wrong)}: ...}}'")
     # --config 'set={new_tokens: 64}' changes a parameter of every stage that has it
     OVERRIDES = params.parse_overrides(config.get("set", {}), "--config set")
