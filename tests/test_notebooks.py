@@ -278,14 +278,14 @@ ANSWER = "답변입니다."
 def done(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("outputs")
     asked = prompts.read_prompts("authored-prompts", 3)
-    answers = [prompt | {"model": model, "answer": ANSWER} for model in ("base", "other") for prompt in asked]
-    folder = paths.stage_folder(str(outputs), "smoke", "base", "06_qualitative_eval")
+    answers = [prompt | {"model": model, "answer": ANSWER} for model in ("mine", "other") for prompt in asked]
+    folder = paths.stage_folder(str(outputs), "smoke", "mine", "06_qualitative_eval")
     for name, secret in (("good", people.keep_secret(folder / "raters")), ("of-another-batch", None)):
         batch = people.make_batch(answers, raters=["가람"], repeats=1, secret=secret)
-        paths.write_json(outputs / "sent" / f"{name}.json", exported(batch, "가람", for_model(batch, "base")))
+        paths.write_json(outputs / "sent" / f"{name}.json", exported(batch, "가람", for_model(batch, "mine")))
     paths.write_text(folder / "figures" / "figure4_people.png", "of an earlier run")
     server = FakeServer(lambda body, n: ANSWER if len(body["messages"]) == 1 else "A is significantly better")
-    own = {"recipe": "base", "compare_with": "other", "served": [f"{name}@{server.url}" for name in ("base", "other")]}
+    own = {"recipe": "mine", "compare_with": "other", "served": [f"{name}@{server.url}" for name in ("mine", "other")]}
     own |= {"more_models": [], "prompts_per_language": 3, "raters": ["가람"], "rater_repeats": 1}
     (outputs / "words.txt.gz").write_bytes(gzip.compress("답변\t0.001\n".encode()))
     own |= {"rating_files": [str(outputs / "sent")], "word_frequencies": str(outputs / "words.txt.gz")}

@@ -7,9 +7,11 @@ import pytest
 from papermill.inspection import _infer_parameters
 from papermill.iorw import load_notebook_node
 
+from blossom.batch import plan
 from blossom.common import params, paths, runs
 from blossom.common.params import ParameterError, build_params, collect_params, effective_params, starting_stage
 from blossom.common.stages import STAGES, BilingualPretraining, KoreanLimaSFT, PlanAssumptions, VocabMerge
+from blossom.training.__main__ import launch_training
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
@@ -95,8 +97,8 @@ def test_values_that_would_be_read_otherwise_than_meant_are_refused(tmp_path, mo
             params.read_layers("mine", "blossom-bi")
     with pytest.raises(params.ParameterError, match="scale cannot be set: the target"):
         params.parse_overrides({"scale": "laptop"})
-    given = {"sentence": "1장 #2", "seed": "3", "base_model": '"a b"', "english_texts": "[a]"}
-    assert params.parse_overrides(given) == {"sentence": "1장 #2", "seed": 3, "base_model": "a b", "english_texts": ["a"]}
+    for given, read in CASES["overrides"]:
+        assert params.parse_overrides(given) == read
 
 
 def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monkeypatch):
@@ -106,6 +108,19 @@ def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monke
     assert "params.read_layers(scale, recipe)" in capsys.readouterr().out
     p = collect_params(BilingualPretraining, typed | params.read_layers("smoke", "blossom-ko"))
     assert p == effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
+
+
+@pytest.mark.parametrize(("recipe", "stage", "told"), CASES["stages"])
+def test_a_stage_that_a_recipe_does_not_have_is_refused_in_a_notebook_a_launch_and_the_batch(recipe, stage, told, tmp_path):
+    words, here = ["--set", f"recipe={recipe}"], plan.Plan(str(tmp_path))
+    for run in (
+        lambda: collect_params(STAGES[stage], {"recipe": recipe}),
+        lambda: launch_training(words, "blossom.training", stage, "", None, None),
+        lambda: here.effective(plan.RunName(str(tmp_path), "smoke", recipe, stage)),
+    ):
+        with pytest.raises(ParameterError, match=f"^recipe: {recipe} has no stage {stage} .its .*: set recipe to {told}"):
+            run()
+    assert collect_params(STAGES["07_report"], {"recipe": "base"}), "it reads the runs of others"
 
 
 @pytest.mark.parametrize(("recipe", "stage", "start"), CASES["starts"])

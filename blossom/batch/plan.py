@@ -63,8 +63,8 @@ class Plan:
 
     def effective(self, run):
         """The checked parameters of a run, in its stage's dataclass."""
-        own = {"outputs": run.root} | self.settings[run.root]
-        return params.effective_params(run.stage, run.scale, run.recipe, **own)
+        params.require_stage(run.recipe, run.stage)
+        return params.effective_params(run.stage, run.scale, run.recipe, **{"outputs": run.root} | self.settings[run.root])
 
     def needs(self, run):
         """The runs whose results a run reads: list of RunName."""
@@ -108,7 +108,7 @@ class Plan:
         """
         if run.stage in READERS or is_own(run.folder):
             return None
-        names = recipe_names() if run.stage in MODEL_STAGES else [run.recipe]
+        names = params.recipe_names() if run.stage in MODEL_STAGES else [run.recipe]
         recipes = [r for r in names if run.stage in params.read_recipe(r).stages]
         roots = [r for r in self.settings if r == self.outputs or os.path.dirname(r) == os.path.dirname(run.root)]
         candidates = [run._replace(root=root, recipe=r) for root in roots for r in recipes]
@@ -160,14 +160,9 @@ def link_run(made, folder):
         shutil.copyfile(made / "manifest.json", temporary / "manifest.json")
 
 
-def recipe_names():
-    """All recipes in params/recipes, sorted."""
-    return sorted(file.stem for file in params.recipe_file("any").parent.glob("*.yaml"))
-
-
 def check_recipes(names=()):
     """Check `names` and all recipes; ParameterError for a missing recipe or parent, a loop, or a wrong name in a file."""
-    for name in [*names, *recipe_names()]:
+    for name in [*names, *params.recipe_names()]:
         params.recipe_lineage(name)
 
 
@@ -219,6 +214,10 @@ def read_sweep(file):
     try:
         sweep = Sweep.model_validate({"question": file.stem} | params.load_yaml(file))
         params.check_names(sweep.grid, where="grid")
+        if fixed := [name for name in params.FOLDERS if name in sweep.grid]:
+            raise ValueError(f"grid: {fixed[0]} cannot vary: the target names the scale, `recipes` names the recipes")
+        for recipe, stage in itertools.product(sweep.recipes, sweep.stages):
+            params.require_stage(recipe, stage)
         made = {s for r in sweep.recipes for line in params.recipe_lineage(r) for s in line.stages}
         taken = {f.name for s in made & {*MODEL_STAGES, *sweep.stages} for f in fields(STAGES[s])}
         if unused := {*sweep.grid} - taken:  # all its points would be the same run

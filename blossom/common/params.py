@@ -17,10 +17,12 @@ import yaml
 from pydantic import ValidationError
 
 from blossom.common import paths
-from blossom.common.stages import MODEL_STAGES, READERS, STAGES, PlanAssumptions
+from blossom.common.stages import MODEL_STAGES, READERS, ROWS, STAGES, PlanAssumptions
 
 CLASSES = (*STAGES.values(), PlanAssumptions)
 KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # only recipe files have the last two
+TEXTS = {name for rows in ROWS.values() for name, row in rows.items() if isinstance(row["default"], str)}
+FOLDERS = ("scale", "recipe", "outputs", "parent", "stages")  # decide which runs there are, and where
 PLAIN = (bool, int, float, str, list, dict, type(None))  # types of a parameter's value
 SECRET = re.compile(r"//[^/\s]*@|[?&][\w-]*(key|token|secret|password|signature|sig|auth|pw)=", re.IGNORECASE)
 _REPR = reprlib.Repr()
@@ -40,6 +42,7 @@ def collect_params(cls, namespace):
         shell.InteractiveTB.set_mode("Plain")  # an error shows two lines a call instead of pages of code
     check_names([n for n, value in namespace.items() if isinstance(value, PLAIN) and suggest_name(n)])
     p, default = build_params(cls, namespace), cls()
+    require_stage(p.recipe, next(stage for stage, its in STAGES.items() if its is cls))
     if (p.scale, p.recipe) != (default.scale, default.recipe) and "BLOSSOM_BATCH" not in os.environ:
         print("note: in a notebook, scale and recipe only name the run. To use the values of their files, add below them:")
         print("  from blossom.common import params; globals().update(params.read_layers(scale, recipe))")
@@ -69,9 +72,8 @@ def build_params(cls, values):
     for name in values.keys() & {f.name for f in fields(cls)}:
         refuse_secret(name, values[name])
         if name == "outputs" and str(values[name]).startswith("~"):
-            raise ParameterError(
-                f"outputs: expected a path from / or from the repository's root, found {shorten(values[name])}"
-            )
+            told = "outputs: expected a path from / or from the repository's root"
+            raise ParameterError(f"{told}, found {shorten(values[name])}")
     try:
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
     except ValidationError as error:
@@ -162,6 +164,12 @@ def read_params(path):
     return values
 
 
+def _load_text(word):
+    if isinstance(word, dict):
+        return {key: _load_text(text) for key, text in word.items()}
+    return yaml.load(word, Loader=_StrictLoader) if word and isinstance(word, str) else word
+
+
 def parse_overrides(words, where="parameters", of_run=False):
     """Check a command line's parameters and convert their text: {"new_tokens": "64"} -> {"new_tokens": 64}.
 
@@ -172,12 +180,12 @@ def parse_overrides(words, where="parameters", of_run=False):
     check_names(words, where)
     values = {}
     for name, word in words.items():
-        if not of_run and name in ("scale", "recipe", "outputs", "parent", "stages"):
+        if not of_run and name in FOLDERS:
             told = f"{where}: {name} cannot be set: the target outputs/<scale>/report.html names the scale"
             raise ParameterError(f"{told}, and beside `set` stand outputs=FOLDER, recipes=base,blossom-bi or report=NAME")
         try:
-            value = yaml.load(word, Loader=_StrictLoader) if word and isinstance(word, str) else word
-            values[name] = word if isinstance(value, str) and word[:1] not in "\"'" else value  # YAML drops what is behind #
+            plain = name in TEXTS and str(word)[:1] not in "\"'"  # "no" would become false, and "a #2" lose its end
+            values[name] = word if plain else _load_text(word)
             for cls in CLASSES:
                 build_params(cls, {name: values[name]})
         except ParameterError as error:
@@ -215,6 +223,22 @@ def effective_params(stage, scale, recipe, **overrides):
     layered = read_layers(scale, "report" if stage in READERS else recipe)
     check_names(overrides, where="overrides")
     return build_params(STAGES[stage], layered | {"scale": scale, "recipe": recipe} | overrides)
+
+
+def recipe_names():
+    """All recipes in params/recipes, sorted."""
+    return sorted(file.stem for file in recipe_file("any").parent.glob("*.yaml"))
+
+
+def require_stage(recipe, stage):
+    """Raise ParameterError when a recipe's file does not have a stage: its run would be of a wrong model, or unused."""
+    if stage in READERS or recipe not in recipe_names() or stage in (own := read_recipe(recipe).stages):
+        return
+    told = f"recipe: {recipe} has no stage {stage} (its stages: {', '.join(own) or 'none'})"
+    if parents := [r.name for r in recipe_lineage(recipe) if stage in r.stages]:
+        raise ParameterError(f"{told}: set recipe to {parents[0]}, the parent that has it")
+    others = [name for name in recipe_names() if stage in read_recipe(name).stages]
+    raise ParameterError(f"{told}: set recipe to one that has it ({', '.join(others)}), or add it to {recipe_file(recipe)}")
 
 
 def read_recipe(name):

@@ -54,6 +54,7 @@ def launch_training(words, module, stage, prefix, prepare, build):
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, above all files")
     asked = parser.parse_args(words)
     p = read_training_params(asked.params, asked.set, stages.STAGES[stage])
+    params.require_stage(p.recipe, stage)
     state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
     shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
     folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, stage))
