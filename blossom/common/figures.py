@@ -57,8 +57,7 @@ def describe_change(before, after):
 
 
 def style_series(names, first=()):
-    """{name: (colour, marker, line style)}, no two alike: the colours `first`, then the others of CYCLE; repeated
-    as polygons with more and more sides, and as dashed lines with longer and longer dashes."""
+    """{name: (colour, marker, line style)}, no two alike: colours `first` and of CYCLE, then again with other marks."""
     colours = list(dict.fromkeys([*first, *CYCLE]))
     turns = {name: divmod(n, len(colours)) for n, name in enumerate(names)}
     marks = {turn: ((turn + 2, 0), (0, (2 * turn, 2))) if turn else ("o", "solid") for turn, _ in turns.values()}
@@ -68,11 +67,10 @@ def style_series(names, first=()):
 def plot_intervals(axis, series, zero, first=()):
     """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero: dashed."""
     rows = list(dict.fromkeys(name for table in series.values() for name in table.index))
-    styles = style_series(series, first)
-    for n, (label, table) in enumerate(series.items()):
+    for n, (label, (colour, marker, _)) in enumerate(style_series(series, first).items()):
+        table, look = series[label], {"color": colour, "marker": marker, "ls": "none", "ms": 5, "capsize": 2}
         places = [rows.index(name) + 0.7 * (n + 0.5) / len(series) - 0.35 for name in table.index]
         value, low, high = table.to_numpy(dtype=float).T
-        look = {"color": styles[label][0], "marker": styles[label][1], "linestyle": "none", "ms": 5, "capsize": 2}
         axis.errorbar(value, places, xerr=[value - low, high - value], label=label, **look)
     axis.axvline(zero, color=COLOURS["ink"], linestyle="dashed", linewidth=1)
     axis.set_yticks(range(len(rows)), rows)
