@@ -15,8 +15,10 @@ from blossom.common.server import ReplyStore
 from blossom.generation import answers
 from blossom.generation.__main__ import find_newest_run
 from blossom.generation.answers import Sampler, generate_answers, stop_token_ids, stored_answers
+from blossom.instructions.dataset import choose_examples, find_trained
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model, save_model
+from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.spelling import is_whole, token_bytes
 
 PROMPTS = ["Recommend a book.", "서울에서 하루를 보낸다면 어디에 갈까요?", "Hi", "왜 하늘은 파란가요?", "Count to 3."]
@@ -203,13 +205,18 @@ def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
     assert said(tiny, turns, **HOT) != said(tiny, turns[2:], **HOT)
 
 
-def test_the_terminal_shows_two_models_whole_characters_and_ctrl_c_stops_only_the_answer(smoke):
-    p = smoke("04_korean_lima_sft", "blossom-bi-biSFT", new_tokens=900)
+def test_a_tuned_model_s_template_and_prompts_are_found_and_the_terminal_shows_it_beside_its_base_until_ctrl_c(smoke):
+    p = smoke("04_korean_lima_sft", "blossom-bi-biSFT", new_tokens=900, template="newline")
     with pytest.raises(ValueError, match="no finished run in .*04_korean_lima_sft: make it with make run"):
         find_newest_run(p.outputs)
     run = runs.Run(p, "04_korean_lima_sft")
     save_model(*load_model(p.base_model), run.folder / "model")
     run.finish({}, outputs=["model"])
+    tuned = answers.find_tuning(run.home / "model")
+    assert tuned.params["template"] == "newline" and answers.find_tuning(p.base_model) is None
+    examples = [{e.prompt for e in found} for found in choose_examples(p, (), load_tokenizer(p.base_model))]
+    near = {f"{prompt.upper()} !" for prompt in examples[0]}
+    assert find_trained(tuned, {*PROMPTS, *near}.union(*examples)) == examples[0] | near
     words = ["-m", "blossom.generation", "--outputs", p.outputs]
     shown = io.StringIO()
     talk = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=180, dimensions=(40, 100), logfile=shown)

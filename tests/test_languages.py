@@ -1,6 +1,6 @@
 """Another language: Japanese on SmolLM2's kind of base, in every stage that it has, at smoke. Another base: test_hub.py."""
 
-import json
+import re
 
 import pytest
 
@@ -45,11 +45,13 @@ def test_the_language_is_learnt_from_the_new_rows_on(outputs):
 
 
 def test_notebooks_and_report_call_the_language_by_its_name(outputs):
-    shown = json.dumps([c.get("outputs") for c in read_executed(outputs / "smoke-ja" / TRAINED / "notebook.ipynb").cells])
-    assert "Japanese (corpus)" in shown and "Korean (corpus)" not in shown
+    for run in ("base/01_tokenization_analysis", MERGED, TRAINED, SCORED):
+        cells = read_executed(outputs / "smoke-ja" / run / "notebook.ipynb").cells
+        shown = [str(o.get("text") or {**o.data, "image/png": ""}) for c in cells for o in c.get("outputs", ())]
+        assert "Japanese" in str(shown) and [text for text in shown if re.search("Korean|eneral korean", text)] == [], run
     assert metrics_of(outputs / "smoke-ja" / REPORT)["recipes"] == ["blossom-bi"]
     page = convert_notebook(read_executed(outputs / "smoke-ja" / REPORT / "notebook.ipynb"), code=False)
-    for words in ("{} text", "same {}", "% {}", "{} (general)"):
+    for words in ("{} text", "same {}", "% {}", "{} (general)", "spells {} with fewer"):
         assert words.format("Japanese") in page and words.format("Korean") not in page
 
 

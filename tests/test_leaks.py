@@ -29,7 +29,7 @@ def test_minhash_finds_what_comparing_all_pairs_finds():
 @pytest.mark.parametrize(("prompt", "output", "copied"), read_cases(__file__)["copies"])
 def test_examples_that_hold_evaluation_text_are_found(prompt, output, copied):
     evaluation = {"prompts.jsonl": [SEOUL, "Name three rivers.", "짧은 질문입니다"]}
-    assert leaks.find_copies([("other", "text"), (prompt, output)], evaluation) == ({1: "prompts.jsonl"} if copied else {})
+    assert leaks.find_copies([("other", "text"), (prompt, output)], evaluation) == ({1: ["prompts.jsonl"]} if copied else {})
 
 
 def test_paraphrased_prompts_are_found_and_little_else():

@@ -47,6 +47,12 @@ def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, pro
     assert prompts.read_prompts(str(file), 5) == [expected]
 
 
+def test_ids_of_prompts_hold_within_a_file(tmp_path):
+    for name, text in {"a": "김치찌개는 어떻게 끓이나요?", "b": "서울까지 얼마나 걸리나요?", "c": "Write a poem."}.items():
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": 1, "prompt": text}), encoding="utf-8")
+    assert [p["prompt_id"] for p in prompts.read_prompts(str(tmp_path), 5)] == ["1", "b.jsonl:1", "c.jsonl:1"]
+
+
 SAID = {"ko": "네, 한국어 답변입니다.", "en": "Yes, an English answer."}
 MODELS = ("x-biSFT", "x-koSFT", "base")
 ANSWERS = [  # all are in the prompt's language, but for those of the model taught in Korean alone

@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -13,12 +14,19 @@ from transformers import GenerationConfig, LogitsProcessor, RepetitionPenaltyLog
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
+from blossom.common.runs import read_run
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.spelling import is_whole, token_bytes
 
 SURROGATE = re.compile(b"\xed[\xa0-\xbf]")  # begins no character of UTF-8
+
+
+def find_tuning(model):
+    """The finished run of stage 04 whose model a model (asset, folder, hub id) is, or None."""
+    made = Path(fetch_asset(str(model))).resolve().parent
+    return read_run(made) if made.name == "04_korean_lima_sft" and (made / "manifest.json").exists() else None
 
 
 def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):

@@ -3,9 +3,8 @@
 from blossom.batch.estimate import estimate_run
 from blossom.common import shell
 from blossom.common.runs import require_model
-from blossom.instructions.dataset import clean_examples, encode_examples, hold_out_examples, load_examples
+from blossom.instructions.dataset import choose_examples, encode_examples
 from blossom.text.corpus import read_corpus
-from blossom.text.leaks import read_evaluation_texts
 from blossom.training.__main__ import launch_training
 from blossom.training.learner import mean_loss
 from blossom.training.packing import pack_examples
@@ -39,11 +38,8 @@ def build_tuning(p, prepared):
 def prepare_rows(p, tokenizer):
     """Make (training rows, {task: held-out rows}) as notebook 04 does step by step."""
     texts = read_corpus(p)
-    examples = load_examples(p, avoid=texts.heldout_korean + texts.heldout_english)
-    scored = read_evaluation_texts(p.evaluation_texts)
-    kept, _ = clean_examples(examples, scored, p.template, tokenizer, p.sequence_length, p.near_duplicate)
-    chosen, heldout = hold_out_examples(kept, p.heldout_examples)
-    rows = encode_examples([e for e in chosen if e.task in p.sft_tasks], p.template, tokenizer)
+    chosen, heldout = choose_examples(p, texts.heldout_korean + texts.heldout_english, tokenizer)
+    rows = encode_examples(chosen, p.template, tokenizer)
     rows = pack_examples(rows, p.sequence_length) if p.sft_packing else rows
     held = {}
     for e in heldout:

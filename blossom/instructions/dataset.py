@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from blossom.common import paths
 from blossom.instructions.readers import read_instructions, read_translations
 from blossom.instructions.templates import encode_conversation
 from blossom.text.language import language_of
-from blossom.text.leaks import find_copies, near_duplicates
+from blossom.text.leaks import find_copies, near_duplicates, read_evaluation_texts
+from blossom.vocabulary.loading import load_tokenizer
 
 REASONS = ("exact duplicate", "near duplicate", "in the evaluation", "too long")
 
@@ -76,11 +78,29 @@ def clean_examples(examples, evaluation, template, tokenizer, sequence_length, n
     removed += [("near duplicate", kept[n], kept[twin].id) for n, twin in twins.items()]
     kept = [e for n, e in enumerate(kept) if n not in twins]
     leaks = find_copies([(e.prompt, e.output) for e in kept], evaluation)
-    removed += [("in the evaluation", kept[n], name) for n, name in leaks.items()]
+    removed += [("in the evaluation", kept[n], names[0]) for n, names in leaks.items()]
     kept = [e for n, e in enumerate(kept) if n not in leaks]
     long = {n: size for n, size in enumerate(_count_tokens(kept, template, tokenizer)) if size > sequence_length}
     removed += [("too long", kept[n], f"{size} tokens") for n, size in long.items()]
     return [e for n, e in enumerate(kept) if n not in long], removed
+
+
+def choose_examples(p, avoid, tokenizer):
+    """The (training, held-out) examples of a run of stage 04, as its notebook makes them step by step."""
+    examples, scored = load_examples(p, avoid), read_evaluation_texts(p.evaluation_texts)
+    kept, _ = clean_examples(examples, scored, p.template, tokenizer, p.sequence_length, p.near_duplicate)
+    chosen, heldout = hold_out_examples(kept, p.heldout_examples)
+    return [e for e in chosen if e.task in p.sft_tasks], heldout
+
+
+def find_trained(tuned, prompts, avoid=()):
+    """The prompts with a copy (see `find_copies`) in what a finished run of stage 04 was trained on: a set of str."""
+    p, asked = SimpleNamespace(**tuned.params), {prompt: [prompt] for prompt in prompts}
+    if not find_copies([(e.prompt, e.output) for e in load_examples(p, avoid)], asked):
+        return set()  # at once: to choose among many examples takes long
+    training, _ = choose_examples(p, avoid, load_tokenizer(tuned.folder / "model"))
+    copies = find_copies([(e.prompt, e.output) for e in training], asked)
+    return {prompt for found in copies.values() for prompt in found}
 
 
 def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length, alike):

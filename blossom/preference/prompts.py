@@ -2,7 +2,7 @@
 
 from blossom.instructions.readers import SPEAKERS, check_fields, find_input
 from blossom.text.language import language_of
-from blossom.text.rows import read_rows
+from blossom.text.rows import read_rows, split_source
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
 
@@ -10,13 +10,16 @@ LANGUAGES = {"ko": "Korean", "en": "English"}
 def read_prompts(source, per_language):
     """Read the first `per_language` prompts of each language: list of dicts prompt_id, kind, language, prompt; Korean first.
 
-    source  asset name, .json, .jsonl or a hub set, with rows as in docs/data.md
+    source  asset name, .json, .jsonl, a folder of these or a hub set, with rows as in docs/data.md
 
-    Raises ValueError with file and line for a row without a prompt or a repeated id.
+    Ids hold within a file: a second one gets its file's name too. Raises ValueError with file and line for a row without a
+    prompt or a repeated id.
     """
-    found = {language: {} for language in LANGUAGES}
-    for n, (where, row) in enumerate(read_rows(source), 1):
+    found, known = {language: {} for language in LANGUAGES}, {}
+    numbered = ((file, n, *row) for file, part in split_source(source) for n, row in enumerate(read_rows(part), 1))
+    for file, n, where, row in numbered:
         name, kind = str(_first(row, ("id", "question_id"), n)), str(_first(row, ("kind", "category", "source"), "other"))
+        name = name if known.setdefault(name, file) == file else f"{file}:{name}"
         texts = {language: row[language] for language in LANGUAGES if row.get(language)}
         try:
             text = _prompt(row)

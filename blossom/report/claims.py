@@ -95,7 +95,7 @@ def _check_scores(paper, claim, runs, margin, times):
 
 
 def _check_fertility(runs):
-    about = "Bllossom, table 1", "The expanded vocabulary spells Korean with fewer tokens", "21 → 9"
+    about = "Bllossom, table 1", f"The expanded vocabulary spells {figures.language_name()} with fewer tokens", "21 → 9"
     merged = find_run(runs, MERGED)
     if not merged:
         return Claim(*about, why="this report has no expanded vocabulary")

@@ -37,21 +37,21 @@ class _RunIndex:
 
 
 def find_copies(examples, evaluation):
-    """The (prompt, output) pairs with evaluation text (RUN letters in a row, or a whole prompt): dict index -> its name."""
-    index, whole = _RunIndex(), {}
+    """The (prompt, output) pairs with evaluation text (RUN letters in a row, or a whole prompt): dict index -> its names."""
+    index, whole = _RunIndex(), defaultdict(list)
     for name, texts in evaluation.items():
         for text in texts:
             letters, width = _letters(text), RUN["ko" if language_of(text) == "ko" else "en"]
             if len(letters) < width:
-                whole.setdefault(letters, name)
+                whole[letters].append(name)
             else:
                 index.add(name, letters, width)
     found = {}
     for n, (prompt, output) in enumerate(examples):
         prompt, output = _letters(prompt), _letters(output)
-        copied = (name for text in (prompt, output) for name, _ in index.find(text))
-        if name := whole.get(prompt) or next(copied, None):
-            found[n] = name
+        copied = [name for text in (prompt, output) for name, _ in index.find(text)]
+        if names := [*dict.fromkeys([*whole.get(prompt, ()), *copied])]:
+            found[n] = names
     return found
 
 
