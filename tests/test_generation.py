@@ -15,7 +15,7 @@ from blossom.common.server import ReplyStore
 from blossom.generation import answers
 from blossom.generation.__main__ import find_newest_run
 from blossom.generation.answers import Sampler, generate_answers, stop_token_ids, stored_answers
-from blossom.instructions.dataset import choose_examples, find_trained
+from blossom.instructions.dataset import choose_examples, leave_out_trained
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model, save_model
 from blossom.vocabulary.loading import load_tokenizer
@@ -216,7 +216,11 @@ def test_a_tuned_model_s_template_and_prompts_are_found_and_the_terminal_shows_i
     assert tuned.params["template"] == "newline" and answers.find_tuning(p.base_model) is None
     examples = [{e.prompt for e in found} for found in choose_examples(p, (), load_tokenizer(p.base_model))]
     near = {f"{prompt.upper()} !" for prompt in examples[0]}
-    assert find_trained(tuned, {*PROMPTS, *near}.union(*examples)) == examples[0] | near
+    asked = [{"prompt": prompt} for prompt in {*PROMPTS, *near}.union(*examples)]
+    left = [a["prompt"] for a in leave_out_trained(asked, [tuned, None])]
+    assert {*left} == {*PROMPTS, *examples[1]} - examples[0]
+    with pytest.raises(ValueError, match="prompts: the models were tuned on all of them"):
+        leave_out_trained([{"prompt": prompt} for prompt in near], [tuned])
     words = ["-m", "blossom.generation", "--outputs", p.outputs]
     shown = io.StringIO()
     talk = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=180, dimensions=(40, 100), logfile=shown)

@@ -93,7 +93,7 @@ def choose_examples(p, avoid, tokenizer):
     return [e for e in chosen if e.task in p.sft_tasks], heldout
 
 
-def find_trained(tuned, prompts, avoid=()):
+def _find_trained(tuned, prompts, avoid):
     """The prompts with a copy (see `find_copies`) in what a finished run of stage 04 was trained on: a set of str."""
     p, asked = SimpleNamespace(**tuned.params), {prompt: [prompt] for prompt in prompts}
     if not find_copies([(e.prompt, e.output) for e in load_examples(p, avoid)], asked):
@@ -101,6 +101,16 @@ def find_trained(tuned, prompts, avoid=()):
     training, _ = choose_examples(p, avoid, load_tokenizer(tuned.folder / "model"))
     copies = find_copies([(e.prompt, e.output) for e in training], asked)
     return {prompt for found in copies.values() for prompt in found}
+
+
+def leave_out_trained(asked, tunings, avoid=()):
+    """The prompts (dicts) without those that runs of stage 04 (or None) were trained on; ValueError when none is left."""
+    prompts = [a["prompt"] for a in asked]
+    trained = set().union(*(_find_trained(run, prompts, avoid) for run in tunings if run))
+    if not {*prompts} - trained:
+        told = "the models were tuned on all of them; take others, or name this set in stage 04's evaluation_texts"
+        raise ValueError(f"prompts: {told} and tune again")
+    return [a for a in asked if a["prompt"] not in trained]
 
 
 def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length, alike):
