@@ -206,7 +206,7 @@ def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
 
 
 def test_a_tuned_model_s_template_and_prompts_are_found_and_the_terminal_shows_it_beside_its_base_until_ctrl_c(smoke):
-    p = smoke("04_korean_lima_sft", "blossom-bi-biSFT", new_tokens=900, template="newline")
+    p = smoke("04_korean_lima_sft", "blossom-bi-biSFT", new_tokens=400, template="newline")
     with pytest.raises(ValueError, match="no finished run in .*04_korean_lima_sft: make it with make run"):
         find_newest_run(p.outputs)
     run = runs.Run(p, "04_korean_lima_sft")

@@ -114,7 +114,8 @@ def _read(folder, name, dtype):
 
 def _check_config(config):
     """Raise ValueError for a size with which nothing can be read, a padding id without a row, or an encoder."""
-    if getattr(config, "is_decoder", True) is False and not hasattr(config, "decoder_layers"):  # not BART's decoder
+    encodes = (getattr(config, name, None) is False for name in ("is_decoder", "add_cross_attention"))  # as BERT and its kin
+    if all(encodes):
         told = f"{config.model_type} reads the tokens that it is to predict (is_decoder: false)"
         raise ValueError(f"config.json: {told}; take a model that was trained to write text")
     for name in ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"):

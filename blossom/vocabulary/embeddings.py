@@ -119,6 +119,6 @@ def nearest_rows(table, ids, count=5):
 
 
 def find_decoder(causal):
-    """The part of a causal language model that makes the last hidden states of ids, without the output layer."""
+    """The part of a causal language model that makes the last hidden states of ids; a decoder itself is returned."""
     parts = [causal.get_decoder(), *causal.children()]  # the first is an output layer in ModernBERT, all of it in Llama 4
-    return next(m for m in parts if m is not causal and hasattr(m, "get_input_embeddings"))
+    return next((m for m in parts if m is not causal and hasattr(m, "get_input_embeddings")), causal)

@@ -65,7 +65,7 @@ def test_a_known_architecture_is_read_without_the_code_beside_it(hostile, smoke)
     bases.read_base(folder)
 
 
-TASK = SimpleNamespace(name="a", digest="b")
+TASK = SimpleNamespace(name="a", digest="b", origin="c")
 READS = {
     "estimate": lambda folder, smoke: estimate_run(smoke("03_bilingual_pretraining"), folder, 2, 16),
     "translator": lambda folder, smoke: translation.LocalTranslator(str(folder), folder),
