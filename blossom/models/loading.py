@@ -48,13 +48,16 @@ def load_model(name, dtype=None, place=None, quantize="none"):
     """Load a causal language model, in eval mode, and its tokenizer.
 
     name          asset name, folder or hub id
-    dtype, place  torch dtype of the weights, None: as stored; device, None: `pick_device`
+    dtype         of the weights: torch's; None: as stored; "quick": as stored, but float32 on a CPU that is slow otherwise
+    place         device; None: `pick_device`
     quantize      "none", or "nf4" (`quantize_layers`)
     Raises ValueError when weights are missing, the folder is unsafe (`check_model`), or tokenizer and weights do not match.
     """
     folder = fetch_asset(str(name))
     check_model(folder, name)
     tokenizer = load_tokenizer(name)
+    if dtype == "quick":
+        dtype = torch.float32 if pick_device().type == "cpu" and pick_dtype() == torch.float32 else None
     model = _read(folder, name, dtype or "auto")
     _add_special_rows(model, tokenizer)
     _check_tokenizer(model, tokenizer, folder)
