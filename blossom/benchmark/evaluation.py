@@ -61,7 +61,7 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
         file = f"texts-{short_hash(asked)}"
         jobs.append(("texts", file, lambda lm: {"items": measure_texts(lm.model, lm.tokenizer, *asked)}))
     for name, folder in folders.items():
-        own = Path(kept) / f"{paths.hash_path(folder)[:16]}-{str(dtype).removeprefix('torch.')}"
+        own = Path(kept) / f"{runs.hash_unchanged(folder)[:16]}-{str(dtype).removeprefix('torch.')}"
         lm, result = None, {"tasks": {}, "texts": {}, "items": []}
         for job, file, measure in jobs:
             record, remark = _read_record(own / f"{file}.json"), "  kept"

@@ -87,10 +87,7 @@ class Run:
         self.inputs = {name: hash_input(path) for name, path in name_inputs(inputs, self.home).items()} | self.inputs
 
     def finish(self, metrics, outputs=()):
-        """Write metrics.json, then manifest.json with SHA-256s, and publish the folder; return the manifest (dict).
-
-        outputs  names in the run's folder that it made
-        """
+        """Write metrics.json and a manifest (returned) with SHA-256s, also of `outputs`, names in `folder`; publish that."""
         paths.write_json(self.folder / "metrics.json", metrics)
         manifest = {
             "stage": self.stage,
@@ -136,6 +133,7 @@ def hash_input(path):
 
 def hash_unchanged(path, large=float("inf")):
     """As `paths.hash_path`, but what has not changed is read once a process, and over `large` bytes only names and times."""
+    path = Path(path).resolve()
     stats = tuple((str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in paths.list_files(path))
     return _hash_once(path, stats, sum(size for _, size, _ in stats) > large)
 

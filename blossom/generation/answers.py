@@ -13,8 +13,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from blossom.assets.registry import fetch_asset
-from blossom.common import paths
-from blossom.common.runs import read_run
+from blossom.common.runs import hash_unchanged, read_run
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 from blossom.vocabulary.loading import load_tokenizer
@@ -33,7 +32,7 @@ def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **
     """Answers to prompts, from `store` (a `ReplyStore`) or by `generate_answers` of the model `name` (asset, folder, id)."""
     folder = fetch_asset(str(name))
     load = functools.cache(lambda: load_model(folder, dtype))
-    request = {"model": paths.hash_path(folder), "dtype": str(dtype), "template": template, "sampler": 3} | settings
+    request = {"model": hash_unchanged(folder), "dtype": str(dtype), "template": template, "sampler": 3} | settings
     answers = {}
     for batch in _batches(_encode_prompts(prompts, template, load_tokenizer(folder)), batch_size):
         asked = request | {"prompts": [prompts[i] for i in batch]}

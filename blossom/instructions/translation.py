@@ -11,6 +11,7 @@ import filelock
 from blossom.assets.registry import fetch_asset
 from blossom.assets.safety import check_model
 from blossom.common import paths
+from blossom.common.runs import hash_unchanged
 from blossom.common.server import ChatServer, ReplyStore
 from blossom.text.rows import read_rows
 
@@ -80,7 +81,7 @@ class LocalTranslator:
 
         path = fetch_asset(name)
         check_model(path, name)
-        self.store = ReplyStore(Path(folder) / paths.hash_path(path)[:16], earlier=folder)
+        self.store = ReplyStore(Path(folder) / hash_unchanged(path)[:16], earlier=folder)
         self.name, self.requests, self.sent = str(name), requests, 0
         self._tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         safe = {"use_safetensors": True, "trust_remote_code": False}

@@ -16,9 +16,7 @@ from blossom.text.leaks import fold_letters
 from blossom.text.rows import KOREAN_NAMES, find_files, is_header, read_rows, read_values
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
-COMMON_SCRIPT = (
-    0.2  # least share of letters in scripts that texts of one language have in common; Korean may have much Latin
-)
+COMMON_SCRIPT = 0.2  # least share of letters in scripts that two texts of one language share; Korean may have much Latin
 
 
 class Lines:
