@@ -22,8 +22,7 @@ from common import OURS, Failed, measure, median
 from blossom.assets.registry import fetch_asset
 from blossom.common import params
 from blossom.common.runs import require_run
-from blossom.text.corpus import read_corpus, read_documents
-from blossom.vocabulary.fertility import take_first_bytes
+from blossom.text.corpus import draw_bytes, read_corpus, read_documents
 
 RECIPE = "chinese-llama-alpaca"
 MERGES = {  # shown name -> peer, script, settings
@@ -154,7 +153,7 @@ def bench_rows(folder, arguments):
     (folder / "korean.jsonl").write_text(
         "".join(json.dumps({"text": line}) + "\n" for line in text.korean), encoding="utf-8"
     )
-    few = {name: take_first_bytes(lines, arguments.bits_bytes) for name, lines in text.heldout().items()}
+    few = {name: draw_bytes(lines, arguments.bits_bytes) for name, lines in text.heldout().items()}
     (folder / "heldout.json").write_text(json.dumps(few), encoding="utf-8")
     asked = {"base": str(base), "merged": str(Path(model).resolve()), "calibration_lines": p.calibration_lines}
     asked |= {

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blossom.instructions.readers import read_instructions
-from blossom.text.corpus import normalise_text, read_corpus, read_documents
+from blossom.text.corpus import draw_bytes, normalise_text, read_corpus, read_documents
 from blossom.text.hub import parse_hub
 from blossom.text.language import answer_language, language_of, script_shares
 from blossom.text.leaks import fold_letters, read_evaluation_texts
@@ -106,6 +106,17 @@ def test_training_lines_are_read_anew_from_their_sources_at_each_pass(texts):
     assert len(loaded.korean) == len(lines) == 8 and list(loaded.korean) == lines
     assert loaded.korean[2:7:2] == lines[2:7:2] and loaded.korean[-2:] == lines[-2:]
     assert lines == [line for line in read_documents(p.korean_texts[0]) if line not in loaded.heldout_korean]
+
+
+@given(st.lists(st.text("가a", min_size=1, max_size=9), min_size=1, max_size=30), st.integers(1, 300))
+def test_bytes_are_drawn_from_every_part_of_a_text(lines, size):
+    drawn, held = draw_bytes(lines, size), sum(len(line.encode()) for line in lines)
+    rest = iter(lines)
+    assert drawn == lines if size >= held else all(line in rest or line == lines[0][: len(line)] for line in drawn)
+    numbered = [f"{n:04}" for n in range(1000)]
+    chosen = [int(line) for line in draw_bytes(numbered, 4 * len(lines))]
+    assert len(chosen) == len(lines) and all(n * 1000 // len(lines) <= c for n, c in enumerate(chosen))
+    assert draw_bytes(["가나다"], 7) == ["가나"]
 
 
 def test_a_line_of_two_sources_belongs_to_the_first(texts, smoke, tmp_path):

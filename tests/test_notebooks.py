@@ -27,8 +27,7 @@ from blossom.batch import terminal
 from blossom.common import figures, params, paths, stages
 from blossom.preference import people, prompts
 from blossom.report import convert
-from blossom.text.corpus import read_corpus
-from blossom.vocabulary.fertility import take_first_bytes
+from blossom.text.corpus import draw_bytes, read_corpus
 from tests.batch import run_snakemake
 from tests.server import FakeServer
 
@@ -100,7 +99,7 @@ def test_02_names_the_rows_with_which_its_saved_model_reads_korean_best(outputs,
     saved = outputs / "smoke" / "blossom-bi" / MERGE / "model"
     bits = {rows: row["korean"] for rows, row in m["step0"].items() if rows != "base"}
     model, tokenizer = AutoModelForCausalLM.from_pretrained(saved), Tokenizer.from_file(str(saved / "tokenizer.json"))
-    lines = take_first_bytes(read_corpus(p).heldout()["korean"], p.bake_off_bytes)
+    lines = draw_bytes(read_corpus(p).heldout()["korean"], p.bake_off_bytes)
     rows = [torch.tensor(tokenizer.encode("<|endoftext|>" + line, add_special_tokens=False).ids) for line in lines]
     with torch.no_grad():
         nats = sum(model(input_ids=ids[None], labels=ids[None]).loss.item() * (len(ids) - 1) for ids in rows)

@@ -10,7 +10,7 @@ from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.vocabulary import encoding
 from blossom.vocabulary.encoding import count_tokens, encode_lines, find_engine
-from blossom.vocabulary.fertility import choose_unit, measure_fertility, take_first_bytes, weigh_fertility
+from blossom.vocabulary.fertility import choose_unit, measure_fertility, weigh_fertility
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.spelling import show_bytes, spell_text, token_bytes
 
@@ -122,7 +122,6 @@ def test_weighted_fertility_weighs():
     assert weigh_fertility(BYTE_LEVEL, {"the": 3.0, "공룡": 1.0}) == (3 * cat + dinosaur) / 4
 
 
-def test_text_is_taken_in_whole_lines_and_counted_by_characters_where_words_are_not_separated():
-    assert take_first_bytes(["가나", "다", "라"], 9) == ["가나", "다"] and take_first_bytes(["가나다"], 7) == ["가나"]
+def test_text_is_counted_by_characters_where_words_are_not_separated():
     assert choose_unit(["ハンバーガーを食べる恐竜はとても大きい"]) == "character"
     assert choose_unit(KOREAN) == choose_unit(["the cat"]) == "word"

@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import random
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import yaml
 from blossom.benchmark.rows import TASKS, blank_rows, load_task, read_task_rows
 from blossom.benchmark.statistics import f1_of_draws
 from blossom.common import paths
+from blossom.text.corpus import draw_evenly
 
 GROUPS = paths.read_yaml_beside(__file__)  # name -> tasks
 PAPER_TASKS = GROUPS["table6"]
@@ -147,14 +146,6 @@ def _leave_out(scored, train, origin):
     if train and not kept:
         raise ValueError(f"shots: all training rows in {origin} are also scored; set shots to 0, or give other ones")
     return kept
-
-
-def draw_evenly(rows, count, seed=0, name=""):
-    """`count` of the rows (0: all) in order, each drawn from its own stretch of the list, so that no part is missing."""
-    if not count or count >= len(rows):
-        return rows
-    rng, edges = random.Random(f"{seed} {name}"), [n * len(rows) // count for n in range(count + 1)]
-    return [rows[rng.randrange(*stretch)] for stretch in pairwise(edges)]
 
 
 def _write_task(task, folder, include, rows, train, shots):

@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from blossom.benchmark.suite import draw_evenly
 from blossom.models.bits import document_nats
 from blossom.models.loading import find_layers
-from blossom.text.corpus import check_script, read_documents
+from blossom.text.corpus import check_script, draw_evenly, read_documents
 
 DISTRACTORS = 31  # documents among which a translation has to be found, besides itself: chance is 1 in 32
 

@@ -3,6 +3,7 @@
 import hashlib
 import heapq
 import itertools
+import random
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -187,3 +188,19 @@ def _text_field(row, place):
 
 def utf8_bytes(lines):
     return sum(len(line.encode()) for line in lines)
+
+
+def draw_evenly(rows, count, seed=0, name=""):
+    """`count` of the rows (0: all) in order, each drawn from its own stretch of the list, so that no part is missing."""
+    if not count or count >= len(rows):
+        return rows
+    rng, edges = random.Random(f"{seed} {name}"), [n * len(rows) // count for n in range(count + 1)]
+    return [rows[rng.randrange(*stretch)] for stretch in itertools.pairwise(edges)]
+
+
+def draw_bytes(lines, size):
+    """Lines drawn from all parts of a text, with at most `size` bytes of UTF-8 together; of a longer one, its beginning."""
+    count = min(len(lines), 1 + size * len(lines) // max(1, utf8_bytes(lines)))
+    drawn = (draw_evenly(lines, n) for n in range(count, 0, -1))
+    few = next((some for some in drawn if utf8_bytes(some) <= size), [])
+    return few or [line.encode()[:size].decode(errors="ignore") or line[0] for line in lines[:1]]

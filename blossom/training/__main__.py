@@ -15,11 +15,10 @@ from torch import distributed
 from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths, shell, stages
 from blossom.models.bits import measure_bits
-from blossom.text.corpus import read_corpus
+from blossom.text.corpus import draw_bytes, read_corpus
 from blossom.training import pretraining
 from blossom.training.loop import train_model
 from blossom.training.settings import TrainingSettings
-from blossom.vocabulary.fertility import take_first_bytes
 from blossom.vocabulary.loading import load_tokenizer
 
 
@@ -32,7 +31,7 @@ def _prepare_pretraining(p, shards):
     start = pretraining.find_start(p)
     estimate_run(p, start, p.batch_size, p.block_size, shards=shards)
     text = read_corpus(p)
-    heldout = {name: take_first_bytes(lines, p.measured_bytes) for name, lines in text.heldout().items()}
+    heldout = {name: draw_bytes(lines, p.measured_bytes) for name, lines in text.heldout().items()}
     return pretraining.mix_corpus(p, text, load_tokenizer(start)), heldout
 
 

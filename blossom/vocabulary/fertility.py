@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from itertools import accumulate
 
 from blossom.text.corpus import normalise_text
 from blossom.text.rows import read_rows
@@ -55,10 +54,3 @@ def read_frequencies(source):
     if not frequencies:
         raise ValueError(f"{source}: holds no words")
     return frequencies
-
-
-def take_first_bytes(lines, size):
-    """The first lines that have at most `size` bytes of UTF-8 together; of a longer first line, its beginning."""
-    totals = accumulate(len(line.encode()) for line in lines)
-    few = [line for line, total in zip(lines, totals, strict=True) if total <= size]
-    return few or [line.encode()[:size].decode(errors="ignore") or line[0] for line in lines[:1]]
