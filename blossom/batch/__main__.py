@@ -33,6 +33,7 @@ def execute_stage(stage, home, values, *launch):
                 subprocess.run(launch, cwd=paths.ROOT, check=True)
             written = str(folder / "notebook.ipynb").replace("{", "{{").replace("}", "}}")  # papermill fills in {name}
             options = {"progress_bar": False, "stdout_file": log, "stderr_file": log, "cwd": paths.ROOT}
+            options["start_timeout"] = 600  # seconds for a kernel to start; the default, 60, is too short on a busy machine
             # a fifth of the time of imports; `load_model` ends it
             options["extra_arguments"] = ["--IPKernelApp.exec_lines=__import__('gc').disable()"]
             execute_notebook(paths.ROOT / f"notebooks/{stage}.ipynb", written, values, **options)
