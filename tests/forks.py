@@ -76,5 +76,5 @@ def train_sharded(words, environment, stop_after, rank):
             os._exit(9)
 
     PartialState.__init__, loop.Progress.add_step = as_if_on_cards, add_step
-    launched.launch_pretraining(words)
+    launched.launch_training(words)
     assert PartialState._shared_state["distributed_type"] == DistributedType.FSDP

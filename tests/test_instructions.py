@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from blossom.common import paths, stages
 from blossom.instructions import dataset, readers, templates
-from blossom.instructions.__main__ import build_tuning, prepare_tuning
 from blossom.text import language, leaks
+from blossom.training.__main__ import build_tuning, prepare_tuning
 from blossom.vocabulary import bases, loading, merging
 from tests.cases import read_cases
 

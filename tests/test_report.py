@@ -438,7 +438,7 @@ def test_a_sweep_is_the_runs_own_or_else_the_references(kept, tmp_path, monkeypa
 @pytest.mark.parametrize(("tokens", "average"), [(101, 0.9), (99, 0.1)])
 def test_a_run_out_of_tolerance_fails_and_its_metrics_are_named(kept, capsys, tokens, average):
     words = ["check", "--scale", "smoke", "--outputs", str(kept[1])]
-    assert run_report_command(words) == 0
+    assert run_report_command(words) == 0 and "missing" not in capsys.readouterr().out
     shutil.move(kept[1] / "smoke/base/01_tokenization_analysis", kept[1] / "01")
     assert run_report_command(words) == 1 and "- base/01_tokenization_analysis" in capsys.readouterr().out
     made(kept[1], "base", "01_tokenization_analysis", {"tokens": tokens})

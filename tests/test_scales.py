@@ -108,11 +108,11 @@ def test_the_launch_line_names_the_configuration_for_what_is_trained():
         return shlex.join(resources.launch_command(stage, p, resources.read_assumptions(scale, **more), values or {}))
 
     x = line(TUNING, "llama2-7b", "cross-lingual-direct", {"outputs": "my o"})
-    start = "accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.instructions "
+    start = "accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.training "
     assert x.startswith(start) and x.endswith("""--set 'outputs="my o"'""")
     assert line(PRETRAINING, "llama2-13b", "blossom-bi") == ""
     several = line(PRETRAINING, "llama2-13b", "blossom-bi", devices=2)
-    assert "accelerate/ddp.yaml --num_processes 2 -m blossom.training --params params/scales/llama2-13b.yaml" in several
+    assert "accelerate/ddp.yaml --num_processes 2 -m blossom.training 03_bilingual_pretraining --params " in several
     assert line("05_benchmark_eval", "llama2-7b", "blossom-bi") == ""
 
 

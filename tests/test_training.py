@@ -19,14 +19,13 @@ from blossom.batch import estimate
 from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths
 from blossom.common.runs import Run
-from blossom.instructions import __main__ as tuning
 from blossom.models import adapters
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte, document_nats, measure_bits
 from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints
-from blossom.training.__main__ import launch_pretraining
+from blossom.training.__main__ import TUNING, launch_training, prepare_tuning
 from blossom.training.checkpoints import keep_model, read_result
 from blossom.training.learner import mean_loss
 from blossom.training.loop import MuonAdamW, train_model
@@ -163,24 +162,24 @@ def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_
     tmp_path, capsys
 ):
     own = {"precision": "float32", "checkpoint_minutes": 0, "epochs": 2, "seed": 7}
-    words = [f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT")]
+    words = [TUNING, *(f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT"))]
     words += [f"--set={name}={value}" for name, value in own.items()]
     killed, whole = ([*words, f"--set=outputs={tmp_path / name}"] for name in ("killed", "whole"))
     done = subprocess.run([sys.executable, "-c", CASES["tuning"], *killed], cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert max(f.name for f in tmp_path.rglob("checkpoints/step-*")) == "step-000002"
-    tuning.launch_tuning(killed)
+    launch_training(killed)
     assert "continuing from step-000002" in (told := capsys.readouterr().out)
-    assert f"finish: run notebooks/{tuning.STAGE}.ipynb" in told
-    tuning.launch_tuning(whole)
+    assert f"finish: run notebooks/{TUNING}.ipynb" in told
+    launch_training(whole)
     states = [load_file(next((tmp_path / name).rglob("step-000004/state.safetensors"))) for name in ("killed", "whole")]
     assert states[0].keys() == states[1].keys() and any("lora_A" in name for name in states[0])
     assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
-    p = params.effective_params(tuning.STAGE, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
-    model, tokenizer = load_model(p.base_model)
+    p = params.effective_params(TUNING, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
+    model, _ = load_model(p.base_model)
     model = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
-    rows, said = tuning.prepare_rows(p, tokenizer)[0], []
-    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, tuning.STAGE))
+    rows, said = prepare_tuning(p, 1)[0], []
+    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, TUNING))
     train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
     assert said == ["continuing from step-000004"]  # nothing is trained again
 
@@ -250,13 +249,13 @@ GIVEN = {"precision": "float32", "checkpoint_minutes": 0, "evaluations": 0, "tra
 
 def launch_words(outputs, **own):
     files = [f"--params={paths.ROOT}/params/{name}.yaml" for name in ("scales/smoke", "recipes/base-ko")]
-    return [*files, *(f"--set={name}={value}" for name, value in (GIVEN | {"outputs": outputs} | own).items())]
+    return [STAGE, *files, *(f"--set={name}={value}" for name, value in (GIVEN | {"outputs": outputs} | own).items())]
 
 
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("one")
-    launch_pretraining(launch_words(outputs, batch_size=4))
+    launch_training(launch_words(outputs, batch_size=4))
     return paths.unfinished_folder(outputs / "smoke/base-ko" / STAGE)
 
 
@@ -342,7 +341,7 @@ def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recip
 def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
     monkeypatch.setattr("blossom.training.pretraining.load_model", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
-        launch_pretraining(launch_words(tmp_path, batch_size=1 << 30, activation_checkpointing=True))
+        launch_training(launch_words(tmp_path, batch_size=1 << 30, activation_checkpointing=True))
 
 
 def mixed(smoke, **given):

@@ -1,7 +1,5 @@
 """Fetch what the runs of a scale read, for nodes without a network: python -m blossom.assets prefetch --scale laptop-hub"""
 
-import argparse
-
 from blossom.assets.registry import REGISTRY, SIDES, fetch_asset, fetch_url
 from blossom.benchmark.evaluation import read_comparators
 from blossom.benchmark.rows import find_hub_source
@@ -32,11 +30,7 @@ def list_sources(scale, recipes):
 
 
 def run_prefetch_command(words=None):
-    parser = argparse.ArgumentParser(prog="python -m blossom.assets", description=__doc__)
-    parser.add_argument("command", choices=["prefetch"])
-    parser.add_argument("--scale", required=True, help="a file in params/scales")
-    parser.add_argument("--recipe", action="append", help="one of params/recipes, may be repeated; else those of the report")
-    given = parser.parse_args(words)
+    given = shell.read_words(__file__, words)
     recipes, failed, total = given.recipe or params.effective_params("07_report", given.scale, "report").recipes, [], 0
     for name, weights in list_sources(given.scale, recipes).items():
         try:

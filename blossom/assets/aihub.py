@@ -1,6 +1,5 @@
 """AI-Hub's exports: zip files with sheets or with JSON of several shapes (docs/data.md), and their pairs as TSV."""
 
-import argparse
 import io
 import lzma
 import random
@@ -161,13 +160,7 @@ def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
 
 
 def main(words=None):
-    parser = argparse.ArgumentParser(prog="python -m blossom.assets.aihub", description="AI-Hub's translations as TSV.")
-    parser.add_argument("source", help="folder or file of the export")
-    parser.add_argument("target", help="TSV file to write")
-    parser.add_argument("--rows", type=int, default=0, help="pairs to train on; 0 takes all (paper X: 200302)")
-    parser.add_argument("--heldout", type=int, default=0, help="pairs for the test (paper X: 1000)")
-    parser.add_argument("--seed", type=int, default=0)
-    print(*write_aihub_pairs(**vars(parser.parse_args(words))), sep="\n")
+    print(*write_aihub_pairs(**vars(shell.read_words(__file__, words))), sep="\n")
 
 
 if __name__ == "__main__":

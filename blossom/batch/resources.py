@@ -16,7 +16,7 @@ HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicat
 DOWNLOADED = 1.6  # bytes on disk for a byte of text (JSON lines of hub sets, AI-Hub's zip files): an assumption
 SLACK = 1.25  # a cluster is asked for the estimate times this
 SMALL = {"disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
-LAUNCHED = {"03_bilingual_pretraining": "blossom.training", "04_korean_lima_sft": "blossom.instructions"}
+TRAINED = ("03_bilingual_pretraining", "04_korean_lima_sft")
 
 TOLD = paths.read_yaml_beside(__file__)
 PUBLISHED = TOLD["bases"]  # base model -> what its config.json says
@@ -55,10 +55,11 @@ def launch_command(stage, p, assumed, values):
 
     values  {parameter: value} given on the command line, which no file has
     """
-    if stage not in LAUNCHED or assumed is None or assumed.devices == 1:
+    if stage not in TRAINED or assumed is None or assumed.devices == 1:
         return []
     config = f"params/accelerate/{'fsdp' if p.trainable == 'full' else 'ddp'}.yaml"
-    words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices), "-m", LAUNCHED[stage]]
+    words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices)]
+    words += ["-m", "blossom.training", stage]
     words += ["--params", f"params/scales/{p.scale}.yaml", "--params", f"params/recipes/{p.recipe}.yaml"]
     for name, value in values.items():
         words += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
@@ -73,7 +74,7 @@ def plan_run(stage, p, assumed):
 
     expanded = stage in READERS or any("02_vocab_merge" in recipe.stages for recipe in params.recipe_lineage(p.recipe))
     config, origin = read_config(p.base_model)
-    trains = stage in LAUNCHED
+    trains = stage in TRAINED
     size = estimate.measure_size(config, p if trains else None, assumed.new_rows if expanded else 0)
     stored = 2 * (size.layers + size.tables)  # bytes, in half precision
     if not trains:

@@ -1,7 +1,28 @@
-"""Run a command of the project: its exit code, and expected errors as one line."""
+"""Run a command of the project: its arguments from a YAML file, its exit code, and expected errors as one line."""
 
+import argparse
 import os
 import sys
+from pathlib import Path
+
+from blossom.common import paths
+
+
+def read_words(file, words=None):
+    """The arguments of a program, an object; the YAML file beside its `file` says what they and its commands are for.
+
+    words  list of str; None: this process's own
+    """
+    name, listed = Path(file).relative_to(paths.ROOT).with_suffix(""), paths.read_yaml_beside(file)
+    program = f"python -m {'.'.join(name.parts).removesuffix('.__main__')}"
+    parser = argparse.ArgumentParser(prog=program, description=listed.pop("about"))
+    commands = parser.add_subparsers(dest="command", required=True) if "commands" in listed else None
+    for command, arguments in listed.pop("commands", {"": listed}).items():
+        asked = commands.add_parser(command, help=arguments.pop("about")) if commands else parser
+        asked.register("type", "int", int)
+        for argument, settings in arguments.items():
+            asked.add_argument(*argument.split(", "), **settings)
+    return parser.parse_args(words)
 
 
 def show_plain(text):

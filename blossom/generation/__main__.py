@@ -1,6 +1,5 @@
 """Talk to the base and the tuned model of a finished run, side by side in the terminal."""
 
-import argparse
 import contextlib
 import itertools
 import readline  # noqa: F401  (editing and history for `input`)
@@ -35,10 +34,7 @@ def show_answers(streams, names):
 
 def run_chat_command(words=None):
     """Answer the lines that are typed, with the conversation so far, until Ctrl-D; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m blossom.generation", description=__doc__)
-    for name, default in (("outputs", "outputs"), ("scale", "*"), ("recipe", "*")):
-        parser.add_argument(f"--{name}", default=default, help=f"default: {default} (*: any)")
-    run = find_newest_run(**vars(parser.parse_args(words)))
+    run = find_newest_run(**vars(shell.read_words(__file__, words)))
     names = [run.params["base_model"], f"{run.params['scale']}/{run.recipe}"]
     models = [load_model(m, pick_dtype(run.params["precision"])) for m in (names[0], run.folder / "model")]
     settings, talks = {name: run.params[name] for name in ("template", "new_tokens", "seed")}, [[], []]

@@ -1,20 +1,12 @@
 """The report's commands: `python -m blossom.report page|book|sweep|reference|check`."""
 
-import argparse
-
 from blossom.common import params, paths, shell
 from blossom.report import convert, reference, sweeps
 
 
 def run_report_command(words=None):
     """Run a command of the report; returns the exit code, 1 when `check` finds a metric out of tolerance or no run."""
-    parser = argparse.ArgumentParser(prog="python -m blossom.report", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, arguments in paths.read_yaml_beside(__file__).items():
-        command = commands.add_parser(name, help=arguments.pop("about"))
-        for argument, settings in arguments.items():
-            command.add_argument(argument, **settings)
-    given = parser.parse_args(words)
+    given = shell.read_words(__file__, words)
     if given.command == "page":
         report = convert.write_report(given.notebook, given.target)
         if any(report.parent.glob("*/*/notebook.ipynb")):  # notebooks beside it, whose pages in the book it links to
@@ -34,7 +26,8 @@ def run_report_command(words=None):
         if len(out):
             form = {"index": False, "max_colwidth": 60, "float_format": "{:.5g}".format, "na_rep": "–"}
             print(out.drop(columns="within").to_string(**form))
-        print(f"{len(missing)} of the reference's runs are missing (`make ablation` makes them)", *missing, sep="\n- ")
+        if missing:
+            print(f"{len(missing)} of the reference's runs are missing (`make ablation` makes them)", *missing, sep="\n- ")
         return min(1, len(out) + len(missing))
     return 0
 

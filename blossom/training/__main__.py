@@ -1,9 +1,8 @@
-"""Train stage 03 on several devices, with the notebook's parameter files (docs/cluster.md, part 5).
+"""Train stage 03 or 04 on several devices, with the notebook's parameter files (docs/cluster.md, part 5).
 
 On CPUs alone use `torchrun --nproc_per_node 2 -m blossom.training ...`, since accelerate needs MPI there.
 """
 
-import argparse
 import os
 from datetime import timedelta
 from functools import partial
@@ -13,60 +12,42 @@ from accelerate import PartialState
 from torch import distributed
 
 from blossom.batch.estimate import estimate_run
-from blossom.common import params, paths, shell, stages
+from blossom.common import params, paths, runs, shell, stages
+from blossom.instructions.dataset import choose_examples, encode_examples
 from blossom.models.bits import measure_bits
 from blossom.text.corpus import draw_bytes, read_corpus
 from blossom.training import pretraining
+from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
+from blossom.training.packing import pack_examples
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.loading import load_tokenizer
 
-
-def launch_pretraining(words=None):
-    """Train stage 03 from the words of a command line; None takes this process's own."""
-    launch_training(words, "blossom.training", pretraining.STAGE, "", _prepare_pretraining, _build_pretraining)
+TUNING = "04_korean_lima_sft"
 
 
-def _prepare_pretraining(p, shards):
-    start = pretraining.find_start(p)
-    estimate_run(p, start, p.batch_size, p.block_size, shards=shards)
-    text = read_corpus(p)
-    heldout = {name: draw_bytes(lines, p.measured_bytes) for name, lines in text.heldout().items()}
-    return pretraining.mix_corpus(p, text, load_tokenizer(start)), heldout
+def launch_training(words=None):
+    """Train a stage in this process and the others started with it, from the words of a command line (None: its own).
 
-
-def _build_pretraining(p, prepared):
-    blocks, heldout = prepared
-    model, tokenizer = pretraining.load_adapted(p, pretraining.find_start(p))
-    return model, blocks, partial(measure_bits, tokenizer=tokenizer, texts=heldout)
-
-
-def launch_training(words, module, stage, prefix, prepare, build):
-    """Train a stage in this process and the other processes started with it.
-
-    words, module, prefix  of a command line (None: this process's own); the program's name; of parameters that are settings
-    prepare  function (parameters, shards) -> what is trained on; called in the first process alone and sent to the others
-    build    function (parameters, what is trained on) -> (model, dataset, evaluate) for `train_model`
+    What is trained on is prepared in the first process alone and sent to the others.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description="A stage's training on one or several devices.")
-    parser.add_argument("--params", action="append", default=[], metavar="FILE", help="a YAML file; later ones win")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, above all files")
-    asked = parser.parse_args(words)
-    p = read_training_params(asked.params, asked.set, stages.STAGES[stage])
-    params.require_stage(p.recipe, stage)
+    asked = shell.read_words(__file__, words)
+    p = read_training_params(asked.params, asked.set, stages.STAGES[asked.stage])
+    params.require_stage(p.recipe, asked.stage)
+    tunes = asked.stage == TUNING
     state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
     shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
-    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, stage))
+    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, asked.stage))
     # their own group, since preparing may take longer than processes wait for each other in training; gloo waits idly
     group = distributed.new_group(timeout=timedelta(days=30), backend="gloo") if state.num_processes > 1 else None
-    prepared = [prepare(p, shards) if state.is_main_process else None]
+    prepared = [(prepare_tuning if tunes else prepare_pretraining)(p, shards) if state.is_main_process else None]
     if group:
         distributed.broadcast_object_list(prepared, group=group)
-    model, dataset, evaluate = build(p, prepared[0])
-    result = train_model(model, dataset, TrainingSettings.of(p, prefix), folder, evaluate)
+    model, dataset, evaluate = (build_tuning if tunes else build_pretraining)(p, prepared[0])
+    result = train_model(model, dataset, TrainingSettings.of(p, "sft_" if tunes else ""), folder, evaluate)
     if state.is_main_process:
         print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
-        print(f"finish: run notebooks/{stage}.ipynb with the same parameters")
+        print(f"finish: run notebooks/{asked.stage}.ipynb with the same parameters")
 
 
 def read_training_params(files, overrides, cls=stages.BilingualPretraining):
@@ -80,5 +61,42 @@ def read_training_params(files, overrides, cls=stages.BilingualPretraining):
     return params.build_params(cls, layered)
 
 
+def prepare_pretraining(p, shards):
+    """Check the memory, then make (Blocks, {text: held-out lines that are measured})."""
+    start = pretraining.find_start(p)
+    estimate_run(p, start, p.batch_size, p.block_size, shards=shards)
+    text = read_corpus(p)
+    heldout = {name: draw_bytes(lines, p.measured_bytes) for name, lines in text.heldout().items()}
+    return pretraining.mix_corpus(p, text, load_tokenizer(start)), heldout
+
+
+def build_pretraining(p, prepared):
+    """(model, Blocks, function that measures bits per byte) from what `prepare_pretraining` made."""
+    blocks, heldout = prepared
+    model, tokenizer = pretraining.load_adapted(p, pretraining.find_start(p))
+    return model, blocks, partial(measure_bits, tokenizer=tokenizer, texts=heldout)
+
+
+def prepare_tuning(p, shards):
+    """Check the memory, then make (training rows, {task: held-out rows}) as notebook 04 does step by step."""
+    parent = runs.require_model(p, TUNING) or p.base_model
+    text, tokenizer = read_corpus(p), load_tokenizer(parent)
+    chosen, heldout = choose_examples(p, text.heldout_korean + text.heldout_english, tokenizer)
+    rows = encode_examples(chosen, p.template, tokenizer)
+    rows = pack_examples(rows, p.sequence_length) if p.sft_packing else rows
+    estimate_run(p, parent, p.sft_batch_size, max(len(row["input_ids"]) for row in rows), shards=shards)
+    held = {}
+    for e in heldout:
+        held.setdefault(e.task, []).extend(encode_examples([e], p.template, tokenizer))
+    return rows, {task: sorted(own, key=lambda row: len(row["input_ids"])) for task, own in held.items()}  # less padding
+
+
+def build_tuning(p, prepared):
+    """(model, training rows, function that measures held-out losses) from what `prepare_tuning` made."""
+    rows, held = prepared
+    model, _ = pretraining.load_adapted(p, runs.require_model(p, TUNING) or p.base_model)
+    return model, rows, lambda m: {task: mean_loss(m, found) for task, found in held.items()}
+
+
 if __name__ == "__main__":
-    shell.run(launch_pretraining)
+    shell.run(launch_training)
