@@ -59,6 +59,12 @@ def test_a_notebook_shows_texts_as_text(attack):
     assert "12.3%<" in shown[1] and ">1<" not in shown[1] and "<del" in shown[4] and "<ins" in shown[4]
 
 
+def test_a_number_that_is_not_zero_is_not_shown_as_zero():
+    shown = [pages.format_number(value, 3, "+") for value in (0.0004, -0.00012, 0.0, 1234.5, float("inf"))]
+    assert shown == ["+0.0004", "-0.0001", "+0.000", "+1,234.500", "+inf"]
+    assert "0.004<" in pages.show_table(pd.DataFrame({"low": [0.004]})).to_html()
+
+
 def test_a_dollar_sign_in_a_figure_is_no_formula(tmp_path):
     with figures.house_style():
         figure, axis = plt.subplots()

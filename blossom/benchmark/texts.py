@@ -28,10 +28,8 @@ def draw_texts(p, corpus):
         check_script(p, "parallel_english", english, "english_texts", corpus.heldout_english)
         lengths = [[len(line) for line in lines] for lines in (english, korean)]
         if len(english) != len(korean) or not spearmanr(*lengths, alternative="greater").pvalue < 0.01:
-            told = (
-                f"{p.parallel_english} has {len(english)} documents, general_korean ({p.general_korean}) has {len(korean)}"
-            )
-            told = f"parallel_english: {told}; expected one translation a document, longer where the document is longer"
+            told = f"{len(english)} documents, general_korean {p.general_korean} has {len(korean)}; expected one translation"
+            told = f"parallel_english: {p.parallel_english} has {told} a document, longer where the document is longer"
             raise ValueError(f"{told}: give its translation, or an empty text to leave retrieval out")
     texts = {name: draw_evenly(lines, p.documents, p.seed) for name, lines in corpus.heldout().items()}
     return texts, draw_evenly(english, p.documents, p.seed)

@@ -63,17 +63,23 @@ def show_list(title, lines=()):
     return show_html(Markup("<p><b>{}</b></p>{}").format(escape_html(title), items and Markup("<ul>{}</ul>").format(items)))
 
 
+def format_number(value, decimals, sign="-"):
+    """Format a float. A small one, such as an interval's end, is not shown as 0: (0.0004, 3) -> 0.0004."""
+    form = ".1g" if 1e-6 < abs(value) < 0.5 * 10**-decimals else f",.{decimals}f"
+    return f"{value:{sign}{form}}"
+
+
 def show_table(frame, precision=2, formats=None):
     """Show a DataFrame in a notebook (pandas Styler) with every text escaped, which `frame.style` does not do.
 
-    formats  {column: format of its numbers, such as "{:.1%}"}; the others have `precision` decimals
+    formats  {column: format of its numbers, such as "{:.1%}"}; the others have `precision` decimals, as of `format_number`
     """
 
-    def cell(value, form=f"{{:,.{precision}f}}"):
+    def cell(value, form=None):
         if not isinstance(value, str) and pd.api.types.is_scalar(value) and pd.isna(value):
             return "–"
         if pd.api.types.is_float(value):
-            return form.format(value)
+            return form.format(value) if form else format_number(value, precision)
         return f"{value:,}" if pd.api.types.is_integer(value) else escape_html(str(value))
 
     own = {name: partial(cell, form=form) for name, form in (formats or {}).items()}

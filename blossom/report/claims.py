@@ -90,7 +90,7 @@ def _check_scores(paper, claim, runs, margin, times):
         return Claim(*about, why=told, expected=expected)
     row = compare_models(*items, times=times).iloc[-1]  # of several tasks their average
     first, second, value, low, high = (100 * float(row[n]) for n in ("before", "after", "difference", "low", "high"))
-    shows = f"{before} {first:.1f} → {after} {second:.1f}: {value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    shows = f"{before} {first:.1f} → {after} {second:.1f}: {value:+.1f} [{low:+.2f}, {high:+.2f}]"
     return Claim(*about, shows, *judge_interval(claim["kind"], low, high, margin), value, low, high, expected)
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 
 from blossom.benchmark.comparing import COLUMNS, compare_models
 from blossom.common import figures, params, paths
+from blossom.common.pages import format_number
 from blossom.common.runs import read_run
 from blossom.report.agreement import explain_training
 from blossom.report.tables import SCORED, select_stage
@@ -49,9 +50,9 @@ def state_difference(row):
     """
     about = MEASURES[row.measure]
     is_text = about["unit"] == "bits/byte"
-    scale, form, unit = (1, ".3f", "bits/byte") if is_text else (100, ".1f", "points")
-    before, after = (f"{scale * value:{form}}{'' if is_text else ' %'}" for value in (row.before, row.after))
-    difference, low, high = (f"{scale * value:+{form}}" for value in (row.difference, row.low, row.high))
+    scale, decimals, unit = (1, 3, "bits/byte") if is_text else (100, 1, "points")
+    before, after = (f"{scale * value:.{decimals}f}{'' if is_text else ' %'}" for value in (row.before, row.after))
+    difference, low, high = (format_number(scale * value, decimals, "+") for value in (row.difference, row.low, row.high))
     numbers = f"{before} → {after}, {difference} {unit} [{low}, {high}]"
     if row.decided or not row.primary and row.low * row.high > 0:
         words = about["says"][int((row.difference > 0) == is_text)].format(language=figures.language_name())
