@@ -114,43 +114,43 @@ def _describe_amounts(values, least, most):
 
 
 def describe_crossing(found):
-    """From which amount on the second arm wins, in words, with the 95 % interval where there is a crossing."""
+    """From which amount on the second arm wins, in words; brackets: the 95 % interval of the bootstrap's draws."""
     if found.misfits:
-        return f"cannot be compared: a power law does not fit {' and '.join(found.misfits)}"
+        return f"{found.arms[1]} cannot be compared: a power law does not fit {' and '.join(found.misfits)}"
     wins, crossings = find_crossing(found.common, found.difference)
     if crossings[0]:
         told = _describe_amounts(crossings, found.common[0], found.common[-1])
-        return f"wins {'from' if wins else 'up to'} {told} {found.unit}"
+        return f"{found.arms[1]} wins {'from' if wins else 'up to'} {told} {found.unit}"
     first, last = found.common[[0, -1]]
     told = f"wins from the start ({first:,.0f}" if wins else f"does not win within the range (to {last:,.0f}"
-    return f"{told}; {(crossings == 0).mean():.0%} of the draws)"
+    return f"{found.arms[1]} {told} {found.unit}; so in {(crossings == 0).mean():.0%} of the draws)"
 
 
 def tabulate_crossings(comparisons):
-    """A row a Comparison: measure, over, the second arm (words), at (largest common amount), difference there, low, high."""
+    """A row a Comparison: measure, over, result (words), at (largest common amount), difference there, low, high."""
     rows = []
     for found in comparisons:
         last = found.difference[:, -1] if not found.misfits else [np.nan]
         ends = last[0], *np.quantile(last, (0.025, 0.975))
-        told = f"{found.arms[1]} {describe_crossing(found)}"
-        rows.append((found.measure, found.over, told, round(found.common[-1]), *ends))
-    return pd.DataFrame(rows, columns=["measure", "over", "the second arm", "at", "difference", "low", "high"])
+        rows.append((found.measure, found.over, describe_crossing(found), f"{found.common[-1]:,.0f} {found.unit}", *ends))
+    difference = "{1} less {0} (bits/byte)".format(*comparisons[0].arms)
+    return pd.DataFrame(rows, columns=["measure", "over", "result", "at", difference, "low", "high"])
 
 
 def tabulate_savings(comparisons):
     """How much the first arm needs to be as good as the second after `amount`, over the first of the kinds of amounts.
 
-    Left out: what the first arm does not improve by reading more, and misfits. Columns: measure, unit, amount, needs.
+    Left out: what the first arm does not improve by reading more, and misfits. Columns: measure, and an amount for each arm.
     """
-    rows = []
+    rows, (one, other), unit = [], comparisons[0].arms, comparisons[0].unit
     for found in [c for c in comparisons if c.over == comparisons[0].over and not c.misfits]:
         own, (first, second) = found.amounts[0], found.curves
         for amount in found.sizes if first[0, -1] < first[0, 0] else ():
             target = second[:, np.abs(found.amounts[1] - amount).argmin(), None]
             reached = np.where((first <= target).any(-1), own[(first <= target).argmax(-1)], np.inf)
             needs = np.where(first[:, 0] <= target[:, 0], 0.0, reached)
-            rows.append((found.measure, found.unit, round(amount), _describe_amounts(needs, own[0], own[-1])))
-    return pd.DataFrame(rows, columns=["measure", "unit", "amount", "the first arm needs"])
+            rows.append((found.measure, round(amount), _describe_amounts(needs, own[0], own[-1])))
+    return pd.DataFrame(rows, columns=["measure", f"{other} after ({unit})", f"{one} needs ({unit})"])
 
 
 def plot_curves(comparisons):
@@ -166,7 +166,7 @@ def plot_curves(comparisons):
             axis.fill_between(found.amounts[i], *band, color=colour, alpha=0.2, lw=0)
         if (crossing := find_crossing(found.common, found.difference)[1][0]) and not found.misfits:
             axis.axvline(crossing, color=figures.COLOURS["ink"], ls=":", lw=1.2)
-        axis.set_title(f"{found.measure}, {found.over}:\n{found.arms[1]} {describe_crossing(found)}", fontsize=9)
+        axis.set_title(f"{found.measure}, {found.over}:\n{describe_crossing(found)}", fontsize=9)
         axis.set(xscale="log", xlabel=found.unit, ylabel="bits/byte")
         axis.set_xticks(found.sizes.round(-2))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
