@@ -356,8 +356,8 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     assert [f.common[-1] for f in fitted[:2]] == pytest.approx([200_000, 300_000]), "only amounts that both arms have"
     words = crossover.tabulate_crossings(fitted).set_index(["measure", "over"])["result"]
     assert words["corpus", "equal compute"].startswith("blossom-bi wins from 7")
-    assert all(word.startswith("blossom-bi does not win within the range") for word in words["general"])
-    assert words["general", "equal text"].endswith("(to 300,000 bytes; so in 100% of the draws)")
+    assert all(word.startswith("blossom-bi does not win up to") for word in words["general"])
+    assert words["general", "equal text"].endswith("up to 300,000 bytes (100% of the draws)")
     swapped = crossing_sweep() | {"recipes": ["blossom-bi", "base-bi"]}
     told = crossover.tabulate_crossings(crossover.fit_sweep(swapped))["result"]
     assert told[0].startswith("base-bi wins up to 7") and told[2].startswith("base-bi wins from the start")

@@ -122,8 +122,8 @@ def describe_crossing(found):
         told = _describe_amounts(crossings, found.common[0], found.common[-1])
         return f"{found.arms[1]} wins {'from' if wins else 'up to'} {told} {found.unit}"
     first, last = found.common[[0, -1]]
-    told = f"wins from the start ({first:,.0f}" if wins else f"does not win within the range (to {last:,.0f}"
-    return f"{found.arms[1]} {told} {found.unit}; so in {(crossings == 0).mean():.0%} of the draws)"
+    told = f"wins from the start, {first:,.0f}" if wins else f"does not win up to {last:,.0f}"
+    return f"{found.arms[1]} {told} {found.unit} ({(crossings == 0).mean():.0%} of the draws)"
 
 
 def tabulate_crossings(comparisons):
