@@ -158,7 +158,7 @@ def test_a_wrong_value_is_named(name, record, word):
 def test_a_row_with_equal_choices_is_left_out_and_told(capsys):
     records = [(f"line {n}", {"phenomenon": "a", "good": "b", "bad": bad}) for n, bad in enumerate(["b ", "c"], 1)]
     assert [row["bad"] for row in check_task_rows("minimal_pairs_ko", records, "x")] == ["c"]
-    assert "x: minimal_pairs_ko: left out 1 rows with two equal choices, first line 1" in capsys.readouterr().out
+    assert "x: minimal_pairs_ko: rows left out for two equal choices: 1, first line 1" in capsys.readouterr().out
     same = {"activity_label": "a", "ctx_a": "b", "endings": ["c", "d", "e", "d"], "label": 0}
     with pytest.raises(ValueError, match="no rows"):
         check_task_rows("hellaswag_en", [("line 1", same)], "x")

@@ -66,7 +66,7 @@ def test_the_limit_of_requests_is_kept(service, translate, examples, tmp_path, c
     server = translation.find_translator(service.url, "gpt", tmp_path, 7)
     assert isinstance(server, translation.ServedTranslator) and (server.name, server.requests) == ("gpt", 7)
     assert len(texts_of(translate(examples, 3))) == len(service.bodies) == 3
-    assert "11 texts have no translation yet" in capsys.readouterr().out
+    assert "texts without a translation: 11" in capsys.readouterr().out
     assert len(texts_of(translate(examples, 0))) == len(service.bodies) == 3
 
 

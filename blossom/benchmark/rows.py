@@ -98,7 +98,7 @@ def check_task_rows(name, records, source):
         number = next((record[key] for key in ("guid", "ID", "id", "idx", "ind") if record.get(key) is not None), len(rows))
         rows.append({"id": str(number)} | row)
     if equal:
-        print(f"{source}: {name}: left out {len(equal)} rows with two equal choices, first {equal[0]}")
+        print(f"{source}: {name}: rows left out for two equal choices: {len(equal)}, first {equal[0]}")
     if not rows:
         raise ValueError(f"{source}: {name}: no rows")
     return rows

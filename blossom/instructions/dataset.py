@@ -36,7 +36,7 @@ def load_examples(p, avoid=(), left_out=None):
     if "translation" in p.sft_tasks:
         sets.append(read_translations(p.translations, avoid, *bad))
     if bad[1]:
-        print(f"{len(bad[1]):,} rows cannot be used:", *(f"{place}: {reason}" for place, reason in bad[1][:3]), sep="\n- ")
+        print(f"unusable rows: {len(bad[1]):,}", *(f"{place}: {reason}" for place, reason in bad[1][:3]), sep="\n- ")
     drawn = []
     for examples in sets:
         if p.examples and len(examples) > p.examples + p.heldout_examples:

@@ -168,7 +168,7 @@ def translate_examples(examples, translator):
         told = f"{translator.name}: stopped after {new - left:,} of {new:,} requests; their replies are in {folder}"
         raise RuntimeError(f"{told}, the next call continues there. {translator.last_error}")
     if left:
-        print(f"  {left:,} texts have no translation yet; the next call asks again")
+        print(f"  texts without a translation: {left:,}; the next call asks for them again")
     if cut := sum(bool(reply and reply.get("cut")) for reply in replies.values()):
         print(f"  {cut:,} translations were cut off at the limit of tokens; they are marked for the reviewers")
     drafts = []

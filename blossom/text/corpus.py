@@ -97,7 +97,7 @@ def _choose_training(name, keeps, p, never, empty, removed):
             keep[i] = keep[i] and fold_letters(line) not in never
     if empty:
         removed[f"{name}: without text"] = empty
-        print(f"{name}: {empty:,} rows without text are left out")
+        print(f"{name}: rows left out, which have no text: {empty:,}")
     removed[f"{name}: duplicate"] = sum(map(len, keeps.values())) - unique
     removed[f"{name}: like a held-out line"] = unique - heldout - len(training)
     if not training:
