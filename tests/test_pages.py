@@ -41,7 +41,7 @@ def test_a_page_is_whole_and_lets_no_other_script_run(tmp_path, attack):
 
 def show_everywhere(text):
     """What notebooks show a text of a model, a person or a file in: tables, lists, changes, and pandas' own tables."""
-    frame = pd.DataFrame({text: [text, {"a": text}], "share": [0.123456, None], "n": [12345, 2]}, index=[text, "b"])
+    frame = pd.DataFrame({text: [text, {"a": text}], "share": [0.123, None], "n": [12345, 0.004]}, [text, "b"], dtype=object)
     frame = frame.rename_axis(index=text, columns=text)
     changes = merging.show_changes(f"less {text}", f"{text} more")
     tables = [pages.show_table(frame), pages.show_table(frame.reset_index(drop=True), formats={"share": "{:.1%}"}), frame]
@@ -55,14 +55,8 @@ def test_a_notebook_shows_texts_as_text(attack):
         layout = {"style", "table", "thead", "tbody", "tr", "th", "td", "div", "p", "b", "ul", "li", "ins", "del"}
         assert {tag.name for tag in tags_of(html)} <= layout and "mathjax_ignore" in html
         assert not {name for tag in tags_of(html) for name in tag.attrs if name.startswith("on")}
-    assert "0.12<" in shown[0] and "12,345" in shown[0] and "–" in shown[0] and ">b<" in shown[0]
+    assert all(words in shown[0] for words in ("0.12<", ">12,345<", "–", ">b<", ">0.004<"))
     assert "12.3%<" in shown[1] and ">1<" not in shown[1] and "<del" in shown[4] and "<ins" in shown[4]
-
-
-def test_a_number_that_is_not_zero_is_not_shown_as_zero():
-    shown = [pages.format_number(value, 3, "+") for value in (0.0004, -0.00012, 0.0, 1234.5, float("inf"))]
-    assert shown == ["+0.0004", "-0.0001", "+0.000", "+1,234.500", "+inf"]
-    assert "0.004<" in pages.show_table(pd.DataFrame({"low": [0.004]})).to_html()
 
 
 def test_a_dollar_sign_in_a_figure_is_no_formula(tmp_path):
