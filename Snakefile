@@ -29,7 +29,8 @@ try:
     if rows := config.get("recipes"):  # the report's, in place of the scale's own
         OVERRIDES["recipes"] = rows if isinstance(rows, list) else str(rows).split(",")
     PLAN = plan.Plan(OUTPUTS, OVERRIDES, DEFINITIONS)
-    plan.check_recipes(OVERRIDES.get("recipes", []))
+    for name in [*OVERRIDES.get("recipes", []), *params.recipe_names()]:
+        params.recipe_lineage(name)  # refuses a missing recipe or parent, a loop, and a wrong name in a file
     PLAN.sweeps  # read and checked
     PLAN.set_damaged_aside()
 except ValueError as error:  # said in one line, before anything is planned

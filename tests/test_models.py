@@ -124,7 +124,7 @@ def test_a_special_token_behind_the_last_row_gets_one_and_another_token_is_refus
         assert torch.equal(new[:size], old) and torch.allclose(new[size:], old.mean(0), atol=1e-6) and len(new) == size + 1
     tokenizer.add_tokens(["문을"])
     tokenizer.save_pretrained(folder)
-    with pytest.raises(ValueError, match=f"{size + 2} tokens and the model {size} embedding rows; take the tokenizer"):
+    with pytest.raises(ValueError, match=f"{size + 2} tokens and the model {size} embedding rows; take a tokenizer"):
         loading.load_model(folder)
 
 

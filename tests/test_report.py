@@ -267,7 +267,7 @@ def test_a_recipe_file_must_have_its_own_name(tmp_path, monkeypatch):
     monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
     (tmp_path / "mine.yaml").write_text("recipe: blossom-bi\nstages: []\n")
     with pytest.raises(ValueError, match="mine.yaml: recipe: .*'blossom-bi'"):
-        plan.check_recipes()
+        params.recipe_lineage("mine")
 
 
 def sweep_file(folder, **changes):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from blossom.common.server import LARGEST, ROOM, ChatServer, ReplyStore
+from blossom.common.server import LARGEST, ROOM, ChatServer
 from tests.cases import read_cases
 from tests.server import completion
 
@@ -35,8 +35,6 @@ def test_a_stored_reply_needs_no_server_but_is_that_servers_only(serve, client, 
     assert ask(again, seed=1) == "Hi ?!" and (again.sent, again.replayed) == (0, 1)
     assert ask(client(server.url, tries=1), seed=2) is None  # another setting is another request
     assert ask(ChatServer(server.url, "n", tmp_path / "replies", tries=1), seed=1) is None  # and so is another model
-    ReplyStore(tmp_path / "replies").put(expected | {"seed": 3}, reply="earlier")  # when addresses were not stored
-    assert [ask(client(url), seed=3) for url in (GONE, GONE, other.url)] == ["earlier", "earlier", "other"]
 
 
 def test_busy_and_broken_servers_are_asked_again(serve, client):

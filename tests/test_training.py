@@ -28,7 +28,8 @@ from blossom.training import checkpoints
 from blossom.training.__main__ import TUNING, launch_training, prepare_tuning
 from blossom.training.checkpoints import keep_model, read_result
 from blossom.training.learner import mean_loss
-from blossom.training.loop import MuonAdamW, train_model
+from blossom.training.loop import train_model
+from blossom.training.optimizers import MuonAdamW
 from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings

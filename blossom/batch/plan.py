@@ -21,8 +21,6 @@ from blossom.assets.registry import list_named_files
 from blossom.common import params, paths, runs
 from blossom.common.stages import MODEL_STAGES, READERS, STAGES
 
-MEMORY_MB = 4000  # of a stage that has not run yet at this scale; at `laptop` all take less
-
 
 class RunName(NamedTuple):
     """The name of a run of a stage. `root` is the outputs folder, or the folder of a sweep's point."""
@@ -116,10 +114,6 @@ class Plan:
         chosen = next((other for other in same if is_own(other.folder)), same[0])
         return None if chosen == run else chosen
 
-    def memory(self, run):
-        """MB to reserve for a run: 1.1 times the largest peak of finished runs of its stage and scale."""
-        return int(1.1 * self.find_largest(run, "peak_bytes") / 1e6) or MEMORY_MB
-
     def find_largest(self, run, name):
         """The largest number of this name in the manifests of finished runs of the same stage and scale; 0 without one."""
         finished = paths.outputs_root(self.outputs).glob(f"{run.scale}/*/{run.stage}/manifest.json")
@@ -158,12 +152,6 @@ def link_run(made, folder):
             if entry.name != "manifest.json" and not entry.name.startswith("."):
                 (temporary / entry.name).symlink_to(os.path.relpath(entry, folder))
         shutil.copyfile(made / "manifest.json", temporary / "manifest.json")
-
-
-def check_recipes(names=()):
-    """Check `names` and all recipes; ParameterError for a missing recipe or parent, a loop, or a wrong name in a file."""
-    for name in [*names, *params.recipe_names()]:
-        params.recipe_lineage(name)
 
 
 class Sweep(BaseModel):

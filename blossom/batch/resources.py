@@ -15,7 +15,7 @@ GB = 1e9
 HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
 DOWNLOADED = 1.6  # bytes on disk for a byte of text (JSON lines of hub sets, AI-Hub's zip files): an assumption
 SLACK = 1.25  # a cluster is asked for the estimate times this
-SMALL = {"disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
+SMALL = {"mem_mb": 4000, "disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
 TRAINED = ("03_bilingual_pretraining", "04_korean_lima_sft")
 
 TOLD = paths.read_yaml_beside(__file__)
@@ -155,9 +155,9 @@ class ScalePlan:
         self.assumed = read_assumptions(scale, **plan.overrides)  # None without a card
 
     def ask(self, run):
-        """Resources of a RunName for Snakemake; without a card, `memory` of the plan and constants for the rest."""
+        """Resources of a RunName for Snakemake; without a card, 1.1 times the most memory of such runs, and SMALL."""
         if self.assumed is None:
-            return SMALL | {"mem_mb": self.plan.memory(run)}
+            return SMALL | {"mem_mb": int(1.1 * self.plan.find_largest(run, "peak_bytes") / 1e6) or SMALL["mem_mb"]}
         key = run.recipe, run.stage
         if key not in self.runs:
             linked = self.plan.twin(run) is not None

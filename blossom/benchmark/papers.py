@@ -47,8 +47,7 @@ def tabulate_paper_x(scored):
 
 
 def _with_paper(paper, own, columns):
-    rows = {("the paper", model): row for model, row in paper.items()} | {
-        ("the reference" if "(reference)" in m else "this run", m): row for m, row in own.items()
-    }
+    rows = {("the paper", model): row for model, row in paper.items()}
+    rows |= {("the reference" if "(reference)" in model else "this run", model): row for model, row in own.items()}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(float)
     return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"]))

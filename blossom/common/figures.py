@@ -1,7 +1,5 @@
 """The style of all plots: colours, a font with Korean letters, and figures that several places draw."""
 
-from contextlib import contextmanager
-
 import koreanize_matplotlib  # noqa: F401  (importing it registers NanumGothic with matplotlib)
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,11 +24,9 @@ def language_name():
     return LABELS["korean"].removesuffix(" (corpus)")
 
 
-@contextmanager
 def house_style():
-    """Plot with this project's Matplotlib settings inside the `with` block."""
-    with plt.style.context(["seaborn-v0_8-whitegrid", STYLE["matplotlib"]]):  # seaborn itself takes two seconds to import
-        yield
+    """A context in which plots have this project's Matplotlib settings."""
+    return plt.style.context(["seaborn-v0_8-whitegrid", STYLE["matplotlib"]])  # importing seaborn itself takes two seconds
 
 
 def grid_along(axis, which, thousands=False):

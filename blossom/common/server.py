@@ -1,7 +1,6 @@
 """The client of OpenAI-compatible servers, with a budget; replies are stored, so a second run needs no server and no key."""
 
 import base64
-import contextlib
 import functools
 import hashlib
 import html
@@ -36,13 +35,10 @@ WHOLE = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_call
 
 
 class ReplyStore:
-    """Replies in a folder, one JSON file each. A request is a JSON-able dict of everything that its reply depends on.
+    """Replies in a folder, one JSON file each. A request is a JSON-able dict of everything that its reply depends on."""
 
-    earlier  a folder of replies stored without their server's address: the first that is asked for one takes it over
-    """
-
-    def __init__(self, folder, earlier=None):
-        self.folder, self.earlier = Path(folder), earlier and Path(earlier)
+    def __init__(self, folder):
+        self.folder = Path(folder)
 
     def _file(self, request):
         text = json.dumps(request, sort_keys=True, ensure_ascii=False)
@@ -51,10 +47,6 @@ class ReplyStore:
     def get(self, request, kind=str | None):
         """What was stored with this request (a dict), or None; ValueError for a reply that is not of this `kind`."""
         file = self._file(request)
-        if self.earlier and (found := self.earlier / file.name).exists() and not file.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # another thread has moved it
-                os.replace(found, file)
         return paths.read_json(file, {"reply": kind}) if file.exists() else None
 
     def put(self, request, **found):
@@ -84,8 +76,7 @@ class ChatServer:
         params.refuse_secret(called, url)
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{called}: expected http://… or https://…, found {url!r}")
-        own = Path(folder) / hashlib.sha256(f"{among}@{url}".encode()).hexdigest()[:16]
-        self.store = ReplyStore(own, earlier=None if among else folder)
+        self.store = ReplyStore(Path(folder) / hashlib.sha256(f"{among}@{url}".encode()).hexdigest()[:16])
         self.url, self.requests, self.money, self.prices = url, requests, money, prices
         self.timeout, self.tries, self.pause, self.called = timeout, tries, pause, called
         self.sent, self.replayed, self.spent, self.failures = 0, 0, 0.0, Counter()

@@ -81,7 +81,7 @@ class LocalTranslator:
 
         path = fetch_asset(name)
         check_model(path, name)
-        self.store = ReplyStore(Path(folder) / hash_unchanged(path)[:16], earlier=folder)
+        self.store = ReplyStore(Path(folder) / hash_unchanged(path)[:16])
         self.name, self.requests, self.sent = str(name), requests, 0
         self._tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         safe = {"use_safetensors": True, "trust_remote_code": False}

@@ -53,9 +53,8 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     encoded = encode_lines(tokenizer, lines)
     lost = sum(ids.count(tokenizer.unk_token_id) for ids in encoded) / max(1, sum(map(len, encoded)))
     if lost > 0.01:  # an unknown token is cheap to predict, whatever text it stands for
-        raise ValueError(
-            f"bits per byte: {lost:.0%} of the text's tokens are {tokenizer.unk_token!r}; take a tokenizer with bytes"
-        )
+        told = f"{lost:.0%} of the text's tokens are {tokenizer.unk_token!r}"
+        raise ValueError(f"bits per byte: {told}; take a tokenizer with bytes")
     pieces = [(n, [start, *ids[i : i + longest]]) for n, ids in enumerate(encoded) for i in range(0, len(ids), longest)]
     if not pieces:
         raise ValueError(f"bits per byte: no lines to measure ({len(lines)} were given, without a token in them)")

@@ -98,11 +98,10 @@ def _read(folder, name, dtype):
     except Exception as error:
         raise ValueError(f"{name}: its files do not load ({tell_failure(error)})") from None
     model = model.float() if model.dtype == torch.float64 else model
+    unexpected = {key for key in told["unexpected_keys"] if not re.search(HARMLESS, key)}
     wrong = {  # transformers would initialise absent ones at random
         "lack {} weights that its config.json asks for": told["missing_keys"],
-        "have {} weights that its config.json has no place for": {
-            k for k in told["unexpected_keys"] if not re.search(HARMLESS, k)
-        },
+        "have {} weights that its config.json has no place for": unexpected,
         "have {} weights of other sizes than its config.json says": {key for key, *_ in told["mismatched_keys"]},
         "hold NaN or Inf in {} weights": find_broken(model),
     }
@@ -152,9 +151,7 @@ def _check_tokenizer(model, tokenizer, folder=None):
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         told = f"{folder or 'model'}: the tokenizer has {len(tokenizer)} tokens and the model {rows} embedding rows"
-        raise ValueError(
-            f"{told}; take the tokenizer that was saved with this model, or the model saved with this tokenizer"
-        )
+        raise ValueError(f"{told}; take a tokenizer and a model that were saved together")
     record = Path(folder or "") / RECORD
     if folder and record.exists():
         expected, found = paths.read_json(record, {"tokenizer_sha256": str})["tokenizer_sha256"], _hash_tokenizer(tokenizer)

@@ -107,9 +107,8 @@ def _add_tokenizer(writer, tokenizer, rows):
         rank = {merge.replace(" ", ""): n for n, merge in reversed(list(enumerate(merges)))}
         writer.add_token_scores([float(-rank.get(token, len(merges))) for token in tokens])
         writer.add_add_space_prefix(tokenizer.tokenize("a")[0].startswith("▁"))
-    writer.add_token_types(
-        [_token_type(tokenizer, i, token) if i in spelled else TokenType.UNUSED for i, token in enumerate(tokens)]
-    )
+    types = (_token_type(tokenizer, i, token) if i in spelled else TokenType.UNUSED for i, token in enumerate(tokens))
+    writer.add_token_types(list(types))
     for name in ("bos", "eos", "unk", "pad"):
         if (i := getattr(tokenizer, f"{name}_token_id")) is not None:
             getattr(writer, f"add_{name}_token_id")(i)

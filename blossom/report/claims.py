@@ -9,7 +9,7 @@ from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, 
 from blossom.common import figures, paths
 from blossom.common.params import recipe_lineage
 from blossom.common.runs import find_run
-from blossom.report.agreement import check_measures, explain_training
+from blossom.report.agreement import explain_training
 from blossom.report.headline import read_items
 from blossom.report.tables import JUDGED, MERGED, SCORED
 
@@ -39,7 +39,6 @@ def check_claims(runs, margin=1.8, times=2000, kept=None):
     times   bootstrap samples
     kept    the reference run's claims {says: fields of Claim}, for those that this run does not test
     """
-    check_measures(runs)
     listed = paths.read_yaml_beside(__file__)
     preferred = [_check_preference(claim, runs) for claim in listed.pop("preferences")]
     scored = [_check_scores(paper, claim, runs, margin, times) for paper, claims in listed.items() for claim in claims]

@@ -55,9 +55,7 @@ to_korean, to_english = partial(_translated, source="en", target="ko"), partial(
 
 def _repeats(answer, source):
     sentences = [s for s in re.split(r"[\n.!?。]+", answer) if len(keep_letters(s)) > 3]
-    again = any(
-        is_alike(s, before) for n, s in enumerate(sentences) for before in [*sentences[:n], *([source] if n else [])]
-    )
+    again = any(is_alike(s, before) for n, s in enumerate(sentences[1:], 1) for before in (*sentences[:n], source))
     return again or measure_repetition(answer) >= 0.3
 
 
