@@ -21,7 +21,7 @@ from blossom.batch import plan
 from blossom.benchmark.papers import read_papers
 from blossom.common import params, paths, runs
 from blossom.common.runs import Run, read_run
-from blossom.common.stages import STAGES
+from blossom.common.stages import JUDGED, STAGES
 from blossom.report import agreement, claims, crossover, headline, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
 from tests.cases import read_cases
@@ -124,7 +124,7 @@ def test_recipes_measured_with_other_parameters_are_refused(tmp_path, stage, set
     folders = [made(tmp_path, r, stage, {}, [{"task": "x"}], **own) for r, own in zip(recipes, ({}, settings), strict=True)]
     runs = {(recipe, stage): read_run(folder) for recipe, folder in zip(recipes, folders, strict=True)}
     with pytest.raises(ValueError, match=f"^{told}. .*or leave one out of `recipes`") if told else nullcontext():
-        claims.check_claims(runs)
+        agreement.check_measures(runs)
     with pytest.raises(ValueError, match="^base_model: 'tiny-byte-level' in .*/0._.*, here 'other': "):
         agreement.check_measures({(recipes[0], stage): runs[recipes[0], stage]}, "other")
     assert {*agreement.FREE[stage]} <= {field.name for field in fields(STAGES[stage])}, "a name that is no parameter"
@@ -144,8 +144,8 @@ def test_recipes_trained_with_other_parameters_are_not_compared_and_the_report_s
 @pytest.mark.parametrize(("opponent", "verdict"), [("x", "not tested"), ("base", "supported")])
 def test_a_claim_on_preference_over_the_base_is_not_tested_on_another_model(tmp_path, opponent, verdict):
     row = {"model_b": opponent, "language": "en", "rate": 0.25, "rate_low": 0.15, "rate_high": 0.35, "source": "people"}
-    folder = made(tmp_path, "blossom-bi-biSFT", tables.JUDGED, {"preference": [row]}, compare_with=opponent)
-    checked = {c.says: c.verdict for c in claims.check_claims({("blossom-bi-biSFT", tables.JUDGED): read_run(folder)})}
+    folder = made(tmp_path, "blossom-bi-biSFT", JUDGED, {"preference": [row]}, compare_with=opponent)
+    checked = {c.says: c.verdict for c in claims.check_claims({("blossom-bi-biSFT", JUDGED): read_run(folder)})}
     assert checked["Bllossom's answers to English prompts lose against the base's"] == verdict
 
 

@@ -19,19 +19,20 @@ from blossom.batch import estimate
 from blossom.batch.estimate import estimate_run
 from blossom.common import params, paths
 from blossom.common.runs import Run
+from blossom.common.stages import TRAINED, TUNED
 from blossom.models import adapters
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import bits_per_byte, document_nats, measure_bits
 from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints
-from blossom.training.__main__ import TUNING, launch_training, prepare_tuning
+from blossom.training.__main__ import launch_training, prepare_tuning
 from blossom.training.checkpoints import keep_model, read_result
 from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
 from blossom.training.optimizers import MuonAdamW
 from blossom.training.packing import Blocks, tokenize_documents
-from blossom.training.pretraining import STAGE, find_start, load_adapted, mix_corpus
+from blossom.training.pretraining import find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.embeddings import nearest_rows, summarize_rows
 from tests.cases import read_cases
@@ -163,7 +164,7 @@ def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_
     tmp_path, capsys
 ):
     own = {"precision": "float32", "checkpoint_minutes": 0, "epochs": 2, "seed": 7}
-    words = [TUNING, *(f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT"))]
+    words = [TUNED, *(f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT"))]
     words += [f"--set={name}={value}" for name, value in own.items()]
     killed, whole = ([*words, f"--set=outputs={tmp_path / name}"] for name in ("killed", "whole"))
     done = subprocess.run([sys.executable, "-c", CASES["tuning"], *killed], cwd=paths.ROOT, capture_output=True, text=True)
@@ -171,16 +172,16 @@ def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_
     assert max(f.name for f in tmp_path.rglob("checkpoints/step-*")) == "step-000002"
     launch_training(killed)
     assert "continuing from step-000002" in (told := capsys.readouterr().out)
-    assert f"finish: run notebooks/{TUNING}.ipynb" in told
+    assert f"finish: run notebooks/{TUNED}.ipynb" in told
     launch_training(whole)
     states = [load_file(next((tmp_path / name).rglob("step-000004/state.safetensors"))) for name in ("killed", "whole")]
     assert states[0].keys() == states[1].keys() and any("lora_A" in name for name in states[0])
     assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
-    p = params.effective_params(TUNING, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
+    p = params.effective_params(TUNED, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
     model, _ = load_model(p.base_model)
     model = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
     rows, said = prepare_tuning(p, 1)[0], []
-    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, TUNING))
+    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, TUNED))
     train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
     assert said == ["continuing from step-000004"]  # nothing is trained again
 
@@ -250,14 +251,14 @@ GIVEN = {"precision": "float32", "checkpoint_minutes": 0, "evaluations": 0, "tra
 
 def launch_words(outputs, **own):
     files = [f"--params={paths.ROOT}/params/{name}.yaml" for name in ("scales/smoke", "recipes/base-ko")]
-    return [STAGE, *files, *(f"--set={name}={value}" for name, value in (GIVEN | {"outputs": outputs} | own).items())]
+    return [TRAINED, *files, *(f"--set={name}={value}" for name, value in (GIVEN | {"outputs": outputs} | own).items())]
 
 
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("one")
     launch_training(launch_words(outputs, batch_size=4))
-    return paths.unfinished_folder(outputs / "smoke/base-ko" / STAGE)
+    return paths.unfinished_folder(outputs / "smoke/base-ko" / TRAINED)
 
 
 def assert_trained_alike(*folders, near=1e-5):
@@ -277,10 +278,10 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one
     command += launch_words(tmp_path, batch_size=2)
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / STAGE)
+    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / TRAINED)
     history, state = assert_trained_alike(by_one, folder)
     assert history["during"][0] == paths.read_json(by_one / "history.json")["during"][0]
-    p = params.effective_params(STAGE, "smoke", "base-ko", outputs=str(tmp_path), batch_size=2, **GIVEN)
+    p = params.effective_params(TRAINED, "smoke", "base-ko", outputs=str(tmp_path), batch_size=2, **GIVEN)
     lines, (model, tokenizer) = [], load_adapted(p, find_start(p))
     blocks = mix_corpus(p, read_corpus(p), tokenizer)
     assert train_model(model, blocks, TrainingSettings.of(p), folder, report=lines.append) == history
@@ -312,7 +313,7 @@ def test_accelerate_reads_the_shipped_configurations(name, processes):
 
 @pytest.mark.parametrize(("precision", "near"), [("float32", 1e-5), ("bfloat16", 2e-3)])
 def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(precision, near, by_one, tmp_path):
-    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / STAGE)
+    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / TRAINED)
     own = {"accumulation": 2, "precision": precision, "activation_checkpointing": True}  # the library's layers, as on cards
     words = launch_words(tmp_path, batch_size=1, **own)
     run = functools.partial(run_forks, 2, tmp_path / "log", train_sharded, words, launch_environment("fsdp")[1])
@@ -326,7 +327,7 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(pr
 
 @pytest.mark.parametrize(
     ("stage", "recipe", "lower"),
-    [(STAGE, "base-ko", "batch_size, block_size"), ("04_korean_lima_sft", "base-koSFT", "sft_batch_size, sequence_length")],
+    [(TRAINED, "base-ko", "batch_size, block_size"), (TUNED, "base-koSFT", "sft_batch_size, sequence_length")],
 )
 def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recipe, lower, smoke, monkeypatch):
     monkeypatch.setattr(estimate, "free_bytes", lambda: 0.8e9)
@@ -346,7 +347,7 @@ def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
 
 
 def mixed(smoke, **given):
-    p = smoke(STAGE, **given)
+    p = smoke(TRAINED, **given)
     return mix_corpus(p, read_corpus(p), load_model("tiny-byte-level")[1])
 
 
@@ -371,7 +372,7 @@ def test_every_parameter_of_a_mixture_changes_its_blocks(smoke, name):
 
 
 def test_pretraining_needs_a_vocabulary_whose_certificate_holds(smoke):
-    p, (model, tokenizer) = smoke(STAGE), load_model("tiny-byte-level")
+    p, (model, tokenizer) = smoke(TRAINED), load_model("tiny-byte-level")
     folder = paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge")
     save_model(model, tokenizer, folder / "model")
     Run(smoke("02_vocab_merge"), "02_vocab_merge").finish({})
@@ -392,7 +393,7 @@ def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
 
 @pytest.mark.parametrize(("given", "card", "told"), CASES["refused"])
 def test_options_that_do_not_work_here_are_refused(given, card, told, tmp_path, smoke, monkeypatch):
-    model, p = adapted(), smoke(STAGE, "base-ko", **given)
+    model, p = adapted(), smoke(TRAINED, "base-ko", **given)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", str("FSDP" in told).lower())

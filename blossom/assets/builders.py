@@ -155,12 +155,11 @@ def word_frequencies(wheels, target, language="ko"):
 ENGLISH = str(paths.ROOT / "data" / "text" / "smoke_en.txt")  # what the tiny tokenizers of the tests are trained on
 
 
-def _save_tiny_model(rows, tokenizer, target, kind="llama", **special):
+def _save_tiny_model(tokenizer, target, config):
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    shape = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-    config = AutoConfig.for_model(kind, vocab_size=rows, max_position_embeddings=1024, **shape, **special)
+    config = AutoConfig.for_model(**config)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config)
@@ -171,8 +170,8 @@ def _save_tiny_model(rows, tokenizer, target, kind="llama", **special):
     tokenizer.save_pretrained(target)
 
 
-def tiny_byte_level(wheels, target):
-    """Make a random 2-layer Llama with tied embeddings and a byte-level BPE of 600 tokens, like SmolLM2's."""
+def tiny_byte_level(wheels, target, **config):
+    """Make a random model of this config and a byte-level BPE of 600 tokens, like SmolLM2's."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -180,12 +179,11 @@ def tiny_byte_level(wheels, target):
     bpe.train([ENGLISH], 600, special_tokens=markers, show_progress=False)
     special = dict(zip(("pad_token", "bos_token", "eos_token"), markers, strict=True))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, **special)
-    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    _save_tiny_model(len(tokenizer), tokenizer, target, tie_word_embeddings=True, **ids)
+    _save_tiny_model(tokenizer, target, config)
 
 
-def tiny_qwen(wheels, target):
-    """Make a random 2-layer Qwen2 with untied embeddings, 24 padding rows and Qwen's kind of byte-level BPE, 600 tokens."""
+def tiny_qwen(wheels, target, **config):
+    """Make a random model of this config and Qwen's kind of byte-level BPE, 600 tokens."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
@@ -198,12 +196,11 @@ def tiny_qwen(wheels, target):
     bpe.train([ENGLISH], trainers.BpeTrainer(vocab_size=597, initial_alphabet=alphabet, show_progress=False))
     bpe.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])  # behind the vocabulary, as Qwen's are
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    special = {"tie_word_embeddings": False, "bos_token_id": None, "eos_token_id": 599}
-    _save_tiny_model(len(tokenizer) + 24, tokenizer, target, "qwen2", **special)
+    _save_tiny_model(tokenizer, target, config)
 
 
-def tiny_sentencepiece(wheels, target):
-    """Make a random 2-layer Llama with untied embeddings and a SentencePiece BPE of 500 pieces, like Llama-2's."""
+def tiny_sentencepiece(wheels, target, **config):
+    """Make a random model of this config and a SentencePiece BPE of 500 pieces, like Llama-2's."""
     import sentencepiece
     from transformers import LlamaTokenizer
 
@@ -212,5 +209,4 @@ def tiny_sentencepiece(wheels, target):
     settings = {"vocab_size": 500, "model_type": "bpe", "byte_fallback": True, "character_coverage": 1.0, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(input=ENGLISH, model_prefix=prefix, **settings)
     (target / "tokenizer.vocab").unlink()
-    tokenizer = LlamaTokenizer.from_pretrained(target)
-    _save_tiny_model(500, tokenizer, target, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
+    _save_tiny_model(LlamaTokenizer.from_pretrained(target), target, config)

@@ -42,8 +42,7 @@ def _read_registry(listed):
     for name, values in listed["assets"].items():
         values["wheels"] = [wheels[package] for package in values.get("wheels", ())]
         if "build" in values:
-            options = {"language": values.pop("language")} if "language" in values else {}
-            values["build"] = partial(getattr(builders, values["build"]), **options)
+            values["build"] = partial(getattr(builders, values["build"]), **values.pop("options", {}))
         assets[name] = Asset(**values)
     return assets
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blossom.assets.registry import list_named_files
 from blossom.common import params, paths, runs
-from blossom.common.stages import MODEL_STAGES, READERS, STAGES
+from blossom.common.stages import JUDGED, MODEL_STAGES, READERS, SCORED, STAGES
 
 
 class RunName(NamedTuple):
@@ -70,13 +70,13 @@ class Plan:
         if run.stage in READERS:
             return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.read_recipe(r).stages]
         found = [params.starting_stage(run.recipe, run.stage)]
-        if run.stage == "05_benchmark_eval":  # it reads other recipes' scores, so that no model is scored twice
+        if run.stage == SCORED:  # it reads other recipes' scores, so that no model is scored twice
             line = [r.name for r in params.recipe_lineage(run.recipe)]
             for name in (n for b in p.beside for n in (line if b == "parents" else [b])):
                 if name != run.recipe and params.recipe_file(name).exists():
                     scored = run.stage in params.read_recipe(name).stages
                     found.append((name, run.stage) if scored else params.starting_stage(name, run.stage))
-        elif run.stage == "06_qualitative_eval":
+        elif run.stage == JUDGED:
             named = [n for n in (p.compare_with, *p.more_models) if params.recipe_file(n).exists()]
             found += [params.starting_stage(n, run.stage) for n in named]
         return [run._replace(recipe=r, stage=s) for r, s in dict.fromkeys(f for f in found if f)]

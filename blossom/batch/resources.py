@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blossom.common import params, paths
-from blossom.common.stages import READERS, PlanAssumptions
+from blossom.common.stages import MERGED, READERS, TRAINED, TUNED, PlanAssumptions
 
 GB = 1e9
 HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
 DOWNLOADED = 1.6  # bytes on disk for a byte of text (JSON lines of hub sets, AI-Hub's zip files): an assumption
 SLACK = 1.25  # a cluster is asked for the estimate times this
 SMALL = {"mem_mb": 4000, "disk_mb": 4000, "runtime": 60, "gpu": 0}  # a job at a scale without a card; `laptop` takes less
-TRAINED = ("03_bilingual_pretraining", "04_korean_lima_sft")
 
 TOLD = paths.read_yaml_beside(__file__)
 PUBLISHED = TOLD["bases"]  # base model -> what its config.json says
@@ -55,7 +54,7 @@ def launch_command(stage, p, assumed, values):
 
     values  {parameter: value} given on the command line, which no file has
     """
-    if stage not in TRAINED or assumed is None or assumed.devices == 1:
+    if stage not in (TRAINED, TUNED) or assumed is None or assumed.devices == 1:
         return []
     config = f"params/accelerate/{'fsdp' if p.trainable == 'full' else 'ddp'}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices)]
@@ -72,15 +71,15 @@ def plan_run(stage, p, assumed):
         return PlannedRun(HOST_RESERVE, 0.1 * GB, limit=assumed.limit_hours)
     from blossom.batch import estimate  # imports torch: seconds, which only scales with a card need
 
-    expanded = stage in READERS or any("02_vocab_merge" in recipe.stages for recipe in params.recipe_lineage(p.recipe))
+    expanded = stage in READERS or any(MERGED in recipe.stages for recipe in params.recipe_lineage(p.recipe))
     config, origin = read_config(p.base_model)
-    trains = stage in TRAINED
+    trains = stage in (TRAINED, TUNED)
     size = estimate.measure_size(config, p if trains else None, assumed.new_rows if expanded else 0)
     stored = 2 * (size.layers + size.tables)  # bytes, in half precision
     if not trains:
-        written, card = stored if stage == "02_vocab_merge" else 1 * GB, stored + estimate.RESERVE["cuda"]
+        written, card = stored if stage == MERGED else 1 * GB, stored + estimate.RESERVE["cuda"]
         return PlannedRun(stored + HOST_RESERVE, written, card, 1, limit=assumed.limit_hours, origin=origin)
-    if stage == "03_bilingual_pretraining":
+    if stage == TRAINED:
         tokens, batch, length = count_text_tokens(p, assumed, expanded), p.batch_size, p.block_size
         rows, accumulation = tokens / length, p.accumulation
     else:
@@ -89,7 +88,7 @@ def plan_run(stage, p, assumed):
     width, shards = (4 if p.precision == "float32" else 2), (assumed.devices if p.trainable == "full" else 1)
     card = estimate.training_bytes(size, p, batch, length, width, shards, on_cpu=not assumed.device_name)
     # two checkpoints (a parameter and its two moments, in float32), the adapter, and the text's tokens, two bytes each
-    disk = stored + (2 * 12 + 4) * size.trained + (2 * tokens if stage == "03_bilingual_pretraining" else 0)
+    disk = stored + (2 * 12 + 4) * size.trained + (2 * tokens if stage == TRAINED else 0)
     speed = assumed.devices * assumed.device_tflops * 1e12 * assumed.utilisation
     hours = tokens * estimate.count_operations(size, p, length) / speed / 3600
     # sharded weights are gathered twice a forward pass and their float32 gradients summed; else gradients, once an update

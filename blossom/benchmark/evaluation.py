@@ -16,7 +16,7 @@ from blossom.benchmark.scoring import SharedPrefixLM
 from blossom.benchmark.statistics import BLEU_METRICS, bleu_scorer, draw_items, item_statistic
 from blossom.benchmark.suite import PAPER_TASKS, short_hash
 from blossom.benchmark.texts import measure_texts
-from blossom.common import params, paths, runs
+from blossom.common import params, paths, runs, stages
 from blossom.models.loading import load_model, pick_dtype
 
 VERSION = f"3, lm-eval {metadata.version('lm-eval')}"  # of the kept scores; those of another version are computed again
@@ -39,7 +39,7 @@ def find_models(p, names):
         if name in known:
             found[name] = fetch_asset(known[name]["hub"])
         elif params.recipe_file(name).exists():
-            folder = runs.require_model(replace(p, recipe=name), "05_benchmark_eval")
+            folder = runs.require_model(replace(p, recipe=name), stages.SCORED)
             found[name] = folder or fetch_asset(p.base_model)
         else:
             found[name] = fetch_asset(name)
@@ -105,7 +105,7 @@ def find_unchecked(p, prepared):
     """Print and return the origins of tasks that stage 04 of the recipe or its parents did not keep out of its examples."""
     found = []
     for recipe in params.recipe_lineage(p.recipe):
-        file = paths.stage_folder(p.outputs, p.scale, recipe.name, "04_korean_lima_sft") / "params.yaml"
+        file = paths.stage_folder(p.outputs, p.scale, recipe.name, stages.TUNED) / "params.yaml"
         if file.exists():
             checked = params.load_yaml(file)["evaluation_texts"]
             checked += [Path(p.benchmarks).name] if p.benchmarks in checked else []  # as origins begin there

@@ -4,7 +4,6 @@ The layers are the defaults in blossom/common/stages.yaml, a scale, a recipe, an
 """
 
 import difflib
-import math
 import os
 import re
 import reprlib
@@ -25,6 +24,7 @@ TEXTS = {name for rows in ROWS.values() for name, row in rows.items() if isinsta
 FOLDERS = ("scale", "recipe", "outputs", "parent", "stages")  # decide which runs there are, and where
 PLAIN = (bool, int, float, str, list, dict, type(None))  # types of a parameter's value
 SECRET = re.compile(r"//[^/\s]*@|[?&][\w-]*(key|token|secret|password|signature|sig|auth|pw)=", re.IGNORECASE)
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)  # of which YAML reads 2e-4 as text
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 60
 
@@ -95,14 +95,10 @@ def explain_error(invalid):
     expected = error["msg"].replace("Input should be", "expected").replace("expected greater", "expected a value greater")
     expected = expected.replace("expected less", "expected a value less").split(", unable")[0]
     at = f" at {shorten(inside[0])}" if inside else ""
-    try:
-        number = float(value) if isinstance(value, str) else math.nan
-    except ValueError:
-        number = math.nan
-    hint = ""
-    if kind == "float_type" and math.isfinite(number):
-        hint = f" (YAML reads {value} as text: write {number:.1e} or a plain number)"
-    elif kind == "int_type" and math.isfinite(number):
+    is_number, hint = isinstance(value, str) and NUMBER.fullmatch(value), ""
+    if kind == "float_type" and is_number:
+        hint = f" (YAML reads {value} as text: write {float(value):.1e} or a plain number)"
+    elif kind == "int_type" and is_number:
         hint = " (a number in quotation marks is text: leave them out)"
     elif kind == "list_type" and isinstance(value, str):
         hint = f" (write [{shorten(value)}])"

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, LogitsProcessor, RepetitionPenaltyLog
 
 from blossom.assets.registry import fetch_asset
 from blossom.common.runs import hash_unchanged, read_run
+from blossom.common.stages import TUNED
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 from blossom.vocabulary.loading import load_tokenizer
@@ -25,7 +26,7 @@ SURROGATE = re.compile(b"\xed[\xa0-\xbf]")  # begins no character of UTF-8
 def find_tuning(model):
     """The finished run of stage 04 whose model a model (asset, folder, hub id) is, or None."""
     made = Path(fetch_asset(str(model))).resolve().parent
-    return read_run(made) if made.name == "04_korean_lima_sft" and (made / "manifest.json").exists() else None
+    return read_run(made) if made.name == TUNED and (made / "manifest.json").exists() else None
 
 
 def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):

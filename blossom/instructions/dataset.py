@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from blossom.common import paths
+from blossom.common import paths, stages
 from blossom.instructions.readers import read_instructions, read_translations
 from blossom.instructions.templates import encode_conversation
 from blossom.text.language import language_of
@@ -50,7 +50,7 @@ def load_examples(p, avoid=(), left_out=None):
 
 def _find_made(p, name):
     """The file of the run in progress, for the name of a file in the stage's folder, where the run before has its own."""
-    home = paths.stage_folder(p.outputs, p.scale, p.recipe, "04_korean_lima_sft")
+    home = paths.stage_folder(p.outputs, p.scale, p.recipe, stages.TUNED)
     path, unfinished = paths.ROOT / os.path.expanduser(name), paths.unfinished_folder(home)
     if not path.is_relative_to(home) or not unfinished.exists():
         return name

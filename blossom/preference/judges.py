@@ -73,6 +73,7 @@ def _question(prompt, first, second):
 
 
 def _shorten(text):
+    text = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be sent
     if len(text) > LONGEST:
         return f"{text[:LONGEST]}\n[{len(text) - LONGEST} more characters are not shown]"
     return text or "[empty]"

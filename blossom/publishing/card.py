@@ -7,9 +7,9 @@ from babel import Locale
 
 from blossom.assets.registry import REGISTRY
 from blossom.common.runs import read_lineage, read_run
-from blossom.common.stages import SHARED
+from blossom.common.stages import JUDGED, SCORED, SHARED, TRAINED
 from blossom.publishing import licences
-from blossom.report.tables import JUDGED, SCORED, TRAINED, constant_score
+from blossom.report.tables import constant_score
 from blossom.text.hub import parse_hub
 
 AUTHORED = "data/benchmarks/"  # where the origins of the project's own benchmarks begin

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from blossom.assets.registry import REGISTRY, SIDES
 from blossom.common import paths
-from blossom.common.stages import MODEL_STAGES
+from blossom.common.stages import MERGED, TRAINED, TUNED
 from blossom.text.hub import parse_hub
 
 LISTED = paths.read_yaml_beside(__file__)
@@ -28,16 +28,15 @@ def list_ingredients(line, known=None):
     line   runs from `read_lineage`
     known  {name: licence} from the publisher, used before the licences known here; ValueError names one of no ingredient
     """
-    merge, pretraining, tuning = MODEL_STAGES
     found = {line[0].params["base_model"]: "base model"}
     for run in line:
         p, used = run.params, []
-        if run.stage == merge:
+        if run.stage == MERGED:
             vocabulary = "" if p["donor"] == "trained" else p["donor"]
             used += [(vocabulary, "donor vocabulary"), (p.get("word_frequencies"), "word frequencies")]
-        if run.stage in (merge, pretraining):
+        if run.stage in (MERGED, TRAINED):
             used += [(name, "text") for name in (*p["korean_texts"], *p["english_texts"])]
-        if run.stage == tuning:
+        if run.stage == TUNED:
             used += [(name, "instructions") for task in p["sft_tasks"] for name in p[INSTRUCTIONS[task]]]
         for name, part in used:
             if name:

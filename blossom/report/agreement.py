@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from blossom.common import params, paths
 from blossom.common.runs import read_run
-from blossom.common.stages import MODEL_STAGES
-from blossom.report.tables import JUDGED, SCORED, select_stage
+from blossom.common.stages import JUDGED, MODEL_STAGES, SCORED
+from blossom.report.tables import select_stage
 
 FREE = paths.read_yaml_beside(__file__)  # stage -> parameters that change neither a model nor a measure
 

@@ -9,9 +9,9 @@ from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, 
 from blossom.common import figures, paths
 from blossom.common.params import recipe_lineage
 from blossom.common.runs import find_run
+from blossom.common.stages import JUDGED, MERGED, SCORED
 from blossom.report.agreement import explain_training
 from blossom.report.headline import read_items
-from blossom.report.tables import JUDGED, MERGED, SCORED
 
 
 @dataclass(frozen=True)

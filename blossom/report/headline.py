@@ -6,8 +6,9 @@ from blossom.benchmark.comparing import COLUMNS, compare_models
 from blossom.common import figures, params, paths
 from blossom.common.pages import format_number
 from blossom.common.runs import read_run
+from blossom.common.stages import SCORED
 from blossom.report.agreement import explain_training
-from blossom.report.tables import SCORED, select_stage
+from blossom.report.tables import select_stage
 
 MEASURES = paths.read_yaml_beside(__file__)
 

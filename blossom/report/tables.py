@@ -6,11 +6,9 @@ import pandas as pd
 from blossom.benchmark.papers import paper_model, paper_table6, read_papers
 from blossom.common import figures, paths
 from blossom.common.runs import find_run
-from blossom.common.stages import MODEL_STAGES
+from blossom.common.stages import MERGED, MODEL_STAGES, SCORED, TUNED
 
 MAIN = "blossom-bi-biSFT"  # the paper's final model
-MERGED, TRAINED, TUNED = MODEL_STAGES
-SCORED, JUDGED = "05_benchmark_eval", "06_qualitative_eval"
 PAPER_ROWS = paths.read_yaml_beside(__file__)
 
 

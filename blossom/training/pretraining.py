@@ -2,6 +2,7 @@
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import params, runs
+from blossom.common.stages import MERGED, TRAINED
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import end_token, start_token
 from blossom.models.loading import load_model
@@ -9,16 +10,14 @@ from blossom.training.packing import Blocks, tokenize_documents
 from blossom.training.settings import check_anchor
 from blossom.vocabulary.certificate import check_certificate
 
-STAGE = "03_bilingual_pretraining"
-
 
 def find_start(p):
     """The folder of the model that stage 03 trains: of stage 02, after checking its certificate, or of the base model."""
-    start = params.starting_stage(p.recipe, STAGE)
+    start = params.starting_stage(p.recipe, TRAINED)
     if start is None:
         return fetch_asset(p.base_model)
-    folder = runs.require_model(p, STAGE)
-    if start[1] == "02_vocab_merge":
+    folder = runs.require_model(p, TRAINED)
+    if start[1] == MERGED:
         check_certificate(folder)
     return folder
 

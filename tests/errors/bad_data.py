@@ -7,7 +7,6 @@ from blossom.assets import registry, sources
 from blossom.common import params, paths, runs, stages
 from blossom.instructions import merging, review
 from blossom.report import agreement
-from blossom.report.tables import SCORED
 from blossom.text.corpus import read_corpus, read_documents
 from tests.errors.table import case
 
@@ -53,8 +52,8 @@ def edited_metrics(smoke):
       "'mine' in base-bi/05_benchmark_eval", "measured alike")
 def other_benchmarks(smoke):
     asked = {"base": "authored", "base-bi": "mine"}
-    made = [runs.Run(smoke(SCORED, recipe, benchmarks=name), SCORED) for recipe, name in asked.items()]
-    agreement.check_measures({(run.p.recipe, SCORED): run.finish({}) and runs.read_run(run.home) for run in made})
+    made = [runs.Run(smoke(stages.SCORED, recipe, benchmarks=name), stages.SCORED) for recipe, name in asked.items()]
+    agreement.check_measures({(run.p.recipe, stages.SCORED): run.finish({}) and runs.read_run(run.home) for run in made})
 
 REVIEW = "translation and review (04)"
 case(REVIEW, "a reviewer's file of another data set", ValueError, "민지.json", "another dataset", "000000000000")(
