@@ -1,5 +1,6 @@
 """Score models on prepared tasks; each score is computed once and kept under the hashes of the model and the task."""
 
+import functools
 import gc
 from contextlib import redirect_stderr
 from dataclasses import replace
@@ -11,7 +12,7 @@ import lm_eval
 import numpy as np
 import torch
 
-from blossom.assets.registry import fetch_asset
+from blossom.assets.registry import fetch_asset, is_intact, make_once
 from blossom.benchmark.scoring import SharedPrefixLM
 from blossom.benchmark.statistics import BLEU_METRICS, bleu_scorer, draw_items, item_statistic
 from blossom.benchmark.suite import PAPER_TASKS, short_hash
@@ -61,14 +62,14 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
         file = f"texts-{short_hash(asked)}"
         jobs.append(("texts", file, lambda lm: {"items": measure_texts(lm.model, lm.tokenizer, *asked)}))
     for name, folder in folders.items():
-        own = Path(kept) / f"{runs.hash_unchanged(folder)[:16]}-{str(dtype).removeprefix('torch.')}"
-        lm, result = None, {"tasks": {}, "texts": {}, "items": []}
+        own = f"{runs.hash_unchanged(folder)[:16]}-{str(dtype).removeprefix('torch.')}-{short_hash(VERSION)}"
+        load = functools.cache(lambda folder=folder: SharedPrefixLM(*load_model(folder, dtype), tokens))
+        result = {"tasks": {}, "texts": {}, "items": []}
         for job, file, measure in jobs:
-            record, remark = _read_record(own / f"{file}.json"), "  kept"
-            if record is None:
-                lm, remark = lm or SharedPrefixLM(*load_model(folder, dtype), tokens), ""
-                record = measure(lm) | {"version": VERSION}
-                paths.write_json(own / f"{file}.json", record | {"digest": short_hash(record)})
+            target = Path(kept) / own / f"{file}.json"
+            remark = "  kept" if is_intact(target, recorded=True) else ""
+            make_once(target, lambda new, do=measure, load=load: paths.write_json(new, do(load())), recorded=True)
+            record = paths.read_json(target, {"items": list[dict]})
             result["items"] += [item | {"digest": file.rsplit("-", 1)[1]} for item in record["items"]]
             if "score" in record:
                 told = describe_score(record["score"])
@@ -78,7 +79,7 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
                 told = ", ".join(f"{text} {found['bits_per_byte']:.3f}" for text, found in result["texts"].items())
             show(f"{name}: {job:18s} {told}{remark}")
         results[name] = result
-        del lm
+        del load
         gc.collect()
         torch.cuda.empty_cache()
     return results
@@ -91,14 +92,6 @@ def _sum_texts(items, texts):
         bits = item_statistic("bits_per_byte", own)(np.arange(len(own))[None])
         found[text] = {"bits_per_byte": float(bits[0]), "bytes": sum(i["bytes"] for i in own), "documents": len(own)}
     return found
-
-
-def _read_record(file):
-    try:
-        record = paths.read_json(file, {"items": list[dict]})
-    except ValueError:  # none yet, or a damaged one
-        return None
-    return record if record.pop("digest", "") == short_hash(record) and record.get("version") == VERSION else None
 
 
 def find_unchecked(p, prepared):

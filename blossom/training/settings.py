@@ -10,11 +10,10 @@ from blossom.common import paths
 from blossom.common.stages import make_class
 
 FROZEN_ROWS = ("lora", "lora+new-rows")  # values of `trainable` that leave the base's own embedding rows as they were
-NEEDS = [("liger", "true", "false", "liger_kernel"), ("optimizer", "adamw_8bit", "adamw", "bitsandbytes")]
-NEEDS += [("quantize", "nf4", "none", "bitsandbytes")]  # setting, value, what needs nothing, module
+ROWS = paths.read_yaml_beside(__file__)
 
 
-class TrainingSettings(make_class("TrainingSettings", rows=paths.read_yaml_beside(__file__))):
+class TrainingSettings(make_class("TrainingSettings", rows=ROWS)):
     """How to train; a step is an optimizer update. The settings are in settings.yaml."""
 
     @classmethod
@@ -34,7 +33,7 @@ def check_options(p):
     if sharded and getattr(p, "optimizer", "") == "muon":
         reason = "it needs whole matrices, which FSDP shares out: take params/accelerate/ddp.yaml"
         raise ValueError(f"optimizer: muon: {reason}, or set optimizer: adamw")
-    for name, value, instead, module in NEEDS:
+    for name, value, instead, module in ROWS["needs"]:
         if str(getattr(p, name, "")).lower() == value:
             package, card = module.replace("_", "-"), name == "quantize" or torch.cuda.is_available()
             if not card or importlib.util.find_spec(module) is None:

@@ -27,7 +27,6 @@ import yaml
 
 from blossom.assets import aihub, builders
 from blossom.assets.registry import fetch_asset
-from blossom.benchmark import evaluation
 from blossom.common import params, paths, runs, server, stages
 from blossom.instructions import merging, readers, translation
 from blossom.models.loading import load_model, save_model
@@ -119,7 +118,6 @@ def make_entries(folder, six):
     store, request = server.ReplyStore(folder / "replies"), {"model": "m", "messages": []}
     store.put(request, reply="답", cut=False)
     take(store._file(request), lambda file: store.get(request))
-    add("score.json", {"version": evaluation.VERSION, "items": [{}], "score": {}}, evaluation._read_record)
     loop.train_model(adapted(), some_rows(6), EXACT, folder / "training", report=lambda line: None)
     newest = checkpoints.list_checkpoints(folder / "training/checkpoints")[-1]
     fingerprint = paths.read_json(newest / "progress.json")["fingerprint"]

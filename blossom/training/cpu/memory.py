@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 _lone = [np.empty(1)]
-PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}  # Windows has no flags
 FREE = sys.getrefcount(_lone[0])  # the reference count of a block that only the pool's list holds
 
 
@@ -34,7 +33,7 @@ class BufferPool:
         for i in reversed(free):
             if self.blocks[i].nbytes < size:
                 del self.blocks[i]
-        pages = mmap.mmap(-1, -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE, **PRIVATE)
+        pages = mmap.mmap(-1, -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             pages.madvise(mmap.MADV_HUGEPAGE)
         self.blocks.append(np.frombuffer(pages, np.uint8))
