@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from blossom.common.paths import ROOT
+from blossom.common.paths import ROOT, read_yaml_beside
 from blossom.common.stages import STAGES
 from blossom.training.settings import TrainingSettings
 
@@ -79,6 +79,12 @@ def test_files_and_module_stay_small():
     assert {m: n for m, n in lines.items() if n > 300} == {}
     tests = sum(len(f.read_text(encoding="utf-8").splitlines()) for f in (ROOT / "tests").rglob("*.py"))
     assert sum(lines.values()) <= 12_190 and tests <= 8_600
+
+
+def test_every_text_that_a_mutation_breaks_is_there_once():
+    for file, mutations in read_yaml_beside(ROOT / "tests/mutations.py").items():
+        source = (ROOT / "blossom" / file).read_text(encoding="utf-8")
+        assert [m["breaks"] for m in mutations if source.count(m["old"]) != 1] == []
 
 
 def code_of(stage):

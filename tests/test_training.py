@@ -26,7 +26,7 @@ from blossom.models.bits import bits_per_byte, document_nats, measure_bits
 from blossom.models.loading import load_model, save_model
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints
-from blossom.training.__main__ import launch_training, prepare_tuning
+from blossom.training.__main__ import build_tuning, launch_training, prepare_tuning
 from blossom.training.checkpoints import keep_model, read_result
 from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
@@ -178,9 +178,7 @@ def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_
     assert states[0].keys() == states[1].keys() and any("lora_A" in name for name in states[0])
     assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
     p = params.effective_params(TUNED, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
-    model, _ = load_model(p.base_model)
-    model = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets)
-    rows, said = prepare_tuning(p, 1)[0], []
+    (model, rows, _), said = build_tuning(p, prepare_tuning(p, 1)), []
     folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, TUNED))
     train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
     assert said == ["continuing from step-000004"]  # nothing is trained again
