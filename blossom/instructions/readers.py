@@ -10,7 +10,7 @@ from blossom.instructions.templates import check_messages
 from blossom.text.corpus import normalise_text
 from blossom.text.language import check_pair
 from blossom.text.leaks import fold_letters
-from blossom.text.rows import convert_rows, read_rows, split_source
+from blossom.text.rows import read_rows, split_source
 
 TRANSLATE = "Translate the following sentences from English to Korean"  # paper X, 3.1
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
@@ -54,9 +54,9 @@ def read_instructions(sources, task, bad_rows=0.0, left_out=None):
     """Read the examples of instruction sets, in order; `task` is "ko" or "en".
 
     sources             asset names, files, folders of them, or "hub:..."; docs/data.md lists the forms of their rows
-    bad_rows, left_out  share and list of `convert_rows`, for rows in no such form, without an answer or with a repeated id
+    bad_rows, left_out  of `_read_sets`: rows in no such form, without an answer or with a repeated id are bad
 
-    Text is NFC, without white space at its ends. Raises ValueError with file and line when too many rows are bad.
+    Text is NFC, without white space at its ends.
     """
     sources = [sources] if isinstance(sources, str) else sources
     return _read_sets(sources, lambda row, place: _read_example(row, place, task), bad_rows, left_out)
@@ -79,19 +79,29 @@ def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
 
 
 def _read_sets(sources, read, bad_rows, left_out, columns=()):
-    """The examples that `read(row, place)` makes of sets; ids hold within a set: a second one gets its source's name too."""
+    """The examples that `read(row, place)` makes of sets; ids hold within a set: a second one gets its source's name too.
+
+    A row for which it raises ValueError is left out, and its (place, reason) added to the list `left_out`; ValueError when
+    these are more than the share `bad_rows` of a set.
+    """
     examples = {}
     for source in dict.fromkeys(sources):
         for name, part in split_source(source):
-            own = {}
-
-            def keep(row, place, own=own):
-                example = read(row, place)
-                if example.id in own:
-                    raise ValueError(f"id {example.id!r} is also that of {own[example.id].where}")
-                own[example.id] = example
-
-            convert_rows(read_rows(part, columns), keep, bad_rows, left_out)
+            own, bad = {}, []
+            for place, row in read_rows(part, columns):
+                try:
+                    example = read(row, place)
+                    if example.id in own:
+                        raise ValueError(f"id {example.id!r} is also that of {own[example.id].where}")
+                    own[example.id] = example
+                except ValueError as error:
+                    bad.append((place, str(error)))
+            count = len(own) + len(bad)
+            if len(bad) > bad_rows * count:
+                told = f"{len(bad):,} of {count:,} rows of this set cannot be used, bad_rows allows {bad_rows:.0%}"
+                raise ValueError(f"{': '.join(bad[0])} ({told})")
+            if left_out is not None:
+                left_out += bad
             if not own:
                 raise ValueError(f"{part}: holds no examples")
             long = source if Path(source).name == name else f"{source}/{name}"

@@ -125,26 +125,6 @@ def _plain_names(names):
     return [TOLD["names"].get(name, name) for name in (str(name).strip().lower() for name in names)]
 
 
-def convert_rows(rows, convert, share=0.0, left_out=None):
-    """`convert(row, place)` of the (place, row) pairs of a set, as a list, without those for which it raises ValueError.
-
-    left_out  a list that gets (place, reason) of each of them; ValueError when they are more than `share` of the rows
-    """
-    good, bad = [], []
-    for place, row in rows:
-        try:
-            good.append(convert(row, place))
-        except ValueError as error:
-            bad.append((place, str(error)))
-    if len(bad) > share * (len(good) + len(bad)):
-        place, reason = bad[0]
-        told = f"{len(bad):,} of {len(good) + len(bad):,} rows of this set cannot be used, bad_rows allows {share:.0%}"
-        raise ValueError(f"{place}: {reason} ({told})")
-    if left_out is not None:
-        left_out += bad
-    return good
-
-
 def is_header(values):
     """Whether the first line of a table, a list of str, has names of columns; "Korean food" alone may be a first row's."""
     words = [set(re.split(r"[\W_]+", value.lower())) for value in values if FIELD.fullmatch(value)]
