@@ -113,12 +113,9 @@ def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monke
 @pytest.mark.parametrize(("recipe", "stage", "told"), CASES["stages"])
 def test_a_stage_that_a_recipe_does_not_have_is_refused_in_a_notebook_a_launch_and_the_batch(recipe, stage, told, tmp_path):
     words, here = [stage, "--set", f"recipe={recipe}"], plan.Plan(str(tmp_path))
-    launch = [lambda: launch_training(words)] if stage.startswith("03") else []
-    for run in (
-        lambda: collect_params(STAGES[stage], {"recipe": recipe}),
-        lambda: here.effective(plan.RunName(str(tmp_path), "smoke", recipe, stage)),
-        *launch,
-    ):
+    asked = [lambda: launch_training(words)] if stage.startswith("03") else []
+    asked += [lambda: here.effective(plan.RunName(str(tmp_path), "smoke", recipe, stage))]
+    for run in [lambda: collect_params(STAGES[stage], {"recipe": recipe}), *asked]:
         with pytest.raises(ParameterError, match=f"^recipe: {recipe} has no stage {stage} .its .*: set recipe to {told}"):
             run()
     assert collect_params(STAGES["07_report"], {"recipe": "base"}), "it reads the runs of others"
