@@ -116,6 +116,14 @@ def test_rows_have_a_rate_of_their_own(tmp_path):
     assert moved == {n for n in before if "trainable_tokens" in n}
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
+def test_a_training_of_one_step_learns(schedule, tmp_path):
+    model, settings = adapted(), replace(EXACT, accumulation=64, schedule=schedule)
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    assert train_model(model, some_rows(), settings, tmp_path, report=lambda line: None)["steps"] == 1
+    assert not any(torch.equal(p, before[n]) for n, p in model.named_parameters() if n in before)
+
+
 def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
     values = iter([2.0, 2.01, 2.2, 2.3])
     settings = TrainingSettings(evaluations=3, forgetting_budget=0.02, precision="float32")

@@ -136,7 +136,8 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]  # which the schedule needs to start at step `done`
     make = {"cosine": get_cosine_schedule_with_warmup, "wsd": partial(get_wsd_schedule, num_decay_steps=max(1, steps // 5))}
-    sizes = {"num_warmup_steps": max(1, round(settings.warmup * steps)), "num_training_steps": steps}
+    rising = min(steps - 1, max(1, round(settings.warmup * steps)))  # from 0, at which a single step would learn nothing
+    sizes = {"num_warmup_steps": rising, "num_training_steps": steps}
     schedule = make[settings.schedule](optimizer, last_epoch=done - 1, **sizes)
     while result is None:
         started = time.perf_counter()
