@@ -39,7 +39,8 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     if trainable == "full":
         return model.requires_grad_(True)
     names, outside = name_modules(model, targets)
-    linear = {n.split(".")[-1] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | Conv1D)}
+    kinds = torch.nn.Linear | Conv1D
+    linear = {n.split(".")[-1] for n, m in find_decoder(model).named_modules() if isinstance(m, kinds)}
     missing = [t for t in targets if t not in linear]
     if missing or not targets:
         told = f"the base has no {', '.join(missing)}; it has" if targets else "expected at least one of"
@@ -73,7 +74,7 @@ def name_modules(model, targets):
     """
     last = {module: name.split(".")[-1] for name, module in model.named_modules()}
     tables = [model.get_input_embeddings()] + ([] if model.config.tie_word_embeddings else [model.get_output_embeddings()])
-    inner = {model.get_output_embeddings(), *find_decoder(model).modules()}
+    inner = {*find_decoder(model).modules()}  # without the output layer, which `EmbeddingTable` computes without adapters
     outside = [name for name, m in model.named_modules() if m not in inner and last[m] in targets]
     return [last[table] for table in tables], outside or None
 
