@@ -18,11 +18,11 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
     level          family-wise error of `decided`, which only a primary measure can be (Holm's correction over these)
     return         DataFrame, primary measures first, the average of table 6 last: before and after are bits/byte (lower is
                    better) or scores from 0 to 1, low and high the 95 % interval of after - before, p two-sided (at
-                   least 1/times and 2^(1 - items); over 0.05, the interval holds 0); constant: a model gave one answer to
-                   all items, so that the task is in no family of tests
+                   least 1/times and that of a sign test of the items answered differently; over 0.05, the interval holds
+                   0); constant: a model gave one answer to all items, so that the task is in no family of tests
     """
     one, two = _group_items(before), _group_items(after)
-    rows, drawn = [], {}
+    rows, drawn, apart = [], {}, {}
     for name in sorted((n for n in one if n in two), key=lambda n: (*PRIMARY, n).index(n)):
         ids = [[(i.get("id", i.get("item")), i.get("bytes")) for i in items[name]] for items in (one, two)]
         if ids[0] != ids[1]:
@@ -37,7 +37,8 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         drawn[name] = scorers[1](draws) - scorers[0](draws)
         answers = [{i.get("choice", n) for n, i in enumerate(items[name])} for items in (one, two)]
         constant = min(map(len, answers)) == 1 < count
-        rows.append([name, metric, count, *whole, *_interval(whole, drawn[name], count), name in PRIMARY, constant])
+        apart[name] = sum(_answer(a, metric) != _answer(b, metric) for a, b in zip(one[name], two[name], strict=True))
+        rows.append([name, metric, count, *whole, *_interval(whole, drawn[name], apart[name]), name in PRIMARY, constant])
     table = pd.DataFrame(rows, columns=COLUMNS[:-2])
     family = table.primary.astype(bool) & ~table.constant.astype(bool)
     table.loc[family, "p_holm"] = adjust_holm(table.p[family])
@@ -46,9 +47,9 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         rng = np.random.default_rng(seed)  # tasks have items of their own: shuffled, their draws are independent
         draws = np.mean([rng.permutation(drawn[name]) for name in averaged], axis=0)
         own = table[table.measure.isin(averaged)]
-        whole, count = [own.before.mean(), own.after.mean()], int(own["items"].sum())
+        whole, count, changed = [own.before.mean(), own.after.mean()], int(own["items"].sum()), sum(map(apart.get, averaged))
         name = "average" if len(averaged) == len(PAPER_TASKS) else f"average of {len(averaged)} tasks"
-        row = [name, "", count, *whole, *_interval(whole, draws, count), False, False, np.nan]
+        row = [name, "", count, *whole, *_interval(whole, draws, changed), False, False, np.nan]
         table.loc[len(table)] = row
     table["decided"] = table.p_holm.astype(float) <= level
     return table[COLUMNS]
@@ -59,6 +60,10 @@ def measured_by(item):
     return "bits_per_byte" if "nats" in item else item.get("metric", "acc")
 
 
+def _answer(item, metric):
+    return item.get(metric, item.get("choice", item.get("answer", item.get("nats"))))
+
+
 def _group_items(items):
     found = {}
     for item in items:
@@ -67,7 +72,7 @@ def _group_items(items):
 
 
 def _interval(whole, draws, count):
-    """(difference, low, high, p) of one comparison; of `count` items no p is below that of a sign test."""
+    """(difference, low, high, p) of one comparison; no p is below that of a sign test of the `count` items that differ."""
     low, high = np.quantile(draws, (0.025, 0.975))
     p = min(1, max(2 * min((draws <= 0).mean(), (draws >= 0).mean()), 1 / len(draws), 2.0 ** (1 - count)))
     low, high = (min(low, 0), max(high, 0)) if p > 0.05 else (low, high)  # few items: the draws vary too little

@@ -60,7 +60,7 @@ def judge_interval(kind, low, high, margin):
         "not more": (-np.inf, margin, f"below {margin:g} points"),
     }[kind]
     if low == high:  # the bootstrap cannot vary: this says nothing about other items
-        return "undecided", "both answered every item alike"
+        return "undecided", "every draw of the items gave the same difference"
     if kind == "not more" and low > 0:
         return "not supported", "the whole interval is above 0"
     if least < low and high < most:
