@@ -249,6 +249,9 @@ def read_recipe(name):
     if not isinstance(stages, list) or [s for s in STAGES if s in stages] != stages:
         told = f"stages: expected names from {', '.join(STAGES)} in that order, found {shorten(stages)}"
         raise ParameterError(f"{file}: {told}")
+    if unused := values.keys() - {*FOLDERS, *(f.name for stage in stages for f in fields(STAGES[stage]))}:
+        told = f"none of this recipe's stages takes it ({', '.join(stages)})"
+        raise ParameterError(f"{file}: {min(unused)}: {told}: take it out, or add the stage that takes it")
     return SimpleNamespace(name=name, parent=values.get("parent", ""), stages=stages)
 
 
