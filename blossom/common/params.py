@@ -274,3 +274,12 @@ def starting_stage(name, stage):
         if makers:
             return r.name, makers[-1]
     return None
+
+
+def releases_lines(name, value, before, made):
+    """Whether lines that a training with parameters `made` read are held out, or general, with a `value` for `before`."""
+    if name == "heldout_lines":  # fewer are some of the same
+        return value > before
+    if name.startswith("general"):
+        return value in (*made["korean_texts"], *made["english_texts"])
+    return isinstance(before, list) and not set(before) <= set(value)  # lines of further sources were not read

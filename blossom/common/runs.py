@@ -292,7 +292,9 @@ def require_model(p, stage):
         if here == there:
             continue
         told = f"{name}: {'/'.join(start)} was made with {params.shorten(there)}, here it is {params.shorten(here)}"
-        if name == "base_model":
+        seen = start[1] != MODEL_STAGES[0] and params.releases_lines(name, here, there, made.params)
+        if seen or name == "base_model":
+            told += "; lines that it was trained on would count as unseen" if seen else ""
             raise params.ParameterError(f"{told}; run {start[1]} with it first, or choose another folder of `outputs`")
         print(f"note: {told}")
     return made.folder / "model"
