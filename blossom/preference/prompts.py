@@ -1,5 +1,7 @@
 """The prompts that models answer: the project's own, LIMA's test set, any JSONL."""
 
+import unicodedata
+
 from blossom.instructions.readers import SPEAKERS, check_fields, find_input
 from blossom.text.language import language_of
 from blossom.text.rows import read_rows, split_source
@@ -31,7 +33,8 @@ def read_prompts(source, per_language):
                 raise ValueError(f"{where}: {language}: expected a prompt's text, found {text!r:.60}")
             if name in found[language]:
                 raise ValueError(f"{where}: id {name!r} is given twice")
-            text = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
+            text = text.encode("utf-8", "replace").decode().replace("\r\n", "\n")  # a lone surrogate cannot be written
+            text = unicodedata.normalize("NFC", text).strip()  # as the instructions that models are tuned on
             found[language][name] = {"prompt_id": name, "kind": kind, "language": language, "prompt": text}
     if not any(found.values()):
         raise ValueError(f"prompts: {source}: holds no prompts")
