@@ -50,7 +50,7 @@ def read_frequencies(source):
             word, share = "", math.nan
         if not (word and 0 < share <= 1):
             raise ValueError(f"{place}: expected word TAB share, found {', '.join(map(str, row.values()))[:60]!r}")
-        frequencies[word] = share
+        frequencies[word] = frequencies.get(word, 0.0) + share  # of its spellings that are one in NFC
     if not frequencies:
         raise ValueError(f"{source}: holds no words")
     return frequencies

@@ -119,7 +119,8 @@ def read_donor(source):
         vocabulary = paths.read_json(path, dict[str, int])
         ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if not SPECIAL.fullmatch(p)]
         byte_level = "Ġ" in {p[:1] for p in ordered} and BYTE_OF.keys() >= set("".join(ordered))
-        return _to_texts(ordered, byte_level, any(p.startswith("##") for p in ordered))
+        word_piece = any(p.startswith("##") for p in ordered) and not any("▁" in p for p in ordered)  # "##": Markdown too
+        return _to_texts(ordered, byte_level, word_piece)
     if model_file.is_file():
         pieces, taken = loading.read_sentencepiece(model_file).pieces, (loading.NORMAL, loading.USER_DEFINED)
         return _to_texts([p.piece for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken])
