@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import partialmethod
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from traitlets.config import Config
 
 from blossom.common import params, paths, stages
 from blossom.common.pages import fill_template
-from blossom.common.runs import shorten_paths
+from blossom.common.runs import HASHES, OUTPUTS, find_changed_input, shorten_paths
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
 READS = re.compile(r"^\*\*Reads\*\* .*?\n\n", re.DOTALL | re.MULTILINE)  # said of a notebook, not of the report
@@ -130,9 +131,10 @@ def write_book(folder):
     if not chapters:
         raise ValueError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")
     pages, found = {c["stage"]: c["page"] for c in chapters}, []
+    shutil.rmtree(folder / "book", ignore_errors=True)  # pages of runs that are gone
     for before, chapter, after in zip([None, *chapters], chapters, [*chapters[1:], None], strict=False):
         for recipe, notebook in chapter["notebooks"].items():
-            words = {"before": before, "after": after, "recipe": recipe}
+            words = {"before": before, "after": after, "recipe": recipe, "older": recipe in chapter["older"]}
             words["cells"] = _link_pages(convert_notebook(notebook), pages)
             words["sections"], name = list_sections(words["cells"]), f"{chapter['stage']}-{recipe}.html"
             if name == chapter["page"]:
@@ -157,8 +159,18 @@ def _read_chapter(folder, stage):
     first = notebook.cells[0].source
     question = re.search(r"\*\*Question\*\*\s*(.+?)\s*(\n\n|\n\*\*|$)", first, re.S)
     about = {"stage": stage, "page": f"{stage}-{recipe}.html", "notebooks": notebooks}
+    about["older"] = [recipe for recipe in notebooks if _is_older(files[recipe].parent)]
     about |= {"title": first.splitlines()[0].lstrip("# "), "question": question[1] if question else ""}
     return about | {"minutes": max(1, round(estimate_reading(notebook)))}
+
+
+def _is_older(folder):
+    """Whether the run in a folder is older than what it read, or a run that it read is."""
+    if not (folder / "manifest.json").exists():
+        return False
+    inputs, root = paths.read_json(folder / "manifest.json", {"inputs": HASHES})["inputs"], folder.resolve().parents[2]
+    read = {(root / Path(name).relative_to(OUTPUTS)).parent for name in inputs if Path(name).is_relative_to(OUTPUTS)}
+    return bool(find_changed_input(folder, {"inputs": inputs})) or any(map(_is_older, read - {folder}))
 
 
 def _link_pages(html, pages):
