@@ -126,6 +126,14 @@ def run_cell(stage, marker, **given):
     return names
 
 
+def test_the_base_is_measured_where_a_training_starts_from_another_model():
+    p, model = SimpleNamespace(base_model="tiny-byte-level", measured_bytes=9, precision="float32"), random_model("llama")
+    text = SimpleNamespace(heldout=lambda: {"korean": ["먹는"]})
+    for start, measured in ((loading.fetch_asset(p.base_model), False), (paths.ROOT, True)):
+        given = {"p": p, "model": model, "text": text, "start": start, "draw_bytes": lambda lines, size: lines}
+        assert bool(run_cell("03_bilingual_pretraining", "bits_base = None", **given)["bits_base"]) == measured
+
+
 @pytest.mark.parametrize("kind", CASES["course"])
 def test_the_notebooks_adapt_and_start_the_rows_of_any_architecture(kind):
     model, targets, seen = random_model(kind, adapted=False), CASES["course"][kind], []

@@ -466,3 +466,12 @@ def test_a_reference_too_large_for_git_is_refused(kept, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="expected at most 1,000"):
         reference.keep_reference(tmp_path / "old", "smoke", ["base"])
     assert (kept[0] / "about.json").read_text() == before
+
+
+def test_table_4_counts_the_text_of_a_pretraining_and_of_the_one_that_it_continues(monkeypatch):
+    read = {"tokens": {"korean": 3000}, "table3": [{"source": "korean", "megabytes": 0.01, "epochs": 2.0}]}
+    run = SimpleNamespace(metrics=read, manifest={"wall_seconds": 60})
+    line = {"base-bi": ["base-bi"], "base-ko": ["base-ko", "base-bi"]}
+    monkeypatch.setattr(tables, "recipe_lineage", lambda recipe: [SimpleNamespace(name=name) for name in line[recipe]])
+    table = tables.tabulate_recipes({(recipe, tables.TRAINED): run for recipe in line})
+    assert table[["pretraining tokens", "Korean text"]].values.tolist() == [["3,000", "20 KB"], ["6,000", "40 KB"]]

@@ -361,6 +361,7 @@ def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
     texts = {"english_texts": ["smoke-en", "general-ko"], "heldout_lines": 10, "general_korean": "authored-prose-ko"}
     blocks = mixed(smoke, **texts, source_weights={"smoke-en": 1, "general-ko": 3}, training_tokens=25_600)
     shares = {row["source"]: row["realised share"] for row in blocks.table()}
+    assert [row["tokens used"] for row in blocks.table(10)] == [*blocks.realised(10).values()], "of a training that stopped"
     asked = {"korean": 0.7, "english: smoke-en": 0.075, "english: general-ko": 0.225}
     assert shares == pytest.approx(asked, abs=0.005)
     with pytest.raises(ValueError, match="source_weights.*smoke-en, general-ko"):

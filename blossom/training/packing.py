@@ -163,9 +163,9 @@ class Blocks:
             given[name] = len(turns) * self.block_size - int((turns % count == count - 1).sum()) * short
         return given
 
-    def table(self):
-        """Table 3 of the paper from this run's data: one dict per source."""
-        used = self.realised()
+    def table(self, blocks=None):
+        """Table 3 of the paper from this run's data, as far as `realised`: one dict per source."""
+        used = self.realised(blocks)
         return [
             {"source": name, "documents": len(stream.offsets) - 1, "megabytes": stream.utf8_bytes / 1e6}
             | {"tokens": len(stream), "tokens used": used[name], "epochs": used[name] / len(stream)}
