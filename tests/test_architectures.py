@@ -127,11 +127,12 @@ def run_cell(stage, marker, **given):
 
 
 def test_the_base_is_measured_where_a_training_starts_from_another_model():
-    p, model = SimpleNamespace(base_model="tiny-byte-level", measured_bytes=9, precision="float32"), random_model("llama")
-    text = SimpleNamespace(heldout=lambda: {"korean": ["먹는"]})
-    for start, measured in ((loading.fetch_asset(p.base_model), False), (paths.ROOT, True)):
-        given = {"p": p, "model": model, "text": text, "start": start, "draw_bytes": lambda lines, size: lines}
-        assert bool(run_cell("03_bilingual_pretraining", "bits_base = None", **given)["bits_base"]) == measured
+    p = SimpleNamespace(base_model="tiny-byte-level", measured_bytes=9, precision="float32")
+    given = {"p": p, "model": random_model("llama"), "draw_bytes": lambda lines, size: lines}
+    given["text"] = SimpleNamespace(heldout=lambda: {"korean": ["먹는"]})
+    for start in (loading.fetch_asset(p.base_model), paths.ROOT):
+        found = run_cell("03_bilingual_pretraining", "bits_base = None", **given, start=start)
+        assert bool(found["bits_base"]) == (start == paths.ROOT)
 
 
 @pytest.mark.parametrize("kind", CASES["course"])

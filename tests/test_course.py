@@ -131,9 +131,17 @@ def test_a_book_leads_from_notebook_to_notebook_and_is_searched(tmp_path, browse
         convert.write_book(tmp_path)  # no stage has run
     first, second, third = list(stages.STAGES)[:3]
     text = f"# 01 · One\n**Question** What?\n\n[next]({second}.ipynb)\n## 둘째 &lt;절>\n$x_1$ 먹는 공룡"
-    executed(tmp_path, first, "base", text)
-    executed(tmp_path, second, "blossom-bi", f"# 02 · Two <b>\n**Question** Why?\n\n[next]({third}.ipynb)")
+    two = f"# 02 · Two <b>\n**Question** Why?\n\n[next]({third}.ipynb)"
+    runs = (first, "base", text), (second, "blossom-bi", two), (first, "more", "#")
+    homes = [executed(tmp_path, *run).parent for run in runs]
+    paths.write_text(homes[0] / "model", "made anew, so that the two others are old")
+    for home, read in zip(homes[1:], homes, strict=False):
+        read = f"{{outputs}}/{(read / 'model').relative_to(tmp_path.parent)}"
+        paths.write_json(home / "manifest.json", {"inputs": {read: "of the model before"}})
+    paths.write_text(tmp_path / "book/gone.html", "a page of a run that is gone")
     index = convert.write_book(tmp_path)
+    assert {f.stem[-4:] for f in index.parent.iterdir() if "is older than" in f.read_text("utf-8")} == {"m-bi", "more"}
+    assert index.read_text("utf-8").count("older than what it read") == 2 and not (index.parent / "gone.html").exists()
     assert check_book(index.parent) == set()  # nothing is loaded from outside
     browser.open(index).find("#search").send_keys("공룡 먹는")
     assert [e.text for e in browser.all("#results a")] == ["01 · One: 둘째 <절>"]

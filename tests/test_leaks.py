@@ -43,7 +43,8 @@ def test_paraphrased_prompts_are_found_and_little_else():
     assert found.similarity.is_monotonic_decreasing and found.similarity.between(0.35, 1).all()
 
 
-def test_unlike_texts_and_empty_sets_have_no_paraphrase():
+def test_unlike_texts_and_empty_sets_have_no_paraphrase_and_folded_letters_ignore_case_digits_and_punctuation():
+    assert leaks.fold_letters("Set 5 °C!") == leaks.fold_letters("Ｓet c") == "setc" and leaks.fold_letters("5!") == "5!"
     assert leaks.find_paraphrases([LONG, "Turn on the light."], {"a": [SEOUL]}).empty
     assert leaks.find_paraphrases([], {"a": [SEOUL]}).empty and leaks.find_paraphrases([LONG], {}).empty
 
@@ -64,7 +65,3 @@ def test_evaluation_texts_come_from_every_format(tmp_path):
     (tmp_path / "c.jsonl").write_text('\ufeff{"inner": {"texts": ["a third\u2028long premise"]}}\n', encoding="utf-8")
     found = {"a.json": "A long enough premise", "b.TSV": "another long premise", "c.jsonl": "a third\u2028long premise"}
     assert leaks.read_evaluation_texts([str(tmp_path)]) == {name: [text] for name, text in found.items()}
-
-
-def test_folded_letters_ignore_case_digits_and_punctuation():
-    assert leaks.fold_letters("Set 5 °C!") == leaks.fold_letters("Ｓet c") == "setc" and leaks.fold_letters("5!") == "5!"

@@ -26,7 +26,6 @@ from blossom.assets.registry import fetch_asset
 from blossom.batch import terminal
 from blossom.common import figures, params, paths, stages
 from blossom.preference import people, prompts
-from blossom.report import convert
 from blossom.text.corpus import draw_bytes, read_corpus
 from tests.batch import run_snakemake
 from tests.server import FakeServer
@@ -206,14 +205,9 @@ def test_solutions_run_after_the_last_cell(outputs, stage):
     assert run_solutions(outputs, CHAPTERS[stage], stage)
 
 
-def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs, tmp_path):
-    for stage, recipe in CHAPTERS.items():
-        (tmp_path / recipe).mkdir(exist_ok=True)
-        (tmp_path / recipe / stage).symlink_to(outputs / "smoke" / recipe / stage)
-    (tmp_path / "report.html").symlink_to(outputs / "smoke/report.html")
-    index = convert.write_book(tmp_path)
-    check_book(index.parent)
-    text = index.read_text(encoding="utf-8")
+def test_the_run_becomes_a_book_whose_links_all_lead_somewhere(outputs):
+    check_book(outputs / "smoke/book")
+    text = (outputs / "smoke/book/index.html").read_text(encoding="utf-8")
     assert all(f"{stage}-{recipe}.html" in text for stage, recipe in CHAPTERS.items()) and "../report.html" in text
 
 

@@ -1,7 +1,6 @@
 import ast
 import shlex
 from dataclasses import asdict, fields
-from functools import partial
 
 import nbformat
 import pytest
@@ -137,13 +136,10 @@ def test_an_earlier_run_of_other_texts_is_told(smoke, capsys):
     runs.require_model(smoke(stage, korean_texts=["my.txt"]), stage)
     assert "note: korean_texts: blossom-bi/02_vocab_merge was made with ['smoke-ko'], here" in capsys.readouterr().out
     runs.Run(smoke(stage), stage).finish({})
-    asked = partial(smoke, "05_benchmark_eval")
-    for given in ({"heldout_lines": 10}, {"korean_texts": ["my.txt", "smoke-ko"]}, {"general_korean": "authored-prose-ko"}):
-        runs.require_model(asked(**given), "05_benchmark_eval")
-        assert f"note: {min(given)}: blossom-bi/{stage} was made with " in capsys.readouterr().out, "nothing is trained on"
-    for given in ({"heldout_lines": 21}, {"korean_texts": ["my.txt"]}, {"general_english": "smoke-en"}):
-        with pytest.raises(ParameterError, match=f"^{min(given)}: .*lines that it was trained on would count as unseen"):
-            runs.require_model(asked(**given), "05_benchmark_eval")
+    for name, harmless, wrong in CASES["measured"]:
+        runs.require_model(smoke("05_benchmark_eval", **{name: harmless}), "05_benchmark_eval")
+        with pytest.raises(ParameterError, match=f"^{name}: .*lines that it was trained on would count as unseen"):
+            runs.require_model(smoke("05_benchmark_eval", **{name: wrong}), "05_benchmark_eval")
 
 
 @pytest.mark.parametrize("stage", ["03_bilingual_pretraining", "06_qualitative_eval"])

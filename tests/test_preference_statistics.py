@@ -67,12 +67,9 @@ def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simula
         assert 0.93 <= covered <= 0.97, name
 
 
-def test_a_model_that_wins_every_prompt_still_has_an_interval():
+def test_a_model_that_wins_every_prompt_still_has_an_interval_and_prompts_won_and_lost_on_both_are_counted():
     (row,) = verdicts.summarize_verdicts(table(*[(n, "x", "y", "a", "r") for n in range(20)])).to_dict("records")
     assert row["win"] == row["win_high"] == 1 and 0.7 < row["win_low"] < 0.98
-
-
-def test_won_both_and_lost_both_count_prompts():
     got = verdicts.count_won_both(table(*CASES["won_both"]), "x").iloc[0]
     assert (got.n, got.won_both, got.lost_both) == (5, 2, 1)
 

@@ -226,16 +226,13 @@ def test_a_run_is_older_than_its_parent_when_that_was_made_again_in_its_own_copy
         start(b)
 
 
-def test_a_link_to_a_run_with_other_parameters_counts_as_old(tmp_path):
+def test_a_run_with_other_parameters_that_a_link_leads_to_or_a_notebook_made_counts_as_old(tmp_path):
     ko, bi = (plan.RunName(str(tmp_path), "smoke", recipe, "02_vocab_merge") for recipe in ("blossom-ko", "blossom-bi"))
     p = plan.Plan(str(tmp_path)).effective(bi)
     Run(p, bi.stage, list_named_files(p)).finish({})
     for overrides, old in (({}, False), ({"added_pieces": 100}, True)):
         plan.link_run(bi.folder, ko.folder)
         assert plan.Plan(str(tmp_path), overrides).is_changed(ko) is old
-
-
-def test_a_run_that_a_notebook_made_with_other_parameters_counts_as_old(tmp_path):
     run = plan.RunName(str(tmp_path), "smoke", "base", "01_tokenization_analysis")
     for settings in ({}, {"analysed_lines": 50}):
         p = params.effective_params(run.stage, "smoke", "base", outputs=str(tmp_path), **settings)
@@ -261,13 +258,6 @@ def test_models_that_others_are_scored_beside_are_scored_before_them():
 def test_a_report_needs_the_runs_of_its_scales_recipes_unless_others_are_asked_for(scale, asked, needed):
     found = plan.Plan("outputs", asked).needs(plan.RunName("outputs", scale, "report", "07_report"))
     assert {run.recipe for run in found} == {*needed}
-
-
-def test_a_recipe_file_must_have_its_own_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(params, "recipe_file", lambda name: tmp_path / f"{name}.yaml")
-    (tmp_path / "mine.yaml").write_text("recipe: blossom-bi\nstages: []\n")
-    with pytest.raises(ValueError, match="mine.yaml: recipe: .*'blossom-bi'"):
-        params.recipe_lineage("mine")
 
 
 def sweep_file(folder, **changes):
@@ -466,12 +456,3 @@ def test_a_reference_too_large_for_git_is_refused(kept, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="expected at most 1,000"):
         reference.keep_reference(tmp_path / "old", "smoke", ["base"])
     assert (kept[0] / "about.json").read_text() == before
-
-
-def test_table_4_counts_the_text_of_a_pretraining_and_of_the_one_that_it_continues(monkeypatch):
-    read = {"tokens": {"korean": 3000}, "table3": [{"source": "korean", "megabytes": 0.01, "epochs": 2.0}]}
-    run = SimpleNamespace(metrics=read, manifest={"wall_seconds": 60})
-    line = {"base-bi": ["base-bi"], "base-ko": ["base-ko", "base-bi"]}
-    monkeypatch.setattr(tables, "recipe_lineage", lambda recipe: [SimpleNamespace(name=name) for name in line[recipe]])
-    table = tables.tabulate_recipes({(recipe, tables.TRAINED): run for recipe in line})
-    assert table[["pretraining tokens", "Korean text"]].values.tolist() == [["3,000", "20 KB"], ["6,000", "40 KB"]]

@@ -117,11 +117,8 @@ def test_readable_tokens_show_bytes_and_spaces():
     assert [show_bytes(data) for data in (b"", " 가".encode(), b" \xed\x96", b"\xff")] == shown
 
 
-def test_weighted_fertility_weighs():
+def test_weighted_fertility_weighs_and_text_is_counted_by_characters_where_words_are_not_separated():
     cat, dinosaur = (len(BYTE_LEVEL.tokenize(w)) for w in (" the", " 공룡"))
     assert weigh_fertility(BYTE_LEVEL, {"the": 3.0, "공룡": 1.0}) == (3 * cat + dinosaur) / 4
-
-
-def test_text_is_counted_by_characters_where_words_are_not_separated():
     assert choose_unit(["ハンバーガーを食べる恐竜はとても大きい"]) == "character"
     assert choose_unit(KOREAN) == choose_unit(["the cat"]) == "word"

@@ -116,14 +116,6 @@ def test_rows_have_a_rate_of_their_own(tmp_path):
     assert moved == {n for n in before if "trainable_tokens" in n}
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
-def test_a_training_of_one_step_learns(schedule, tmp_path):
-    model, settings = adapted(), replace(EXACT, accumulation=64, schedule=schedule)
-    before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    assert train_model(model, some_rows(), settings, tmp_path, report=lambda line: None)["steps"] == 1
-    assert not any(torch.equal(p, before[n]) for n, p in model.named_parameters() if n in before)
-
-
 def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
     values = iter([2.0, 2.01, 2.2, 2.3])
     settings = TrainingSettings(evaluations=3, forgetting_budget=0.02, precision="float32")
@@ -137,6 +129,9 @@ def test_the_rate_stays_and_falls_in_the_last_fifth_with_wsd(tmp_path, monkeypat
     train_model(adapted(), some_rows(40), replace(EXACT, schedule="wsd", warmup=0.1), tmp_path, report=lambda line: None)
     assert len(rates) == 20 and rates[0] < rates[1] < rates[2] and {*rates[2:16]} == {EXACT.learning_rate}
     assert rates[16:] == sorted(rates[16:], reverse=True) and rates[-1] < 0.2 * EXACT.learning_rate
+    for name in ("cosine", "wsd"):  # from 0 on, a training of one step would learn nothing
+        train_model(adapted(), some_rows(), replace(EXACT, schedule=name, accumulation=64), tmp_path / name)
+    assert rates[20:] == [EXACT.learning_rate] * 2
 
 
 def test_curves_reach_tensorboard(tmp_path):
@@ -227,13 +222,10 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_is_taken(tmp_pa
     assert "no whole checkpoint is left: starting anew" in trained()[0]
 
 
-def test_checkpoints_are_sorted_by_their_numbers(tmp_path):
+def test_checkpoints_are_sorted_by_number_and_one_of_another_tokenizer_base_or_measure_is_set_aside(tmp_path):
     for name in (names := ["step-999999", "step-1000000"]):
-        (tmp_path / name).mkdir()
-    assert [found.name for found in checkpoints.list_checkpoints(tmp_path)] == names
-
-
-def test_a_checkpoint_of_another_tokenizer_base_or_measure_is_set_aside_and_none_is_lost(tmp_path):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+    assert [found.name for found in checkpoints.list_checkpoints(tmp_path / "empty")] == names
     tokenizer, other = (load_model("tiny-byte-level")[1] for _ in range(2))
     other.add_tokens(["문을"])  # the same text and settings: but its ids mean other tokens
     lines = [f"Open door {n} and the window." for n in range(40)]

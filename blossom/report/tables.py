@@ -5,7 +5,6 @@ import pandas as pd
 
 from blossom.benchmark.papers import paper_model, paper_table6, read_papers
 from blossom.common import figures, paths
-from blossom.common.params import recipe_lineage
 from blossom.common.runs import find_run
 from blossom.common.stages import MERGED, MODEL_STAGES, SCORED, TUNED
 
@@ -42,8 +41,7 @@ def tabulate_recipes(runs):
     """Table 4: each recipe's vocabulary, pretraining text and instructions in this run, and the paper's model like it."""
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
-        merged, _, tuned = (find_run(runs, stage, recipe, inherited=True) for stage in MODEL_STAGES)
-        trained = [runs[r.name, TRAINED] for r in recipe_lineage(recipe) if (r.name, TRAINED) in runs]
+        merged, trained, tuned = (find_run(runs, stage, recipe, inherited=True) for stage in MODEL_STAGES)
         seconds = sum(runs[recipe, s].manifest["wall_seconds"] for s in MODEL_STAGES if (recipe, s) in runs)
         row = {"recipe": recipe, "the paper's model": paper_model(recipe)}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
@@ -58,8 +56,7 @@ def _list_examples(tuned):
 
 
 def _describe_text(trained):
-    row = {"pretraining tokens": f"{sum(sum(run.metrics['tokens'].values()) for run in trained):,}"}
-    read = [text for run in trained for text in run.metrics["table3"]]
+    row, read = {"pretraining tokens": f"{sum(trained.metrics['tokens'].values()):,}"}, trained.metrics["table3"]
     for name, start in ((figures.language_name(), "korean"), ("English", "english")):
         size = sum(text["megabytes"] * text["epochs"] for text in read if text["source"].startswith(start))
         row[f"{name} text"] = f"{1000 * size:.0f} KB" if size < 1000 else f"{size / 1000:.1f} GB"

@@ -133,10 +133,9 @@ def read_layers(file):
     recipe, scale = (lambda name, find=find: file if name == "mine" else find(name) for find in FOUND)
     once = cache(params.read_params)
     with patch.multiple(params, recipe_file=recipe, scale_file=scale, read_params=once):
-        found = [params.read_params(file), params.recipe_lineage("mine"), params.starting_stage("mine", "05_benchmark_eval")]
-        pairs = {"recipes": ("laptop", "mine"), "scales": ("mine", "base")}
-        pairs = [pairs[file.parts[-3]]] if file.parts[-3] in pairs else pairs.values()
-        made = [params.effective_params(stage, *pair) for pair in pairs for stage in stages.STAGES]
+        scale, recipe = ("laptop", "mine") if file.parts[-3] == "recipes" else ("mine", "base")
+        found = [params.read_params(file), params.starting_stage(recipe, "05_benchmark_eval")]
+        made = [params.effective_params(stage, scale, recipe) for stage in stages.STAGES]
     return found, [yaml.safe_dump(asdict(p)) for p in made]
 
 
