@@ -168,7 +168,8 @@ def _is_older(folder):
     """Whether the run in a folder is older than what it read, or a run that it read is."""
     if not (folder / "manifest.json").exists():
         return False
-    inputs, root = paths.read_json(folder / "manifest.json", {"inputs": HASHES})["inputs"], folder.resolve().parents[2]
+    inputs = paths.read_json(folder / "manifest.json", {"inputs": HASHES})["inputs"]
+    root = (folder / "params.yaml").resolve().parents[3]  # as in `find_changed_input`
     read = {(root / Path(name).relative_to(OUTPUTS)).parent for name in inputs if Path(name).is_relative_to(OUTPUTS)}
     return bool(find_changed_input(folder, {"inputs": inputs})) or any(map(_is_older, read - {folder}))
 
