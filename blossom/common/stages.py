@@ -21,11 +21,11 @@ TYPES = {
 }
 
 
-def make_class(name, *bases, rows=ROWS):
-    """A checked dataclass with the parameters in a class's rows (of stages.yaml), after those of its bases."""
+def _make_class(name, *bases):
+    """A checked dataclass with the parameters in a class's rows of stages.yaml, after those of its bases."""
     cls = type(name, bases, {})
-    cls.__annotations__ = {parameter: _find_type(**row) for parameter, row in rows[name].items()}
-    for parameter, row in rows[name].items():
+    cls.__annotations__ = {parameter: _find_type(**row) for parameter, row in ROWS[name].items()}
+    for parameter, row in ROWS[name].items():
         default = row["default"]
         value = {"default_factory": default.copy} if isinstance(default, list | dict) else {"default": default}
         setattr(cls, parameter, Field(description=row["help"], ge=row.get("least"), le=row.get("most"), **value))
@@ -39,19 +39,19 @@ def _find_type(default, choices=(), **_):
     return TYPES.get(type(default), type(default))
 
 
-Common = make_class("Common")  # parameters of every notebook
-WithModel = make_class("WithModel", Common)  # of the notebooks that use a model
-Texts = make_class("Texts", Common)  # of those that read the corpus
-Training = make_class("Training", Texts, WithModel)  # of those that train
-TokenizationAnalysis = make_class("TokenizationAnalysis", Texts)
-VocabMerge = make_class("VocabMerge", Texts, WithModel)
-BilingualPretraining = make_class("BilingualPretraining", Training)
-KoreanLimaSFT = make_class("KoreanLimaSFT", Training)
-BenchmarkEval = make_class("BenchmarkEval", Texts, WithModel)
-QualitativeEval = make_class("QualitativeEval", Texts, WithModel)
-Report = make_class("Report", Common)
-CrossLingual = make_class("CrossLingual", Common)
-PlanAssumptions = make_class("PlanAssumptions")  # what `snakemake -n` assumes of texts and hardware (batch/estimate.py)
+Common = _make_class("Common")  # parameters of every notebook
+WithModel = _make_class("WithModel", Common)  # of the notebooks that use a model
+Texts = _make_class("Texts", Common)  # of those that read the corpus
+Training = _make_class("Training", Texts, WithModel)  # of those that train
+TokenizationAnalysis = _make_class("TokenizationAnalysis", Texts)
+VocabMerge = _make_class("VocabMerge", Texts, WithModel)
+BilingualPretraining = _make_class("BilingualPretraining", Training)
+KoreanLimaSFT = _make_class("KoreanLimaSFT", Training)
+BenchmarkEval = _make_class("BenchmarkEval", Texts, WithModel)
+QualitativeEval = _make_class("QualitativeEval", Texts, WithModel)
+Report = _make_class("Report", Common)
+CrossLingual = _make_class("CrossLingual", Common)
+PlanAssumptions = _make_class("PlanAssumptions")  # what `snakemake -n` assumes of texts and hardware (batch/estimate.py)
 
 STAGES = {
     "01_tokenization_analysis": TokenizationAnalysis,

@@ -2,19 +2,36 @@
 
 import importlib.util
 import os
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import torch
 
-from blossom.common import paths
-from blossom.common.stages import make_class
-
 FROZEN_ROWS = ("lora", "lora+new-rows")  # values of `trainable` that leave the base's own embedding rows as they were
-ROWS = paths.read_yaml_beside(__file__)
+NEEDS = [("liger", "true", "false", "liger_kernel"), ("optimizer", "adamw_8bit", "adamw", "bitsandbytes")]
+NEEDS += [("quantize", "nf4", "none", "bitsandbytes")]  # setting, value, what needs nothing, module
 
 
-class TrainingSettings(make_class("TrainingSettings", rows=ROWS)):
-    """How to train; a step is an optimizer update. The settings are in settings.yaml."""
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train; a step is an optimizer update."""
+
+    learning_rate: float = 1e-3  # of the adapters; when full, of all but the embedding tables
+    row_learning_rate: float = 1e-3  # of trained embedding rows
+    row_epsilon: float = 1e-8  # Adam's epsilon for the rows: gradients far below it hardly move a row
+    batch_size: int = 2  # sequences a forward pass
+    accumulation: int = 1  # forward passes an update
+    epochs: float = 1.0  # times each sequence is read; may be a fraction
+    warmup: float = 0.05  # share of the steps with a rising rate
+    schedule: str = "cosine"  # of the rate after them: "cosine", or "wsd", constant until it falls in the last fifth
+    evaluations: int = 0  # times `evaluate` is called between the start and the end
+    checkpoint_minutes: float = 10.0  # between two saves of the whole state; it is saved at the end too
+    precision: str = "auto"  # see pick_dtype
+    activation_checkpointing: bool = False
+    liger: bool = False  # Liger's fused kernels for norms, rotary embeddings and the feed-forward part; CUDA
+    optimizer: str = "adamw"  # "adamw_8bit" keeps the moments in 8 bits; CUDA. "muon": see MuonAdamW
+    report_to: str = ""  # "tensorboard" writes curves to the run's folder too
+    forgetting_budget: float = 0.0  # stop when evaluate()["english"] has risen by this share; 0 never
+    seed: int = 0
 
     @classmethod
     def of(cls, p, prefix=""):
@@ -33,7 +50,7 @@ def check_options(p):
     if sharded and getattr(p, "optimizer", "") == "muon":
         reason = "it needs whole matrices, which FSDP shares out: take params/accelerate/ddp.yaml"
         raise ValueError(f"optimizer: muon: {reason}, or set optimizer: adamw")
-    for name, value, instead, module in ROWS["needs"]:
+    for name, value, instead, module in NEEDS:
         if str(getattr(p, name, "")).lower() == value:
             package, card = module.replace("_", "-"), name == "quantize" or torch.cuda.is_available()
             if not card or importlib.util.find_spec(module) is None:
