@@ -135,7 +135,7 @@ def tuned(template_run, tmp_path):
 
 
 def test_the_card_holds_what_was_measured(tuned):
-    written = card.write_card(tuned, "someone/tiny-ko")
+    written = card.write_card(runs.read_lineage(tuned), "someone/tiny-ko")
     data = written.data
     assert (data.language, data.license, data.base_model) == (["ko", "en"], "cc-by-4.0", "tiny-byte-level")
     assert {r.dataset_name.split()[0]: r.metric_value for r in data.eval_results} == {"klue_nli": 52.0, "kobest_copa": 75.0}
@@ -160,7 +160,7 @@ def test_the_card_holds_what_was_measured(tuned):
 def test_scores_and_verdicts_of_another_model_are_left_out(tuned):
     for stage in ("05_benchmark_eval", "06_qualitative_eval"):
         change_json(tuned.parent / stage / "manifest.json", inputs={"model": "0" * 64})
-    written = card.write_card(tuned, "someone/tiny-ko")
+    written = card.write_card(runs.read_lineage(tuned), "someone/tiny-ko")
     assert written.data.eval_results is None and "klue_nli" not in written.content and "No judge" in written.content
 
 
@@ -172,7 +172,7 @@ def test_a_base_measured_on_other_lines_is_not_shown_and_the_tokens_of_all_pretr
     else:
         made.manifest["inputs"]["a.txt"], before.manifest["inputs"]["a.txt"] = "0", "1"
     monkeypatch.setattr(card, "read_lineage", lambda folder: [first, before, before, made])
-    written = card.write_card(tuned, "someone/tiny-ko").content
+    written = card.write_card(runs.read_lineage(tuned), "someone/tiny-ko").content
     assert "| – | 1.500 |" in written and "not measured on the same lines" in written and "more bits" not in written
     assert "8,468 tokens" in written
 
@@ -259,7 +259,8 @@ def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
     assert __main__.run_publish_command(words) == 0
     out = capsys.readouterr().out
     assert "https://huggingface.co/someone/tiny-ko" in out and "model.safetensors" in out and "README.md" in out
-    assert (tuned / "model_card.md").read_text(encoding="utf-8") == card.write_card(tuned, "someone/tiny-ko").content
+    written = card.write_card(runs.read_lineage(tuned), "someone/tiny-ko")
+    assert (tuned / "model_card.md").read_text(encoding="utf-8") == written.content
     assert __main__.run_publish_command([*words, "--license", "smoke-en=proprietary"]) == 1
     assert "refused: 'smoke-en'" in capsys.readouterr().out
     with pytest.raises(ValueError, match="licence: 'smoke_en' is no ingredient of this model; expected one of .*smoke-en"):

@@ -288,7 +288,7 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one
     assert trained and all(torch.equal(state[name], p) for name, p in trained.items())
     monkeypatch.setattr(estimate, "free_bytes", lambda: 0)  # what several cards have trained fits on one, and is not refused
     found, other = (read_result(folder, TrainingSettings.of(own)) for own in (p, replace(p, seed=1)))
-    assert estimate_run(p, find_start(p), 2, 64, done=found).free == 0
+    assert estimate_run(p, find_start(p), 2, 64, done=found) > 0
     with pytest.raises(MemoryError):
         estimate_run(p, find_start(p), 2, 64, done=other)
 

@@ -22,4 +22,4 @@ p = SimpleNamespace(
     optimizer="adamw",
 )
 expected = estimate_run(p, asked["model"], asked["batch"], asked["sequence"])
-Path(asked["result"]).write_text(json.dumps({"memory": expected.memory}))
+Path(asked["result"]).write_text(json.dumps({"memory": expected}))

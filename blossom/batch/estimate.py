@@ -24,19 +24,8 @@ NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight: 4 bits, a scale of 8 b
 RESERVE = {"cpu": 0.85e9, "cuda": 2e9}  # bytes of Python, torch and transformers; of CUDA's context and workspaces (assumed)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """The peak of memory of a training, and this machine's free memory (both in bytes)."""
-
-    memory: float
-    free: float
-
-    def __str__(self):
-        return f"Training takes about {self.memory / 1e9:.1f} GB of memory (free: {self.free / 1e9:.1f} GB)."
-
-
 def estimate_run(p, start, batch, length, labelled=1.0, shards=1, done=None):
-    """Estimate the memory of training the model in `start` (folder or asset) on this machine: an Estimate.
+    """Estimate the memory of training the model in `start` (folder or asset) on this machine: bytes at its peak.
 
     p         parameters of stage 03 or 04
     batch     sequences in a forward pass, of at most `length` tokens
@@ -56,16 +45,17 @@ def estimate_run(p, start, batch, length, labelled=1.0, shards=1, done=None):
     if on_cpu:  # loading needs the stored weights; merging at the end, in the same process, twice these and the frozen ones
         frozen = width * (size.total - size.trained)
         memory = max(memory, RESERVE["cpu"] + (2 * stored + frozen if shards == 1 else stored))
-    found = Estimate(memory, free_bytes())
-    if memory > found.free and not done:
+    free = free_bytes()
+    if memory > free and not done:
         names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")
         ways = ["lower " + ", ".join(name for name in names if hasattr(p, name))]
         ways += ["take `trainable: lora+new-rows`"] if p.trainable not in FROZEN_ROWS else []
         ways += ["set `activation_checkpointing: true`"] if not p.activation_checkpointing else []
         ways += ["set `quantize: nf4`"] if p.quantize == "none" and p.trainable != "full" and not on_cpu else []
         ways += ["or choose a smaller `base_model`"]
-        raise MemoryError(f"{found} To make it fit: {', '.join(ways)}.")
-    return found
+        told = f"Training takes about {memory / 1e9:.1f} GB of memory (free: {free / 1e9:.1f} GB)"
+        raise MemoryError(f"{told}. To make it fit: {', '.join(ways)}.")
+    return memory
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import huggingface_hub
 from babel import Locale
 
 from blossom.assets.registry import REGISTRY
-from blossom.common.runs import read_lineage, read_run
+from blossom.common.runs import read_run
 from blossom.common.stages import JUDGED, SCORED, SHARED, TRAINED
 from blossom.publishing import licences
 from blossom.report.tables import constant_score
@@ -16,13 +16,12 @@ AUTHORED = "data/benchmarks/"  # where the origins of the project's own benchmar
 TEMPLATE = Path(__file__).with_name("model_card.md")
 
 
-def write_card(folder, name, known=None):
-    """Write the card of the model in a run's folder: a `huggingface_hub.ModelCard`, whose text is `.content`.
+def write_card(line, name, known=None):
+    """Write the card of the model that the runs of `read_lineage` made: a `huggingface_hub.ModelCard` with text `.content`.
 
     name   owner/name of the model on the hub
     known  {ingredient: licence} for ingredients whose licence this project does not know
     """
-    line = read_lineage(folder)
     made, found = line[-1], licences.list_ingredients(line, known)
     licence, terms = licences.model_licence(found)
     language, (scored, judged) = made.params.get("language", "Korean"), (_read_later(made, s) for s in (SCORED, JUDGED))

@@ -52,7 +52,7 @@ def plan_push(folder, repo, known=None, precision=""):
         file = line[-1].folder / "gguf" / f"{repo.split('/')[1]}-{precision}.gguf"
         export_gguf(model, file, precision, repo.split("/")[1])
         files[file.name] = file
-    return PushPlan(repo, {"README.md": write_card(folder, repo, known).content.encode()} | files, refusals)
+    return PushPlan(repo, {"README.md": write_card(line, repo, known).content.encode()} | files, refusals)
 
 
 def push_model(plan, public=False, api=None):
