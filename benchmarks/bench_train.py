@@ -19,6 +19,7 @@ import torch
 from common import OURS, Failed, measure, median
 
 from blossom.common import params, paths, runs
+from blossom.common.stages import TRAINED
 from blossom.models.loading import pick_dtype
 from blossom.text.corpus import read_corpus
 from blossom.vocabulary.encoding import count_tokens
@@ -175,7 +176,8 @@ def main():
     parser.add_argument("--tools", nargs="+", default=EVERYONE, choices=EVERYONE)
     parser.add_argument("--prefix", default="", help='words before each measured command, e.g. "taskset -c 0,1"')
     arguments = parser.parse_args()
-    model = arguments.model or runs.require_run("outputs", "laptop", "blossom-bi", "02_vocab_merge").folder / "model"
+    p = params.effective_params(TRAINED, "laptop", "blossom-bi")
+    model = arguments.model or runs.require_model(p, TRAINED)  # of stage 02
     arguments.chosen = {name: known[name] for name in arguments.cases}
     with tempfile.TemporaryDirectory() as folder:
         arguments.folder = Path(folder)

@@ -21,7 +21,8 @@ from common import OURS, Failed, measure, median
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import params
-from blossom.common.runs import require_run
+from blossom.common.runs import require_model
+from blossom.common.stages import TRAINED
 from blossom.text.corpus import draw_bytes, read_corpus, read_documents
 
 RECIPE = "chinese-llama-alpaca"
@@ -146,7 +147,7 @@ def _speed(runs, loop):
 
 def bench_rows(folder, arguments):
     p = params.effective_params("02_vocab_merge", "laptop", "blossom-bi")
-    model = arguments.model or require_run("outputs", "laptop", "blossom-bi", "02_vocab_merge").folder / "model"
+    model = arguments.model or require_model(params.effective_params(TRAINED, "laptop", "blossom-bi"), TRAINED)
     base = arguments.base or fetch_asset(p.base_model)
     text = read_corpus(p)
     (folder / "korean.json").write_text(json.dumps(list(text.korean)), encoding="utf-8")
