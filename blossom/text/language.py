@@ -5,12 +5,9 @@ import unicodedata
 from collections import Counter
 from difflib import SequenceMatcher
 
-SCRIPTS = {
-    "hangul": re.compile("[\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff]"),
-    "latin": re.compile("[A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a]"),
-    "han": re.compile("[\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"),
-    "kana": re.compile("[\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff\uff66-\uff9d]"),
-}
+from blossom.common import paths
+
+SCRIPTS = {name: re.compile(letters) for name, letters in paths.read_yaml_beside(__file__).items()}
 CODE = re.compile(r"```.*?(?:```|\Z)|\{[^{}\n]*\}", re.DOTALL)  # also placeholders like {name}
 WORD = re.compile("[가-힣]{2,}")  # in Korean, with its endings
 JOSA = "은는이가을를에의도로만과와"  # particles of one syllable
