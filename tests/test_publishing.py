@@ -165,14 +165,13 @@ def test_scores_and_verdicts_of_another_model_are_left_out(tuned):
 
 
 @pytest.mark.parametrize("other", ["bytes", "text"])
-def test_a_base_measured_on_other_lines_is_not_shown_and_the_tokens_of_all_pretraining_count(tuned, monkeypatch, other):
+def test_a_base_measured_on_other_lines_is_not_shown_and_the_tokens_of_all_pretraining_count(tuned, other):
     first, before, made = runs.read_lineage(tuned)
     if other == "bytes":
         before.params["measured_bytes"] += 1
     else:
         made.manifest["inputs"]["a.txt"], before.manifest["inputs"]["a.txt"] = "0", "1"
-    monkeypatch.setattr(card, "read_lineage", lambda folder: [first, before, before, made])
-    written = card.write_card(runs.read_lineage(tuned), "someone/tiny-ko").content
+    written = card.write_card([first, before, before, made], "someone/tiny-ko").content
     assert "| – | 1.500 |" in written and "not measured on the same lines" in written and "more bits" not in written
     assert "8,468 tokens" in written
 
