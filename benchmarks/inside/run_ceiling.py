@@ -48,15 +48,13 @@ def attention(sequences, heads, length, width):
 
 
 tokens, hidden, rank = asked["batch"] * asked["sequence"], model["hidden_size"], asked["rank"]
-head = hidden // model["num_attention_heads"]
-narrow = {"q": model["num_attention_heads"] * head, "k": model["num_key_value_heads"] * head}
-narrow |= {"v": narrow["k"]}
-layer = [linear(tokens, hidden, n, False) for n in narrow.values()]
-layer += [linear(tokens, narrow["q"], hidden, False)]
-layer += [linear(tokens, hidden, model["intermediate_size"], False)] * 2
-layer += [linear(tokens, model["intermediate_size"], hidden, False)]
-layer += [linear(tokens, hidden, rank, True)] * len(asked["targets"])
-layer += [linear(tokens, rank, narrow[name[0]], True) for name in asked["targets"]]
+head, inner = hidden // model["num_attention_heads"], model["intermediate_size"]
+queries, keys = (model[f"num_{name}_heads"] * head for name in ("attention", "key_value"))
+shapes = {"q_proj": (hidden, queries), "k_proj": (hidden, keys), "v_proj": (hidden, keys), "o_proj": (queries, hidden)}
+shapes |= {"gate_proj": (hidden, inner), "up_proj": (hidden, inner), "down_proj": (inner, hidden)}
+layer = [linear(tokens, *shape, False) for shape in shapes.values()]
+for name in asked["targets"]:
+    layer += [linear(tokens, shapes[name][0], rank, True), linear(tokens, rank, shapes[name][1], True)]
 square = attention(asked["batch"], model["num_attention_heads"], asked["sequence"], head)
 predicted, rows = asked.get("labelled", tokens), model["vocab_size"]
 if asked["trainable"] == "lora+new-rows":  # the head's gradient is needed for the new rows alone
