@@ -133,7 +133,7 @@ def tabulate_crossings(comparisons):
         last = found.difference[:, -1] if not found.misfits else [np.nan]
         ends = last[0], *np.quantile(last, (0.025, 0.975))
         rows.append((found.measure, found.over, describe_crossing(found), f"{found.common[-1]:,.0f} {found.unit}", *ends))
-    difference = "{1} less {0} (bits/byte)".format(*comparisons[0].arms)
+    difference = "{1} less {0} (bits/byte, fitted curves)".format(*comparisons[0].arms)
     return pd.DataFrame(rows, columns=["measure", "over", "result", "at", difference, "low", "high"])
 
 
