@@ -168,7 +168,7 @@ def foretold(results):
 def main():
     known = cases()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="folder with the merged vocabulary; default: the laptop run's, made if missing")
+    parser.add_argument("--model", help="folder with the merged vocabulary; default: the laptop run's")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=7, help="steps a run, two of them before the clock starts")
     parser.add_argument("--minutes", type=float, default=11.0, help="begin no repeat that would end later")

@@ -192,7 +192,7 @@ def main():
     parser.add_argument("--encode-bytes", type=int, default=12_000_000, help="about so much text is encoded")
     parser.add_argument("--bits-bytes", type=int, default=8_000, help="bits per byte are measured on so much of each text")
     parser.add_argument("--parts", nargs="+", default=["merge", "encode", "rows"], choices=["merge", "encode", "rows"])
-    parser.add_argument("--model", help="folder with the merged vocabulary; default: the laptop run's, made if missing")
+    parser.add_argument("--model", help="folder with the merged vocabulary; default: the laptop run's")
     parser.add_argument("--base", help="the model it was made from; default: the laptop scale's")
     parser.add_argument("--prefix", default="", help='words before each measured command, e.g. "taskset -c 0,1"')
     arguments = parser.parse_args()

@@ -140,7 +140,7 @@ def test_a_book_leads_from_notebook_to_notebook_and_is_searched(tmp_path, browse
         paths.write_json(home / "manifest.json", {"inputs": {read: "of the model before"}})
     paths.write_text(tmp_path / "book/gone.html", "a page of a run that is gone")
     index = convert.write_book(tmp_path)
-    assert {f.stem[-4:] for f in index.parent.iterdir() if "is older than" in f.read_text("utf-8")} == {"m-bi", "more"}
+    assert {f.stem[-4:] for f in index.parent.iterdir() if "has changed since" in f.read_text("utf-8")} == {"m-bi", "more"}
     assert index.read_text("utf-8").count("older than what it read") == 2 and not (index.parent / "gone.html").exists()
     assert check_book(index.parent) == set()  # nothing is loaded from outside
     browser.open(index).find("#search").send_keys("공룡 먹는")

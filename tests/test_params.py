@@ -135,11 +135,12 @@ def test_an_earlier_run_of_other_texts_is_told(smoke, capsys):
     assert not capsys.readouterr().out
     runs.require_model(smoke(stage, korean_texts=["my.txt"]), stage)
     assert "note: korean_texts: blossom-bi/02_vocab_merge was made with ['smoke-ko'], here" in capsys.readouterr().out
-    runs.Run(smoke(stage), stage).finish({})
+    texts = {"korean_texts": ["smoke-ko", "other.txt"]}
+    runs.Run(smoke(stage, **texts), stage).finish({})
     for name, harmless, wrong in CASES["measured"]:
-        runs.require_model(smoke("05_benchmark_eval", **{name: harmless}), "05_benchmark_eval")
+        runs.require_model(smoke("05_benchmark_eval", **texts | {name: harmless}), "05_benchmark_eval")
         with pytest.raises(ParameterError, match=f"^{name}: .*lines that it was trained on would count as unseen"):
-            runs.require_model(smoke("05_benchmark_eval", **{name: wrong}), "05_benchmark_eval")
+            runs.require_model(smoke("05_benchmark_eval", **texts | {name: wrong}), "05_benchmark_eval")
 
 
 @pytest.mark.parametrize("stage", ["03_bilingual_pretraining", "06_qualitative_eval"])

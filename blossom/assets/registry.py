@@ -100,6 +100,8 @@ def make_once(target, make, movable=False, recorded=False):
     except OSError as error:
         if error.errno not in CLOSED and not (movable and paths.is_disk_full(error)):
             raise
+        if cache_folder() not in target.parents:
+            raise
         told = "cannot be written. Set BLOSSOM_CACHE (HF_HOME for the hub's files) to another folder, for example: "
         told += f"cp -rs {cache_folder()} NEW && export BLOSSOM_CACHE=NEW"
         if not movable:

@@ -250,7 +250,7 @@ def read_recipe(name):
         told = f"stages: expected names from {', '.join(STAGES)} in that order, found {shorten(stages)}"
         raise ParameterError(f"{file}: {told}")
     if unused := values.keys() - {*FOLDERS, *(f.name for stage in stages for f in fields(STAGES[stage]))}:
-        told = f"none of this recipe's stages takes it ({', '.join(stages)})"
+        told = f"none of this recipe's stages takes it ({', '.join(stages) or 'none'})"
         raise ParameterError(f"{file}: {min(unused)}: {told}: take it out, or add the stage that takes it")
     return SimpleNamespace(name=name, parent=values.get("parent", ""), stages=stages)
 
@@ -282,4 +282,4 @@ def releases_lines(name, value, before, made):
         return value > before
     if name.startswith("general"):
         return value in (*made["korean_texts"], *made["english_texts"])
-    return isinstance(before, list) and not set(before) <= set(value)  # lines of further sources were not read
+    return isinstance(before, list) and 0 < len({*before} & {*value}) < len({*before})  # of other sources no line was read

@@ -13,7 +13,7 @@ def read_words(file, words=None):
 
     words  list of str; None: this process's own
     """
-    name, listed = Path(file).relative_to(paths.ROOT).with_suffix(""), paths.read_yaml_beside(file)
+    name, listed = Path(file).resolve().relative_to(paths.ROOT).with_suffix(""), paths.read_yaml_beside(file)
     program = f"python -m {'.'.join(name.parts).removesuffix('.__main__')}"
     parser = argparse.ArgumentParser(prog=program, description=listed.pop("about"))
     commands = parser.add_subparsers(dest="command", required=True) if "commands" in listed else None
