@@ -98,9 +98,8 @@ def make_once(target, make, movable=False, recorded=False):
                     make(temporary)
                     paths.write_text(f"{target}.sha256", paths.hash_path(temporary))
     except OSError as error:
-        if error.errno not in CLOSED and not (movable and paths.is_disk_full(error)):
-            raise
-        if cache_folder() not in target.parents:
+        ours = movable or cache_folder() in target.parents  # elsewhere, as in `outputs`, the advice below does not help
+        if not ours or (error.errno not in CLOSED and not (movable and paths.is_disk_full(error))):
             raise
         told = "cannot be written. Set BLOSSOM_CACHE (HF_HOME for the hub's files) to another folder, for example: "
         told += f"cp -rs {cache_folder()} NEW && export BLOSSOM_CACHE=NEW"

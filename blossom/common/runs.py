@@ -27,7 +27,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from blossom.common import params, paths
-from blossom.common.stages import MODEL_STAGES, SHARED, STAGES
+from blossom.common.stages import MERGED, MODEL_STAGES, SHARED, STAGES
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
 RECORDS = ("params.yaml", "metrics.json")
@@ -145,13 +145,15 @@ def _hash_once(path, stats, large):
 
 def find_changed_input(folder, manifest):
     """The path of the first input of the finished run in `folder` that is not what the run read, or None."""
+    located = ((locate_input(folder, name), digest) for name, digest in manifest["inputs"].items())
+    return next((path for path, digest in located if path.exists() and hash_input(path) != digest), None)
+
+
+def locate_input(folder, name):
+    """The path of an input that the manifest of the run in `folder` names."""
     root = (folder / "params.yaml").resolve().parents[3]  # of the run itself, where `folder` has links to another one
-    for name, digest in manifest["inputs"].items():
-        own = Path(name).is_relative_to(OUTPUTS)
-        path = root / Path(name).relative_to(OUTPUTS) if own else paths.ROOT / os.path.expanduser(name)
-        if path.exists() and hash_input(path) != digest:
-            return path
-    return None
+    own = Path(name).is_relative_to(OUTPUTS)
+    return root / Path(name).relative_to(OUTPUTS) if own else paths.ROOT / os.path.expanduser(name)
 
 
 def peak_bytes():
@@ -287,12 +289,10 @@ def require_model(p, stage):
     shared = [name for name in SHARED if name in mine]
     changed = {name: mine[name] for name in shared if mine[name] != usual[name]}
     made = _read_all(p.outputs, p.scale, [start], changed, check=None)[start]
-    for name in shared:
-        here, there = mine[name], made.params.get(name, mine[name])
-        if here == there:
-            continue
-        told = f"{name}: {'/'.join(start)} was made with {params.shorten(there)}, here it is {params.shorten(here)}"
-        seen = start[1] != MODEL_STAGES[0] and params.releases_lines(name, here, there, made.params)
+    apart = {name: made.params[name] for name in shared if made.params.get(name, mine[name]) != mine[name]}
+    for name, there in apart.items():
+        told = f"{name}: {'/'.join(start)} was made with {params.shorten(there)}, here it is {params.shorten(mine[name])}"
+        seen = start[1] != MERGED and params.releases_lines(name, mine[name], there, made.params)
         if seen or name == "base_model":
             told += "; lines that it was trained on would count as unseen" if seen else ""
             raise params.ParameterError(f"{told}; run {start[1]} with it first, or choose another folder of `outputs`")

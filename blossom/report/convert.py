@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 from blossom.common import params, paths, stages
 from blossom.common.pages import fill_template
-from blossom.common.runs import HASHES, OUTPUTS, find_changed_input, shorten_paths
+from blossom.common.runs import HASHES, OUTPUTS, find_changed_input, locate_input, shorten_paths
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
 READS = re.compile(r"^\*\*Reads\*\* .*?\n\n", re.DOTALL | re.MULTILINE)  # said of a notebook, not of the report
@@ -169,8 +169,7 @@ def _is_older(folder):
     if not (folder / "manifest.json").exists():
         return False
     inputs = paths.read_json(folder / "manifest.json", {"inputs": HASHES})["inputs"]
-    root = (folder / "params.yaml").resolve().parents[3]  # as in `find_changed_input`
-    read = {(root / Path(name).relative_to(OUTPUTS)).parent for name in inputs if Path(name).is_relative_to(OUTPUTS)}
+    read = {locate_input(folder, name).parent for name in inputs if Path(name).is_relative_to(OUTPUTS)}
     return bool(find_changed_input(folder, {"inputs": inputs})) or any(map(_is_older, read - {folder}))
 
 
