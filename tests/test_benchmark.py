@@ -344,6 +344,18 @@ def test_a_scored_row_is_never_an_example(tmp_path):
         prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, shots=2)
 
 
+def test_every_model_sees_the_examples_that_the_digest_names(tmp_path):
+    rows = [{"context": f"c{n}", "sentence": f"s{n}", "sentence_label": "safe"} for n in range(20)]
+    (tmp_path / "kosbi_test.json").write_text(json.dumps(rows[:4]))
+    (tmp_path / "kosbi_train.json").write_text(json.dumps(rows[4:]))
+    (p,) = prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, shots=2)
+    digest, seen = p.digest, []
+    for _ in range(2):
+        evaluate_task(p, SharedPrefixLM(*TINY))
+        seen.append([instance.args for instance in p.task.instances])
+    assert seen[0] == seen[1] and p.digest == digest
+
+
 def test_sets_that_stage_04_did_not_know_are_listed(tmp_path):
     folder = paths.stage_folder(str(tmp_path), "smoke", "base-koSFT", "04_korean_lima_sft")
     paths.write_text(folder / "params.yaml", "evaluation_texts: [data/benchmarks, 'hub:klue/klue:nli:validation']")

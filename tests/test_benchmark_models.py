@@ -52,8 +52,10 @@ def test_a_translation_is_found_among_distractors():
     assert compare_states(states + 9, 2 * states - 5).diagonal() == pytest.approx(torch.ones(6).numpy(), abs=1e-5)
 
 
-def test_the_states_of_a_document_do_not_depend_on_the_others():
+@pytest.mark.parametrize("capped", [False, True])
+def test_the_states_of_a_document_do_not_depend_on_the_others(capped):
     model, tokenizer = load_model(FOLDERS["tiny-byte-level"], torch.float32)
+    model.head_scale = None if capped else 1.0  # a model that caps its logits is read row by row
     lines = ["The kettle is on the stove.", "비가 온다.", "It rains and rains, and the river rises " * 9]
     with middle_states(model, lines) as (found, keep):
         document_nats(model, tokenizer, lines, seen=keep)

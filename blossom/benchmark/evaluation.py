@@ -129,6 +129,7 @@ def evaluate_task(p, lm):
     items  task, id, metric, phenomenon (minimal pairs), truncated, label, the item's own metrics, and loglikelihoods (nats)
            and choice, or the written answer
     """
+    p.task.set_fewshot_seed(seed=p.seed)  # every model gets the examples that the digest has
     with redirect_stderr(StringIO()):  # lm-eval's progress bars
         result = lm_eval.evaluate(lm, {"tasks": {p.name: p.task}}, bootstrap_iters=0)
     found = {key.split(",")[0]: value for key, value in result["results"][p.name].items() if key.endswith(",none")}

@@ -29,6 +29,7 @@ class PreparedTask:
     rows: list
     origin: str
     shots: int
+    seed: int  # of the examples in the prompts
 
     @property
     def settings(self):
@@ -95,7 +96,8 @@ class PreparedTask:
     @property
     def digest(self):
         """Hash of prompt, rows and examples: all that a score depends on besides the model."""
-        shown = [self.task.fewshot_context(row, self.shots) for row in self.task.test_docs()] if self.shots else []
+        self.task.set_fewshot_seed(seed=self.seed)  # its generator goes on from call to call
+        shown = [(self.seed, self.task.fewshot_context(row, self.shots)) for row in self.task.test_docs() if self.shots]
         return short_hash([self.prompt_hash, self.settings["version"], self.settings["score"], self.rows, shown])
 
 
@@ -134,9 +136,7 @@ def prepare_tasks(tasks, folder, benchmarks="authored", items=0, shots=0, seed=0
         _write_task(task, folder, config["include"], rows, train, shots)
     with redirect_stderr(StringIO()):  # progress bars: these sets are read in a moment
         built = TaskManager(include_path=str(folder), include_defaults=False).load(list(made))["tasks"]
-    for task in built.values():
-        task.set_fewshot_seed(seed=seed)
-    return [PreparedTask(built[t], t, rows, origin, shots if train else 0) for t, (_, rows, origin, train) in made.items()]
+    return [PreparedTask(built[t], t, rows, file, shots * bool(train), seed) for t, (_, rows, file, train) in made.items()]
 
 
 def _leave_out(scored, train, origin):

@@ -63,10 +63,11 @@ def middle_states(model, lines):
     layers, caught = find_layers(model), []
     found = torch.zeros(len(lines), model.config.get_text_config().hidden_size)
     layer = layers[3 * len(layers) // 5 - 1]
-    hook = layer.register_forward_hook(lambda _, __, out: caught.append(out[0] if isinstance(out, tuple) else out))
+    hook = layer.register_forward_hook(lambda _, __, out: caught.extend(out[0] if isinstance(out, tuple) else out))
 
     def keep(numbers, read):
-        for n, states, own in zip(numbers, caught.pop(), read, strict=True):
+        for n, own in reversed([*zip(numbers, read, strict=True)]):  # a pass may read its rows one by one
+            states = caught.pop()
             # the first token's state is large and the same for every document
             mean = states[1:][own[1:].to(states.device)].float().mean(0)
             found[n] = mean.nan_to_num().cpu()  # of a line in pieces: its last piece
