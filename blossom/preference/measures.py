@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from blossom.benchmark.statistics import wilson_interval
-from blossom.text.language import SCRIPTS, answer_language, find_nonwords, language_of, measure_repetition
+from blossom.text.language import SCRIPTS, answer_language, find_nonwords, keep_letters, language_of, measure_repetition
 
 SHARES = "answered_in_language broken nonword copied han loops line_pass word_pass empty".split()  # of answers
 LOOP = re.compile(r"(.{1,8}?)\1{4,}")  # one to eight characters five times in a row
@@ -18,13 +18,13 @@ def measure_answer(answer, language, prompt="", starts=()):
 
     broken     U+FFFD stands before the end, where the limit of tokens may cut a character
     nonword    it has one of `find_nonwords`; NaN without `starts`
-    loops      30 % of its trigrams of words occurred before, or a few characters stand five times in a row
+    loops      30 % of its trigrams of words occurred before, or a few characters with a letter stand five times in a row
     line_pass, word_pass  of the Language Confusion Benchmark (Marchisio et al. 2024), with `language_of` for fastText: all
                lines of five words or more are in the language; of Korean answers that pass, no word is English. Else NaN
     """
     found, repetition = answer_language(answer, prompt), measure_repetition(answer)
     lines = [line for line in answer.splitlines() if len(line.split()) >= 5]
-    passed = all(language_of(line) == language for line in lines) if lines else np.nan
+    passed = all(language_of(line) in (language, "none") for line in lines) if lines else np.nan
     english = any(ENGLISH.fullmatch(word.strip(".,:;!?\"'()*")) for line in lines for word in line.split())
     return {
         "answer_language": found,
@@ -33,7 +33,7 @@ def measure_answer(answer, language, prompt="", starts=()):
         "nonword": bool(find_nonwords(answer, starts)) if starts else np.nan,
         "copied": found == "copy",
         "han": bool(SCRIPTS["han"].search(answer)),
-        "loops": repetition >= 0.3 or bool(LOOP.search(answer)),
+        "loops": repetition >= 0.3 or any(keep_letters(m[1]) for m in LOOP.finditer(answer)),
         "line_pass": passed,
         "word_pass": not english if language == "ko" and passed is True else np.nan,
         "repetition": repetition,
