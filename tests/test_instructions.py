@@ -4,11 +4,13 @@ import random
 import re
 from dataclasses import replace
 from itertools import groupby
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_course import notebook
 
 from blossom.common import paths, stages
 from blossom.instructions import dataset, readers, templates
@@ -254,6 +256,15 @@ def test_ids_hold_within_a_set_and_sets_of_one_name_are_no_translations_of_each_
         (tmp_path / name / "pairs.tsv").write_text(f"One {name}\t하나\tCC-BY\n", encoding="utf-8")
     pairs = readers.read_translations([str(tmp_path / name / "pairs.tsv") for name in ("x", "y")])
     assert len({e.id for e in pairs}) == 2 and {e.output for e in pairs} == {"하나"}
+
+
+def test_08_leaves_out_the_bad_pairs_that_04_leaves_out(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("Turn it on.\t켜 주세요.\nBoth are\tEnglish.\n", encoding="utf-8")
+    p = SimpleNamespace(base_model="tiny-byte-level", translations=[str(tmp_path / "pairs.tsv")], bad_rows=0.5)
+    p.korean_instructions, p.english_instructions = ["authored-short-ko"], ["authored-short-en"]
+    (cell,) = (c.source for c in notebook("08_cross_lingual").cells if "sets = [" in c.source)
+    exec(cell, names := {"p": p, "own": SimpleNamespace(template="newline")})
+    assert [e.output for e in names["sets"][0]] == ["켜 주세요."]
 
 
 def test_fewer_examples_hold_out_the_same(smoke):
