@@ -141,6 +141,17 @@ def test_recipes_trained_with_other_parameters_are_not_compared_and_the_report_s
         assert (len(table), len(unlike)) == ((3, 0) if tokens == 4096 else (0, 1)) and all(told in line for line in unlike)
 
 
+@pytest.mark.parametrize(("settings", "told"), CASES["own recipes"])
+def test_a_recipe_with_a_base_or_texts_of_its_own_is_not_compared_and_the_report_says_so(tmp_path, settings, told):
+    made_of = {"base": {}, "blossom-ko": settings}
+    for recipe, own in made_of.items():
+        items = [{"task": "korean", "item": 0, "nats": 1.0, "bytes": 9 + len(own), "model": recipe}]
+        made(tmp_path, recipe, STAGE, {}, items, **own)
+    runs = {(recipe, STAGE): read_run(tmp_path / "smoke" / recipe / STAGE) for recipe in made_of}
+    table, unlike = headline.compare_recipes(runs, 200)
+    assert (len(table), len(unlike)) == ((1, 0), (0, 1))[bool(told)] and all(told in line for line in unlike)
+
+
 @pytest.mark.parametrize(("opponent", "verdict"), [("x", "not tested"), ("base", "supported")])
 def test_a_claim_on_preference_over_the_base_is_not_tested_on_another_model(tmp_path, opponent, verdict):
     row = {"model_b": opponent, "language": "en", "rate": 0.25, "rate_low": 0.15, "rate_high": 0.35, "source": "people"}

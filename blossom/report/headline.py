@@ -37,11 +37,16 @@ def pair_models(recipes):
 def compare_recipes(runs, times=2000):
     """`compare_models` of each pair of `pair_models`: (DataFrame with model and against, why other pairs are left out)."""
     items = {r: own for r in select_stage(runs, SCORED) if (own := read_items(runs, r).get(r))}
-    pairs = {pair: explain_training(runs, *pair) for pair in pair_models(list(items)[::-1])}  # the last recipe comes first
-    alike = [pair for pair, unlike in pairs.items() if not unlike]
-    tables = [compare_models(items[a], items[b], times=times).assign(model=b, against=a) for a, b in alike]
+    tables, unlike = [], []
+    for a, b in pair_models(list(items)[::-1]):  # the last recipe comes first
+        told = explain_training(runs, a, b)
+        try:
+            tables += [] if told else [compare_models(items[a], items[b], times=times).assign(model=b, against=a)]
+        except ValueError as error:
+            told = f"{a} and {b} were measured on other texts or items, so they are not compared: {error}"
+        unlike += [told] * bool(told)
     table = pd.concat(tables or [pd.DataFrame(columns=[*COLUMNS, "model", "against"])], ignore_index=True)
-    return table[table.measure.isin(MEASURES)], [told for told in pairs.values() if told]
+    return table[table.measure.isin(MEASURES)], unlike
 
 
 def state_difference(row):
