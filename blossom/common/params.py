@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from blossom.common import paths
-from blossom.common.stages import MODEL_STAGES, READERS, ROWS, STAGES, PlanAssumptions
+from blossom.common.stages import MERGED, MODEL_STAGES, READERS, ROWS, STAGES, PlanAssumptions
 
 CLASSES = (*STAGES.values(), PlanAssumptions)
 KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # only recipe files have the last two
@@ -263,6 +263,10 @@ def recipe_lineage(name):
             raise ParameterError(f"recipe {line[0].name}: its parents loop: {' -> '.join([r.name for r in line] + [name])}")
         line.append(read_recipe(name))
         name = line[-1].parent
+    makers = [r for r in line if {*r.stages} & {*MODEL_STAGES}]
+    if wrong := next((r.name for r in makers[:-1] if MERGED in r.stages), ""):  # without its training
+        told = f"{MERGED} merges into base_model, and {makers[-1].name}, which it comes from, makes another model"
+        raise ParameterError(f"{recipe_file(wrong)}: stages: {told}: take it out, or name another parent")
     return line
 
 
