@@ -16,6 +16,7 @@ from blossom.models import adapters, bits, loading
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import document_nats, start_token
 from blossom.models.loading import load_model, resize_model, save_model
+from blossom.training import learner
 from blossom.training.learner import Learner
 from blossom.training.packing import IGNORED
 from blossom.vocabulary import embeddings
@@ -122,17 +123,24 @@ def test_an_answer_is_streamed_without_a_cache_of_keys(kind):
 
 def run_cell(stage, marker, **given):
     (cell,) = (c.source for c in notebook(stage).cells if marker in c.source and c.cell_type == "code")
-    exec(cell, names := vars(adapters) | vars(bits) | vars(embeddings) | vars(loading) | vars(peft) | given)
+    parts = (adapters, bits, embeddings, loading, learner, peft)
+    exec(cell, names := {name: value for part in parts for name, value in vars(part).items()} | given)
     return names
 
 
-def test_the_base_is_measured_where_a_training_starts_from_another_model():
-    p = SimpleNamespace(base_model="tiny-byte-level", measured_bytes=9, precision="float32")
-    given = {"p": p, "model": random_model("llama"), "draw_bytes": lambda lines, size: lines}
-    given["text"] = SimpleNamespace(heldout=lambda: {"korean": ["먹는"]})
-    for start in (loading.fetch_asset(p.base_model), paths.ROOT):
-        found = run_cell("03_bilingual_pretraining", "bits_base = None", **given, start=start)
-        assert bool(found["bits_base"]) == (start == paths.ROOT)
+def test_a_model_is_measured_before_and_after_a_training_as_during_it():
+    p = SimpleNamespace(base_model="tiny-byte-level", precision="bfloat16", activation_checkpointing=False, measured_bytes=9)
+    base, texts = loading.fetch_asset(p.base_model), {"korean": ["먹는 물"]}
+    whole, tokenizer = load_model(base)
+    expected = learner.measure_as_trained(p, *load_model(base), texts)
+    with Learner(adapt_model(whole, "lora"), p.precision) as during, during.evaluation():
+        assert bits.measure_bits(during.model, tokenizer, texts) == pytest.approx(expected, rel=1e-6)
+    given = {"p": p, "model": random_model("llama"), "draw_bytes": lambda lines, size: lines, "parent": base}
+    given["text"] = given["texts"] = SimpleNamespace(heldout=lambda: texts)
+    for start, p.quantize in ((base, "none"), (base, "nf4"), (paths.ROOT, "none")):  # in 4 bits it is another model
+        found = run_cell("03_bilingual_pretraining", "bits_base = None", **given, start=start)["bits_base"]
+        assert found == (None if (start, p.quantize) == (base, "none") else expected)
+    assert run_cell("04_korean_lima_sft", "known = same", **given)["bits"]["before"] == expected
 
 
 @pytest.mark.parametrize("kind", CASES["course"])
