@@ -165,7 +165,7 @@ def test_the_benchmarks_of_a_reference_are_told_beside_a_constant_answer():
     names = read_papers()["bllossom"]["table6"]["tasks"]
     found = SimpleNamespace(metrics={"tasks": dict.fromkeys(names, scores)})
     told = tables.describe_benchmarks({("base", STAGE): found, ("other", STAGE): SimpleNamespace(metrics={"tasks": {}})})
-    assert told == "1 of 1 averages lie clearly above one constant answer's 25.0 %: base 50.0 ± 1.4 %"
+    assert told == "1 of 1 averages lie clearly above one constant answer's 25.0 %: base 50.0 % [48.6, 51.4]"
     assert tables.describe_benchmarks({}) == ""
     assert reference.read_reference(STAGE), "the reference in the repository has scores"
 
@@ -356,7 +356,7 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     assert [f.common[-1] for f in fitted[:2]] == pytest.approx([200_000, 300_000]), "only amounts that both arms have"
     words = crossover.tabulate_crossings(fitted).set_index(["measure", "over"])["result"]
     assert words["corpus", "equal compute"].startswith("blossom-bi wins from 7")
-    assert words["general", "equal text"] == "blossom-bi does not win up to 300,000 bytes (100% of the draws)"
+    assert words["general", "equal text"] == "blossom-bi does not win up to 300,000 bytes (100% of fits)"
     swapped = crossing_sweep() | {"recipes": ["blossom-bi", "base-bi"]}
     told = crossover.tabulate_crossings(crossover.fit_sweep(swapped))["result"]
     assert told[0].startswith("base-bi wins up to 7") and told[2].startswith("base-bi wins from the start")

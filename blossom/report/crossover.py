@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from blossom.common import figures
 
@@ -25,7 +25,7 @@ class Comparison:
     curves: list  # (1 + D, M): the fit, then the fits of the bootstrap's draws
     sizes: np.ndarray  # the second arm's amounts, means over the repetitions
     common: np.ndarray  # (M,) amounts that both arms have
-    difference: np.ndarray  # (1 + D, M) second arm less first
+    difference: np.ndarray  # (1 + D, M) second arm minus first
     misfits: list  # of `arms`, those whose means the fit does not explain
 
 
@@ -97,7 +97,7 @@ def fit_sweep(about, draws=1000, seed=0):
 def find_crossing(amounts, difference):
     """(wins, crossings): whether the second arm is better at the end, and from which amount on the sign stays that way.
 
-    difference  (1 + D, M) second arm less first; its first row is the fit
+    difference  (1 + D, M) second arm minus first; its first row is the fit
     crossings   (1 + D,): 0 where the sign is the same throughout, inf where a draw's sign at the end is another
     """
     wins = bool(difference[0, -1] < 0)
@@ -123,18 +123,18 @@ def describe_crossing(found):
         return f"{found.arms[1]} wins {'from' if wins else 'up to'} {told} {found.unit}"
     first, last = found.common[[0, -1]]
     told = f"wins from the start, {first:,.0f}" if wins else f"does not win up to {last:,.0f}"
-    return f"{found.arms[1]} {told} {found.unit} ({(crossings == 0).mean():.0%} of the draws)"
+    return f"{found.arms[1]} {told} {found.unit} ({(crossings == 0).mean():.0%} of fits)"
 
 
 def tabulate_crossings(comparisons):
-    """A row a Comparison: measure, over, result (words), at (largest common amount), difference there, low, high."""
+    """A row a Comparison: measure, over, result (words), largest common amount, difference there, low, high."""
     rows = []
     for found in comparisons:
         last = found.difference[:, -1] if not found.misfits else [np.nan]
         ends = last[0], *np.quantile(last, (0.025, 0.975))
         rows.append((found.measure, found.over, describe_crossing(found), f"{found.common[-1]:,.0f} {found.unit}", *ends))
-    difference = "{1} less {0} (bits/byte, fitted curves)".format(*comparisons[0].arms)
-    return pd.DataFrame(rows, columns=["measure", "over", "result", "at", difference, "low", "high"])
+    difference = "{1} minus {0} (bits/byte, fitted curves)".format(*comparisons[0].arms)
+    return pd.DataFrame(rows, columns=["measure", "over", "result", "at the amount", difference, "low", "high"])
 
 
 def tabulate_savings(comparisons):
@@ -167,10 +167,12 @@ def plot_curves(comparisons):
         if (crossing := find_crossing(found.common, found.difference)[1][0]) and not found.misfits:
             axis.axvline(crossing, color=figures.COLOURS["ink"], ls=":", lw=1.2)
         axis.set_title(f"{found.measure}, {found.over}:\n{describe_crossing(found)}", fontsize=9)
-        axis.set(xscale="log", xlabel=found.unit, ylabel="bits/byte")
-        axis.set_xticks(found.sizes.round(-2))
+        axis.set(xscale="log", xlabel=found.unit)
+        axis.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.tick_params(axis="x", labelsize=9)
+    for row in axes:
+        row[0].set_ylabel("bits/byte")
     axes[0, 0].legend(fontsize=9)
     return figure

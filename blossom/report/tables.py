@@ -32,7 +32,7 @@ def describe_benchmarks(runs):
         score, constant = (100 * np.mean([of(task) for task in tasks]) for of in (lambda t: t["score"], constant_score))
         half = 196 * np.linalg.norm([task["stderr"] for task in tasks]) / len(tasks)  # the tasks' items are independent
         above += score - half > constant
-        told.append(f"{recipe} {score:.1f} ± {half:.1f} %")
+        told.append(f"{recipe} {score:.1f} % [{score - half:.1f}, {score + half:.1f}]")
     line = f"{above} of {len(told)} averages lie clearly above one constant answer's {constant:.1f} %: {', '.join(told)}"
     return line if told else ""
 
