@@ -124,10 +124,9 @@ def test_the_digest_follows_the_answers_but_not_the_raters_who_may_join_a_publis
     assert len(list(tmp_path.rglob("batch.json"))) == 2  # the earlier key is still there
 
 
-def test_answers_that_do_not_make_pairs_are_refused():
-    for rows, told in ((answers()[:-1], "base-secret has no answer to prompt p11 .en."), ([], "no pairs")):
-        with pytest.raises(ValueError, match=told):
-            people.make_batch(rows)
+def test_no_answers_are_refused():
+    with pytest.raises(ValueError, match="no pairs"):
+        people.make_batch([])
 
 
 @pytest.mark.parametrize("raters", [[], [""], ["x", "X "], ["a" * 61], ["a\nb"]])
