@@ -21,7 +21,7 @@ from blossom.assets.registry import REGISTRY
 from blossom.benchmark.papers import read_papers
 from blossom.common import params, paths, stages
 from blossom.report import convert
-from blossom.training.settings import check_anchor
+from blossom.training.settings import check_options
 
 stream = partial(new_output, "stream")
 every_notebook = pytest.mark.parametrize("stage", stages.STAGES)
@@ -80,7 +80,7 @@ def test_commands_of_solutions_name_files_and_parameters_that_exist(stage):
         p = params.effective_params(ran, "laptop", recipe, **values)
         assert p != stages.STAGES[ran](), f"{line}: changes nothing"
         if ran == "03_bilingual_pretraining":
-            check_anchor(p)
+            check_options(p)
 
 
 @every_notebook

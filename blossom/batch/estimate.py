@@ -18,7 +18,7 @@ from blossom.models.adapters import adapt_model, trainable_share
 from blossom.models.loading import find_layers, pick_device, pick_dtype
 from blossom.training import tables
 from blossom.training.cpu import attention, decoder
-from blossom.training.settings import FROZEN_ROWS, check_anchor, check_options
+from blossom.training.settings import FROZEN_ROWS, check_options
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes of a weight: 4 bits, a scale of 8 bits for 64, a scale of 32 bits for 256 scales
 RESERVE = {"cpu": 0.85e9, "cuda": 2e9}  # bytes of Python, torch and transformers; of CUDA's context and workspaces (assumed)
@@ -35,7 +35,6 @@ def estimate_run(p, start, batch, length, labelled=1.0, shards=1, done=None):
     Raises MemoryError with the parameters to lower when the training does not fit.
     """
     check_options(p)
-    check_anchor(p)
     folder = Path(fetch_asset(str(start)))
     check_config(folder, start)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

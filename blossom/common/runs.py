@@ -269,14 +269,11 @@ def _read_all(outputs, scale, wanted, settings=None, check=RECORDS):
     raise MissingRun(f"scale {scale}: {named}. Run:\n  cd {shlex.quote(str(paths.ROOT))} && {command}")
 
 
-def find_run(runs, stage, recipe=None, inherited=False):
-    """The run of a stage of `recipe` in the result of `read_runs`, or None; without `recipe` the last run of that stage.
-
-    inherited  look also at the recipe's parents, nearest first
-    """
+def find_run(runs, stage, recipe=None):
+    """The run of a stage in the result of `read_runs`, or None: of `recipe` or its nearest parent; else the last one."""
     if recipe is None:
         return next((run for (_, s), run in reversed(runs.items()) if s == stage), None)
-    names = [r.name for r in params.recipe_lineage(recipe)] if inherited else [recipe]
+    names = [r.name for r in params.recipe_lineage(recipe)]
     return next((runs[name, stage] for name in names if (name, stage) in runs), None)
 
 

@@ -41,7 +41,7 @@ def tabulate_recipes(runs):
     """Table 4: each recipe's vocabulary, pretraining text and instructions in this run, and the paper's model like it."""
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
-        merged, trained, tuned = (find_run(runs, stage, recipe, inherited=True) for stage in MODEL_STAGES)
+        merged, trained, tuned = (find_run(runs, stage, recipe) for stage in MODEL_STAGES)
         seconds = sum(runs[recipe, s].manifest["wall_seconds"] for s in MODEL_STAGES if (recipe, s) in runs)
         row = {"recipe": recipe, "the paper's model": paper_model(recipe)}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
@@ -66,7 +66,7 @@ def _describe_text(trained):
 def compare_with_paper(runs):
     """A row for each quantity of tables.yaml that was measured here: what, the paper, this run, why they differ."""
     last = MAIN if any(recipe == MAIN for recipe, _ in runs) else list(runs)[-1][0]
-    found = [find_run(runs, stage, last, inherited=True) or find_run(runs, stage) for stage in MODEL_STAGES]
+    found = [find_run(runs, stage, last) or find_run(runs, stage) for stage in MODEL_STAGES]
     scored, rows = select_table6(runs), []
     for run in [*filter(None, found), *(runs[recipe, SCORED] for recipe in scored)]:
         m, values = run.metrics, run.params | run.metrics | {"language": figures.language_name()}

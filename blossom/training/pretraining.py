@@ -7,7 +7,6 @@ from blossom.models.adapters import adapt_model
 from blossom.models.bits import end_token, start_token
 from blossom.models.loading import load_model
 from blossom.training.packing import Blocks, tokenize_documents
-from blossom.training.settings import check_anchor
 from blossom.vocabulary.certificate import check_certificate
 
 
@@ -27,7 +26,6 @@ def mix_corpus(p, text, tokenizer):
 
     Each language is one stream or, where `source_weights` names its sources, one stream per source.
     """
-    check_anchor(p)
     unknown = set(p.source_weights) - {*text.korean.keeps, *text.english.keeps}
     if unknown:
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")

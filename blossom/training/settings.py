@@ -56,11 +56,7 @@ def check_options(p):
             if not card or importlib.util.find_spec(module) is None:
                 needs = f"{package}: `pip install {package}` (or `.[cuda]`)" if card else "a CUDA card: there is none here"
                 raise ValueError(f"{name}: {value} needs {needs}; or set {name}: {instead}")
-
-
-def check_anchor(p):
-    """Raise ValueError for an anchor while the base model's own rows are trained: its target is the base model's output."""
-    anchor = getattr(p, "english_anchor", 0)  # stage 04 has none
+    anchor = getattr(p, "english_anchor", 0)  # stage 04 has none; its targets are the base's predictions
     if anchor and p.trainable not in FROZEN_ROWS:
         reason = "the anchor needs the base's own rows as they were; take lora or lora+new-rows"
         raise ValueError(f"english_anchor: expected 0 with trainable: {p.trainable}, found {anchor}; {reason}")
