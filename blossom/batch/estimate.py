@@ -6,16 +6,14 @@ Parameters are counted on torch's meta device (shapes without weights).
 import copy
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from blossom.assets.registry import fetch_asset
-from blossom.assets.safety import check_config
 from blossom.common import paths
 from blossom.models.adapters import adapt_model, trainable_share
-from blossom.models.loading import find_layers, pick_device, pick_dtype
+from blossom.models.loading import check_config, find_layers, pick_device, pick_dtype
 from blossom.training import tables
 from blossom.training.cpu import attention, decoder
 from blossom.training.settings import FROZEN_ROWS, check_options
@@ -35,7 +33,7 @@ def estimate_run(p, start, batch, length, labelled=1.0, shards=1, done=None):
     Raises MemoryError with the parameters to lower when the training does not fit.
     """
     check_options(p)
-    folder = Path(fetch_asset(str(start)))
+    folder = fetch_asset(str(start))
     check_config(folder, start)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     size, width, on_cpu = measure_size(config, p), pick_dtype(p.precision).itemsize, pick_device().type == "cpu"

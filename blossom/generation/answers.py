@@ -6,7 +6,6 @@ import hashlib
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -25,7 +24,7 @@ SURROGATE = re.compile(b"\xed[\xa0-\xbf]")  # begins no character of UTF-8
 
 def find_tuning(model):
     """The finished run of stage 04 whose model a model (asset, folder, hub id) is, or None."""
-    made = Path(fetch_asset(str(model))).resolve().parent
+    made = fetch_asset(str(model)).resolve().parent
     return read_run(made) if made.name == TUNED and (made / "manifest.json").exists() else None
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import filelock
 
 from blossom.assets.registry import fetch_asset
-from blossom.assets.safety import check_model
 from blossom.common import paths
 from blossom.common.runs import hash_unchanged
 from blossom.common.server import ChatServer, ReplyStore
+from blossom.models.loading import check_model
 from blossom.text.rows import read_rows
 
 SENTENCES = 16  # sentences that a local model translates at once

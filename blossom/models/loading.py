@@ -1,7 +1,8 @@
-"""Load and check models, resize their embeddings, save them.
+"""Load models, once their files are checked, resize their embeddings, save them.
 
-A saved folder is what `from_pretrained` reads, plus `blossom.json` with the hash of the tokenizer; `load_model` refuses a
-folder whose tokenizer has another hash.
+Nothing in a folder is read before it is checked, so that none of its code runs and no pickle is opened. A saved folder is
+what `from_pretrained` reads, plus `blossom.json` with the hash of the tokenizer; `load_model` refuses a folder whose
+tokenizer has another hash.
 """
 
 import gc
@@ -12,7 +13,6 @@ from pathlib import Path
 import torch
 
 from blossom.assets.registry import fetch_asset
-from blossom.assets.safety import check_model
 from blossom.common import paths
 from blossom.vocabulary.embeddings import find_decoder
 from blossom.vocabulary.loading import load_tokenizer, tell_failure, write_tokenizer
@@ -66,6 +66,35 @@ def load_model(name, dtype=None, place=None, quantize="none"):
     return model.eval().to(place or pick_device(model)), tokenizer
 
 
+def check_model(folder, name):
+    """Raise ValueError unless `folder` passes `check_config` and has all its weights as safetensors inside it."""
+    check_config(folder, name)
+    if not list(folder.glob("*.safetensors")):
+        pickles = sorted(f.name for f in folder.iterdir() if f.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
+        told = f"; {pickles[0]} is a pickle, which can run code: convert it to safetensors" if pickles else ""
+        raise ValueError(f"{name}: no weights there (expected *.safetensors in {folder}){told}")
+    for index in folder.glob("*.safetensors.index.json"):
+        for file in set(paths.read_json(index, {"weight_map": dict[str, str]})["weight_map"].values()):
+            if Path(file).name != file or not file.endswith(".safetensors") or not (folder / file).exists():
+                raise ValueError(f"{index}: names {file!r:.80}, which is no .safetensors file beside it")
+        if (whole := index.with_name(index.name.removesuffix(".index.json"))).exists():
+            raise ValueError(f"{name}: two sets of weights ({whole.name} and {index.name}): move one of them away")
+
+
+def check_config(folder, name):
+    """Raise ValueError unless `folder` has a config.json of an architecture that transformers knows, and no adapter."""
+    from transformers import CONFIG_MAPPING
+
+    if (folder / "adapter_config.json").exists():  # transformers would fetch whatever base the adapter names
+        raise ValueError(f"{name}: is an adapter (it has an adapter_config.json); give the model it was merged into")
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{name}: no model there ({folder} has no config.json)")
+    kind = paths.read_json(folder / "config.json", dict).get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        told = f"{name}: its config.json names the architecture {kind!r}, which transformers does not know"
+        raise ValueError(f"{told}; code that comes with a model is never run")
+
+
 def quantize_layers(model, place):
     """Replace the linear layers of a model's decoder by frozen ones in NF4, on a device (QLoRA, Dettmers et al. 2023)."""
     from bitsandbytes import nn
@@ -90,7 +119,7 @@ def _read(folder, name, dtype):
     logging.disable_progress_bar()  # in JupyterLab it stays at 0 %
     try:  # unless trust_remote_code is False, transformers asks on the terminal
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        _check_config(config.get_text_config())
+        _check_shape(config.get_text_config())
         options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
         model, told = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, **options)
     except MemoryError:
@@ -114,7 +143,7 @@ def _read(folder, name, dtype):
     return model
 
 
-def _check_config(config):
+def _check_shape(config):
     """Raise ValueError for a size with which nothing can be read, a padding id without a row, or an encoder."""
     encodes = (getattr(config, name, None) is False for name in ("is_decoder", "add_cross_attention"))  # as BERT and its kin
     if all(encodes):

@@ -6,7 +6,6 @@ rank after all of the base's merges, so they never change what the base already 
 
 import copy
 import json
-from pathlib import Path
 
 from tokenizers import Tokenizer
 
@@ -19,7 +18,7 @@ SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and by
 
 def read_base(source):
     """Read the SentencePieceBase or ByteLevelBase in an asset, folder, `.model` file or hub id; ValueError for another."""
-    path = Path(fetch_asset(str(source), weights=False))
+    path = fetch_asset(str(source), weights=False)
     model_file = path / "tokenizer.model" if path.is_dir() else path
     tokenizer = loading.load_tokenizer(source) if path.is_dir() else None
     if not tokenizer or (model_file.is_file() and not is_byte_level(tokenizer)):  # beside a byte-level one it is tiktoken's

@@ -19,7 +19,7 @@ def load_tokenizer(source):
     """Load a HF fast tokenizer from an asset, folder, SentencePiece `.model` or hub id; ValueError when there is none."""
     from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import every model: 10 s
 
-    path = Path(fetch_asset(str(source), weights=False))
+    path = fetch_asset(str(source), weights=False)
     model_file = path / "tokenizer.model" if path.is_dir() else path
     whole, given, ids = (path / "tokenizer.json").is_file(), {}, {}
     if not whole and not model_file.is_file():

@@ -4,7 +4,6 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from pathlib import Path
 
 import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -113,7 +112,7 @@ def read_donor(source):
 
     source  asset, hub id, folder, SentencePiece `.model` or JSON vocabulary {piece: id}; ValueError for anything else
     """
-    path = Path(fetch_asset(str(source), weights=False))
+    path = fetch_asset(str(source), weights=False)
     model_file = path / "tokenizer.model" if path.is_dir() else path
     if path.suffix == ".json":
         vocabulary = paths.read_json(path, dict[str, int])
