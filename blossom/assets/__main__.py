@@ -4,8 +4,7 @@ from blossom.assets.registry import REGISTRY, SIDES, fetch_asset, fetch_url
 from blossom.benchmark.evaluation import read_comparators
 from blossom.benchmark.rows import find_hub_source
 from blossom.benchmark.suite import expand_tasks
-from blossom.common import params, shell
-from blossom.common.stages import READERS
+from blossom.common import params, shell, stages
 from blossom.text.hub import fetch_hub_set
 
 WHOLE = ("base_model", "beside", "compare_with", "more_models", "translator")  # these name models whose weights are read
@@ -14,9 +13,9 @@ WHOLE = ("base_model", "beside", "compare_with", "more_models", "translator")  #
 def list_sources(scale, recipes):
     """{what is fetched (asset, hub id, "hub:..." set or address): whether its weights are too} for recipes and report."""
     found, known = {}, read_comparators()
-    named = {r.name: r.stages for name in recipes for r in params.recipe_lineage(name)} | {"report": READERS}
-    for recipe, stages in named.items():
-        for p in (params.effective_params(stage, scale, recipe) for stage in stages):
+    named = {r.name: r.stages for name in recipes for r in params.recipe_lineage(name)} | {"report": stages.READERS}
+    for recipe, own in named.items():
+        for p in (params.effective_params(stage, scale, recipe) for stage in own):
             tasks = expand_tasks([*p.tasks, *p.probes]) if getattr(p, "benchmarks", "") == "hub" else ()
             rows = [find_hub_source(task, training) for task in tasks for training in (False, True)[: 1 + bool(p.shots)]]
             paper = ["llama2-tokenizer", "kobert"] if getattr(p, "paper_merge", "") == "yes" else []

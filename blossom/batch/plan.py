@@ -18,8 +18,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blossom.assets.registry import list_named_files
-from blossom.common import params, paths, runs
-from blossom.common.stages import JUDGED, MODEL_STAGES, READERS, SCORED, STAGES
+from blossom.common import params, paths, runs, stages
 
 
 class RunName(NamedTuple):
@@ -67,23 +66,23 @@ class Plan:
     def needs(self, run):
         """The runs whose results a run reads: list of RunName."""
         p = self.effective(run)
-        if run.stage in READERS:
+        if run.stage in stages.READERS:
             return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.read_recipe(r).stages]
         found = [params.starting_stage(run.recipe, run.stage)]
-        if run.stage == SCORED:  # it reads other recipes' scores, so that no model is scored twice
+        if run.stage == stages.SCORED:  # it reads other recipes' scores, so that no model is scored twice
             line = [r.name for r in params.recipe_lineage(run.recipe)]
             for name in (n for b in p.beside for n in (line if b == "parents" else [b])):
                 if name != run.recipe and params.recipe_file(name).exists():
                     scored = run.stage in params.read_recipe(name).stages
                     found.append((name, run.stage) if scored else params.starting_stage(name, run.stage))
-        elif run.stage == JUDGED:
+        elif run.stage == stages.JUDGED:
             named = [n for n in (p.compare_with, *p.more_models) if params.recipe_file(n).exists()]
             found += [params.starting_stage(n, run.stage) for n in named]
         return [run._replace(recipe=r, stage=s) for r, s in dict.fromkeys(f for f in found if f)]
 
     def key(self, run):
         """A hash of all that a run's result depends on: runs with equal keys have equal results."""
-        hidden = ("outputs", "recipe") if run.stage in MODEL_STAGES else ("outputs",)  # others write their recipe's name
+        hidden = ("outputs", "recipe") if run.stage in stages.MODEL_STAGES else ("outputs",)  # others write the name
         own = {name: value for name, value in asdict(self.effective(run)).items() if name not in hidden}
         text = json.dumps([run.stage, own, [self.key(n) for n in self.needs(run)]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -104,9 +103,9 @@ class Plan:
 
         A finished run is preferred, else the first one: recipes of the outputs folder come before points of the sweep.
         """
-        if run.stage in READERS or is_own(run.folder):
+        if run.stage in stages.READERS or is_own(run.folder):
             return None
-        names = params.recipe_names() if run.stage in MODEL_STAGES else [run.recipe]
+        names = params.recipe_names() if run.stage in stages.MODEL_STAGES else [run.recipe]
         recipes = [r for r in names if run.stage in params.read_recipe(r).stages]
         roots = [r for r in self.settings if r == self.outputs or os.path.dirname(r) == os.path.dirname(run.root)]
         candidates = [run._replace(root=root, recipe=r) for root in roots for r in recipes]
@@ -207,7 +206,7 @@ def read_sweep(file):
         for recipe, stage in itertools.product(sweep.recipes, sweep.stages):
             params.require_stage(recipe, stage)
         made = {s for r in sweep.recipes for line in params.recipe_lineage(r) for s in line.stages}
-        taken = {f.name for s in made & {*MODEL_STAGES, *sweep.stages} for f in fields(STAGES[s])}
+        taken = {f.name for s in made & {*stages.MODEL_STAGES, *sweep.stages} for f in fields(stages.STAGES[s])}
         if unused := {*sweep.grid} - taken:  # all its points would be the same run
             raise ValueError(f"grid: no stage of {', '.join(sweep.recipes)} takes '{min(unused)}'")
         params.check_names(sweep.repeats, where="repeats")

@@ -8,8 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from blossom.common import params, paths
-from blossom.common.stages import MERGED, READERS, TRAINED, TUNED, PlanAssumptions
+from blossom.common import params, paths, stages
 
 GB = 1e9
 HOST_RESERVE = 6 * GB  # Python and its libraries, the tables that find duplicates in 33 GB of text: an assumption
@@ -45,7 +44,7 @@ LINKED = PlannedRun(1 * GB, limit=0.2)  # for a run that only links to another r
 
 def read_assumptions(scale, **overrides):
     """The PlanAssumptions of a scale, or None when the scale names no card."""
-    found = params.build_params(PlanAssumptions, params.read_scale(scale) | overrides)
+    found = params.build_params(stages.PlanAssumptions, params.read_scale(scale) | overrides)
     return found if found.device_name else None
 
 
@@ -54,7 +53,7 @@ def launch_command(stage, p, assumed, values):
 
     values  {parameter: value} given on the command line, which no file has
     """
-    if stage not in (TRAINED, TUNED) or assumed is None or assumed.devices == 1:
+    if stage not in (stages.TRAINED, stages.TUNED) or assumed is None or assumed.devices == 1:
         return []
     config = f"params/accelerate/{'fsdp' if p.trainable == 'full' else 'ddp'}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices)]
@@ -71,15 +70,15 @@ def plan_run(stage, p, assumed):
         return PlannedRun(HOST_RESERVE, 0.1 * GB, limit=assumed.limit_hours)
     from blossom.batch import estimate  # imports torch: seconds, which only scales with a card need
 
-    expanded = stage in READERS or any(MERGED in recipe.stages for recipe in params.recipe_lineage(p.recipe))
+    expanded = stage in stages.READERS or any(stages.MERGED in recipe.stages for recipe in params.recipe_lineage(p.recipe))
     config, origin = read_config(p.base_model)
-    trains = stage in (TRAINED, TUNED)
+    trains = stage in (stages.TRAINED, stages.TUNED)
     size = estimate.measure_size(config, p if trains else None, assumed.new_rows if expanded else 0)
     stored = 2 * (size.layers + size.tables)  # bytes, in half precision
     if not trains:
-        written, card = stored if stage == MERGED else 1 * GB, stored + estimate.RESERVE["cuda"]
+        written, card = stored if stage == stages.MERGED else 1 * GB, stored + estimate.RESERVE["cuda"]
         return PlannedRun(stored + HOST_RESERVE, written, card, 1, limit=assumed.limit_hours, origin=origin)
-    if stage == TRAINED:
+    if stage == stages.TRAINED:
         tokens, batch, length = count_text_tokens(p, assumed, expanded), p.batch_size, p.block_size
         rows, accumulation = tokens / length, p.accumulation
     else:
@@ -88,7 +87,7 @@ def plan_run(stage, p, assumed):
     width, shards = (4 if p.precision == "float32" else 2), (assumed.devices if p.trainable == "full" else 1)
     card = estimate.training_bytes(size, p, batch, length, width, shards, on_cpu=not assumed.device_name)
     # two checkpoints (a parameter and its two moments, in float32), the adapter, and the text's tokens, two bytes each
-    disk = stored + (2 * 12 + 4) * size.trained + (2 * tokens if stage == TRAINED else 0)
+    disk = stored + (2 * 12 + 4) * size.trained + (2 * tokens if stage == stages.TRAINED else 0)
     speed = assumed.devices * assumed.device_tflops * 1e12 * assumed.utilisation
     hours = tokens * estimate.count_operations(size, p, length) / speed / 3600
     # sharded weights are gathered twice a forward pass and their float32 gradients summed; else gradients, once an update

@@ -26,8 +26,7 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
-from blossom.common import params, paths
-from blossom.common.stages import MERGED, MODEL_STAGES, SHARED, STAGES
+from blossom.common import params, paths, stages
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "datasets", "lm-eval", "sentencepiece")
 RECORDS = ("params.yaml", "metrics.json")
@@ -126,7 +125,7 @@ def hash_input(path):
     """SHA-256 (hex) of a file or folder that a run reads; of an output of another run as the manifest there has it."""
     path = Path(path).resolve()
     made, outputs = path.with_name("manifest.json"), {}
-    if path.parent.name in STAGES and made.exists():
+    if path.parent.name in stages.STAGES and made.exists():
         outputs = paths.read_json(made, MANIFEST)["outputs"]
     return outputs.get(path.name) or hash_unchanged(path, LARGE)
 
@@ -231,7 +230,7 @@ def read_lineage(folder):
         line.insert(0, read_run(root / start[0] / start[1]))
     for run in line:
         if "model" not in run.manifest["outputs"]:
-            makers = ", ".join(MODEL_STAGES)
+            makers = ", ".join(stages.MODEL_STAGES)
             raise ValueError(f"{run.folder}: stage {run.stage} makes no model; expected one of {makers}")
     for parent, child in itertools.pairwise(line):
         if parent.manifest["outputs"]["model"] not in child.manifest["inputs"].values():
@@ -283,13 +282,13 @@ def require_model(p, stage):
     if not start:
         return None
     mine, usual = asdict(p), asdict(params.effective_params(start[1], p.scale, start[0]))
-    shared = [name for name in SHARED if name in mine]
+    shared = [name for name in stages.SHARED if name in mine]
     changed = {name: mine[name] for name in shared if mine[name] != usual[name]}
     made = _read_all(p.outputs, p.scale, [start], changed, check=None)[start]
     apart = {name: made.params[name] for name in shared if made.params.get(name, mine[name]) != mine[name]}
     for name, there in apart.items():
         told = f"{name}: {'/'.join(start)} was made with {params.shorten(there)}, here it is {params.shorten(mine[name])}"
-        seen = start[1] != MERGED and params.releases_lines(name, mine[name], there, made.params)
+        seen = start[1] != stages.MERGED and params.releases_lines(name, mine[name], there, made.params)
         if seen or name == "base_model":
             told += "; lines that it was trained on would count as unseen" if seen else ""
             raise params.ParameterError(f"{told}; run {start[1]} with it first, or choose another folder of `outputs`")

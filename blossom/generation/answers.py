@@ -12,8 +12,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, LogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from blossom.assets.registry import fetch_asset
-from blossom.common.runs import hash_unchanged, read_run
-from blossom.common.stages import TUNED
+from blossom.common import runs, stages
 from blossom.instructions.templates import encode_conversation
 from blossom.models.loading import load_model
 from blossom.vocabulary.loading import load_tokenizer
@@ -25,14 +24,14 @@ SURROGATE = re.compile(b"\xed[\xa0-\xbf]")  # begins no character of UTF-8
 def find_tuning(model):
     """The finished run of stage 04 whose model a model (asset, folder, hub id) is, or None."""
     made = fetch_asset(str(model)).resolve().parent
-    return read_run(made) if made.name == TUNED and (made / "manifest.json").exists() else None
+    return runs.read_run(made) if made.name == stages.TUNED and (made / "manifest.json").exists() else None
 
 
 def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):
     """Answers to prompts, from `store` (a `ReplyStore`) or by `generate_answers` of the model `name` (asset, folder, id)."""
     folder = fetch_asset(str(name))
     load = functools.cache(lambda: load_model(folder, dtype))
-    request = {"model": hash_unchanged(folder), "dtype": str(dtype), "template": template, "sampler": 3} | settings
+    request = {"model": runs.hash_unchanged(folder), "dtype": str(dtype), "template": template, "sampler": 3} | settings
     answers = {}
     for batch in _batches(_encode_prompts(prompts, template, load_tokenizer(folder)), batch_size):
         asked = request | {"prompts": [prompts[i] for i in batch]}

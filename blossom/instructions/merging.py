@@ -16,8 +16,7 @@ from markupsafe import Markup
 from pydantic import ConfigDict, StringConstraints, ValidationError
 from pydantic.dataclasses import dataclass
 
-from blossom.common import pages, paths
-from blossom.common.params import explain_error
+from blossom.common import pages, params, paths
 from blossom.instructions.checks import count_flags, flag_draft
 from blossom.instructions.readers import ADAPTATIONS
 from blossom.instructions.review import FORMAT, hash_drafts
@@ -73,7 +72,7 @@ def read_review(path, drafts):
             version = Version(**entry | {"reviewer": content["reviewer"]})
             _ = version.time
         except ValidationError as error:
-            raise ValueError(f"{place}: {explain_error(error)}") from None
+            raise ValueError(f"{place}: {params.explain_error(error)}") from None
         except ValueError as error:
             raise ValueError(f"{place}: edited: expected a time (ISO 8601): {error}") from None
         fields = {k: unicodedata.normalize("NFC", t.replace("\r\n", "\n")).strip() for k, t in version.fields.items()}

@@ -9,9 +9,7 @@ from pathlib import Path
 import filelock
 
 from blossom.assets.registry import fetch_asset
-from blossom.common import paths
-from blossom.common.runs import hash_unchanged
-from blossom.common.server import ChatServer, ReplyStore
+from blossom.common import paths, runs, server
 from blossom.models.loading import check_model
 from blossom.text.rows import read_rows
 
@@ -58,7 +56,7 @@ def find_translator(name, model, folder, requests=200):
     return ServedTranslator(name, model, folder, requests, timeout=300.0, called="translator, translator_model")
 
 
-class ServedTranslator(ChatServer):
+class ServedTranslator(server.ChatServer):
     """A chat model on an OpenAI-compatible server; arguments as of `ChatServer`."""
 
     parallel = 4  # requests sent at once
@@ -81,7 +79,7 @@ class LocalTranslator:
 
         path = fetch_asset(name)
         check_model(path, name)
-        self.store = ReplyStore(Path(folder) / hash_unchanged(path)[:16])
+        self.store = server.ReplyStore(Path(folder) / runs.hash_unchanged(path)[:16])
         self.name, self.requests, self.sent = str(name), requests, 0
         self._tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         safe = {"use_safetensors": True, "trust_remote_code": False}

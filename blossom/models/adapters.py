@@ -6,8 +6,7 @@ import zlib
 
 import torch
 
-from blossom.common import paths
-from blossom.common.runs import seed_generators
+from blossom.common import paths, runs
 from blossom.models.bits import bits_per_byte
 from blossom.models.loading import first_new_row, load_model
 from blossom.vocabulary.embeddings import find_decoder
@@ -35,7 +34,7 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     from peft.utils.constants import EMBEDDING_LAYER_NAMES
     from transformers.pytorch_utils import Conv1D  # GPT-2's
 
-    seed_generators(seed)
+    runs.seed_generators(seed)
     if trainable == "full":
         return model.requires_grad_(True)
     names, outside = name_modules(model, targets)

@@ -4,8 +4,7 @@ import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from blossom.common import paths
-from blossom.common.server import ChatServer
+from blossom.common import paths, server
 from blossom.text.rows import read_rows
 
 TOLD = paths.read_yaml_beside(__file__)
@@ -15,7 +14,7 @@ REPLY_TOKENS = 64
 _VERDICT = re.compile(r"(answer\s+)?\(?(a|b|neither)\)?(\s+is\s+significantly\s+better)?[^\w:]*", re.IGNORECASE)
 
 
-class Judge(ChatServer):
+class Judge(server.ChatServer):
     """A judging model on a server; `examples` (from `read_judged_pairs`) are shown before every question."""
 
     def __init__(self, *args, examples=(), **settings):

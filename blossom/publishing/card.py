@@ -6,8 +6,7 @@ import huggingface_hub
 from babel import Locale
 
 from blossom.assets.registry import REGISTRY
-from blossom.common.runs import read_run
-from blossom.common.stages import JUDGED, SCORED, SHARED, TRAINED
+from blossom.common import runs, stages
 from blossom.publishing import licences
 from blossom.report.tables import constant_score
 from blossom.text.hub import parse_hub
@@ -24,7 +23,8 @@ def write_card(line, name, known=None):
     """
     made, found = line[-1], licences.list_ingredients(line, known)
     licence, terms = licences.model_licence(found)
-    language, (scored, judged) = made.params.get("language", "Korean"), (_read_later(made, s) for s in (SCORED, JUDGED))
+    language = made.params.get("language", "Korean")
+    scored, judged = (_read_later(made, stage) for stage in (stages.SCORED, stages.JUDGED))
     codes = {english: code for code, english in Locale("en").languages.items()}
     base, tasks = found[0].name, scored["tasks"] if scored else {}
     results = [_evaluation_result(task, row, scored["benchmarks"]) for task, row in tasks.items()]
@@ -40,7 +40,7 @@ def write_card(line, name, known=None):
         tags=["blossom", "vocabulary-expansion"],
         eval_results=results or None,
     )
-    trained = [run.metrics for run in line if run.stage == TRAINED]
+    trained = [run.metrics for run in line if run.stage == stages.TRAINED]
     words = {"name": name, "language": language, "made": made, "line": line, "found": found, "asks": terms, "scored": scored}
     words |= {"trained": trained, "tokens": sum(sum(metrics["tokens"].values()) for metrics in trained)}
     bits = made.metrics["bits_per_byte"]
@@ -54,7 +54,7 @@ def write_card(line, name, known=None):
 def _read_later(made, stage):
     """The metrics of a later stage of the same recipe, if it read this very model; else None."""
     folder = made.folder.parent / stage
-    later = read_run(folder) if (folder / "manifest.json").exists() else None
+    later = runs.read_run(folder) if (folder / "manifest.json").exists() else None
     return later.metrics if later and made.manifest["outputs"]["model"] in later.manifest["inputs"].values() else None
 
 
@@ -62,7 +62,7 @@ def _find_base_bits(line):
     """The base's bits per byte from a run that measured the same lines as the last of `line`; {} where none did."""
     last, read = line[-1], line[-1].manifest["inputs"]
     for run in line:
-        same = all(run.params.get(name) == last.params.get(name) for name in ("measured_bytes", *SHARED))
+        same = all(run.params.get(name) == last.params.get(name) for name in ("measured_bytes", *stages.SHARED))
         same = same and all(read.get(name, digest) == digest for name, digest in run.manifest["inputs"].items())
         if same and "base" in run.metrics["bits_per_byte"]:
             return run.metrics["bits_per_byte"]["base"]

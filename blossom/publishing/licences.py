@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 
 from blossom.assets.registry import REGISTRY, SIDES
-from blossom.common import paths
-from blossom.common.stages import MERGED, TRAINED, TUNED
+from blossom.common import paths, stages
 from blossom.text.hub import parse_hub
 
 LISTED = paths.read_yaml_beside(__file__)
@@ -31,12 +30,12 @@ def list_ingredients(line, known=None):
     found = {line[0].params["base_model"]: "base model"}
     for run in line:
         p, used = run.params, []
-        if run.stage == MERGED:
+        if run.stage == stages.MERGED:
             vocabulary = "" if p["donor"] == "trained" else p["donor"]
             used += [(vocabulary, "donor vocabulary"), (p.get("word_frequencies"), "word frequencies")]
-        if run.stage in (MERGED, TRAINED):
+        if run.stage in (stages.MERGED, stages.TRAINED):
             used += [(name, "text") for name in (*p["korean_texts"], *p["english_texts"])]
-        if run.stage == TUNED:
+        if run.stage == stages.TUNED:
             used += [(name, "instructions") for task in p["sft_tasks"] for name in p[INSTRUCTIONS[task]]]
         for name, part in used:
             if name:

@@ -3,9 +3,8 @@
 from dataclasses import asdict
 from itertools import pairwise
 
-from blossom.common import params, paths
+from blossom.common import params, paths, stages
 from blossom.common.runs import read_run
-from blossom.common.stages import JUDGED, MODEL_STAGES, SCORED
 from blossom.report.tables import select_stage
 
 FREE = paths.read_yaml_beside(__file__)  # stage -> parameters that change neither a model nor a measure
@@ -14,7 +13,7 @@ FREE = paths.read_yaml_beside(__file__)  # stage -> parameters that change neith
 def check_measures(runs, base_model=None):
     """Raise ParameterError where stage 05 or 06 measured two recipes otherwise, or where a run has another base model."""
     advice = "a report compares only what was measured alike. Run this stage of one again, or leave one out of `recipes`"
-    for pair in [pair for stage in (SCORED, JUDGED) for pair in pairwise(select_stage(runs, stage).values())]:
+    for pair in [pair for stage in (stages.SCORED, stages.JUDGED) for pair in pairwise(select_stage(runs, stage).values())]:
         if told := _describe_differences(*pair):
             raise params.ParameterError(f"{told}: {advice}")
     for (recipe, stage), run in runs.items():
@@ -29,7 +28,7 @@ def explain_training(runs, before, after):
     if len(bases) > 1:
         return f"{before} and {after} were made from other bases ({', '.join(sorted(bases))}), so they are not compared"
     root = next(iter(runs.values())).folder.parents[1]
-    for stage in MODEL_STAGES:
+    for stage in stages.MODEL_STAGES:
         lines = [[root / r.name / stage for r in params.recipe_lineage(n) if stage in r.stages] for n in (before, after)]
         made = [read_run(line[0]) for line in lines if line and (line[0] / "manifest.json").exists()]
         if len(made) == 2 and (told := _describe_differences(*made)):

@@ -6,10 +6,8 @@ import numpy as np
 
 from blossom.benchmark.comparing import compare_models
 from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
-from blossom.common import figures, paths
-from blossom.common.params import recipe_lineage
+from blossom.common import figures, params, paths, stages
 from blossom.common.runs import find_run
-from blossom.common.stages import JUDGED, MERGED, SCORED
 from blossom.report.agreement import explain_training
 from blossom.report.headline import read_items
 
@@ -83,7 +81,7 @@ def _check_scores(paper, claim, runs, margin, times):
     found = read_items(runs, before) | read_items(runs, after)  # `after`'s folder may have both models' items
     items = [[i for i in found.get(name, []) if i["task"] in tasks] for name in recipes]
     if not all({i["task"] for i in own} == set(tasks) for own in items):
-        missing = " and ".join(r for r in recipes if (r, SCORED) not in runs) or "scores of these tasks"
+        missing = " and ".join(r for r in recipes if (r, stages.SCORED) not in runs) or "scores of these tasks"
         return Claim(*about, why=f"this report lacks {missing}", expected=expected)
     if told := explain_training(runs, *recipes):
         return Claim(*about, why=told, expected=expected)
@@ -95,7 +93,7 @@ def _check_scores(paper, claim, runs, margin, times):
 
 def _check_fertility(runs):
     about = "Bllossom, table 1", f"The expanded vocabulary spells {figures.language_name()} with fewer tokens", "21 → 9"
-    merged = find_run(runs, MERGED)
+    merged = find_run(runs, stages.MERGED)
     if not merged:
         return Claim(*about, why="this report has no expanded vocabulary")
     before, after = merged.metrics["korean_tokens_before"], merged.metrics["korean_tokens_after"]
@@ -105,10 +103,10 @@ def _check_fertility(runs):
 
 
 def _check_preference(claim, runs):
-    run = runs.get(("blossom-bi-biSFT", JUDGED)) or find_run(runs, JUDGED)
+    run = runs.get(("blossom-bi-biSFT", stages.JUDGED)) or find_run(runs, stages.JUDGED)
     if run is None:
         return Claim(*claim["about"], why="this report has no stage 06")
-    others = {"twin": run.recipe.replace("biSFT", "koSFT"), "base": recipe_lineage(run.recipe)[-1].name}
+    others = {"twin": run.recipe.replace("biSFT", "koSFT"), "base": params.recipe_lineage(run.recipe)[-1].name}
     other = others.get(claim["against"]) or run.params["compare_with"]
     for row in run.metrics.get("preference", []):
         if (row["model_b"], row["language"]) == (other, claim["language"]):

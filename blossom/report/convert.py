@@ -16,9 +16,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from blossom.common import params, paths, stages
-from blossom.common.pages import fill_template
-from blossom.common.runs import HASHES, OUTPUTS, find_changed_input, locate_input, shorten_paths
+from blossom.common import pages, params, paths, runs, stages
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
 READS = re.compile(r"^\*\*Reads\*\* .*?\n\n", re.DOTALL | re.MULTILINE)  # said of a notebook, not of the report
@@ -58,7 +56,7 @@ def convert_notebook(notebook, code=True):
     markdown = MarkdownWithMath(renderer=MathRenderer(escape=False, anchor_link_text=""))
     exporter.register_filter("markdown2html", markdown.render)
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
-    return shorten_paths(exporter.from_notebook_node(notebook)[0])
+    return runs.shorten_paths(exporter.from_notebook_node(notebook)[0])
 
 
 def list_sections(cells):
@@ -76,7 +74,7 @@ def render_page(template, title, data=None, **words):
     """A whole HTML page (str) of a template here; with `data` (JSON-able), the script beside the template runs."""
     script = "" if data is None else (FOLDER / template).with_suffix(".js").read_text(encoding="utf-8")
     styles = {name: HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark")}
-    return fill_template(FOLDER / template, script, title=title, data=data, code_styles=styles, **words)
+    return pages.fill_template(FOLDER / template, script, title=title, data=data, code_styles=styles, **words)
 
 
 def write_report(notebook, target):
@@ -130,12 +128,12 @@ def write_book(folder):
     chapters = [chapter for stage in stages.STAGES if (chapter := _read_chapter(folder, stage))]
     if not chapters:
         raise ValueError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")
-    pages, found = {c["stage"]: c["page"] for c in chapters}, []
+    names, found = {c["stage"]: c["page"] for c in chapters}, []
     shutil.rmtree(folder / "book", ignore_errors=True)  # pages of runs that are gone
     for before, chapter, after in zip([None, *chapters], chapters, [*chapters[1:], None], strict=False):
         for recipe, notebook in chapter["notebooks"].items():
             words = {"before": before, "after": after, "recipe": recipe, "older": recipe in chapter["older"]}
-            words["cells"] = _link_pages(convert_notebook(notebook), pages)
+            words["cells"] = _link_pages(convert_notebook(notebook), names)
             words["sections"], name = list_sections(words["cells"]), f"{chapter['stage']}-{recipe}.html"
             if name == chapter["page"]:
                 found += [section | {"page": name, "title": chapter["title"]} for section in words["sections"]]
@@ -168,13 +166,13 @@ def _is_older(folder):
     """Whether the run in a folder is older than what it read, or a run that it read is."""
     if not (folder / "manifest.json").exists():
         return False
-    inputs = paths.read_json(folder / "manifest.json", {"inputs": HASHES})["inputs"]
-    read = {locate_input(folder, name).parent for name in inputs if Path(name).is_relative_to(OUTPUTS)}
-    return bool(find_changed_input(folder, {"inputs": inputs})) or any(map(_is_older, read - {folder}))
+    inputs = paths.read_json(folder / "manifest.json", {"inputs": runs.HASHES})["inputs"]
+    read = {runs.locate_input(folder, name).parent for name in inputs if Path(name).is_relative_to(runs.OUTPUTS)}
+    return bool(runs.find_changed_input(folder, {"inputs": inputs})) or any(map(_is_older, read - {folder}))
 
 
-def _link_pages(html, pages):
-    """Turn links between notebooks into links between `pages` {stage: page}, or plain text where a stage has not run."""
-    for stage, name in pages.items():
+def _link_pages(html, names):
+    """Turn links between notebooks into links between pages, `names` {stage: page}, or text where a stage has not run."""
+    for stage, name in names.items():
         html = html.replace(f'href="{stage}.ipynb"', f'href="{name}"')
     return re.sub(r'<a href="(\w+)\.ipynb"[^>]*>(.*?)</a>', r"\2", html)

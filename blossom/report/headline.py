@@ -3,10 +3,8 @@
 import pandas as pd
 
 from blossom.benchmark.comparing import COLUMNS, compare_models
-from blossom.common import figures, params, paths
-from blossom.common.pages import format_number
+from blossom.common import figures, pages, params, paths, stages
 from blossom.common.runs import read_run
-from blossom.common.stages import SCORED
 from blossom.report.agreement import explain_training
 from blossom.report.tables import select_stage
 
@@ -16,7 +14,7 @@ MEASURES = paths.read_yaml_beside(__file__)
 def read_items(runs, recipe):
     """The items that stage 05 of a recipe scored: {model: list of items}; empty without that stage."""
     found = {}
-    if run := runs.get((recipe, SCORED)):
+    if run := runs.get((recipe, stages.SCORED)):
         file = run.folder / "items.jsonl"
         for n, line in enumerate(file.read_bytes().splitlines(), 1):
             item = {k: v for k, v in paths.parse_json(line, f"{file}, line {n}", {"task": str}).items() if v is not None}
@@ -36,7 +34,7 @@ def pair_models(recipes):
 
 def compare_recipes(runs, times=2000):
     """`compare_models` of each pair of `pair_models`: (DataFrame with model and against, why other pairs are left out)."""
-    items = {r: own for r in select_stage(runs, SCORED) if (own := read_items(runs, r).get(r))}
+    items = {r: own for r in select_stage(runs, stages.SCORED) if (own := read_items(runs, r).get(r))}
     tables, unlike = [], []
     for a, b in pair_models(list(items)[::-1]):  # the last recipe comes first
         told = explain_training(runs, a, b)
@@ -58,7 +56,7 @@ def state_difference(row):
     is_text = about["unit"] == "bits/byte"
     scale, decimals, unit = (1, 3, "bits/byte") if is_text else (100, 1, "points")
     before, after = (f"{scale * value:.{decimals}f}{'' if is_text else ' %'}" for value in (row.before, row.after))
-    difference, low, high = (format_number(scale * value, decimals, "+") for value in (row.difference, row.low, row.high))
+    difference, low, high = (pages.format_number(scale * v, decimals, "+") for v in (row.difference, row.low, row.high))
     numbers = f"{before} → {after}, {difference} {unit} [{low}, {high}]"
     if row.decided or not row.primary and row.low * row.high > 0:
         words = about["says"][int((row.difference > 0) == is_text)].format(language=figures.language_name())

@@ -13,8 +13,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from blossom.common import params, paths
-from blossom.common.runs import read_run
+from blossom.common import params, paths, runs
 
 REFERENCE = paths.ROOT / "outputs" / "reference"  # a folder for each scale, in git
 TOLERANCES = paths.ROOT / "params" / "reference.yaml"
@@ -29,9 +28,9 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
     Raises ValueError when a stage has not run or was edited, or the copies are larger than LIMIT.
     """
     wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages] + [(report, "07_report")]
-    runs = {f"{r}/{s}": read_run(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
+    found = {f"{r}/{s}": runs.read_run(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
     with paths.write_atomically(REFERENCE / scale) as temporary:
-        for name, run in runs.items():
+        for name, run in found.items():
             (temporary / name / "figures").mkdir(parents=True)
             for file in ("params.yaml", "metrics.json"):
                 shutil.copyfile(run.folder / file, temporary / name / file)
@@ -40,11 +39,11 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
                     _shrink_figure(figure, temporary / name / "figures" / figure.name)
         about = {
             "scale": scale,
-            "commits": sorted({run.manifest["git_commit"] or "unknown" for run in runs.values()}),
+            "commits": sorted({run.manifest["git_commit"] or "unknown" for run in found.values()}),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "machine": describe_machine(),
-            "versions": next(iter(runs.values())).manifest["versions"],
-            "runs": {n: {k: r.manifest[k] for k in ("wall_seconds", "peak_bytes")} for n, r in runs.items()},
+            "versions": next(iter(found.values())).manifest["versions"],
+            "runs": {n: {k: r.manifest[k] for k in ("wall_seconds", "peak_bytes")} for n, r in found.items()},
         }
         paths.write_json(temporary / "about.json", about)
         for file in sorted(paths.outputs_root(outputs).glob(f"sweeps/*/comparison-{scale}/comparison.json")):
@@ -91,7 +90,7 @@ def check_reference(outputs, scale):
     for recipe, stage, file in [(*file.parts[-3:-1], file) for file in kept if file.parts[-2] != "07_report"]:
         own = paths.stage_folder(outputs, scale, recipe, stage)
         if (own / "manifest.json").exists():
-            before, after = _flatten_metrics(paths.read_json(file)), _flatten_metrics(read_run(own).metrics)
+            before, after = _flatten_metrics(paths.read_json(file)), _flatten_metrics(runs.read_run(own).metrics)
             rows += [_compare_metric(f"{recipe}/{stage}", name, before[name], after.get(name), rules) for name in before]
         else:
             missing.append(f"{recipe}/{stage}")

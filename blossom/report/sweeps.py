@@ -11,8 +11,7 @@ from scipy import stats
 from typing_extensions import TypedDict
 
 from blossom.batch import plan
-from blossom.common import figures, paths
-from blossom.common.runs import git_commit, read_run
+from blossom.common import figures, paths, runs
 from blossom.report import crossover
 from blossom.report.convert import render_page
 from blossom.report.reference import REFERENCE
@@ -29,13 +28,13 @@ def comparison_folder(outputs, name, scale):
 def measure_sweep(p, name, scale):
     """Read a sweep's measures from its runs; `p` is a plan.Plan. Columns: point, recipe, arm, repeat, measure, value."""
     sweep, rows = p.sweeps[name], []
-    runs = {key: read_run(run.folder) for key, run in p.sweep_runs(name, scale).items()}
+    found = {key: runs.read_run(run.folder) for key, run in p.sweep_runs(name, scale).items()}
     for point, values in sweep.points.items():
         repeat = ", ".join(f"{k}={values[k]}" for k in sweep.repeats)
         for recipe in sweep.recipes:
             for label, where in sweep.measures.items():
                 stage, _, inside = where.partition("/")
-                value = _find_measure(runs[point, recipe, stage], inside)
+                value = _find_measure(found[point, recipe, stage], inside)
                 rows.append((point, recipe, sweep.arm(point, recipe), repeat, label, value))
     return pd.DataFrame(rows, columns=["point", "recipe", "arm", "repeat", "measure", "value"])
 
@@ -102,7 +101,7 @@ def write_comparison(outputs, name, scale, definitions):
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
     sweep, table, target = p.sweeps[name], measure_sweep(p, name, scale), comparison_folder(outputs, name, scale)
     about = sweep.model_dump(include={"question", "recipes", "repeats", "curves", "over"}) | {"points": sweep.points}
-    about |= {"scale": scale, "git_commit": git_commit(), "measured": table.to_dict("records")}
+    about |= {"scale": scale, "git_commit": runs.git_commit(), "measured": table.to_dict("records")}
     root, folders = paths.outputs_root(outputs), [run.folder for run in p.sweep_runs(name, scale).values()]
     about["runs"] = _hash_manifests(root, [folder.relative_to(root) for folder in folders])
     figure, found = draw_sweep(about)

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 
 from blossom.benchmark.papers import paper_model, paper_table6, read_papers
-from blossom.common import figures, paths
+from blossom.common import figures, paths, stages
 from blossom.common.runs import find_run
-from blossom.common.stages import MERGED, MODEL_STAGES, SCORED, TUNED
 
 MAIN = "blossom-bi-biSFT"  # the paper's final model
 PAPER_ROWS = paths.read_yaml_beside(__file__)
@@ -20,7 +19,7 @@ def select_stage(runs, stage):
 def select_table6(runs):
     """recipe -> {task: its entry in stage 05's metrics}, for recipes that were scored on all of table 6's tasks."""
     names = read_papers()["bllossom"]["table6"]["tasks"]
-    found = {recipe: run.metrics["tasks"] for recipe, run in select_stage(runs, SCORED).items()}
+    found = {recipe: run.metrics["tasks"] for recipe, run in select_stage(runs, stages.SCORED).items()}
     return {recipe: {n: tasks[n] for n in names} for recipe, tasks in found.items() if set(names) <= set(tasks)}
 
 
@@ -41,8 +40,8 @@ def tabulate_recipes(runs):
     """Table 4: each recipe's vocabulary, pretraining text and instructions in this run, and the paper's model like it."""
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
-        merged, trained, tuned = (find_run(runs, stage, recipe) for stage in MODEL_STAGES)
-        seconds = sum(runs[recipe, s].manifest["wall_seconds"] for s in MODEL_STAGES if (recipe, s) in runs)
+        merged, trained, tuned = (find_run(runs, stage, recipe) for stage in stages.MODEL_STAGES)
+        seconds = sum(runs[recipe, s].manifest["wall_seconds"] for s in stages.MODEL_STAGES if (recipe, s) in runs)
         row = {"recipe": recipe, "the paper's model": paper_model(recipe)}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
         row |= _describe_text(trained) if trained else {}
@@ -66,20 +65,20 @@ def _describe_text(trained):
 def compare_with_paper(runs):
     """A row for each quantity of tables.yaml that was measured here: what, the paper, this run, why they differ."""
     last = MAIN if any(recipe == MAIN for recipe, _ in runs) else list(runs)[-1][0]
-    found = [find_run(runs, stage, last) or find_run(runs, stage) for stage in MODEL_STAGES]
+    found = [find_run(runs, stage, last) or find_run(runs, stage) for stage in stages.MODEL_STAGES]
     scored, rows = select_table6(runs), []
-    for run in [*filter(None, found), *(runs[recipe, SCORED] for recipe in scored)]:
+    for run in [*filter(None, found), *(runs[recipe, stages.SCORED] for recipe in scored)]:
         m, values = run.metrics, run.params | run.metrics | {"language": figures.language_name()}
-        if run.stage == MERGED:
+        if run.stage == stages.MERGED:
             theirs = (m.get("paper_merge") or {}).get("the paper's")  # where stage 02 had the paper's own files
             counted = "{unreachable:,} of {new:,} (02's count on its files)" if theirs else "not in the paper"
             texts = [t for t in ("korean", "general_korean") if f"{t}_tokens_before" in m]  # unseen lines
             saved = {t: 1 - m[f"{t}_tokens_after"] / m[f"{t}_tokens_before"] for t in texts}
             values["saved"] = ", ".join(f"{share:.0%} fewer ({figures.LABELS[t]})" for t, share in saved.items())
             values |= {"counted": counted.format(**theirs or {}), "never": m["unreachable"]} | run.params
-        elif run.stage == TUNED:
+        elif run.stage == stages.TUNED:
             values["listed"] = _list_examples(run)
-        elif run.stage == SCORED:
+        elif run.stage == stages.SCORED:
             tasks, name = scored[run.recipe].values(), paper_model(run.recipe)
             values |= {"score": 100 * np.mean([t["score"] for t in tasks]), "items": sum(t["items"] for t in tasks)}
             values["theirs"] = f"{paper_table6()[name]['average']:.1f} ({name})" if name else "not in the paper"

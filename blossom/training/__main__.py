@@ -12,8 +12,7 @@ from accelerate import PartialState
 from torch import distributed
 
 from blossom.batch.estimate import estimate_run
-from blossom.common import params, paths, runs, shell
-from blossom.common.stages import STAGES, TUNED, BilingualPretraining
+from blossom.common import params, paths, runs, shell, stages
 from blossom.instructions.dataset import choose_examples, encode_examples
 from blossom.models.bits import measure_bits
 from blossom.text.corpus import draw_bytes, read_corpus
@@ -31,9 +30,9 @@ def launch_training(words=None):
     What is trained on is prepared in the first process alone and sent to the others.
     """
     asked = shell.read_words(__file__, words)
-    p = read_training_params(asked.params, asked.set, STAGES[asked.stage])
+    p = read_training_params(asked.params, asked.set, stages.STAGES[asked.stage])
     params.require_stage(p.recipe, asked.stage)
-    tunes = asked.stage == TUNED
+    tunes = asked.stage == stages.TUNED
     state = PartialState(cpu=not torch.cuda.is_available())  # joins this process to the others and picks its device
     shards = state.num_processes if os.environ.get("ACCELERATE_USE_FSDP") == "true" else 1
     folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, asked.stage))
@@ -49,7 +48,7 @@ def launch_training(words=None):
         print(f"finish: run notebooks/{asked.stage}.ipynb with the same parameters")
 
 
-def read_training_params(files, overrides, cls=BilingualPretraining):
+def read_training_params(files, overrides, cls=stages.BilingualPretraining):
     """Read a checked `cls` from YAML files and "name=value" words."""
     layered = {}
     for file in files:
@@ -78,7 +77,7 @@ def build_pretraining(p, prepared):
 
 def prepare_tuning(p, shards):
     """Check the memory, then make (training rows, {task: held-out rows}) as notebook 04 does step by step."""
-    parent = runs.require_model(p, TUNED) or p.base_model
+    parent = runs.require_model(p, stages.TUNED) or p.base_model
     text, tokenizer = read_corpus(p), load_tokenizer(parent)
     chosen, heldout = choose_examples(p, text.heldout_korean + text.heldout_english, tokenizer)
     rows = encode_examples(chosen, p.template, tokenizer)
@@ -93,7 +92,7 @@ def prepare_tuning(p, shards):
 def build_tuning(p, prepared):
     """(model, training rows, function that measures held-out losses) from what `prepare_tuning` made."""
     rows, held = prepared
-    model, _ = pretraining.load_adapted(p, runs.require_model(p, TUNED) or p.base_model)
+    model, _ = pretraining.load_adapted(p, runs.require_model(p, stages.TUNED) or p.base_model)
     return model, rows, lambda m: {task: mean_loss(m, found) for task, found in held.items()}
 
 

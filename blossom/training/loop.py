@@ -13,8 +13,7 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
-from blossom.common import paths
-from blossom.common.runs import peak_bytes, seed_generators
+from blossom.common import paths, runs
 from blossom.models.loading import find_layers, pick_device
 from blossom.training import checkpoints
 from blossom.training.cpu.compiled_ops import CompiledOps, pick_ops
@@ -105,7 +104,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     if found and (result := paths.read_json(found / "progress.json")["result"]):
         checkpoints.read_checkpoint(found, learner)
         return result
-    seed_generators(settings.seed)
+    runs.seed_generators(settings.seed)
     sharded = accelerator.distributed_type == DistributedType.FSDP
     if sharded:
         _shard_weights(learner)
@@ -230,7 +229,7 @@ class Progress:
             self.say(f"stopped at {self.seen['stopped']}")
 
     def result(self, step, rows):
-        measured = {"tokens_per_second": self._rate(), "peak_bytes": peak_bytes(), "device": pick_device().type}
+        measured = {"tokens_per_second": self._rate(), "peak_bytes": runs.peak_bytes(), "device": pick_device().type}
         return self.seen | {"steps": step, "rows": rows} | measured
 
     def _rate(self):

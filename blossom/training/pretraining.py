@@ -1,8 +1,7 @@
 """What stage 03 trains, and on what, from its parameters; used by notebook 03 and `python -m blossom.training`."""
 
 from blossom.assets.registry import fetch_asset
-from blossom.common import params, runs
-from blossom.common.stages import MERGED, TRAINED
+from blossom.common import params, runs, stages
 from blossom.models.adapters import adapt_model
 from blossom.models.bits import end_token, start_token
 from blossom.models.loading import load_model
@@ -12,11 +11,11 @@ from blossom.vocabulary.certificate import check_certificate
 
 def find_start(p):
     """The folder of the model that stage 03 trains: of stage 02, after checking its certificate, or of the base model."""
-    start = params.starting_stage(p.recipe, TRAINED)
+    start = params.starting_stage(p.recipe, stages.TRAINED)
     if start is None:
         return fetch_asset(p.base_model)
-    folder = runs.require_model(p, TRAINED)
-    if start[1] == MERGED:
+    folder = runs.require_model(p, stages.TRAINED)
+    if start[1] == stages.MERGED:
         check_certificate(folder)
     return folder
 
