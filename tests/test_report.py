@@ -425,8 +425,7 @@ def test_a_reference_says_where_it_comes_from_and_has_figures(kept):
     assert (folder / "base" / STAGE / "figures" / "a.png").stat().st_size < 20_000
 
 
-def test_a_sweep_is_the_runs_own_or_else_the_references(kept, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps, "REFERENCE", tmp_path / "reference")
+def test_a_sweep_is_the_runs_own_or_else_the_references(kept, tmp_path):
     found = [sweeps.read_comparison(tmp_path / root, "crossover", "smoke") for root in ("old", "new")]
     told = [source.split(", which")[0] for source, _ in found]
     assert told == ["earlier runs", "the reference run, scale smoke"] and found[0][1] == found[1][1]

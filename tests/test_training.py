@@ -339,7 +339,7 @@ def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recip
 
 
 def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("blossom.training.pretraining.load_model", lambda *a, **b: pytest.fail("loaded"))
+    monkeypatch.setattr("blossom.models.loading.load_model", lambda *a, **b: pytest.fail("loaded"))
     with pytest.raises(MemoryError, match="lower batch_size, block_size, lora_rank"):
         launch_training(launch_words(tmp_path, batch_size=1 << 30, activation_checkpointing=True))
 

@@ -1,9 +1,8 @@
 """Fetch what the runs of a scale read, for nodes without a network: python -m blossom.assets prefetch --scale laptop-hub"""
 
 from blossom.assets.registry import REGISTRY, SIDES, fetch_asset, fetch_url
-from blossom.benchmark.evaluation import read_comparators
+from blossom.benchmark import evaluation, suite
 from blossom.benchmark.rows import find_hub_source
-from blossom.benchmark.suite import expand_tasks
 from blossom.common import params, shell, stages
 from blossom.text.hub import fetch_hub_set
 
@@ -12,11 +11,11 @@ WHOLE = ("base_model", "beside", "compare_with", "more_models", "translator")  #
 
 def list_sources(scale, recipes):
     """{what is fetched (asset, hub id, "hub:..." set or address): whether its weights are too} for recipes and report."""
-    found, known = {}, read_comparators()
+    found, known = {}, evaluation.read_comparators()
     named = {r.name: r.stages for name in recipes for r in params.recipe_lineage(name)} | {"report": stages.READERS}
     for recipe, own in named.items():
         for p in (params.effective_params(stage, scale, recipe) for stage in own):
-            tasks = expand_tasks([*p.tasks, *p.probes]) if getattr(p, "benchmarks", "") == "hub" else ()
+            tasks = suite.expand_tasks([*p.tasks, *p.probes]) if getattr(p, "benchmarks", "") == "hub" else ()
             rows = [find_hub_source(task, training) for task in tasks for training in (False, True)[: 1 + bool(p.shots)]]
             paper = ["llama2-tokenizer", "kobert"] if getattr(p, "paper_merge", "") == "yes" else []
             for parameter, value in {**vars(p), "rows": rows, "paper": paper}.items():

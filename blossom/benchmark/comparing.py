@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from blossom.benchmark.statistics import draw_items, item_statistic
-from blossom.benchmark.suite import PAPER_TASKS
+from blossom.benchmark import statistics, suite
 
 PRIMARY = ("general_korean", "minimal_pairs_ko", "general_english")  # declared in advance; all others explore
 COLUMNS = "measure metric items before after difference low high p primary constant p_holm decided".split()
@@ -31,8 +30,8 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         if len(digests) > 1:
             raise ValueError(f"{name}: the two models read other rows or prompts: run 05 again with equal parameters")
         count = len(ids[0])
-        metric, draws = measured_by(one[name][0]), draw_items(count, times, seed)
-        scorers = [item_statistic(metric, items[name]) for items in (one, two)]
+        metric, draws = measured_by(one[name][0]), statistics.draw_items(count, times, seed)
+        scorers = [statistics.item_statistic(metric, items[name]) for items in (one, two)]
         whole = [float(scorer(np.arange(count)[None])[0]) for scorer in scorers]
         drawn[name] = scorers[1](draws) - scorers[0](draws)
         answers = [{i.get("choice", n) for n, i in enumerate(items[name])} for items in (one, two)]
@@ -42,13 +41,13 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
     table = pd.DataFrame(rows, columns=COLUMNS[:-2])
     family = table.primary.astype(bool) & ~table.constant.astype(bool)
     table.loc[family, "p_holm"] = adjust_holm(table.p[family])
-    averaged = [name for name in drawn if name in PAPER_TASKS]
+    averaged = [name for name in drawn if name in suite.PAPER_TASKS]
     if len(averaged) > 1:
         rng = np.random.default_rng(seed)  # tasks have items of their own: shuffled, their draws are independent
         draws = np.mean([rng.permutation(drawn[name]) for name in averaged], axis=0)
         own = table[table.measure.isin(averaged)]
         whole, count, changed = [own.before.mean(), own.after.mean()], int(own["items"].sum()), sum(map(apart.get, averaged))
-        name = "average" if len(averaged) == len(PAPER_TASKS) else f"average of {len(averaged)} tasks"
+        name = "average" if len(averaged) == len(suite.PAPER_TASKS) else f"average of {len(averaged)} tasks"
         row = [name, "", count, *whole, *_interval(whole, draws, changed), False, False, np.nan]
         table.loc[len(table)] = row
     table["decided"] = table.p_holm.astype(float) <= level

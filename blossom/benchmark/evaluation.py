@@ -13,9 +13,7 @@ import numpy as np
 import torch
 
 from blossom.assets.registry import fetch_asset, is_intact, make_once
-from blossom.benchmark.scoring import SharedPrefixLM
-from blossom.benchmark.statistics import BLEU_METRICS, bleu_scorer, draw_items, item_statistic
-from blossom.benchmark.suite import PAPER_TASKS, short_hash
+from blossom.benchmark import scoring, statistics, suite
 from blossom.benchmark.texts import measure_texts
 from blossom.common import params, paths, runs, stages
 from blossom.models.loading import load_model, pick_dtype
@@ -59,11 +57,11 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
     jobs = [(p.name, f"{p.name}-{p.digest}", lambda lm, p=p: evaluate_task(p, lm)) for p in prepared]
     if texts:
         asked = texts, english
-        file = f"texts-{short_hash(asked)}"
+        file = f"texts-{suite.short_hash(asked)}"
         jobs.append(("texts", file, lambda lm: {"items": measure_texts(lm.model, lm.tokenizer, *asked)}))
     for name, folder in folders.items():
-        own = f"{runs.hash_unchanged(folder)[:16]}-{str(dtype).removeprefix('torch.')}-{short_hash(VERSION)}"
-        load = functools.cache(lambda folder=folder: SharedPrefixLM(*load_model(folder, dtype), tokens))
+        own = f"{runs.hash_unchanged(folder)[:16]}-{str(dtype).removeprefix('torch.')}-{suite.short_hash(VERSION)}"
+        load = functools.cache(lambda folder=folder: scoring.SharedPrefixLM(*load_model(folder, dtype), tokens))
         result = {"tasks": {}, "texts": {}, "items": []}
         for job, file, measure in jobs:
             target = Path(kept) / own / f"{file}.json"
@@ -89,7 +87,7 @@ def _sum_texts(items, texts):
     found = {}
     for text in texts:
         own = [i for i in items if i["task"] == text]
-        bits = item_statistic("bits_per_byte", own)(np.arange(len(own))[None])
+        bits = statistics.item_statistic("bits_per_byte", own)(np.arange(len(own))[None])
         found[text] = {"bits_per_byte": float(bits[0]), "bytes": sum(i["bytes"] for i in own), "documents": len(own)}
     return found
 
@@ -111,7 +109,7 @@ def find_unchecked(p, prepared):
 
 def average_score(scores):
     """Mean of the scores (0 to 1) of the paper's tasks; of all tasks when none of the paper's is among them."""
-    own = [s["score"] for task, s in scores.items() if task in PAPER_TASKS] or [s["score"] for s in scores.values()]
+    own = [s["score"] for task, s in scores.items() if task in suite.PAPER_TASKS] or [s["score"] for s in scores.values()]
     return float(np.mean(own))
 
 
@@ -141,8 +139,8 @@ def evaluate_task(p, lm):
     score = {"metric": metric, "score": values.pop(metric), "stderr": stderr, "items": len(items), "truncated": truncated}
     score |= {name: getattr(p, name) for name in ("majority_share", "constant", "shots", "prompt_hash", "origin")}
     score["version"] = str(p.settings["version"])
-    if metric in BLEU_METRICS:
-        scorer = bleu_scorer(metric)
+    if metric in statistics.BLEU_METRICS:
+        scorer = statistics.bleu_scorer(metric)
         scorer.corpus_score(["a"], [["a"]])  # before its first score a scorer has no signature
         score["signature"] = str(scorer.get_signature())
     return {"score": score | values, "items": items}
@@ -174,4 +172,4 @@ def _standard_error(metric, items):
         return 0.0
     if metric in items[0]:
         return float(np.std([item[metric] for item in items], ddof=1) / np.sqrt(len(items)))
-    return float(np.std(item_statistic(metric, items)(draw_items(len(items), 1000)), ddof=1))
+    return float(np.std(statistics.item_statistic(metric, items)(statistics.draw_items(len(items), 1000)), ddof=1))

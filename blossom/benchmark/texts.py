@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from blossom.models.bits import document_nats
-from blossom.models.loading import find_layers
+from blossom.models import bits, loading
 from blossom.text.corpus import check_script, draw_evenly, read_documents
 
 DISTRACTORS = 31  # documents among which a translation has to be found, besides itself: chance is 1 in 32
@@ -45,7 +44,7 @@ def measure_texts(model, tokenizer, texts, english=()):
     for name, lines in {**texts, "translated": english}.items():
         if lines:
             with middle_states(model, lines) as (states[name], keep):
-                nats = document_nats(model, tokenizer, lines, seen=keep).tolist()
+                nats = bits.document_nats(model, tokenizer, lines, seen=keep).tolist()
             sizes = [len(line.encode()) for line in lines]
             rows = enumerate(zip(nats, sizes, strict=True))
             items += [{"task": name, "item": n, "nats": own, "bytes": size} for n, (own, size) in rows if name in texts]
@@ -60,7 +59,7 @@ def measure_texts(model, tokenizer, texts, english=()):
 @contextmanager
 def middle_states(model, lines):
     """(N, D) mean states of lines behind the layer at three fifths of the depth, filled by `keep` during `document_nats`."""
-    layers, caught = find_layers(model), []
+    layers, caught = loading.find_layers(model), []
     found = torch.zeros(len(lines), model.config.get_text_config().hidden_size)
     layer = layers[3 * len(layers) // 5 - 1]
     hook = layer.register_forward_hook(lambda _, __, out: caught.extend(out[0] if isinstance(out, tuple) else out))

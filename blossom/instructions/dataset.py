@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from blossom.common import paths, stages
-from blossom.instructions.readers import read_instructions, read_translations
-from blossom.instructions.templates import encode_conversation
+from blossom.instructions import readers, templates
 from blossom.text.language import language_of
 from blossom.text.leaks import find_copies, near_duplicates, read_evaluation_texts
 from blossom.vocabulary.loading import load_tokenizer
@@ -26,7 +25,7 @@ def load_examples(p, avoid=(), left_out=None):
     """
     bad = p.bad_rows, [] if left_out is None else left_out
     korean = [_find_made(p, name) for name in p.korean_instructions]
-    sets = [read_instructions(korean, "ko", *bad), read_instructions(p.english_instructions, "en", *bad)]
+    sets = [readers.read_instructions(korean, "ko", *bad), readers.read_instructions(p.english_instructions, "en", *bad)]
     english = Counter(e.own_id for e in sets[1])
     if unclear := next((e for e in sets[0] if english[e.source_id] > 1), None):
         told = f"source_id {unclear.source_id!r} is the id of rows in {english[unclear.source_id]} English sets"
@@ -34,7 +33,7 @@ def load_examples(p, avoid=(), left_out=None):
     if lost := [e.source_id for e in sets[0] if english and e.source_id and e.source_id not in english]:
         print(f"{len(lost):,} source_ids fit no English row, such as {lost[0]!r}: no such pair is held out together")
     if "translation" in p.sft_tasks:
-        sets.append(read_translations(p.translations, avoid, *bad))
+        sets.append(readers.read_translations(p.translations, avoid, *bad))
     if bad[1]:
         print(f"unusable rows: {len(bad[1]):,}", *(f"{place}: {reason}" for place, reason in bad[1][:3]), sep="\n- ")
     drawn = []
@@ -134,7 +133,7 @@ def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length,
 
 
 def _count_tokens(examples, template, tokenizer):
-    return [len(encode_conversation(template, e.messages, tokenizer)[0]) for e in examples]
+    return [len(templates.encode_conversation(template, e.messages, tokenizer)[0]) for e in examples]
 
 
 def _fold(text):
@@ -159,5 +158,5 @@ def _hash_group(example):
 
 def encode_examples(examples, template, tokenizer):
     """Training rows: a list of {"input_ids", "labels"}; labels are -100 outside the answers."""
-    encoded = (encode_conversation(template, e.messages, tokenizer) for e in examples)
+    encoded = (templates.encode_conversation(template, e.messages, tokenizer) for e in examples)
     return [{"input_ids": ids, "labels": labels} for ids, labels in encoded]

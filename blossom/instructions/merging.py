@@ -17,9 +17,7 @@ from pydantic import ConfigDict, StringConstraints, ValidationError
 from pydantic.dataclasses import dataclass
 
 from blossom.common import pages, params, paths
-from blossom.instructions.checks import count_flags, flag_draft
-from blossom.instructions.readers import ADAPTATIONS
-from blossom.instructions.review import FORMAT, hash_drafts
+from blossom.instructions import checks, readers, review
 
 SETTLED = re.compile(r"settled( ?\(\d+\))?\.json")  # a browser numbers a second download
 
@@ -31,7 +29,7 @@ class Version:
     id: str
     reviewer: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
     fields: dict[str, str]
-    adaptation: Literal[ADAPTATIONS]
+    adaptation: Literal[readers.ADAPTATIONS]
     note: str = ""
     done: bool = False
     edited: str = ""
@@ -57,10 +55,10 @@ class Merged(NamedTuple):
 def read_review(path, drafts):
     """Read a reviewer's exported file: a list of Version; ValueError names the file and row with something wrong."""
     content = paths.read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a file exported by the review page ({FORMAT})")
+    if not isinstance(content, dict) or content.get("format") != review.FORMAT:
+        raise ValueError(f"{path}: expected a file exported by the review page ({review.FORMAT})")
     paths.check_shape(content, path, {"dataset": str, "reviewer": str, "rows": list})
-    if content["dataset"] != (own := hash_drafts(drafts)):
+    if content["dataset"] != (own := review.hash_drafts(drafts)):
         told = f"{path}: made for another dataset ({content['dataset'][:12]}; these drafts are {own[:12]})"
         raise ValueError(f"{told}; merge it with the drafts its page was made from")
     names, versions = {d.id: list(d.english) for d in drafts}, []
@@ -169,7 +167,7 @@ def list_changes(merged):
 def summarize_review(merged):
     """Count rows by state, label and reviewer, and list rows to look at again: a dict ("edit share": medians by label)."""
     listed, english = list_changes(merged), {d.id: d.english for d in merged.drafts}
-    shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in ADAPTATIONS}
+    shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in readers.ADAPTATIONS}
     return {
         "rows": len(merged.drafts),
         "settled": len(merged.rows),
@@ -182,7 +180,7 @@ def summarize_review(merged):
         "as drafted": sum(not r["edit distance"] for r in listed),
         "edit share": {a: statistics.median(s) if s else None for a, s in shares.items()},
         "labelled but as drafted": [r["id"] for r in listed if r["adaptation"] != "none" and not r["edit distance"]],
-        "flags left": count_flags(flag_draft(english[i], v.fields, (), v.adaptation) for i, v in merged.rows.items()),
+        "flags left": checks.count_flags(checks.flag_draft(english[i], v.fields, (), v.adaptation) for i, v in merged.rows.items()),
     }
 
 

@@ -7,10 +7,7 @@ from pathlib import Path
 
 from blossom.common import paths
 from blossom.instructions.templates import check_messages
-from blossom.text.corpus import normalise_text
-from blossom.text.language import check_pair
-from blossom.text.leaks import fold_letters
-from blossom.text.rows import read_rows, split_source
+from blossom.text import corpus, language, leaks, rows
 
 TRANSLATE = "Translate the following sentences from English to Korean"  # paper X, 3.1
 ADAPTATIONS = ("none", "ne_change", "topic_change")  # table 2 of the paper
@@ -64,18 +61,18 @@ def read_instructions(sources, task, bad_rows=0.0, left_out=None):
 
 def read_translations(sources, avoid=(), bad_rows=0.0, left_out=None):
     """Read English-Korean rows as translation exercises (paper X, 3.1), except pairs with a line in `avoid`."""
-    avoid = {fold_letters(line) for line in avoid}
+    columns, avoid = ("english", "korean"), {leaks.fold_letters(line) for line in avoid}
 
     def read(row, place):
-        english, korean = (normalise_text(t) if isinstance(t := row.get(k), str) else "" for k in ("english", "korean"))
+        english, korean = (corpus.normalise_text(t) if isinstance(t := row.get(c), str) else "" for c in columns)
         if not english or not korean:
             raise ValueError(f"expected English TAB Korean, found {str(row)[:60]}")
-        check_pair(english, korean)
+        language.check_pair(english, korean)
         asked = {"role": "user", "content": TRANSLATE, "input": english}
         return Example("translation", [asked, {"role": "assistant", "content": korean}], _name(place), place, "translation")
 
-    examples = _read_sets(sources, read, bad_rows, left_out, ("english", "korean"))
-    return [e for e in examples if avoid.isdisjoint((fold_letters(e.messages[0]["input"]), fold_letters(e.output)))]
+    examples = _read_sets(sources, read, bad_rows, left_out, columns)
+    return [e for e in examples if avoid.isdisjoint(map(leaks.fold_letters, (e.messages[0]["input"], e.output)))]
 
 
 def _read_sets(sources, read, bad_rows, left_out, columns=()):
@@ -86,9 +83,9 @@ def _read_sets(sources, read, bad_rows, left_out, columns=()):
     """
     examples = {}
     for source in dict.fromkeys(sources):
-        for name, part in split_source(source):
+        for name, part in rows.split_source(source):
             own, bad = {}, []
-            for place, row in read_rows(part, columns):
+            for place, row in rows.read_rows(part, columns):
                 try:
                     example = read(row, place)
                     if example.id in own:

@@ -7,8 +7,7 @@ import zlib
 import torch
 
 from blossom.common import paths, runs
-from blossom.models.bits import bits_per_byte
-from blossom.models.loading import first_new_row, load_model
+from blossom.models import bits, loading
 from blossom.vocabulary.embeddings import find_decoder
 
 BITS = 2e-3  # largest relative change of bits/byte when a model is saved
@@ -53,7 +52,7 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     elif trainable == "lora+embeddings":
         rows = {"modules_to_save": names, "ensure_weight_tying": tied}
     else:
-        first, size = first_new_row(model), len(model.get_input_embeddings().weight)
+        first, size = loading.first_new_row(model), len(model.get_input_embeddings().weight)
         if first is None or first >= size:
             raise ValueError("trainable: 'lora+new-rows' needs a model with added rows; this one has none (run 02 first)")
         if getattr(model.get_output_embeddings(), "bias", None) is not None:  # PEFT's layer of trained rows would drop it
@@ -100,7 +99,7 @@ def read_adapter(base, adapter):
     """A saved adapter on its base model (folder, asset or hub id): (PeftModel on CPU, dtype that the base is stored in)."""
     from peft import PeftModel
 
-    model, _ = load_model(base, place="cpu")
+    model, _ = loading.load_model(base, place="cpu")
     stored = model.dtype
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT reads trained rows in their table's dtype
         return PeftModel.from_pretrained(_widen_tables(model), str(adapter), torch_device="cpu"), stored
@@ -146,7 +145,7 @@ def measure_kept(model, tokenizer, lines, dtype):
         weight.data = weight.data.to(dtype) if weight.dtype in (torch.float16, torch.bfloat16) else weight.data
     ids = torch.arange(min(64, len(tokenizer)), device=model.device)[None] * max(1, len(tokenizer) // 64)
     with torch.no_grad(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
-        return bits_per_byte(model, tokenizer, lines), model.eval()(ids).logits.float()
+        return bits.bits_per_byte(model, tokenizer, lines), model.eval()(ids).logits.float()
 
 
 def check_saved(folder, before, lines, dtype, place):
@@ -155,7 +154,7 @@ def check_saved(folder, before, lines, dtype, place):
     return  dict "trained", "saved" (bits/byte), "logit_error" (relative), "stored" (the dtype of the files)
     Raises RoundingError beyond BITS or LOGITS; RuntimeError when tied embeddings came apart (peft #1300).
     """
-    model, tokenizer = load_model(folder, dtype, place)
+    model, tokenizer = loading.load_model(folder, dtype, place)
     tied, stored = bool(model.config.tie_word_embeddings), paths.read_json(folder / "config.json")["dtype"]
     if tied != (model.get_input_embeddings().weight.data_ptr() == model.get_output_embeddings().weight.data_ptr()):
         raise RuntimeError(f"input and output embeddings are {'not ' if tied else ''}tied after reloading. {KEPT}")

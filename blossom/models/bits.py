@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch.distributed.fsdp import FSDPModule
 
 from blossom.text.corpus import utf8_bytes
-from blossom.vocabulary.embeddings import find_decoder
-from blossom.vocabulary.encoding import encode_lines
+from blossom.vocabulary import embeddings, encoding
 
 
 def start_token(tokenizer):
@@ -50,7 +49,7 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     start, config = start_token(tokenizer), model.config.get_text_config()
     longest = min(getattr(config, "max_position_embeddings", 2048), 2048) - 1 or 1
-    encoded = encode_lines(tokenizer, lines)
+    encoded = encoding.encode_lines(tokenizer, lines)
     lost = sum(ids.count(tokenizer.unk_token_id) for ids in encoded) / max(1, sum(map(len, encoded)))
     if lost > 0.01:  # an unknown token is cheap to predict, whatever text it stands for
         told = f"{lost:.0%} of the text's tokens are {tokenizer.unk_token!r}"
@@ -126,7 +125,7 @@ def _hidden_states(causal, ids, labels, **arguments):
     """The last hidden states (N, D) that predict the labelled tokens of a batch, scaled, and their labels (N,)."""
     ids, labels = (x.to(causal.get_input_embeddings().weight.device) for x in (ids, labels[:, 1:]))
     labelled = labels != -100
-    states = find_decoder(causal)(input_ids=ids[:, :-1], use_cache=False, **arguments).last_hidden_state
+    states = embeddings.find_decoder(causal)(input_ids=ids[:, :-1], use_cache=False, **arguments).last_hidden_state
     return states[labelled] * _known_scale(causal), labels[labelled]
 
 
@@ -153,7 +152,7 @@ def measure_head(causal, product):
         return out
 
     try:
-        decoder, ids = find_decoder(causal), torch.arange(2, device=causal.device)[None]
+        decoder, ids = embeddings.find_decoder(causal), torch.arange(2, device=causal.device)[None]
         alone = decoder(input_ids=ids, use_cache=False).last_hidden_state
         with decoder.register_forward_hook(replace_states):
             logits = causal(input_ids=ids, use_cache=False).logits.float()

@@ -8,9 +8,7 @@ import huggingface_hub
 from huggingface_hub import errors, utils
 
 from blossom.common.runs import read_lineage
-from blossom.publishing import licences
-from blossom.publishing.card import write_card
-from blossom.publishing.gguf_file import export_gguf
+from blossom.publishing import card, gguf_file, licences
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model", "*.gguf")
 
@@ -50,9 +48,9 @@ def plan_push(folder, repo, known=None, precision=""):
     refusals += [f"model/{name}: expected only files of a safe model ({', '.join(WANTED)})" for name in strange]
     if precision:
         file = line[-1].folder / "gguf" / f"{repo.split('/')[1]}-{precision}.gguf"
-        export_gguf(model, file, precision, repo.split("/")[1])
+        gguf_file.export_gguf(model, file, precision, repo.split("/")[1])
         files[file.name] = file
-    return PushPlan(repo, {"README.md": write_card(line, repo, known).content.encode()} | files, refusals)
+    return PushPlan(repo, {"README.md": card.write_card(line, repo, known).content.encode()} | files, refusals)
 
 
 def push_model(plan, public=False, api=None):

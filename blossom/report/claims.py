@@ -4,12 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from blossom.benchmark.comparing import compare_models
-from blossom.benchmark.papers import paper_model, paper_table6, paper_x_tables, read_papers
+from blossom.benchmark import comparing, papers
 from blossom.common import figures, params, paths, stages
 from blossom.common.runs import find_run
-from blossom.report.agreement import explain_training
-from blossom.report.headline import read_items
+from blossom.report import agreement, headline
 
 
 @dataclass(frozen=True)
@@ -71,21 +69,21 @@ def judge_interval(kind, low, high, margin):
 def _check_scores(paper, claim, runs, margin, times):
     before, after = recipes = claim["before"], claim["after"]
     if "theirs" in claim:
-        scores = [[100 * paper_x_tables()[model][task] for task in claim["tasks"]] for model in claim["theirs"]]
+        scores = [[100 * papers.paper_x_tables()[model][task] for task in claim["tasks"]] for model in claim["theirs"]]
     else:
-        printed = [paper_table6()[paper_model(recipe)] for recipe in recipes]
+        printed = [papers.paper_table6()[papers.paper_model(recipe)] for recipe in recipes]
         scores = [[row[task] for task in claim.get("tasks", ["average"])] for row in printed]
     expected = float(np.mean(scores[1]) - np.mean(scores[0]))
     about = paper, claim["says"], f"{expected:+.3g} points"
-    tasks = claim.get("tasks") or read_papers()["bllossom"]["table6"]["tasks"]
-    found = read_items(runs, before) | read_items(runs, after)  # `after`'s folder may have both models' items
+    tasks = claim.get("tasks") or papers.read_papers()["bllossom"]["table6"]["tasks"]
+    found = headline.read_items(runs, before) | headline.read_items(runs, after)  # `after`'s may have both models' items
     items = [[i for i in found.get(name, []) if i["task"] in tasks] for name in recipes]
     if not all({i["task"] for i in own} == set(tasks) for own in items):
         missing = " and ".join(r for r in recipes if (r, stages.SCORED) not in runs) or "scores of these tasks"
         return Claim(*about, why=f"this report lacks {missing}", expected=expected)
-    if told := explain_training(runs, *recipes):
+    if told := agreement.explain_training(runs, *recipes):
         return Claim(*about, why=told, expected=expected)
-    row = compare_models(*items, times=times).iloc[-1]  # of several tasks their average
+    row = comparing.compare_models(*items, times=times).iloc[-1]  # of several tasks their average
     first, second, value, low, high = (100 * float(row[n]) for n in ("before", "after", "difference", "low", "high"))
     shows = f"{before} {first:.1f} → {after} {second:.1f}: {value:+.1f} [{low:+.2f}, {high:+.2f}]"
     return Claim(*about, shows, *judge_interval(claim["kind"], low, high, margin), value, low, high, expected)

@@ -12,9 +12,7 @@ from typing_extensions import TypedDict
 
 from blossom.batch import plan
 from blossom.common import figures, paths, runs
-from blossom.report import crossover
-from blossom.report.convert import render_page
-from blossom.report.reference import REFERENCE
+from blossom.report import convert, crossover, reference
 
 COMPARISON = {"scale": str, "recipes": list[str], "curves": list[str], "over": dict[str, str]}
 MEASURED = TypedDict("Measured", {"point": str, "recipe": str, "arm": str, "measure": str, "value": float})  # noqa: UP013
@@ -112,7 +110,7 @@ def write_comparison(outputs, name, scale, definitions):
     words = {"name": name, "scale": scale, "repeats": sweep.repeats}
     words["image"] = base64.b64encode((target / "comparison.png").read_bytes()).decode()
     words["tables"] = [t.to_html(index=False, na_rep="–", float_format="{:.4g}".format) for t in found.values()]
-    paths.write_text(target / "comparison.html", render_page("comparison.html", sweep.question, **words))
+    paths.write_text(target / "comparison.html", convert.render_page("comparison.html", sweep.question, **words))
     paths.write_json(target / "comparison.json", about)
     return target
 
@@ -135,7 +133,7 @@ def _hash_manifests(root, names):
 def read_comparison(outputs, name, scale):
     """(source, comparison.json) of a sweep: of this run or earlier ones, or of the reference run at any scale; or None."""
     own = comparison_folder(outputs, name, scale)
-    for folder in (own, *sorted((REFERENCE / "sweeps" / name).glob("comparison-*"))):
+    for folder in (own, *sorted((reference.REFERENCE / "sweeps" / name).glob("comparison-*"))):
         if (folder / "comparison.json").exists():
             about = paths.read_json(folder / "comparison.json", COMPARISON)
             if folder != own:

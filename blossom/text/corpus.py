@@ -12,8 +12,7 @@ import numpy as np
 
 from blossom.assets.aihub import read_document
 from blossom.assets.registry import SIDES
-from blossom.text.language import name_scripts
-from blossom.text.leaks import fold_letters
+from blossom.text import language, leaks
 from blossom.text.rows import KOREAN_NAMES, find_files, is_header, read_rows, read_values
 
 CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")  # control characters, surrogates
@@ -67,19 +66,19 @@ def read_corpus(p):
     """
     removed = {}
     general_ko, general_en = list(read_documents(p.general_korean)), list(read_documents(p.general_english))
-    never = {fold_letters(line) for line in general_ko + general_en}
+    never = {leaks.fold_letters(line) for line in general_ko + general_en}
     found = {name: _find_first(getattr(p, name), p.heldout_lines) for name in ("korean_texts", "english_texts")}
     heldout_ko, heldout_en = (heldout for _, heldout, _ in found.values())
     check_script(p, "general_korean", general_ko, "korean_texts", heldout_ko)
     check_script(p, "general_english", general_en, "english_texts", heldout_en)
-    never |= {fold_letters(line) for line in heldout_ko + heldout_en}
+    never |= {leaks.fold_letters(line) for line in heldout_ko + heldout_en}
     korean, english = (_choose_training(name, keeps, p, never, empty, removed) for name, (keeps, _, empty) in found.items())
     return Corpus(korean, english, heldout_ko, heldout_en, general_ko, general_en, removed)
 
 
 def check_script(p, name, lines, corpus, heldout):
     """Raise ValueError where lines of parameter `name` are in other scripts than `heldout`, lines of parameter `corpus`."""
-    own, other = both = name_scripts(lines), name_scripts(heldout)
+    own, other = both = language.name_scripts(lines), language.name_scripts(heldout)
     if own and other and sum(min(own[script], other[script]) for script in own.keys() & other) < COMMON_SCRIPT:
         first, second = (" and ".join(s.title() for s in found if found[s] >= COMMON_SCRIPT) for found in both)
         told = f"{name}: {getattr(p, name)} has {first} letters, {corpus} {getattr(p, corpus)} hold {second}"
@@ -94,7 +93,7 @@ def _choose_training(name, keeps, p, never, empty, removed):
         raise ValueError(f"{told}: give more text, or lower heldout_lines")
     for source, keep in keeps.items():
         for i, line in enumerate(read_documents(source)):
-            keep[i] = keep[i] and fold_letters(line) not in never
+            keep[i] = keep[i] and leaks.fold_letters(line) not in never
     if empty:
         removed[f"{name}: without text"] = empty
         print(f"{name}: rows left out, which have no text: {empty:,}")

@@ -16,11 +16,7 @@ from blossom.common import params, paths, runs, shell, stages
 from blossom.instructions.dataset import choose_examples, encode_examples
 from blossom.models.bits import measure_bits
 from blossom.text.corpus import draw_bytes, read_corpus
-from blossom.training import pretraining
-from blossom.training.learner import mean_loss
-from blossom.training.loop import train_model
-from blossom.training.packing import pack_examples
-from blossom.training.settings import TrainingSettings
+from blossom.training import learner, loop, packing, pretraining, settings
 from blossom.vocabulary.loading import load_tokenizer
 
 
@@ -42,7 +38,7 @@ def launch_training(words=None):
     if group:
         distributed.broadcast_object_list(prepared, group=group)
     model, dataset, evaluate = (build_tuning if tunes else build_pretraining)(p, prepared[0])
-    result = train_model(model, dataset, TrainingSettings.of(p, "sft_" if tunes else ""), folder, evaluate)
+    result = loop.train_model(model, dataset, settings.TrainingSettings.of(p, "sft_" if tunes else ""), folder, evaluate)
     if state.is_main_process:
         print(f"{result['steps']} steps by {state.num_processes} processes, {result['tokens_per_second']:,.0f} tokens/s")
         print(f"finish: run notebooks/{asked.stage}.ipynb with the same parameters")
@@ -81,7 +77,7 @@ def prepare_tuning(p, shards):
     text, tokenizer = read_corpus(p), load_tokenizer(parent)
     chosen, heldout = choose_examples(p, text.heldout_korean + text.heldout_english, tokenizer)
     rows = encode_examples(chosen, p.template, tokenizer)
-    rows = pack_examples(rows, p.sequence_length) if p.sft_packing else rows
+    rows = packing.pack_examples(rows, p.sequence_length) if p.sft_packing else rows
     estimate_run(p, parent, p.sft_batch_size, max(len(row["input_ids"]) for row in rows), shards=shards)
     held = {}
     for e in heldout:
@@ -93,7 +89,7 @@ def build_tuning(p, prepared):
     """(model, training rows, function that measures held-out losses) from what `prepare_tuning` made."""
     rows, held = prepared
     model, _ = pretraining.load_adapted(p, runs.require_model(p, stages.TUNED) or p.base_model)
-    return model, rows, lambda m: {task: mean_loss(m, found) for task, found in held.items()}
+    return model, rows, lambda m: {task: learner.mean_loss(m, found) for task, found in held.items()}
 
 
 if __name__ == "__main__":

@@ -6,12 +6,9 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-from blossom.models.bits import are_alike, label_nats, measure_bits, measure_head, share_passes
-from blossom.models.loading import pick_device, pick_dtype
+from blossom.models import bits, loading
 from blossom.training.cpu.decoder import FastDecoder, segment_arguments, supports_decoder
-from blossom.training.data import collate_rows
-from blossom.training.packing import IGNORED
-from blossom.training.tables import EmbeddingTable, sum_losses
+from blossom.training import data, packing, tables
 from blossom.vocabulary.embeddings import find_decoder
 
 
@@ -28,7 +25,7 @@ class Learner(nn.Module):
 
     def __init__(self, model, precision="auto", activation_checkpointing=False, isolated=False):
         super().__init__()
-        self.model, self.dtype = model, pick_dtype(precision)
+        self.model, self.dtype = model, loading.pick_dtype(precision)
         self._dtypes = [(parameter, parameter.dtype) for parameter in model.parameters()]
         for parameter in filter(torch.is_floating_point, model.parameters()):  # NF4 stays; what is trained is float32
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else self.dtype)
@@ -38,10 +35,10 @@ class Learner(nn.Module):
             norm.float()  # torch takes no float32 input with weights in bfloat16
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._causal = [causal]  # in a list, so that torch does not register it a second time
-        self.table = EmbeddingTable(causal.get_input_embeddings(), self.dtype)
+        self.table = tables.EmbeddingTable(causal.get_input_embeddings(), self.dtype)
         tied = getattr(causal.config, "tie_word_embeddings", False)
-        self.head = self.table if tied else EmbeddingTable(causal.get_output_embeddings(), self.dtype)
-        self._pick_path(pick_device().type == "cpu" and not activation_checkpointing, isolated)
+        self.head = self.table if tied else tables.EmbeddingTable(causal.get_output_embeddings(), self.dtype)
+        self._pick_path(loading.pick_device().type == "cpu" and not activation_checkpointing, isolated)
         if activation_checkpointing:
             causal.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -52,7 +49,7 @@ class Learner(nn.Module):
         embed = self.model.eval() and causal.get_input_embeddings()
         ids = torch.linspace(0, len(embed.weight) - 1, 32, device=embed.weight.device).long().view(2, 16)
         with self._working_precision():
-            self.scale = measure_head(causal, self.head.logits)  # None: transformers makes the logits
+            self.scale = bits.measure_head(causal, self.head.logits)  # None: transformers makes the logits
             self.quick = self.scale is not None and self._embeds_the_same(ids, embed)
         if (found := tuple(self._read(ids, None).shape[:2])) != (2, 15):
             told = f"{causal.config.model_type} gives {found[1] + 1} predictions for 16 tokens"
@@ -73,7 +70,7 @@ class Learner(nn.Module):
         except (AttributeError, RuntimeError, TypeError, ValueError):  # DeepSeek-V4 routes tokens by their ids
             return False
         pairs = (embed(ids), self.table.look_up(ids)), (states, same)
-        return all(a.shape == b.shape and are_alike(a, b, self.dtype) for a, b in pairs)
+        return all(a.shape == b.shape and bits.are_alike(a, b, self.dtype) for a, b in pairs)
 
     def _computes_the_same(self, fast, x):
         """Whether a decoder's states and gradients for embedded tokens x (B, T, D) are transformers' own, to a tenth."""
@@ -120,13 +117,13 @@ class Learner(nn.Module):
         """
         x, trained = self.table.embed_linked(input_ids) if self.quick else (None, None)
         read, targets = self._read(input_ids, segments, x), labels[:, 1:]
-        labelled, soft = targets != IGNORED, None
+        labelled, soft = targets != packing.IGNORED, None
         if anchored is not None and anchored.any():
             with torch.no_grad():
                 base = self._read(input_ids[anchored], None if segments is None else segments[anchored], adapted=False)
             soft = (labelled & anchored[:, None])[labelled], base[labelled[anchored]]
         if self.scale is None:
-            return sum_losses(read[labelled], targets[labelled], soft, self.table.first) / items
+            return tables.sum_losses(read[labelled], targets[labelled], soft, self.table.first) / items
         trained = trained if self.head is self.table else None
         return self.head.loss(read[labelled], targets[labelled], soft, items, trained)
 
@@ -154,7 +151,7 @@ class Learner(nn.Module):
         sharded, causal = isinstance(self, FSDPModule), self._causal[0]
         if sharded:  # gather embeddings, head and last norm; the first pass must go through this module, FSDP's root
             with torch.no_grad():
-                self(*torch.zeros(2, 1, 2, dtype=torch.int64, device=pick_device()))
+                self(*torch.zeros(2, 1, 2, dtype=torch.int64, device=loading.pick_device()))
             self.unshard()
         forwards = {} if self.scale is None else {causal.get_output_embeddings(): self.head.logits}
         forwards |= {causal.get_input_embeddings(): self.table.look_up} if self.quick else {}
@@ -189,19 +186,19 @@ def measure_as_trained(p, model, tokenizer, texts):
     p  has `precision` and `activation_checkpointing`;  model  gets no gradients, and weights rounded to the precision
     """
     with Learner(model.requires_grad_(False), p.precision, p.activation_checkpointing) as learner, learner.evaluation():
-        return measure_bits(model, tokenizer, texts)
+        return bits.measure_bits(model, tokenizer, texts)
 
 
 def mean_loss(model, dataset, batch_size=4):
     """Mean loss of a dataset in nats per labelled token, as `train_model` minimises it; the model is not changed."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    (rank, world), training = share_passes(model), model.training
+    (rank, world), training = bits.share_passes(model), model.training
     found = torch.zeros(2, dtype=torch.float64, device=causal.device)  # nats, tokens
     model.eval()
     for start in range(rank * batch_size, len(dataset), world * batch_size):
-        batch = collate_rows([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
+        batch = data.collate_rows([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
         segments = batch["segments"][:, :-1] if "segments" in batch else None
-        nats = label_nats(causal, batch["input_ids"], batch["labels"], **segment_arguments(segments))
+        nats = bits.label_nats(causal, batch["input_ids"], batch["labels"], **segment_arguments(segments))
         found += torch.stack([nats.double().sum(), found.new_tensor(len(nats))])
     model.train(training)
     if world > 1:

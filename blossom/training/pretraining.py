@@ -2,9 +2,7 @@
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import params, runs, stages
-from blossom.models.adapters import adapt_model
-from blossom.models.bits import end_token, start_token
-from blossom.models.loading import load_model
+from blossom.models import adapters, bits, loading
 from blossom.training.packing import Blocks, tokenize_documents
 from blossom.vocabulary.certificate import check_certificate
 
@@ -28,7 +26,7 @@ def mix_corpus(p, text, tokenizer):
     unknown = set(p.source_weights) - {*text.korean.keeps, *text.english.keeps}
     if unknown:
         raise ValueError(f"source_weights: {sorted(unknown)} are not in korean_texts or english_texts")
-    marks = start_token(tokenizer), end_token(tokenizer)
+    marks = bits.start_token(tokenizer), bits.end_token(tokenizer)
     streams, weights, anchored = {}, {}, {}
     for language, share in (("korean", p.korean_share), ("english", 1 - p.korean_share)):
         for name, part, lines in _split_sources(language, text, p.source_weights):
@@ -50,5 +48,5 @@ def _split_sources(language, text, weights):
 
 def load_adapted(p, start):
     """(model, tokenizer) from `start`, with trainable parameters initialised by the seed."""
-    model, tokenizer = load_model(start, quantize=p.quantize)
-    return adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets, p.seed), tokenizer
+    model, tokenizer = loading.load_model(start, quantize=p.quantize)
+    return adapters.adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets, p.seed), tokenizer

@@ -8,10 +8,7 @@ from pathlib import Path
 from transformers import AutoConfig
 
 from blossom.common import pages, paths
-from blossom.vocabulary.encoding import encode_lines, make_test_lines
-from blossom.vocabulary.loading import load_tokenizer
-from blossom.vocabulary.pieces import script_pattern
-from blossom.vocabulary.spelling import fallback_ids, is_whole
+from blossom.vocabulary import encoding, loading, pieces, spelling
 
 FILE = "certificate.json"
 
@@ -27,11 +24,12 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
     """
     base, folder = merged.base, Path(folder)
     if quoted := [s for s in scripts if s != "Latin"]:  # English text may quote a Korean word, which does change
-        english, found = [name for name in texts if "english" in name], script_pattern(quoted).search
+        english, found = [name for name in texts if "english" in name], pieces.script_pattern(quoted).search
         texts = texts | {name: [line for line in texts[name] if not found(line)] for name in english}
-    tokenizer = load_tokenizer(folder)
-    texts = texts | {"made_up": make_test_lines(500)}
-    before, after = ({t: encode_lines(e, ls, itself=True) for t, ls in texts.items()} for e in (base.tokenizer, tokenizer))
+    tokenizer = loading.load_tokenizer(folder)
+    texts = texts | {"made_up": encoding.make_test_lines(500)}
+    encoders = base.tokenizer, tokenizer
+    before, after = ({t: encoding.encode_lines(e, ls, itself=True) for t, ls in texts.items()} for e in encoders)
     lines, encoded = (list(chain.from_iterable(found.values())) for found in (texts, after))
     vocabulary, new = tokenizer.get_vocab(), merged.pieces
     merged_apart, cleaned_apart = _compare_sentencepiece(folder, tokenizer, lines, encoded)
@@ -58,7 +56,7 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
     metrics |= {"english_lines_changed": found["English lines whose ids changed"], "slow_fast_differences": merged_apart}
     metrics |= {"round_trip_failures": found["round trip failures"], "certificate_holds": holds}
     for when, encoder, ids in (("before", base.tokenizer, before), ("after", tokenizer, after)):
-        parts = fallback_ids(encoder)
+        parts = spelling.fallback_ids(encoder)
         for text in texts:
             used = Counter(chain.from_iterable(ids[text]))
             share = sum(used[i] for i in parts) / max(1, used.total())
@@ -84,10 +82,10 @@ def find_unmade_pieces(base, tokenizer, new):
         encode = tokenizer.backend_tokenizer.model.tokenize
         encoded = [[token.id for token in encode(base.piece(text))] for _, text in texts]
     else:
-        encoded = encode_lines(tokenizer, [text for _, text in texts], itself=True)
+        encoded = encoding.encode_lines(tokenizer, [text for _, text in texts], itself=True)
     made = set()
     for (piece, _), found in zip(texts, encoded, strict=True):
-        if found == [ids[piece]] or (ids[piece] in found and not is_whole(base.bytes(piece))):
+        if found == [ids[piece]] or (ids[piece] in found and not spelling.is_whole(base.bytes(piece))):
             made.add(piece)
     return [piece for piece in new if piece not in made]
 
@@ -97,7 +95,7 @@ def _texts_with(base, piece):
     for length in range(4):
         tails = islice(product(range(0x80, 0xC0), repeat=length), 4096)
         candidates = [base.bytes(piece) + bytes(tail) for tail in tails]
-        if texts := [data.decode() for data in candidates if is_whole(data)]:
+        if texts := [data.decode() for data in candidates if spelling.is_whole(data)]:
             return texts
     raise ValueError(f"{piece!r} is part of no character")
 

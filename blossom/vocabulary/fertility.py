@@ -3,22 +3,20 @@
 import math
 from collections import Counter
 
-from blossom.text.corpus import normalise_text
-from blossom.text.rows import read_rows
-from blossom.vocabulary.encoding import encode_lines
-from blossom.vocabulary.spelling import fallback_ids
+from blossom.text import corpus, rows
+from blossom.vocabulary import encoding, spelling
 
 
 def measure_fertility(tokenizer, lines):
     """Fertility (tokens per word) and other counts of some lines: a dict."""
     words = sum(len(line.split()) for line in lines)
-    used = Counter(i for ids in encode_lines(tokenizer, lines) for i in ids)
+    used = Counter(i for ids in encoding.encode_lines(tokenizer, lines) for i in ids)
     tokens, characters = used.total(), sum(map(len, lines))
     size = sum(len(line.encode()) for line in lines)
     return {
         "fertility": tokens / words,
         "bytes_per_token": size / tokens,
-        "byte_fallback_share": sum(used[i] for i in fallback_ids(tokenizer)) / tokens,  # of parts of characters
+        "byte_fallback_share": sum(used[i] for i in spelling.fallback_ids(tokenizer)) / tokens,  # of parts of characters
         "unknown_share": used[tokenizer.unk_token_id] / tokens if tokenizer.unk_token_id is not None else 0.0,
         "tokens_per_1000_chars": 1000 * tokens / characters,
         **{"tokens": tokens, "words": words, "characters": characters, "bytes": size},
@@ -34,16 +32,16 @@ def weigh_fertility(tokenizer, frequencies):
     """Tokens per word, weighted by how often each word occurs; each word is encoded with one space before it."""
     adds_space = tokenizer.backend_tokenizer.encode("a", add_special_tokens=False).tokens[0].startswith("▁")
     words = list(frequencies) if adds_space else [" " + word for word in frequencies]
-    lengths = map(len, encode_lines(tokenizer, words))
+    lengths = map(len, encoding.encode_lines(tokenizer, words))
     return sum(n * share for n, share in zip(lengths, frequencies.values(), strict=True)) / sum(frequencies.values())
 
 
 def read_frequencies(source):
     """Word -> share of running text, from an asset or a TSV file (word TAB share); ValueError names a broken line."""
     frequencies = {}
-    for place, row in read_rows(str(source), ("word", "share")):
+    for place, row in rows.read_rows(str(source), ("word", "share")):
         try:
-            word, share = normalise_text(row["word"]), float(row["share"])
+            word, share = corpus.normalise_text(row["word"]), float(row["share"])
         except (KeyError, TypeError, ValueError):
             word, share = "", math.nan
         if not (word and 0 < share <= 1):

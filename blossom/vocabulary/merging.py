@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from blossom.common import paths
-from blossom.vocabulary.closure import close_pieces, keep_pieces
-from blossom.vocabulary.loading import write_tokenizer
+from blossom.vocabulary import closure, loading
 from blossom.vocabulary.pieces import split_characters
 
 
@@ -39,7 +38,7 @@ def merge_vocab(base, asked, unreachable="add"):
     asked = [piece for piece in dict.fromkeys(asked) if piece not in base.vocabulary]
     # the characters of the pieces come first, so that every piece can be made of whole characters
     steps = [step for piece in asked for _, needed in split_characters(base, piece) for step in needed]
-    closed, dropped, left = close_pieces(base, dict.fromkeys([*steps, *asked]), unreachable)
+    closed, dropped, left = closure.close_pieces(base, dict.fromkeys([*steps, *asked]), unreachable)
     wanted = set(asked)
     return MergedVocab(base, closed, [p for p in closed if p not in wanted], dropped, left)
 
@@ -49,15 +48,15 @@ def select_pieces(merged, order, reads, most=0, min_reads=0):
     often = sum(count >= min_reads for count in reads)
     if not often:
         raise ValueError(f"min_reads: no piece is read {min_reads} times, at most {max(reads)}; lower it, or give more text")
-    chosen = keep_pieces(merged.pieces, order, min(most or often, often))
+    chosen = closure.keep_pieces(merged.pieces, order, min(most or often, often))
     on_the_way = [piece for piece in chosen if piece in set(merged.on_the_way)]
-    *_, left = close_pieces(merged.base, chosen, "keep")
+    *_, left = closure.close_pieces(merged.base, chosen, "keep")
     return MergedVocab(merged.base, chosen, on_the_way, merged.dropped, left)
 
 
 def save_tokenizer(merged, folder):
     """Write tokenizer.json, its settings and, for a SentencePiece base, tokenizer.model into a folder that may exist."""
-    write_tokenizer(merged.tokenizer, folder)
+    loading.write_tokenizer(merged.tokenizer, folder)
     if merged.base.kind == "sentencepiece":
         with paths.write_atomically(folder / "tokenizer.model") as temporary:
             temporary.write_bytes(merged.base.extend_proto(merged.pieces).SerializeToString())

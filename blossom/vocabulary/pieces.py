@@ -10,8 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
-from blossom.vocabulary import loading
-from blossom.vocabulary.fertility import read_frequencies
+from blossom.vocabulary import fertility, loading
 from blossom.vocabulary.spelling import BYTE_OF, BYTE_PIECE, is_byte_level, is_whole, piece_bytes
 
 UNIT = 0xF0000  # first of the private-use characters that stand for units in training
@@ -50,7 +49,7 @@ def _split_runs(base, texts):
 def add_word_frequencies(base, counts, pattern, source="wordfreq-ko"):
     """Add the word list of `read_frequencies`, scaled to the size of the corpus, to the counts of `count_runs`."""
     total, texts = counts.total(), Counter()
-    for word, share in read_frequencies(source).items():
+    for word, share in fertility.read_frequencies(source).items():
         if pattern.fullmatch(word) and (count := round(share * total)):
             texts[word] += count
             texts[" " + word] += count  # a morpheme (는, 을) stands inside a word or after a space

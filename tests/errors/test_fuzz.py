@@ -31,7 +31,7 @@ from blossom.common import params, paths, runs, server, stages
 from blossom.instructions import merging, readers, translation
 from blossom.models.loading import load_model, save_model
 from blossom.preference import people
-from blossom.report import headline, sweeps
+from blossom.report import headline, reference, sweeps
 from blossom.text.corpus import read_documents
 from blossom.training import checkpoints, loop
 from blossom.vocabulary import certificate, pieces
@@ -283,7 +283,7 @@ def test_a_notebook_takes_or_refuses_any_value(stage):
 
 def test_a_damaged_file_is_read_or_named_in_one_line(six, tmp_path, monkeypatch):
     monkeypatch.setenv("BLOSSOM_CACHE", os.environ.get("BLOSSOM_CACHE", ""))
-    monkeypatch.setattr(sweeps, "REFERENCE", tmp_path / "none")
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "none")
     entries, counts, bad = make_entries(tmp_path, six), Counter(), []
     only, _, number = os.environ.get("BLOSSOM_FUZZ_ONLY", "").partition("#")
     for name, entry in entries.items():
