@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from blossom.common import paths
-from blossom.instructions import checks, merging, review, translation
+from blossom.instructions import checks, review, translation
 from blossom.instructions.readers import read_instructions
 from tests.cases import read_cases
 
@@ -17,9 +17,9 @@ def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path)
     changed = {"fields": {"output": output}, "adaptation": "ne_change", "note": "이름을 바꿈"}
     one = exported("민지", {a: changed, b: {}})
     two = exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}})
-    merged = merging.merge_reviews(six, [one, two])
+    merged = review.merge_reviews(six, [one, two])
     assert list(merged.rows) == [a, b, c] and merged.undone == [d.id for d in six[3:]] and merged.doubled == 1
-    merging.write_merged(merged, tmp_path / "ko.jsonl")
+    review.write_merged(merged, tmp_path / "ko.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "ko.jsonl").read_text(encoding="utf-8").strip().split("\n")]
     assert [r["reviewer"] for r in rows] == ["민지", "민지, 서준", "서준"] and len(rows[1]["history"]) >= 1
     read = read_instructions(str(tmp_path / "ko.jsonl"), "ko")
@@ -33,20 +33,20 @@ def test_reviewers_who_differ_are_a_conflict_until_a_third_person_settles_it(six
     late = {"fields": {"output": "둘"}, "edited": "2026-11-20T02:00:00Z"}
     one = exported("민지", {a: {"fields": {"output": "하나"}}, b: {}})
     two = exported("서준", {a: late, b: {"adaptation": "ne_change"}})
-    merged = merging.merge_reviews(six, [one, two])
+    merged = review.merge_reviews(six, [one, two])
     assert merged.unsettled == [a, b] == list(merged.conflicts) and not merged.rows
     assert [v.fields["output"] for v in merged.conflicts[a]] == ["하나", "둘"]
     with pytest.raises(ValueError, match=f"2 conflicts are unsettled .first: {a}, {b}"):
-        merging.write_merged(merged, tmp_path / "ko.jsonl")
+        review.write_merged(merged, tmp_path / "ko.jsonl")
     assert not (tmp_path / "ko.jsonl").exists()
     settled = exported(
         "다은", {a: {"fields": {"output": "셋"}, "edited": "2026-11-20T12:00:00+09:00"}, b: {"done": False}}, name="settled"
     )
-    merged = merging.merge_reviews(six, [one, two, settled])
+    merged = review.merge_reviews(six, [one, two, settled])
     assert (merged.rows[a].fields["output"], merged.rows[a].reviewer, merged.unsettled) == ("셋", "다은", [b])
     assert list(merged.conflicts) == [a, b]
     exported("서준", {a: late | {"edited": "2026-11-20T12:00:01+09:00"}, b: {}})  # edited again after it was settled
-    assert merging.merge_reviews(six, [one, two, settled]).unsettled == [a]
+    assert review.merge_reviews(six, [one, two, settled]).unsettled == [a]
 
 
 def test_the_review_that_ships_shows_each_step():
@@ -56,7 +56,7 @@ def test_the_review_that_ships_shows_each_step():
     assert all(d.english == english[d.id] for d in pairs)
     found = checks.count_flags([checks.flag_draft(d.english, d.korean, d.cut) for d in pairs])
     assert all(found[k] for k in ("left_in_english", "cut_off", "broken_format", "translationese", "foreign_life"))
-    merged = merging.merge_reviews(pairs, folder.glob("*.json"))
+    merged = review.merge_reviews(pairs, folder.glob("*.json"))
     assert len(merged.rows) == len(pairs) == 8 and list(merged.conflicts) == ["en-b-042"] and merged.doubled == 2
     authored = {k.source_id: translation.example_fields(k) for k in read_instructions("authored-ko", "ko")}
     assert all(v.fields == authored[i] for i, v in merged.rows.items())
@@ -66,22 +66,22 @@ def test_the_review_that_ships_shows_each_step():
 def test_of_one_reviewers_two_files_the_later_row_counts(six, exported):
     a = six[0].id
     late = exported("민지", {a: {"fields": {"output": "나중"}, "edited": "2026-11-20T09:00:00Z"}}, name="late")
-    merged = merging.merge_reviews(six, [late, exported("민지", {a: {"fields": {"output": "먼저"}}})])
+    merged = review.merge_reviews(six, [late, exported("민지", {a: {"fields": {"output": "먼저"}}})])
     assert merged.rows[a].fields["output"] == "나중" and not merged.conflicts
     reopened = exported("민지", {a: {"done": False, "edited": "2026-11-20T10:00:00Z"}}, name="reopened")
-    assert a in merging.merge_reviews(six, [late, reopened]).undone
+    assert a in review.merge_reviews(six, [late, reopened]).undone
 
 
 def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
     texts = {"민지": "각각 다릅니다.\n", "서준": "\u1100\u1161\u11a8각 다릅니다."}
     files = [exported(name, {six[0].id: {"fields": {"output": text}}}) for name, text in texts.items()]
-    assert not merging.merge_reviews(six, files).conflicts
+    assert not review.merge_reviews(six, files).conflicts
 
 
 @pytest.mark.parametrize(("row", "top", "said"), CASES["wrong_files"])
 def test_a_file_that_does_not_belong_is_named_with_its_row(six, exported, row, top, said):
     with pytest.raises(ValueError, match=f"민지.json.*{said}"):
-        merging.read_review(exported("민지", {six[0].id: row}, top=top), six)
+        review.read_review(exported("민지", {six[0].id: row}, top=top), six)
 
 
 def test_other_drafts_have_another_digest(six):
@@ -93,19 +93,19 @@ def test_other_drafts_have_another_digest(six):
 
 @pytest.mark.parametrize(("a", "b", "edits"), [("", "가나", 2), ("kitten", "sitting", 3), ("나는 간다", "너는 간다!", 2)])
 def test_edit_distance_counts_inserted_removed_and_replaced_letters(a, b, edits):
-    assert merging.edit_distance(a, b) == merging.edit_distance(b, a) == edits
+    assert review.edit_distance(a, b) == review.edit_distance(b, a) == edits
 
 
 def test_what_changed_is_told_row_by_row_and_in_sum(six, exported):
     a, b, c = (d.id for d in six[:3])
     output = six[0].korean["output"]
     rows = {a: {"fields": {"output": output + "!!"}}, b: {}, c: {"adaptation": "ne_change"}}
-    merged = merging.merge_reviews(six, [exported("민지", rows)])
-    first, second, _ = merging.list_changes(merged)
+    merged = review.merge_reviews(six, [exported("민지", rows)])
+    first, second, _ = review.list_changes(merged)
     size = sum(map(len, six[0].korean.values()))
     assert (first["changed"], first["edit distance"], first["edit share"]) == ("output", 2, pytest.approx(2 / (size + 2)))
     assert (second["changed"], second["edit distance"], second["edit share"]) == ("", 0, 0)
-    total = merging.summarize_review(merged)
+    total = review.summarize_review(merged)
     assert total["labels"] == {"none": 2, "ne_change": 1, "topic_change": 0}
     assert (total["settled"], total["undone"], total["as drafted"], total["labelled but as drafted"]) == (3, 3, 2, [c])
     assert total["edit share"]["topic_change"] is None and total["by reviewer"] == {"민지": 3}

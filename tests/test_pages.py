@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from IPython.core.formatters import DisplayFormatter
 
 from blossom.common import figures, pages, paths, stages
-from blossom.instructions import merging
+from blossom.instructions import review
 from tests.cases import read_cases
 
 ATTACKS = read_cases(__file__)["attacks"]
@@ -43,7 +43,7 @@ def show_everywhere(text):
     """What notebooks show a text of a model, a person or a file in: tables, lists, changes, and pandas' own tables."""
     frame = pd.DataFrame({text: [text, {"a": text}], "share": [0.123, None], "n": [12345, 0.004]}, [text, "b"], dtype=object)
     frame = frame.rename_axis(index=text, columns=text)
-    changes = merging.show_changes(f"less {text}", f"{text} more")
+    changes = review.show_changes(f"less {text}", f"{text} more")
     tables = [pages.show_table(frame), pages.show_table(frame.reset_index(drop=True), formats={"share": "{:.1%}"}), frame]
     return [*tables, pages.show_html(text), pages.show_html(changes), pages.show_list(text, [text])]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from blossom.instructions import checks, merging, review, translation
+from blossom.instructions import checks, review, translation
 from tests.browser import ALT, CONTROL, DOWN, ENTER, ESCAPE, UP
 
 EVIL = "</script><script>window.ran = 1</script><!-- <img src=x onerror='window.ran = 2'> {{ 7 * 7 }} \u2028"
@@ -93,7 +93,7 @@ def test_export_then_import_in_a_fresh_profile_then_a_conflict_is_found_and_sett
     second = other.export()
     assert first.name.endswith("-민지.json") and second.name.endswith("-서준.json")
 
-    merged = merging.merge_reviews(six, [first, second])
+    merged = review.merge_reviews(six, [first, second])
     assert (merged.unsettled, list(merged.rows)) == ([a], [b])
     assert {v.fields["output"] for v in merged.conflicts[a]} == {"민지가 쓴 답변입니다.", "서준이 쓴 답변입니다."}
 
@@ -104,7 +104,7 @@ def test_export_then_import_in_a_fresh_profile_then_a_conflict_is_found_and_sett
     assert text_of(other, "output") == merged.conflicts[a][1].fields["output"]
     other.click(".whole button:first-child")
     other.find("#next").click()
-    settled = merging.merge_reviews(six, [first, second, other.export().rename(made.parent / "settled.json")])
+    settled = review.merge_reviews(six, [first, second, other.export().rename(made.parent / "settled.json")])
     assert not settled.unsettled and settled.rows[a].fields == merged.conflicts[a][0].fields
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from blossom.assets import registry, sources
 from blossom.common import params, paths, runs, stages
-from blossom.instructions import merging, review
+from blossom.instructions import review
 from blossom.report import agreement
 from blossom.text.corpus import read_corpus, read_documents
 from tests.errors.table import case
@@ -57,11 +57,11 @@ def other_benchmarks(smoke):
 
 REVIEW = "translation and review (04)"
 case(REVIEW, "a reviewer's file of another data set", ValueError, "민지.json", "another dataset", "000000000000")(
-    lambda six, exported: merging.read_review(exported("민지", {}, top={"dataset": "0" * 64}), six))
+    lambda six, exported: review.read_review(exported("민지", {}, top={"dataset": "0" * 64}), six))
 
 @case(REVIEW, "nothing is marked as done", ValueError, "marked as done")
 def nothing_done(six, exported, tmp_path):
-    merging.write_merged(merging.merge_reviews(six, [exported("민지", {})]), tmp_path / "set.jsonl")
+    review.write_merged(review.merge_reviews(six, [exported("민지", {})]), tmp_path / "set.jsonl")
 
 case(REVIEW, "half a character in a draft", ValueError, "broken character", "반쪽")(
     lambda six: review.hash_drafts([replace(six[0], korean=six[0].korean | {"output": "반쪽 \ud83d"})]))

@@ -28,7 +28,7 @@ import yaml
 from blossom.assets import aihub
 from blossom.assets.registry import fetch_asset
 from blossom.common import params, paths, runs, server, stages
-from blossom.instructions import merging, readers, translation
+from blossom.instructions import readers, review, translation
 from blossom.models.loading import load_model, save_model
 from blossom.preference import people
 from blossom.report import headline, reference, sweeps
@@ -82,7 +82,7 @@ def make_entries(folder, six):
         add(f"form{n}.{suffix}", content, lambda file: readers.read_instructions(str(file), "ko"))
     drafts = translation.read_drafts(data / "review/drafts.jsonl")
     for name in ("review-1.json", "settled.json"):
-        add(name, (data / "review" / name).read_bytes(), lambda file: merging.merge_reviews(drafts, [file]))
+        add(name, (data / "review" / name).read_bytes(), lambda file: review.merge_reviews(drafts, [file]))
     batch = a_batch()
     add("ratings.json", rated(batch, "가람", lambda i: "A"), lambda file: read_rating(batch, file), True)
     kept = people.publish_batch(batch, folder / "batches")[1][0].with_name("batch.json")
