@@ -5,6 +5,10 @@ import warnings
 import zlib
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
+from transformers.pytorch_utils import Conv1D  # GPT-2's
 
 from blossom.common import paths, runs
 from blossom.models import bits, loading
@@ -29,10 +33,6 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
 
     Raises ValueError when the model has no such projection, or no added rows to train.
     """
-    from peft import LoraConfig, get_peft_model
-    from peft.utils.constants import EMBEDDING_LAYER_NAMES
-    from transformers.pytorch_utils import Conv1D  # GPT-2's
-
     runs.seed_generators(seed)
     if trainable == "full":
         return model.requires_grad_(True)
@@ -97,8 +97,6 @@ def save_adapter(model, folder):
 
 def read_adapter(base, adapter):
     """A saved adapter on its base model (folder, asset or hub id): (PeftModel on CPU, dtype that the base is stored in)."""
-    from peft import PeftModel
-
     model, _ = loading.load_model(base, place="cpu")
     stored = model.dtype
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT reads trained rows in their table's dtype
@@ -107,8 +105,6 @@ def read_adapter(base, adapter):
 
 def merge_adapter(adapted, dtype):
     """The base of a PeftModel with its adapter merged: each weight is added to in float32 and rounded once, to `dtype`."""
-    from peft.tuners.lora import LoraLayer
-
     for name, module in adapted.named_modules():
         if isinstance(module, LoraLayer):
             module.get_base_layer().float()

@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 
 import torch
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
@@ -83,8 +85,6 @@ def check_model(folder, name):
 
 def check_config(folder, name):
     """Raise ValueError unless `folder` has a config.json of an architecture that transformers knows, and no adapter."""
-    from transformers import CONFIG_MAPPING
-
     if (folder / "adapter_config.json").exists():  # transformers would fetch whatever base the adapter names
         raise ValueError(f"{name}: is an adapter (it has an adapter_config.json); give the model it was merged into")
     if not (folder / "config.json").exists():
@@ -110,9 +110,6 @@ def quantize_layers(model, place):
 
 
 def _read(folder, name, dtype):
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
-
     if not gc.isenabled():  # in a batch, until the libraries are imported, of whose objects none is garbage
         gc.freeze()
         gc.enable()

@@ -8,6 +8,7 @@ import copy
 import json
 
 from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from blossom.assets.registry import fetch_asset
 from blossom.vocabulary import loading
@@ -150,8 +151,6 @@ class SentencePieceBase(_Base):
 
 
 def _replace_backend(tokenizer, backend):
-    from transformers import PreTrainedTokenizerFast
-
     kept = {name: getattr(tokenizer, name) for name in ("model_max_length", "padding_side", "chat_template")}
     kept = {name: value for name, value in (tokenizer.special_tokens_map | kept).items() if value}
     return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **kept)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import every model: 10 s
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
@@ -17,8 +18,6 @@ CONVERT = "; of another kind (tiktoken, vocab.json), transformers' AutoTokenizer
 
 def load_tokenizer(source):
     """Load a HF fast tokenizer from an asset, folder, SentencePiece `.model` or hub id; ValueError when there is none."""
-    from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import every model: 10 s
-
     path = fetch_asset(str(source), weights=False)
     model_file = path / "tokenizer.model" if path.is_dir() else path
     whole, given, ids = (path / "tokenizer.json").is_file(), {}, {}
@@ -103,8 +102,6 @@ def list_merges(pieces, vocabulary):
 
 def convert_sentencepiece(proto):
     """A HF fast tokenizer with the ids of a SentencePiece ModelProto (BPE or unigram); special tokens in text are text."""
-    from transformers import PreTrainedTokenizerFast
-
     spec, backend = proto.trainer_spec, build_backend(proto)
     ids = {"unk_token": spec.unk_id, "bos_token": spec.bos_id, "eos_token": spec.eos_id, "pad_token": spec.pad_id}
     special = {name: proto.pieces[i].piece for name, i in ids.items() if 0 <= i < len(proto.pieces)}
