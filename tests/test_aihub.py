@@ -8,13 +8,12 @@ import openpyxl
 import pytest
 
 from blossom.assets import aihub
-from blossom.assets.aihub import main, read_aihub_pairs, write_aihub_pairs
 from blossom.instructions.readers import read_translations
 from blossom.text.corpus import read_documents
 from tests.cases import read_cases
 
 SHAPES = read_cases(__file__)
-READERS = {"texts": read_documents, "pairs": read_aihub_pairs}
+READERS = {"texts": read_documents, "pairs": aihub.read_aihub_pairs}
 
 
 @pytest.fixture
@@ -57,16 +56,16 @@ def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, c
     many = [{"ko": f'"{n}번째 문장이다."', "en": f'"This" is "{n % 25}".'} for n in range(50)]
     source, target = tmp_path / "71265.json", tmp_path / "x" / "en_ko.tsv"
     source.write_text(json.dumps({"data": SHAPES["pairs"] + many + many}), encoding="utf-8")
-    main([str(source), str(target), "--rows", "30", "--heldout", "10"])
+    aihub.main([str(source), str(target), "--rows", "30", "--heldout", "10"])
     files = (target, tmp_path / "x/en_ko_test/translation.tsv")
     trained, tested = (f.read_text(encoding="utf-8").splitlines() for f in files)
     assert (len(trained), len(tested)) == (30, 10)
     assert not {line.split("\t")[0] for line in trained} & {line.split("\t")[0] for line in tested}
     assert str(target) in capsys.readouterr().out
     read = {(e.messages[0]["input"], e.output) for e in read_translations(list(map(str, files)))}
-    assert len(read) == 40 and read < set(read_aihub_pairs(source)) > {("It rains.", "비가 온다.")}
+    assert len(read) == 40 and read < set(aihub.read_aihub_pairs(source)) > {("It rains.", "비가 온다.")}
     with pytest.raises(ValueError, match="52 different pairs.*60.*10"):
-        write_aihub_pairs(source, target, 60, 10)
+        aihub.write_aihub_pairs(source, target, 60, 10)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -80,7 +79,7 @@ def test_sheets_in_a_zip_file_are_read_and_what_macos_adds_is_not(tmp_path):
         archive.writestr("가/1.XLSX", inner.getvalue())  # a second member of this name
         archive.writestr("__MACOSX/가/._1.xlsx", b"\x00")
     assert list(read_documents(str(tmp_path))) == ["비가 온다.", "눈이 온다."]
-    assert next(read_aihub_pairs(tmp_path)) == ("It rains.", "비가 온다.")
+    assert next(aihub.read_aihub_pairs(tmp_path)) == ("It rains.", "비가 온다.")
 
 
 @pytest.mark.parametrize("wrong", ["encrypted", "unpacks to 90,000 bytes", "holds no .json and no .xlsx file, but a.txt"])

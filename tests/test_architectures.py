@@ -13,16 +13,9 @@ from blossom.batch.estimate import RESERVE, count_operations, measure_size, trai
 from blossom.common import paths
 from blossom.generation.answers import generate_answers, stream_answer
 from blossom.models import adapters, bits, loading
-from blossom.models.adapters import adapt_model
-from blossom.models.bits import document_nats, start_token
-from blossom.models.loading import load_model, resize_model, save_model
-from blossom.training import learner
 from blossom.training.learner import Learner
-from blossom.training.packing import IGNORED
-from blossom.vocabulary import embeddings
-from blossom.vocabulary.bases import read_base
-from blossom.vocabulary.certificate import certify_merge
-from blossom.vocabulary.merging import merge_vocab
+from blossom.training import learner, packing
+from blossom.vocabulary import bases, certificate, embeddings, merging
 from tests.cases import read_cases
 from tests.test_learner import assert_same, gradients
 
@@ -40,13 +33,13 @@ def random_model(kind, adapted=True):
     names = {name.split(".")[-1] for name, _ in model.named_modules()}
     targets = names & {"q_proj", "qkv_proj", "query_key_value", "c_attn", "q_a_proj"}
     plain = kind in ("gemma", "olmo2") or not adapted
-    return model if plain else adapt_model(model, "lora", rank=2, targets=targets)
+    return model if plain else adapters.adapt_model(model, "lora", rank=2, targets=targets)
 
 
 @pytest.mark.parametrize("isolated", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refused(kind, isolated):
-    model, tokenizer = random_model(kind), load_model("tiny-byte-level")[1]
+    model, tokenizer = random_model(kind), loading.load_model("tiny-byte-level")[1]
     reference = copy.deepcopy(model).eval() if kind == "llama " else copy.deepcopy(model)
     if isolated and kind in APART:
         with pytest.raises(ValueError, match="isolate_documents: .*set isolate_documents: false"):
@@ -59,7 +52,7 @@ def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refus
     parts = [(0, 0, 16), (1, 0, 7), (1, 7, 16)] if isolated else [(0, 0, 16), (1, 0, 16)]
     labels, segments, expected = ids.clone(), torch.ones_like(ids), 0.0
     for row, start, end in parts:  # each document alone, by the library's own loss
-        segments[row, start:], labels[row, start : start + 2] = start, IGNORED
+        segments[row, start:], labels[row, start : start + 2] = start, packing.IGNORED
         given, own = ids[row : row + 1, start:end], labels[row : row + 1, start:end]
         expected += reference(input_ids=given, labels=own).loss * (end - start - 2)
     learner.eval() if kind == "llama " else learner.train()
@@ -69,13 +62,13 @@ def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refus
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert_same(gradients(model), gradients(reference))
     line = "The door is open."
-    ids = torch.tensor([[start_token(tokenizer), *tokenizer(line).input_ids]])
+    ids = torch.tensor([[bits.start_token(tokenizer), *tokenizer(line).input_ids]])
     logs = reference.eval()(input_ids=ids).logits[0, :-1].log_softmax(-1)
     nats = -logs.gather(-1, ids[0, 1:, None]).sum().item()
     with learner.evaluation():
-        assert document_nats(learner.model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
+        assert bits.document_nats(learner.model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
     learner.__exit__()
-    assert document_nats(model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
+    assert bits.document_nats(model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", CASES["estimated"])
@@ -92,14 +85,14 @@ def test_a_model_that_sees_images_gets_rows_a_certificate_and_adapters_in_its_de
     model = AutoModelForCausalLM.from_config(
         AutoConfig.for_model("gemma3", text_config=CASES["every"] | CASES["grouped"], **CASES["wrapped"])
     )
-    made = merge_vocab(base := read_base("tiny-byte-level"), [base.piece("온도")], "add")
-    resize_model(model, base.size, torch.zeros(len(made.pieces), 32))
-    save_model(model, made.tokenizer, tmp_path / "model")
-    found = certify_merge(made, tmp_path / "model", {"korean": ["온도"]}, ["Hangul"], "add", {})
+    made = merging.merge_vocab(base := bases.read_base("tiny-byte-level"), [base.piece("온도")], "add")
+    loading.resize_model(model, base.size, torch.zeros(len(made.pieces), 32))
+    loading.save_model(model, made.tokenizer, tmp_path / "model")
+    found = certificate.certify_merge(made, tmp_path / "model", {"korean": ["온도"]}, ["Hangul"], "add", {})
     assert found["holds"] and found["rows"] == base.size + len(made.pieces)
-    model = load_model(tmp_path / "model")[0]
-    assert document_nats(model, made.tokenizer, ["온도"]) > 0
-    trained = [n for n, p in adapt_model(model, "lora+new-rows").named_parameters() if p.requires_grad]
+    model = loading.load_model(tmp_path / "model")[0]
+    assert bits.document_nats(model, made.tokenizer, ["온도"]) > 0
+    trained = [n for n, p in adapters.adapt_model(model, "lora+new-rows").named_parameters() if p.requires_grad]
     assert len(trained) == 13 and not [n for n in trained if "language_model" not in n]
 
 
@@ -107,15 +100,16 @@ def test_a_model_that_sees_images_gets_rows_a_certificate_and_adapters_in_its_de
 def test_transformers_4_reads_the_positions_of_a_saved_model_by_its_own_names(kind, tmp_path):
     own, expected = CASES["old names"][kind]
     config = AutoConfig.for_model(kind, **CASES["every"] | CASES["grouped"] | {"rope_parameters": own})
-    save_model(AutoModelForCausalLM.from_config(config), load_model("tiny-byte-level")[1], tmp_path / "model")
+    _, tokenizer = loading.load_model("tiny-byte-level")
+    loading.save_model(AutoModelForCausalLM.from_config(config), tokenizer, tmp_path / "model")
     written = paths.read_json(tmp_path / "model" / "config.json")
     assert {name: written[name] for name in expected} == expected
-    assert load_model(tmp_path / "model")[0].config.rope_parameters == config.rope_parameters
+    assert loading.load_model(tmp_path / "model")[0].config.rope_parameters == config.rope_parameters
 
 
 @pytest.mark.parametrize("kind", CASES["uncached"])
 def test_an_answer_is_streamed_without_a_cache_of_keys(kind):
-    model, tokenizer = random_model(kind, adapted=False).eval(), load_model("tiny-byte-level")[1]
+    model, tokenizer = random_model(kind, adapted=False).eval(), loading.load_model("tiny-byte-level")[1]
     settings = {"new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
     streamed = "".join(stream_answer(model, tokenizer, [{"role": "user", "content": "The door"}], "newline", **settings))
     assert [streamed.strip()] == generate_answers(model, tokenizer, ["The door"], "newline", **settings)
@@ -181,7 +175,7 @@ def test_an_anchored_sequence_learns_what_the_base_without_dropout_expects_from_
 
 def test_new_rows_of_a_head_with_a_bias_get_none_and_are_not_trained_alone():
     model, rows = random_model("phi").unload(), torch.zeros(20, 32)
-    resize_model(model, 590, rows, rows)
+    loading.resize_model(model, 590, rows, rows)
     assert not model.lm_head.bias[590:].any() and model.lm_head.bias[:590].all()
     with pytest.raises(ValueError, match=r"trainable: .* lose the bias .* take lora\+embeddings, lora or full"):
-        adapt_model(model, "lora+new-rows", targets=["q_proj"])
+        adapters.adapt_model(model, "lora+new-rows", targets=["q_proj"])

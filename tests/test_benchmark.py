@@ -17,29 +17,24 @@ from lm_eval.tasks import TaskManager
 from transformers import LlamaForCausalLM
 
 from blossom.assets.registry import fetch_asset
-from blossom.benchmark import statistics
-from blossom.benchmark.evaluation import evaluate_task, find_unchecked
-from blossom.benchmark.papers import read_papers
+from blossom.benchmark import evaluation, papers, scoring, statistics, suite
 from blossom.benchmark.rows import check_task_rows, read_task_rows
-from blossom.benchmark.scoring import SharedPrefixLM
-from blossom.benchmark.suite import GROUPS, PAPER_TASKS, prepare_tasks, task_names
 from blossom.common import paths
-from blossom.models.bits import start_token
-from blossom.models.loading import load_model
+from blossom.models import bits, loading
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
-TINY = load_model("tiny-byte-level", torch.float32)
+TINY = loading.load_model("tiny-byte-level", torch.float32)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    return {p.name: p for p in prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"))}
+    return {p.name: p for p in suite.prepare_tasks(suite.task_names(), tmp_path_factory.mktemp("tasks"))}
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
-    made = prepare_tasks(task_names(), tmp_path_factory.mktemp("tasks"), items=6)
+    made = suite.prepare_tasks(suite.task_names(), tmp_path_factory.mktemp("tasks"), items=6)
     return {p.name: p for p in made if not p.generates}
 
 
@@ -51,8 +46,8 @@ def test_prompts_and_metrics_are_the_papers(prepared):
     expected = CASES["prompts"]["klue_nli"][0].format(premise="비가 온다.", hypothesis="땅이 젖는다")
     assert prepared["klue_nli"].task.doc_to_text(row) == expected
     assert len({p.prompt_hash for p in prepared.values()}) == len(prepared) - 1  # minimal pairs have no prompt
-    metrics = read_papers()["bllossom"]["table6"]["metrics"]
-    assert {task: prepared[task].settings["score"] for task in PAPER_TASKS} == metrics
+    metrics = papers.read_papers()["bllossom"]["table6"]["metrics"]
+    assert {task: prepared[task].settings["score"] for task in suite.PAPER_TASKS} == metrics
 
 
 @pytest.mark.parametrize("task", CASES["shipped"])
@@ -67,7 +62,7 @@ def test_a_shipped_task_renders_items_as_lm_eval_does(prepared, task):
         assert getattr(ours, "__code__", ours) == getattr(shipped, "__code__", shipped), key
 
 
-@pytest.mark.parametrize("task", [t for t in task_names() if t not in GROUPS["translation"]])
+@pytest.mark.parametrize("task", [t for t in suite.task_names() if t not in suite.GROUPS["translation"]])
 def test_an_authored_mini_set_is_balanced(prepared, task):
     p = prepared[task]
     shares = np.bincount(p.labels) / len(p.rows)
@@ -103,7 +98,7 @@ def share_won(values, labels):
 MINI_SETS = {file.stem for file in (paths.ROOT / "data/benchmarks").glob("*.jsonl")}
 
 
-@pytest.mark.parametrize("task", sorted(MINI_SETS - {"translation", *GROUPS["minimal_pairs"]}))
+@pytest.mark.parametrize("task", sorted(MINI_SETS - {"translation", *suite.GROUPS["minimal_pairs"]}))
 def test_no_rule_on_one_cue_beats_chance_by_a_tenth(prepared, task):
     p = prepared[task]  # not of minimal pairs, which differ in one word on purpose: the next test has their length and place
     labels, (first, *asked), found = np.array([int(label) for label in p.labels]), CASES["asked"][task], []
@@ -168,7 +163,7 @@ def test_a_wrong_row_is_named_and_nothing_is_written(tmp_path):
     rows = [{"premise": "가", "hypothesis": "나", "gold_label": "neutral"}, {"premise": 3}]
     (tmp_path / "klue_nli.json").write_text(json.dumps(rows), encoding="utf-8")
     with pytest.raises(ValueError, match="row 2.*premise.*found 3"):
-        prepare_tasks(["klue_nli"], tmp_path / "out", tmp_path)
+        suite.prepare_tasks(["klue_nli"], tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
 
 
@@ -207,10 +202,10 @@ def test_a_url_without_a_network_says_what_to_do(monkeypatch, tmp_path):
 
 def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
     everything = [r["id"] for r in read_task_rows("klue_sts")[0]]
-    made = (prepare_tasks(["klue_sts"], tmp_path, items=9, seed=seed)[0] for seed in (0, 0, 1))
+    made = (suite.prepare_tasks(["klue_sts"], tmp_path, items=9, seed=seed)[0] for seed in (0, 0, 1))
     one, again, other = ([row["id"] for row in p.rows] for p in made)
     assert one == again != other and one == [i for i in everything if i in one]
-    made = prepare_tasks(["nsmc", "klue_sts"], tmp_path, items=6, written_items=3)
+    made = suite.prepare_tasks(["nsmc", "klue_sts"], tmp_path, items=6, written_items=3)
     assert [len(p.rows) for p in made] == [3, 6]
 
 
@@ -220,13 +215,13 @@ def requests_of(lm, p):
 
 
 def plain_lm(model, tokenizer):
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, prefix_token_id=start_token(tokenizer))
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, prefix_token_id=bits.start_token(tokenizer))
 
 
 @pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
 def test_shared_prefixes_change_no_likelihood(few, name):
-    model, tokenizer = load_model(name, torch.float32)
-    lm, plain = SharedPrefixLM(model, tokenizer, tokens=300), plain_lm(model, tokenizer)
+    model, tokenizer = loading.load_model(name, torch.float32)
+    lm, plain = scoring.SharedPrefixLM(model, tokenizer, tokens=300), plain_lm(model, tokenizer)
     assert lm.shares
     assert tokenizer.eos_token_id not in lm.tok_encode(f"a {tokenizer.eos_token}")  # of a question's own text
     for p in few.values():
@@ -236,10 +231,10 @@ def test_shared_prefixes_change_no_likelihood(few, name):
 
 
 def test_what_does_not_fit_is_cut_on_the_left_as_lm_eval_cuts_it(few):
-    p, ours, theirs = few["kobest_hellaswag"], SharedPrefixLM(*TINY), plain_lm(*TINY)
+    p, ours, theirs = few["kobest_hellaswag"], scoring.SharedPrefixLM(*TINY), plain_lm(*TINY)
     ours._max_length = theirs._max_length = 200
     assert np.allclose([a for a, _ in requests_of(ours, p)], [a for a, _ in requests_of(theirs, p)], atol=1e-3)
-    assert 0 < evaluate_task(p, ours)["score"]["truncated"] < len(p.rows)
+    assert 0 < evaluation.evaluate_task(p, ours)["score"]["truncated"] < len(p.rows)
     ours._max_length = 20
     with pytest.raises(ValueError, match="choice .* has .* tokens; expected 1 to 20"):
         requests_of(ours, p)
@@ -251,17 +246,18 @@ class Forgetful(LlamaForCausalLM):
 
 
 def test_a_model_that_takes_no_trie_is_scored_plainly(few, monkeypatch):
-    model, tokenizer = load_model("tiny-byte-level", torch.float32)
+    model, tokenizer = loading.load_model("tiny-byte-level", torch.float32)
     ignoring = Forgetful.from_pretrained(fetch_asset("tiny-byte-level")).eval()
     model.config.sliding_window = 30  # hides a trie's ancestors
-    monkeypatch.setattr(SharedPrefixLM, "_score", lambda *_: pytest.fail("read as a trie"))
+    monkeypatch.setattr(scoring.SharedPrefixLM, "_score", lambda *_: pytest.fail("read as a trie"))
     for own in (ignoring, model):
-        assert len(requests_of(SharedPrefixLM(own, tokenizer), few["klue_sts"])) == 12
+        assert len(requests_of(scoring.SharedPrefixLM(own, tokenizer), few["klue_sts"])) == 12
 
 
 def test_scores_are_lm_evals_own(tmp_path):
     tasks = ["klue_ynat", "kosbi", "kobest_copa", "nsmc", "en_ko"]
-    mine = {p.name: evaluate_task(p, SharedPrefixLM(*TINY)) for p in prepare_tasks(tasks, tmp_path, items=12)}
+    prepared = suite.prepare_tasks(tasks, tmp_path, items=12)
+    mine = {p.name: evaluation.evaluate_task(p, scoring.SharedPrefixLM(*TINY)) for p in prepared}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
@@ -284,7 +280,7 @@ def test_scores_are_lm_evals_own(tmp_path):
 
 def test_a_score_says_what_it_needs_to_be_compared(prepared):
     p = prepared["kosbi"]
-    found = evaluate_task(p, SharedPrefixLM(*TINY))
+    found = evaluation.evaluate_task(p, scoring.SharedPrefixLM(*TINY))
     assert all(item["metric"] == "f1" for item in found["items"]) and p.constant == found["score"]["constant"]
     expected = {"items": 32, "majority_share": 0.5, "version": "polyglot 0", "prompt_hash": p.prompt_hash, "shots": 0}
     assert expected.items() <= found["score"].items() and len(found["items"]) == 32 and 0 < found["score"]["stderr"] < 0.2
@@ -312,8 +308,9 @@ def test_nsmc_counts_an_answer_that_contains_the_right_word(prepared):
 
 
 def test_the_public_files_are_read(real_files, tmp_path):
-    names = [t for t in task_names() if t not in (*GROUPS["minimal_pairs"], "copy_pattern", *GROUPS["translation"])]
-    prepared = prepare_tasks(names, tmp_path, real_files / "benchmarks", items=5)
+    absent = {"copy_pattern"}.union(suite.GROUPS["minimal_pairs"], suite.GROUPS["translation"])
+    names = [task for task in suite.task_names() if task not in absent]
+    prepared = suite.prepare_tasks(names, tmp_path, real_files / "benchmarks", items=5)
     assert len(prepared) == 12 and all(p.origin.startswith("benchmarks/") for p in prepared)
     counts = {t: len(read_task_rows(t, real_files / "benchmarks")[0]) for t in names if t != "klue_ynat"}
     assert counts["klue_nli"] == 1500 and counts["kobest_boolq"] == 700 and counts["nsmc"] == 5000
@@ -324,7 +321,7 @@ def test_the_public_files_are_read(real_files, tmp_path):
 
 
 def test_shots_come_from_the_training_file(real_files, tmp_path):
-    p = prepare_tasks(["kobest_sentineg"], tmp_path, real_files / "benchmarks", items=4, shots=3)[0]
+    p = suite.prepare_tasks(["kobest_sentineg"], tmp_path, real_files / "benchmarks", items=4, shots=3)[0]
     p.task.build_all_requests(rank=0, world_size=1)
     context = p.task.instances[0].args[0]
     assert context.count("긍부정:") == 4 and context.endswith(f"문장: {p.rows[0]['sentence']} 긍부정:")
@@ -337,11 +334,11 @@ def test_a_scored_row_is_never_an_example(tmp_path):
     rows = [{"context": f"c{n}", "sentence": f"s{n}", "sentence_label": "safe"} for n in range(6)]
     (tmp_path / "kosbi_test.json").write_text(json.dumps(rows[:4]))
     (tmp_path / "kosbi_train.json").write_text(json.dumps(rows))
-    (p,) = prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, items=2, shots=2)
+    (p,) = suite.prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, items=2, shots=2)
     assert {row["sentence"] for row in p.task.fewshot_docs()} == {"s4", "s5"}
     (tmp_path / "kosbi_train.json").write_text(json.dumps(rows[:4]))
     with pytest.raises(ValueError, match="shots: all training rows in .*kosbi_train.json are also scored; set shots to 0"):
-        prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, shots=2)
+        suite.prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, shots=2)
 
 
 def test_every_model_sees_the_examples_that_the_digest_names(tmp_path):
@@ -361,4 +358,4 @@ def test_sets_that_stage_04_did_not_know_are_listed(tmp_path):
     paths.write_text(folder / "params.yaml", "evaluation_texts: [data/benchmarks, 'hub:klue/klue:nli:validation']")
     p = SimpleNamespace(outputs=str(tmp_path), scale="smoke", recipe="base-koSFT", benchmarks="hub")
     origins = ["data/benchmarks/copy_pattern.jsonl", "hub:klue/klue:nli:validation", "hub:klue/klue:sts:validation"]
-    assert find_unchecked(p, [SimpleNamespace(origin=name) for name in origins]) == origins[2:]
+    assert evaluation.find_unchecked(p, [SimpleNamespace(origin=name) for name in origins]) == origins[2:]

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from blossom.assets.registry import fetch_asset
-from blossom.benchmark import comparing, evaluation, papers, statistics, suite
+from blossom.benchmark import comparing, evaluation, papers, statistics, suite, texts
 from blossom.benchmark.tasks import utils
-from blossom.benchmark.texts import compare_states, draw_texts, middle_states, rank_translations
 from blossom.models.bits import document_nats, start_token
-from blossom.models.loading import load_model
+from blossom.models import loading
 from blossom.text.corpus import read_corpus, read_documents
 from tests.cases import read_cases
 
@@ -45,19 +44,19 @@ def test_a_second_report_costs_nothing(prepared, tmp_path, monkeypatch):
 
 def test_a_translation_is_found_among_distractors():
     likeness = torch.eye(40) + 0.1 * torch.rand(40, 40, generator=torch.manual_seed(0))
-    assert [*rank_translations(likeness)] == [1] * 40
-    assert [*rank_translations(-likeness)] == [32] * 40, "the least alike of 32"
-    assert {*rank_translations(torch.zeros(5, 5))} == {5}, "a tie is not found"
+    assert [*texts.rank_translations(likeness)] == [1] * 40
+    assert [*texts.rank_translations(-likeness)] == [32] * 40, "the least alike of 32"
+    assert {*texts.rank_translations(torch.zeros(5, 5))} == {5}, "a tie is not found"
     states = torch.randn(6, 4, generator=torch.manual_seed(0))
-    assert compare_states(states + 9, 2 * states - 5).diagonal() == pytest.approx(torch.ones(6).numpy(), abs=1e-5)
+    assert texts.compare_states(states + 9, 2 * states - 5).diagonal() == pytest.approx(torch.ones(6).numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize("capped", [False, True])
 def test_the_states_of_a_document_do_not_depend_on_the_others(capped):
-    model, tokenizer = load_model(FOLDERS["tiny-byte-level"], torch.float32)
+    model, tokenizer = loading.load_model(FOLDERS["tiny-byte-level"], torch.float32)
     model.head_scale = None if capped else 1.0  # a model that caps its logits is read row by row
     lines = ["The kettle is on the stove.", "비가 온다.", "It rains and rains, and the river rises " * 9]
-    with middle_states(model, lines) as (found, keep):
+    with texts.middle_states(model, lines) as (found, keep):
         document_nats(model, tokenizer, lines, seen=keep)
     ids = [start_token(tokenizer), *tokenizer(lines[0], add_special_tokens=False).input_ids]
     layers = model.config.num_hidden_layers
@@ -73,9 +72,9 @@ def test_a_translation_of_another_text_is_refused_and_with_few_documents_none_is
     p = smoke("05_benchmark_eval", "base", parallel_english=english, documents=32)
     corpus = read_corpus(p)
     with pytest.raises(ValueError, match=told):
-        draw_texts(p, corpus)
+        texts.draw_texts(p, corpus)
     asked = (replace(p, documents=31), replace(p, parallel_english="general-ko-en"))
-    assert [len(draw_texts(own, corpus)[1]) for own in asked] == [0, 32]
+    assert [len(texts.draw_texts(own, corpus)[1]) for own in asked] == [0, 32]
 
 
 def test_a_run_that_dies_keeps_its_finished_tasks_and_a_damaged_record_is_made_again(prepared, tmp_path):

@@ -17,9 +17,7 @@ from hypothesis import strategies as st
 
 from blossom.instructions.readers import read_instructions
 from blossom.text.corpus import draw_bytes, normalise_text, read_corpus, read_documents
-from blossom.text.hub import parse_hub
-from blossom.text.language import answer_language, language_of, script_shares
-from blossom.text.leaks import fold_letters, read_evaluation_texts
+from blossom.text import hub, language, leaks
 from blossom.text.rows import read_rows
 from tests.cases import read_cases
 
@@ -55,8 +53,8 @@ def test_no_line_is_lost_and_no_training_line_is_like_a_held_out_one_the_same_ea
     read = [normalise_text(line) for line in text.split("\n")]
     assert {*found.korean, *found.heldout_korean} <= {*read}
     assert len(found.heldout_korean) == len(found.heldout_english) == heldout
-    guarded = {fold_letters(line) for held in found.heldout().values() for line in held}
-    assert not guarded & {fold_letters(line) for line in [*found.korean, *found.english]}
+    guarded = {leaks.fold_letters(line) for held in found.heldout().values() for line in held}
+    assert not guarded & {leaks.fold_letters(line) for line in [*found.korean, *found.english]}
     removed = sum(n for reason, n in found.removed.items() if reason.startswith("korean"))
     assert len(found.korean) + heldout + removed == sum(map(bool, read))
 
@@ -165,7 +163,7 @@ def test_hidden_files_are_no_data_and_links_to_folders_are_named(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("숨은 글 하나", encoding="utf-8")
     assert sorted(read_documents(str(tmp_path))) == [*["숨은 글 하나"] * len(CASES["shown"]), "하나"]
-    assert read_evaluation_texts([str(tmp_path)]) == dict.fromkeys([*CASES["shown"], "a.txt"], [])
+    assert leaks.read_evaluation_texts([str(tmp_path)]) == dict.fromkeys([*CASES["shown"], "a.txt"], [])
     (tmp_path / "more").symlink_to("/")
     with pytest.raises(ValueError, match="more: expected a file, found a pipe, a device, or a link to a folder"):
         list(read_documents(str(tmp_path)))
@@ -208,10 +206,10 @@ def test_rows_of_every_kind_of_file_are_read_with_their_places_or_what_is_wrong_
 
 @pytest.mark.parametrize(("source", "parts"), CASES["hub_sets"])
 def test_one_grammar_of_hub_sets(source, parts):
-    assert [*parse_hub(source)] == parts
+    assert [*hub.parse_hub(source)] == parts
     for wrong in ("hub:", "hub:a/b:", "hub:a/b:c:d:e", "hub:a/b:c:d[1:2]"):
         with pytest.raises(ValueError, match="owner/name"):
-            parse_hub(wrong)
+            hub.parse_hub(wrong)
 
 
 @pytest.mark.parametrize(("source", "error", "named"), CASES["refusals"])
@@ -227,18 +225,19 @@ def test_why_the_hub_does_not_give_a_set(monkeypatch, tmp_path, read, source, er
 
 
 def test_shares_are_of_letters_outside_code():
-    found = script_shares("한글 ab 漢字 12!\n```\nprint\n```")
+    found = language.script_shares("한글 ab 漢字 12!\n```\nprint\n```")
     assert found == pytest.approx({"hangul": 1 / 3, "latin": 1 / 3, "han": 1 / 3, "kana": 0, "other": 0})
-    assert not any(script_shares("12!").values())
+    assert not any(language.script_shares("12!").values())
 
 
-@pytest.mark.parametrize(("text", "language"), CASES["languages"])
-def test_the_language_of_a_text(text, language):
-    assert language_of(text) == language
+@pytest.mark.parametrize(("text", "expected"), CASES["languages"])
+def test_the_language_of_a_text(text, expected):
+    assert language.language_of(text) == expected
 
 
 def test_a_copied_prompt_is_seen_in_a_short_time_however_long_it_is():
     asked = "가나다라 마바사아 " * 4000
     began = time.perf_counter()
-    assert answer_language(asked[:-9], asked) == "copy" and answer_language("하하 " * 20000, asked) == "ko"
+    assert language.answer_language(asked[:-9], asked) == "copy"
+    assert language.answer_language("하하 " * 20000, asked) == "ko"
     assert time.perf_counter() - began < 5

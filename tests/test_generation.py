@@ -10,16 +10,12 @@ import pytest
 import torch
 from transformers import GenerationConfig, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from blossom.common import runs
-from blossom.common.server import ReplyStore
+from blossom.common import runs, server
 from blossom.generation import answers
 from blossom.generation.__main__ import find_newest_run
-from blossom.generation.answers import Sampler, generate_answers, stop_token_ids, stored_answers
-from blossom.instructions.dataset import choose_examples, leave_out_trained
-from blossom.instructions.templates import encode_conversation
+from blossom.instructions import dataset, templates
 from blossom.models.loading import load_model, save_model
-from blossom.vocabulary.loading import load_tokenizer
-from blossom.vocabulary.spelling import is_whole, token_bytes
+from blossom.vocabulary import loading, spelling
 
 PROMPTS = ["Recommend a book.", "서울에서 하루를 보낸다면 어디에 갈까요?", "Hi", "왜 하늘은 파란가요?", "Count to 3."]
 
@@ -30,7 +26,7 @@ def tiny(request):
 
 
 def ask(tiny, prompts=PROMPTS, **settings):
-    return generate_answers(*tiny, prompts, "chatml", **{"new_tokens": 12, "temperature": 1.0} | settings)
+    return answers.generate_answers(*tiny, prompts, "chatml", **{"new_tokens": 12, "temperature": 1.0} | settings)
 
 
 @pytest.mark.parametrize("batch_size", [2, 5])
@@ -47,14 +43,14 @@ BEGUN = {chr(n).encode()[:k] for n in range(0x80, 0x110000, 64) if not 0xD800 <=
 def fits(data, last):
     """Whether bytes are UTF-8, but for the beginning of a character at their end, and whole at the `last` token."""
     ends = [data[len(data) - k :] for k in range(4)]
-    return any(is_whole(data[: len(data) - len(end)]) and end in BEGUN and not (end and last) for end in ends)
+    return any(spelling.is_whole(data[: len(data) - len(end)]) and end in BEGUN and not (end and last) for end in ends)
 
 
 def test_without_temperature_it_takes_the_best_token_that_breaks_no_character(tiny):
     model, tokenizer = tiny
-    spelled, stops = token_bytes(tokenizer), stop_token_ids(model, tokenizer)
+    spelled, stops = spelling.token_bytes(tokenizer), answers.stop_token_ids(model, tokenizer)
     for prompt, answer in zip(PROMPTS, ask(tiny, temperature=0.0, repetition_penalty=1.0), strict=True):
-        ids, _ = encode_conversation("chatml", [{"role": "user", "content": prompt}], tokenizer)
+        ids, _ = templates.encode_conversation("chatml", [{"role": "user", "content": prompt}], tokenizer)
         start = len(ids)
         for _ in range(12):
             with torch.no_grad():
@@ -74,7 +70,7 @@ def test_hot_answers_of_a_random_model_have_no_broken_character(tiny):
 
 def test_an_answer_ends_at_a_special_token(tiny):
     model, tokenizer = tiny
-    chosen = Sampler.__call__
+    chosen = answers.Sampler.__call__
 
     def hurry(self, ids, scores):  # after three tokens the model says that it is done
         if ids.shape[1] < self.mask.shape[1] + 3:
@@ -82,7 +78,7 @@ def test_an_answer_ends_at_a_special_token(tiny):
         return torch.full_like(scores, -torch.inf).index_fill_(1, torch.tensor([tokenizer.eos_token_id]), 0.0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sampler, "__call__", hurry)
+        patch.setattr(answers.Sampler, "__call__", hurry)
         short = ask(tiny)
     assert short == ask(tiny, new_tokens=3)
 
@@ -104,7 +100,7 @@ def test_sampling_keeps_what_the_usual_warpers_keep():
     expected = TopPLogitsWarper(0.9)(None, TopKLogitsWarper(20)(None, TemperatureLogitsWarper(0.7)(None, scores)))
     drawn = np.zeros(50)
     for seed in range(3000):
-        sampler = Sampler(torch.ones(1, 1), [seed], (), 0.7, 0.9, 20, 1.0)
+        sampler = answers.Sampler(torch.ones(1, 1), [seed], (), 0.7, 0.9, 20, 1.0)
         drawn[int(sampler(torch.zeros(1, 1, dtype=torch.long), scores).argmax())] += 1
     p = expected.softmax(-1)[0].numpy()
     assert set(np.flatnonzero(drawn)) <= set(np.flatnonzero(p))
@@ -113,10 +109,10 @@ def test_sampling_keeps_what_the_usual_warpers_keep():
 
 def test_padding_and_parts_of_characters_are_not_punished_as_repetition():
     scores = torch.tensor([[2.0, 2.0, -1.0, 0.5]])
-    sampler = Sampler(torch.tensor([[0, 0, 1]]), [0], (), 0.0, 1.0, 0, 2.0)
+    sampler = answers.Sampler(torch.tensor([[0, 0, 1]]), [0], (), 0.0, 1.0, 0, 2.0)
     assert sampler(torch.tensor([[0, 0, 2]]), scores).tolist() == [[2.0, 2.0, -2.0, 0.5]]
     spelled = [b"a", b"\xed", b" b", b""]
-    sampler = Sampler(torch.ones(1, 3), [0], spelled, 0.0, 1.0, 0, 2.0)
+    sampler = answers.Sampler(torch.ones(1, 3), [0], spelled, 0.0, 1.0, 0, 2.0)
     assert sampler(torch.tensor([[1, 2, 0]]), scores).tolist() == [[1.0, 2.0, -2.0, 0.5]]
     assert scores.tolist() == [[2.0, 2.0, -1.0, 0.5]]
 
@@ -129,33 +125,33 @@ def test_a_prompt_that_leaves_no_room_is_named(tiny):
 
 
 def test_stored_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
-    store = ReplyStore(tmp_path)
+    store = server.ReplyStore(tmp_path)
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}
-    first = stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
+    first = answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
     whole = load_model("tiny-byte-level", torch.float32)
-    assert first == generate_answers(*whole, PROMPTS, "chatml", batch_size=2, new_tokens=6, seed=1)
+    assert first == answers.generate_answers(*whole, PROMPTS, "chatml", batch_size=2, new_tokens=6, seed=1)
     loads, load = [], load_model
     monkeypatch.setattr("blossom.generation.answers.load_model", lambda *words: loads.append(words) or load(*words))
-    assert stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) == first and loads == []
-    stored_answers("tiny-byte-level", PROMPTS, store=store, **settings | {"seed": 2})
-    stored_answers("tiny-sentencepiece", PROMPTS, store=store, **settings)
+    assert answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) == first and loads == []
+    answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings | {"seed": 2})
+    answers.stored_answers("tiny-sentencepiece", PROMPTS, store=store, **settings)
     assert len(loads) == 2  # another seed or another model is another answer
 
 
 def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
-    store, calls = ReplyStore(tmp_path), []
+    store, calls = server.ReplyStore(tmp_path), []
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6}
 
     def dies(*words, **settings):
         calls.append(words)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return generate_answers(*words, **settings)
+        return answers.generate_answers(*words, **settings)
 
     monkeypatch.setattr(answers, "generate_answers", dies)
     with pytest.raises(KeyboardInterrupt):
-        stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
-    assert stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) and len(calls) == 4  # 3 batches, 1 twice
+        answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
+    assert answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) and len(calls) == 4  # 1 of 3 twice
     assert len(list(tmp_path.glob("*.json"))) == 3
 
 
@@ -184,7 +180,8 @@ def test_a_syllable_of_several_tokens_comes_out_once_and_whole(tiny):
 
 def test_incomplete_characters_special_tokens_and_padding_rows_are_left_out(tiny):
     tokenizer = tiny[1]
-    parts = [i for i in tokenizer("먹", add_special_tokens=False).input_ids if not is_whole(token_bytes(tokenizer)[i])]
+    spelled = spelling.token_bytes(tokenizer)
+    parts = [i for i in tokenizer("먹", add_special_tokens=False).input_ids if not spelling.is_whole(spelled[i])]
     now = tokenizer("now", add_special_tokens=False).input_ids
     assert decoded(parts[:-1], tokenizer) == [] and "".join(decoded([*parts[:-1], *now], tokenizer)).strip() == "now"
     assert "".join(decoded([tokenizer.bos_token_id, *now, tokenizer.eos_token_id, 10_000], tokenizer)) == "now"
@@ -193,7 +190,7 @@ def test_incomplete_characters_special_tokens_and_padding_rows_are_left_out(tiny
 @pytest.mark.parametrize("question", ["Recommend a book.", "왜 하늘은 파란가요?", "Hi"])
 def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, question):
     messages = [{"role": "user", "content": question}]
-    assert said(tiny, messages).strip() == generate_answers(*tiny, [question], **GREEDY)[0]
+    assert said(tiny, messages).strip() == answers.generate_answers(*tiny, [question], **GREEDY)[0]
 
 
 def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
@@ -214,13 +211,13 @@ def test_a_tuned_model_s_template_and_prompts_are_found_and_the_terminal_shows_i
     run.finish({}, outputs=["model"])
     tuned = answers.find_tuning(run.home / "model")
     assert tuned.params["template"] == "newline" and answers.find_tuning(p.base_model) is None
-    examples = [{e.prompt for e in found} for found in choose_examples(p, (), load_tokenizer(p.base_model))]
+    examples = [{e.prompt for e in found} for found in dataset.choose_examples(p, (), loading.load_tokenizer(p.base_model))]
     near = {f"{prompt.upper()} !" for prompt in examples[0]}
     asked = [{"prompt": prompt} for prompt in {*PROMPTS, *near}.union(*examples)]
-    left = [a["prompt"] for a in leave_out_trained(asked, [tuned, None])]
+    left = [a["prompt"] for a in dataset.leave_out_trained(asked, [tuned, None])]
     assert {*left} == {*PROMPTS, *examples[1]} - examples[0]
     with pytest.raises(ValueError, match="prompts: the models were tuned on all of them"):
-        leave_out_trained([{"prompt": prompt} for prompt in near], [tuned])
+        dataset.leave_out_trained([{"prompt": prompt} for prompt in near], [tuned])
     words = ["-m", "blossom.generation", "--outputs", p.outputs]
     shown = io.StringIO()
     talk = pexpect.spawn(sys.executable, words, encoding="utf-8", timeout=180, dimensions=(40, 100), logfile=shown)

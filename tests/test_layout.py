@@ -9,18 +9,17 @@ from functools import cache
 
 import pytest
 
-from blossom.common.paths import ROOT, read_yaml_beside
-from blossom.common.stages import STAGES
+from blossom.common import paths, stages
 from blossom.training.settings import TrainingSettings
 
 ORDER = (
     "common assets text vocabulary models training batch instructions generation benchmark preference report publishing"
 ).split()
-FILES = sorted((ROOT / "blossom").rglob("*.py"))
+FILES = sorted((paths.ROOT / "blossom").rglob("*.py"))
 
 
 def module_of(file):
-    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(file.relative_to(paths.ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 SOURCES = {module_of(file): file.read_text(encoding="utf-8") for file in FILES}
@@ -77,18 +76,18 @@ def test_a_public_name_is_defined_in_one_module_only():
 def test_files_and_module_stay_small():
     lines = {module: len(source.splitlines()) for module, source in SOURCES.items()}
     assert {m: n for m, n in lines.items() if n > 300} == {}
-    tests = sum(len(f.read_text(encoding="utf-8").splitlines()) for f in (ROOT / "tests").rglob("*.py"))
+    tests = sum(len(f.read_text(encoding="utf-8").splitlines()) for f in (paths.ROOT / "tests").rglob("*.py"))
     assert sum(lines.values()) <= 12_126 and tests <= 8_650
 
 
 def test_every_text_that_a_mutation_breaks_is_there_once():
-    for file, mutations in read_yaml_beside(ROOT / "tests/mutations.py").items():
-        source = (ROOT / "blossom" / file).read_text(encoding="utf-8")
+    for file, mutations in paths.read_yaml_beside(paths.ROOT / "tests/mutations.py").items():
+        source = (paths.ROOT / "blossom" / file).read_text(encoding="utf-8")
         assert [m["breaks"] for m in mutations if source.count(m["old"]) != 1] == []
 
 
 def code_of(stage):
-    cells = json.loads((ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((paths.ROOT / "notebooks" / f"{stage}.ipynb").read_text(encoding="utf-8"))["cells"]
     cells = [c for c in cells if c["cell_type"] == "code" and "parameters" not in c["metadata"].get("tags", [])]
     notebook = "\n".join("".join(c["source"]) for c in cells)
     wanted, reached = imported_modules(ast.parse(notebook)), set()
@@ -112,14 +111,14 @@ def unread_parameters(stage, sources):
     if any("TrainingSettings.of(" in source for source in sources):
         settings = names_read(sources, "settings") & {f.name for f in fields(TrainingSettings)}
         read |= settings | {f"sft_{name}" for name in settings}
-    return [f.name for f in fields(STAGES[stage]) if f.name not in read]
+    return [f.name for f in fields(stages.STAGES[stage]) if f.name not in read]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_every_parameter_of_a_notebook_is_read_by_it_or_by_what_it_imports(stage):
     sources = code_of(stage)
     assert len(sources) > 3 and unread_parameters(stage, sources) == []
-    names = [f.name for f in fields(STAGES[stage])]
+    names = [f.name for f in fields(stages.STAGES[stage])]
     either = "|".join({*names, *(name.removeprefix("sft_") for name in names)})
     access = re.compile(rf"\b(p|settings)\.({either})\b|\"({either})\"")
     mutated = [access.sub("p.nothing", source) for source in sources]
@@ -129,11 +128,11 @@ def test_every_parameter_of_a_notebook_is_read_by_it_or_by_what_it_imports(stage
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/data.md", "docs/cluster.md"])
 def test_what_a_page_names_is_there(page):
     def named(pattern, file=page):
-        return set(re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.M))
+        return set(re.findall(pattern, (paths.ROOT / file).read_text(encoding="utf-8"), re.M))
 
     assert named(r"(?:^|`|&& )make ([a-z-]+)") <= set(" ".join(named(r"^\.PHONY: (.*)", "Makefile")).split())
     modules = [m.replace(".", "/") for m in named(r"-m (blossom[\w.]*\w)")]
     files = named(r"\b(?:params|notebooks|docs|tests|blossom)/[\w./-]+\.(?:yaml|ipynb|md|py)\b")
     scales = named(r"SCALE=([\w.-]+\w)") | named(r"outputs/([\w.-]+)/(?:report|book|[\w-]+/0)")
-    assert [m for m in modules if not any((ROOT / f"{m}{end}").exists() for end in (".py", "/__main__.py"))] == []
-    assert [f for f in [*files, *(f"params/scales/{s}.yaml" for s in scales)] if not (ROOT / f).exists()] == []
+    assert [m for m in modules if not any((paths.ROOT / f"{m}{end}").exists() for end in (".py", "/__main__.py"))] == []
+    assert [f for f in [*files, *(f"params/scales/{s}.yaml" for s in scales)] if not (paths.ROOT / f).exists()] == []

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from blossom.models.loading import first_new_row
-from blossom.training import tables, varlen
+from blossom.training import packing, tables, varlen
 from blossom.training.cpu import attention, compiled_ops, decoder
 from blossom.training.cpu.decoder import segment_arguments
 from blossom.training.cpu.torch_ops import TorchOps
 from blossom.training.learner import Learner
-from blossom.training.packing import IGNORED
 from tests.tiny import BASES, MODES, adapted
 
 QKV, MOST = ("q_proj", "k_proj", "v_proj"), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -44,7 +43,7 @@ def test_loss_and_gradients_are_the_library_s(base, mode, targets, monkeypatch):
     monkeypatch.setattr(attention, "BLOCK", 8)  # queries by blocks that do not divide the length
     monkeypatch.setitem(tables.TILE, "cpu", (7, 16))  # and tiles of the loss that do not divide the sizes
     labels = IDS.clone()
-    labels[0, :12] = IGNORED
+    labels[0, :12] = packing.IGNORED
     reference, ours = adapted(base, mode, targets).train(), adapted(base, mode, targets)
     expected = library_loss(reference, IDS, labels, SEGMENTS)
     expected.backward()
@@ -183,7 +182,7 @@ def test_gradients_add_up_whenever_their_memory_is_used_again(mode):
 def test_an_anchored_sequence_learns_what_the_base_expects(base, checkpointing):
     ids = torch.randint(10, 480, (2, 20), generator=torch.Generator().manual_seed(5))
     labels, anchored = ids.clone(), torch.tensor([False, True])
-    labels[:, :4] = IGNORED
+    labels[:, :4] = packing.IGNORED
     model = adapted(base)
     with torch.no_grad(), model.disable_adapter():
         states = model.get_base_model().get_decoder()(input_ids=ids[1:]).last_hidden_state

@@ -4,8 +4,7 @@ from dataclasses import replace
 import pytest
 
 from blossom.common import paths
-from blossom.instructions import checks, review, translation
-from blossom.instructions.readers import read_instructions
+from blossom.instructions import checks, readers, review, translation
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
@@ -22,7 +21,7 @@ def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path)
     review.write_merged(merged, tmp_path / "ko.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "ko.jsonl").read_text(encoding="utf-8").strip().split("\n")]
     assert [r["reviewer"] for r in rows] == ["민지", "민지, 서준", "서준"] and len(rows[1]["history"]) >= 1
-    read = read_instructions(str(tmp_path / "ko.jsonl"), "ko")
+    read = readers.read_instructions(str(tmp_path / "ko.jsonl"), "ko")
     assert [e.note for e in read] == ["이름을 바꿈", "서준: 좋음", ""] and read[0].output == output
     assert [(e.source_id, e.adaptation) for e in read] == [(a, "ne_change"), (b, "none"), (c, "topic_change")]
     assert [translation.example_fields(e) for e in read] == [merged.rows[e.source_id].fields for e in read]
@@ -52,13 +51,13 @@ def test_reviewers_who_differ_are_a_conflict_until_a_third_person_settles_it(six
 def test_the_review_that_ships_shows_each_step():
     folder = paths.ROOT / "data" / "review"
     pairs = translation.read_drafts(folder / "drafts.jsonl")
-    english = {e.id: translation.example_fields(e) for e in read_instructions("authored-en", "en")}
+    english = {e.id: translation.example_fields(e) for e in readers.read_instructions("authored-en", "en")}
     assert all(d.english == english[d.id] for d in pairs)
     found = checks.count_flags([checks.flag_draft(d.english, d.korean, d.cut) for d in pairs])
     assert all(found[k] for k in ("left_in_english", "cut_off", "broken_format", "translationese", "foreign_life"))
     merged = review.merge_reviews(pairs, folder.glob("*.json"))
     assert len(merged.rows) == len(pairs) == 8 and list(merged.conflicts) == ["en-b-042"] and merged.doubled == 2
-    authored = {k.source_id: translation.example_fields(k) for k in read_instructions("authored-ko", "ko")}
+    authored = {k.source_id: translation.example_fields(k) for k in readers.read_instructions("authored-ko", "ko")}
     assert all(v.fields == authored[i] for i, v in merged.rows.items())
     assert {v.adaptation for v in merged.rows.values()} == {"none", "ne_change", "topic_change"}
 

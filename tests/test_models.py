@@ -11,8 +11,7 @@ from transformers import AutoTokenizer
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
-from blossom.models import bits, loading
-from blossom.models.adapters import adapt_model, merge_adapter, read_adapter, save_adapter, trainable_share
+from blossom.models import adapters, bits, loading
 from blossom.vocabulary.embeddings import calibrate_rows, distill_rows, random_rows, subword_rows
 from tests.tiny import BASES, grown
 
@@ -59,29 +58,29 @@ def test_new_rows_leave_the_old_ones_alone_and_a_saved_model_comes_back_with_its
 def test_what_learns_is_what_was_asked(base, mode):
     model, tokenizer = grown(base)
     tables = 1 if model.config.tie_word_embeddings else 2
-    adapters = 2 * 4 * (3 * 64 + 64 + 32 + 32)  # layers, rank, A's and B's of q, k, v
+    added = 2 * 4 * (3 * 64 + 64 + 32 + 32)  # layers, rank, A's and B's of q, k, v
     rows = {"lora+new-rows": 40, "lora": 0}.get(mode, len(tokenizer)) * 64 * tables
     total = sum(p.numel() for p in model.parameters())
-    share = trainable_share(adapt_model(model, mode, rank=4))
-    assert share["trained"] == adapters + rows
-    assert share["all"] == total + adapters + (40 * 64 * tables if mode == "lora+new-rows" else 0)
+    share = adapters.trainable_share(adapters.adapt_model(model, mode, rank=4))
+    assert share["trained"] == added + rows
+    assert share["all"] == total + added + (40 * 64 * tables if mode == "lora+new-rows" else 0)
 
 
 @pytest.mark.parametrize(("base", "mode"), MODES)
 def test_merging_keeps_the_logits_and_the_ties(base, mode, tmp_path):
     model, tokenizer = grown(base)
     loading.save_model(model, tokenizer, tmp_path / "base")
-    adapted = adapt_model(model, mode, rank=4)
+    adapted = adapters.adapt_model(model, mode, rank=4)
     torch.manual_seed(1)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data += torch.randn_like(parameter) * 0.05
     ids = torch.arange(10, 40)[None]
     expected = adapted.eval()(ids).logits
-    save_adapter(adapted, tmp_path / "adapter")
+    adapters.save_adapter(adapted, tmp_path / "adapter")
     targets = paths.read_json(tmp_path / "adapter" / "adapter_config.json")["target_modules"]
     assert targets == sorted(targets), "the same bytes in each process"
-    merged = merge_adapter(read_adapter(tmp_path / "base", tmp_path / "adapter")[0], torch.float32)
+    merged = adapters.merge_adapter(adapters.read_adapter(tmp_path / "base", tmp_path / "adapter")[0], torch.float32)
     assert torch.allclose(merged(ids).logits, expected, atol=1e-4)
     loading.save_model(merged, tokenizer, tmp_path / "model")
     again, _ = loading.load_model(tmp_path / "model")

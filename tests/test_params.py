@@ -8,9 +8,7 @@ from papermill.inspection import _infer_parameters
 from papermill.iorw import load_notebook_node
 
 from blossom.batch import plan
-from blossom.common import params, paths, runs
-from blossom.common.params import ParameterError, build_params, collect_params, effective_params, starting_stage
-from blossom.common.stages import STAGES, BilingualPretraining, KoreanLimaSFT, PlanAssumptions, VocabMerge
+from blossom.common import params, paths, runs, stages
 from blossom.training.__main__ import launch_training
 from tests.cases import read_cases
 
@@ -30,7 +28,7 @@ def code_cells(stage):
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_shipped_yaml_fits_every_notebook_it_reaches(scale, recipe):
     for stage in params.read_recipe(recipe).stages:
-        p = effective_params(stage, scale, recipe)
+        p = params.effective_params(stage, scale, recipe)
         assert (p.scale, p.recipe) == (scale, recipe)
 
 
@@ -41,48 +39,48 @@ def test_a_file_says_its_own_name_and_repeats_no_default(name):
     assert values.pop(kind) == name
     # a recipe may put back what a scale changes
     changed = {n for s in SCALES for n in params.read_params(params.scale_file(s))} if kind == "recipe" else set()
-    for cls in (*STAGES.values(), PlanAssumptions):
+    for cls in (*stages.STAGES.values(), stages.PlanAssumptions):
         repeated = [n for n, v in asdict(cls()).items() if n in values and values[n] == v and n not in changed]
         assert repeated == [], f"{name}: these are the defaults of {cls.__name__}"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_a_notebook_shows_every_parameter_with_default_and_help_of_its_class(stage):
-    cls, cell = STAGES[stage], code_cells(stage)[0]
+    cls, cell = stages.STAGES[stage], code_cells(stage)[0]
     namespace = {}
     exec(cell.source, namespace)
-    assert collect_params(cls, namespace) == cls()
+    assert params.collect_params(cls, namespace) == cls()
     shown = _infer_parameters(load_notebook_node(str(paths.ROOT / "notebooks" / f"{stage}.ipynb")))
     assert {q.name: q.help for q in shown} == {f.name: f.default.description for f in fields(cls)}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_laptop_is_what_a_notebook_does_by_itself(stage):
-    cls = STAGES[stage]
-    assert effective_params(stage, "laptop", cls().recipe) == cls()
+    cls = stages.STAGES[stage]
+    assert params.effective_params(stage, "laptop", cls().recipe) == cls()
 
 
 @pytest.mark.parametrize(("name", "value", "message"), CASES["wrong_values"])
 def test_a_wrong_value_names_the_parameter_what_was_expected_and_found(name, value, message):
-    with pytest.raises(ParameterError, match=f"^{name}: .*{message}"):
-        collect_params(next(c for c in STAGES.values() if name in c.__dataclass_fields__), {name: value})
+    with pytest.raises(params.ParameterError, match=f"^{name}: .*{message}"):
+        params.collect_params(next(c for c in stages.STAGES.values() if name in c.__dataclass_fields__), {name: value})
 
 
 def test_whole_numbers_serve_as_floats():
-    assert build_params(KoreanLimaSFT, {"epochs": 3}).epochs == 3.0
-    assert build_params(BilingualPretraining, {"source_weights": {"a": 2}}).source_weights == {"a": 2.0}
+    assert params.build_params(stages.KoreanLimaSFT, {"epochs": 3}).epochs == 3.0
+    assert params.build_params(stages.BilingualPretraining, {"source_weights": {"a": 2}}).source_weights == {"a": 2.0}
 
 
 @pytest.mark.parametrize(("slip", "meant"), [("aded_pieces", "added_pieces"), ("learning_rat", "learning_rate")])
 def test_a_name_close_to_a_parameter_is_refused(slip, meant):
-    with pytest.raises(ParameterError, match=f"'{slip}'; did you mean '{meant}'"):
-        collect_params(VocabMerge, {slip: 9})
-    assert collect_params(VocabMerge, {slip: object()}) == VocabMerge(), "modules and functions are no parameters"
+    with pytest.raises(params.ParameterError, match=f"'{slip}'; did you mean '{meant}'"):
+        params.collect_params(stages.VocabMerge, {slip: 9})
+    assert params.collect_params(stages.VocabMerge, {slip: object()}) == stages.VocabMerge(), "functions are no parameters"
     others = {"In": [""], "Out": {}, "_i1": "x", "new_tokens": 9, "seed": 3, "exit": object(), "size": 3}
-    assert collect_params(VocabMerge, others).seed == 3, "names of other notebooks and of Jupyter pass"
+    assert params.collect_params(stages.VocabMerge, others).seed == 3, "names of other notebooks and of Jupyter pass"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", stages.STAGES)
 def test_no_variable_of_a_notebook_is_taken_for_a_mistyped_parameter(stage):
     trees = [ast.parse(c.source) for c in code_cells(stage)[1]]
     names = {n.id for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -104,10 +102,10 @@ def test_values_that_would_be_read_otherwise_than_meant_are_refused(tmp_path, mo
 def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monkeypatch):
     monkeypatch.delenv("BLOSSOM_BATCH", raising=False)
     typed = {"scale": "smoke", "recipe": "blossom-ko"}
-    assert collect_params(BilingualPretraining, typed).base_model == BilingualPretraining().base_model
+    assert params.collect_params(stages.BilingualPretraining, typed).base_model == stages.BilingualPretraining().base_model
     assert "params.read_layers(scale, recipe)" in capsys.readouterr().out
-    p = collect_params(BilingualPretraining, typed | params.read_layers("smoke", "blossom-ko"))
-    assert p == effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
+    p = params.collect_params(stages.BilingualPretraining, typed | params.read_layers("smoke", "blossom-ko"))
+    assert p == params.effective_params("03_bilingual_pretraining", "smoke", "blossom-ko")
 
 
 @pytest.mark.parametrize(("recipe", "stage", "told"), CASES["stages"])
@@ -115,15 +113,15 @@ def test_a_stage_that_a_recipe_does_not_have_is_refused_in_a_notebook_a_launch_a
     words, here = [stage, "--set", f"recipe={recipe}"], plan.Plan(str(tmp_path))
     asked = [lambda: launch_training(words)] if stage.startswith("03") else []
     asked += [lambda: here.effective(plan.RunName(str(tmp_path), "smoke", recipe, stage))]
-    for run in [lambda: collect_params(STAGES[stage], {"recipe": recipe}), *asked]:
-        with pytest.raises(ParameterError, match=f"^recipe: {recipe} has no stage {stage} .its .*: set recipe to {told}"):
+    for run in [lambda: params.collect_params(stages.STAGES[stage], {"recipe": recipe}), *asked]:
+        with pytest.raises(params.ParameterError, match=f"^recipe: {recipe} has no stage {stage} .*: set recipe to {told}"):
             run()
-    assert collect_params(STAGES["07_report"], {"recipe": "base"}), "it reads the runs of others"
+    assert params.collect_params(stages.STAGES["07_report"], {"recipe": "base"}), "it reads the runs of others"
 
 
 @pytest.mark.parametrize(("recipe", "stage", "start"), CASES["starts"])
 def test_a_stage_starts_from_the_nearest_model_of_its_line(recipe, stage, start):
-    assert starting_stage(recipe, stage) == (start and tuple(start))
+    assert params.starting_stage(recipe, stage) == (start and tuple(start))
 
 
 def test_an_earlier_run_of_other_texts_is_told(smoke, capsys):
@@ -139,7 +137,7 @@ def test_an_earlier_run_of_other_texts_is_told(smoke, capsys):
     runs.Run(smoke(stage, **texts), stage).finish({})
     for name, harmless, wrong in CASES["measured"]:
         runs.require_model(smoke("05_benchmark_eval", **texts | {name: harmless}), "05_benchmark_eval")
-        with pytest.raises(ParameterError, match=f"^{name}: .*lines that it was trained on would count as unseen"):
+        with pytest.raises(params.ParameterError, match=f"^{name}: .*lines that it was trained on would count as unseen"):
             runs.require_model(smoke("05_benchmark_eval", **texts | {name: wrong}), "05_benchmark_eval")
 
 
@@ -149,5 +147,6 @@ def test_a_missing_earlier_run_names_the_command_with_the_notebooks_base(smoke, 
     with pytest.raises(runs.MissingRun) as told:
         runs.require_model(p, stage)
     words = shlex.split(str(told.value).splitlines()[-1])
-    assert words[-1] == str(paths.stage_folder(p.outputs, p.scale, *starting_stage("blossom-bi", stage)) / "manifest.json")
+    start = params.starting_stage("blossom-bi", stage)
+    assert words[-1] == str(paths.stage_folder(p.outputs, p.scale, *start) / "manifest.json")
     assert 'set={"base_model": "my/model"}' in words, "only what differs from the files is set"

@@ -19,9 +19,8 @@ from scipy.optimize import curve_fit
 from blossom.assets.registry import list_named_files
 from blossom.batch import plan
 from blossom.benchmark.papers import read_papers
-from blossom.common import params, paths, runs
+from blossom.common import params, paths, runs, stages
 from blossom.common.runs import Run, read_run
-from blossom.common.stages import JUDGED, STAGES
 from blossom.report import agreement, claims, crossover, headline, reference, sweeps, tables
 from blossom.report.__main__ import run_report_command
 from tests.cases import read_cases
@@ -127,7 +126,7 @@ def test_recipes_measured_with_other_parameters_are_refused(tmp_path, stage, set
         agreement.check_measures(runs)
     with pytest.raises(ValueError, match="^base_model: 'tiny-byte-level' in .*/0._.*, here 'other': "):
         agreement.check_measures({(recipes[0], stage): runs[recipes[0], stage]}, "other")
-    assert {*agreement.FREE[stage]} <= {field.name for field in fields(STAGES[stage])}, "a name that is no parameter"
+    assert {*agreement.FREE[stage]} <= {field.name for field in fields(stages.STAGES[stage])}, "a name that is no parameter"
 
 
 def test_recipes_trained_with_other_parameters_are_not_compared_and_the_report_says_so(tmp_path):
@@ -155,8 +154,8 @@ def test_a_recipe_with_a_base_or_texts_of_its_own_is_not_compared_and_the_report
 @pytest.mark.parametrize(("opponent", "verdict"), [("x", "not tested"), ("base", "supported")])
 def test_a_claim_on_preference_over_the_base_is_not_tested_on_another_model(tmp_path, opponent, verdict):
     row = {"model_b": opponent, "language": "en", "rate": 0.25, "rate_low": 0.15, "rate_high": 0.35, "source": "people"}
-    folder = made(tmp_path, "blossom-bi-biSFT", JUDGED, {"preference": [row]}, compare_with=opponent)
-    checked = {c.says: c.verdict for c in claims.check_claims({("blossom-bi-biSFT", JUDGED): read_run(folder)})}
+    folder = made(tmp_path, "blossom-bi-biSFT", stages.JUDGED, {"preference": [row]}, compare_with=opponent)
+    checked = {c.says: c.verdict for c in claims.check_claims({("blossom-bi-biSFT", stages.JUDGED): read_run(folder)})}
     assert checked["Bllossom's answers to English prompts lose against the base's"] == verdict
 
 

@@ -16,23 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 from blossom.batch import estimate
-from blossom.batch.estimate import estimate_run
-from blossom.common import params, paths
-from blossom.common.runs import Run
-from blossom.common.stages import TRAINED, TUNED
-from blossom.models import adapters
-from blossom.models.adapters import adapt_model
-from blossom.models.bits import bits_per_byte, document_nats, measure_bits
-from blossom.models.loading import load_model, save_model
+from blossom.common import params, paths, runs, stages
+from blossom.models import adapters, bits, loading
 from blossom.text.corpus import read_corpus
-from blossom.training import checkpoints
+from blossom.training import checkpoints, learner, optimizers, packing, pretraining
 from blossom.training.__main__ import build_tuning, launch_training, prepare_tuning
-from blossom.training.checkpoints import keep_model, read_result
-from blossom.training.learner import mean_loss
 from blossom.training.loop import train_model
-from blossom.training.optimizers import MuonAdamW
-from blossom.training.packing import Blocks, tokenize_documents
-from blossom.training.pretraining import find_start, load_adapted, mix_corpus
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.embeddings import nearest_rows, summarize_rows
 from tests.cases import read_cases
@@ -47,7 +36,7 @@ def test_fit_learns_and_says_what_it_did(tmp_path):
     model, data = adapted(), some_rows(20)
     seen = []
     settings = replace(EXACT, batch_size=4, epochs=2.5, evaluations=2, learning_rate=3e-3, row_learning_rate=1e-2)
-    result = train_model(model, data, settings, tmp_path, lambda m: {"english": mean_loss(m, data)}, seen.append)
+    result = train_model(model, data, settings, tmp_path, lambda m: {"english": learner.mean_loss(m, data)}, seen.append)
     during = [d["english"] for d in result["during"]]
     assert {"steps": 13, "rows": 50, "tokens": 50 * 24, "labelled_tokens": 50 * 23}.items() <= result.items()
     assert [d["step"] for d in result["during"]] == [0, 4, 9, 13]
@@ -65,14 +54,14 @@ def test_measuring_changes_nothing_and_training_leaves_the_library_s_forward(mod
 
     model, ids = adapted(mode=mode).to(dtype), torch.arange(10, 40)[None]
     before, logits = state(model), model(ids).logits
-    mean_loss(model, some_rows(4))
-    bits_per_byte(model, load_model("tiny-byte-level")[1], ["Open the door."])
+    learner.mean_loss(model, some_rows(4))
+    bits.bits_per_byte(model, loading.load_model("tiny-byte-level")[1], ["Open the door."])
     assert torch.equal(model(ids).logits, logits) and model(ids).logits.dtype == dtype
     assert all(was == dtype and torch.equal(value, before[name][1]) for name, (was, value) in state(model).items())
 
     def evaluate(m):
         assert "forward" in vars(m.get_output_embeddings())  # the fast way
-        return {"english": mean_loss(m, some_rows(4))}
+        return {"english": learner.mean_loss(m, some_rows(4))}
 
     settings = TrainingSettings(precision="bfloat16", learning_rate=0.0, row_learning_rate=0.0)
     train_model(model, some_rows(4), settings, tmp_path, evaluate, lambda line: None)
@@ -82,12 +71,12 @@ def test_measuring_changes_nothing_and_training_leaves_the_library_s_forward(mod
 
 
 def test_processes_share_out_a_measurement(monkeypatch):
-    given = *load_model("tiny-byte-level"), [f"Line {'very ' * n}long." for n in range(40)], 512
-    whole, parts = document_nats(*given), []
+    given = *loading.load_model("tiny-byte-level"), [f"Line {'very ' * n}long." for n in range(40)], 512
+    whole, parts = bits.document_nats(*given), []
     for rank in range(2):
         for name, value in {"is_initialized": True, "get_world_size": 2, "get_rank": rank, "all_reduce": None}.items():
             monkeypatch.setattr(torch.distributed, name, lambda *_, value=value: value)
-        parts.append(document_nats(*given))
+        parts.append(bits.document_nats(*given))
     assert torch.equal(parts[0] + parts[1], whole) and not (parts[0] * parts[1]).any() and all(p.any() for p in parts)
 
 
@@ -96,7 +85,7 @@ def test_muon_moves_the_matrices_and_adamw_the_vectors_and_rows():
     ours = [torch.nn.Parameter(torch.randn(size)) for size in ((6, 4), (4,), (5, 4))]
     theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
     rows, words = {"params": ours[2:], "lr": 0.2, "eps": 1e-3}, {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0}
-    both = MuonAdamW([{"params": ours[:2], "lr": 0.1}, rows], words)
+    both = optimizers.MuonAdamW([{"params": ours[:2], "lr": 0.1}, rows], words)
     alone = [torch.optim.Muon(theirs[:1], lr=0.1, weight_decay=0, adjust_lr_fn="match_rms_adamw")]
     alone.append(torch.optim.AdamW([{"params": theirs[1:2], "lr": 0.1}, rows | {"params": theirs[2:]}], **words))
     for optimizer in (both, *alone, both, *alone):
@@ -167,7 +156,7 @@ def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_
     tmp_path, capsys
 ):
     own = {"precision": "float32", "checkpoint_minutes": 0, "epochs": 2, "seed": 7}
-    words = [TUNED, *(f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT"))]
+    words = [stages.TUNED, *(f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT"))]
     words += [f"--set={name}={value}" for name, value in own.items()]
     killed, whole = ([*words, f"--set=outputs={tmp_path / name}"] for name in ("killed", "whole"))
     done = subprocess.run([sys.executable, "-c", CASES["tuning"], *killed], cwd=paths.ROOT, capture_output=True, text=True)
@@ -175,14 +164,14 @@ def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_
     assert max(f.name for f in tmp_path.rglob("checkpoints/step-*")) == "step-000002"
     launch_training(killed)
     assert "continuing from step-000002" in (told := capsys.readouterr().out)
-    assert f"finish: run notebooks/{TUNED}.ipynb" in told
+    assert f"finish: run notebooks/{stages.TUNED}.ipynb" in told
     launch_training(whole)
     states = [load_file(next((tmp_path / name).rglob("step-000004/state.safetensors"))) for name in ("killed", "whole")]
     assert states[0].keys() == states[1].keys() and any("lora_A" in name for name in states[0])
     assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
-    p = params.effective_params(TUNED, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
+    p = params.effective_params(stages.TUNED, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
     (model, rows, _), said = build_tuning(p, prepare_tuning(p, 1)), []
-    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, TUNED))
+    folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, stages.TUNED))
     train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
     assert said == ["continuing from step-000004"]  # nothing is trained again
 
@@ -190,7 +179,7 @@ def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_
 @pytest.mark.parametrize("seed", [0, 2**40])
 def test_making_a_run_seeds_every_generator(seed, smoke):
     def draw(seed):
-        Run(smoke("04_korean_lima_sft", seed=seed), "04_korean_lima_sft")
+        runs.Run(smoke("04_korean_lima_sft", seed=seed), "04_korean_lima_sft")
         return random.random(), np.random.random(), torch.rand(1).item()
 
     assert draw(seed) == draw(seed) and not set(draw(seed)) & set(draw(seed + 1))
@@ -226,14 +215,14 @@ def test_checkpoints_are_sorted_by_number_and_one_of_another_tokenizer_base_or_m
     for name in (names := ["step-999999", "step-1000000"]):
         (tmp_path / "empty" / name).mkdir(parents=True)
     assert [found.name for found in checkpoints.list_checkpoints(tmp_path / "empty")] == names
-    tokenizer, other = (load_model("tiny-byte-level")[1] for _ in range(2))
+    tokenizer, other = (loading.load_model("tiny-byte-level")[1] for _ in range(2))
     other.add_tokens(["문을"])  # the same text and settings: but its ids mean other tokens
     lines = [f"Open door {n} and the window." for n in range(40)]
 
     def train(tokenizer, model, measured=1):
-        said, stream = [], tokenize_documents(lines, tokenizer, 0, folder=tmp_path / "packed")
-        evaluate = functools.partial(measure_bits, tokenizer=tokenizer, texts={"english": lines[:measured]})
-        train_model(model, Blocks({"english": stream}, {"english": 1}, 24), EXACT, tmp_path, evaluate, said.append)
+        said, stream = [], packing.tokenize_documents(lines, tokenizer, 0, folder=tmp_path / "packed")
+        evaluate = functools.partial(bits.measure_bits, tokenizer=tokenizer, texts={"english": lines[:measured]})
+        train_model(model, packing.Blocks({"english": stream}, {"english": 1}, 24), EXACT, tmp_path, evaluate, said.append)
         return said[0]
 
     assert "step 0/" in train(tokenizer, adapted()) and "(text): set aside as checkpoints.old," in train(other, adapted())
@@ -249,14 +238,15 @@ GIVEN = {"precision": "float32", "checkpoint_minutes": 0, "evaluations": 0, "tra
 
 def launch_words(outputs, **own):
     files = [f"--params={paths.ROOT}/params/{name}.yaml" for name in ("scales/smoke", "recipes/base-ko")]
-    return [TRAINED, *files, *(f"--set={name}={value}" for name, value in (GIVEN | {"outputs": outputs} | own).items())]
+    given = GIVEN | {"outputs": outputs} | own
+    return [stages.TRAINED, *files, *(f"--set={name}={value}" for name, value in given.items())]
 
 
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("one")
     launch_training(launch_words(outputs, batch_size=4))
-    return paths.unfinished_folder(outputs / "smoke/base-ko" / TRAINED)
+    return paths.unfinished_folder(outputs / "smoke/base-ko" / stages.TRAINED)
 
 
 def assert_trained_alike(*folders, near=1e-5):
@@ -276,21 +266,21 @@ def test_two_processes_give_the_losses_of_one_and_the_notebook_takes_over(by_one
     command += launch_words(tmp_path, batch_size=2)
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / TRAINED)
+    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / stages.TRAINED)
     history, state = assert_trained_alike(by_one, folder)
     assert history["during"][0] == paths.read_json(by_one / "history.json")["during"][0]
-    p = params.effective_params(TRAINED, "smoke", "base-ko", outputs=str(tmp_path), batch_size=2, **GIVEN)
-    lines, (model, tokenizer) = [], load_adapted(p, find_start(p))
-    blocks = mix_corpus(p, read_corpus(p), tokenizer)
+    p = params.effective_params(stages.TRAINED, "smoke", "base-ko", outputs=str(tmp_path), batch_size=2, **GIVEN)
+    lines, (model, tokenizer) = [], pretraining.load_adapted(p, pretraining.find_start(p))
+    blocks = pretraining.mix_corpus(p, read_corpus(p), tokenizer)
     assert train_model(model, blocks, TrainingSettings.of(p), folder, report=lines.append) == history
     assert lines == ["continuing from step-000008"]  # nothing is trained again
     trained = {f"parameter/model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     assert trained and all(torch.equal(state[name], p) for name, p in trained.items())
     monkeypatch.setattr(estimate, "free_bytes", lambda: 0)  # what several cards have trained fits on one, and is not refused
-    found, other = (read_result(folder, TrainingSettings.of(own)) for own in (p, replace(p, seed=1)))
-    assert estimate_run(p, find_start(p), 2, 64, done=found) > 0
+    found, other = (checkpoints.read_result(folder, TrainingSettings.of(own)) for own in (p, replace(p, seed=1)))
+    assert estimate.estimate_run(p, pretraining.find_start(p), 2, 64, done=found) > 0
     with pytest.raises(MemoryError):
-        estimate_run(p, find_start(p), 2, 64, done=other)
+        estimate.estimate_run(p, pretraining.find_start(p), 2, 64, done=other)
 
 
 def launch_environment(name):
@@ -311,7 +301,7 @@ def test_accelerate_reads_the_shipped_configurations(name, processes):
 
 @pytest.mark.parametrize(("precision", "near"), [("float32", 1e-5), ("bfloat16", 2e-3)])
 def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(precision, near, by_one, tmp_path):
-    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / TRAINED)
+    folder = paths.unfinished_folder(tmp_path / "smoke/base-ko" / stages.TRAINED)
     own = {"accumulation": 2, "precision": precision, "activation_checkpointing": True}  # the library's layers, as on cards
     words = launch_words(tmp_path, batch_size=1, **own)
     run = functools.partial(run_forks, 2, tmp_path / "log", train_sharded, words, launch_environment("fsdp")[1])
@@ -325,7 +315,7 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(pr
 
 @pytest.mark.parametrize(
     ("stage", "recipe", "lower"),
-    [(TRAINED, "base-ko", "batch_size, block_size"), (TUNED, "base-koSFT", "sft_batch_size, sequence_length")],
+    [(stages.TRAINED, "base-ko", "batch_size, block_size"), (stages.TUNED, "base-koSFT", "sft_batch_size, sequence_length")],
 )
 def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recipe, lower, smoke, monkeypatch):
     monkeypatch.setattr(estimate, "free_bytes", lambda: 0.8e9)
@@ -345,8 +335,8 @@ def test_a_launch_that_will_not_fit_says_so_too(tmp_path, monkeypatch):
 
 
 def mixed(smoke, **given):
-    p = smoke(TRAINED, **given)
-    return mix_corpus(p, read_corpus(p), load_model("tiny-byte-level")[1])
+    p = smoke(stages.TRAINED, **given)
+    return pretraining.mix_corpus(p, read_corpus(p), loading.load_model("tiny-byte-level")[1])
 
 
 def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
@@ -371,12 +361,12 @@ def test_every_parameter_of_a_mixture_changes_its_blocks(smoke, name):
 
 
 def test_pretraining_needs_a_vocabulary_whose_certificate_holds(smoke):
-    p, (model, tokenizer) = smoke(TRAINED), load_model("tiny-byte-level")
+    p, (model, tokenizer) = smoke(stages.TRAINED), loading.load_model("tiny-byte-level")
     folder = paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge")
-    save_model(model, tokenizer, folder / "model")
-    Run(smoke("02_vocab_merge"), "02_vocab_merge").finish({})
+    loading.save_model(model, tokenizer, folder / "model")
+    runs.Run(smoke("02_vocab_merge"), "02_vocab_merge").finish({})
     with pytest.raises(ValueError, match=r"no certificate\.json"):
-        find_start(p)
+        pretraining.find_start(p)
 
 
 def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
@@ -392,12 +382,12 @@ def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
 
 @pytest.mark.parametrize(("given", "card", "told"), CASES["refused"])
 def test_options_that_do_not_work_here_are_refused(given, card, told, tmp_path, smoke, monkeypatch):
-    model, p = adapted(), smoke(TRAINED, "base-ko", **given)
+    model, p = adapted(), smoke(stages.TRAINED, "base-ko", **given)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", str("FSDP" in told).lower())
     with pytest.raises(ValueError, match=told):  # before a notebook loads anything
-        estimate_run(p, "tiny-byte-level", 1, 64)
+        estimate.estimate_run(p, "tiny-byte-level", 1, 64)
     with pytest.raises(ValueError, match=told):
         train_model(model, some_rows(), p, tmp_path)
 
@@ -407,8 +397,8 @@ def trained_loud(dtype, mode, folder, weight=1.0, **options):
     model, tokenizer = grown("tiny-byte-level")
     model.get_input_embeddings().weight.data *= 20
     model.model.norm.weight.data[0] *= weight
-    save_model(model.to(dtype), tokenizer, folder / "base")
-    model, said = adapt_model(load_model(folder / "base", **options)[0], mode, rank=4), []
+    loading.save_model(model.to(dtype), tokenizer, folder / "base")
+    model, said = adapters.adapt_model(loading.load_model(folder / "base", **options)[0], mode, rank=4), []
     train_model(model, some_rows(), EXACT, folder / "run", report=said.append)
     return model, tokenizer, folder / "base", said
 
@@ -419,13 +409,13 @@ HALF = [*((mode, torch.bfloat16) for mode in MODES), (MODES[0], torch.float16)]
 @pytest.mark.parametrize(("mode", "stored"), [(MODES[0], torch.float32), *HALF])
 def test_what_is_kept_is_what_was_trained_in_the_precision_of_the_base(mode, stored, tmp_path):
     model, tokenizer, base, _ = trained_loud(stored, mode, tmp_path)
-    trained, close = bits_per_byte(model, tokenizer, LINES), 1e-5 if stored == torch.float32 else 2e-3
-    kept = keep_model(model, tokenizer, base, tmp_path / "run", LINES)
+    trained, close = bits.bits_per_byte(model, tokenizer, LINES), 1e-5 if stored == torch.float32 else 2e-3
+    kept = checkpoints.keep_model(model, tokenizer, base, tmp_path / "run", LINES)
     assert kept["saved"] == pytest.approx(kept["trained"], rel=close)
     assert kept["trained"] == pytest.approx(trained, rel=5 * close)  # in memory it was rounded to the nearest
-    saved, _ = load_model(tmp_path / "run" / "model")
+    saved, _ = loading.load_model(tmp_path / "run" / "model")
     assert saved.dtype == stored and kept["stored"] == str(stored).removeprefix("torch.")
-    assert bits_per_byte(saved.float(), tokenizer, LINES) == pytest.approx(kept["saved"], rel=close)
+    assert bits.bits_per_byte(saved.float(), tokenizer, LINES) == pytest.approx(kept["saved"], rel=close)
     assert (tmp_path / "run" / "adapter").exists() == (mode != "full")
 
 
@@ -436,7 +426,7 @@ def test_weights_in_nf4_train_like_the_same_ones_in_plain_layers_resume_and_are_
     shutil.rmtree(tmp_path / "run/checkpoints/step-000006")
     model, tokenizer, base, said = trained_loud(torch.float32, mode, tmp_path, quantize="nf4")
     assert said[0] == "continuing from step-000005"
-    plain = adapt_model(load_model(base)[0], mode, rank=4)
+    plain = adapters.adapt_model(loading.load_model(base)[0], mode, rank=4)
     assert adapters.trainable_share(plain) == adapters.trainable_share(model)
     for name, weight in model.named_parameters():
         if weight.dtype == torch.uint8:
@@ -444,10 +434,10 @@ def test_weights_in_nf4_train_like_the_same_ones_in_plain_layers_resume_and_are_
     result = train_model(plain, some_rows(), replace(EXACT, activation_checkpointing=True), tmp_path / "plain", report=print)
     assert result["loss"] == paths.read_json(tmp_path / "run/history.json")["loss"]  # and norms of gradients
     assert all(torch.equal(p, model.get_parameter(name)) for name, p in plain.named_parameters() if p.requires_grad)
-    expected, kept = bits_per_byte(plain, tokenizer, LINES), keep_model(model, tokenizer, base, tmp_path / "run", LINES)
-    assert kept["trained"] == pytest.approx(expected, rel=1e-6)
+    kept = checkpoints.keep_model(model, tokenizer, base, tmp_path / "run", LINES)
+    assert kept["trained"] == pytest.approx(bits.bits_per_byte(plain, tokenizer, LINES), rel=1e-6)
     assert kept["merged"] == pytest.approx(kept["saved"], rel=1e-6) and abs(kept["merged"] / kept["trained"] - 1) > 1e-5
-    own, saved = (load_model(folder)[0].model.layers[0] for folder in (base, tmp_path / "run" / "model"))
+    own, saved = (loading.load_model(folder)[0].model.layers[0] for folder in (base, tmp_path / "run" / "model"))
     assert torch.equal(saved.mlp.up_proj.weight, own.mlp.up_proj.weight)  # which has no adapter
 
 
@@ -456,16 +446,16 @@ def test_a_refusal_costs_no_training_and_float32_keeps_all_that_a_half_precision
     model, tokenizer, base, _ = trained_loud(torch.bfloat16, mode, tmp_path)
     monkeypatch.setattr(adapters, "BITS", 1e-7)
     with pytest.raises(RuntimeError, match=r"as bfloat16.*precision: float32.*training is kept"):
-        keep_model(model, tokenizer, base, tmp_path / "run", LINES, "bfloat16")
+        checkpoints.keep_model(model, tokenizer, base, tmp_path / "run", LINES, "bfloat16")
     model, tokenizer, base, said = trained_loud(torch.bfloat16, mode, tmp_path)
     assert said == ["continuing from step-000006"] and not (tmp_path / "run" / "model").exists()
-    assert keep_model(model, tokenizer, base, tmp_path / "run", LINES)["stored"] == "float32"  # auto
+    assert checkpoints.keep_model(model, tokenizer, base, tmp_path / "run", LINES)["stored"] == "float32"  # auto
     state = load_file(tmp_path / "run/checkpoints/step-000006/state.safetensors")
     (table,) = (value for name, value in state.items() if name.startswith("parameter/") and "embed_tokens" in name)
-    assert torch.equal(load_model(tmp_path / "run" / "model")[0].get_input_embeddings().weight, table)
+    assert torch.equal(loading.load_model(tmp_path / "run" / "model")[0].get_input_embeddings().weight, table)
 
 
 def test_weights_beyond_float16_are_refused_with_the_precisions_that_hold_them(tmp_path):
     model, tokenizer, base, _ = trained_loud(torch.float32, "full", tmp_path, weight=1e5)
     with pytest.raises(RuntimeError, match=r"save_precision: model\.norm\.weight reaches 1e\+05.*bfloat16 or float32"):
-        keep_model(model, tokenizer, base, tmp_path / "run", LINES, "float16")
+        checkpoints.keep_model(model, tokenizer, base, tmp_path / "run", LINES, "float16")

@@ -2,8 +2,7 @@ import json
 
 import pytest
 
-from blossom.instructions import checks, translation
-from blossom.instructions.readers import read_instructions
+from blossom.instructions import checks, readers, translation
 from tests.cases import read_cases
 from tests.server import completion
 
@@ -36,7 +35,7 @@ def examples(tmp_path):
     rows = [{"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}."} for n in range(5)]
     rows.append({"conversations": ["Hi.", "Hello.", "Bye?", "Bye."]})
     (tmp_path / "en.json").write_text(json.dumps(rows), encoding="utf-8")
-    return read_instructions(str(tmp_path / "en.json"), "en")
+    return readers.read_instructions(str(tmp_path / "en.json"), "en")
 
 
 def texts_of(told):
@@ -81,7 +80,7 @@ def test_a_system_message_has_no_place_in_the_lima_form(tmp_path):
     turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
     (tmp_path / "s.jsonl").write_text(json.dumps({"messages": turns}), encoding="utf-8")
     with pytest.raises(ValueError, match="s.jsonl, line 1: opens with a system message"):
-        translation.example_fields(read_instructions(str(tmp_path / "s.jsonl"), "en")[0])
+        translation.example_fields(readers.read_instructions(str(tmp_path / "s.jsonl"), "en")[0])
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,7 @@ def test_a_local_model_translates_prose_and_leaves_format_alone(translation_mode
     file = tmp_path / "en.json"
     row = {"instruction": "Boil the water.", "output": f"Steps:\n\n1. Boil the water. Add salt.\n- Stir it well.\n\n{code}"}
     file.write_text(json.dumps([row]), encoding="utf-8")
-    examples = read_instructions(str(file), "en")
+    examples = readers.read_instructions(str(file), "en")
     (told,) = translation.translate_examples(examples, translator)
     assert told.korean["instruction"] == "물을 끓이세요."
     assert told.korean["output"] == f"순서:\n\n1. 물을 끓이세요. 소금을 넣으세요.\n- 잘 저으세요.\n\n{code}"
@@ -130,7 +129,7 @@ def test_a_local_model_translates_prose_and_leaves_format_alone(translation_mode
 
 @pytest.fixture(scope="module")
 def authored():
-    english, korean = read_instructions("authored-en", "en"), read_instructions("authored-ko", "ko")
+    english, korean = readers.read_instructions("authored-en", "en"), readers.read_instructions("authored-ko", "ko")
     by_id = {e.id: translation.example_fields(e) for e in english}
     pairs = [(by_id[k.source_id], translation.example_fields(k)) for k in korean]
     return [(translation.Draft(k.source_id, "", *pair), k.adaptation) for k, pair in zip(korean, pairs, strict=True)]
