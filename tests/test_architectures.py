@@ -13,8 +13,8 @@ from blossom.batch.estimate import RESERVE, count_operations, measure_size, trai
 from blossom.common import paths
 from blossom.generation.answers import generate_answers, stream_answer
 from blossom.models import adapters, bits, loading
-from blossom.training.learner import Learner
 from blossom.training import learner, packing
+from blossom.training.learner import Learner
 from blossom.vocabulary import bases, certificate, embeddings, merging
 from tests.cases import read_cases
 from tests.test_learner import assert_same, gradients
@@ -126,7 +126,7 @@ def test_a_model_is_measured_before_and_after_a_training_as_during_it():
     p = SimpleNamespace(base_model="tiny-byte-level", precision="bfloat16", activation_checkpointing=False, measured_bytes=9)
     base, texts = loading.fetch_asset(p.base_model), {"korean": ["먹는 물"]}
     whole, tokenizer = load_model(base)
-    expected = learner.measure_as_trained(p, *load_model(base), texts)
+    expected = learner.measure_as_trained(p, *loading.load_model(base), texts)
     with Learner(adapt_model(whole, "lora"), p.precision) as during, during.evaluation():
         assert bits.measure_bits(during.model, tokenizer, texts) == pytest.approx(expected, rel=1e-6)
     given = {"p": p, "model": random_model("llama"), "draw_bytes": lambda lines, size: lines, "parent": base}
