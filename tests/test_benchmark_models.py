@@ -202,8 +202,8 @@ def test_models_that_answered_other_items_are_not_compared():
 
 
 def test_holm_and_wilson_are_the_textbooks():
-    assert comparing.adjust_holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert comparing.adjust_holm([0.9, 0.8]) == pytest.approx([1, 1])
+    assert comparing.adjust_holm([0.01, 0.04, 0.03, 0.5]).tolist() == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert comparing.adjust_holm([0.9, 0.8]).tolist() == pytest.approx([1, 1])
     low, high = statistics.wilson_interval(np.array([0.5, 1.0]), np.array([10, 10]))
     assert low == pytest.approx([0.2366, 0.7225], abs=1e-3) and high == pytest.approx([0.7634, 1.0], abs=1e-3)
     counts = np.arange(1, 700)

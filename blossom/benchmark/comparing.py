@@ -79,9 +79,6 @@ def _interval(whole, draws, count):
 
 
 def adjust_holm(values):
-    """Holm's adjusted p-values, in the order given. Example: [0.01, 0.04] -> [0.02, 0.04]."""
-    values = np.asarray(values, dtype=float)
-    order = np.argsort(values)
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1)
-    return adjusted
+    """Holm's adjusted p-values: a Series with the index of `values`. Example: [0.01, 0.04] -> [0.02, 0.04]."""
+    rising = pd.Series(values, dtype=float).sort_values()
+    return (rising * np.arange(len(rising), 0, -1)).cummax().clip(upper=1).sort_index()

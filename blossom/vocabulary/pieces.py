@@ -122,10 +122,7 @@ def read_donor(source):
     if model_file.is_file():
         pieces, taken = loading.read_sentencepiece(model_file).pieces, (loading.NORMAL, loading.USER_DEFINED)
         return _to_texts([p.piece for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken])
-    return _read_fast(loading.load_tokenizer(source))
-
-
-def _read_fast(tokenizer):
+    tokenizer = loading.load_tokenizer(source)
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     special = {t.content for t in tokenizer.added_tokens_decoder.values()}
     vocabulary = model["vocab"] if isinstance(model["vocab"], dict) else {p: i for i, (p, _) in enumerate(model["vocab"])}
