@@ -7,7 +7,7 @@ Logits are computed in tiles (some tokens by part of the vocabulary) and turned 
 import torch
 import torch.nn.functional as F
 
-from blossom.training.cpu.compiled_ops import pick_ops
+from blossom.training.cpu import compiled_ops
 from blossom.training.cpu.memory import BufferPool
 
 TILE = {"cpu": (1024, 4096), "cuda": (4096, 32768)}  # tokens by vocabulary; on CPU a tile of bfloat16 is 8 MB
@@ -189,7 +189,7 @@ def _pad_rows(x, multiple=64):
 
 def _exponentials(h, parts, columns, table, shift=None):
     """e = exp(h @ W.T - shift) in tiles: its sum (n, 1) and e @ W (n, D) in float32, and e of the trained parts."""
-    ops = pick_ops(h.dtype, h.device)
+    ops = compiled_ops.pick_ops(h.dtype, h.device)
     s, gradient, kept = h.new_zeros(len(h), 1, dtype=torch.float32), h.new_zeros(h.shape, dtype=torch.float32), []
     for part, learn in parts:
         for w in part.split(columns):

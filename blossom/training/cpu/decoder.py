@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from blossom.training.cpu.attention import attend, attend_backward, swap_heads
-from blossom.training.cpu.compiled_ops import pick_ops
+from blossom.training.cpu import attention, compiled_ops
 from blossom.training.cpu.memory import BufferPool
 from blossom.training.varlen import segment_lengths, takes_lengths
 
@@ -94,8 +93,8 @@ class Layer(torch.autograd.Function):
         x1, y1, *norm1 = ops.add_rms(x, extra, frozen.norm1, frozen.eps, s)
         qkv, u_qkv = linear(y1, w["qkv"], b["qkv"], a["qkv"], s.passing)
         q, k, v = ops.split_heads(qkv, s)
-        heads, kept = attend(q, k, v, s, ops)
-        heads = swap_heads(heads, s)  # (M, H*h)
+        heads, kept = attention.attend(q, k, v, s, ops)
+        heads = attention.swap_heads(heads, s)  # (M, H*h)
         out, u_out = linear(heads, w["out"], b["out"], a["out"], s.passing)
         x2, y2, *norm2 = ops.add_rms(x1, out, frozen.norm2, frozen.eps, s)
         gate_up, u_gate_up = linear(y2, w["gate_up"], b["gate_up"], a["gate_up"], s.kept)
@@ -120,8 +119,8 @@ class Layer(torch.autograd.Function):
         dy2, *d_gate_up = linear_backward(dgate_up, y2, u_gate_up, w["gate_up"], a["gate_up"], s.passing)
         dx2, dout = ops.rms_backward(dy2, dx3, x2, r2, frozen.norm2, s)
         dheads, *d_out = linear_backward(dout, heads, u_out, w["out"], a["out"], s.passing)
-        dheads = swap_heads(dheads, s, back=True)
-        dqkv = ops.join_heads(*attend_backward(dheads, q, k, v, kept, s, ops), s)
+        dheads = attention.swap_heads(dheads, s, back=True)
+        dqkv = ops.join_heads(*attention.attend_backward(dheads, q, k, v, kept, s, ops), s)
         dy1, *d_qkv = linear_backward(dqkv, y1, u_qkv, w["qkv"], a["qkv"], s.passing)
         dx1, dextra = ops.rms_backward(dy1, dx2, x1, r1, frozen.norm1, s)
         return (dx1, None if ctx.first else dextra, None, None, None, *d_qkv, *d_out, *d_gate_up, *d_down)
@@ -142,7 +141,7 @@ class FastDecoder:
 
     def __init__(self, decoder, dtype):
         self.decoder, self.dtype, self.library_forward = decoder, dtype, decoder.forward
-        self.ops = pick_ops(dtype, decoder.norm.weight.device)
+        self.ops = compiled_ops.pick_ops(dtype, decoder.norm.weight.device)
         self.layers = [_freeze(layer, dtype) for layer in decoder.layers]
         self.memory = BufferPool(), BufferPool()
 
