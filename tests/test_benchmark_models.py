@@ -10,8 +10,8 @@ import torch
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import comparing, evaluation, papers, statistics, suite, texts
 from blossom.benchmark.tasks import utils
-from blossom.models.bits import document_nats, start_token
 from blossom.models import loading
+from blossom.models.bits import document_nats, start_token
 from blossom.text.corpus import read_corpus, read_documents
 from tests.cases import read_cases
 

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from blossom.instructions.readers import read_instructions
-from blossom.text.corpus import draw_bytes, normalise_text, read_corpus, read_documents
 from blossom.text import hub, language, leaks
+from blossom.text.corpus import draw_bytes, normalise_text, read_corpus, read_documents
 from blossom.text.rows import read_rows
 from tests.cases import read_cases
 

@@ -7,8 +7,8 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from blossom.models import bits, loading
-from blossom.training.cpu.decoder import FastDecoder, segment_arguments, supports_decoder
 from blossom.training import data, packing, tables
+from blossom.training.cpu.decoder import FastDecoder, segment_arguments, supports_decoder
 from blossom.vocabulary.embeddings import find_decoder
 
 
