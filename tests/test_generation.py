@@ -139,14 +139,14 @@ def test_stored_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):
-    store, calls = server.ReplyStore(tmp_path), []
+    store, calls, generate = server.ReplyStore(tmp_path), [], answers.generate_answers
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6}
 
     def dies(*words, **settings):
         calls.append(words)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return answers.generate_answers(*words, **settings)
+        return generate(*words, **settings)
 
     monkeypatch.setattr(answers, "generate_answers", dies)
     with pytest.raises(KeyboardInterrupt):
