@@ -345,10 +345,10 @@ def test_every_model_sees_the_examples_that_the_digest_names(tmp_path):
     rows = [{"context": f"c{n}", "sentence": f"s{n}", "sentence_label": "safe"} for n in range(20)]
     (tmp_path / "kosbi_test.json").write_text(json.dumps(rows[:4]))
     (tmp_path / "kosbi_train.json").write_text(json.dumps(rows[4:]))
-    (p,) = prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, shots=2)
+    (p,) = suite.prepare_tasks(["kosbi"], tmp_path / "tasks", tmp_path, shots=2)
     digest, seen = p.digest, []
     for _ in range(2):
-        evaluate_task(p, SharedPrefixLM(*TINY))
+        evaluation.evaluate_task(p, scoring.SharedPrefixLM(*TINY))
         seen.append([instance.args for instance in p.task.instances])
     assert seen[0] == seen[1] and p.digest == digest
 
