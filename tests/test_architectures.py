@@ -125,9 +125,9 @@ def run_cell(stage, marker, **given):
 def test_a_model_is_measured_before_and_after_a_training_as_during_it():
     p = SimpleNamespace(base_model="tiny-byte-level", precision="bfloat16", activation_checkpointing=False, measured_bytes=9)
     base, texts = loading.fetch_asset(p.base_model), {"korean": ["먹는 물"]}
-    whole, tokenizer = load_model(base)
+    whole, tokenizer = loading.load_model(base)
     expected = learner.measure_as_trained(p, *loading.load_model(base), texts)
-    with Learner(adapt_model(whole, "lora"), p.precision) as during, during.evaluation():
+    with Learner(adapters.adapt_model(whole, "lora"), p.precision) as during, during.evaluation():
         assert bits.measure_bits(during.model, tokenizer, texts) == pytest.approx(expected, rel=1e-6)
     given = {"p": p, "model": random_model("llama"), "draw_bytes": lambda lines, size: lines, "parent": base}
     given["text"] = given["texts"] = SimpleNamespace(heldout=lambda: texts)
