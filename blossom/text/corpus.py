@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blossom.assets.aihub import read_document
-from blossom.assets.registry import SIDES
+from blossom.assets import aihub, registry
 from blossom.text import language, leaks
 from blossom.text.rows import KOREAN_NAMES, find_files, is_header, read_rows, read_values
 
@@ -143,7 +142,7 @@ def read_documents(source, left_out=None):
 
 
 def _raw_documents(source):
-    asset, side = SIDES.get(source, (source, None))
+    asset, side = registry.SIDES.get(source, (source, None))
     if isinstance(side, str):
         yield from (row[side] for _, row in read_rows(asset) if side in row)
     elif source.startswith("hub:"):
@@ -156,7 +155,7 @@ def _raw_documents(source):
 def _file_documents(file, column):
     """The texts of a file; column: of a table without a header line, else the column `text`, or of a .tsv file the first."""
     name = file.name.lower().removesuffix(".gz")
-    width, read = 0, read_document if name.endswith((".json", ".zip", ".xlsx")) else _text_field
+    width, read = 0, aihub.read_document if name.endswith((".json", ".zip", ".xlsx")) else _text_field
     given = column is not None
     for n, (place, value) in enumerate(read_values(file)):
         if not isinstance(value, list):

@@ -23,8 +23,7 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from blossom.common import paths
-from blossom.models import adapters
-from blossom.models.loading import pick_device, save_model
+from blossom.models import adapters, loading
 
 PROGRESS = {"fingerprint": dict, "step": int, "seen": dict, "losses": list[float], "result": dict | None, "sha256": str}
 BEFORE_LIMIT = 600  # seconds before Slurm's time limit at which a training ends: time to write a checkpoint of 80 GB
@@ -253,7 +252,7 @@ def _keep_rounded(model, tokenizer, base, folder, lines, asked):
             own["trained"], _ = adapters.measure_kept(model, tokenizer, lines, torch.float32)
         model.to("cpu")  # makes room on a card
         model, dtype = adapters.read_adapter(base, folder / "adapter")
-    place, wide = pick_device(model), torch.promote_types(dtype, asked or dtype) if adapted else torch.float32
+    place, wide = loading.pick_device(model), torch.promote_types(dtype, asked or dtype) if adapted else torch.float32
     measured = torch.float32 if wide == torch.float16 and place.type == "cpu" else wide  # slow on CPU
     before = adapters.measure_kept(model.to(place), tokenizer, lines, measured)
     if own:
@@ -261,6 +260,6 @@ def _keep_rounded(model, tokenizer, base, folder, lines, asked):
         print("bits/byte on weights in NF4: {trained:.4f}; on the base's own weights: {merged:.4f}".format(**own))
     model = (adapters.merge_adapter if adapted else adapters.round_weights)(model.to("cpu"), asked or dtype)
     with paths.write_atomically(folder / "model") as temporary:
-        save_model(model, tokenizer, temporary)
+        loading.save_model(model, tokenizer, temporary)
         del model
         return adapters.check_saved(temporary, before, lines, measured, place) | own

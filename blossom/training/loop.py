@@ -15,12 +15,9 @@ from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
 from blossom.common import paths, runs
 from blossom.models.loading import find_layers, pick_device
-from blossom.training import checkpoints
+from blossom.training import checkpoints, data, optimizers, packing
 from blossom.training.cpu.compiled_ops import CompiledOps, pick_ops
-from blossom.training.data import TrainingRows, check_rows
 from blossom.training.learner import Learner
-from blossom.training.optimizers import make_optimizer
-from blossom.training.packing import IGNORED
 from blossom.training.settings import check_options
 
 TOLD = "stopped. The last checkpoint is intact; lower learning_rate or row_learning_rate, or look at these rows."
@@ -50,8 +47,8 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     """
     folder = Path(folder)
     check_options(settings)
-    rows = TrainingRows(dataset, settings)
-    check_rows(dataset, model)
+    rows = data.TrainingRows(dataset, settings)
+    data.check_rows(dataset, model)
     folder.mkdir(parents=True, exist_ok=True)
     cpu, log = not torch.cuda.is_available(), settings.report_to or None
     accelerator = Accelerator(cpu=cpu, log_with=log, project_dir=str(folder))
@@ -108,7 +105,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     sharded = accelerator.distributed_type == DistributedType.FSDP
     if sharded:
         _shard_weights(learner)
-    optimizer = make_optimizer(learner.parameter_groups(settings), settings)
+    optimizer = optimizers.make_optimizer(learner.parameter_groups(settings), settings)
     model = learner if sharded else accelerator.prepare(learner)  # DDP around the learner, when there are several
     if settings.report_to:
         accelerator.init_trackers(settings.report_to)
@@ -238,7 +235,7 @@ class Progress:
 
 def _count_tokens(update):
     """(1, 2): labelled tokens and all tokens of one process's batches."""
-    labelled = sum((batch["labels"][:, 1:] != IGNORED).sum() for batch, _ in update)
+    labelled = sum((batch["labels"][:, 1:] != packing.IGNORED).sum() for batch, _ in update)
     return torch.stack([labelled, labelled.new_tensor(sum(tokens for _, tokens in update))])[None]
 
 
