@@ -452,13 +452,6 @@ def test_a_run_out_of_tolerance_fails_and_its_metrics_are_named(kept, capsys, to
     assert table[~table.within].metric.tolist() == ["tokens", "tasks.klue_nli.score"], "a metric that is gone is out"
 
 
-def test_without_a_reference_or_a_run_it_says_what_to_do(kept, tmp_path):
-    with pytest.raises(ValueError, match="make ablation"):
-        run_report_command(["check", "--scale", "smoke", "--outputs", str(tmp_path / "nothing")])
-    with pytest.raises(ValueError, match="make reference"):
-        run_report_command(["check", "--scale", "laptop", "--outputs", str(kept[1])])
-
-
 def test_a_reference_too_large_for_git_is_refused(kept, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "LIMIT", 1000)
     before = (kept[0] / "about.json").read_text()
