@@ -62,8 +62,7 @@ def test_what_learns_is_what_was_asked(base, mode):
     rows = {"lora+new-rows": 40, "lora": 0}.get(mode, len(tokenizer)) * 64 * tables
     total = sum(p.numel() for p in model.parameters())
     share = adapters.trainable_share(adapters.adapt_model(model, mode, rank=4))
-    assert share["trained"] == added + rows
-    assert share["all"] == total + added + (40 * 64 * tables if mode == "lora+new-rows" else 0)
+    assert share["trained"] == added + rows and share["all"] == total + added, "each row counts once"
 
 
 @pytest.mark.parametrize(("base", "mode"), MODES)

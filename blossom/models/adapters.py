@@ -78,10 +78,11 @@ def name_modules(model, targets):
 
 
 def trainable_share(model):
-    """dict "trained", "all" (numbers of parameters; tied tables count once) and "share" (trained / all)."""
+    """dict "trained", "all" (numbers of parameters; tied tables and trained rows count once) and "share" (trained / all)."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = (p for n, p in model.named_parameters() if not p.requires_grad)  # in NF4 two are a byte
-    copies = (p for n, p in model.named_parameters() if ".original_module." in n)  # PEFT's, of tables trained whole
+    twice = ".original_module.", ".trainable_tokens_delta."  # PEFT's copies, of tables trained whole and of trained rows
+    copies = (p for n, p in model.named_parameters() if any(part in n for part in twice))
     total = trained + sum(p.numel() * (1 + (p.dtype == torch.uint8)) for p in frozen) - sum(p.numel() for p in copies)
     return {"trained": trained, "all": total, "share": trained / total}
 
