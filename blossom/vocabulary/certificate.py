@@ -42,12 +42,12 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
         "ids that do not follow on": sum(vocabulary.get(p) != base.size + i for i, p in enumerate(new)),
         "round trip failures": sum(map(ne, tokenizer.backend_tokenizer.decode_batch(encoded), _clean(base, lines))),
         "lines that differ from SentencePiece": merged_apart,
-        "lines that SentencePiece cleans up differently": cleaned_apart,
+        "lines that SentencePiece normalises differently": cleaned_apart,
         "rows missing in the model": max(0, len(vocabulary) - rows) if rows else 0,
         "unreachable pieces": len(unreachable),
         "English lines whose ids changed": sum(sum(map(ne, before[t], after[t])) for t in texts if "english" in t),
     }
-    reported = {"lines that SentencePiece cleans up differently"}  # the base's own character map: not refused
+    reported = {"lines that SentencePiece normalises differently"}  # the base's own character map: not refused
     reported |= {"unreachable pieces"} if policy == "keep" else set()
     reported |= {"English lines whose ids changed"} if not scripts or "Latin" in scripts else set()
     holds = not any(count for name, count in found.items() if name not in reported)
