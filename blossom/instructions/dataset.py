@@ -127,7 +127,7 @@ def hygiene_table(examples, kept, removed, template, tokenizer, sequence_length,
             row |= {f"{name} in {language}": found.count(language) for language in ("ko", "en")}
             row[f"{name} in other"] = len(own) - found.count("ko") - found.count("en")
         size = np.percentile(_count_tokens(own, template, tokenizer), [50, 95, 100])
-        row |= {f"tokens, {name}": int(n) for name, n in zip(("median", "95 %", "longest"), size, strict=True)}
+        row |= {f"tokens, {name}": int(n) for name, n in zip(("median", "95th percentile", "longest"), size, strict=True)}
         result[task] = row | {"tokens allowed": sequence_length}
     return result
 
