@@ -238,6 +238,7 @@ def test_the_line_of_a_stage_has_its_steps_and_the_time_left_for_them(tmp_path, 
     old = "step 40/40 of an earlier run, which failed\n"
     job = terminal.RunningJob("[4/10] blossom-bi · 03 pretraining", tmp_path / "log.txt", skipped=len(old))
     shown_for = {"": "30 s", "step 70/274  loss 5": "70/274", "step 137/274  loss 4": "137/274, about 61 s left"}
+    shown_for["step 274/274  loss 3"] = "2 min"
     for line, shown in shown_for.items():
         job.log.write_text(old + line)
         assert job.describe() == f"{job.name}  {shown}"

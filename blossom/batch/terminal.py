@@ -29,7 +29,7 @@ class RunningJob:
     skipped: int = 0  # bytes of the log that an earlier, failed run wrote
 
     def describe(self):
-        """The job's line: steps done of how many and the time left for them, or the time since it began."""
+        """The job's line: steps done of how many and the time left; where no steps are left, the time since it began."""
         now = time.monotonic()
         if found := STEPS.findall(self._read_end()) if self.log and self.log.exists() else []:
             done, total = map(int, found[-1])
@@ -38,10 +38,11 @@ class RunningJob:
             if (done, total) != self.last[1:]:
                 self.last = (now, done, total)
             said = f"{self.name}  {done:,}/{total:,}"
-            if done == self.first[1] or done == total:
+            if done == self.first[1] < total:
                 return said
-            left = (total - done) * (self.last[0] - self.first[0]) / (done - self.first[1]) - (now - self.last[0])
-            return f"{said}, about {describe_seconds(max(left, 1))} left"
+            if done < total:
+                left = (total - done) * (self.last[0] - self.first[0]) / (done - self.first[1]) - (now - self.last[0])
+                return f"{said}, about {describe_seconds(max(left, 1))} left"
         return f"{self.name}  {describe_seconds(now - self.began)}"
 
     def _read_end(self):
