@@ -8,9 +8,7 @@ import torch
 
 from blossom.models.loading import first_new_row
 from blossom.training import packing, tables, varlen
-from blossom.training.cpu import attention, compiled_ops, decoder
-from blossom.training.cpu.decoder import segment_arguments
-from blossom.training.cpu.torch_ops import TorchOps
+from blossom.training.cpu import attention, compiled_ops, decoder, torch_ops
 from blossom.training.learner import Learner
 from tests.tiny import BASES, MODES, adapted
 
@@ -20,7 +18,7 @@ SEGMENTS = torch.cat([torch.tensor([[1] * 25 + [0] * 5]), torch.tensor([[1] * 11
 
 
 def library_loss(model, ids, labels, segments):
-    logits = model(input_ids=ids, use_cache=False, **segment_arguments(segments)).logits
+    logits = model(input_ids=ids, use_cache=False, **decoder.segment_arguments(segments)).logits
     return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
 
 
@@ -57,8 +55,8 @@ def test_loss_and_gradients_are_the_library_s(base, mode, targets, monkeypatch):
 
 
 def test_layers_with_a_wrong_gradient_are_not_used(monkeypatch):
-    backward = TorchOps.swiglu_backward
-    monkeypatch.setattr(TorchOps, "swiglu_backward", lambda self, *given: 0.5 * backward(self, *given))
+    backward = torch_ops.TorchOps.swiglu_backward
+    monkeypatch.setattr(torch_ops.TorchOps, "swiglu_backward", lambda self, *given: 0.5 * backward(self, *given))
     learner = Learner(adapted(targets=MOST), "float32")
     assert learner.fast is None and "transformers' own forward pass is used" in learner.note
 
@@ -82,7 +80,7 @@ def test_large_activations_lose_no_more_than_in_torch_s_own_bfloat16(targets, mo
     loss, exact, sizes = run("float32")
     assert sizes.max() > 500 * sizes.median()
     found = {"torch's own": run("bfloat16", checkpointing=True), "compiled": run("bfloat16")}
-    monkeypatch.setattr(compiled_ops, "pick_ops", lambda *_: TorchOps())
+    monkeypatch.setattr(compiled_ops, "pick_ops", lambda *_: torch_ops.TorchOps())
     found["torch_ops.py"] = run("bfloat16")
     apart = {
         name: np.mean([((g[n] - e).norm() / e.norm()).item() for n, e in exact.items()]) for name, (_, g, _) in found.items()
@@ -117,7 +115,7 @@ def test_compiled_passes_are_torch_s(name):
         "exponentials": lambda ops: ops.exponentials(y.repeat(1, 8)),
     }[name]
     qkv, scores = narrow(14, 12 * 8), wide(6, 4 * 2, 6)  # scores of the queries 2 to 5
-    for ours, theirs in zip(given(compiled_ops.CompiledOps(library)), given(TorchOps()), strict=True):
+    for ours, theirs in zip(given(compiled_ops.CompiledOps(library)), given(torch_ops.TorchOps()), strict=True):
         assert ours.dtype == theirs.dtype
         assert torch.allclose(ours.float(), theirs.float(), rtol=1.6e-2, atol=1.6e-2 * theirs.abs().max().item()), name
 

@@ -3,8 +3,7 @@
 import numpy as np
 import torch
 
-from blossom.models.adapters import adapt_model
-from blossom.models.loading import load_model, resize_model, untie_model
+from blossom.models import adapters, loading
 from blossom.training.settings import TrainingSettings
 
 MODES = ("lora+new-rows", "lora+embeddings", "lora", "full")
@@ -15,17 +14,17 @@ EXACT = TrainingSettings(batch_size=2, precision="float32", checkpoint_minutes=0
 
 def grown(base, **options):
     """(model, tokenizer): a tiny model ("NAME untied": with `untie_model`) with 40 new rows; the same at every call."""
-    model, tokenizer = load_model(base.removesuffix(" untied"), **options)
+    model, tokenizer = loading.load_model(base.removesuffix(" untied"), **options)
     if base.endswith(" untied"):
-        assert untie_model(model) == 600 * 64 and untie_model(model) == 0
+        assert loading.untie_model(model) == 600 * 64 and loading.untie_model(model) == 0
     torch.manual_seed(0)
-    resize_model(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
+    loading.resize_model(model, len(tokenizer) - 40, torch.randn(40, model.config.hidden_size) * 0.02)
     return model, tokenizer
 
 
 def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_proj", "v_proj"), **options):
     """`grown`, ready to train; the same at every call."""
-    model = adapt_model(grown(base, **options)[0], mode, rank=4, targets=targets)
+    model = adapters.adapt_model(grown(base, **options)[0], mode, rank=4, targets=targets)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first, which would hide a wrong gradient of A
             parameter.data.normal_(0, 0.1)

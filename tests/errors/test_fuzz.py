@@ -25,8 +25,7 @@ import psutil
 import pytest
 import yaml
 
-from blossom.assets import aihub
-from blossom.assets.registry import fetch_asset
+from blossom.assets import aihub, registry
 from blossom.common import params, paths, runs, server, stages
 from blossom.instructions import readers, review, translation
 from blossom.models.loading import load_model, save_model
@@ -91,7 +90,7 @@ def make_entries(folder, six):
         add(name.replace("/", "_"), zipped({"a/1.json": as_json(content)}), lambda file: list(read_documents(str(file))))
     add("aihub.json", cases["plain"], lambda file: list(read_documents(str(file))))
     add("pairs.zip", zipped({"1.json": as_json({"data": cases["pairs"]})}), lambda file: list(aihub.read_aihub_pairs(file)))
-    sentencepiece = fetch_asset("tiny-sentencepiece") / "tokenizer.model"
+    sentencepiece = registry.fetch_asset("tiny-sentencepiece") / "tokenizer.model"
     add("donor.model", sentencepiece.read_bytes(), pieces.read_donor)
     model, tokenizer = load_model("tiny-byte-level")
     save_model(model, tokenizer, folder / "model")
