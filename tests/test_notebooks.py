@@ -104,11 +104,11 @@ def test_02_names_the_rows_with_which_its_saved_model_reads_korean_best(outputs,
         nats = sum(model(input_ids=ids[None], labels=ids[None]).loss.item() * (len(ids) - 1) for ids in rows)
     measured = nats / math.log(2) / sum(len(line.encode()) for line in lines)
     assert m["bits_per_byte"]["korean"] == bits[m["row_init"]] == pytest.approx(measured, abs=0.01)
-    (drawing,) = (c.source for c in notebook(MERGE).cells if "Best rows for" in c.source and c.cell_type == "code")
+    (drawing,) = (c.source for c in notebook(MERGE).cells if "rows_step0" in c.source and c.cell_type == "code")
     made = {"p": p, "table": pd.DataFrame(m["step0"]).T, "figures": figures, "plt": plt, "run": Mock()}
     exec(drawing, made)
     name, least = min(bits.items(), key=lambda row: row[1])
-    told = f"Best rows for Korean: {name}, {least:.2f} bits/byte (random {bits['random']:.2f})"
+    told = f"Korean, {p.bake_off_bytes:,} bytes: {name} {least:.2f}, random {bits['random']:.2f}"
     assert made["axis"].get_title("left") == told
     plt.close("all")
 
