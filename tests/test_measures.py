@@ -14,6 +14,7 @@ from tests.cases import read_cases
 CASES = read_cases(__file__)
 
 QUESTION = "서울은 어디에 있나요?"
+SPEED = {"steps_per_1000_characters": 577.04}
 
 
 @pytest.mark.parametrize(("text", "asked", "expected"), CASES["answers"])
@@ -27,6 +28,23 @@ def test_the_table_has_a_row_for_each_model_and_language():
     assert (ours["answered_in_language"], base["answered_in_language"]) == (0.5, 0)
     assert (ours["empty"], ours["mean_characters"], ours["answers"]) == (0.5, 4, 2)
     assert 0 < ours["empty_low"] < 0.5 < ours["empty_high"] < 1 and math.isnan(ours["nonword"])
+
+
+def test_models_are_measured_on_as_many_characters_of_an_answer():
+    said = [{"model": m, "language": k, "prompt": QUESTION, "answer": t} for m, k, t in CASES["cut"]]
+    for room, loops in ((None, 1), ({"ko": 6}, 0)):
+        long, short, english = measures.measure_answers(said, (), room).to_dict("records")
+        assert (long["loops"], short["loops"], long["mean_characters"]) == (loops, 0, 19) and english["loops"] == 1
+        assert (english["lines_of"], english["words_of"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("text", "asked", "expected"), CASES["findings"])
+def test_what_the_rules_find_in_an_answer_is_named(text, asked, expected):
+    said = {"answer": text, "language": asked, "prompt": QUESTION}
+    assert measures.name_findings(said, {"서울", "한국"}) == expected
+    (told,) = measures.state_answers(measures.measure_answers([said | {"model": "ours"}]), asked, "its", {"ours": SPEED})
+    assert told.startswith("ours, answers to 1 its prompts: in its ") and told.endswith("; 577 steps for 1,000 characters")
+    assert ("loop 0% [" in told) and "non-word" not in told  # not measured without words to know
 
 
 def test_the_authored_prompts_have_both_languages_and_every_kind():

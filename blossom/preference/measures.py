@@ -5,10 +5,15 @@ import re
 import numpy as np
 import pandas as pd
 
+from blossom.assets.registry import fetch_asset
 from blossom.benchmark.statistics import wilson_interval
 from blossom.text.language import SCRIPTS, answer_language, find_nonwords, keep_letters, language_of, measure_repetition
+from blossom.vocabulary.encoding import encode_lines
+from blossom.vocabulary.loading import load_tokenizer
 
 SHARES = "answered_in_language broken nonword copied han loops line_pass word_pass empty".split()  # of answers
+FINDINGS = {"empty": "empty", "copied": "prompt copied", "nonword": "non-word", "loops": "loop"}
+FINDINGS |= {"han": "Chinese", "broken": "broken character"}
 LOOP = re.compile(r"(.{1,8}?)\1{4,}")  # one to eight characters five times in a row
 ENGLISH = re.compile("[a-z]{4,}")  # for the benchmark's list of English words of four letters or more
 
@@ -42,13 +47,54 @@ def measure_answer(answer, language, prompt="", starts=()):
     }
 
 
-def measure_answers(answers, starts=()):
-    """Means of `measure_answer` by model and language, with intervals (broken_low, ...); `answers` as for `make_batch`."""
-    keys = ["model", "language"]
-    rows = [{k: a[k] for k in keys} | measure_answer(a["answer"], a["language"], a["prompt"], starts) for a in answers]
+def name_findings(answer, starts=()):
+    """What the rules of `measure_answer` find in an answer (dict, as for `make_batch`): "non-word, loop", or "nothing"."""
+    found = measure_answer(answer["answer"], answer["language"], answer["prompt"], starts)
+    said = found["answered_in_language"] or found["copied"] or found["empty"]
+    names = [name for key, name in FINDINGS.items() if found[key] is True] + ["not in the prompt's language"] * (not said)
+    return ", ".join(names) or "nothing"
+
+
+def count_tokens_per_character(models, texts):
+    """Tokens per character of texts ({language: lines}) in tokenizers ({name: folder or asset}): {name: {language: n}}."""
+    found = {}
+    for name, model in models.items():
+        tokenizer = load_tokenizer(fetch_asset(str(model)))
+        counts = {k: (sum(map(len, encode_lines(tokenizer, lines))), sum(map(len, lines))) for k, lines in texts.items()}
+        found[name] = {k: tokens / characters for k, (tokens, characters) in counts.items()}
+    return found
+
+
+def measure_answers(answers, starts=(), room=None):
+    """Means of `measure_answer` by model and language, with intervals (broken_low, ...); `answers` as for `make_batch`.
+
+    room     {language: characters}: longer answers are measured up to there, so that models of different tokenizers are
+             compared on equally much text; mean_characters is that of whole answers
+    return   DataFrame; lines_of, words_of: the answers that line_pass and word_pass are shares of
+    """
+    keys, rows, room = ["model", "language"], [], room or {}
+    for a in answers:
+        measured = measure_answer(a["answer"][: room.get(a["language"])], a["language"], a["prompt"], starts)
+        rows.append({k: a[k] for k in keys} | measured | {"characters": len(a["answer"])})
     numbers = pd.DataFrame(rows).drop(columns="answer_language").set_index(keys).astype(float)
     grouped = numbers.groupby(keys, sort=False)
     means = grouped.mean().rename(columns={"characters": "mean_characters"})
     means.insert(0, "answers", grouped.size())
+    means = means.join(grouped[["line_pass", "word_pass"]].count().set_axis(["lines_of", "words_of"], axis=1))
     low, high = wilson_interval(means[SHARES], grouped[SHARES].count())
     return means.join([low.add_suffix("_low"), high.add_suffix("_high")]).reset_index()
+
+
+def state_answers(measured, language, label, speed=()):
+    """A sentence for each model of `measure_answers` on its answers to prompts in `language` (`label`: its name).
+
+    speed  {model: dict with steps_per_1000_characters}
+    """
+    names, lines = {"answered_in_language": f"in {label}"} | FINDINGS, []
+    for row in measured[measured.language == language].to_dict("records"):
+        kinds = [n for n in names if n in ("answered_in_language", "copied", "nonword", "loops") and row[n] == row[n]]
+        told = [f"{names[n]} {row[n]:.0%} [{row[f'{n}_low']:.0%}, {row[f'{n}_high']:.0%}]" for n in kinds]
+        steps = speed[row["model"]]["steps_per_1000_characters"] if row["model"] in speed else None
+        pace = [f"{steps:,.0f} steps for 1,000 characters"] if steps else []
+        lines.append(f"{row['model']}, answers to {row['answers']} {label} prompts: {'; '.join(told + pace)}")
+    return lines
