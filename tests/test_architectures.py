@@ -10,6 +10,7 @@ from test_course import notebook
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from blossom.batch.estimate import RESERVE, count_operations, measure_size, training_bytes
+from blossom.benchmark import texts
 from blossom.common import paths
 from blossom.generation.answers import generate_answers, stream_answer
 from blossom.models import adapters, bits, loading
@@ -69,6 +70,21 @@ def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refus
         assert bits.document_nats(learner.model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
     learner.__exit__()
     assert bits.document_nats(model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
+    (item,) = texts.measure_texts(reference.bfloat16(), tokenizer, {"korean": [line]})
+    assert item["nats"] == pytest.approx(nats, rel=0.03)
+
+
+def test_half_precision_costs_a_measured_model_nothing_but_its_products():
+    model, ids = random_model("llama", adapted=False).bfloat16(), torch.randint(3, 600, (4, 16))
+    model.get_input_embeddings().weight.data *= 50  # as after many layers: sums far larger than what a layer adds
+
+    def run(model):
+        return model.get_decoder()(input_ids=ids).last_hidden_state.detach().float()
+
+    exact, before = run(copy.deepcopy(model).float()), run(model)
+    with texts.float32_residual(model):
+        assert 10 * (run(model) - exact).norm() < (before - exact).norm()
+    assert torch.equal(run(model), before)
 
 
 @pytest.mark.parametrize("kind", CASES["estimated"])

@@ -57,7 +57,8 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
     jobs = [(p.name, f"{p.name}-{p.digest}", lambda lm, p=p: evaluate_task(p, lm)) for p in prepared]
     if texts:
         asked = texts, english
-        file = f"texts-{suite.short_hash(asked)}"
+        how = () if dtype == torch.float32 else ("float32 residual",)  # other values than in runs of before
+        file = f"texts-{suite.short_hash((*asked, *how))}"
         jobs.append(("texts", file, lambda lm: {"items": measure_texts(lm.model, lm.tokenizer, *asked)}))
     for name, folder in folders.items():
         own = f"{runs.hash_unchanged(folder)[:16]}-{str(dtype).removeprefix('torch.')}-{suite.short_hash(VERSION)}"
