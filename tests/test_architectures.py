@@ -72,6 +72,7 @@ def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refus
     assert bits.document_nats(model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
     (item,) = texts.measure_texts(reference.bfloat16(), tokenizer, {"korean": [line]})
     assert item["nats"] == pytest.approx(nats, rel=0.03)
+    assert {w.dtype for w in reference.parameters()} == {torch.bfloat16}  # norms too, after it
 
 
 def test_half_precision_costs_a_measured_model_nothing_but_its_products():
@@ -142,7 +143,8 @@ def test_a_model_is_measured_before_and_after_a_training_as_during_it():
     p = SimpleNamespace(base_model="tiny-byte-level", precision="bfloat16", activation_checkpointing=False, measured_bytes=9)
     base, texts = loading.fetch_asset(p.base_model), {"korean": ["먹는 물"]}
     whole, tokenizer = loading.load_model(base)
-    expected = learner.measure_as_trained(p, *loading.load_model(base), texts)
+    expected = learner.measure_as_trained(p, *(loaded := loading.load_model(base)), texts)
+    assert not loaded[0].training
     with Learner(adapters.adapt_model(whole, "lora"), p.precision) as during, during.evaluation():
         assert bits.measure_bits(during.model, tokenizer, texts) == pytest.approx(expected, rel=1e-6)
     given = {"p": p, "model": random_model("llama"), "draw_bytes": lambda lines, size: lines, "parent": base}

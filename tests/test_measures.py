@@ -36,6 +36,8 @@ def test_models_are_measured_on_as_many_characters_of_an_answer():
         long, short, english = measures.measure_answers(said, (), room).to_dict("records")
         assert (long["loops"], short["loops"], long["mean_characters"]) == (loops, 0, 19) and english["loops"] == 1
         assert (english["lines_of"], english["words_of"]) == (1, 0)
+    copy = {"model": "long", "language": "ko", "prompt": QUESTION * 4, "answer": QUESTION * 4}
+    assert measures.measure_answers([copy], (), {"ko": 12}).copied.item() == 1  # also when cut
 
 
 @pytest.mark.parametrize(("text", "asked", "expected"), CASES["findings"])

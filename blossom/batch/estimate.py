@@ -80,7 +80,8 @@ def measure_size(config, p=None, new_rows=0):
         with warnings.catch_warnings(action="ignore"):
             adapted = adapt_model(model, p.trainable, p.lora_rank, p.lora_alpha, p.lora_targets) if p else model
     share, packed = trainable_share(adapted), linear if p and p.quantize == "nf4" else 0
-    return ModelSize(text, share["trained"] if p else 0, share["all"], layers, sum(q.numel() for q in ends), packed)
+    copied = sum(q.numel() for n, q in adapted.named_parameters() if "trainable_tokens_delta" in n)  # beside the frozen rows
+    return ModelSize(text, share["trained"] if p else 0, share["all"] + copied, layers, sum(q.numel() for q in ends), packed)
 
 
 def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_cpu=False):

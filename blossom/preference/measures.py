@@ -25,11 +25,12 @@ def measure_answer(answer, language, prompt="", starts=()):
     nonword    it has one of `find_nonwords`; NaN without `starts`
     loops      30 % of its trigrams of words occurred before, or a few characters with a letter stand five times in a row
     line_pass, word_pass  of the Language Confusion Benchmark (Marchisio et al. 2024), with `language_of` for fastText: all
-               lines of five words or more are in the language; of Korean answers that pass, no word is English. Else NaN
+               lines of five words or more, with letters, are in the language; of Korean answers that pass, no word is
+               English. Else NaN
     """
     found, repetition = answer_language(answer, prompt), measure_repetition(answer)
-    lines = [line for line in answer.splitlines() if len(line.split()) >= 5]
-    passed = all(language_of(line) in (language, "none") for line in lines) if lines else np.nan
+    lines = [line for line in answer.splitlines() if len(line.split()) >= 5 and language_of(line) != "none"]
+    passed = all(language_of(line) == language for line in lines) if lines else np.nan
     english = any(ENGLISH.fullmatch(word.strip(".,:;!?\"'()*")) for line in lines for word in line.split())
     return {
         "answer_language": found,
@@ -74,7 +75,8 @@ def measure_answers(answers, starts=(), room=None):
     """
     keys, rows, room = ["model", "language"], [], room or {}
     for a in answers:
-        measured = measure_answer(a["answer"][: room.get(a["language"])], a["language"], a["prompt"], starts)
+        size = room.get(a["language"])  # also of the prompt: only the start of a copied one is seen
+        measured = measure_answer(a["answer"][:size], a["language"], a["prompt"][:size], starts)
         rows.append({k: a[k] for k in keys} | measured | {"characters": len(a["answer"])})
     numbers = pd.DataFrame(rows).drop(columns="answer_language").set_index(keys).astype(float)
     grouped = numbers.groupby(keys, sort=False)

@@ -26,7 +26,7 @@ def explain_training(runs, before, after):
     """In which parameters the trainings of two recipes differ beyond what their files set, in words; "" in none."""
     bases = {run.params["base_model"] for (r, _), run in runs.items() if r in (before, after) and "base_model" in run.params}
     if len(bases) > 1:
-        return f"{before} and {after} were made from other bases ({', '.join(sorted(bases))}), so they are not compared"
+        return f"{before} and {after} were made from different bases ({', '.join(sorted(bases))}), so they are not compared"
     root = next(iter(runs.values())).folder.parents[1]
     for stage in stages.MODEL_STAGES:
         lines = [[root / r.name / stage for r in params.recipe_lineage(n) if stage in r.stages] for n in (before, after)]

@@ -41,7 +41,7 @@ def compare_recipes(runs, times=2000):
         try:
             tables += [] if told else [compare_models(items[a], items[b], times=times).assign(model=b, against=a)]
         except ValueError as error:
-            told = f"{a} and {b} were measured on other texts or items, so they are not compared: {error}"
+            told = f"{a} and {b} were measured on different texts or items, so they are not compared: {error}"
         unlike += [told] * bool(told)
     table = pd.concat(tables or [pd.DataFrame(columns=[*COLUMNS, "model", "against"])], ignore_index=True)
     return table[table.measure.isin(MEASURES)], unlike

@@ -186,7 +186,9 @@ def measure_as_trained(p, model, tokenizer, texts):
     p  has `precision` and `activation_checkpointing`;  model  gets no gradients, and weights rounded to the precision
     """
     with Learner(model.requires_grad_(False), p.precision, p.activation_checkpointing) as learner, learner.evaluation():
-        return bits.measure_bits(model, tokenizer, texts)
+        found = bits.measure_bits(model, tokenizer, texts)
+    model.eval()  # as it was loaded: evaluation() leaves it as training needs it
+    return found
 
 
 def mean_loss(model, dataset, batch_size=4):
