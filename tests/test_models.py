@@ -141,9 +141,10 @@ def test_subword_rows_are_the_mean_of_the_rows_that_spelled_them():
     assert subword_rows(OLD, []).shape == (0, 2)
 
 
-def test_a_piece_without_base_tokens_is_named():
-    with pytest.raises(ValueError, match=r"\[1\]"):
-        subword_rows(OLD, [[0], []])
+@pytest.mark.parametrize(("pieces", "named"), [([[0], []], r"\[1\]"), ([[3]], r"0\.\.2, found 3"), ([[-1]], "found -1")])
+def test_a_piece_without_base_tokens_is_named(pieces, named):
+    with pytest.raises(ValueError, match=named):
+        subword_rows(OLD, pieces)
 
 
 def test_rows_keep_the_dtype_and_random_ones_the_seed_and_the_tables_spread():

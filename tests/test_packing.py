@@ -95,9 +95,10 @@ def test_every_document_is_there_between_its_start_and_its_end(tmp_path, end):
     assert [TOKENIZER.decode(p[1 : None if end is None else -1]) for p in parts] == documents
 
 
-def test_a_text_shorter_than_a_block_is_refused():
-    with pytest.raises(ValueError, match="ko: 8 tokens are less than one block of 64"):
-        packing.Blocks({"ko": stream([8])}, {"ko": 1}, 64)
+def test_what_cannot_be_mixed_is_refused():
+    for weights, block, named in (({"ko": 1}, 64, "block_size"), ({"ko": 0}, 4, "weights"), ({"ja": 1}, 4, "weights")):
+        with pytest.raises(ValueError, match=f"ko.*{named}|{named}.*ko"):
+            packing.Blocks({"ko": stream([8])}, weights, block)
 
 
 @pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])

@@ -124,6 +124,11 @@ def test_the_digest_follows_the_answers_but_not_the_raters_who_may_join_a_publis
     assert len(list(tmp_path.rglob("batch.json"))) == 2  # the earlier key is still there
 
 
+def test_answers_that_do_not_make_pairs_are_refused():
+    with pytest.raises(ValueError, match="base-secret has no answer to prompt p11 .en."):
+        people.make_batch(answers()[:-1])
+
+
 @pytest.mark.parametrize("raters", [[], [""], ["x", "X "], ["a" * 61], ["a\nb"]])
 def test_raters_need_different_names_that_can_be_shown(raters):
     with pytest.raises(ValueError, match="raters: expected"):

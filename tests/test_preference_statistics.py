@@ -36,6 +36,16 @@ def simulated(lead, prompts, raters, seed=0, first=0.0):
     return verdicts.make_verdicts(pd.DataFrame(rows | {"first_shown": np.array(["a", "b"])[sides.ravel()]}))
 
 
+@pytest.mark.parametrize(("name", "wrong"), [("winner", "A"), ("first_shown", "left"), ("look", 3), ("rater", None)])
+def test_a_wrong_value_is_named_with_its_row_and_column(name, wrong):
+    good = {"prompt_id": 1, "kind": "k", "language": "ko", "model_a": "x", "model_b": "y"}
+    good |= {"winner": "a", "rater": "r", "first_shown": "a", "look": 1}
+    with pytest.raises(ValueError, match=f"row 1: {name}: expected .*, found {wrong or 'nan'}"):
+        verdicts.make_verdicts([good, good | {name: wrong}])
+    with pytest.raises(ValueError, match="kind"):
+        verdicts.make_verdicts([{"prompt_id": 1}])
+
+
 def test_shares_are_counted_over_drop_second_looks():
     got = pd.concat([table(*CASES["shares"]), table((1, "x", "y", "b", "r"), look=2)])
     (row,) = verdicts.summarize_verdicts(got).to_dict("records")

@@ -92,13 +92,15 @@ def test_a_file_that_differs_from_the_model_is_not_kept(saved, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_written_is_refused_by_name():
+def test_what_cannot_be_written_is_refused_by_name(saved, tmp_path):
     config = load_model("tiny-byte-level")[0].config
     config.rope_parameters = {"rope_type": "llama3", "rope_theta": 1e4}
     with pytest.raises(ValueError, match="rope_type.*'llama3'"):
         gguf_file._find_architecture(config)
     with pytest.raises(ValueError, match="pre-tokenizer.*Whitespace"):
         gguf_file.name_pretokenizer({"pre_tokenizer": {"type": "Whitespace"}})
+    with pytest.raises(ValueError, match="precision.*'Q4'"):
+        gguf_file.export_gguf(saved("tiny-byte-level"), tmp_path / "m.gguf", "Q4")
 
 
 CASES = read_cases(__file__)

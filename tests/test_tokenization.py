@@ -34,6 +34,8 @@ def test_fertility_counts_what_is_there():
     assert found["byte_fallback_share"] == 0
     assert fertility.measure_fertility(BYTE_LEVEL, ["공룡"])["byte_fallback_share"] == 1
     assert fertility.measure_fertility(PIECE_LEVEL, ["공룡"])["byte_fallback_share"] == pytest.approx(6 / 7)  # and a space
+    with pytest.raises(ValueError, match="no words"):
+        fertility.measure_fertility(BYTE_LEVEL, ["", "  "])
 
 
 def test_a_folder_with_a_sentencepiece_model_keeps_what_its_other_files_say(tmp_path):

@@ -105,6 +105,8 @@ def check_task_rows(name, records, source):
 
 
 def _in_hub_columns(record, known):
+    if not isinstance(record, dict):
+        raise ValueError(f"expected an object with columns, found {record!r:.60}")
     rename, labels = known.get("rename", {}), known.get("labels", {})
     found = {}
     for column, value in record.items():

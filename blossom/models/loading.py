@@ -252,6 +252,8 @@ def resize_model(model, first, rows, head_rows=None):
     head_rows  (N, D) output embeddings; None takes `rows`. Must be None when the two tables are tied
     """
     tied = model.config.tie_word_embeddings
+    if tied and head_rows is not None:
+        raise ValueError("head_rows: this base ties its input and output embeddings, so one set of rows serves both")
     getters = [model.get_input_embeddings] if tied else [model.get_input_embeddings, model.get_output_embeddings]
     tables = [get().weight.data[:first].clone() for get in getters]
     model.resize_token_embeddings(first + len(rows), mean_resizing=False)

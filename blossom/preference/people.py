@@ -70,7 +70,7 @@ class Item:
 
 
 def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_per_rater=0, secret=None):
-    """Make the Batch of every two compared models' answers to the same prompts; ValueError if there is no pair.
+    """Make the Batch of every two compared models' answers to the same prompts; ValueError if an answer is missing.
 
     answers          list of dicts: model, prompt_id, kind, language, prompt, answer (all str)
     comparisons      list of (model A, model B); default: every two models
@@ -83,6 +83,9 @@ def make_batch(answers, comparisons=None, raters=("rater-1",), repeats=6, pairs_
         by_model.setdefault(row["model"], {})[row["prompt_id"], row["language"]] = row
     for a, b in comparisons or combinations(by_model, 2):
         ours, theirs = by_model.get(a, {}), by_model.get(b, {})
+        for key in [*ours, *theirs]:
+            if key not in ours or key not in theirs:
+                raise ValueError(f"answers: {a if key in theirs else b} has no answer to prompt {key[0]} ({key[1]})")
         for key, row in ours.items():
             about = {name: row[name] for name in ("prompt_id", "kind", "language", "prompt")}
             pairs.append(about | {"model_a": a, "model_b": b, "answer_a": row["answer"], "answer_b": theirs[key]["answer"]})

@@ -23,6 +23,7 @@ PAIR = ["prompt_id", "language", "model_a", "model_b"]
 REQUIRED = ["prompt_id", "kind", "language", "model_a", "model_b", "winner", "rater", "first_shown"]
 DEFAULTS = {"source": "people", "look": 1}
 WINNERS = ("a", "tie", "b")
+ALLOWED = {"winner": WINNERS, "first_shown": ("a", "b"), "look": (1, 2)}
 UNSEEN = 0.5  # prompts added for each outcome
 SAMPLES = 2000
 # one figure: its number in the paper, file name, title, rows of `summarize_verdicts`, and their labels
@@ -30,12 +31,16 @@ Panel = namedtuple("Panel", "figure name title shares labels")
 
 
 def make_verdicts(rows):
-    """The verdict table (DataFrame) of `rows` (DataFrame or list of dicts), with the defaults; other columns are kept."""
+    """Check `rows` (DataFrame or list of dicts) and return them as a verdict table (DataFrame); other columns are kept."""
     table = pd.DataFrame(rows).reset_index(drop=True)
     if table.empty:
         return pd.DataFrame(columns=[*REQUIRED, *DEFAULTS])
-    for name, default in DEFAULTS.items():
-        table[name] = table.get(name, default)
+    for name in [*REQUIRED, *DEFAULTS]:
+        table[name] = table.get(name, DEFAULTS.get(name))
+        good = table[name].isin(ALLOWED[name]) if name in ALLOWED else table[name].notna()
+        if not good.all():
+            row, expected = good.idxmin(), " or ".join(map(str, ALLOWED.get(name, ["a value"])))
+            raise ValueError(f"verdicts, row {row}: {name}: expected {expected}, found {table[name][row]}")
     return table
 
 

@@ -26,6 +26,8 @@ def export_gguf(folder, target, precision="F16", name="", lines=None):
 
     Raises ValueError for an unsupported model or tokenizer; RuntimeError when the file differs, which is then not kept.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
     model, tokenizer = load_model(folder)
     architecture = _find_architecture(model.config)
     with paths.write_atomically(target) as temporary:

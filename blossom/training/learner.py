@@ -206,4 +206,6 @@ def mean_loss(model, dataset, batch_size=4):
     if world > 1:
         torch.distributed.all_reduce(found)
     total, count = found.tolist()
+    if not count:
+        raise ValueError("mean_loss: no labelled token in the dataset")
     return total / count

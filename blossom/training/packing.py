@@ -95,6 +95,8 @@ class Blocks:
 
     def __init__(self, streams, weights, block_size, tokens=0, seed=0, isolate=False, anchored=None):
         self._made_of = streams, weights, block_size, tokens, seed, isolate, anchored
+        if set(weights) - set(streams) or not sum(weights.values()) > 0:
+            raise ValueError(f"weights: expected shares of {', '.join(streams)} that sum to more than 0, found {weights}")
         self.names = [name for name in streams if weights.get(name, 0) > 0]
         self.streams = [streams[name] for name in self.names]
         for name, stream in zip(self.names, self.streams, strict=True):

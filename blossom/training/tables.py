@@ -29,7 +29,9 @@ class EmbeddingTable:
         if hasattr(module, "token_adapter"):  # PEFT: some rows
             adapter = module.token_adapter
             trained, frozen = (adapter.trainable_tokens_delta, "default"), (adapter.get_base_layer(), "weight")
-            self.first = adapter.token_indices["default"][0]  # the last rows (`adapt_model`)
+            self.first, rows = adapter.token_indices["default"][0], len(frozen[0].weight)
+            if list(adapter.token_indices["default"]) != list(range(self.first, rows)):
+                raise ValueError("trained rows must be the last rows of the table")
         elif hasattr(module, "modules_to_save"):  # PEFT: the whole table; its untrained copy is dropped
             original = module.original_module.weight
             original.data = original.data.new_empty(0, original.shape[1], dtype=dtype)

@@ -18,12 +18,14 @@ def subword_rows(old, pieces):
     """For each new token, the mean of the rows of the base tokens that spell it: (N, D), dtype of `old`.
 
     old     (V, D) float tensor, the base's table
-    pieces  N lists of ids in 0..V-1: how the base spells each new token; ValueError for an empty list
+    pieces  N lists of ids in 0..V-1: how the base spells each new token; ValueError for an empty list or another id
     Source: subword initialisation, e.g. EEVE (arXiv:2402.14714). Example: rows [2, 4] and [4, 8] -> [3, 6]
     """
     if empty := [i for i, ids in enumerate(pieces) if not ids]:
         raise ValueError(f"new tokens without base pieces (counted from 0): {empty[:10]}; their mean would be NaN")
     flat = torch.tensor([i for ids in pieces for i in ids], dtype=torch.long)
+    if len(flat) and not 0 <= flat.min() <= flat.max() < len(old):
+        raise ValueError(f"base pieces must be ids in 0..{len(old) - 1}, found {flat.min()}..{flat.max()}")
     offsets = torch.tensor([0, *map(len, pieces)]).cumsum(0)[:-1]
     return functional.embedding_bag(flat, old.float(), offsets, mode="mean").to(old.dtype)
 

@@ -8,8 +8,10 @@ from blossom.vocabulary import encoding, spelling
 
 
 def measure_fertility(tokenizer, lines):
-    """Fertility (tokens per word) and other counts of some lines: a dict."""
+    """Fertility (tokens per word) and other counts of some lines: a dict; ValueError when they hold no words."""
     words = sum(len(line.split()) for line in lines)
+    if not words:
+        raise ValueError("there are no words to count tokens of")
     used = Counter(i for ids in encoding.encode_lines(tokenizer, lines) for i in ids)
     tokens, characters = used.total(), sum(map(len, lines))
     size = sum(len(line.encode()) for line in lines)
