@@ -41,9 +41,11 @@ def measure_texts(model, tokenizer, texts, english=()):
     return   [{"task", "item", "nats", "bytes"}], then [{"task", "id", "acc", "rank" (1 is best)}]
     """
     items, states = [], {}
-    for name, lines in {**texts, "translated": english}.items():
-        if lines:
-            with float32_residual(model), middle_states(model, lines) as (states[name], keep):
+    with float32_residual(model):
+        for name, lines in {**texts, "translated": english}.items():
+            if not lines:
+                continue
+            with middle_states(model, lines) as (states[name], keep):
                 nats = bits.document_nats(model, tokenizer, lines, seen=keep).tolist()
             sizes = [len(line.encode()) for line in lines]
             rows = enumerate(zip(nats, sizes, strict=True))

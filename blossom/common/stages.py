@@ -65,3 +65,5 @@ STAGES = {
 }
 READERS = ("07_report", "08_cross_lingual")  # read the runs of all chosen recipes
 SHARED = [f.name for cls in (WithModel, Texts) for f in fields(cls) if f.name not in Common.__dataclass_fields__]
+# what a model's bits per byte depend on besides the model
+MEASURED = ["measured_bytes", "precision", "activation_checkpointing", *SHARED]

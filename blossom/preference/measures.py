@@ -8,7 +8,7 @@ import pandas as pd
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark.statistics import wilson_interval
 from blossom.text.language import SCRIPTS, answer_language, find_nonwords, keep_letters, language_of, measure_repetition
-from blossom.vocabulary.encoding import encode_lines
+from blossom.vocabulary.encoding import count_tokens
 from blossom.vocabulary.loading import load_tokenizer
 
 SHARES = "answered_in_language broken nonword copied han loops line_pass word_pass empty".split()  # of answers
@@ -61,8 +61,7 @@ def count_tokens_per_character(models, texts):
     found = {}
     for name, model in models.items():
         tokenizer = load_tokenizer(fetch_asset(str(model)))
-        counts = {k: (sum(map(len, encode_lines(tokenizer, lines))), sum(map(len, lines))) for k, lines in texts.items()}
-        found[name] = {k: tokens / characters for k, (tokens, characters) in counts.items()}
+        found[name] = {k: count_tokens(tokenizer, lines) / sum(map(len, lines)) for k, lines in texts.items()}
     return found
 
 

@@ -62,8 +62,7 @@ def _find_base_bits(line):
     """The base's bits per byte from a run that measured the same lines as the last of `line`; {} where none did."""
     last, read = line[-1], line[-1].manifest["inputs"]
     for run in line:
-        alike = ("measured_bytes", "precision", "activation_checkpointing", *stages.SHARED)
-        same = all(run.params.get(name) == last.params.get(name) for name in alike)
+        same = all(run.params.get(name) == last.params.get(name) for name in stages.MEASURED)
         same = same and all(read.get(name, digest) == digest for name, digest in run.manifest["inputs"].items())
         if same and "base" in run.metrics["bits_per_byte"]:
             return run.metrics["bits_per_byte"]["base"]

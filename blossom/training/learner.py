@@ -148,7 +148,7 @@ class Learner(nn.Module):
     @contextlib.contextmanager
     def evaluation(self):
         """A context in which `self.model` is in eval mode and its own forward uses what is quick here."""
-        sharded, causal = isinstance(self, FSDPModule), self._causal[0]
+        sharded, causal, training = isinstance(self, FSDPModule), self._causal[0], self.model.training
         if sharded:  # gather embeddings, head and last norm; the first pass must go through this module, FSDP's root
             with torch.no_grad():
                 self(*torch.zeros(2, 1, 2, dtype=torch.int64, device=loading.pick_device()))
@@ -165,7 +165,7 @@ class Learner(nn.Module):
         finally:
             for module in forwards:
                 del module.forward
-            self.model.train()
+            self.model.train(training)
             if sharded:
                 self.reshard()
 
@@ -186,9 +186,7 @@ def measure_as_trained(p, model, tokenizer, texts):
     p  has `precision` and `activation_checkpointing`;  model  gets no gradients, and weights rounded to the precision
     """
     with Learner(model.requires_grad_(False), p.precision, p.activation_checkpointing) as learner, learner.evaluation():
-        found = bits.measure_bits(model, tokenizer, texts)
-    model.eval()  # as it was loaded: evaluation() leaves it as training needs it
-    return found
+        return bits.measure_bits(model, tokenizer, texts)
 
 
 def mean_loss(model, dataset, batch_size=4):
