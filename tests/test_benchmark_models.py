@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark import comparing, evaluation, papers, statistics, suite, texts
@@ -190,6 +191,13 @@ def test_the_average_has_an_interval_of_its_own():
     assert [(row.p > 0.05, row.low) for row in few] == [(True, 0), (False, 1)], "an interval and its p say the same"
     one, two = (answered([right] * 5 + [0] * 95) for right in (0, 1))  # items that both answer alike say nothing
     assert comparing.compare_models(one, two).p[0] == 0.0625, "of a sign test of 5 items; the bootstrap's is 0.01"
+
+
+def test_the_bootstrap_of_few_items_has_the_t_interval_s_width():
+    values = np.random.default_rng(1).normal(size=12)
+    draws = values[statistics.draw_items(12, 20_000)].mean(1)
+    found = np.quantile(statistics.widen_draws(draws, values.mean(), 12), (0.025, 0.975))
+    assert found == pytest.approx(stats.t.interval(0.95, 11, values.mean(), stats.sem(values)), abs=0.05)
 
 
 def test_models_that_answered_other_items_are_not_compared():

@@ -239,5 +239,7 @@ def test_a_copied_prompt_is_seen_in_a_short_time_however_long_it_is():
     asked = "가나다라 마바사아 " * 4000
     began = time.perf_counter()
     assert language.answer_language(asked[:-9], asked) == "copy"
+    short, stated = "한국의 수도는?", "한국의 수도는 서울입니다."
+    assert [language.answer_language(a, short) for a in (stated, f"{short} {stated}", stated[:9])] == ["ko", "copy", "copy"]
     assert language.answer_language("하하 " * 20000, asked) == "ko"
     assert time.perf_counter() - began < 5

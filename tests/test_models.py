@@ -28,8 +28,14 @@ def test_bits_per_byte_is_the_code_length_of_the_text_in_any_order_and_batch():
     assert bits.bits_per_byte(*TINY, LINES[::-1], batch_tokens=1) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_line_longer_than_the_model_goes_in_pieces_and_no_line_is_refused():
-    assert 0 < bits.bits_per_byte(*TINY, ["open the door " * 600]) < 20
+def test_a_line_longer_than_the_model_goes_in_the_same_parts_for_every_tokenizer():
+    long = "문을 open the door, 🙂" * 200
+    parts = list(bits.cut_text(long, longest := TINY[0].config.max_position_embeddings - 1))
+    assert "".join(parts) == long and 1 < len(parts) < len(long.encode()) / longest * 2
+    assert all(len(part.encode()) <= longest for part in parts) and all(part[0] == " " for part in parts[1:])
+    assert list(bits.cut_text("가나🙂", 2)) == ["가", "나", "🙂"]
+    found = [bits.document_nats(*TINY, lines).sum().item() for lines in ([long], parts)]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
     with pytest.raises(ValueError, match="no lines"):
         bits.bits_per_byte(*TINY, [])
 

@@ -33,7 +33,7 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         metric, draws = measured_by(one[name][0]), statistics.draw_items(count, times, seed)
         scorers = [statistics.item_statistic(metric, items[name]) for items in (one, two)]
         whole = [float(scorer(np.arange(count)[None])[0]) for scorer in scorers]
-        drawn[name] = scorers[1](draws) - scorers[0](draws)
+        drawn[name] = statistics.widen_draws(scorers[1](draws) - scorers[0](draws), whole[1] - whole[0], count)
         answers = [{i.get("choice", n) for n, i in enumerate(items[name])} for items in (one, two)]
         constant = min(map(len, answers)) == 1 < count
         apart[name] = sum(_answer(a, metric) != _answer(b, metric) for a, b in zip(one[name], two[name], strict=True))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm, t
 
 BLEU_METRICS = ("bleu", "chrf", "bleu_first_line")  # of a whole corpus: not the mean of the items' own scores
 
@@ -31,6 +32,15 @@ def item_statistic(metric, items):
 def draw_items(count, times=2000, seed=0):
     """(times, count) indices of items, drawn with replacement; the same for every model, so that draws are paired."""
     return np.random.default_rng(seed).integers(0, count, (times, count))
+
+
+def widen_draws(draws, whole, count):
+    """Bootstrap draws (D,) spread around `whole`, of `count` items, as t is wider than the normal (Hesterberg 2015).
+
+    Without it, 95 % intervals of 32 items miss in 6.7 % of cases, of 8 items in 11.7 %.
+    """
+    freedom = max(count - 1, 1)
+    return whole + (draws - whole) * t.ppf(0.975, freedom) / norm.ppf(0.975) * math.sqrt(count / freedom)
 
 
 def f1_of_draws(right, chosen, macro):

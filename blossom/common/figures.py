@@ -67,10 +67,11 @@ def plot_intervals(axis, series, zero, first=()):
         table, look = series[label], {"color": colour, "marker": marker, "ls": "none", "ms": 5, "capsize": 2}
         places = [rows.index(name) + 0.7 * (n + 0.5) / len(series) - 0.35 for name in table.index]
         value, low, high = table.to_numpy(dtype=float).T
+        label = label.replace("→", "to")  # the shipped font's arrow is hardly seen
         axis.errorbar(value, places, xerr=[value - low, high - value], label=label, **look)
     axis.axvline(zero, color=COLOURS["ink"], linestyle="dashed", linewidth=1)
     axis.set_yticks(range(len(rows)), rows)
-    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_ylim(max(len(rows), 1) - 0.5, -0.5)
     grid_along(axis, "x")
 
 

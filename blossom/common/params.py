@@ -20,7 +20,7 @@ from blossom.common.stages import MERGED, MODEL_STAGES, READERS, ROWS, STAGES, P
 
 CLASSES = (*STAGES.values(), PlanAssumptions)
 KNOWN = {f.name for cls in CLASSES for f in fields(cls)} | {"parent", "stages"}  # only recipe files have the last two
-TEXTS = {name for rows in ROWS.values() for name, row in rows.items() if isinstance(row["default"], str)}
+TYPES = {name: type(row["default"]) for rows in ROWS.values() for name, row in rows.items()}
 FOLDERS = ("scale", "recipe", "outputs", "parent", "stages")  # decide which runs there are, and where
 PLAIN = (bool, int, float, str, list, dict, type(None))  # types of a parameter's value
 SECRET = re.compile(r"//[^/\s]*@|[?&][\w-]*(key|token|secret|password|signature|sig|auth|pw)=", re.IGNORECASE)
@@ -40,7 +40,7 @@ def collect_params(cls, namespace):
     """Check a notebook's parameters (`globals()`) and return an instance of `cls`; ParameterError for mistyped names too."""
     if (ipython := sys.modules.get("IPython")) and (shell := ipython.get_ipython()):
         shell.InteractiveTB.set_mode("Plain")  # an error shows two lines a call instead of pages of code
-    check_names([n for n, value in namespace.items() if isinstance(value, PLAIN) and suggest_name(n)])
+    check_names([n for n, value in namespace.items() if isinstance(value, PLAIN) and suggest_name(n, value)])
     p, default = build_params(cls, namespace), cls()
     require_stage(p.recipe, next(stage for stage, its in STAGES.items() if its is cls))
     if (p.scale, p.recipe) != (default.scale, default.recipe) and "BLOSSOM_BATCH" not in os.environ:
@@ -49,13 +49,15 @@ def collect_params(cls, namespace):
     return p
 
 
-def suggest_name(name):
+def suggest_name(name, value=None):
     """The parameter that an unknown name in a notebook is probably a mistyping of, or None.
 
-    Names of one word (`task`) and with or without a plural s (`korean_text`) are variables; `aded_pieces` is a mistake.
+    Names of one word (`task`) are variables, and those with or without a plural s (`korean_text`) whose value has another
+    type than the parameter's; `aded_pieces` is a mistake.
     """
     near = difflib.get_close_matches(name, KNOWN, 1, 0.85) if "_" in name.strip("_") and name not in KNOWN else []
-    return near[0] if near and near[0].rstrip("s") != name.rstrip("s") else None
+    plural = near and near[0].rstrip("s") == name.rstrip("s") and not isinstance(value, TYPES.get(near[0], ()))
+    return near[0] if near and not plural else None
 
 
 def check_names(names, where="parameters"):
@@ -180,7 +182,7 @@ def parse_overrides(words, where="parameters", of_run=False):
             told = f"{where}: {name} cannot be set: the target outputs/<scale>/report.html names the scale"
             raise ParameterError(f"{told}, and beside `set` stand outputs=FOLDER, recipes=base,blossom-bi or report=NAME")
         try:
-            plain = name in TEXTS and str(word)[:1] not in "\"'"  # "no" would become false, and "a #2" lose its end
+            plain = TYPES.get(name) is str and str(word)[:1] not in "\"'"  # "no" would become false, and "a #2" lose its end
             values[name] = word if plain else _load_text(word)
             for cls in CLASSES:
                 build_params(cls, {name: values[name]})

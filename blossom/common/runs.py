@@ -285,12 +285,16 @@ def require_model(p, stage):
     shared = [name for name in stages.SHARED if name in mine]
     changed = {name: mine[name] for name in shared if mine[name] != usual[name]}
     made = _read_all(p.outputs, p.scale, [start], changed, check=None)[start]
-    apart = {name: made.params[name] for name in shared if made.params.get(name, mine[name]) != mine[name]}
-    for name, there in apart.items():
-        told = f"{name}: {'/'.join(start)} was made with {params.shorten(there)}, here it is {params.shorten(mine[name])}"
-        seen = start[1] != stages.MERGED and params.releases_lines(name, mine[name], there, made.params)
+    line, start = [made], params.starting_stage(*start)
+    while start and (home := paths.stage_folder(p.outputs, p.scale, *start)).exists():  # older ones trained it too
+        line, start = [*line, read_run(home)], params.starting_stage(*start)
+    read = [(run, name, run.params.get(name, mine[name])) for run in line for name in shared]
+    for run, name, there in [(run, name, there) for run, name, there in read if there != mine[name]]:
+        made_with = f"{run.recipe}/{run.stage} was made with {params.shorten(there)}"
+        told = f"{name}: {made_with}, here it is {params.shorten(mine[name])}"
+        seen = run.stage != stages.MERGED and params.releases_lines(name, mine[name], there, run.params)
         if seen or name == "base_model":
             told += "; lines that it was trained on would count as unseen" if seen else ""
-            raise params.ParameterError(f"{told}; run {start[1]} with it first, or choose another folder of `outputs`")
+            raise params.ParameterError(f"{told}; run {run.stage} with it first, or choose another folder of `outputs`")
         print(f"note: {told}")
     return made.folder / "model"

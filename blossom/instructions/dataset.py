@@ -26,7 +26,7 @@ def load_examples(p, avoid=(), left_out=None):
     bad = p.bad_rows, [] if left_out is None else left_out
     korean = [_find_made(p, name) for name in p.korean_instructions]
     sets = [readers.read_instructions(korean, "ko", *bad), readers.read_instructions(p.english_instructions, "en", *bad)]
-    english = Counter(e.own_id for e in sets[1])
+    english = Counter(e.own_id for e in sets[1]) | Counter(e.id for e in sets[1])
     if unclear := next((e for e in sets[0] if english[e.source_id] > 1), None):
         told = f"source_id {unclear.source_id!r} is the id of rows in {english[unclear.source_id]} English sets"
         raise ValueError(f"{unclear.where}: {told}: give the rows of all sets ids of their own")

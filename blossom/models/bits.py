@@ -40,7 +40,8 @@ def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
 def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     """Nats that a model needs for each line: (N,) float64, the sum of -ln p(token | start, tokens before).
 
-    Each line is a document that begins with `start_token`. A line longer than the model's context is measured in pieces.
+    Each line is a document that begins with `start_token`. A line with more bytes than the context has tokens is measured in
+    parts (`cut_text`): the same for every tokenizer, since a vocabulary whose tokens hold more text would see more of it.
     Several processes share the passes (`share_passes`): all must call this.
     batch_tokens  most tokens of a forward pass, padding included
     seen          called after each pass with the numbers of its lines (B,) and a mask of the tokens read (B, T)
@@ -49,12 +50,14 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     start, config = start_token(tokenizer), model.config.get_text_config()
     longest = min(getattr(config, "max_position_embeddings", 2048), 2048) - 1 or 1
-    encoded = encoding.encode_lines(tokenizer, lines)
+    parts = [(n, part) for n, line in enumerate(lines) for part in cut_text(line, longest)]
+    encoded = encoding.encode_lines(tokenizer, [part for _, part in parts])
     lost = sum(ids.count(tokenizer.unk_token_id) for ids in encoded) / max(1, sum(map(len, encoded)))
     if lost > 0.01:  # an unknown token is cheap to predict, whatever text it stands for
         told = f"{lost:.0%} of the text's tokens are {tokenizer.unk_token!r}"
         raise ValueError(f"bits per byte: {told}; take a tokenizer with bytes")
-    pieces = [(n, [start, *ids[i : i + longest]]) for n, ids in enumerate(encoded) for i in range(0, len(ids), longest)]
+    owned = zip(parts, encoded, strict=True)  # with a token that its tokenizer adds, a part may have more than `longest`
+    pieces = [(n, [start, *ids[i : i + longest]]) for (n, _), ids in owned for i in range(0, len(ids), longest)]
     if not pieces:
         raise ValueError(f"bits per byte: no lines to measure ({len(lines)} were given, without a token in them)")
     owners, documents = zip(*sorted(pieces, key=lambda piece: len(piece[1])), strict=True)
@@ -70,6 +73,17 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     if world > 1:
         torch.distributed.all_reduce(nats := nats.to(causal.device))
     return nats.cpu()
+
+
+def cut_text(text, most):
+    """Yield the parts of a text, each of at most `most` bytes of UTF-8; a part begins with a space where there is one."""
+    left = text.encode()
+    while len(left) > most:
+        end = left.rfind(b" ", most // 2, most + 1)
+        part = left[: end if end > 0 else most].decode(errors="ignore") or left.decode()[0]  # without half a character
+        yield part
+        left = left[len(part.encode()) :]
+    yield left.decode()
 
 
 def share_passes(model):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from blossom.benchmark.papers import paper_model, paper_table6, read_papers
-from blossom.common import figures, paths, stages
+from blossom.common import figures, params, paths, stages
 from blossom.common.runs import find_run
 
 MAIN = "blossom-bi-biSFT"  # the paper's final model
@@ -40,7 +40,8 @@ def tabulate_recipes(runs):
     """Table 4: each recipe's vocabulary, pretraining text and instructions in this run, and the paper's model like it."""
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
-        merged, trained, tuned = (find_run(runs, stage, recipe) for stage in stages.MODEL_STAGES)
+        merged, _, tuned = (find_run(runs, stage, recipe) for stage in stages.MODEL_STAGES)
+        trained = [runs[r.name, stages.TRAINED] for r in params.recipe_lineage(recipe) if (r.name, stages.TRAINED) in runs]
         seconds = sum(runs[recipe, s].manifest["wall_seconds"] for s in stages.MODEL_STAGES if (recipe, s) in runs)
         row = {"recipe": recipe, "the paper's model": paper_model(recipe)}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
@@ -55,7 +56,8 @@ def _list_examples(tuned):
 
 
 def _describe_text(trained):
-    row, read = {"pretraining tokens": f"{sum(trained.metrics['tokens'].values()):,}"}, trained.metrics["table3"]
+    row = {"pretraining tokens": f"{sum(sum(run.metrics['tokens'].values()) for run in trained):,}"}
+    read = [text for run in trained for text in run.metrics["table3"]]
     for name, start in ((figures.language_name(), "korean"), ("English", "english")):
         size = sum(text["megabytes"] * text["epochs"] for text in read if text["source"].startswith(start))
         row[f"{name} text"] = f"{1000 * size:.0f} KB" if size < 1000 else f"{size / 1000:.1f} GB"

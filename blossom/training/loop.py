@@ -139,7 +139,9 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         started = time.perf_counter()
         numbers = [n * world + rank for n in range(done * accumulation, min((done + 1) * accumulation, batches))]
         update = [rows.batch(number, accelerator.device) for number in numbers]
-        labelled, tokens = accelerator.gather(_count_tokens(update)).sum(0)  # of all processes
+        labelled = sum((batch["labels"][:, 1:] != packing.IGNORED).sum() for batch, _ in update)
+        counts = torch.stack([labelled, labelled.new_tensor(sum(tokens for _, tokens in update))])
+        labelled, tokens = accelerator.gather(counts[None]).sum(0)  # of all processes
         for number, (batch, _) in zip(numbers, update, strict=True):
             # gradients are summed over processes once an update, with its last batch; shards at once: they are smaller
             with contextlib.nullcontext() if sharded or number == numbers[-1] else accelerator.no_sync(model):
@@ -231,12 +233,6 @@ class Progress:
 
     def _rate(self):
         return self.seen["tokens"] / max(self.seen["seconds"], 1e-9)
-
-
-def _count_tokens(update):
-    """(1, 2): labelled tokens and all tokens of one process's batches."""
-    labelled = sum((batch["labels"][:, 1:] != packing.IGNORED).sum() for batch, _ in update)
-    return torch.stack([labelled, labelled.new_tensor(sum(tokens for _, tokens in update))])[None]
 
 
 def _lock(folder):
