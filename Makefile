@@ -36,37 +36,37 @@ $(READY): requirements.txt requirements-cuda.txt pyproject.toml $(if $(ACTIVE),,
 	@touch "$@"
 
 .PHONY: setup
-setup: $(READY)  ## make the environment (.venv, unless one is active)
+setup: $(READY)  ## install the environment into .venv, or into the active one
 
 # what is free now, so that two stages run side by side only when both fit
 MEMORY = $(shell awk '/MemAvailable/ {print int($$2 / 1000)}' /proc/meminfo 2>/dev/null || sysctl -n hw.memsize | awk '{print int($$1 / 1e6)}')
 BATCH = $(BIN)snakemake -c$(CORES) --nolock --rerun-incomplete --quiet all --resources mem_mb=$(MEMORY)
 
 .PHONY: run
-run: setup  ## run the default: every stage at scale laptop, then outputs/laptop/report.html
+run: setup  ## run every stage (SCALE=laptop), then write outputs/laptop/report.html
 	@$(BATCH) -- outputs/$(SCALE)/report.html
 
 .PHONY: ablation
-ablation: setup  ## run every recipe of both papers (SCALE=laptop), then outputs/laptop/ablation.html
+ablation: setup  ## run the recipes of params/ablation.yaml (SCALE=laptop), then write outputs/laptop/ablation.html
 	@$(BATCH) --configfile params/ablation.yaml -- outputs/$(SCALE)/ablation.html
 
 .PHONY: sweep
 SWEEP ?= crossover
-sweep: setup  ## run a sweep of params/sweeps (SWEEP=crossover), then its comparison in outputs/sweeps
+sweep: setup  ## run a sweep of params/sweeps (SWEEP=crossover), then write its comparison into outputs/sweeps
 	@$(BATCH) -- outputs/sweeps/$(SWEEP)/comparison-$(SCALE)/comparison.html
 
 .PHONY: reference check-reference
-reference: setup  ## keep metrics and figures of a finished `make ablation` in outputs/reference
+reference: setup  ## copy metrics and figures of a finished `make ablation` into outputs/reference
 	$(BIN)python -m blossom.report reference --scale $(SCALE)
-check-reference: setup  ## compare the last `make ablation` with the one in outputs/reference
+check-reference: setup  ## compare the last `make ablation` with outputs/reference
 	$(BIN)python -m blossom.report check --scale $(SCALE)
 
 .PHONY: book
-book: setup  ## publish the notebooks of a finished run as one HTML book: outputs/laptop/book/index.html
+book: setup  ## convert the notebooks of a finished run into an HTML book: outputs/laptop/book/index.html
 	$(BIN)python -m blossom.report book outputs/$(SCALE)
 
 .PHONY: chat
-chat: setup  ## talk to the base and the tuned model of the newest run, side by side (SCALE=, RECIPE= choose another)
+chat: setup  ## chat with the base and the tuned model of the newest run (SCALE=, RECIPE= choose another)
 	$(BIN)python -m blossom.generation $(if $(filter file,$(origin SCALE)),,--scale $(SCALE)) $(if $(RECIPE),--recipe $(RECIPE))
 
 .PHONY: test
@@ -78,39 +78,39 @@ test: setup  ## run all tests and the style checks (about 15 minutes on two core
 	OMP_NUM_THREADS=1 $(BIN)python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: mutations
-mutations: setup  ## break the product on purpose, place by place, and fail where no test notices (half an hour)
+mutations: setup  ## break the code on purpose, place by place, and fail where no test notices (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)python -m pytest -v -n 2 tests/mutations.py
 
 .PHONY: fuzz
 FUZZ ?= 2000
-fuzz: setup  ## read FUZZ=2000 damaged files at every place that reads one; fail at a traceback or a hang (about 2 minutes)
+fuzz: setup  ## read FUZZ=2000 damaged files at every place that reads one; fail at a traceback or a hang (2 minutes)
 	OMP_NUM_THREADS=1 BLOSSOM_FUZZ=$(FUZZ) $(BIN)python -m pytest -q -s tests/errors/test_fuzz.py
 
 .PHONY: hub-rehearsal
-hub-rehearsal: setup  ## run scales qwen2.5-0.5b, llama2-7b and llama2-13b whole, tiny, on a stand-in of the hub (10 minutes)
+hub-rehearsal: setup  ## run qwen2.5-0.5b, llama2-7b and llama2-13b with tiny models on a stand-in of the hub (10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)python -m pytest -v -m rehearsal tests/test_hub.py
 
 .PHONY: lab
-lab: setup  ## open JupyterLab here: notebooks/, and outputs/ as it fills
+lab: setup  ## open JupyterLab here: the notebooks are in notebooks/, results in outputs/
 	$(BIN)jupyter lab
 
 .PHONY: bench bench-vocab bench-train bench-eval
-bench: bench-vocab bench-train bench-eval  ## measure against peers, side by side (makes their environments: 7 GB)
-bench-vocab: setup  ## merging, tokenizing and starting rows beside their peers
+bench: bench-vocab bench-train bench-eval  ## compare with other tools on this machine (installs them: 7 GB)
+bench-vocab: setup  ## compare vocabulary merging, tokenizing and initial rows with other tools
 	$(BIN)python benchmarks/bench_vocab.py
-bench-train: setup  ## pretraining and instruction tuning beside their peers
+bench-train: setup  ## compare pretraining and instruction tuning with other tools
 	$(BIN)python benchmarks/bench_train.py
-bench-eval: setup  ## scores beside lm-eval's command line, item by item (needs BLOSSOM_ASSETS)
+bench-eval: setup  ## compare scores with lm-eval's command line, item by item (needs BLOSSOM_ASSETS)
 	$(BIN)python benchmarks/bench_eval.py
 
 .PHONY: gpu-check
-gpu-check: setup  ## tests, speed and memory on a CUDA card, in under 10 minutes: benchmarks/results/gpu.md
+gpu-check: setup  ## test and measure a CUDA card in under 10 minutes: benchmarks/results/gpu.md
 	$(BIN)python benchmarks/gpu_check.py
 
 .PHONY: lock
 # torch 2.13.0+cpu, which no package index but PyTorch's own has: cp311, Linux x86-64 (https://download.pytorch.org/whl/cpu)
 TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
-lock:  ## remake the locks from requirements.in, versions as they are where that fits (needs uv: pip install uv)
+lock:  ## update the locks from requirements.in, keeping versions where possible (needs pip install uv)
 	cat requirements.txt requirements-cuda.txt > lock.part
 	uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
 	  requirements.in -o lock.part
@@ -119,9 +119,9 @@ lock:  ## remake the locks from requirements.in, versions as they are where that
 	mv requirements.part requirements.txt && mv requirements-cuda.part requirements-cuda.txt && rm lock.part
 
 .PHONY: renew-lock
-renew-lock:  ## remake the locks with the newest versions that requirements.in allows
+renew-lock:  ## update the locks to the newest versions that requirements.in allows
 	$(MAKE) lock UPGRADE=--upgrade
 
 .PHONY: clean
-clean:  ## remove the outputs of runs (not the reference run)
+clean:  ## delete all runs in outputs, except the reference run
 	find outputs -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +
