@@ -14,6 +14,8 @@ else
   BIN :=
   READY := $(subst $() ,\ ,$(or $(VIRTUAL_ENV),$(CONDA_PREFIX)))/.blossom-ready
 endif
+# images of containers set it; without stored bytecode every stage compiles the libraries anew, 20 s of computing each
+unexport PYTHONDONTWRITEBYTECODE
 # huge pages for the allocator: the output head runs about 1.2 times faster
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
