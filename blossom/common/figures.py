@@ -29,11 +29,11 @@ def house_style():
     return plt.style.context(["seaborn-v0_8-whitegrid", STYLE["matplotlib"]])  # importing seaborn itself takes two seconds
 
 
-def grid_along(axis, which, thousands=False):
-    """Draw grid lines for one axis ("x" or "y") only; with `thousands` its labels are like 15,000."""
+def grid_along(axis, which, thousands=""):
+    """Draw grid lines for one axis ("x" or "y") only; labels of the axis `thousands` are like 15,000."""
     axis.grid(False, axis="y" if which == "x" else "x")
     if thousands:
-        getattr(axis, f"{which}axis").set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        getattr(axis, f"{thousands}axis").set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def plot_grouped_bars(axis, table, colours, fmt="%.2f"):

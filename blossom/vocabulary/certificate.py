@@ -11,6 +11,7 @@ from blossom.common import pages, paths
 from blossom.vocabulary import encoding, loading, pieces, spelling
 
 FILE = "certificate.json"
+DIFFERS, NORMALISES = "lines that differ from SentencePiece", "lines that SentencePiece normalises differently"
 
 
 def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
@@ -27,34 +28,32 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
         english, found = [name for name in texts if "english" in name], pieces.script_pattern(quoted).search
         texts = texts | {name: [line for line in texts[name] if not found(line)] for name in english}
     tokenizer = loading.load_tokenizer(folder)
-    texts = texts | {"made_up": encoding.make_test_lines(500)}
+    texts = texts | {"random_text": encoding.make_test_lines(500)}
     encoders = base.tokenizer, tokenizer
     before, after = ({t: encoding.encode_lines(e, ls, itself=True) for t, ls in texts.items()} for e in encoders)
     lines, encoded = (list(chain.from_iterable(found.values())) for found in (texts, after))
     vocabulary, new = tokenizer.get_vocab(), merged.pieces
-    merged_apart, cleaned_apart = _compare_sentencepiece(folder, tokenizer, lines, encoded)
     unreachable = find_unmade_pieces(base, tokenizer, new)
     config = paths.read_json(folder / "config.json") if (folder / "config.json").exists() else {}
     rows = AutoConfig.for_model(**config).get_text_config().vocab_size if config else None
     found = {
         "ids of the base that moved": sum(vocabulary.get(t) != i for t, i in base.tokenizer.get_vocab().items()),
         "duplicate or empty pieces": len(new) - len(set(new) - {""}),
-        "ids that do not follow on": sum(vocabulary.get(p) != base.size + i for i, p in enumerate(new)),
+        "new ids that are not consecutive": sum(vocabulary.get(p) != base.size + i for i, p in enumerate(new)),
         "round trip failures": sum(map(ne, tokenizer.backend_tokenizer.decode_batch(encoded), _clean(base, lines))),
-        "lines that differ from SentencePiece": merged_apart,
-        "lines that SentencePiece normalises differently": cleaned_apart,
+        **_compare_sentencepiece(folder, tokenizer, lines, encoded),
         "rows missing in the model": max(0, len(vocabulary) - rows) if rows else 0,
         "unreachable pieces": len(unreachable),
         "English lines whose ids changed": sum(sum(map(ne, before[t], after[t])) for t in texts if "english" in t),
     }
-    reported = {"lines that SentencePiece normalises differently"}  # the base's own character map: not refused
+    reported = {NORMALISES}  # the base's own character map: not refused
     reported |= {"unreachable pieces"} if policy == "keep" else set()
     reported |= {"English lines whose ids changed"} if not scripts or "Latin" in scripts else set()
     holds = not any(count for name, count in found.items() if name not in reported)
     metrics = {"base_vocabulary": base.size, "added": len(new), "on_the_way": len(merged.on_the_way)}
     metrics |= {"dropped": len(merged.dropped), "vocabulary": len(vocabulary), "unreachable": len(unreachable)}
-    metrics |= {"english_lines_changed": found["English lines whose ids changed"], "slow_fast_differences": merged_apart}
-    metrics |= {"round_trip_failures": found["round trip failures"], "certificate_holds": holds}
+    metrics |= {"english_lines_changed": found["English lines whose ids changed"], "certificate_holds": holds}
+    metrics |= {"round_trip_failures": found["round trip failures"], "slow_fast_differences": found.get(DIFFERS, 0)}
     for when, encoder, ids in (("before", base.tokenizer, before), ("after", tokenizer, after)):
         parts = spelling.fallback_ids(encoder)
         for text in texts:
@@ -110,16 +109,16 @@ def _clean(base, lines):
 
 
 def _compare_sentencepiece(folder, tokenizer, lines, ids):
-    """(lines with other ids than SentencePiece's, lines that it normalises otherwise, with rare combining marks)."""
+    """Lines with other ids than SentencePiece's, and lines that it normalises otherwise, with rare combining marks."""
     if not (folder / "tokenizer.model").exists():
-        return 0, 0
+        return {}  # a byte-level base
     from sentencepiece import SentencePieceProcessor
 
     slow = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     normalize = tokenizer.backend_tokenizer.normalizer.normalize_str
     apart = [slow.normalize(line) != normalize(line) for line in lines]
     merged = sum(a != b and not other for a, b, other in zip(slow.encode(lines), ids, apart, strict=True))
-    return merged, sum(apart)
+    return {DIFFERS: merged, NORMALISES: sum(apart)}
 
 
 def render_certificate(certificate):
