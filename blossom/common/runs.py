@@ -76,10 +76,10 @@ class Run:
         paths.write_text(self.folder / "params.yaml", yaml.safe_dump(asdict(p), allow_unicode=True, sort_keys=False))
 
     def figure(self, figure, name, dpi=150):
-        """Save a matplotlib figure as `figures/<name>.png` and return it."""
+        """Save a matplotlib figure as `figures/<name>.png`, with its titles as metadata."""
+        titles = filter(None, (axis.get_title(place) for axis in figure.axes for place in ("left", "center")))
         with paths.write_atomically(self.folder / "figures" / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight")
-        return figure
+            figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight", metadata={"Title": "; ".join(titles)})
 
     def add_inputs(self, inputs):
         """Record what files and folders are when they are read, since they may change during the run; `home` is left out."""

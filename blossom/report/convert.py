@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
@@ -45,6 +46,9 @@ def read_executed(file):
         if cell.cell_type == "code":
             kept = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
             cell.outputs = [o for o in kept if not (o.output_type == "stream" and o.name == "stderr")]
+            drawn = re.search(r'run\.figure\([\w.]+, "(\w+)"', cell.source)
+            if drawn and (picture := Path(file).parent / "figures" / f"{drawn[1]}.png").exists():
+                cell.metadata["alt"] = Image.open(picture).info.get("Title")  # for readers who cannot see the figure
     return notebook
 
 
