@@ -70,13 +70,15 @@ def test_every_series_of_a_figure_is_drawn_in_a_style_of_its_own():
     table = pd.DataFrame({"value": [0.5], "low": [0.4], "high": [0.6]}, ["task"])
     with figures.house_style():
         _, axis = plt.subplots()
-        figures.plot_intervals(axis, {f"model {n}": table for n in range(14)}, 0, [figures.COLOURS["base"]])
+        figures.plot_intervals(axis, dict.fromkeys(["base", *(f"model {n}" for n in range(13))], table), 0)
     lines, names = axis.get_legend_handles_labels()
-    assert names == [f"model {n}" for n in range(14)]
+    assert names == ["base", *(f"model {n}" for n in range(13))]
     points = [line[0] for line in lines]
     assert len({(p.get_color(), p.get_marker()) for p in points}) == 14 and points[0].get_color() == figures.COLOURS["base"]
-    styles = figures.style_series(range(14)).values()
-    assert len({(colour, line) for colour, _, line in styles}) == 14
+    styles = figures.style_series([*figures.MODELS, *range(14)]).values()
+    assert len({(colour, line) for colour, _, line in styles}) == 14 + len(figures.MODELS)
+    spoken = {figures.COLOURS[text] for text in figures.LABELS}
+    assert not spoken & {colour for colour, _, _ in styles}, "a colour means the same in all figures"
 
 
 @pytest.mark.parametrize("stage", stages.STAGES)

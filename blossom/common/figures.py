@@ -11,7 +11,7 @@ from blossom.common import paths
 WIDE = (8.0, 3.6)  # inches
 
 STYLE = paths.read_yaml_beside(__file__)
-COLOURS, PIECE_COLOURS, CYCLE, LABELS = (STYLE[name] for name in ("colours", "pieces", "cycle", "labels"))
+COLOURS, PIECE_COLOURS, MODELS, CYCLE, LABELS = (STYLE[n] for n in ("colours", "pieces", "models", "cycle", "labels"))
 
 
 def set_language(language):
@@ -52,18 +52,22 @@ def describe_change(before, after):
     return f"stays at {a}" if a == b else f"{'falls' if after < before else 'rises'} from {a} to {b}"
 
 
-def style_series(names, first=()):
-    """{name: (colour, marker, line style)}, no two alike: colours `first` and of CYCLE, then again with other marks."""
-    colours = list(dict.fromkeys([*first, *CYCLE]))
-    turns = {name: divmod(n, len(colours)) for n, name in enumerate(names)}
-    marks = {turn: ((turn + 2, 0), (0, (2 * turn, 2))) if turn else ("o", "solid") for turn, _ in turns.values()}
-    return {name: (colours[n], *marks[turn]) for name, (turn, n) in turns.items()}
+def style_series(names):
+    """{name: (colour, marker, line style)}, no two alike: models have their own colours, others those of CYCLE in turn."""
+    styles = {name: (MODELS[name], "o", "solid") for name in names if name in MODELS}
+    for n, name in enumerate(name for name in names if name not in MODELS):
+        turn, place = divmod(n, len(CYCLE))
+        styles[name] = (CYCLE[place], *(((turn + 2, 0), (0, (2 * turn, 2))) if turn else ("o", "solid")))
+    return {name: styles[name] for name in names}
 
 
-def plot_intervals(axis, series, zero, first=()):
-    """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero: dashed."""
+def plot_intervals(axis, series, zero, styles=None):
+    """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero: dashed.
+
+    styles  of the labels, as of `style_series`, which is the default
+    """
     rows = list(dict.fromkeys(name for table in series.values() for name in table.index))
-    for n, (label, (colour, marker, _)) in enumerate(style_series(series, first).items()):
+    for n, (label, (colour, marker, _)) in enumerate((styles or style_series(series)).items()):
         table, look = series[label], {"color": colour, "marker": marker, "ls": "none", "ms": 5, "capsize": 2}
         places = [rows.index(name) + 0.7 * (n + 0.5) / len(series) - 0.35 for name in table.index]
         value, low, high = table.to_numpy(dtype=float).T
