@@ -258,7 +258,7 @@ def test_the_papers_rows_stand_above_ours():
         "an average of two is not table 6's"
     )
     table = papers.tabulate_paper_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})
-    assert list(table.loc["this run"].index) == ["mine"] and table.loc[("the paper", "Ours"), "en_ko"] == 0.111
+    assert list(table.loc["this run"].index) == ["mine"] and table.loc[("the paper", "paper X"), "en_ko"] == 0.111
 
 
 def test_accuracy_is_told_by_phenomenon():

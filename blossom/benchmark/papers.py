@@ -43,7 +43,8 @@ def tabulate_paper_x(scored):
     """Tables 3 and 4 of paper X, then a row for each model scored on some of their tasks; accuracy and BLEU, 0 to 1."""
     columns = list(next(iter(paper_x_tables().values())))
     rows = {model: {t: scores[t]["score"] for t in columns if t in scores} for model, scores in scored.items()}
-    return _with_paper(paper_x_tables(), {model: row for model, row in rows.items() if row}, columns)
+    table = _with_paper(paper_x_tables(), {model: row for model, row in rows.items() if row}, columns)
+    return table.rename(index={"Ours": "paper X"})
 
 
 def _with_paper(paper, own, columns):
