@@ -62,10 +62,7 @@ def style_series(names):
 
 
 def plot_intervals(axis, series, zero, styles=None):
-    """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero: dashed.
-
-    styles  of the labels, as of `style_series`, which is the default
-    """
+    """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero: dashed."""
     rows = list(dict.fromkeys(name for table in series.values() for name in table.index))
     for n, (label, (colour, marker, _)) in enumerate((styles or style_series(series)).items()):
         table, look = series[label], {"color": colour, "marker": marker, "ls": "none", "ms": 5, "capsize": 2}
