@@ -54,7 +54,7 @@ def metrics(outputs):
 def test_a_batch_tells_of_each_stage_in_a_line_and_at_the_end_what_was_found(outputs):
     lines = (outputs / "told.txt").read_text(encoding="utf-8").split("\n")
     done = [line.split("  done in ")[0] for line in lines if re.fullmatch(r"\[\d+/13\] .*  done in \d+ (s|min)", line)]
-    assert len(done) == 13 and {*done} < {*lines} and lines[-5].startswith("blossom-bi-biSFT ")
+    assert len(done) == 13 and {*done} < {*lines} and lines[-5].startswith("Held-out text with ")
     assert lines[-2:] == [f"The report: {outputs}/smoke/report.html", ""]
 
 
@@ -197,7 +197,7 @@ def test_07_sets_the_papers_beside_the_run(outputs, metrics):
     merged = [metrics("blossom-bi", MERGE)[f"korean_tokens_{when}"] for when in ("before", "after")]
     average = 100 * metrics("blossom-bi", "05_benchmark_eval")["average"]
     read = metrics("blossom-bi", "03_bilingual_pretraining")["read"]["tokens"]
-    for told in (f"{1 - merged[1] / merged[0]:.0%} fewer", f"blossom-bi {average:.1f} % [", f"{read:,} tokens"):
+    for told in (f"{1 - merged[1] / merged[0]:.0%} fewer", f"blossom-bi {average:.1f} % [", f"{read:,} tokens", f"({read:,} tr"):
         assert told in page, told
     assert "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
 

@@ -111,6 +111,8 @@ def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_pa
     worse, better = (told["blossom-bi", "base-bi", "general_korean"], told["base-bi", "base", "general_korean"])
     assert worse.startswith("blossom-bi predicts new Korean text worse than base-bi: 2.") and "bits/byte [+0." in worse
     assert better.startswith("base-bi predicts new Korean text better than base: 2.") and "bits/byte [-0." in better
+    cells = [headline.describe_difference(row)[0] for row in table.itertuples() if row.measure == "general_korean"]
+    assert sorted(cells) == ["better", "worse", "worse"]
     pairs = told["base-bi", "base", "minimal_pairs_ko"]
     assert pairs.startswith("base-bi tells right from wrong Korean more often than base: 50.0 % → 81.2 %, +31.2 points [+")
     assert told["blossom-bi", "base-bi", "minimal_pairs_ko"].startswith("blossom-bi and base-bi, Korean minimal pairs: ")
@@ -354,11 +356,11 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     assert wins and low < 71_127 < high and high - low < 10_000 and crossings[0] == pytest.approx(71_127, rel=0.05)
     assert [f.common[-1] for f in fitted[:2]] == pytest.approx([200_000, 300_000]), "only amounts that both arms have"
     words = crossover.tabulate_crossings(fitted).set_index(["measure", "over"])["result"]
-    assert words["corpus", "equal compute"].startswith("blossom-bi wins from 7")
-    assert words["general", "equal text"] == "blossom-bi does not win up to 300,000 bytes (100% of fits)"
+    assert words["corpus", "equal compute"].startswith("blossom-bi is better from 7")
+    assert words["general", "equal text"] == "blossom-bi is worse at every amount, 50,000 to 300,000 bytes (100% of fits)"
     swapped = crossing_sweep() | {"recipes": ["blossom-bi", "base-bi"]}
     told = crossover.tabulate_crossings(crossover.fit_sweep(swapped))["result"]
-    assert told[0].startswith("base-bi wins up to 7") and told[2].startswith("base-bi wins from the start")
+    assert told[0].startswith("base-bi is better up to 7") and told[2].startswith("base-bi is better at every amount, ")
     (x, y), law = fitted[0].points[0], lambda x, a, b, c: a + b * (x / 12_500) ** -c
     scipys = law(fitted[0].amounts[0], *curve_fit(law, x, y, (1, 1, 0.3))[0])
     assert fitted[0].curves[0][0] == pytest.approx(scipys, abs=1e-3)

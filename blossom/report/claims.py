@@ -33,13 +33,13 @@ def check_claims(runs, margin=1.8, times=2000, kept=None):
     runs    (recipe, stage) -> FinishedRun
     margin  points within which two scores count as the same
     times   bootstrap samples
-    kept    the reference run's claims {says: fields of Claim}, for those that this run does not test
+    kept    the reference run's claims {says: fields of Claim}, for those not tested here; older ones are no dicts
     """
     listed = paths.read_yaml_beside(__file__)
     preferred = [_check_preference(claim, runs) for claim in listed.pop("preferences")]
     scored = [_check_scores(paper, claim, runs, margin, times) for paper, claims in listed.items() for claim in claims]
     ours = [_check_fertility(runs), *scored, *preferred]
-    other = {says: claim | {"run": "the reference run"} for says, claim in (kept or {}).items()}
+    other = {says: claim | {"run": "the reference run"} for says, claim in (kept or {}).items() if isinstance(claim, dict)}
     return [replace(c, **other.get(c.says, {})) if c.verdict == "not tested" else c for c in ours]
 
 
@@ -109,7 +109,6 @@ def _check_preference(claim, runs):
     for row in run.metrics.get("preference", []):
         if (row["model_b"], row["language"]) == (other, claim["language"]):
             verdict, why = judge_interval(claim["kind"], row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)
-            rates = "win rate {rate:.0%} [{rate_low:.0%}, {rate_high:.0%}]".format(**row)
-            shows = f"{run.recipe} against {other}: {rates}"
+            shows = f"{run.recipe} against {other}: " + "win rate {rate:.0%} [{rate_low:.0%}, {rate_high:.0%}]".format(**row)
             return Claim(*claim["about"], shows, verdict, f"{why.replace(' 0', ' 50 %')}; verdicts of {row['source']}")
     return Claim(*claim["about"], why=f"nobody judged the answers against those of {other}")

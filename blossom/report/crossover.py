@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from blossom.common import figures
 
@@ -120,9 +120,8 @@ def describe_crossing(found):
     wins, crossings = find_crossing(found.common, found.difference)
     if crossings[0]:
         told = _describe_amounts(crossings, found.common[0], found.common[-1])
-        return f"{found.arms[1]} wins {'from' if wins else 'up to'} {told} {found.unit}"
-    first, last = found.common[[0, -1]]
-    told = f"wins from the start, {first:,.0f}" if wins else f"does not win up to {last:,.0f}"
+        return f"{found.arms[1]} is better {'from' if wins else 'up to'} {told} {found.unit}"
+    told = "is {} at every amount, {:,.0f} to {:,.0f}".format("better" if wins else "worse", *found.common[[0, -1]])
     return f"{found.arms[1]} {told} {found.unit} ({(crossings == 0).mean():.0%} of fits)"
 
 
@@ -154,7 +153,7 @@ def tabulate_savings(comparisons):
 
 
 def plot_curves(comparisons):
-    """Plot runs, fits and 95 % bands: a row of panels for each measure, a column for each amount."""
+    """Plot runs, fits and 95 % bands: a row of panels for each measure, a column for each amount; dotted: a crossing."""
     columns = len({found.over for found in comparisons})
     shape = len(comparisons) // columns, columns
     figure, axes = plt.subplots(*shape, figsize=(5.2 * columns, 2.9 * shape[0]), squeeze=False, sharey="row")
@@ -166,13 +165,13 @@ def plot_curves(comparisons):
             axis.fill_between(found.amounts[i], *band, color=colour, alpha=0.2, lw=0)
         if (crossing := find_crossing(found.common, found.difference)[1][0]) and not found.misfits:
             axis.axvline(crossing, color=figures.COLOURS["ink"], ls=":", lw=1.2)
-        axis.set_title(f"{found.measure}, {found.over}:\n{describe_crossing(found)}", fontsize=9)
-        axis.set(xscale="log", xlabel=found.unit)
-        axis.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set(xscale="log", xlabel=found.unit, ylabel=f"{found.measure}\n(bits/byte)")
+        axis.xaxis.set(major_locator=LogLocator(10, (1, 2, 5)), major_formatter="{x:,.0f}", minor_formatter=NullFormatter())
         axis.tick_params(axis="x", labelsize=9)
-    for row in axes:
-        row[0].set_ylabel("bits/byte")
-    axes[0, 0].legend(fontsize=9)
+        axis.set_title(found.over.capitalize() if axis in axes[0] else "")
+        axis.label_outer()
+    better = sum(found.difference[0, -1] < 0 and not found.misfits for found in comparisons)
+    told = "{1} is better than {0} at the largest amount".format(*comparisons[0].arms)
+    figure.suptitle(f"{told} in {better} of {len(comparisons)} panels", x=0.01, ha="left", weight="bold")
+    axes[0, 0].legend(title="points: runs, bands: 95 %", fontsize=9, title_fontsize=9)
     return figure

@@ -47,29 +47,31 @@ def compare_recipes(runs, times=2000):
     return table[table.measure.isin(MEASURES)], unlike
 
 
-def state_difference(row):
-    """A row of `compare_recipes` in words, with the two values, their difference and its 95 % interval.
+def describe_difference(row):
+    """Whether the second model of a row of `compare_recipes` is "better", "worse" or "" (undecided), and the difference.
 
-    It says better or worse where the row is decided or, of a measure that is not primary, where the interval excludes 0.
+    A measure that is not primary is better or worse where its 95 % interval excludes 0.
     """
-    about = MEASURES[row.measure]
-    is_text = about["unit"] == "bits/byte"
+    is_text = MEASURES[row.measure]["unit"] == "bits/byte"
     scale, decimals, unit = (1, 3, "bits/byte") if is_text else (100, 1, "points")
-    before, after = (f"{scale * value:.{decimals}f}{'' if is_text else ' %'}" for value in (row.before, row.after))
     difference, low, high = (pages.format_number(scale * v, decimals, "+") for v in (row.difference, row.low, row.high))
-    numbers = f"{before} → {after}, {difference} {unit} [{low}, {high}]"
-    if row.decided or not row.primary and row.low * row.high > 0:
-        words = about["says"][int((row.difference > 0) == is_text)].format(language=figures.language_name())
+    is_clear = row.decided or not row.primary and row.low * row.high > 0
+    told = ("worse" if (row.difference > 0) == is_text else "better") if is_clear else ""
+    return told, f"{difference} {unit} [{low}, {high}]"
+
+
+def state_difference(row):
+    """A row of `compare_recipes` in words, with the two values and what `describe_difference` says."""
+    (told, difference), about = describe_difference(row), MEASURES[row.measure]
+    form = "{:.3f}" if about["unit"] == "bits/byte" else "{:.1%}"
+    numbers = f"{form} → {form}, {{}}".format(row.before, row.after, difference).replace("%", " %")
+    if told:
+        words = about["says"][told == "worse"].format(language=figures.language_name())
         return f"{row.model} {words} than {row.against}: {numbers}"
     alike = "; a model gave one answer to all, so this is not tested" if row.constant else ""
     return f"{row.model} and {row.against}, {about['label'].format(language=figures.language_name())}: {numbers}{alike}"
 
 
-def state_results(folder, count=3):
-    """The last model's comparisons in general Korean, then in general English, of a finished stage 07, in words."""
-    metrics = read_run(folder).metrics
-    figures.set_language(metrics["language"])
-    rows = pd.DataFrame(metrics["comparisons"], columns=[*COLUMNS, "model", "against"])
-    own = rows[rows["model"].isin(rows["model"].head(1))]
-    chosen = [own[own["measure"] == name].head(n) for name, n in (("general_korean", count - 1), ("general_english", 1))]
-    return [state_difference(row) for row in pd.concat(chosen).itertuples()]
+def state_results(folder):
+    """The sentences with which the report of a finished stage 07 begins."""
+    return read_run(folder).metrics["results"]

@@ -36,18 +36,22 @@ def describe_benchmarks(runs):
     return line if told else ""
 
 
+def describe_recipe(name):
+    """What a recipe's model is: the comment in the first line of its file, with the run's language; "–" without one."""
+    first = params.recipe_file(name).read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").replace("Korean", figures.language_name()) if first.startswith("#") else "–"
+
+
 def tabulate_recipes(runs):
     """Table 4: each recipe's vocabulary, pretraining text and instructions in this run, and the paper's model like it."""
     rows = []
     for recipe in dict.fromkeys(r for r, _ in runs):
         merged, _, tuned = (find_run(runs, stage, recipe) for stage in stages.MODEL_STAGES)
         trained = [runs[r.name, stages.TRAINED] for r in params.recipe_lineage(recipe) if (r.name, stages.TRAINED) in runs]
-        seconds = sum(runs[recipe, s].manifest["wall_seconds"] for s in stages.MODEL_STAGES if (recipe, s) in runs)
         row = {"recipe": recipe, "the paper's model": paper_model(recipe)}
         row["vocabulary"] = f"{merged.metrics['vocabulary']:,} (+{merged.metrics['added']:,})" if merged else "the base's"
         row |= _describe_text(trained) if trained else {}
-        row |= {"instructions": _list_examples(tuned)} if tuned else {}
-        rows.append(row | ({"training (s)": f"{seconds:.0f}"} if seconds else {}))
+        rows.append(row | ({"instructions": _list_examples(tuned)} if tuned else {}))
     return pd.DataFrame(rows).fillna("–")
 
 
@@ -74,8 +78,7 @@ def compare_with_paper(runs):
         if run.stage == stages.MERGED:
             theirs = (m.get("paper_merge") or {}).get("the paper's")  # where stage 02 had the paper's own files
             counted = "{unreachable:,} of {new:,} (02's count on its files)" if theirs else "not in the paper"
-            texts = [t for t in ("korean", "general_korean") if f"{t}_tokens_before" in m]  # unseen lines
-            saved = {t: 1 - m[f"{t}_tokens_after"] / m[f"{t}_tokens_before"] for t in texts}
+            saved = {t: 1 - m[f"{t}_tokens_after"] / m[f"{t}_tokens_before"] for t in ("korean", "general_korean")}  # unseen
             values["saved"] = ", ".join(f"{share:.0%} fewer ({figures.LABELS[t]})" for t, share in saved.items())
             values |= {"counted": counted.format(**theirs or {}), "never": m["unreachable"]} | run.params
         elif run.stage == stages.TUNED:
