@@ -48,10 +48,7 @@ def compare_recipes(runs, times=2000):
 
 
 def describe_difference(row):
-    """Whether the second model of a row of `compare_recipes` is "better", "worse" or "" (undecided), and the difference.
-
-    A measure that is not primary is better or worse where its 95 % interval excludes 0.
-    """
+    """("better", "worse" or "", difference) of a row's second model; if not primary, where the interval excludes 0."""
     is_text = MEASURES[row.measure]["unit"] == "bits/byte"
     scale, decimals, unit = (1, 3, "bits/byte") if is_text else (100, 1, "points")
     difference, low, high = (pages.format_number(scale * v, decimals, "+") for v in (row.difference, row.low, row.high))
