@@ -4,7 +4,6 @@ import koreanize_matplotlib  # noqa: F401  (importing it registers NanumGothic w
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import StrMethodFormatter
 
 from blossom.common import paths
 
@@ -33,7 +32,7 @@ def grid_along(axis, which, thousands=""):
     """Draw grid lines for one axis ("x" or "y") only; labels of the axis `thousands` are like 15,000."""
     axis.grid(False, axis="y" if which == "x" else "x")
     if thousands:
-        getattr(axis, f"{thousands}axis").set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        getattr(axis, f"{thousands}axis").set_major_formatter("{x:,.0f}")
 
 
 def plot_grouped_bars(axis, table, colours, fmt="%.2f"):
