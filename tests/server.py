@@ -41,16 +41,17 @@ class LocalServer(ThreadingHTTPServer):
 
 
 class FakeServer(LocalServer):
-    """A server whose `reply(body, number)` gives a text, or (status, headers, body or parts); keeps `bodies` and `keys`."""
+    """A server whose `reply(body, number)` gives a text, or (status, headers, body or parts); it keeps what it was sent."""
 
     def __init__(self, reply):
-        outer, self.reply, self.bodies, self.keys = self, reply, [], []
+        outer, self.reply, self.bodies, self.keys, self.paths = self, reply, [], [], []
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
                 outer.bodies.append(body)
-                outer.keys.append(self.headers.get("Authorization"))
+                outer.keys.append(self.headers.get("Authorization") or self.headers.get("api-key"))
+                outer.paths.append(self.path)
                 found = outer.reply(body, len(outer.bodies))
                 status, headers, raw = found if isinstance(found, tuple) else (200, {}, completion(found))
                 self.send_response(status)

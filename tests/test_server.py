@@ -40,9 +40,10 @@ def test_a_stored_reply_needs_no_server_but_is_that_servers_only(serve, client, 
 def test_busy_and_broken_servers_are_asked_again(serve, client):
     broken = '{"choices": [', "<html>gateway</html>", '{"choices": []}', '{"choices": null}'
     unreadable = [(200, {}, raw) for raw in broken]
-    waits, failures = [], [(429, {"Retry-After": "7"}, "{}"), (503, {}, "busy"), *unreadable, "B"]
+    busy = [(429, {"Retry-After": "7"}, "{}"), (503, {"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"}, "busy")]
+    waits, failures = [], [*busy, *unreadable, "B"]
     found = client(serve(lambda body, n: failures[n - 1]).url, pause=waits.append, tries=7)
-    assert ask(found) == "B" and found.sent == 7 and waits == [7.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert ask(found) == "B" and found.sent == 7 and waits == [7.0, 60.0, 4.0, 8.0, 16.0, 32.0]
     assert found.failures == {"HTTP 429": 1, "HTTP 503": 1, "unreadable reply": 4}
 
 
@@ -159,6 +160,14 @@ def test_an_odd_reply_is_an_answer_of_unknown_cost_or_one_message(serve, client,
     assert found.spent == pytest.approx((64 + 4 + 8) * 10e-6 if status == 200 else 0)  # the highest cost
 
 
+def test_an_address_may_be_azures_or_name_the_route_and_no_proxy_leads_to_this_machine(serve, client, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    server = serve(lambda body, n: "A")
+    for end, *sent in CASES["addresses"]:
+        assert [ask(client(server.url.removesuffix("/v1") + end)), server.paths[-1], server.keys[-1]] == ["A", *sent]
+
+
 def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path, monkeypatch):
     server = serve(lambda body, n: "A")
     found = ChatServer(server.url, "", tmp_path)
@@ -166,9 +175,12 @@ def test_the_model_of_a_server_is_asked_for_and_stored(serve, tmp_path, monkeypa
     for usage in ("7", {"out": "7"}, [7]):  # of an old file, or of one that was edited
         found.store.put({"a": 1}, reply="kept", usage=usage)
         assert found.stored_reply({"a": 1}) == "kept"
+    listed = json.dumps({"data": [{"id": "mine.gguf"}]})
+    server.reply = lambda body, n: (200, {}, listed if not body else completion("A").replace('"m"', '"gpt-3.5-turbo"'))
+    assert ChatServer(server.url, "", tmp_path / "llama.cpp").model == "mine.gguf"
     server.stop()
     assert ChatServer(server.url, "", tmp_path).model == "m"
-    with pytest.raises(RuntimeError, match="judge_url, judge_model: name the model"):
+    with pytest.raises(RuntimeError, match="judge_url, judge_model: name the model .* is the server there.*attempts failed"):
         ChatServer(GONE, "", tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-\u200bsecret")
     with pytest.raises(ValueError, match="OPENAI_API_KEY: expected printable ASCII .* copy the key again$"):

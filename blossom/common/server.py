@@ -16,22 +16,19 @@ from pathlib import Path
 import anyio.from_thread
 import httpx2
 import openai
+import urllib3
 
 from blossom.common import params, paths
 
-OPTIONAL = ("top_k", "repetition_penalty", "seed", "top_p", "temperature", "max_tokens")  # a server may refuse these
+TOLD = paths.read_yaml_beside(__file__)
+REASONING = re.compile(TOLD["reasoning"].replace("TAG", TOLD["tag"]), re.DOTALL | re.IGNORECASE | re.VERBOSE)
 OVERHEAD = 64  # most tokens that a chat template adds to the messages
 ROOM = 2048  # tokens more for the second try of a reply that was cut off, or empty since the model only reasoned
 FAILURES = 3  # requests in a row without a reply (or one without a connection) after which nothing more is sent
 LARGEST = 10_000_000  # bytes of a reply that are read
 TLS = functools.cache(httpx2.create_ssl_context)  # made once: it reads all certificates, which takes 0.1 s
 ERRORS = (openai.OpenAIError, TimeoutError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
-TAG = "(?:think|thinking|thought|reasoning|seed:think)[>▷]"
-REASONING = re.compile(  # at a reply's start; where a template opens it, its end begins or ends a line, or follows a stop
-    rf"\A(?:.*<\|channel\|>final<\|message\|>|(?:\s*[<◁](?P<tag>{TAG}).*?(?:[<◁]/(?P=tag)|\Z))+|\s*\[THINK\].*?(?:\[/THINK\]|\Z)"
-    rf"|(?:(?![<◁]{TAG}).)*?(?:(?<![^\n.!?。])[<◁]/{TAG}|[<◁]/{TAG}\s*?(?:\n|\Z)))", re.DOTALL | re.IGNORECASE,
-)  # fmt: skip
-WHOLE = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls")  # why a reply ended that is not cut off
+ERRORS += (ImportError,)  # of the package that a SOCKS proxy needs
 
 
 class ReplyStore:
@@ -85,8 +82,7 @@ class ChatServer:
         if not (self._key.isascii() and " " not in self._key and self._key.isprintable()):
             raise ValueError("OPENAI_API_KEY: expected printable ASCII characters without spaces: copy the key again")
         self._failed, self._useless = 0, 0  # requests in a row without a reply, and second tries without an answer
-        self._answered = False  # whether a request got a reply
-        self._lock = threading.RLock()
+        self._answered, self._lock = False, threading.RLock()  # whether a request got a reply
         self.model = model or self._ask_model_name(among)
         self.name = Path(self.model).name if self.model[:1] in "/.~" else self.model
 
@@ -192,17 +188,19 @@ class ChatServer:
             settings = settings | {"max_completion_tokens": request["max_tokens"]}  # the newer name of max_tokens
         asked = {"model": request["model"], "messages": request["messages"], "extra_body": settings}
         reply = self._call(lambda client: client.chat.completions.create(**asked))
-        if not reply.choices:
-            raise ValueError(str(getattr(reply, "error", None) or "the reply has no choices"))
-        choice = reply.choices[0]
+        choice = (getattr(reply, "choices", None) or [None])[0]
+        if not getattr(choice, "message", None):  # an error, a page, or an event stream
+            raise ValueError(f"expected a completion with choices, found {getattr(reply, 'to_dict', lambda: reply)()}")
         text = choice.message.content or getattr(choice.message, "refusal", None) or ""  # without one it has only reasoned
-        text = "".join(p["text"] for p in text if p.get("type") == "text") if isinstance(text, list) else text
+        parts = text if isinstance(text, list) else [{"text": text}]
+        text = "".join(part["text"] for part in parts if part.get("type", "text") in ("text", "output_text"))
         used = [getattr(reply.usage, f"{name}_tokens", None) for name in ("prompt", "completion")]
         used = {k: n if type(n) is int and 0 <= n < 1e9 else None for k, n in zip(("in", "out"), used, strict=True)}
         if None not in used.values():
             with self._lock:
                 self.spent += (used["in"] * self.prices[0] + used["out"] * self.prices[1]) / 1e6 - cost
-        return {"reply": self._scrub(text), "cut": str(choice.finish_reason or "").lower() not in WHOLE, "usage": used}
+        cut = str(choice.finish_reason or "").lower() not in TOLD["whole"]
+        return {"reply": self._scrub(text), "cut": cut, "usage": used}
 
     def _scrub(self, text):
         """A server's text without the key, in any usual spelling, and without halves of characters."""
@@ -214,14 +212,14 @@ class ChatServer:
 
     def _note_failure(self, error, settings, cost, wait, errors):
         """Record an error; return the seconds to wait before the next try, 0 after a refused setting, None to stop."""
-        status, body = getattr(error, "status_code", None), str(getattr(error, "body", None) or "")
-        text = str(error) or f"no whole reply in {self.timeout:g} s"
+        status, body = getattr(error, "status_code", None), getattr(error, "body", None) or getattr(error, "doc", None)
+        text, body = str(error) or f"no whole reply in {self.timeout:g} s", str(body or error.__cause__ or "")[:5000]
         text = text if body in text else f"{text} {body}"  # the client's message lacks a part of the server's
         words = " ".join(self._scrub(text).split())[:300]
         kinds = {openai.APIConnectionError: "no connection", openai.APITimeoutError: "timeout", TimeoutError: "timeout"}
         kind = f"HTTP {status}" if status else kinds.get(type(error), "unreadable reply")
         errors.append(f"{kind}: {words}")
-        refused = [n for n in OPTIONAL if n in settings and n in text] if status in (400, 422) else []
+        refused = [n for n in TOLD["optional"] if n in settings and n in text] if status in (400, 422) else []
         # not the setting, but its value; a server may also repeat the request, with any word in it
         refused = [] if re.search("too large|too long|context (length|size|window)", text) else refused
         with self._lock:
@@ -229,16 +227,15 @@ class ChatServer:
             self.spent -= cost if status or kind == "no connection" else 0  # no reply was written: nothing is charged
             self.last_error = errors[-1]
             self.unsupported += [name for name in refused if name not in self.unsupported]
-        if status in (401, 403, 404):
+        if status in (401, 403, 404, 405):
             self._failed = FAILURES  # requests of other threads stop too
+            words += "; expected the address up to /v1, and a model that is served there" if status > 403 else ""
             raise RuntimeError(f"{self.called}: {self.url} answers {status} for {self.model}: {words}") from None
-        if refused:
-            return 0
-        if status and status < 500 and status not in (408, 409, 429):
-            return None  # it would be refused again
+        if refused or (status and status < 500 and status not in (408, 409, 429)):  # as it is, it would be refused again
+            return 0 if refused else None
         try:
-            return min(60.0, max(0.5, float(error.response.headers["retry-after"])))
-        except (AttributeError, KeyError, ValueError):
+            return min(60.0, max(0.5, urllib3.Retry().parse_retry_after(error.response.headers["retry-after"])))
+        except (AttributeError, KeyError, urllib3.exceptions.InvalidHeader):
             return wait
 
     def _call(self, method):
@@ -246,28 +243,36 @@ class ChatServer:
 
         async def call():
             asked = {"event_hooks": {"response": [_read_body]}, "headers": {"Accept-Encoding": "identity"}, "verify": TLS()}
+            asked |= {"trust_env": urllib.parse.urlsplit(self.url).hostname not in TOLD["here"]}
             settings = {"timeout": self.timeout, "max_retries": 0, "http_client": openai.DefaultAsyncHttpxClient(**asked)}
+            address, _, query = self.url.partition("?")
+            make, query = openai.AsyncOpenAI, dict(urllib.parse.parse_qsl(query))
+            if version := query.pop("api-version", ""):  # Azure's
+                make = functools.partial(openai.AsyncAzureOpenAI, api_version=version)
+            settings |= {"base_url": address.rstrip("/").removesuffix("/chat/completions"), "default_query": query}
             with anyio.fail_after(self.timeout):  # the client's own limit begins anew with every byte
-                async with openai.AsyncOpenAI(base_url=self.url, api_key=self._key or "none", **settings) as client:
+                async with make(api_key=self._key or "none", **settings) as client:
                     return await method(client)
 
         with anyio.from_thread.start_blocking_portal() as portal:  # a notebook's thread has a running event loop
             return portal.call(call)
 
     def _ask_model_name(self, among):
-        question, self.sent = {"server": self.url}, 1
+        question, self.sent, why = {"server": self.url}, 1, ""
         dot = {"messages": [{"role": "user", "content": "."}], "extra_body": {"max_tokens": 1}}
         try:  # a server of one model accepts a request without a model's name, and names the model in its reply
             served = [self._call(lambda client: client.chat.completions.create(model=None, **dot)).model.strip()]
+            if served == ["gpt-3.5-turbo"]:  # so llama.cpp calls any model
+                raise LookupError
         except ERRORS:
             try:
                 served = [model.id for model in self._call(lambda client: client.models.list()).data]
-            except ERRORS:
-                served = [self.stored_reply(question)]
+            except ERRORS as error:
+                served, why = [self.stored_reply(question)], f" ({self._scrub(f'{error} {error.__cause__ or str()}')[:200]})"
         served = [self._scrub(name) for name in served if isinstance(name, str) and name]
         served = [among] if among in served else served
         if len(served) != 1:
-            there = ", ".join(served)[:300] or "not known; is the server there?"
+            there = ", ".join(served)[:300] or f"not known; is the server there?{why}"
             raise RuntimeError(f"{self.called}: name the model to ask {self.url} for; what it serves: {there}")
         name = served[0].removesuffix("@main")  # `transformers serve` adds the revision, but refuses a name that has it
         self.store.put(question, reply=name)
