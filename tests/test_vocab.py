@@ -78,13 +78,19 @@ def test_text_without_hangul_keeps_its_ids_and_any_text_comes_back(merged, text)
 
 def test_tokens_added_behind_a_sentencepiece_model_keep_their_ids_and_characters_come_before_their_words(tmp_path):
     shutil.copytree(fetch_asset("tiny-sentencepiece"), tmp_path / "base")
+    file = tmp_path / "base" / "tokenizer.json"  # one of its pieces has another name, as in InternLM2
+    file.write_text(file.read_text(encoding="utf-8").replace("<0xFF>", "<|im_start|>"), encoding="utf-8")
     tokenizer = loading.load_tokenizer(tmp_path / "base")
-    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    tokenizer.add_special_tokens({"pad_token": "<pad>", "additional_special_tokens": ["<|im_start|>"]})
     tokenizer.save_pretrained(tmp_path / "base")
     made = merging.merge_vocab(bases.read_base(tmp_path / "base"), ["▁공룡", "공"])
     assert made.pieces.index("공") < made.pieces.index("▁공룡") and "룡" in made.on_the_way
     assert made.tokenizer.pad_token_id == len(tokenizer) - 1 == 500
     assert made.tokenizer.convert_tokens_to_ids(made.pieces[0]) == 501
+    assert made.tokenizer("<|im_start|>").input_ids[-1] == made.tokenizer.convert_tokens_to_ids("<|im_start|>") == 258
+    del (proto := loading.read_sentencepiece(tmp_path / "base" / "tokenizer.model")).pieces[400:]  # others made it larger
+    with pytest.raises(ValueError, match="100 tokens of tokenizer.json, like .*, are others in tokenizer.model; put"):
+        bases.SentencePieceBase("base", proto, loading.load_tokenizer("tiny-sentencepiece"))
 
 
 def test_a_piece_that_no_merge_makes_is_kept_dropped_or_given_its_steps():

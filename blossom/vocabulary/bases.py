@@ -14,7 +14,8 @@ from blossom.assets.registry import fetch_asset
 from blossom.vocabulary import loading
 from blossom.vocabulary.spelling import BYTE_ALPHABET, is_byte_level, piece_bytes
 
-SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and byte-level BPE (Llama-3, Qwen, SmolLM2)"
+SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and byte-level BPE (Llama-3, Qwen, SmolLM2); or "
+SUPPORTED += "recipe base-bi, which keeps any base's vocabulary"
 
 
 def read_base(source):
@@ -33,7 +34,7 @@ def read_base(source):
     if kind != "BPE":
         raise ValueError(f"{source}: a {kind} tokenizer cannot be merged into; {SUPPORTED}")
     if not is_byte_level(tokenizer):
-        raise ValueError(f"{source}: looks like SentencePiece but its tokenizer.model is missing; put it into the folder")
+        raise ValueError(f"{source}: looks like SentencePiece but its tokenizer.model is missing; put it there; {SUPPORTED}")
     return ByteLevelBase(source, tokenizer)
 
 
@@ -95,13 +96,19 @@ class SentencePieceBase(_Base):
     def __init__(self, name, proto, folder_tokenizer=None):
         self.proto = copy.deepcopy(proto)
         added = folder_tokenizer.added_tokens_decoder if folder_tokenizer else {}
-        for i, token in sorted(added.items()):  # those after its tokenizer.model (a pad token, chat markers) become pieces
+        for i, token in sorted(added.items()):  # those that its tokenizer.model lacks or names otherwise become pieces
             end = len(self.proto.pieces)
             if i > end:
                 raise ValueError(f"{name}: added token {token.content!r} has id {i}, but its tokenizer.model ends at {end}")
-            if i == end:
-                kind = loading.CONTROL if token.special else loading.USER_DEFINED
-                self.proto.pieces.add(piece=token.content, score=0.0, type=kind)
+            piece = self.proto.pieces.add(score=0.0) if i == end else self.proto.pieces[i]
+            if piece.piece != token.content:
+                piece.piece, piece.type = token.content, loading.CONTROL if token.special else loading.USER_DEFINED
+        ids = folder_tokenizer.get_vocab() if folder_tokenizer else {}
+        known = {piece.piece: i for i, piece in enumerate(self.proto.pieces)}
+        apart = [token for token, i in ids.items() if known.get(token) != i]  # Gemma's files spell one token in two ways
+        if len(apart) > len(known) // 100 or max(ids.values(), default=0) >= len(known):
+            told = f"{len(apart)} tokens of tokenizer.json, like {max(apart, key=ids.get)!r}, are others in tokenizer.model"
+            raise ValueError(f"{name}: {told}; put the tokenizer.model of this model there; {SUPPORTED}")
         self._like = folder_tokenizer or loading.convert_sentencepiece(self.proto)
         super().__init__(name, self._tokenizer(self.proto) if folder_tokenizer else self._like)
         spec = copy.deepcopy(self.proto.normalizer_spec)
