@@ -10,6 +10,7 @@ import pytest
 from blossom.assets import aihub
 from blossom.instructions.readers import read_translations
 from blossom.text.corpus import read_documents
+from blossom.text.rows import read_rows
 from tests.cases import read_cases
 
 SHAPES = read_cases(__file__)
@@ -71,7 +72,7 @@ def test_translations_become_pairs_to_train_on_and_others_to_test_on(tmp_path, c
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_sheets_in_a_zip_file_are_read_and_what_macos_adds_is_not(tmp_path):
     book, inner, file = openpyxl.Workbook(), io.BytesIO(), tmp_path / "구어체.zip"
-    for row in ([None], ["SID", "원문", "번역문"], [1, "비가 온다.", "It rains."], [], [2, "눈이 온다."], [3, "#NAME?"]):
+    for row in ([None], [None, "원문", "번역문"], [1, "비가 온다.", "It rains."], [], [2, "눈이 온다."], [3, "#NAME?"]):
         book.active.append(row)
     book.save(inner)
     with zipfile.ZipFile(file, "w") as archive:
@@ -80,6 +81,7 @@ def test_sheets_in_a_zip_file_are_read_and_what_macos_adds_is_not(tmp_path):
         archive.writestr("__MACOSX/가/._1.xlsx", b"\x00")
     assert list(read_documents(str(tmp_path))) == ["비가 온다.", "눈이 온다."]
     assert next(aihub.read_aihub_pairs(tmp_path)) == ("It rains.", "비가 온다.")
+    assert list(next(read_rows(str(tmp_path)))[1])[0] == ""  # the name of pandas' index
 
 
 @pytest.mark.parametrize("wrong", ["encrypted", "unpacks to 90,000 bytes", "holds no .json and no .xlsx file, but a.txt"])

@@ -64,11 +64,11 @@ def read_archive(file):
         with zipfile.ZipFile(file) as archive:
             names = _list_members(archive, file)
             read = [name for name in names if Path(name).suffix.lower() in (".json", ".xlsx")]
-            others = [name for name in names if name not in read]
+            others = ", ".join([name for name in names if name not in read][:4])
             if not read:
-                raise ValueError(f"{file}: holds no .json and no .xlsx file, but {', '.join(others[:4]) or 'nothing'}")
+                raise ValueError(f"{file}: holds no .json and no .xlsx file, but {others or 'nothing'}: unpack it")
             if others:
-                warnings.warn(f"{file}: not read, being no .json and no .xlsx: {', '.join(others[:4])}", stacklevel=2)
+                warnings.warn(f"{file}: not read, being no .json and no .xlsx: {others}", stacklevel=2)
             for name in read:
                 yield from _read_export(Path(name).suffix.lower(), zipfile.Path(archive, name), f"{file}: {name}")
     except damage as error:
@@ -90,7 +90,7 @@ def read_sheet(file, place=None):
                 values = [None if c.value is None or c.data_type == "e" else unescape(str(c.value)) for c in row]
                 if header and any(values):
                     yield f"{place}, {sheet.title}, row {n}", dict(zip(header, values, strict=False))
-                header = header or (values if any(values) else ())
+                header = header or ([name or "" for name in values] if any(values) else ())  # pandas gives its index no name
     except Exception as error:  # openpyxl has no error of its own for a damaged file
         raise ValueError(f"{place}: not a whole .xlsx file ({error})") from None
 

@@ -101,13 +101,17 @@ def read_rows(source, columns=(), quoted=False):
     A line of a .txt file that is no table is a row with the field `text`.
     """
     if source.startswith("hub:"):
-        yield from ((f"{source}, row {n}", row) for n, row in enumerate(read_hub_rows(source), 1))
-        return
-    for file in find_files(source):
+        parts = [((f"{source}, row {n}", row) for n, row in enumerate(read_hub_rows(source), 1))]
+    else:
+        parts = (read_values(file, bool(columns), quoted) for file in find_files(source))
+    for part in parts:
         header = None
-        for place, value in read_values(file, bool(columns), quoted):
+        for place, value in part:
             if isinstance(value, dict):
-                yield place, dict(zip(_plain_names(value), value.values(), strict=True)) if columns else value
+                if columns:  # the hub's pairs may be in a field of their own
+                    value = value["translation"] if isinstance(value.get("translation"), dict) else value
+                    value = dict(zip(_plain_names(value), value.values(), strict=True))
+                yield place, value
             elif isinstance(value, str):
                 yield from [(place, {"text": value})] if value.strip() else ()
             elif header is None and set(columns) <= set(_plain_names(value)):  # the first line has names
@@ -207,11 +211,5 @@ def _read_table(file, kind, quoted):
         raise ValueError(f"{file}, line {lines.line_num}: not a {kind} table ({error})") from None
 
 
-READERS = {
-    ".json": _read_json,
-    ".jsonl": _read_json_lines,
-    ".ndjson": _read_json_lines,
-    ".parquet": _read_parquet,
-    ".zip": read_archive,
-    ".xlsx": read_sheet,
-}
+READERS = {".json": _read_json, ".parquet": _read_parquet, ".zip": read_archive, ".xlsx": read_sheet}
+READERS |= dict.fromkeys((".jsonl", ".ndjson"), _read_json_lines)
