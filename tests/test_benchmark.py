@@ -248,7 +248,7 @@ class Forgetful(LlamaForCausalLM):
 def test_a_model_that_takes_no_trie_is_scored_plainly(few, monkeypatch):
     model, tokenizer = loading.load_model("tiny-byte-level", torch.float32)
     ignoring = Forgetful.from_pretrained(fetch_asset("tiny-byte-level")).eval()
-    model.config.sliding_window = 30  # hides a trie's ancestors
+    model.config.window_size = 30  # hides a trie's ancestors
     monkeypatch.setattr(scoring.SharedPrefixLM, "_score", lambda *_: pytest.fail("read as a trie"))
     for own in (ignoring, model):
         assert len(requests_of(scoring.SharedPrefixLM(own, tokenizer), few["klue_sts"])) == 12

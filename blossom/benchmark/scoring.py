@@ -41,12 +41,14 @@ class SharedPrefixLM(HFLM):
             if not ids or len(ids) > self.max_length:
                 raise ValueError(f"choice {choice[:40]!r} has {len(ids)} tokens; expected 1 to {self.max_length}")
         sequences = [(before + after)[-(self.max_length + 1) :][:-1] for _, before, after in requests]
-        window = getattr(self.model.config, "sliding_window", None)  # hides far tokens; a trie's mask would not
+        config, names = self.model.config.get_text_config(), ("sliding_window", "window_size", "attention_chunk_size")
+        hides = (width for name in names if isinstance(width := getattr(config, name, None), int))
+        window = min(hides, default=None)  # hides far tokens; a trie's mask would not, or would those of another branch
         if not self.shares or (window and max(map(len, sequences), default=0) > window):
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         answers = [None] * len(requests)
         with tqdm(total=len(requests), unit="choice", file=self.stream, delay=20, disable=disable_tqdm) as bar:
-            for numbers in _passes(sequences, self.tokens):
+            for numbers in _passes(sequences, min(self.tokens, window or self.tokens)):
                 found = self._score([sequences[n] for n in numbers], [requests[n][2] for n in numbers])
                 for n, answer in zip(numbers, found, strict=True):
                     answers[n] = answer

@@ -87,7 +87,7 @@ def middle_states(model, lines):
     layers, caught = loading.find_layers(model), []
     found = torch.zeros(len(lines), model.config.get_text_config().hidden_size)
     layer = layers[3 * len(layers) // 5 - 1]
-    hook = layer.register_forward_hook(lambda _, __, out: caught.extend(out[0] if isinstance(out, tuple) else out))
+    hook = layer.register_forward_hook(lambda _, __, out: caught.extend(out[0] if isinstance(out, tuple | list) else out))
 
     def keep(numbers, read):
         for n, own in reversed([*zip(numbers, read, strict=True)]):  # a pass may read its rows one by one
