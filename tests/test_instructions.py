@@ -123,6 +123,8 @@ def test_a_template_is_chosen_by_name_and_own_is_the_tokenizers():
         templates.encode_conversation("chat", [ASK], t)
     t.chat_template = templates.TEMPLATES["chatml"]
     assert templates.encode_conversation("own", [ASK, TELL], t) == templates.encode_conversation("chatml", [ASK, TELL], t)
+    t.chat_template = "{{ strftime_now('%d %b %Y') }}" + t.chat_template  # as Llama-3's
+    assert templates.render_conversation("own", [ASK], t)[0][0] == "26 Jul 2024"  # else each day has another prompt
 
 
 def written(folder, rows):

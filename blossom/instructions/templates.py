@@ -12,6 +12,7 @@ FOLDER = Path(__file__).with_name("chat_templates")
 TEMPLATES = {file.stem: file.read_text(encoding="utf-8").strip() for file in sorted(FOLDER.glob("*.jinja"))}  # name -> Jinja
 OWN = "own"  # the chat template that came with the tokenizer
 MASKED = -100  # the label of a token without loss (torch's ignore_index)
+DAY = "{%- macro strftime_now(form) -%}26 Jul 2024{%- endmacro -%}"  # Llama-3's own default: one prompt on all days
 _FIELD = re.compile("\ue000(\\d+)\ue001")  # private-use characters mark the place of a field's text
 
 
@@ -101,7 +102,7 @@ def _mark_fields(template, messages):
 
 
 def _apply(tokenizer, jinja, messages):
-    asked = messages[-1]["role"] == "user"
+    asked, jinja = messages[-1]["role"] == "user", DAY + jinja
     try:  # transformers renders in a sandbox: a template cannot read files or run code
         return tokenizer.apply_chat_template(messages, chat_template=jinja, tokenize=False, add_generation_prompt=asked)
     except Exception as error:
