@@ -59,6 +59,7 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
         check_room(model, ids, new_tokens, f"prompt {n}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ends = {"max_new_tokens": new_tokens, "pad_token_id": pad, "eos_token_id": stop_token_ids(model, tokenizer)}
+    batch_size = 1 if model.config.model_type == "rwkv" else batch_size  # whose states would hold the padding
     for batch in tqdm(_batches(encoded, batch_size), unit="batch", delay=5):
         width = max(len(encoded[i]) for i in batch)  # padded on the left: all answers start at the same position
         ids = torch.tensor([[pad] * (width - len(encoded[i])) + encoded[i] for i in batch])  # (B, T)

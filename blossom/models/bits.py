@@ -52,9 +52,11 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
     longest = min(getattr(config, "max_position_embeddings", 2048), 2048) - 1 or 1
     parts = [(n, part) for n, line in enumerate(lines) for part in cut_text(line, longest)]
     encoded = encoding.encode_lines(tokenizer, [part for _, part in parts])
-    lost = sum(ids.count(tokenizer.unk_token_id) for ids in encoded) / max(1, sum(map(len, encoded)))
-    if lost > 0.01:  # an unknown token is cheap to predict, whatever text it stands for
-        told = f"{lost:.0%} of the text's tokens are {tokenizer.unk_token!r}"
+    known = [[i for i in ids if i != tokenizer.unk_token_id] for ids in encoded]
+    texts = tokenizer.backend_tokenizer.decode_batch(known), lines  # compared without white space
+    kept, whole = (sum(len("".join(t.replace("\ufffd", " ").split())) for t in some) for some in texts)
+    if kept < 0.99 * whole:  # what is left out, or an unknown token, is cheap to predict, whatever text it stands for
+        told = f"{1 - kept / whole:.0%} of the text is unknown to the tokenizer ({tokenizer.unk_token!r}, or left out)"
         raise ValueError(f"bits per byte: {told}; take a tokenizer with bytes")
     owned = zip(parts, encoded, strict=True)  # with a token that its tokenizer adds, a part may have more than `longest`
     pieces = [(n, [start, *ids[i : i + longest]]) for (n, _), ids in owned for i in range(0, len(ids), longest)]
@@ -153,9 +155,13 @@ def _known_scale(causal):
 def measure_head(causal, product):
     """The factor c of logits = c * product(last hidden states); None where the logits have a cap, a bias or anything else.
 
-    The states are replaced by random ones, small and large, so that caps show.
+    The states are replaced by random ones, small and large, so that caps show. ValueError for a model that reads ahead.
     """
-    given = []
+    given, ids = [], torch.tensor([[0, 1], [0, 2]], device=causal.device)
+    one, other = (logits := causal(input_ids=ids, use_cache=False).logits[:, 0]).float()
+    if (one - other).norm() > max(1e-4, torch.finfo(logits.dtype).eps) * one.norm():  # NaN is told of later
+        told = f"{causal.config.model_type} reads the tokens that it is to predict"
+        raise ValueError(f"base_model: {told}; take a model that was trained to write text")
 
     def replace_states(_, __, out):
         states = out.last_hidden_state
@@ -166,7 +172,7 @@ def measure_head(causal, product):
         return out
 
     try:
-        decoder, ids = embeddings.find_decoder(causal), torch.arange(2, device=causal.device)[None]
+        decoder, ids = embeddings.find_decoder(causal), ids[:1]
         alone = decoder(input_ids=ids, use_cache=False).last_hidden_state
         with decoder.register_forward_hook(replace_states):
             logits = causal(input_ids=ids, use_cache=False).logits.float()

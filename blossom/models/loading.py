@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
 from blossom.assets.registry import fetch_asset
@@ -22,7 +22,7 @@ from blossom.vocabulary.loading import load_tokenizer, tell_failure, write_token
 RECORD = "blossom.json"
 # buffers that older libraries stored as weights (masks, positions), and a second copy of a table that is tied
 HARMLESS = r"(inv_freq|_cached|causal_mask|masked_bias|(attn|attention)\.bias|embed_positions(\.weights)?"
-HARMLESS += r"|(lm_head|embed_out)\.weight)$"
+HARMLESS += r"|(lm_head|embed_out)\.weight)$|(^|\.)mtp\w*\."  # and layers that predict several tokens at once
 
 
 def pick_device(model=None):
@@ -84,15 +84,19 @@ def check_model(folder, name):
 
 
 def check_config(folder, name):
-    """Raise ValueError unless `folder` has a config.json of an architecture that transformers knows, and no adapter."""
+    """Raise ValueError unless `folder` has a config.json of a known architecture, no adapter and no quantised weights."""
     if (folder / "adapter_config.json").exists():  # transformers would fetch whatever base the adapter names
         raise ValueError(f"{name}: is an adapter (it has an adapter_config.json); give the model it was merged into")
     if not (folder / "config.json").exists():
         raise ValueError(f"{name}: no model there ({folder} has no config.json)")
-    kind = paths.read_json(folder / "config.json", dict).get("model_type")
+    config = paths.read_json(folder / "config.json", dict)
+    kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         told = f"{name}: its config.json names the architecture {kind!r}, which transformers does not know"
         raise ValueError(f"{told}; code that comes with a model is never run")
+    if stored := config.get("quantization_config") or config.get("compression_config"):
+        told = f"config.json: quantization_config: weights in few bits ({str(stored)[:60]}), which are not trained here"
+        raise ValueError(f"{name}: {told}; take the model that they were made from, and quantize: nf4 if memory is short")
 
 
 def quantize_layers(model, place):
@@ -116,7 +120,10 @@ def _read(folder, name, dtype):
     logging.disable_progress_bar()  # in JupyterLab it stays at 0 %
     try:  # unless trust_remote_code is False, transformers asks on the terminal
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        _check_shape(config.get_text_config())
+        for part in (config, config.get_text_config()):
+            if type(part) not in MODEL_FOR_CAUSAL_LM_MAPPING:  # the second: it could be trained, but not loaded again
+                raise ValueError(f"transformers has no causal language model of the kind {part.model_type}")
+        _check_shape(part)
         options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
         model, told = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, **options)
     except MemoryError:
@@ -135,17 +142,13 @@ def _read(folder, name, dtype):
         if keys:
             what = what.format(len(keys))
             raise ValueError(f"{name}: its files {what}, first {min(keys)}; copy config.json and weights from one place")
-    if getattr(model.get_output_embeddings(), "weight", None) is not model.get_input_embeddings().weight:
-        model.config.tie_word_embeddings = False  # transformers reads both tables of a file whose config.json says one
+    head = model.get_output_embeddings()  # a config.json may say otherwise than its files, or in its text_config
+    model.config.tie_word_embeddings = getattr(head, "weight", None) is model.get_input_embeddings().weight
     return model
 
 
 def _check_shape(config):
-    """Raise ValueError for a size with which nothing can be read, a padding id without a row, or an encoder."""
-    encodes = (getattr(config, name, None) is False for name in ("is_decoder", "add_cross_attention"))  # as BERT and its kin
-    if all(encodes):
-        told = f"{config.model_type} reads the tokens that it is to predict (is_decoder: false)"
-        raise ValueError(f"config.json: {told}; take a model that was trained to write text")
+    """Raise ValueError for a size with which nothing can be read, or a padding id without a row."""
     for name in ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"):
         if isinstance(found := getattr(config, name, None), int) and found < 1:
             raise ValueError(f"config.json: {name}: expected at least 1, found {found}")

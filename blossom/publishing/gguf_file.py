@@ -46,12 +46,12 @@ def export_gguf(folder, target, precision="F16", name="", lines=None):
 
 
 def _find_architecture(config):
-    rope = (config.rope_parameters or {}).get("rope_type", "default")
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     window = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
     for name, value, expected in (
         ("model_type", config.model_type, tuple(SHAPES)),
         ("rope_type", rope, ("default",)),
-        ("hidden_act", config.hidden_act, ("silu",)),
+        ("hidden_act", getattr(config, "hidden_act", None), ("silu",)),
         ("sliding_window", window or None, (None,)),
     ):
         if value not in expected:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.torch
+from tokenizers import pre_tokenizers
 
 from blossom.assets.registry import fetch_asset
 from blossom.generation.answers import generate_answers
@@ -19,6 +20,7 @@ from tests.errors.table import case
 from tests.tiny import adapted, some_rows
 
 VOCAB = "tokenizers and vocabulary (01, 02)"
+
 case(VOCAB, "a donor in the wrong script", ValueError, "donor", "none of its 2 pieces", "2 in another script")(
     lambda: pieces.clean_pieces(bases.read_base("tiny-byte-level"), ["кот", "пёс"], pieces.script_pattern(["Hangul"])))
 
@@ -53,6 +55,12 @@ case(MODELS, "a model whose probabilities are not numbers", ValueError, "NaN or 
     lambda broken: bits.bits_per_byte(*no_numbers(broken), ["Open the door."]))
 case(MODELS, "a model whose answers would be chosen by NaN", ValueError, "NaN or Inf as a logit", "config.json")(
     lambda broken: generate_answers(*no_numbers(broken), ["Hi"], "newline"))
+
+@case(MODELS, "a tokenizer that leaves the text out", ValueError, "100% of the text is unknown", "with bytes")
+def no_letters():
+    model, tokenizer = load_model("tiny-byte-level")
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    bits.bits_per_byte(model, tokenizer, ["온도를 낮춥니다"])
 
 @case(MODELS, "several chat templates, none called default", ValueError, "rag, tool_use", "default", "chatml")
 def no_default():
