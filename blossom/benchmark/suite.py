@@ -154,16 +154,10 @@ def _write_task(task, folder, include, rows, train, shots):
         if lines:
             files[split] = str(folder / name)
             paths.write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
-    definition = {
-        "include": include,
-        "dataset_path": "json",
-        "dataset_name": None,
-        "dataset_kwargs": {"data_files": files, "cache_dir": str(folder / ".arrow")},
-        "test_split": "test",
-        "validation_split": None,
-        **dict.fromkeys(("training_split", "fewshot_split"), "train" if train else None),
-        "num_fewshot": shots if train else 0,
-    }
+    definition = {"include": include, "dataset_path": "json", "dataset_name": None, "validation_split": None}
+    definition |= {"dataset_kwargs": {"data_files": files, "cache_dir": str(folder / ".arrow")}}
+    definition |= dict.fromkeys(("training_split", "fewshot_split"), "train" if train else None)
+    definition |= {"test_split": "test", "num_fewshot": shots if train else 0}
     paths.write_text(folder / f"{task}.yaml", yaml.safe_dump(definition, allow_unicode=True))
 
 

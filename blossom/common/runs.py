@@ -88,19 +88,12 @@ class Run:
     def finish(self, metrics, outputs=()):
         """Write metrics.json and a manifest (returned) with SHA-256s, also of `outputs`, names in `folder`; publish that."""
         paths.write_json(self.folder / "metrics.json", metrics)
-        manifest = {
-            "stage": self.stage,
-            "scale": self.p.scale,
-            "recipe": self.p.recipe,
-            "seed": self.p.seed,
-            "inputs": self.inputs,
-            "outputs": {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)},
-            "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
-            "git_commit": git_commit(),
-            # of a training on several cards, or one that was continued, this process has seen a part
-            "wall_seconds": round(max(time.monotonic() - self.started, metrics.get("seconds") or 0), 1),
-            "peak_bytes": peak_bytes(),
-        }
+        manifest = {"stage": self.stage, "scale": self.p.scale, "recipe": self.p.recipe, "seed": self.p.seed}
+        manifest |= {"inputs": self.inputs, "git_commit": git_commit(), "peak_bytes": peak_bytes()}
+        manifest["outputs"] = {name: paths.hash_path(self.folder / name) for name in (*RECORDS, *outputs)}
+        manifest["versions"] = {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}
+        # of a training on several cards, or one that was continued, this process has seen a part
+        manifest["wall_seconds"] = round(max(time.monotonic() - self.started, metrics.get("seconds") or 0), 1)
         paths.write_json(self.folder / "manifest.json", manifest)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # only now: a run killed earlier continues from them
         if "BLOSSOM_BATCH" not in os.environ:  # which publishes when the rest of the notebook has run too

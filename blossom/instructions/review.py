@@ -214,12 +214,9 @@ def summarize_review(merged):
     listed, english = list_changes(merged), {d.id: d.english for d in merged.drafts}
     shares = {a: [r["edit share"] for r in listed if r["adaptation"] == a] for a in readers.ADAPTATIONS}
     left = (checks.flag_draft(english[i], v.fields, (), v.adaptation) for i, v in merged.rows.items())
-    return {
-        "rows": len(merged.drafts),
-        "settled": len(merged.rows),
-        "undone": len(merged.undone),
-        "conflicts": len(merged.conflicts),
-        "unsettled": len(merged.unsettled),
+    states = {"rows": merged.drafts, "settled": merged.rows, "undone": merged.undone}
+    states |= {"conflicts": merged.conflicts, "unsettled": merged.unsettled}
+    return {name: len(rows) for name, rows in states.items()} | {
         "done by several": merged.doubled,
         "labels": {a: len(s) for a, s in shares.items()},
         "by reviewer": dict(Counter(r["reviewer"] for r in listed)),

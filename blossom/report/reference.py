@@ -37,14 +37,11 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
             if run.manifest["recipe"] == run.recipe:  # else the figures are kept with the run that it is linked to
                 for figure in (run.folder / "figures").glob("*.png"):
                     _shrink_figure(figure, temporary / name / "figures" / figure.name)
-        about = {
-            "scale": scale,
-            "commits": sorted({run.manifest["git_commit"] or "unknown" for run in found.values()}),
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": describe_machine(),
-            "versions": next(iter(found.values())).manifest["versions"],
-            "runs": {n: {k: r.manifest[k] for k in ("wall_seconds", "peak_bytes")} for n, r in found.items()},
-        }
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        commits = sorted({run.manifest["git_commit"] or "unknown" for run in found.values()})
+        about = {"scale": scale, "commits": commits, "date": today, "machine": describe_machine()}
+        about["versions"] = next(iter(found.values())).manifest["versions"]
+        about["runs"] = {n: {k: r.manifest[k] for k in ("wall_seconds", "peak_bytes")} for n, r in found.items()}
         paths.write_json(temporary / "about.json", about)
         for file in sorted(paths.outputs_root(outputs).glob(f"sweeps/*/comparison-{scale}/comparison.json")):
             kept = REFERENCE / file.relative_to(paths.outputs_root(outputs))

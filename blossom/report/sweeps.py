@@ -53,11 +53,8 @@ def mean_interval(values):
 
 def summarise_arms(table):
     """Summarise what `measure_sweep` returned: DataFrame of measure, arm, runs, mean, low, high."""
-    rows = [
-        (measure, arm, len(own), *mean_interval(own.value))
-        for measure in table.measure.unique()
-        for arm, own in table[table.measure == measure].groupby("arm", sort=False)
-    ]
+    parts = ((m, *part) for m in table.measure.unique() for part in table[table.measure == m].groupby("arm", sort=False))
+    rows = [(measure, arm, len(own), *mean_interval(own.value)) for measure, arm, own in parts]
     return pd.DataFrame(rows, columns=["measure", "arm", "runs", "mean", "low", "high"])
 
 

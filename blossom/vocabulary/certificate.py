@@ -60,16 +60,14 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
             used = Counter(chain.from_iterable(ids[text]))
             share = sum(used[i] for i in parts) / max(1, used.total())
             metrics |= {f"{text}_tokens_{when}": used.total(), f"{text}_fallback_{when}": share}
+    hashed = {Path(path).name: paths.hash_path(path) for path in inputs}
     return {"holds": holds, "base": base.name, "kind": base.kind, "rows": rows} | {
         "checks": {name: {"found": count, "refuses": name not in reported} for name, count in found.items()},
         "lines": {name.replace("_", " "): len(lines) for name, lines in texts.items()},
         "metrics": metrics,
         "unreachable": [base.bytes(p).decode(errors="replace") for p in unreachable[:50]],
         **details,
-        "sha256": {
-            "inputs": {Path(path).name: paths.hash_path(path) for path in inputs},
-            "outputs": {f.name: paths.hash_path(f) for f in sorted(folder.glob("tokenizer*"))},
-        },
+        "sha256": {"inputs": hashed, "outputs": {f.name: paths.hash_path(f) for f in sorted(folder.glob("tokenizer*"))}},
     }
 
 
