@@ -31,7 +31,7 @@ class RunningJob:
     def describe(self):
         """The job's line: steps done of how many and the time left; where no steps are left, the time since it began."""
         now = time.monotonic()
-        if found := STEPS.findall(self.log.read_bytes()[self.skipped :][-4096:]) if self.log and self.log.exists() else []:
+        if found := STEPS.findall(self._read_end()) if self.log and self.log.exists() else []:
             done, total = map(int, found[-1])
             if total != self.last[2] or done < self.last[1]:
                 self.first = (now, done, total)
@@ -44,6 +44,11 @@ class RunningJob:
                 left = (total - done) * (self.last[0] - self.first[0]) / (done - self.first[1]) - (now - self.last[0])
                 return f"{said}, about {describe_seconds(max(left, 1))} left"
         return f"{self.name}  {describe_seconds(now - self.began)}"
+
+    def _read_end(self):
+        with open(self.log, "rb") as log:
+            log.seek(max(self.skipped, self.log.stat().st_size - 4096))
+            return log.read()
 
 
 class Terminal(logging.Handler):

@@ -58,10 +58,8 @@ def check_pair(english, korean):
 
 
 def answer_language(answer, prompt=""):
-    """As `language_of`, or "empty" without text, or "copy" when it begins with the prompt or at least the half of it.
-
-    A question restated as a statement ("한국의 수도는?" "한국의 수도는 서울입니다.") is no copy.
-    """
+    """As `language_of`, or "empty" without text, or "copy" when it begins with the prompt or at least the half of it."""
+    # a question restated as a statement ("한국의 수도는?" "한국의 수도는 서울입니다.") is no copy
     said, asked = (keep_letters(text) for text in (answer, prompt))
     size = min(len(asked), len(said), COMPARED)
     stated = prompt.rstrip().endswith(("?", "？")) and re.match(r"[^.?!。？！\n]*[.!。！]", answer.strip())
