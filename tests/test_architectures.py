@@ -3,10 +3,9 @@
 import copy
 from types import SimpleNamespace
 
-import peft
 import pytest
 import torch
-from test_course import notebook
+from test_course import run_cell
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from blossom.batch.estimate import RESERVE, count_operations, measure_size, training_bytes
@@ -132,13 +131,6 @@ def test_an_answer_is_streamed_without_a_cache_of_keys(kind):
     streamed = "".join(stream_answer(model, tokenizer, [{"role": "user", "content": "The door"}], "newline", **settings))
     batch = ["The door", "The door is open"]
     assert streamed.strip() == generate_answers(model, tokenizer, batch, "newline", **settings)[0]
-
-
-def run_cell(stage, marker, **given):
-    (cell,) = (c.source for c in notebook(stage).cells if marker in c.source and c.cell_type == "code")
-    parts = (adapters, bits, embeddings, loading, learner, peft)
-    exec(cell, names := {name: value for part in parts for name, value in vars(part).items()} | given)
-    return names
 
 
 def test_a_model_is_measured_before_and_after_a_training_as_during_it():

@@ -31,6 +31,21 @@ def notebook(stage):
     return nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4)
 
 
+def import_names(stage):
+    code, names = "\n".join(c.source for c in notebook(stage).cells if c.cell_type == "code"), {}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(node), names)
+    return names
+
+
+def run_cell(stage, marker, **given):
+    """Run the code cell with `marker` after the notebook's imports: all names that there are then."""
+    (cell,) = (c.source for c in notebook(stage).cells if c.cell_type == "code" and marker in c.source)
+    exec(cell, names := import_names(stage) | given)
+    return names
+
+
 def prose(stage):
     return "\n\n".join(c.source for c in notebook(stage).cells if c.cell_type == "markdown")
 
@@ -91,11 +106,8 @@ def test_links_of_a_notebook_lead_to_files_beside_it(stage):
 
 def run_solutions(outputs, recipe, stage):
     p = params.effective_params(stage, "smoke", recipe, outputs=str(outputs))
-    names = {"p": p, "run": SimpleNamespace(folder=paths.stage_folder(p.outputs, p.scale, p.recipe, stage))}
-    for node in ast.walk(ast.parse("\n".join(c.source for c in notebook(stage).cells if c.cell_type == "code"))):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            exec(ast.unparse(node), names)
-    blocks = solutions(stage, "python")
+    run = SimpleNamespace(folder=paths.stage_folder(p.outputs, p.scale, p.recipe, stage))
+    names, blocks = import_names(stage) | {"p": p, "run": run}, solutions(stage, "python")
     for n, block in enumerate(blocks, 1):
         exec(compile(block, f"{stage}: Python block {n} of the solutions", "exec"), names)
     return len(blocks)
@@ -209,8 +221,7 @@ def test_every_equation_table_and_figure_of_both_papers_is_named_in_its_notebook
 
 
 def test_03_draws_no_new_rows_and_counts_none_where_a_recipe_adds_none():
-    (drawing,) = (c.source for c in notebook("03_bilingual_pretraining").cells if 'run.figure(fig, "new_rows")' in c.source)
-    exec(drawing, made := {"first_new_row": lambda model: None, "trained": None})
+    made = run_cell("03_bilingual_pretraining", '(fig, "new_rows")', first_new_row=lambda model: None, trained=None)
     assert made["never"] == 0  # the model card tells of rows that were never read
 
 

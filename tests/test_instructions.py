@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_course import notebook
+from test_course import run_cell
 
 from blossom.common import paths, stages
 from blossom.instructions import dataset, readers, templates
@@ -264,9 +264,8 @@ def test_08_leaves_out_the_bad_pairs_that_04_leaves_out(tmp_path):
     (tmp_path / "pairs.tsv").write_text("Turn it on.\t켜 주세요.\nBoth are\tEnglish.\n", encoding="utf-8")
     p = SimpleNamespace(base_model="tiny-byte-level", translations=[str(tmp_path / "pairs.tsv")], bad_rows=0.5)
     p.korean_instructions, p.english_instructions = ["authored-short-ko"], ["authored-short-en"]
-    (cell,) = (c.source for c in notebook("08_cross_lingual").cells if "sets = [" in c.source)
-    exec(cell, names := {"p": p, "own": SimpleNamespace(template="newline")})
-    assert [e.output for e in names["sets"][0]] == ["켜 주세요."]
+    sets = run_cell("08_cross_lingual", "sets = [", p=p, own=SimpleNamespace(template="newline"))["sets"]
+    assert [e.output for e in sets[0]] == ["켜 주세요."]
 
 
 def test_fewer_examples_hold_out_the_same(smoke):

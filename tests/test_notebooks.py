@@ -18,14 +18,14 @@ import torch
 import yaml
 from scipy.stats import t
 from sklearn.metrics import accuracy_score, f1_score
-from test_course import check_book, notebook, run_solutions
+from test_course import check_book, run_cell, run_solutions
 from test_people import exported, for_model
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from blossom.assets.registry import fetch_asset
 from blossom.batch import terminal
-from blossom.common import figures, params, paths, stages
+from blossom.common import params, paths, stages
 from blossom.preference import people, prompts
 from blossom.text.corpus import draw_bytes, read_corpus
 from tests.batch import run_snakemake
@@ -105,9 +105,7 @@ def test_02_names_the_rows_with_which_its_saved_model_reads_korean_best(outputs,
         nats = sum(model(input_ids=ids[None], labels=ids[None]).loss.item() * (len(ids) - 1) for ids in rows)
     measured = nats / math.log(2) / sum(len(line.encode()) for line in lines)
     assert m["bits_per_byte"]["korean"] == bits[m["row_init"]] == pytest.approx(measured, abs=0.01)
-    (drawing,) = (c.source for c in notebook(MERGE).cells if "rows_step0" in c.source and c.cell_type == "code")
-    made = {"p": p, "table": pd.DataFrame(m["step0"]).T, "figures": figures, "plt": plt, "run": Mock()}
-    exec(drawing, made)
+    made = run_cell(MERGE, "rows_step0", p=p, table=pd.DataFrame(m["step0"]).T, run=Mock())
     name, least = min(bits.items(), key=lambda row: row[1])
     assert made["axis"].get_title("left").endswith(f"Korean (corpus): {name} {least:.2f}, random {bits['random']:.2f}")
     plt.close("all")
