@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from functools import partialmethod
 from pathlib import Path
 
@@ -132,7 +131,8 @@ def write_book(folder):
     if not chapters:
         raise ValueError(f"{folder}: no executed notebook (*/<stage>/notebook.ipynb); `make run` makes them")
     names, found = {c["stage"]: c["page"] for c in chapters}, []
-    shutil.rmtree(folder / "book", ignore_errors=True)  # pages of runs that are gone
+    for page in (folder / "book").glob("*.html"):  # of runs that are gone; a recipe may be called book too
+        page.unlink()
     for before, chapter, after in zip([None, *chapters], chapters, [*chapters[1:], None], strict=False):
         for recipe, notebook in chapter["notebooks"].items():
             words = {"before": before, "after": after, "recipe": recipe, "older": recipe in chapter["older"]}
