@@ -99,9 +99,8 @@ def test_the_training_of_every_architecture_is_estimated(kind, smoke):
 
 
 def test_a_model_that_sees_images_gets_rows_a_certificate_and_adapters_in_its_decoder(tmp_path):
-    model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model("gemma3", text_config=CASES["every"] | CASES["grouped"], **CASES["wrapped"])
-    )
+    config = AutoConfig.for_model("gemma3", text_config=CASES["every"] | CASES["grouped"], **CASES["wrapped"])
+    model = AutoModelForCausalLM.from_config(config)
     made = merging.merge_vocab(base := bases.read_base("tiny-byte-level"), [base.piece("온도")], "add")
     loading.resize_model(model, base.size, torch.zeros(len(made.pieces), 32))
     loading.save_model(model, made.tokenizer, tmp_path / "model")

@@ -50,14 +50,11 @@ def test_a_wheel_is_fetched_once_checked_and_unpacked(cache, index, monkeypatch)
     assert not list((cache / "downloads").iterdir()), "the wheel itself is not kept"
 
 
-def test_a_wrong_checksum_leaves_nothing_and_says_so(cache, index, monkeypatch):
+def test_a_wrong_checksum_leaves_nothing_and_says_so_and_a_missing_member_is_named(cache, index, monkeypatch):
     register(monkeypatch, sources.Wheel("pairs", "1.0", "0" * 64))
     with pytest.raises(RuntimeError, match=f"pairs==1.0 with sha256 0{{64}}(.|\n)*{paths.hash_path(index)}"):
         registry.fetch_asset("for-test")
     assert not [*cache.rglob("*.whl"), *cache.glob("for-test*.txt")]
-
-
-def test_a_missing_member_is_named(index):
     with pytest.raises(RuntimeError, match="one member matching .*gguf"):
         builders.read_member(index, r"\.gguf$")
 

@@ -192,9 +192,7 @@ def test_a_corpus_is_never_held_whole_in_memory(tmp_path, smoke):
 
 
 @pytest.mark.parametrize(("name", "content", "found", "how"), CASES["rows"])
-def test_rows_of_every_kind_of_file_are_read_with_their_places_or_what_is_wrong_is_named_by_its_place(
-    tmp_path, name, content, found, how
-):
+def test_rows_of_every_kind_of_file_are_read_with_their_places_or_refused_by_place(tmp_path, name, content, found, how):
     put(tmp_path / name, content)
     rows = read_rows(str(tmp_path / name), **how)
     if isinstance(found, dict):

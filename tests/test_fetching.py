@@ -109,9 +109,7 @@ def test_a_long_address_becomes_a_short_name_with_the_same_end(monkeypatch, tmp_
     assert [f.read_text()[-7:] for f in files] == ["0.jsonl", "1.jsonl"] and {f.suffix for f in files} == {".jsonl"}
 
 
-def test_what_a_full_cache_has_no_room_for_is_made_in_a_temporary_folder_until_the_process_ends(
-    monkeypatch, tmp_path, capfd
-):
+def test_what_a_full_cache_has_no_room_for_is_made_in_a_folder_until_the_process_ends(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("BLOSSOM_CACHE", str(tmp_path))
     full = tmp_path / "packed" / "a.txt"
 

@@ -17,6 +17,7 @@ from blossom.instructions import dataset, templates
 from blossom.models.loading import load_model, save_model
 from blossom.vocabulary import loading, spelling
 
+OWN = [{"num_beams": 4}, {"num_return_sequences": 3, "do_sample": True}, {"stop_strings": ["a"]}, {"penalty_alpha": 0.6}]
 PROMPTS = ["Recommend a book.", "서울에서 하루를 보낸다면 어디에 갈까요?", "Hi", "왜 하늘은 파란가요?", "Count to 3."]
 
 
@@ -83,10 +84,7 @@ def test_an_answer_ends_at_a_special_token(tiny):
     assert short == ask(tiny, new_tokens=3)
 
 
-@pytest.mark.parametrize(
-    "own",
-    [{"num_beams": 4}, {"num_return_sequences": 3, "do_sample": True}, {"stop_strings": ["a"]}, {"penalty_alpha": 0.6}],
-)
+@pytest.mark.parametrize("own", OWN)
 def test_what_the_base_s_generation_config_asks_for_changes_no_answer_and_stays_there(own, monkeypatch):
     model, tokenizer = load_model("tiny-byte-level", torch.float32)
     expected, config = ask((model, tokenizer), PROMPTS[:2]), GenerationConfig(no_repeat_ngram_size=1, **own)

@@ -39,9 +39,7 @@ def test_every_set_is_read_over_a_connection_that_fails_now_and_then(hub, tmp_pa
     assert [pattern for pattern in hub.faults if "safetensors" not in pattern] == [], "the connection did not fail"
 
 
-def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_which_keeps_its_biases_and_answers(
-    hub, tmp_path
-):
+def test_korean_is_added_to_a_sharded_half_precision_base_with_padding_rows_which_keeps_its_biases(hub, tmp_path):
     sizes = SETTINGS["sizes"] | SETTINGS["runs"][0]["sizes"]
     tuned = tmp_path / "o/qwen2.5-0.5b/blossom-bi-biSFT/04_korean_lima_sft"
     environment = hub.environment(tmp_path / "home")

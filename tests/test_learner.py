@@ -13,6 +13,7 @@ from blossom.training.learner import Learner
 from tests.tiny import BASES, MODES, adapted
 
 QKV, MOST = ("q_proj", "k_proj", "v_proj"), ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+KINDS = [*((b, m, QKV) for b in BASES for m in MODES), (BASES[0], MODES[0], MOST), (BASES[0] + " untied", MODES[0], QKV)]
 IDS = torch.randint(10, 480, (2, 30), generator=torch.Generator().manual_seed(5))
 SEGMENTS = torch.cat([torch.tensor([[1] * 25 + [0] * 5]), torch.tensor([[1] * 11 + [2] * 19])])
 
@@ -33,10 +34,7 @@ def assert_same(found, expected, near=1e-4):
         assert torch.allclose(found[name], gradient, atol=near * gradient.abs().max().item() + 1e-6), name
 
 
-@pytest.mark.parametrize(
-    ("base", "mode", "targets"),
-    [*((b, m, QKV) for b in BASES for m in MODES), (BASES[0], MODES[0], MOST), (BASES[0] + " untied", MODES[0], QKV)],
-)
+@pytest.mark.parametrize(("base", "mode", "targets"), KINDS)
 def test_loss_and_gradients_are_the_library_s(base, mode, targets, monkeypatch):
     monkeypatch.setattr(attention, "BLOCK", 8)  # queries by blocks that do not divide the length
     monkeypatch.setitem(tables.TILE, "cpu", (7, 16))  # and tiles of the loss that do not divide the sizes

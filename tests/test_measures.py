@@ -95,7 +95,7 @@ def drawn(*tables):
     return {p.name: p for p in verdicts.make_panels(one, MODELS[0], measures.measure_answers(ANSWERS))}
 
 
-def test_people_and_judge_fill_the_papers_four_figures():
+def test_people_and_judge_fill_the_papers_four_figures_and_a_lead_within_its_interval_is_not_claimed():
     got = drawn(table(lambda pair, o: "a"), table(lambda pair, o: "b", "referee", "referee"))
     assert list(got) == ["figure2", "figure3", "figure4_people", "figure4_judge", "figure5_people", "figure5_judge"]
     assert list(got["figure2"].shares.model_b) == ["base"] and set(got["figure2"].shares.language) == {"ko"}
@@ -105,8 +105,5 @@ def test_people_and_judge_fill_the_papers_four_figures():
     assert "referee" in got["figure3"].title and "people" in got["figure5_people"].title
     assert "English answers: 100% against 0%" in got["figure4_people"].labels[1]
     assert got["figure2"].labels[0].startswith("beats base") and got["figure3"].labels[0].startswith("loses to base")
-
-
-def test_a_lead_within_its_interval_is_not_claimed():
     led = table(lambda pair, o: "a" if int(pair["prompt_id"][1]) % 3 else "b")
     assert drawn(led)["figure2"].labels[0].startswith("not told apart from base")

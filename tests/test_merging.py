@@ -38,9 +38,8 @@ def test_reviewers_who_differ_are_a_conflict_until_a_third_person_settles_it(six
     with pytest.raises(ValueError, match=f"2 conflicts are unsettled .first: {a}, {b}"):
         review.write_merged(merged, tmp_path / "ko.jsonl")
     assert not (tmp_path / "ko.jsonl").exists()
-    settled = exported(
-        "다은", {a: {"fields": {"output": "셋"}, "edited": "2026-11-20T12:00:00+09:00"}, b: {"done": False}}, name="settled"
-    )
+    last = {a: {"fields": {"output": "셋"}, "edited": "2026-11-20T12:00:00+09:00"}, b: {"done": False}}
+    settled = exported("다은", last, name="settled")
     merged = review.merge_reviews(six, [one, two, settled])
     assert (merged.rows[a].fields["output"], merged.rows[a].reviewer, merged.unsettled) == ("셋", "다은", [b])
     assert list(merged.conflicts) == [a, b]
@@ -69,12 +68,9 @@ def test_of_one_reviewers_two_files_the_later_row_counts(six, exported):
     assert merged.rows[a].fields["output"] == "나중" and not merged.conflicts
     reopened = exported("민지", {a: {"done": False, "edited": "2026-11-20T10:00:00Z"}}, name="reopened")
     assert a in review.merge_reviews(six, [late, reopened]).undone
-
-
-def test_white_space_and_decomposed_hangul_make_no_conflict(six, exported):
     texts = {"민지": "각각 다릅니다.\n", "서준": "\u1100\u1161\u11a8각 다릅니다."}
-    files = [exported(name, {six[0].id: {"fields": {"output": text}}}) for name, text in texts.items()]
-    assert not review.merge_reviews(six, files).conflicts
+    files = [exported(name, {a: {"fields": {"output": text}}}) for name, text in texts.items()]
+    assert not review.merge_reviews(six, files).conflicts, "white space and decomposed Hangul make none"
 
 
 @pytest.mark.parametrize(("row", "top", "said"), CASES["wrong_files"])

@@ -76,12 +76,9 @@ def test_a_stage_leaves_a_whole_record_and_the_figures_that_it_shows(outputs, re
     assert html and all("mathjax_ignore" in one for one in html)  # all went through blossom.common.pages
 
 
-def test_01_counts_how_korean_is_spelled(metrics):
+def test_01_counts_how_korean_is_spelled_and_02_the_tokens_of_unseen_lines_by_its_saved_tokenizer(outputs, metrics):
     for name, row in metrics("base", "01_tokenization_analysis")["tokenizers"].items():
         assert row["korean"]["fertility"] > row["english"]["fertility"] > 0, name
-
-
-def test_02_counts_the_tokens_of_unseen_lines_that_its_saved_tokenizer_takes(outputs, metrics):
     m, text = metrics("blossom-bi", MERGE), read_corpus(params.effective_params(MERGE, "smoke", "blossom-bi"))
     saved = outputs / "smoke" / "blossom-bi" / MERGE / "model" / "tokenizer.json"
     both = [Tokenizer.from_file(str(file)) for file in (fetch_asset("tiny-byte-level") / "tokenizer.json", saved)]

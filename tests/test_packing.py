@@ -95,10 +95,13 @@ def test_every_document_is_there_between_its_start_and_its_end(tmp_path, end):
     assert [TOKENIZER.decode(p[1 : None if end is None else -1]) for p in parts] == documents
 
 
-def test_what_cannot_be_mixed_is_refused():
+def test_what_cannot_be_mixed_is_refused_and_no_documents_leave_nothing(tmp_path):
     for weights, block, named in (({"ko": 1}, 64, "block_size"), ({"ko": 0}, 4, "weights"), ({"ja": 1}, 4, "weights")):
         with pytest.raises(ValueError, match=f"ko.*{named}|{named}.*ko"):
             packing.Blocks({"ko": stream([8])}, weights, block)
+    with pytest.raises(ValueError, match="no documents"):
+        packing.tokenize_documents([], TOKENIZER, 0, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["tiny-byte-level", "tiny-sentencepiece"])
@@ -112,12 +115,6 @@ def test_text_that_spells_control_tokens_is_measured_as_it_is_trained(name, tmp_
         assert tokenizer.decode(ids[1:]) == document and not set(ids[1:].tolist()) & set(tokenizer.all_special_ids)
         nats.append(torch.nn.functional.cross_entropy(model(ids[None]).logits[0, :-1], ids[1:], reduction="sum").item())
     assert bits.document_nats(model, tokenizer, documents).tolist() == pytest.approx(nats, rel=1e-4)
-
-
-def test_no_documents_are_refused_and_leave_nothing(tmp_path):
-    with pytest.raises(ValueError, match="no documents"):
-        packing.tokenize_documents([], TOKENIZER, 0, folder=tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 @settings(max_examples=60, deadline=None)

@@ -57,9 +57,8 @@ def test_a_folder_of_another_file_system_is_replaced(tmp_path, monkeypatch):
 def test_a_stage_finishes_without_git_home_or_a_cache(tmp_path):
     (tmp_path / "file").touch()
     env = {"PATH": str(tmp_path), "BLOSSOM_CACHE": str(tmp_path / "file")}
-    done = subprocess.run(
-        [sys.executable, "-c", CASES["outside"], tmp_path], env=env, cwd=paths.ROOT, capture_output=True, text=True
-    )
+    words = [sys.executable, "-c", CASES["outside"], tmp_path]
+    done = subprocess.run(words, env=env, cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr.count("there is no home folder") == 1, done.stderr
     manifest = paths.read_json(tmp_path / "smoke/report/07_report/manifest.json")
     assert manifest["git_commit"] is None and 0 <= manifest["wall_seconds"] < 60

