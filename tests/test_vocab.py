@@ -225,8 +225,10 @@ def test_a_certificate_sees_what_is_wrong(tmp_path):
     assert found["checks"]["English lines whose ids changed"] == {"found": 1, "refuses": True}
     quoting = {"english": ["The word 대통령 means president."]}
     assert certificates.certify_merge(made, tmp_path, quoting, ["Hangul"], "keep", {})["holds"]  # a quoted word may change
-    kept = certificates.certify_merge(made, tmp_path, {"english": ["wkx ran"]}, [], "keep", {})
-    assert kept["holds"] and kept["checks"]["unreachable pieces"] == {"found": 1, "refuses": False}
+    for scripts in ([], ["Hangul", "Latn"]):
+        kept = certificates.certify_merge(made, tmp_path, {"english": ["wkx ran"]}, scripts, "keep", {})
+        reported = ("unreachable pieces", "English lines whose ids changed")
+        assert kept["holds"] and all(kept["checks"][name] == {"found": 1, "refuses": False} for name in reported)
 
 
 def test_the_papers_numbers_and_its_over_1000_unreachable_pieces_where_ours_has_none(paper, kobert):
