@@ -53,9 +53,8 @@ def check_labels(template, messages, t):
 
 
 letters = st.characters(exclude_categories=["Cs"], exclude_characters="▁")  # "▁" is how SentencePiece writes a space
-hard = st.sampled_from(
-    "</s> <|im_end|> <|im_start|>user\n [/INST] <0x0A> \n\n 햄버거 \u1112\u1161\u11ab 👩\u200d🚀".split(" ") + ["  "]
-)
+marks = "</s> <|im_end|> <|im_start|>user\n [/INST] <0x0A> \n\n 햄버거 \u1112\u1161\u11ab 👩\u200d🚀"
+hard = st.sampled_from([*marks.split(" "), "  "])
 text = st.lists(st.text(letters, max_size=6) | hard, min_size=1, max_size=5).map("".join).filter(str.strip)
 answer = text.map(str.strip)  # as the readers give them
 turns = st.lists(st.tuples(text, st.none() | text, answer), min_size=1, max_size=3)
@@ -201,6 +200,10 @@ def test_duplicates_evaluation_texts_and_what_is_too_long_are_removed_whole():
     assert kept == ["a", "d"] and removed[:2] == [("exact duplicate", "b", "a"), ("near duplicate", "c", "a")]
     assert removed[2][:2] == ("too long", "e") and int(removed[2][2].split()[0]) > 600
     assert clean([a, d], {"tests": [LONG]}) == (["d"], [("in the evaluation", "a", "tests")])
+    about = ("How often is it washed?", "Three times."), ("How long?", "Half an hour."), ("How long?", "Half an hour!")
+    for one in (questions := [example(*pair, name=pair[1]) for pair in about]):
+        one.messages[0]["input"] = LONG + LONG[::-1]  # many questions about one passage
+    assert clean(questions) == (["Three times.", "Half an hour."], [("near duplicate", "Half an hour!", "Half an hour.")])
 
 
 def test_the_table_counts_reasons_and_languages():

@@ -71,9 +71,9 @@ def clean_examples(examples, evaluation, template, tokenizer, sequence_length, n
         if same is not example:
             removed.append(("exact duplicate", example, same.id))
     kept = list(first.values())
-    # only the input where there is one: many rows share their instruction
-    texts = [_fold("\n".join(m.get("input") or m["content"] for m in e.messages)) for e in kept]
-    twins = near_duplicates(texts, near)
+    # without the instruction where there is an input, and without the input: many rows share either
+    inputs, asked = ([_fold("\n".join(m.get(k) or m["content"] for m in e.messages)) for e in kept] for k in ("input", ""))
+    twins = near_duplicates(inputs, near, asked)
     removed += [("near duplicate", kept[n], kept[twin].id) for n, twin in twins.items()]
     kept = [e for n, e in enumerate(kept) if n not in twins]
     leaks = find_copies([(e.prompt, e.output) for e in kept], evaluation)

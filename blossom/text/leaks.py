@@ -108,17 +108,17 @@ def measure_overlap(prepared, lines, words=8):
     return pd.DataFrame(rows, columns=["task", "items", "checked", "overlapping", "share", "example"])
 
 
-def near_duplicates(texts, near):
-    """Find the texts whose 5-character shingles are like an earlier text's (Jaccard >= `near`): dict index -> its index."""
+def near_duplicates(texts, near, *more):
+    """Find the texts like an earlier text (Jaccard of shingles >= `near`), in `more` too: dict index -> its index."""
     frequency = Counter(shingle for text in texts for shingle in _shingles(text))
     holders, found = defaultdict(list), {}  # shingle -> the texts that have it among their rarest
-    for n, text in enumerate(texts):
-        own = _shingles(text)
+    for n in range(len(texts)):
+        own, *_ = mine = [_shingles(one[n]) for one in (texts, *more)]
         # similar texts share one of the rarest 1 - near of their shingles (prefix filtering, Chaudhuri et al. 2006)
         rarest = sorted(own, key=lambda s: (frequency[s], s))[: len(own) - int(near * len(own)) + 1]
         for other in sorted({m for shingle in rarest for m in holders[shingle]}):
-            theirs = _shingles(texts[other])
-            if len(own & theirs) >= near * len(own | theirs):
+            theirs = (_shingles(one[other]) for one in (texts, *more))
+            if all(len(a & b) >= near * len(a | b) for a, b in zip(mine, theirs, strict=True)):
                 found[n] = other
                 break
         else:
