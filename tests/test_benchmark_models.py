@@ -12,7 +12,7 @@ from blossom.assets.registry import fetch_asset
 from blossom.benchmark import comparing, evaluation, papers, statistics, suite, texts
 from blossom.benchmark.tasks import utils
 from blossom.models import loading
-from blossom.models.bits import document_nats, start_token
+from blossom.models.bits import cut_text, document_nats, start_token
 from blossom.text.corpus import read_corpus, read_documents
 from tests.cases import read_cases
 
@@ -56,13 +56,15 @@ def test_a_translation_is_found_among_distractors():
 def test_the_states_of_a_document_do_not_depend_on_the_others(capped):
     model, tokenizer = loading.load_model(FOLDERS["tiny-byte-level"], torch.float32)
     model.head_scale = None if capped else 1.0  # a model that caps its logits is read row by row
-    lines = ["The kettle is on the stove.", "비가 온다.", "It rains and rains, and the river rises " * 9]
+    lines = ["The kettle is on the stove.", "비가 온다.", "It rains and rains, and the river rises. " * 99 + "비가 온다."]
     with texts.middle_states(model, lines) as (found, keep):
         document_nats(model, tokenizer, lines, seen=keep)
-    ids = [start_token(tokenizer), *tokenizer(lines[0], add_special_tokens=False).input_ids]
-    layers = model.config.num_hidden_layers
-    states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[3 * layers // 5][0]
-    assert found[0].tolist() == pytest.approx(states[1:-1].mean(0).tolist(), abs=1e-4)
+    layers, longest = model.config.num_hidden_layers, min(2048, model.config.max_position_embeddings) - 1
+    for line, mean in zip(lines, found, strict=True):
+        parts = [tokenizer(part, add_special_tokens=False).input_ids for part in cut_text(line, longest)]
+        read = [model(torch.tensor([[start_token(tokenizer), *ids]]), output_hidden_states=True) for ids in parts]
+        states = torch.cat([one.hidden_states[3 * layers // 5][0, 1:-1] for one in read]).mean(0)
+        assert mean.tolist() == pytest.approx(states.tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize(("english", "told"), CASES["not translations"])
@@ -254,9 +256,7 @@ def test_the_papers_rows_stand_above_ours():
     scores = {"klue_nli": 0.4, "kobest_copa": 0.6, "copy_pattern": 1.0}
     table = papers.tabulate_table6({"mine": {task: {"score": score} for task, score in scores.items()}})
     assert len(table) == 13 and table.loc[("the paper", "Llama2"), "AVG"] == 53.1
-    assert table.loc[("this run", "mine")].dropna().to_dict() == {"NLI": 40, "COPA": 60}, (
-        "an average of two is not table 6's"
-    )
+    assert table.loc[("this run", "mine")].dropna().to_dict() == {"NLI": 40, "COPA": 60}, "no average of two"
     table = papers.tabulate_paper_x({"mine": {"en_ko": {"score": 0.1}}, "other": {"klue_nli": {"score": 1}}})
     assert list(table.loc["this run"].index) == ["mine"] and table.loc[("the paper", "paper X"), "en_ko"] == 0.111
 

@@ -57,7 +57,9 @@ def score_models(folders, prepared, kept, precision="auto", tokens=0, texts=None
     jobs = [(p.name, f"{p.name}-{p.digest}", lambda lm, p=p: evaluate_task(p, lm)) for p in prepared]
     if texts:
         asked = texts, english
+        parted = any(len(line.encode()) > 1000 for line in (*texts.get("general_korean", ()), *english) if english)
         how = () if dtype == torch.float32 else ("float32 residual",)  # other values than in runs of before
+        how += ("states of all parts",) if parted else ()  # a document that a context may not hold
         file = f"texts-{suite.short_hash((*asked, *how))}"
         jobs.append(("texts", file, lambda lm: {"items": measure_texts(lm.model, lm.tokenizer, *asked)}))
     for name, folder in folders.items():

@@ -85,7 +85,7 @@ def float32_residual(model):
 def middle_states(model, lines):
     """(N, D) mean states of lines behind the layer at three fifths of the depth, filled by `keep` during `document_nats`."""
     layers, caught = loading.find_layers(model), []
-    found = torch.zeros(len(lines), model.config.get_text_config().hidden_size)
+    found, counts = torch.zeros(len(lines), model.config.get_text_config().hidden_size), torch.zeros(len(lines), 1)
     layer = layers[3 * len(layers) // 5 - 1]
     hook = layer.register_forward_hook(lambda _, __, out: caught.extend(out[0] if isinstance(out, tuple | list) else out))
 
@@ -93,13 +93,14 @@ def middle_states(model, lines):
         for n, own in reversed([*zip(numbers, read, strict=True)]):  # a pass may read its rows one by one
             states = caught.pop()
             # the first token's state is large and the same for every document
-            mean = states[1:][own[1:].to(states.device)].float().flatten(0, -2).mean(0)
-            found[n] = mean.nan_to_num().cpu()  # of a line in pieces: its last piece
+            states = states[1:][own[1:].to(states.device)].float().flatten(0, -2)
+            found[n], counts[n] = found[n] + states.sum(0).cpu(), counts[n] + len(states)  # of a line in pieces: of all
 
     try:
         yield found, keep
     finally:
         hook.remove()
+        found /= counts.clamp(min=1)
 
 
 def compare_states(one, other):
