@@ -33,7 +33,7 @@ def test_japanese_gets_shorter_and_english_stays(outputs):
     tokenizer = loading.load_tokenizer(outputs / "smoke-ja" / MERGED / "model")
     assert tokenizer.decode(tokenizer(JAPANESE, add_special_tokens=False).input_ids) == JAPANESE
     added = [token for token, i in tokenizer.get_vocab().items() if i >= m["base_vocabulary"]]
-    texts = [spelling.piece_bytes(piece, True).decode(errors="ignore").strip() for piece in added]
+    texts = [spelling.piece_bytes(piece, "byte-level").decode(errors="ignore").strip() for piece in added]
     pattern = pieces.script_pattern(["Hiragana", "Katakana", "Han"])
     assert added and all(pattern.fullmatch(text) for text in texts if text)
 

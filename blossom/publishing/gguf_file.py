@@ -10,7 +10,7 @@ from gguf import GGMLQuantizationType, LlamaFileType, TokenType
 from blossom.common import paths
 from blossom.models.loading import load_model
 from blossom.text.corpus import read_documents
-from blossom.vocabulary.spelling import BYTE_PIECE, is_byte_level
+from blossom.vocabulary.spelling import BYTE_PIECE, kind_of
 
 SHAPES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # transformers' model_type -> GGUF's architecture
 PRECISIONS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -97,7 +97,7 @@ def _add_tokenizer(writer, tokenizer, rows):
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["model"]["merges"]]
     spelled = {i: token for token, i in tokenizer.get_vocab().items()}
     tokens = [spelled.get(i, f"[PAD{i}]") for i in range(rows)]
-    byte_level = is_byte_level(tokenizer)
+    byte_level = kind_of(tokenizer) == "byte-level"
     writer.add_tokenizer_model("gpt2" if byte_level else "llama")
     writer.add_tokenizer_pre(name_pretokenizer(state) if byte_level else "default")
     writer.add_token_list(tokens)
@@ -119,7 +119,7 @@ def _add_tokenizer(writer, tokenizer, rows):
 
 
 def _token_type(tokenizer, i, token):
-    if not is_byte_level(tokenizer) and (i == tokenizer.unk_token_id or BYTE_PIECE.fullmatch(token)):
+    if kind_of(tokenizer) != "byte-level" and (i == tokenizer.unk_token_id or BYTE_PIECE.fullmatch(token)):
         return TokenType.UNKNOWN if i == tokenizer.unk_token_id else TokenType.BYTE
     added = tokenizer.added_tokens_decoder.get(i)
     return TokenType.NORMAL if added is None else TokenType.CONTROL if added.special else TokenType.USER_DEFINED

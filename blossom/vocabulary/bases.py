@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from blossom.assets.registry import fetch_asset
 from blossom.vocabulary import loading
-from blossom.vocabulary.spelling import BYTE_ALPHABET, is_byte_level, piece_bytes
+from blossom.vocabulary.spelling import BYTE_ALPHABET, kind_of, piece_bytes
 
 SUPPORTED = "supported bases: SentencePiece BPE (Llama-2, Mistral, Gemma) and byte-level BPE (Llama-3, Qwen, SmolLM2); or "
 SUPPORTED += "recipe base-bi, which keeps any base's vocabulary"
@@ -23,7 +23,7 @@ def read_base(source):
     path = fetch_asset(str(source), weights=False)
     model_file = path / "tokenizer.model" if path.is_dir() else path
     tokenizer = loading.load_tokenizer(source) if path.is_dir() else None
-    if not tokenizer or (model_file.is_file() and not is_byte_level(tokenizer)):  # beside a byte-level one it is tiktoken's
+    if not tokenizer or (model_file.is_file() and kind_of(tokenizer) != "byte-level"):  # else it is tiktoken's
         proto = loading.read_sentencepiece(model_file)
         if proto.trainer_spec.model_type != loading.BPE:
             raise ValueError(f"{source}: a unigram SentencePiece model cannot be merged into; {SUPPORTED}")
@@ -33,7 +33,7 @@ def read_base(source):
     kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
     if kind != "BPE":
         raise ValueError(f"{source}: a {kind} tokenizer cannot be merged into; {SUPPORTED}")
-    if not is_byte_level(tokenizer):
+    if kind_of(tokenizer) != "byte-level":
         raise ValueError(f"{source}: looks like SentencePiece but its tokenizer.model is missing; put it there; {SUPPORTED}")
     return ByteLevelBase(source, tokenizer)
 
@@ -48,7 +48,7 @@ class _Base:
         self._model, self._segments = tokenizer.backend_tokenizer.model, {}
 
     def bytes(self, piece):
-        return piece_bytes(piece, self.kind == "byte-level")
+        return piece_bytes(piece, self.kind)
 
     def tokens(self, piece):
         """The tokens, byte tokens included, that the base alone makes of a piece: list of pieces."""

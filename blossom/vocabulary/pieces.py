@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
 from blossom.vocabulary import fertility, loading
-from blossom.vocabulary.spelling import BYTE_OF, BYTE_PIECE, is_byte_level, is_whole, piece_bytes
+from blossom.vocabulary.spelling import BYTE_OF, BYTE_PIECE, is_whole, kind_of, piece_bytes
 
 UNIT = 0xF0000  # first of the private-use characters that stand for units in training
 SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0], <s>, </s>, <|endoftext|>
@@ -127,13 +127,13 @@ def read_donor(source):
     special = {t.content for t in tokenizer.added_tokens_decoder.values()}
     vocabulary = model["vocab"] if isinstance(model["vocab"], dict) else {p: i for i, (p, _) in enumerate(model["vocab"])}
     ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if p not in special and not BYTE_PIECE.fullmatch(p)]
-    return _to_texts(ordered, is_byte_level(tokenizer), model["type"] == "WordPiece")
+    return _to_texts(ordered, kind_of(tokenizer) == "byte-level", model["type"] == "WordPiece")
 
 
 def _to_texts(pieces, byte_level=False, word_piece=False):
     """Example: "▁먹" -> " 먹"; byte-level "Ġë¨¹" -> " 먹", "ë¨" -> two bytes; in WordPiece "먹" -> " 먹", "##는" -> "는"."""
     if byte_level:
-        return [data.decode() if is_whole(data) else data for data in (piece_bytes(p, True) for p in pieces)]
+        return [data.decode() if is_whole(data) else data for data in (piece_bytes(p, "byte-level") for p in pieces)]
     return [f" {p}".removeprefix(" ##") if word_piece else p.replace("▁", " ") for p in pieces]
 
 

@@ -11,27 +11,29 @@ BYTE_ALPHABET = bytes_to_unicode()  # byte -> GPT-2's printable character for it
 BYTE_OF = {character: byte for byte, character in BYTE_ALPHABET.items()}
 
 
-def is_byte_level(tokenizer):
-    """Whether tokens are written in GPT-2's byte alphabet (SmolLM2, Llama-3, Qwen)."""
-    decoder = tokenizer.backend_tokenizer.decoder
-    return decoder is not None and "ByteLevel" in repr(decoder)
+def kind_of(tokenizer):
+    """How tokens are written: "byte-level" (GPT-2's byte alphabet: SmolLM2, Llama-3, Qwen), "WordPiece", "SentencePiece"."""
+    kind = "WordPiece" if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece" else "SentencePiece"
+    return "byte-level" if "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder) else kind
 
 
 def token_bytes(tokenizer):
     """The UTF-8 bytes of each token: list of bytes, index = id; b"" for special tokens, "▁" is a space."""
-    vocabulary, byte_level = tokenizer.get_vocab(), is_byte_level(tokenizer)
+    vocabulary, kind = tokenizer.get_vocab(), kind_of(tokenizer)
     special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
     table = [b""] * (max(vocabulary.values()) + 1)
     for token, i in vocabulary.items():
         if token not in special:
-            table[i] = piece_bytes(token, byte_level)
+            table[i] = piece_bytes(token, kind)
     return table
 
 
-def piece_bytes(piece, byte_level):
-    """The UTF-8 bytes of one piece. Example: "▁먹" and, byte-level, "Ġë¨¹" -> " 먹" in UTF-8; "<0xED>" -> b"\\xed"."""
-    if byte_level:
+def piece_bytes(piece, kind):
+    """The UTF-8 bytes of a piece. "▁먹", byte-level "Ġë¨¹", WordPiece's "먹" are " 먹", "##먹" is "먹", "<0xED>" a byte."""
+    if kind == "byte-level":
         return bytes(BYTE_OF[c] for c in piece) if all(c in BYTE_OF for c in piece) else piece.encode()
+    if kind == "WordPiece":
+        return f" {piece}".removeprefix(" ##").encode()
     match = BYTE_PIECE.fullmatch(piece)
     return bytes([int(match[1], 16)]) if match else piece.replace("▁", " ").encode()
 
