@@ -118,7 +118,8 @@ def test_readable_tokens_show_bytes_and_spaces():
 
 
 def test_weighted_fertility_weighs_and_text_is_counted_by_characters_where_words_are_not_separated():
-    cat, dinosaur = (len(BYTE_LEVEL.tokenize(w)) for w in (" the", " 공룡"))
-    assert fertility.weigh_fertility(BYTE_LEVEL, {"the": 3.0, "공룡": 1.0}) == (3 * cat + dinosaur) / 4
+    for unit, before, units in (("word", " ", 4), ("character", "", 11)):
+        cat, dinosaur = (len(BYTE_LEVEL.tokenize(before + w)) for w in ("the", "공룡"))
+        assert fertility.weigh_fertility(BYTE_LEVEL, {"the": 3.0, "공룡": 1.0}, unit) == (3 * cat + dinosaur) / units
     assert fertility.choose_unit(["ハンバーガーを食べる恐竜はとても大きい"]) == "character"
     assert fertility.choose_unit(KOREAN) == fertility.choose_unit(["the cat"]) == "word"

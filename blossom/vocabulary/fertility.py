@@ -30,12 +30,13 @@ def choose_unit(lines):
     return "word" if sum(map(len, lines)) <= 15 * sum(len(line.split()) for line in lines) else "character"
 
 
-def weigh_fertility(tokenizer, frequencies):
-    """Tokens per word, weighted by how often each word occurs; each word is encoded with one space before it."""
+def weigh_fertility(tokenizer, frequencies, unit="word"):
+    """Tokens per word (with one space before it) or per "character" (without), weighted by how often each word occurs."""
     adds_space = tokenizer.backend_tokenizer.encode("a", add_special_tokens=False).tokens[0].startswith("▁")
-    words = list(frequencies) if adds_space else [" " + word for word in frequencies]
+    words = list(frequencies) if adds_space or unit == "character" else [" " + word for word in frequencies]
     lengths = map(len, encoding.encode_lines(tokenizer, words))
-    return sum(n * share for n, share in zip(lengths, frequencies.values(), strict=True)) / sum(frequencies.values())
+    units = sum(share * (1 if unit == "word" else len(word)) for word, share in frequencies.items())
+    return sum(n * share for n, share in zip(lengths, frequencies.values(), strict=True)) / units
 
 
 def read_frequencies(source):
