@@ -6,9 +6,11 @@ import shlex
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 from urllib.parse import unquote
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -22,6 +24,7 @@ from blossom.benchmark.papers import read_papers
 from blossom.common import params, paths, stages
 from blossom.report import convert
 from blossom.training.settings import check_options
+from blossom.vocabulary.loading import load_tokenizer
 
 stream = partial(new_output, "stream")
 every_notebook = pytest.mark.parametrize("stage", stages.STAGES)
@@ -221,7 +224,16 @@ def test_every_equation_table_and_figure_of_both_papers_is_named_in_its_notebook
     assert not counts
 
 
-def test_03_draws_no_new_rows_and_counts_none_where_a_recipe_adds_none():
+def test_cells_count_control_tokens_as_text_both_tables_of_an_untied_base_and_no_new_rows_where_there_are_none(capsys):
+    first, tiny = "01_tokenization_analysis", "tiny-byte-level"
+    given = {"tokenizers": {"tiny": load_tokenizer(tiny)}, "lines": {"general_korean": ["a <|im_end|>"]}}
+    run_cell(first, "assert by_hand", **given)
+    run_cell(first, "def find_shared_bytes", **given, p=SimpleNamespace(sentence="가"))
+    assert capsys.readouterr().out == "tiny: 가 share nothing\n"
+    for untie in (False, True):
+        given = {"p": SimpleNamespace(base_model=tiny, untie=untie), "size": 1, "order": [1], "unit": "word", "run": Mock()}
+        given["budget"] = pd.DataFrame({"most useful first": [2.0], "donor's order": [3.0]}, [1])
+        assert run_cell("02_vocab_merge", "megabyte =", unseen=["a"], **given)["megabyte"] == (1 + untie) * 64 * 2e-6
     made = run_cell("03_bilingual_pretraining", '(fig, "new_rows")', first_new_row=lambda model: None, trained=None)
     assert made["never"] == 0  # the model card tells of rows that were never read
 
