@@ -63,6 +63,9 @@ def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
     lowered = checked["Bilingual pretraining lowers STS"]
     assert lowered.verdict == "supported" and -100 < lowered.low < lowered.value == -50 < lowered.high < 0
     assert lowered.shows.startswith("blossom-ko 75.0 → blossom-bi 25.0: -50.0 [")
+    fewer = found | {("blossom-bi", STAGE): read_run(scored(tmp_path, "blossom-bi", right["blossom-bi"][1:], "klue_sts"))}
+    other = next(c for c in claims.check_claims(fewer) if c.says == lowered.says)
+    assert other.verdict == "not tested" and "not measured alike: klue_sts: the two models answered 40 and 39" in other.why
     missing = checked["Instruction tuning does not raise the average (base-koSFT)"]
     assert (missing.verdict, checked["Bilingual pretraining raises SBI"].verdict) == ("not tested",) * 2
     assert "base-koSFT" in missing.why

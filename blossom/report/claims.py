@@ -83,7 +83,10 @@ def _check_scores(paper, claim, runs, margin, times):
         return Claim(*about, why=f"this report lacks {missing}", expected=expected)
     if told := agreement.explain_training(runs, *recipes):
         return Claim(*about, why=told, expected=expected)
-    row = comparing.compare_models(*items, times=times).iloc[-1]  # of several tasks their average
+    try:
+        row = comparing.compare_models(*items, times=times).iloc[-1]  # of several tasks their average
+    except ValueError as error:  # their files may set other shots or items
+        return Claim(*about, why=f"{before} and {after} were not measured alike: {error}", expected=expected)
     first, second, value, low, high = (100 * float(row[n]) for n in ("before", "after", "difference", "low", "high"))
     shows = f"{before} {first:.1f} → {after} {second:.1f}: {value:+.1f} [{low:+.2f}, {high:+.2f}]"
     return Claim(*about, shows, *judge_interval(claim["kind"], low, high, margin), value, low, high, expected)
