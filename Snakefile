@@ -154,7 +154,7 @@ def share_of_cores(w):
     """Cores of a training: the report's trainings of one stage run side by side, since one thread each is faster in all than
     all threads for one after the other."""
     recipes = PLAN.effective(plan.RunName(w.root, w.scale, REPORT, "07_report")).recipes
-    runs = [plan.RunName(w.root, w.scale, r, w.stage) for r in recipes if w.stage in params.read_recipe(r).stages]
+    runs = [plan.RunName(w.root, w.scale, r, s) for r, s in params.report_runs(recipes) if s == w.stage]
     return max(1, (workflow.cores or 2) // max(1, len({PLAN.key(run) for run in runs})))
 
 

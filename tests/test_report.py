@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from scipy.optimize import curve_fit
+from test_course import run_cell
 
 from blossom.assets.registry import list_named_files
 from blossom.batch import plan
@@ -85,6 +86,11 @@ def test_a_claim_not_run_here_is_the_reference_runs_and_says_so(tmp_path):
     assert [checked[s].run for s in says] == ["the reference run", "this run", "this run"]
     assert [checked[s].verdict for s in says] == ["supported", "undecided", "not tested"]
     assert checked[says[0]].shows == kept["shows"] and checked[says[0]].expected == pytest.approx(4)
+    run = SimpleNamespace(metrics={"claims": {"The expanded vocabulary spells Korean with fewer tokens": kept}})
+    given = {"p": SimpleNamespace(margin=1.8, bootstraps=9), "runs": {}, "read": {}, "differences": "", "pace": ""}
+    given["reference"] = SimpleNamespace(read_reference=lambda _: {("ablation", "07_report"): run})
+    told = run_cell("07_report", "results = [", **given)["results"][0]
+    assert told.startswith("Held-out text with the new tokens in the reference run: base 30 → base-ko 40;")
 
 
 def measured(root, recipe, bits, right, english):
@@ -143,6 +149,17 @@ def test_recipes_trained_with_other_parameters_are_not_compared_and_the_report_s
             made(tmp_path, recipe, training, {}, training_tokens=4096 if recipe == "base-ko" else tokens, evaluations=tokens)
         table, unlike = headline.compare_recipes(runs, 200)
         assert (len(table), len(unlike)) == ((3, 0) if tokens == 4096 else (0, 1)) and all(told in line for line in unlike)
+
+
+def test_07_tells_of_a_control_and_its_compute_where_both_were_pretrained_also_as_parents(tmp_path):
+    recipes = ["base", "base-bi-biSFT", "blossom-bi-biSFT"]
+    for recipe, stage in params.report_runs(recipes):
+        made(tmp_path, recipe, stage, {"read": {"tokens": 512}}) if stage != STAGE else measured(tmp_path, recipe, 2, 40, 1)
+    read = runs.read_runs(str(tmp_path), "smoke", recipes)
+    for count in (2, 0):
+        found = run_cell("07_report", "twins =", runs=read, p=SimpleNamespace(bootstraps=200))
+        assert (len(found["pair"]), [*found["read"]]) == (count, ["512"][:count])
+        read.pop(("base-bi", stages.TRAINED), None)
 
 
 @pytest.mark.parametrize(("settings", "told"), CASES["own recipes"])

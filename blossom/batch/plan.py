@@ -67,7 +67,7 @@ class Plan:
         """The runs whose results a run reads: list of RunName."""
         p = self.effective(run)
         if run.stage in stages.READERS:
-            return [run._replace(recipe=r, stage=s) for r in p.recipes for s in params.read_recipe(r).stages]
+            return [run._replace(recipe=r, stage=s) for r, s in params.report_runs(p.recipes)]
         found = [params.starting_stage(run.recipe, run.stage)]
         if run.stage == stages.SCORED:  # it reads other recipes' scores, so that no model is scored twice
             line = [r.name for r in params.recipe_lineage(run.recipe)]
@@ -131,10 +131,8 @@ class Plan:
     def sweep_runs(self, name, scale):
         """The runs that a sweep compares: (point, recipe, stage) -> RunName."""
         sweep = self.sweeps[name]
-        return {
-            (point, recipe, stage): RunName(f"{self.outputs}/sweeps/{name}/{point}", scale, recipe, stage)
-            for point, recipe, stage in itertools.product(sweep.points, sweep.recipes, sweep.stages)
-        }
+        keys = itertools.product(sweep.points, sweep.recipes, sweep.stages)
+        return {(point, *run): RunName(f"{self.outputs}/sweeps/{name}/{point}", scale, *run) for point, *run in keys}
 
 
 def is_own(folder):

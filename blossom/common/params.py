@@ -272,6 +272,12 @@ def recipe_lineage(name):
     return line
 
 
+def report_runs(recipes):
+    """(recipe, stage) of the runs that a report of some recipes reads: their own, and those that made their models."""
+    lines = [(name, r) for name in recipes for r in reversed(recipe_lineage(name))]
+    return list(dict.fromkeys((r.name, s) for name, r in lines for s in r.stages if r.name == name or s in MODEL_STAGES))
+
+
 def starting_stage(name, stage):
     """(recipe, stage) whose model a stage of recipe `name` starts from; None when it starts from the base model."""
     order = list(STAGES)

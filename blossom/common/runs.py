@@ -237,11 +237,10 @@ class MissingRun(params.ParameterError):
 
 
 def read_runs(outputs, scale, recipes):
-    """Read all runs of some recipes: {(recipe, stage): FinishedRun}, in the order of the stages."""
+    """Read all runs of some recipes and those that made their models: {(recipe, stage): FinishedRun}, oldest first."""
     if not recipes:
         raise ValueError("recipes: expected at least one recipe for the report, found none")
-    wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages]
-    return _read_all(outputs, scale, wanted)
+    return _read_all(outputs, scale, params.report_runs(recipes))
 
 
 def _read_all(outputs, scale, wanted, settings=None, check=RECORDS):

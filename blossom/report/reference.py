@@ -27,7 +27,7 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
     Finished sweeps at this scale are kept in outputs/reference/sweeps.
     Raises ValueError when a stage has not run or was edited, or the copies are larger than LIMIT.
     """
-    wanted = [(recipe, stage) for recipe in recipes for stage in params.read_recipe(recipe).stages] + [(report, "07_report")]
+    wanted = [*params.report_runs(recipes), (report, "07_report")]
     found = {f"{r}/{s}": runs.read_run(paths.stage_folder(outputs, scale, r, s)) for r, s in wanted}
     with paths.write_atomically(REFERENCE / scale) as temporary:
         for name, run in found.items():
