@@ -193,3 +193,11 @@ def test_distilled_rows_read_new_tokens_more_like_their_spelling_and_the_model_s
     again = distill_rows(model, old, made, pieces, documents, length=16)[1]
     assert made.shape == rows.shape and 0.1 < sum(again) / len(again) < 0.9 * errors[0]
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_bfloat16_is_chosen_where_its_matmuls_are_faster(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for told, fast in {"Intel amx_bf16": True, "Intel avx512_bf16": False, "AMD avx512_bf16": True, "AMD avx2": False}.items():
+        found = dict(zip(("cpu_name", told.split()[1]), (told.split()[0], True), strict=True))
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
+        assert loading.pick_dtype("auto") == (torch.bfloat16 if fast else torch.float32)

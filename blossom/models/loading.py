@@ -40,8 +40,10 @@ def pick_device(model=None):
 def pick_dtype(precision="auto"):
     """The torch dtype of "float32", "bfloat16" or "auto", which is bfloat16 where its matmuls are faster than float32's."""
     if precision == "auto":
-        cpu = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-        fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else any(check() for check in cpu if check)
+        cpu = torch.cpu.get_capabilities()
+        # AVX512-BF16 without AMX doubles the speed on AMD's processors; on Intel's it gives 0.5 to 0.7 of float32's
+        fast = cpu.get("amx_bf16") or (cpu.get("avx512_bf16") and not cpu["cpu_name"].startswith("Intel"))
+        fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else fast
         return torch.bfloat16 if fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
