@@ -58,9 +58,10 @@ def show_html(markup):
 
 
 def show_list(title, lines=()):
-    """Show a title in bold and a list of lines (each a str, shown as it is) in a notebook."""
+    """Show a title in bold, unless it is empty, and a list of lines (each a str, shown as it is) in a notebook."""
     items = Markup("").join(Markup("<li>{}</li>").format(escape_html(line)) for line in lines)
-    return show_html(Markup("<p><b>{}</b></p>{}").format(escape_html(title), items and Markup("<ul>{}</ul>").format(items)))
+    head = title and Markup("<p><b>{}</b></p>").format(escape_html(title))
+    return show_html(head + (items and Markup("<ul>{}</ul>").format(items)))
 
 
 def format_number(value, decimals, sign="-"):
