@@ -197,7 +197,7 @@ def test_distilled_rows_read_new_tokens_more_like_their_spelling_and_the_model_s
 
 def test_bfloat16_is_chosen_where_its_matmuls_are_faster(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for told, fast in {"Intel amx_bf16": True, "Intel avx512_bf16": False, "AMD avx512_bf16": True, "AMD avx2": False}.items():
-        found = dict(zip(("cpu_name", told.split()[1]), (told.split()[0], True), strict=True))
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
-        assert loading.pick_dtype("auto") == (torch.bfloat16 if fast else torch.float32)
+    for name, flag in product(("Intel", "AMD"), ("amx_bf16", "avx512_bf16", "avx2")):
+        faster = flag == "amx_bf16" or (name, flag) == ("AMD", "avx512_bf16")
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name, flag=flag: {"cpu_name": name, flag: True})
+        assert loading.pick_dtype("auto") == (torch.bfloat16 if faster else torch.float32)
