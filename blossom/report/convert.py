@@ -19,7 +19,7 @@ from traitlets.config import Config
 from blossom.common import pages, params, paths, runs, stages
 
 FOLDER = Path(__file__).parent  # templates: page.html of all pages, cells.html of a notebook's cells, with folded parameters
-READS = re.compile(r"^\*\*Reads\*\* .*?\n\n", re.DOTALL | re.MULTILINE)  # said of a notebook, not of the report
+READS = re.compile(r"^\*\*Reads\*\* .*?(\n\n|\Z)", re.DOTALL | re.MULTILINE)  # said of a notebook, not of the report
 SHOWN = ["text/html", "image/png", "image/jpeg", "text/plain"]  # not scripts, and no Markdown or formulas made of data
 
 
@@ -91,7 +91,7 @@ def write_report(notebook, target):
     return target
 
 
-def fold_sections(notebook, opened=5):
+def fold_sections(notebook, opened=6):
     """Convert a notebook to HTML (Markup) without code and cells tagged "course"; sections after `opened` are folded."""
     cells, parts = [cell for cell in notebook.cells if "course" not in cell.metadata.get("tags", [])], []
     for cell in cells:
