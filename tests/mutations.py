@@ -28,8 +28,7 @@ def tree(tmp_path):
 def run_tests(tree, names):
     """(pytest's exit code: 0 all passed, 1 one failed; what it printed) of test files of a copy of the tree."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", *(f"tests/{name}.py" for name in names)]
-    environment = os.environ | {"PYTHONPATH": str(tree)}
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True)
     return done.returncode, done.stdout[-3000:] + done.stderr[-500:]
 
 

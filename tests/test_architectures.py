@@ -118,8 +118,7 @@ def test_transformers_4_reads_the_positions_of_a_saved_model_by_its_own_names(ki
     config = AutoConfig.for_model(kind, **CASES["every"] | CASES["grouped"] | {"rope_parameters": own})
     _, tokenizer = loading.load_model("tiny-byte-level")
     loading.save_model(AutoModelForCausalLM.from_config(config), tokenizer, tmp_path / "model")
-    written = paths.read_json(tmp_path / "model" / "config.json")
-    assert {name: written[name] for name in expected} == expected
+    assert expected.items() <= paths.read_json(tmp_path / "model" / "config.json").items()
     assert loading.load_model(tmp_path / "model")[0].config.rope_parameters == config.rope_parameters
 
 

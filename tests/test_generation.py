@@ -109,8 +109,7 @@ def test_padding_and_parts_of_characters_are_not_punished_as_repetition():
     scores = torch.tensor([[2.0, 2.0, -1.0, 0.5]])
     sampler = answers.Sampler(torch.tensor([[0, 0, 1]]), [0], (), 0.0, 1.0, 0, 2.0)
     assert sampler(torch.tensor([[0, 0, 2]]), scores).tolist() == [[2.0, 2.0, -2.0, 0.5]]
-    spelled = [b"a", b"\xed", b" b", b""]
-    sampler = answers.Sampler(torch.ones(1, 3), [0], spelled, 0.0, 1.0, 0, 2.0)
+    sampler = answers.Sampler(torch.ones(1, 3), [0], [b"a", b"\xed", b" b", b""], 0.0, 1.0, 0, 2.0)
     assert sampler(torch.tensor([[1, 2, 0]]), scores).tolist() == [[1.0, 2.0, -2.0, 0.5]]
     assert scores.tolist() == [[2.0, 2.0, -1.0, 0.5]]
 
@@ -194,8 +193,7 @@ def test_a_stream_chooses_the_tokens_that_generate_chooses(tiny, question):
 def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
     first, again, other = (said(tiny, ASKED, **HOT, seed=s) for s in (3, 3, 4))
     assert first == again != other
-    pieces = answers.stream_answer(*tiny, ASKED, **GREEDY | HOT | {"seed": 3})
-    assert first.startswith("".join(itertools.islice(pieces, 2)))
+    assert first.startswith("".join(itertools.islice(answers.stream_answer(*tiny, ASKED, **GREEDY | HOT | {"seed": 3}), 2)))
     turns = [*ASKED, {"role": "assistant", "content": "빛이 흩어져서요."}, {"role": "user", "content": "왜요?"}]
     assert said(tiny, turns, **HOT) != said(tiny, turns[2:], **HOT)
 

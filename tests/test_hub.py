@@ -32,8 +32,7 @@ def hub(tmp_path_factory):
 
 
 def test_every_set_is_read_over_a_connection_that_fails_now_and_then(hub, tmp_path):
-    code = SETTINGS["count"].replace("SETS", str([*SETTINGS["sets"]]))
-    rows, _ = visit(hub, tmp_path, code)
+    rows, _ = visit(hub, tmp_path, SETTINGS["count"].replace("SETS", str([*SETTINGS["sets"]])))
     assert {name: rows.pop(name) for name in SETTINGS["sets"]} == SETTINGS["sets"]
     assert all(9 < test < 20 and 9 < train < 20 and not same for test, train, same in rows.values()), rows
     assert [pattern for pattern in hub.faults if "safetensors" not in pattern] == [], "the connection did not fail"

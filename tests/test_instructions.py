@@ -247,8 +247,7 @@ def test_pairs_the_other_way_round_or_under_other_names_are_refused_or_turned(tm
 
 
 def test_ids_hold_within_a_set_and_sets_of_one_name_are_no_translations_of_each_other(tmp_path):
-    rows = {"ko/a": "질문 {}", "ko/b": "물음 {}", "en/a": "Ask {}"}
-    for folder, asked in rows.items():
+    for folder, asked in {"ko/a": "질문 {}", "ko/b": "물음 {}", "en/a": "Ask {}"}.items():
         own = [{"instruction": asked.format(n), "output": "답"} | ({"id": n} if n < 9 else {}) for n in range(18)]
         (tmp_path / folder).mkdir(parents=True)
         written(tmp_path / folder, own)

@@ -191,8 +191,7 @@ def test_an_anchored_sequence_learns_what_the_base_expects(base, checkpointing):
         old = model.get_output_embeddings().weight[: first_new_row(model)]
         expected = torch.softmax(states @ old.T, -1)[0, 3:-1]
     logits = model(input_ids=ids).logits[:, 3:-1].log_softmax(-1)
-    plain = -logits[0].gather(-1, labels[0, 4:, None]).sum()
-    reference = plain - (expected * logits[1, :, : len(old)]).sum()
+    reference = -logits[0].gather(-1, labels[0, 4:, None]).sum() - (expected * logits[1, :, : len(old)]).sum()
     reference.backward()
     learner = Learner(adapted(base), "float32", checkpointing)
     loss = learner(ids, labels, anchored=anchored)

@@ -63,8 +63,7 @@ def test_the_authored_prompts_have_both_languages_and_every_kind():
 def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, prompt):
     file = tmp_path / "set.jsonl"
     file.write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
-    expected = {"prompt_id": name, "kind": kind, "language": language, "prompt": prompt}
-    assert prompts.read_prompts(str(file), 5) == [expected]
+    assert prompts.read_prompts(str(file), 5) == [{"prompt_id": name, "kind": kind, "language": language, "prompt": prompt}]
 
 
 def test_ids_of_prompts_hold_within_a_file(tmp_path):

@@ -13,10 +13,8 @@ CASES = read_cases(__file__)
 def test_files_of_several_reviewers_become_one_data_set(six, exported, tmp_path):
     a, b, c = (d.id for d in six[:3])
     output = "새 답변입니다.\u2028\x85🙂 \\u0041"  # whatever a reviewer writes comes back
-    changed = {"fields": {"output": output}, "adaptation": "ne_change", "note": "이름을 바꿈"}
-    one = exported("민지", {a: changed, b: {}})
-    two = exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}})
-    merged = review.merge_reviews(six, [one, two])
+    one = exported("민지", {a: {"fields": {"output": output}, "adaptation": "ne_change", "note": "이름을 바꿈"}, b: {}})
+    merged = review.merge_reviews(six, [one, exported("서준", {c: {"adaptation": "topic_change"}, b: {"note": "좋음"}})])
     assert list(merged.rows) == [a, b, c] and merged.undone == [d.id for d in six[3:]] and merged.doubled == 1
     review.write_merged(merged, tmp_path / "ko.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "ko.jsonl").read_text(encoding="utf-8").strip().split("\n")]

@@ -178,8 +178,7 @@ def test_07_begins_with_numbers_that_follow_from_the_scored_items(outputs, metri
         right = [item["acc"] for item in items if item["task"] == "minimal_pairs_ko"]
         assert shown[recipe, "minimal_pairs_ko"]["value"] == pytest.approx(100 * sum(right) / len(right))
     for row in metrics("report", "07_report")["comparisons"]:
-        scale = 1 if row["metric"] == "bits_per_byte" else 100
-        found = [scale * row[when] for when in ("before", "after")]
+        found = [row[when] * (1 if row["metric"] == "bits_per_byte" else 100) for when in ("before", "after")]
         assert found == pytest.approx([shown[row[who], row["measure"]]["value"] for who in ("against", "model")])
         assert row["difference"] == pytest.approx(row["after"] - row["before"])
 

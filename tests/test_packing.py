@@ -59,8 +59,7 @@ def test_a_short_last_block_is_counted_as_it_is():
 
 
 def test_an_isolated_document_is_its_own_segment_and_its_first_token_no_target():
-    blocks = packing.Blocks({"ko": stream([3, 3, 3])}, {"ko": 1}, 9, isolate=True)
-    row = blocks[0]
+    row = packing.Blocks({"ko": stream([3, 3, 3])}, {"ko": 1}, 9, isolate=True)[0]
     assert row["segments"].tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert (row["labels"] == packing.IGNORED).tolist() == [True, False, False] * 3
 

@@ -18,8 +18,7 @@ RECIPES = sorted(f.stem for f in (paths.ROOT / "params/recipes").glob("*.yaml"))
 
 
 def code_cells(stage):
-    book = nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4)
-    cells = [c for c in book.cells if c.cell_type == "code"]
+    cells = [c for c in nbformat.read(paths.ROOT / "notebooks" / f"{stage}.ipynb", 4).cells if c.cell_type == "code"]
     own = next(c for c in cells if "parameters" in c.metadata.get("tags", []))
     return own, [c for c in cells if c is not own]
 

@@ -86,10 +86,8 @@ def test_the_memory_limit_of_every_control_group_counts(version, tmp_path):
 
 
 def test_the_limit_of_ulimit_v_counts():
-    code = "from blossom.common import paths; print(paths.free_memory())"
-    command = f"ulimit -v 1000000; {sys.executable} -c '{code}'"
-    free = int(subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=paths.ROOT).stdout)
-    assert 1e8 < free < 1e9
+    command = f"ulimit -v 1000000; {sys.executable} -c 'from blossom.common import paths; print(paths.free_memory())'"
+    assert 1e8 < int(subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=paths.ROOT).stdout) < 1e9
 
 
 def test_json_keeps_korean_readable_and_refuses_nan(tmp_path):
@@ -149,8 +147,7 @@ def test_a_run_cannot_finish_without_what_it_says_it_made(smoke):
 
 def ended(body, script="{}"):
     """A process whose `main` has this body: (exit code, what it said on standard error)."""
-    program = f"from blossom.common import shell\ndef main():\n    {body}\nshell.run(main)"
-    command = f"{sys.executable} -c '{program}'"
+    command = f"{sys.executable} -c 'from blossom.common import shell\ndef main():\n    {body}\nshell.run(main)'"
     done = subprocess.run(["bash", "-c", script.format(command)], capture_output=True, text=True)
     return done.returncode, done.stderr
 

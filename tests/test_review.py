@@ -148,8 +148,7 @@ def test_the_keyboard_is_enough(browser, made, six):
     for key, row in ((DOWN, 2), (UP, 1)):
         browser.keys(ALT, key)
         browser.wait(lambda row=row: browser.find(HERE).get_attribute("data-id") == six[row].id)
-    saved = browser.export(lambda: browser.keys(CONTROL, "s"))
-    (row,) = json.loads(saved.read_text(encoding="utf-8"))["rows"]
+    (row,) = json.loads(browser.export(lambda: browser.keys(CONTROL, "s")).read_text(encoding="utf-8"))["rows"]
     assert (row["id"], row["adaptation"], row["done"]) == (six[0].id, "topic_change", True)
     browser.keys("?")
     browser.wait(lambda: browser.find("#guide").is_displayed())

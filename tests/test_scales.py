@@ -171,7 +171,6 @@ def test_the_7b_settings_of_paper_x_train_a_tiny_llama(tmp_path):
     chosen, _ = hold_out_examples(load_examples(p), p.heldout_examples)
     rows = encode_examples(chosen, p.template, tokenizer)
     rows = [row for row in rows if len(row["input_ids"]) <= 256][:16]  # short ones: seconds
-    settings = TrainingSettings.of(p, "sft_")
-    result = loop.train_model(model, rows, settings, tmp_path / "run", report=lambda line: None)
+    result = loop.train_model(model, rows, TrainingSettings.of(p, "sft_"), tmp_path / "run", report=lambda line: None)
     assert result["steps"] == 3 and result["loss"][-1]["loss"] > 0  # on 8 cards the paper's 128 rows a step
     assert {e.task for e in chosen} == {"ko", "en", "translation"}

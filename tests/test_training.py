@@ -340,8 +340,7 @@ def test_a_language_s_sources_are_mixed_by_their_weights(smoke):
     blocks = mixed(smoke, **texts, source_weights={"smoke-en": 1, "general-ko": 3}, training_tokens=25_600)
     shares = {row["source"]: row["realised share"] for row in blocks.table()}
     assert [row["tokens used"] for row in blocks.table(10)] == [*blocks.realised(10).values()], "of a training that stopped"
-    asked = {"korean": 0.7, "english: smoke-en": 0.075, "english: general-ko": 0.225}
-    assert shares == pytest.approx(asked, abs=0.005)
+    assert shares == pytest.approx({"korean": 0.7, "english: smoke-en": 0.075, "english: general-ko": 0.225}, abs=0.005)
     with pytest.raises(ValueError, match="source_weights.*smoke-en, general-ko"):
         mixed(smoke, **texts, source_weights={"smoke-en": 1})
 
@@ -369,11 +368,9 @@ def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
     before = torch.eye(6)[:, :4] + 0.5
     after = before.clone()
     after[4] *= 2
-    blocks = [{"input_ids": np.array([4, 4, 1])}, {"input_ids": np.array([5])}]
-    found = summarize_rows(blocks, 1, before, after, 4)
+    found = summarize_rows([{"input_ids": np.array([4, 4, 1])}, {"input_ids": np.array([5])}], 1, before, after, 4)
     assert found["read"].to_dict() == {4: 2, 5: 0} and np.allclose(found["moved"], [1, 0])
-    table = torch.tensor([[1.0, 0.1], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.2]])
-    assert nearest_rows(table, [0, 3], 1).tolist() == [[1], [2]]
+    assert nearest_rows(torch.tensor([[1.0, 0.1], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.2]]), [0, 3], 1).tolist() == [[1], [2]]
 
 
 @pytest.mark.parametrize(("given", "card", "told"), CASES["refused"])

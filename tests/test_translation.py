@@ -117,8 +117,7 @@ def test_a_local_model_translates_prose_and_leaves_format_alone(translation_mode
     file = tmp_path / "en.json"
     row = {"instruction": "Boil the water.", "output": f"Steps:\n\n1. Boil the water. Add salt.\n- Stir it well.\n\n{code}"}
     file.write_text(json.dumps([row]), encoding="utf-8")
-    examples = readers.read_instructions(str(file), "en")
-    (told,) = translation.translate_examples(examples, translator)
+    (told,) = translation.translate_examples(readers.read_instructions(str(file), "en"), translator)
     assert told.korean["instruction"] == "물을 끓이세요."
     assert told.korean["output"] == f"순서:\n\n1. 물을 끓이세요. 소금을 넣으세요.\n- 잘 저으세요.\n\n{code}"
     assert not told.cut and translator.sent == 2
@@ -159,8 +158,7 @@ def test_translationese_is_flagged_and_plain_korean_is_not(text):
 @pytest.mark.parametrize("row", CASES["drafts"])
 def test_what_is_missing_added_or_broken_is_flagged(row):
     english, korean, expected, *more = row
-    flags = checks.flag_draft({"output": english}, {"output": korean}, **dict(*more))
-    assert [flag.kind for flag in flags] == expected
+    assert [flag.kind for flag in checks.flag_draft({"output": english}, {"output": korean}, **dict(*more))] == expected
 
 
 @pytest.mark.parametrize(("english", "korean", "adaptation", "expected"), CASES["found"])

@@ -178,8 +178,7 @@ def tiny_byte_level(wheels, target, **config):
     bpe, markers = ByteLevelBPETokenizer(), ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     bpe.train([ENGLISH], 600, special_tokens=markers, show_progress=False)
     special = dict(zip(("pad_token", "bos_token", "eos_token"), markers, strict=True))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, **special)
-    _save_tiny_model(tokenizer, target, config)
+    _save_tiny_model(PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, **special), target, config)
 
 
 def tiny_qwen(wheels, target, **config):

@@ -89,8 +89,7 @@ def training_bytes(size, p, batch, length, width=2, shards=1, labelled=1.0, on_c
 
     A trained parameter takes 16 bytes: itself, its gradient and Adam's two moments in float32.
     """
-    frozen = width * (size.total - size.trained - size.packed) + NF4 * size.packed
-    weights = (frozen + 16 * size.trained) / shards
+    weights = (width * (size.total - size.trained - size.packed) + NF4 * size.packed + 16 * size.trained) / shards
     if shards > 1:  # FSDP gathers one layer at a time, the embedding tables in float32, and their gradients
         weights += 2 * width * size.layers / _read_shape(size.config)[2] + 8 * size.tables
     activations = _activation_bytes(size, p, batch, length, width, labelled, on_cpu)

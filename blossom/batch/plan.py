@@ -221,8 +221,8 @@ def read_sweep(file):
             if len(pair) != 2 or {*pair} - {*sweep.arms}:
                 raise ValueError(f"compare: {what}: expected two of {'; '.join(sweep.arms)}, found {pair!r}")
     except ValidationError as error:
-        message = f"{file}: {params.explain_error(error)}; a sweep has {', '.join(Sweep.model_fields)}"
-        raise ValueError(message) from None
+        told = f"{file}: {params.explain_error(error)}"
+        raise ValueError(f"{told}; a sweep has {', '.join(Sweep.model_fields)}") from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return sweep

@@ -39,9 +39,9 @@ def load_examples(p, avoid=(), left_out=None):
     drawn = []
     for examples in sets:
         if p.examples and len(examples) > p.examples + p.heldout_examples:
-            heldout = {e.id for e in sorted(examples, key=_hash_group)[: p.heldout_examples]}
-            rest = [e.id for e in examples if e.id not in heldout]
-            chosen = heldout.union(random.Random(p.seed).sample(rest, p.examples))
+            chosen = {e.id for e in sorted(examples, key=_hash_group)[: p.heldout_examples]}  # to be held out
+            rest = [e.id for e in examples if e.id not in chosen]
+            chosen.update(random.Random(p.seed).sample(rest, p.examples))
             examples = [e for e in examples if e.id in chosen]
         drawn += examples
     return drawn

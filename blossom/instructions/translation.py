@@ -180,5 +180,5 @@ def translate_examples(examples, translator):
 
 
 def _clean_reply(text):
-    text = re.sub(r"^<text>\s*|\s*</text>$", "", text.strip())
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
+    bare = re.sub(r"^<text>\s*|\s*</text>$", "", text.strip()).replace("\r\n", "\n")
+    return unicodedata.normalize("NFC", bare).strip()

@@ -37,8 +37,8 @@ def adapt_model(model, trainable, rank=16, alpha=32, targets=("q_proj", "k_proj"
     if trainable == "full":
         return model.requires_grad_(True)
     names, outside = name_modules(model, targets)
-    kinds = torch.nn.Linear | Conv1D
-    linear = {n.split(".")[-1] for n, m in find_decoder(model).named_modules() if isinstance(m, kinds)}
+    modules = find_decoder(model).named_modules()
+    linear = {name.split(".")[-1] for name, m in modules if isinstance(m, torch.nn.Linear | Conv1D)}
     missing = [t for t in targets if t not in linear]
     if missing or not targets:
         told = f"the base has no {', '.join(missing)}; it has" if targets else "expected at least one of"

@@ -124,8 +124,7 @@ def list_items(batch, rater):
     chosen = sorted(looks[:third], key=partial(draw, "again", rater))[: batch.repeats]
     tail = looks[len(looks) - third :] + [(n, "ab"[first == "a"], 2) for n, first, _ in chosen]
     tail.sort(key=partial(draw, "tail", rater))  # at least a third of the page is between the two looks
-    shown = looks[: len(looks) - third] + tail
-    return [Item(draw("id", rater, *look).hex()[:12], *look) for look in shown]
+    return [Item(draw("id", rater, *look).hex()[:12], *look) for look in looks[: len(looks) - third] + tail]
 
 
 def render_rating_page(batch, rater):

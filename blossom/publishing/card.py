@@ -40,7 +40,7 @@ def write_card(line, name, known=None):
         tags=["blossom", "vocabulary-expansion"],
         eval_results=results or None,
     )
-    trained = [run.metrics for run in line if run.stage == stages.TRAINED]
+    trained, bits = [run.metrics for run in line if run.stage == stages.TRAINED], made.metrics["bits_per_byte"]
     words = {"name": name, "language": language, "made": made, "line": line, "found": found, "asks": terms, "scored": scored}
     words |= {"trained": trained, "tokens": sum(sum(metrics["tokens"].values()) for metrics in trained)}
     bits = made.metrics["bits_per_byte"]

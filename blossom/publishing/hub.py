@@ -22,10 +22,11 @@ class PushPlan:
     refusals: list = field(default_factory=list)
 
     def __str__(self):
+        sizes["in all"] = sum(sizes.values())
         sizes = {name: len(f) if isinstance(f, bytes) else f.stat().st_size for name, f in self.files.items()}
         lines = [f"{size / 1e6:12,.3f} MB  {name}" for name, size in sizes.items()]
-        lines = [f"to https://huggingface.co/{self.repo}", *lines, f"{sum(sizes.values()) / 1e6:12,.3f} MB  in all"]
-        return "\n".join([*lines, *(f"refused: {reason}" for reason in self.refusals)])
+        lines += [f"refused: {reason}" for reason in self.refusals]
+        return "\n".join([f"to https://huggingface.co/{self.repo}", *lines])
 
 
 def plan_push(folder, repo, known=None, precision=""):

@@ -79,9 +79,8 @@ def prepare_tuning(p, shards):
     rows = encode_examples(chosen, p.template, tokenizer)
     rows = packing.pack_examples(rows, p.sequence_length) if p.sft_packing else rows
     estimate_run(p, parent, p.sft_batch_size, max(len(row["input_ids"]) for row in rows), shards=shards)
-    held = {}
-    for e in heldout:
-        held.setdefault(e.task, []).extend(encode_examples([e], p.template, tokenizer))
+    tasks = dict.fromkeys(e.task for e in heldout)
+    held = {task: encode_examples([e for e in heldout if e.task == task], p.template, tokenizer) for task in tasks}
     return rows, {task: sorted(own, key=lambda row: len(row["input_ids"])) for task, own in held.items()}  # less padding
 
 

@@ -121,7 +121,6 @@ def find_checkpoint(folder, fingerprint, report):
     aside = _set_aside(folder, f"{folder.name}.old")
     told = ", ".join(f"{k} {kept.get(k)} -> {asked[k]}" if len(str(asked[k])) < 40 else k for k in differ)
     report(f"{newest.name} is of another run ({told}): set aside as {aside.name}, starting anew")
-    return None
 
 
 def list_checkpoints(folder):

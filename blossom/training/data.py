@@ -42,8 +42,7 @@ class TrainingRows:
         tokens = sum(len(row["input_ids"]) for row in rows)
         if len(rows) < self.batch_size:
             first = self.dataset[int(self.order[0])]
-            blank = dict(first) | {"labels": np.full(len(first["labels"]), IGNORED)}
-            rows += [blank] * (self.batch_size - len(rows))
+            rows += [dict(first) | {"labels": np.full(len(first["labels"]), IGNORED)}] * (self.batch_size - len(rows))
         return {name: value.to(device) for name, value in collate_rows(rows).items()}, tokens
 
     def fingerprint(self):

@@ -36,8 +36,7 @@ class TrainingSettings:
     @classmethod
     def of(cls, p, prefix=""):
         """The settings among a stage's parameters; a name with the prefix ("sft_") is used before the one without."""
-        names = [f.name for f in fields(cls)]
-        given = {name: getattr(p, prefix + name, getattr(p, name, None)) for name in names}
+        given = {f.name: getattr(p, prefix + f.name, getattr(p, f.name, None)) for f in fields(cls)}
         return cls(**{name: value for name, value in given.items() if value is not None})
 
 

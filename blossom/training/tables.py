@@ -180,8 +180,7 @@ def _tile_row(h, targets, chosen, dh, dtrained, parts, table, columns, items, fi
             product = e.t() @ scaled
             d.copy_(product) if first else d.add_(product)
         table.add_rows(dtrained, targets, h.to(dtrained.dtype) / -items)
-    logit = (h.float() * chosen).sum(-1)
-    return (s.log() + shift).squeeze(1) - logit
+    return (s.log() + shift).squeeze(1) - (h.float() * chosen).sum(-1)
 
 
 def _pad_rows(x, multiple=64):

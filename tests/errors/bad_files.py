@@ -88,5 +88,4 @@ ERRORS = {"hub": RuntimeError, "commands": None}
 for kind, stages_of_kind in TABLE.items():
     for stage, cases in stages_of_kind.items():
         for wrong, (name, content, *words) in cases.items():
-            make = partial(MAKERS[kind], name=name, content=content)
-            case(stage, wrong, ERRORS.get(kind, ValueError), *words)(make)
+            case(stage, wrong, ERRORS.get(kind, ValueError), *words)(partial(MAKERS[kind], name=name, content=content))

@@ -89,8 +89,7 @@ def make_entries(folder, six):
         add(name.replace("/", "_"), zipped({"a/1.json": as_json(content)}), lambda file: list(read_documents(str(file))))
     add("aihub.json", cases["plain"], lambda file: list(read_documents(str(file))))
     add("pairs.zip", zipped({"1.json": as_json({"data": cases["pairs"]})}), lambda file: list(aihub.read_aihub_pairs(file)))
-    sentencepiece = registry.fetch_asset("tiny-sentencepiece") / "tokenizer.model"
-    add("donor.model", sentencepiece.read_bytes(), pieces.read_donor)
+    add("donor.model", (registry.fetch_asset("tiny-sentencepiece") / "tokenizer.model").read_bytes(), pieces.read_donor)
     model, tokenizer = load_model("tiny-byte-level")
     save_model(model, tokenizer, folder / "model")
     for file in sorted((folder / "model").iterdir()):
@@ -183,8 +182,7 @@ def mutate(rng, name, content):
     if kind == "zip" and change < 0.5:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             members = {member: mutate(rng, member, archive.read(member)) for member in archive.namelist()}
-        bomb = {"bomb.json": b" " * 300_000_000} if change < 0.01 else {}
-        locked = zipped(members | bomb)
+        locked = zipped(members | ({"bomb.json": b" " * 300_000_000} if change < 0.01 else {}))
         return locked.replace(b"PK\1\2\x14\x03\x14\0\0", b"PK\1\2\x14\x03\x14\0\1") if change > 0.45 else locked
     if kind in ("json", "jsonl", "yaml") and change < 0.6:
         rows = content.splitlines() if kind == "jsonl" else [content]

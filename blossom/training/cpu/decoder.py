@@ -208,9 +208,8 @@ def _freeze(layer, dtype):
         for linear, view in zip(linears, w[group].split([len(m.weight) for m in linears]), strict=True):
             linear.weight.data = view
         made = [[m.lora_A, m.lora_B, m.scaling] if "default" in getattr(m, "lora_A", {}) else None for m in modules]
-        adapters[group] = [
-            (m.out_features, a and [part["default"] for part in a]) for m, a in zip(modules, made, strict=True)
-        ]
+        pairs = zip(modules, made, strict=True)
+        adapters[group] = [(m.out_features, a and [part["default"] for part in a]) for m, a in pairs]
     norms = layer.input_layernorm, layer.post_attention_layernorm
     return LayerWeights(*(norm.weight.data.to(dtype) for norm in norms), norms[0].variance_epsilon, w, b, adapters)
 
