@@ -55,12 +55,10 @@ class Run:
         self.add_inputs(inputs)
         locks = paths.outputs_root(p.outputs) / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
-        lock = LOCKS.setdefault(self.home, FileLock(locks / f"{p.scale}-{p.recipe}-{stage}"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            told = f"{self.home}: another process runs this stage here (an open notebook, or another batch)"
-            raise params.ParameterError(f"{told}: let it finish, or choose another folder of `outputs`") from None
+        told = f"{self.home}: another process runs this stage here (an open notebook, or another batch): let it finish, or"
+        if self.home not in LOCKS:
+            file = locks / f"{p.scale}-{p.recipe}-{stage}"
+            LOCKS[self.home] = take_lock(file, f"{told} choose another folder of `outputs`", params.ParameterError).lock
         self.folder = paths.unfinished_folder(self.home)
         self.folder.mkdir(parents=True, exist_ok=True)
         for entry in [entry for entry in self.folder.iterdir() if entry.name not in KEPT]:
@@ -105,6 +103,14 @@ class Run:
                 lock.release(force=True)
         print(f"Finished in {manifest['wall_seconds']:,.0f} s. Written to {shorten_paths(str(self.home))}")
         return manifest
+
+
+def take_lock(file, told, error=RuntimeError):
+    """Lock a file and return a context that unlocks it; an `error` that says `told` where another process has locked it."""
+    try:
+        return FileLock(file).acquire(timeout=0)
+    except Timeout:
+        raise error(told) from None
 
 
 def name_inputs(inputs, home):

@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths, runs, server
 from blossom.models.loading import check_model
@@ -156,11 +154,9 @@ def translate_examples(examples, translator):
     new = sum(translator.stored_reply(request) is None for request in requests.values())
     print(f"{translator.name}: {len(asked):,} texts, {new:,} requests to send, at most {translator.requests:,} in this run")
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(folder / ".lock", timeout=0), ThreadPoolExecutor(translator.parallel) as pool:
-            replies = dict(zip(requests, pool.map(translator.fetch, requests.values()), strict=True))
-    except filelock.Timeout:
-        raise RuntimeError(f"{folder}: another run is translating into it; wait for it to end") from None
+    lock = runs.take_lock(folder / ".lock", f"{folder}: another run is translating into it; wait for it to end")
+    with lock, ThreadPoolExecutor(translator.parallel) as pool:
+        replies = dict(zip(requests, pool.map(translator.fetch, requests.values()), strict=True))
     left = sum(reply is None for reply in replies.values())
     if translator.gave_up:
         told = f"{translator.name}: stopped after {new - left:,} of {new:,} requests; their replies are in {folder}"

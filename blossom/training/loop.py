@@ -6,7 +6,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import filelock
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
@@ -53,7 +52,8 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     cpu, log = not torch.cuda.is_available(), settings.report_to or None
     accelerator = Accelerator(cpu=cpu, log_with=log, project_dir=str(folder))
     options = settings.precision, settings.activation_checkpointing, "segments" in dataset[0]
-    lock = _lock(folder) if accelerator.is_main_process else contextlib.nullcontext()
+    told = f"{folder}: another process is training there; wait for it or choose another `outputs`"
+    lock = runs.take_lock(folder / ".training.lock", told) if accelerator.is_main_process else contextlib.nullcontext()
     timer = checkpoints.SaveTimer(accelerator, settings.checkpoint_minutes)
     with lock, timer, Learner(model, *options) as learner:
         if settings.liger:  # for the layers; our own loss computes logits of labelled tokens only
@@ -233,11 +233,3 @@ class Progress:
 
     def _rate(self):
         return self.seen["tokens"] / max(self.seen["seconds"], 1e-9)
-
-
-def _lock(folder):
-    """A context that locks the folder; RuntimeError when another process has locked it."""
-    try:
-        return filelock.FileLock(folder / ".training.lock").acquire(timeout=0)
-    except filelock.Timeout:
-        raise RuntimeError(f"{folder}: another process is training there; wait for it or choose another `outputs`") from None
