@@ -90,12 +90,6 @@ def earlier(w):
     return needed
 
 
-def own(w):
-    """The parameters that are this call's own, in no file."""
-    effective = asdict(PLAN.effective(run_name(w)))
-    return {"recipe": w.recipe, "outputs": w.root} | {name: value for name, value in PLAN.settings[w.root].items() if name in effective}
-
-
 @functools.cache
 def scale_plan(scale):
     found = resources.ScalePlan(PLAN, scale)
@@ -108,12 +102,13 @@ def asked(name):
     return readable(lambda w: scale_plan(w.scale).ask(run_name(w))[name])
 
 
+@readable
 def command(w):
     """How a run is made: linked, or by executing its notebook with all of its parameters."""
     run = run_name(w)
     if twin := PLAN.twin(run):
         return shlex.join([sys.executable, "-m", "blossom.batch", "link", str(twin.folder), str(run.folder)])
-    launch = resources.launch_command(w.stage, PLAN.effective(run), scale_plan(w.scale).assumed, own(w))
+    launch = resources.launch_command(w.stage, PLAN.effective(run), scale_plan(w.scale).assumed)
     # all values: a notebook may have been edited and saved in Jupyter
     values = json.dumps(asdict(PLAN.effective(run)), ensure_ascii=False)
     return shlex.join([sys.executable, "-m", "blossom.batch", "stage", w.stage, str(run.folder), values, *launch])

@@ -15,6 +15,7 @@ from blossom.instructions.dataset import encode_examples, hold_out_examples, loa
 from blossom.models import adapters, loading
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints, loop, pretraining
+from blossom.training.__main__ import read_training_params
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.embeddings import random_rows
 from tests.batch import run_snakemake
@@ -103,17 +104,31 @@ def test_a_scale_without_a_card_has_no_plan_and_asks_for_what_such_runs_took(tmp
 
 
 def test_the_launch_line_names_the_configuration_for_what_is_trained():
-    def line(stage, scale, recipe, values=None, **more):
-        p = params.effective_params(STAGE[recipe], scale, recipe)
-        return shlex.join(resources.launch_command(stage, p, resources.read_assumptions(scale, **more), values or {}))
+    def line(stage, scale, recipe, **more):
+        p = params.effective_params(STAGE[recipe], scale, recipe, outputs="my 'o'", language="no", row_epsilon=5e-5)
+        words = resources.launch_command(stage, p, resources.read_assumptions(scale, **more))
+        given = [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
+        assert not words or read_training_params([], given, type(p)) == p  # all that the notebook has
+        return shlex.join(words)
 
-    x = line(TUNING, "llama2-7b", "cross-lingual-direct", {"outputs": "my o"})
+    x = line(TUNING, "llama2-7b", "cross-lingual-direct")
     start = "accelerate launch --config_file params/accelerate/fsdp.yaml --num_processes 8 -m blossom.training "
-    assert x.startswith(start) and x.endswith("""--set 'outputs="my o"'""")
+    assert x.startswith(f"{start}{TUNING} --set=scale=llama2-7b ")
     assert line(PRETRAINING, "llama2-13b", "blossom-bi") == ""
     several = line(PRETRAINING, "llama2-13b", "blossom-bi", devices=2)
-    assert "accelerate/ddp.yaml --num_processes 2 -m blossom.training 03_bilingual_pretraining --params " in several
+    assert f"accelerate/ddp.yaml --num_processes 2 -m blossom.training {PRETRAINING} --set" in several
     assert line("05_benchmark_eval", "llama2-7b", "blossom-bi") == ""
+
+
+CARD = {"device_name": "A100"}
+LACKING = [({"devices": 2}, "device_name: .*of the card, found ''"), (CARD, "device_tflops: .*of the card, found 0")]
+LACKING += [(CARD | {"device_tflops": 1.0}, "sft_counts: expected a number of ko, found {}: .*gpu-24gb")]
+
+
+@pytest.mark.parametrize(("given", "told"), LACKING)
+def test_a_plan_names_what_a_scale_does_not_say_of_its_cards_and_texts(given, told):
+    with pytest.raises(params.ParameterError, match=told):
+        resources.ScalePlan(Plan("outputs", given), "laptop").ask(RunName("outputs", "laptop", "base-bi-biSFT", TUNING))
 
 
 def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_partition(tmp_path):

@@ -20,7 +20,7 @@ from blossom.common import params, paths, runs, stages
 from blossom.models import adapters, bits, loading
 from blossom.text.corpus import read_corpus
 from blossom.training import checkpoints, learner, optimizers, packing, pretraining
-from blossom.training.__main__ import build_tuning, launch_training, prepare_tuning
+from blossom.training.__main__ import build_tuning, launch_training, prepare_tuning, read_training_params
 from blossom.training.loop import train_model
 from blossom.training.settings import TrainingSettings
 from blossom.vocabulary.embeddings import nearest_rows, summarize_rows
@@ -243,6 +243,13 @@ def launch_words(outputs, **own):
 
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
+def test_the_files_of_a_scale_and_a_recipe_name_them(tmp_path):
+    for n, file in enumerate(files := [tmp_path / f"{name}.yaml" for name in ("scales/mine", "recipes/yours", "other")]):
+        paths.write_text(file, f"seed: {n}\n")
+    p = read_training_params(files, [])
+    assert (p.scale, p.recipe, p.seed) == ("mine", "yours", 2)
+
+
     outputs = tmp_path_factory.mktemp("one")
     launch_training(launch_words(outputs, batch_size=4))
     return paths.unfinished_folder(outputs / "smoke/base-ko" / stages.TRAINED)

@@ -4,9 +4,11 @@ Scales that name a card (PlanAssumptions) get estimates from the model's shape. 
 `snakemake -n` prints them as a table.
 """
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+
+import yaml
 
 from blossom.common import params, paths, stages
 
@@ -43,25 +45,32 @@ LINKED = PlannedRun(1 * GB, limit=0.2)  # for a run that only links to another r
 
 
 def read_assumptions(scale, **overrides):
-    """The PlanAssumptions of a scale, or None when the scale names no card."""
+    """The PlanAssumptions of a scale, or None when the scale names no card; ParameterError for several without a name."""
     found = params.build_params(stages.PlanAssumptions, params.read_scale(scale) | overrides)
+    if found.devices > 1:
+        _assume(found, "device_name")
     return found if found.device_name else None
 
 
-def launch_command(stage, p, assumed, values):
-    """The words of a command that trains on several cards before the notebook runs; none for one card.
+def _assume(assumed, name, *key):
+    """A value of PlanAssumptions, or of one of its dicts; ParameterError where the scale has none."""
+    found = getattr(assumed, name)
+    if not found or key and key[0] not in found:
+        told = f"{name}: expected {f'a number of {key[0]}' if key else 'that of the card'}, found {found!r}"
+        raise params.ParameterError(f"{told}: set it in the scale's file, as params/scales/gpu-24gb.yaml does")
+    return found[key[0]] if key else found
 
-    values  {parameter: value} given on the command line, which no file has
-    """
+
+def launch_command(stage, p, assumed):
+    """The words of a command that trains on several cards, with all parameters, before the notebook runs; none for one."""
     if stage not in (stages.TRAINED, stages.TUNED) or assumed is None or assumed.devices == 1:
         return []
     config = f"params/accelerate/{'fsdp' if p.trainable == 'full' else 'ddp'}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices)]
-    words += ["-m", "blossom.training", stage]
-    words += ["--params", f"params/scales/{p.scale}.yaml", "--params", f"params/recipes/{p.recipe}.yaml"]
-    for name, value in values.items():
-        words += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
-    return words
+    # in YAML, which reads JSON's 5e-05 as text
+    spell = partial(yaml.safe_dump, default_flow_style=True, allow_unicode=True, width=1 << 30)
+    values = [f"--set={name}={spell([value]).strip()[1:-1]}" for name, value in asdict(p).items()]
+    return [*words, "-m", "blossom.training", stage, *values]
 
 
 def plan_run(stage, p, assumed):
@@ -88,7 +97,7 @@ def plan_run(stage, p, assumed):
     card = estimate.training_bytes(size, p, batch, length, width, shards, on_cpu=not assumed.device_name)
     # two checkpoints (a parameter and its two moments, in float32), the adapter, and the text's tokens, two bytes each
     disk = stored + (2 * 12 + 4) * size.trained + (2 * tokens if stage == stages.TRAINED else 0)
-    speed = assumed.devices * assumed.device_tflops * 1e12 * assumed.utilisation
+    speed = assumed.devices * _assume(assumed, "device_tflops") * 1e12 * assumed.utilisation
     hours = tokens * estimate.count_operations(size, p, length) / speed / 3600
     # sharded weights are gathered twice a forward pass and their float32 gradients summed; else gradients, once an update
     exchanged = (2 * width + 4) * size.total if shards > 1 else 8 * size.trained / accumulation
@@ -128,21 +137,22 @@ def count_text_tokens(p, assumed, expanded):
     """Tokens that stage 03 reads: training_tokens, or one epoch of both languages mixed by korean_share."""
     if p.training_tokens:
         return p.training_tokens
-    kind = "" if expanded else "base_"
-    tokens = {k: GB * assumed.text_gigabytes[k] / assumed.bytes_per_token[kind + k] for k in ("korean", "english")}
+    sizes = {k: _assume(assumed, "bytes_per_token", k if expanded else f"base_{k}") / GB for k in ("korean", "english")}
     shares = {"korean": p.korean_share, "english": 1 - p.korean_share}
-    return min(tokens[k] / share for k, share in shares.items() if share)
+    return min(_assume(assumed, "text_gigabytes", k) / sizes[k] / share for k, share in shares.items() if share)
 
 
 def count_example_tokens(p, assumed, expanded):
     """Tokens that stage 04 reads, in all epochs."""
-    longer = 1 if expanded else assumed.bytes_per_token["korean"] / assumed.bytes_per_token["base_korean"]
+    bytes_of = partial(_assume, assumed, "bytes_per_token")
+    longer = 1 if expanded else bytes_of("korean") / bytes_of("base_korean")
     counts = _count_examples(p, assumed).items()
-    return p.epochs * sum(n * assumed.sft_tokens[task] * (1 if task == "en" else longer) for task, n in counts)
+    return p.epochs * sum(n * _assume(assumed, "sft_tokens", task) * (1 if task == "en" else longer) for task, n in counts)
 
 
 def _count_examples(p, assumed):
-    return {task: min(assumed.sft_counts[task], p.examples or assumed.sft_counts[task]) for task in p.sft_tasks}
+    counts = {task: _assume(assumed, "sft_counts", task) for task in p.sft_tasks}
+    return {task: min(n, p.examples or n) for task, n in counts.items()}
 
 
 class ScalePlan:

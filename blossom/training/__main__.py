@@ -6,6 +6,7 @@ On CPUs alone use `torchrun --nproc_per_node 2 -m blossom.training ...`, since a
 import os
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -45,10 +46,11 @@ def launch_training(words=None):
 
 
 def read_training_params(files, overrides, cls=stages.BilingualPretraining):
-    """Read a checked `cls` from YAML files and "name=value" words."""
+    """Read a checked `cls` from YAML files, of which a scale's and a recipe's name these, and "name=value" words."""
     layered = {}
-    for file in files:
-        layered |= params.read_params(file)
+    for file in map(Path, files):
+        named = {"scales": "scale", "recipes": "recipe"}.get(file.parent.name)
+        layered |= ({named: file.stem} if named else {}) | params.read_params(file)
     if wrong := [word for word in overrides if "=" not in word]:
         raise ValueError(f"--set {wrong[0]}: expected NAME=VALUE")
     layered |= params.parse_overrides(dict(word.split("=", 1) for word in overrides), "--set", of_run=True)
