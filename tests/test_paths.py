@@ -120,11 +120,12 @@ def test_an_earlier_run_stays_until_the_next_one_has_finished(smoke):
     assert run.folder == run.home and [f for f in run.home.parent.rglob("*") if f.is_dir()] == [run.home]
     paths.write_text(run.home / "judge" / "reply.json", "paid for")
     again = runs.Run(p, "07_report")
-    paths.write_text(again.folder / "figures" / "old.png", "of a run that failed here")
+    for name in ("figures/old.png", "checkpoints.old2/state"):
+        paths.write_text(again.folder / name, "of a run that failed here")
     assert runs.read_run(run.home, check=None).metrics == {"rows": 1} and not (run.home / "figures").exists()
     runs.Run(p, "07_report").finish({"rows": 2})
     assert runs.read_run(run.home, check=None).metrics == {"rows": 2} and not (run.home / "figures").exists()
-    assert (run.home / "judge" / "reply.json").read_text() == "paid for"
+    assert (run.home / "judge/reply.json").read_text() == "paid for" and (run.home / "checkpoints.old2/state").exists()
     assert [f.name for f in run.home.parent.iterdir()] == ["07_report"]
 
 

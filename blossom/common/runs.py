@@ -61,7 +61,7 @@ class Run:
             LOCKS[self.home] = take_lock(file, f"{told} choose another folder of `outputs`", params.ParameterError).lock
         self.folder = paths.unfinished_folder(self.home)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for entry in [entry for entry in self.folder.iterdir() if entry.name not in KEPT]:
+        for entry in [entry for entry in self.folder.iterdir() if entry.name.split(".old")[0] not in KEPT]:
             paths.remove_path(entry)
         paths.clear_leftovers(self.home.parent, stage)
         for name in REPLIES:
