@@ -1,6 +1,7 @@
 """Publishing a model: GGUF with the same logits, a card from what was measured, pushes that are refused in time."""
 
 import functools
+import json
 import shutil
 from dataclasses import asdict
 from unittest.mock import Mock
@@ -233,11 +234,14 @@ def test_licences_are_known_by_asset_and_by_hub_id_and_for_all_that_shipped_scal
 
 def test_a_push_is_one_commit_to_a_private_repository(tuned):
     plan, api = hub.plan_push(tuned, "someone/tiny-ko", precision="F16"), Mock()
+    there = (".gitattributes", "chart.png", "config.json", "chat_template.jinja", "model-1.safetensors", "old.gguf")
+    api.repo_info.return_value = Mock(private=True, siblings=[Mock(rfilename=name) for name in there])
     assert hub.push_model(plan, api=api) == api.create_commit.return_value.commit_url
     api.create_repo.assert_called_once_with("someone/tiny-ko", private=True, exist_ok=True)
     ((repo, operations),) = (call.args for call in api.create_commit.call_args_list)
-    sent = {operation.path_in_repo: operation for operation in operations}
-    assert repo == "someone/tiny-ko"
+    dropped = [o.path_in_repo for o in operations if isinstance(o, huggingface_hub.CommitOperationDelete)]
+    sent = {o.path_in_repo: o for o in operations if o.path_in_repo not in dropped}
+    assert repo == "someone/tiny-ko" and dropped == [*there[4:]], "model files of an earlier push"
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tiny-ko-F16.gguf"} <= set(sent)
     assert all(operation.upload_info.size > 0 for operation in sent.values())
 
@@ -266,15 +270,12 @@ def test_a_dry_run_lists_and_asks_nobody(tuned, monkeypatch, capsys):
         hub.plan_push(tuned, "someone/tiny-ko", {"smoke_en": "CC0"})
 
 
-REFUSED = [("hf_x", "not pushed: .* is public: .* --public"), (False, "nobody is signed in .*hf auth login")]
-
-
-@pytest.mark.parametrize(("token", "told"), REFUSED)
-def test_without_a_token_or_public_for_a_public_repository_nothing_is_sent(tuned, serve, monkeypatch, token, told):
+@pytest.mark.parametrize(("token", "public", "told"), CASES["not sent"])
+def test_nothing_is_sent_without_a_token_or_where_others_see_than_asked(tuned, serve, monkeypatch, token, public, told):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    public = '{"id": "someone/tiny-ko", "private": false, "url": "x/y"}'
-    server = serve(lambda body, n: (409 if body else 200, {}, public) if token else (401, {"Content-Length": "0"}, ""))
+    there = f'{{"id": "someone/tiny-ko", "private": {json.dumps(public)}, "url": "x/y"}}'
+    server = serve(lambda body, n: (409 if body else 200, {}, there) if token else (401, {"Content-Length": "0"}, ""))
     api = huggingface_hub.HfApi(server.url.removesuffix("/v1"), token=token)
     with pytest.raises(RuntimeError, match=f"someone/tiny-ko: {told}"):
-        hub.push_model(hub.plan_push(tuned, "someone/tiny-ko"), api=api)
+        hub.push_model(hub.plan_push(tuned, "someone/tiny-ko"), public, api)
     assert len(server.bodies) == 2 or not token  # made, and looked at

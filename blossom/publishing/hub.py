@@ -1,6 +1,5 @@
 """The plan of a push to the hub, with the reasons against it, and the push itself in one commit."""
 
-import fnmatch
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +21,8 @@ class PushPlan:
     refusals: list = field(default_factory=list)
 
     def __str__(self):
-        sizes["in all"] = sum(sizes.values())
         sizes = {name: len(f) if isinstance(f, bytes) else f.stat().st_size for name, f in self.files.items()}
+        sizes["in all"] = sum(sizes.values())
         lines = [f"{size / 1e6:12,.3f} MB  {name}" for name, size in sizes.items()]
         lines += [f"refused: {reason}" for reason in self.refusals]
         return "\n".join([f"to https://huggingface.co/{self.repo}", *lines])
@@ -45,7 +44,7 @@ def plan_push(folder, repo, known=None, precision=""):
     model = line[-1].folder / "model"
     refusals = licences.licence_refusals(licences.list_ingredients(line, known))
     files = {str(f.relative_to(model)): f for f in sorted(model.rglob("*")) if f.is_file()}
-    strange = [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)]
+    strange = utils.filter_repo_objects(files, ignore_patterns=[*WANTED])
     refusals += [f"model/{name}: expected only files of a safe model ({', '.join(WANTED)})" for name in strange]
     if precision:
         file = line[-1].folder / "gguf" / f"{repo.split('/')[1]}-{precision}.gguf"
@@ -57,9 +56,10 @@ def plan_push(folder, repo, known=None, precision=""):
 def push_model(plan, public=False, api=None):
     """Push a PushPlan's files in one commit to a private (or public) repository; returns the commit's address.
 
+    The commit removes what an earlier push left there beside them: files that match WANTED.
     api  a `huggingface_hub.HfApi`; None uses the account of `hf auth login`
     Raises ValueError when the plan is refused; RuntimeError when nobody is signed in, the hub refuses it, or the repository
-    is there and public, which only `public` allows.
+    is there and public where a private one is asked for, or private where a public one is.
     """
     if plan.refusals:
         raise ValueError(f"{plan.repo}: not pushed:\n- " + "\n- ".join(plan.refusals))
@@ -67,10 +67,14 @@ def push_model(plan, public=False, api=None):
     adds = [huggingface_hub.CommitOperationAdd(n, str(f) if isinstance(f, Path) else f) for n, f in plan.files.items()]
     try:
         api.create_repo(plan.repo, private=not public, exist_ok=True)
-        if not public and not api.repo_info(plan.repo).private:  # an earlier one stays as it is
-            told = f"{plan.repo}: not pushed: the repository exists and is public"
-            raise RuntimeError(f"{told}: make it private in its settings, choose another name, or push with --public")
-        return api.create_commit(plan.repo, adds, commit_message="Model, card and tokenizer made with Blossom").commit_url
+        there = api.repo_info(plan.repo)
+        if there.private == public:  # an earlier one stays as it is
+            found, asked, way = ("private", "public", "without") if public else ("public", "private", "with")
+            told = f"{plan.repo}: not pushed: the repository exists and is {found}"
+            raise RuntimeError(f"{told}: make it {asked} in its settings, choose another name, or push {way} --public")
+        old = utils.filter_repo_objects((file.rfilename for file in there.siblings or ()), allow_patterns=[*WANTED])
+        work = adds + [huggingface_hub.CommitOperationDelete(name) for name in old if name not in plan.files]
+        return api.create_commit(plan.repo, work, commit_message="Model, card and tokenizer made with Blossom").commit_url
     except (errors.LocalTokenNotFoundError, errors.HfHubHTTPError) as error:
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 401
         told = "nobody is signed in to the hub" if status == 401 else f"the hub refuses it ({f'{error} '.splitlines()[0]})"
