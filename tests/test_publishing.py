@@ -125,7 +125,7 @@ def template_run(saved, tmp_path_factory):
         run.finish(measured, outputs=["model"])
         before = run.folder / "model"
     start("05_benchmark_eval", "blossom-bi-biSFT", before).finish({"tasks": TASKS, "benchmarks": "authored"})
-    start("06_qualitative_eval", "blossom-bi-biSFT", before).finish({"judge": {"judged": 3}})
+    start("06_qualitative_eval", "blossom-bi-biSFT", before).finish({"preference": [{"source": "people"}]})
     return outputs
 
 
@@ -154,7 +154,7 @@ def test_the_card_holds_what_was_measured(tuned):
     limits = written.content.split("\n## ")[1]
     for number in ("4,234 tokens", "7 of its new tokens", "10.0% more bits", "1 of 2 scores", "klue_nli", "2 of its 2"):
         assert number in limits, number
-    assert "No judge" not in limits and "not measured" not in written.content
+    assert "a judge" not in limits and "not measured" not in written.content
     assert "kobest_copa" not in limits, "its score is more than two standard errors from the constant answer's"
 
 
@@ -162,7 +162,7 @@ def test_scores_and_verdicts_of_another_model_are_left_out(tuned):
     for stage in ("05_benchmark_eval", "06_qualitative_eval"):
         change_json(tuned.parent / stage / "manifest.json", inputs={"model": "0" * 64})
     written = card.write_card(runs.read_lineage(tuned), "someone/tiny-ko")
-    assert written.data.eval_results is None and "klue_nli" not in written.content and "No judge" in written.content
+    assert written.data.eval_results is None and "klue_nli" not in written.content and "nor a judge" in written.content
 
 
 @pytest.mark.parametrize("other", ["bytes", "text"])

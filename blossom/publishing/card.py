@@ -43,11 +43,10 @@ def write_card(line, name, known=None):
     trained, bits = [run.metrics for run in line if run.stage == stages.TRAINED], made.metrics["bits_per_byte"]
     words = {"name": name, "language": language, "made": made, "line": line, "found": found, "asks": terms, "scored": scored}
     words |= {"trained": trained, "tokens": sum(sum(metrics["tokens"].values()) for metrics in trained)}
-    bits = made.metrics["bits_per_byte"]
+    words |= {"constant": constant_score, "judged": judged and judged["preference"]}
     words |= {"before": _find_base_bits(line), "after": bits.get("after", bits)}
     words["near"] = [t for t, row in tasks.items() if abs(row["score"] - constant_score(row)) <= 2 * row["stderr"]]
     words["authored"] = [task for task, row in tasks.items() if row["origin"].startswith(AUTHORED)]
-    words |= {"constant": constant_score, "judged": judged and (judged.get("judge") or {}).get("judged")}
     return huggingface_hub.ModelCard.from_template(data, template_path=str(TEMPLATE), **words)
 
 
