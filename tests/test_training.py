@@ -169,10 +169,12 @@ def test_tuning_killed_and_resumed_by_another_process_ends_the_same_and_the_note
     assert states[0].keys() == states[1].keys() and any("lora_A" in name for name in states[0])
     assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
     p = params.effective_params(stages.TUNED, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
-    (model, rows, _), said = build_tuning(p, prepare_tuning(p, 1)), []
+    (model, rows, evaluate), said = build_tuning(p, prepare_tuning(p, 1)), []
     folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, stages.TUNED))
-    train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, report=said.append)
-    assert said == ["continuing from step-000004"]  # nothing is trained again
+    for measure in (evaluate, functools.partial(evaluate.func, texts={"ko": rows[:2]})):
+        train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, measure, said.append)
+    assert said[0] == "continuing from step-000004", "nothing is trained again"
+    assert "held-out texts): set aside" in said[1], "a curve does not go on with other texts"
 
 
 @pytest.mark.parametrize("seed", [0, 2**40])
@@ -241,8 +243,6 @@ def launch_words(outputs, **own):
     return [stages.TRAINED, *files, *(f"--set={name}={value}" for name, value in given.items())]
 
 
-@pytest.fixture(scope="module")
-def by_one(tmp_path_factory):
 def test_the_files_of_a_scale_and_a_recipe_name_them(tmp_path):
     for n, file in enumerate(files := [tmp_path / f"{name}.yaml" for name in ("scales/mine", "recipes/yours", "other")]):
         paths.write_text(file, f"seed: {n}\n")
@@ -250,6 +250,8 @@ def test_the_files_of_a_scale_and_a_recipe_name_them(tmp_path):
     assert (p.scale, p.recipe, p.seed) == ("mine", "yours", 2)
 
 
+@pytest.fixture(scope="module")
+def by_one(tmp_path_factory):
     outputs = tmp_path_factory.mktemp("one")
     launch_training(launch_words(outputs, batch_size=4))
     return paths.unfinished_folder(outputs / "smoke/base-ko" / stages.TRAINED)

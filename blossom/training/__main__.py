@@ -90,7 +90,7 @@ def build_tuning(p, prepared):
     """(model, training rows, function that measures held-out losses) from what `prepare_tuning` made."""
     rows, held = prepared
     model, _ = pretraining.load_adapted(p, runs.require_model(p, stages.TUNED) or p.base_model)
-    return model, rows, lambda m: {task: learner.mean_loss(m, found) for task, found in held.items()}
+    return model, rows, partial(learner.mean_losses, texts=held)
 
 
 if __name__ == "__main__":

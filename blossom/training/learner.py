@@ -211,3 +211,8 @@ def mean_loss(model, dataset, batch_size=4):
     if not count:
         raise ValueError("mean_loss: no labelled token in the dataset")
     return total / count
+
+
+def mean_losses(model, texts):
+    """The `mean_loss` of each dataset of a dict `texts`, by its name."""
+    return {name: mean_loss(model, rows) for name, rows in texts.items()}
