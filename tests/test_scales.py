@@ -120,15 +120,17 @@ def test_the_launch_line_names_the_configuration_for_what_is_trained():
     assert line("05_benchmark_eval", "llama2-7b", "blossom-bi") == ""
 
 
-CARD = {"device_name": "A100"}
-LACKING = [({"devices": 2}, "device_name: .*of the card, found ''"), (CARD, "device_tflops: .*of the card, found 0")]
-LACKING += [(CARD | {"device_tflops": 1.0}, "sft_counts: expected a number of ko, found {}: .*gpu-24gb")]
+LACKING = [({"devices": 2}, PRETRAINING, "device_name: expected a value for the plan, found ''")]
+LACKING += [({"device_name": "A100"}, PRETRAINING, "new_rows: .* found 0: .*gpu-24gb")]
+LACKING += [({"device_name": "A100", "new_rows": 9}, PRETRAINING, "device_tflops: .* found 0.0")]
+LACKING += [({"device_name": "A100", "new_rows": 9}, TUNING, "sft_counts: expected a number of ko for the plan, found {}")]
 
 
-@pytest.mark.parametrize(("given", "told"), LACKING)
-def test_a_plan_names_what_a_scale_does_not_say_of_its_cards_and_texts(given, told):
+@pytest.mark.parametrize(("given", "stage", "told"), LACKING)
+def test_a_plan_names_what_a_scale_does_not_say_of_its_cards_and_texts(given, stage, told):
+    run = RunName("outputs", "laptop", "blossom-bi" if stage == PRETRAINING else "blossom-bi-biSFT", stage)
     with pytest.raises(params.ParameterError, match=told):
-        resources.ScalePlan(Plan("outputs", given), "laptop").ask(RunName("outputs", "laptop", "base-bi-biSFT", TUNING))
+        resources.ScalePlan(Plan("outputs", given), "laptop").ask(run)
 
 
 def test_the_slurm_profile_asks_for_what_is_planned_and_for_the_limit_of_the_partition(tmp_path):

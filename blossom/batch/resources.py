@@ -56,7 +56,7 @@ def _assume(assumed, name, *key):
     """A value of PlanAssumptions, or of one of its dicts; ParameterError where the scale has none."""
     found = getattr(assumed, name)
     if not found or key and key[0] not in found:
-        told = f"{name}: expected {f'a number of {key[0]}' if key else 'that of the card'}, found {found!r}"
+        told = f"{name}: expected {f'a number of {key[0]}' if key else 'a value'} for the plan, found {found!r}"
         raise params.ParameterError(f"{told}: set it in the scale's file, as params/scales/gpu-24gb.yaml does")
     return found[key[0]] if key else found
 
@@ -79,10 +79,11 @@ def plan_run(stage, p, assumed):
         return PlannedRun(HOST_RESERVE, 0.1 * GB, limit=assumed.limit_hours)
     from blossom.batch import estimate  # imports torch: seconds, which only scales with a card need
 
-    expanded = stage in stages.READERS or any(stages.MERGED in recipe.stages for recipe in params.recipe_lineage(p.recipe))
+    expanded = stage not in stages.READERS and any(stages.MERGED in r.stages for r in params.recipe_lineage(p.recipe))
+    added = _assume(assumed, "new_rows") if expanded else assumed.new_rows if stage in stages.READERS else 0
     config, origin = read_config(p.base_model)
     trains = stage in (stages.TRAINED, stages.TUNED)
-    size = estimate.measure_size(config, p if trains else None, assumed.new_rows if expanded else 0)
+    size = estimate.measure_size(config, p if trains else None, added)
     stored = 2 * (size.layers + size.tables)  # bytes, in half precision
     if not trains:
         written, card = stored if stage == stages.MERGED else 1 * GB, stored + estimate.RESERVE["cuda"]

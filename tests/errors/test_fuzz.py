@@ -127,8 +127,7 @@ def make_entries(folder, six):
 def read_layers(file):
     """What a recipe's or a scale's file gives to every stage, in the form that is written beside a run."""
     recipe, scale = (lambda name, find=find: file if name == "mine" else find(name) for find in FOUND)
-    once = cache(params.read_params)
-    with patch.multiple(params, recipe_file=recipe, scale_file=scale, read_params=once):
+    with patch.multiple(params, recipe_file=recipe, scale_file=scale, read_params=cache(params.read_params)):
         scale, recipe = ("laptop", "mine") if file.parts[-3] == "recipes" else ("mine", "base")
         found = [params.read_params(file), params.starting_stage(recipe, "05_benchmark_eval")]
         made = [params.effective_params(stage, scale, recipe) for stage in stages.STAGES]
