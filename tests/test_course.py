@@ -236,6 +236,7 @@ def test_cells_count_control_tokens_as_text_both_tables_of_an_untied_base_and_no
         assert run_cell("02_vocab_merge", "megabyte =", unseen=["a"], **given)["megabyte"] == (1 + untie) * 64 * 2e-6
     made = run_cell("03_bilingual_pretraining", '(fig, "new_rows")', first_new_row=lambda model: None, trained=None)
     assert made["never"] == 0  # the model card tells of rows that were never read
+    assert any('"the paper\'s": (' in c.source for c in notebook("02_vocab_merge").cells), "compare_with_paper reads it"
 
 
 def test_every_folder_of_data_and_every_asset_has_its_licence_in_one_place():

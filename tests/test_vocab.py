@@ -200,6 +200,7 @@ def test_a_certificate_holds_and_is_found(certified):
     assert certificates.check_certificate(folder / "model") == certificate
     page = (folder / "certificate.html").read_text(encoding="utf-8")
     assert "in another script" in page and certificate["sha256"]["outputs"]["tokenizer.json"] in page and "Piece" not in page
+    assert all(page.count(f"<{tag}") == page.count(f"</{tag}>") > 0 for tag in ("tr", "td")), "a cell without its end"
 
 
 def test_a_model_without_its_certificate_is_refused(certified):
