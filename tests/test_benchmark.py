@@ -73,16 +73,11 @@ def test_an_authored_mini_set_is_balanced(prepared, task):
 
 def measure_cues(text, seen):
     """Numbers of a text (and of the context seen with it) that a rule can use without understanding either."""
+    # Korean words by their first two syllables, which leaves most josa out
     words, known = ({w[:2] if w > "가" else w for w in re.findall(r"\w+", t.lower())} for t in (text, seen))
-    return {
-        "characters": len(text),
-        "words": len(text.split()),
-        "negation": len(re.findall(r"[없않못안]|n't\b|\b(?:no|not|never)\b", text)),
-        "words of the context": len(words & known),  # Korean words by their first two syllables, which leaves most josa out
-        "punctuation": len(re.findall(r"[^\w\s]", text)),
-        "first letter": ord(text[0]),
-        "last letter": ord(re.sub(r"\W", "", text)[-1]),
-    }
+    cues = {"characters": len(text), "words": len(text.split()), "words of the context": len(words & known)}
+    cues |= {"negation": len(re.findall(r"[없않못안]|n't\b|\b(?:no|not|never)\b", text)), "first letter": ord(text[0])}
+    return cues | {"punctuation": len(re.findall(r"[^\w\s]", text)), "last letter": ord(re.sub(r"\W", "", text)[-1])}
 
 
 def share_won(values, labels):

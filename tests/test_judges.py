@@ -42,14 +42,11 @@ def outcome(rows):
     return {name: count for name, count in counted.items() if count and name != "n"}
 
 
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        (prefers("자세한"), {"loss": 3}),  # the model wins, not the place
-        (lambda body, n: "A", {"flips": 3}),  # a judge that prefers the first answer decides nothing
-        (lambda body, n: "Neither is significantly better.", {"tie": 3}),
-    ],
-)
+REPLIES = [(prefers("자세한"), {"loss": 3}), (lambda body, n: "Neither is significantly better.", {"tie": 3})]
+REPLIES += [(lambda body, n: "A", {"flips": 3})]  # a judge that prefers the first answer decides nothing
+
+
+@pytest.mark.parametrize(("reply", "expected"), REPLIES)
 def test_both_orders_are_asked_and_both_must_agree(serve, judge, reply, expected):
     server = serve(reply)
     rows, counted = judges.judge_pairs(judge(server.url), pairs(3), parallel=2)

@@ -142,18 +142,15 @@ def test_a_model_that_a_card_has_no_room_for_is_computed_on_the_cpu(monkeypatch,
     assert "GB and the card has 0.0 GB free: the CPU computes" in capsys.readouterr().out
 
 
-def test_subword_rows_are_the_mean_of_the_rows_that_spelled_them():
-    assert subword_rows(OLD, [[0, 1], [2]]).tolist() == [[3.0, 6.0], [0.0, 1.0]]
-    assert subword_rows(OLD, []).shape == (0, 2)
-
-
 @pytest.mark.parametrize(("pieces", "named"), [([[0], []], r"\[1\]"), ([[3]], r"0\.\.2, found 3"), ([[-1]], "found -1")])
 def test_a_piece_without_base_tokens_is_named(pieces, named):
     with pytest.raises(ValueError, match=named):
         subword_rows(OLD, pieces)
 
 
-def test_rows_keep_the_dtype_and_random_ones_the_seed_and_the_tables_spread():
+def test_subword_rows_are_means_of_those_that_spelled_them_and_rows_keep_the_dtype_and_random_ones_the_seed_and_spread():
+    assert subword_rows(OLD, [[0, 1], [2]]).tolist() == [[3.0, 6.0], [0.0, 1.0]]
+    assert subword_rows(OLD, []).shape == (0, 2)
     old = OLD.to(torch.bfloat16)
     draws = [random_rows(old, 3, seed) for seed in (0, 0, 1)]
     assert draws[0].dtype == subword_rows(old, [[0]]).dtype == torch.bfloat16

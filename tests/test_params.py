@@ -65,11 +65,6 @@ def test_a_wrong_value_names_the_parameter_what_was_expected_and_found(name, val
         params.collect_params(next(c for c in stages.STAGES.values() if name in c.__dataclass_fields__), {name: value})
 
 
-def test_whole_numbers_serve_as_floats():
-    assert params.build_params(stages.KoreanLimaSFT, {"epochs": 3}).epochs == 3.0
-    assert params.build_params(stages.BilingualPretraining, {"source_weights": {"a": 2}}).source_weights == {"a": 2.0}
-
-
 @pytest.mark.parametrize(("slip", "meant"), [("aded_pieces", "added_pieces"), ("learning_rat", "learning_rate")])
 def test_a_name_close_to_a_parameter_is_refused(slip, meant):
     with pytest.raises(params.ParameterError, match=f"'{slip}'; did you mean '{meant}'"):
@@ -97,6 +92,8 @@ def test_values_that_would_be_read_otherwise_than_meant_are_refused(tmp_path, mo
         params.parse_overrides({"scale": "laptop"})
     for given, read in CASES["overrides"]:
         assert params.parse_overrides(given) == read
+    assert params.build_params(stages.KoreanLimaSFT, {"epochs": 3}).epochs == 3.0, "whole numbers serve as floats"
+    assert params.build_params(stages.BilingualPretraining, {"source_weights": {"a": 2}}).source_weights == {"a": 2.0}
 
 
 def test_a_scale_typed_into_a_notebook_says_how_to_take_its_values(capsys, monkeypatch):

@@ -147,14 +147,9 @@ def merge_reviews(drafts, files):
     conflicts = {i: v for i, v in done.items() if len({(*x.fields.items(), x.adaptation) for x in v}) > 1}
     settled = {i: v for i, v in settled.items() if all(v.time >= other.time for other in done[i])}
     rows = {i: settled.get(i) if i in conflicts else _join_versions(v) for i, v in done.items() if v}
-    return Merged(
-        drafts,
-        rows={i: version for i, version in rows.items() if version},
-        conflicts=conflicts,
-        unsettled=[i for i in conflicts if i not in settled],
-        undone=[i for i, versions in done.items() if not versions],
-        doubled=sum(len(versions) > 1 for versions in done.values()),
-    )
+    unsettled, undone = [i for i in conflicts if i not in settled], [i for i, versions in done.items() if not versions]
+    doubled = sum(len(versions) > 1 for versions in done.values())
+    return Merged(drafts, {i: v for i, v in rows.items() if v}, conflicts, unsettled, undone, doubled)
 
 
 def _join_versions(versions):

@@ -189,11 +189,8 @@ def merge_ratings(batch, files):
         row = {k: batch.pairs[item.pair][k] for k in ("prompt_id", "kind", "language", "model_a", "model_b")}
         row["winner"] = {"A": item.first, "B": "ab"[item.first == "a"], "neither": "tie"}[choice]
         rows.append(row | {"rater": rater, "first_shown": item.first, "look": item.look, "seconds": verdict["seconds"]})
-    return Ratings(
-        make_verdicts(rows),
-        pd.DataFrame(listed, columns=["file", "rater", "status", "verdicts", "asked", "why"]),
-        pd.DataFrame(left_out, columns=["file", "rater", "id", "choice", "why"]),
-    )
+    files = pd.DataFrame(listed, columns=["file", "rater", "status", "verdicts", "asked", "why"])
+    return Ratings(make_verdicts(rows), files, pd.DataFrame(left_out, columns=["file", "rater", "id", "choice", "why"]))
 
 
 def _list_files(names):
