@@ -53,17 +53,10 @@ Report = _make_class("Report", Common)
 CrossLingual = _make_class("CrossLingual", Common)
 PlanAssumptions = _make_class("PlanAssumptions")  # what `snakemake -n` assumes of texts and hardware (batch/estimate.py)
 
-STAGES = {
-    "01_tokenization_analysis": TokenizationAnalysis,
-    "02_vocab_merge": VocabMerge,
-    "03_bilingual_pretraining": BilingualPretraining,
-    "04_korean_lima_sft": KoreanLimaSFT,
-    "05_benchmark_eval": BenchmarkEval,
-    "06_qualitative_eval": QualitativeEval,
-    "07_report": Report,
-    "08_cross_lingual": CrossLingual,
-}
 READERS = ("07_report", "08_cross_lingual")  # read the runs of all chosen recipes
+STAGES = {"01_tokenization_analysis": TokenizationAnalysis, MERGED: VocabMerge, TRAINED: BilingualPretraining}
+STAGES |= {TUNED: KoreanLimaSFT, SCORED: BenchmarkEval, JUDGED: QualitativeEval}
+STAGES |= dict(zip(READERS, (Report, CrossLingual), strict=True))
 SHARED = [f.name for cls in (WithModel, Texts) for f in fields(cls) if f.name not in Common.__dataclass_fields__]
 # what a model's bits per byte depend on besides the model
 MEASURED = ["measured_bytes", "precision", "activation_checkpointing", *SHARED]
