@@ -52,8 +52,8 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 wildcard_constraints:
     root=re.escape(OUTPUTS) + r"(/sweeps/[^/]+/[^/]+)?",
     sweep=r"[\w.-]+",
-    scale=r"[\w.-]+",
-    recipe=r"[\w.-]+",
+    scale=r"[^/]+",  # a wrong name is refused where its file is read
+    recipe=r"[^/]+",
     stage="|".join(stages.STAGES),
 
 
@@ -105,13 +105,13 @@ def asked(name):
 @readable
 def command(w):
     """How a run is made: linked, or by executing its notebook with all of its parameters."""
-    run = run_name(w)
+    run, program = run_name(w), ["python", "-m", "blossom.batch"]  # no path of this machine, or a moved project would run again
     if twin := PLAN.twin(run):
-        return shlex.join([sys.executable, "-m", "blossom.batch", "link", str(twin.folder), str(run.folder)])
+        return shlex.join([*program, "link", *(os.path.dirname(manifest(r)) for r in (twin, run))])
     launch = resources.launch_command(w.stage, PLAN.effective(run), scale_plan(w.scale).assumed)
     # all values: a notebook may have been edited and saved in Jupyter
     values = json.dumps(asdict(PLAN.effective(run)), ensure_ascii=False)
-    return shlex.join([sys.executable, "-m", "blossom.batch", "stage", w.stage, str(run.folder), values, *launch])
+    return shlex.join([*program, "stage", w.stage, os.path.dirname(manifest(run)), values, *launch])
 
 
 rule report:

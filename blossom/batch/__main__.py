@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from blossom.batch.plan import link_run
 from blossom.common import paths, shell
@@ -21,6 +20,7 @@ def execute_stage(stage, home, values, *launch):
     sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema imports it, for a format that notebooks lack: two seconds
     from papermill import PapermillExecutionError, execute_notebook
 
+    home = paths.outputs_root(home)
     folder, values = paths.unfinished_folder(home), json.loads(values)
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["BLOSSOM_BATCH"] = "1"
@@ -29,8 +29,8 @@ def execute_stage(stage, home, values, *launch):
             os.dup2(log.fileno(), stream)
         print(time.strftime("%Y-%m-%d %H:%M:%S"), stage, flush=True)
         try:
-            if launch:
-                subprocess.run(launch, cwd=paths.ROOT, check=True)
+            if launch and (code := subprocess.run(launch, cwd=paths.ROOT).returncode):
+                raise RuntimeError(f"the training on several cards ended with code {code}: the log says why, above")
             written = str(folder / "notebook.ipynb").replace("{", "{{").replace("}", "}}")  # papermill fills in {name}
             options = {"progress_bar": False, "stdout_file": log, "stderr_file": log, "cwd": paths.ROOT}
             options["start_timeout"] = 600  # seconds for a kernel to start; the default, 60, is too short on a busy machine
@@ -46,10 +46,10 @@ def execute_stage(stage, home, values, *launch):
                 told = error.ename, error.evalue
             print(f"{told[0]}: {' '.join(told[1].split())}")
             return 1
-    paths.replace_path(folder, Path(home))
+    paths.replace_path(folder, home)
     return 0
 
 
 if __name__ == "__main__":
     command, *words = sys.argv[1:]
-    shell.run(lambda: execute_stage(*words) if command == "stage" else link_run(*map(Path, words)))
+    shell.run(lambda: execute_stage(*words) if command == "stage" else link_run(*map(paths.outputs_root, words)))
