@@ -143,6 +143,9 @@ def test_a_reply_that_is_cut_or_only_reasoning_is_asked_for_once_more_with_room_
     server.reply = lambda body, n: "C"
     assert found.stored_reply(request) is None and [client(server.url).ask(request) for _ in "12"] == ["C", "C"]
     assert server.bodies[-1]["max_tokens"] == 9 + ROOM and server.bodies[-2] != server.bodies[-1]
+    server.reply = lambda body, n: (200, {}, completion("A", "length"))
+    assert client(server.url).fetch({name: request[name] for name in ("model", "messages")})
+    assert server.bodies[-1]["max_tokens"] > ROOM, "more than the first reply had, where the request says no number"
 
 
 @pytest.mark.parametrize(("text", "answer"), CASES["spoken"])

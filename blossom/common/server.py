@@ -83,6 +83,7 @@ class ChatServer:
             raise ValueError("OPENAI_API_KEY: expected printable ASCII characters without spaces: copy the key again")
         self._failed, self._useless = 0, 0  # requests in a row without a reply, and second tries without an answer
         self._answered, self._lock = False, threading.RLock()  # whether a request got a reply
+        self._promised = []  # requests that a part of the budget is kept for
         self.model = model or self._ask_model_name(among)
         self.name = Path(self.model).name if self.model[:1] in "/.~" else self.model
 
@@ -106,9 +107,10 @@ class ChatServer:
         return (tokens * self.prices[0] + request.get("max_tokens", 0) * self.prices[1]) / 1e6
 
     def affords(self, requests):
-        """Whether the budget is enough to send each of these requests once."""
-        cost = sum(map(self.max_cost, requests))
+        """Whether the budget is enough to send each of these requests once, and those that it was promised to."""
         with self._lock:
+            requests = [*requests, *self._promised]
+            cost = sum(map(self.max_cost, requests))
             return self.sent + len(requests) <= self.requests and self.spent + cost <= self.money + 1e-12
 
     def ask(self, request):
@@ -130,7 +132,8 @@ class ChatServer:
         found = found or self._try(request)
         if found and not _answer(found, whole):
             if self._useless < FAILURES:
-                found = self._try(request, ROOM) or found
+                had = request.get("max_tokens") or found["used"] or len(found["reply"])
+                found = self._try(request, had + ROOM) or found
             with self._lock:
                 self._useless = 0 if _answer(found, whole) else self._useless + 1
                 if self._useless:
@@ -145,13 +148,13 @@ class ChatServer:
             return None
         used = stored["usage"].get("out") if isinstance(stored.get("usage"), dict) else None
         cut = stored.get("cut", isinstance(used, int) and used >= request.get("max_tokens", used + 1))
-        return stored | {"reply": REASONING.sub("", stored["reply"]).strip(), "cut": cut}
+        return stored | {"reply": REASONING.sub("", stored["reply"]).strip(), "cut": cut, "used": used}
 
-    def _try(self, request, room=0):
-        """Send a request with `room` more tokens and store its reply; returns it as `_read`, or None."""
-        sent = request | ({"max_tokens": request.get("max_tokens", 0) + room} if room else {})
-        errors, attempt, wait, tries = [], 0, 0, 1 if room else self.tries
-        while wait is not None and attempt < tries and not self.gave_up and (cost := self._reserve(sent)) is not None:
+    def _try(self, request, most=0):
+        """Send a request, for at most `most` tokens, and store its reply; returns it as `_read`, or None."""
+        sent = request | ({"max_tokens": most} if most else {})
+        errors, attempt, wait, tries = [], 0, 0, 1 if most else self.tries
+        while wait is not None and attempt < tries and not self.gave_up and (cost := self._book(request, sent)) is not None:
             settings = {k: v for k, v in sent.items() if k not in ("model", "messages", *self.unsupported)}
             try:
                 found = self._send(sent, settings, cost)
@@ -173,15 +176,17 @@ class ChatServer:
                 self.store.put(request, reply=None, errors=errors)
         return None
 
-    def _reserve(self, request):
-        """Subtract one request and its highest cost from the budget; None when less is left."""
+    def _book(self, request, sent):
+        """Subtract one request, as it is `sent`, and its highest cost from the budget; None when less is left."""
         with self._lock:
-            if not self.affords([request]):
+            if request in self._promised:
+                self._promised.remove(request)
+            if not self.affords([sent]):
                 self.failures["budget used up"] += 1
                 return None
             self.sent += 1
-            self.spent += self.max_cost(request)
-            return self.max_cost(request)
+            self.spent += self.max_cost(sent)
+            return self.max_cost(sent)
 
     def _send(self, request, settings, cost):
         if "max_tokens" in request and "max_tokens" not in settings:

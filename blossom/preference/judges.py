@@ -41,8 +41,13 @@ class Judge(server.ChatServer):
     def ask_all(self, requests):
         """{key: reply or None} for {key: request}; new requests are sent only if the budget is enough for all of them."""
         new = [request for request in requests.values() if self.stored_reply(request) is None]
-        ask = self.ask if not new or (self.affords(new) and not self.gave_up) else self.stored_reply
-        return {key: ask(request) for key, request in requests.items()}
+        with self._lock:  # other threads ask about other pairs
+            ask = self.ask if not new or (self.affords(new) and not self.gave_up) else self.stored_reply
+            self._promised += new if ask == self.ask else []
+        replies = {key: ask(request) for key, request in requests.items()}
+        with self._lock:
+            self._promised = [request for request in self._promised if request not in new]
+        return replies
 
 
 def read_judged_pairs(count):
@@ -67,8 +72,7 @@ def _question(prompt, first, second):
     mark = hashlib.sha256("\0".join((prompt, first, second)).encode("utf-8", "replace")).hexdigest()[:16]
     parts = (("request", prompt), ("answer A", first), ("answer B", second))
     blocks = [f"<<<{mark} {name}>>>\n{_shorten(text)}\n<<<{mark} end of {name}>>>" for name, text in parts]
-    asked = "\n".join([TOLD["question"], *TOLD["replies"].values()])
-    return "\n\n".join([*blocks, asked])
+    return "\n\n".join([*blocks, "\n".join([TOLD["question"], *TOLD["replies"].values()])])
 
 
 def _shorten(text):
