@@ -139,6 +139,10 @@ def test_the_card_holds_what_was_measured(tuned):
     written = card.write_card(runs.read_lineage(tuned), "someone/tiny-ko")
     data = written.data
     assert (data.language, data.license, data.base_model) == (["ko", "en"], "cc-by-4.0", "tiny-byte-level")
+    (line := runs.read_lineage(tuned))[0].params["base_model"] = str(tuned)
+    for language, codes in {"Traditional Chinese": ["zh", "en"], "Mandarin": ["en"]}.items():  # what the hub takes
+        line[-1].params["language"] = language
+        assert (other := card.write_card(line, "someone/tiny-ko").data).language == codes and other.base_model is None
     assert {r.dataset_name.split()[0]: r.metric_value for r in data.eval_results} == {"klue_nli": 52.0, "kobest_copa": 75.0}
     assert all("authored" in r.dataset_name for r in data.eval_results)
     hub_sets = {"klue_nli": "hub:klue/klue:nli:validation", "klue_sts": "hub:klue/klue:sts:validation"}
@@ -275,7 +279,7 @@ def test_nothing_is_sent_without_a_token_or_where_others_see_than_asked(tuned, s
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     there = f'{{"id": "someone/tiny-ko", "private": {json.dumps(public)}, "url": "x/y"}}'
     server = serve(lambda body, n: (409 if body else 200, {}, there) if token else (401, {"Content-Length": "0"}, ""))
-    api = huggingface_hub.HfApi(server.url.removesuffix("/v1"), token=token)
+    api = huggingface_hub.HfApi("http://127.0.0.1:9" if token == "away" else server.url.removesuffix("/v1"), token=token)
     with pytest.raises(RuntimeError, match=f"someone/tiny-ko: {told}"):
         hub.push_model(hub.plan_push(tuned, "someone/tiny-ko"), public, api)
-    assert len(server.bodies) == 2 or not token  # made, and looked at
+    assert len(server.bodies) == 2 or token != "hf_x"  # made, and looked at

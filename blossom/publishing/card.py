@@ -1,12 +1,13 @@
 """The model card, written from the metrics of finished runs."""
 
+import os
 from pathlib import Path
 
 import huggingface_hub
 from babel import Locale
 
 from blossom.assets.registry import REGISTRY
-from blossom.common import runs, stages
+from blossom.common import paths, runs, stages
 from blossom.publishing import licences
 from blossom.report.tables import constant_score
 from blossom.text.hub import parse_hub
@@ -25,15 +26,16 @@ def write_card(line, name, known=None):
     licence, terms = licences.model_licence(found)
     language = made.params.get("language", "Korean")
     scored, judged = (_read_later(made, stage) for stage in (stages.SCORED, stages.JUDGED))
-    codes = {english: code for code, english in Locale("en").languages.items()}
+    codes = {english: code.split("_")[0] for code, english in Locale("en").languages.items()}
     base, tasks = found[0].name, scored["tasks"] if scored else {}
+    local = (paths.ROOT / os.path.expanduser(base)).exists()  # which names nothing on the hub
     results = [_evaluation_result(task, row, scored["benchmarks"]) for task, row in tasks.items()]
     data = huggingface_hub.ModelCardData(
         model_name=name.split("/")[-1],
-        language=[codes.get(language, language.lower()), "en"],
+        language=[*filter(None, [codes.get(language)]), "en"],
         license=licence,
         license_name="see below" if licence == "other" else None,
-        base_model=REGISTRY[base].hub_id or base if base in REGISTRY else parse_hub(base).name,
+        base_model=REGISTRY[base].hub_id or base if base in REGISTRY else None if local else parse_hub(base).name,
         datasets=[parse_hub(i.name).name for i in found if i.name.startswith("hub:")] or None,
         library_name="transformers",
         pipeline_tag="text-generation",

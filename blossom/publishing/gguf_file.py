@@ -87,8 +87,7 @@ def _add_tensors(writer, model, architecture, kind):
 
 def interleave_heads(weight, heads):
     """Query or key rows (heads * width, ...) with rows 0 and width/2 of a head, which are rotated together, at 0 and 1."""
-    halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
-    return halves.transpose(1, 2).reshape(weight.shape)
+    return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
 def _add_tokenizer(writer, tokenizer, rows):

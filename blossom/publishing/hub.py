@@ -75,7 +75,9 @@ def push_model(plan, public=False, api=None):
         old = utils.filter_repo_objects((file.rfilename for file in there.siblings or ()), allow_patterns=[*WANTED])
         work = adds + [huggingface_hub.CommitOperationDelete(name) for name in old if name not in plan.files]
         return api.create_commit(plan.repo, work, commit_message="Model, card and tokenizer made with Blossom").commit_url
-    except (errors.LocalTokenNotFoundError, errors.HfHubHTTPError) as error:
-        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 401
-        told = "nobody is signed in to the hub" if status == 401 else f"the hub refuses it ({f'{error} '.splitlines()[0]})"
-        raise RuntimeError(f"{plan.repo}: {told}: make a token that may write there, then `hf auth login`") from None
+    except (OSError, utils.httpx.HTTPError) as error:
+        lacking = 401 * isinstance(error, errors.LocalTokenNotFoundError)
+        status = getattr(getattr(error, "response", None), "status_code", lacking)
+        told = "nobody is signed in to the hub" if status == 401 else f"not pushed ({f'{error} '.splitlines()[0][:200]})"
+        ways = "make a token that may write there, then `hf auth login`", "check the network and HF_HUB_OFFLINE"
+        raise RuntimeError(f"{plan.repo}: {told}: {ways[status not in (401, 403)]}") from None

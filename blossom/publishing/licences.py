@@ -71,7 +71,8 @@ def model_licence(found):
         terms.append(f"Share alike is required by {', '.join(share_alike)}.")
     if llama:
         terms.append(f"{llama[0]}: pass on its text and notice, and follow its acceptable use policy.")
-    unlisted = [i for i, names in zip(found, read, strict=True) if not i.licence or not TAGS.keys() >= set(names)]
+    known = [bool(names) or i.name in non_commercial + share_alike for i, names in zip(found, read, strict=True)]
+    unlisted = [i for i, named, names in zip(found, known, read, strict=True) if not named or {*names} - TAGS.keys()]
     told = "Read what the licence of {} allows before you use or pass on this model: {}."
     terms += [told.format(i.name, i.licence or "it is not known") for i in unlisted]
     if unlisted or (llama and non_commercial):
