@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import paths
@@ -36,6 +36,8 @@ def test_a_line_longer_than_the_model_goes_in_the_same_parts_for_every_tokenizer
     assert list(bits.cut_text("가나🙂", 4)) == ["가", "나", "🙂"]
     found = [bits.document_nats(*TINY, lines).sum().item() for lines in ([long], parts)]
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+    learned = GPT2LMHeadModel(GPT2Config(vocab_size=len(TINY[1]), n_positions=100, n_embd=32, n_layer=1, n_head=1)).eval()
+    assert bits.bits_per_byte(learned, TINY[1], [long[:400]]) > 0 and bits.pad_width(97, learned) == 100
     with pytest.raises(ValueError, match="no lines"):
         bits.bits_per_byte(*TINY, [])
 

@@ -133,7 +133,7 @@ def test_packing_keeps_every_example_whole(lengths):
 
 def test_rows_of_like_length_share_a_batch_and_each_is_read_once_an_epoch():
     rows = [{"input_ids": [1] * n} for n in np.random.default_rng(0).integers(1, 500, 301)]
-    found = [data.TrainingRows(rows, TrainingSettings(batch_size=4, epochs=2, seed=seed)) for seed in (0, 0, 1)]
+    found = [data.TrainingRows(rows, TrainingSettings(batch_size=4, epochs=2, seed=seed), None) for seed in (0, 0, 1)]
     assert found[0].order.tolist() == found[1].order.tolist() != found[2].order.tolist()
     assert sorted(found[0].order[:301]) == sorted(found[0].order[301:]) == [*range(301)]
     lengths = [sorted(len(rows[i]["input_ids"]) for i in found[0].numbers(n)) for n in range(151)]

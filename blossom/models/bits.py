@@ -28,8 +28,7 @@ def start_token(tokenizer):
 
 def end_token(tokenizer):
     """The id that ends every document: EOS where documents start with BOS, else None, since the next start ends them."""
-    start = start_token(tokenizer)
-    return tokenizer.eos_token_id if start == tokenizer.bos_token_id != tokenizer.eos_token_id else None
+    return tokenizer.eos_token_id if start_token(tokenizer) == tokenizer.bos_token_id != tokenizer.eos_token_id else None
 
 
 def bits_per_byte(model, tokenizer, lines, batch_tokens=4096):
@@ -64,7 +63,7 @@ def document_nats(model, tokenizer, lines, batch_tokens=4096, seen=None):
         raise ValueError(f"bits per byte: no lines to measure ({len(lines)} were given, without a token in them)")
     owners, documents = zip(*sorted(pieces, key=lambda piece: len(piece[1])), strict=True)
     nats, done, (rank, world) = torch.zeros(len(lines), dtype=torch.float64), 0, share_passes(model)
-    for number, (ids, labels) in enumerate(_batches(documents, batch_tokens)):
+    for number, (ids, labels) in enumerate(_batches(documents, batch_tokens, causal)):
         own, read = torch.tensor(owners[done : done + len(ids)]), labels[:, 1:] != -100
         done += len(ids)
         if number % world == rank:
@@ -133,7 +132,7 @@ def collect_states(model, documents, batch_tokens=4096):
     """
     if _known_scale(model) is None:
         raise ValueError(f"row_init: calibrated and distilled do not fit {model.config.model_type}'s logits; take subword")
-    batches = _batches(sorted(documents, key=len), batch_tokens)
+    batches = _batches(sorted(documents, key=len), batch_tokens, model)
     return torch.cat([_hidden_states(model, *batch)[0].float().cpu() for batch in batches])
 
 
@@ -187,16 +186,18 @@ def measure_head(causal, product):
 
 def are_alike(a, b, dtype):
     """Whether two (.., D) are equal to the rounding of a dtype."""
-    near = max(1e-4, torch.finfo(dtype).eps) * a.float().norm(dim=-1)
-    return bool(((a.float() - b.float()).norm(dim=-1) <= near).all())
+    return bool(((a.float() - b.float()).norm(dim=-1) <= max(1e-4, torch.finfo(dtype).eps) * a.float().norm(dim=-1)).all())
 
 
-def _batches(documents, batch_tokens):
-    """Padded (ids, labels), each (B, T), of sorted documents; at most `batch_tokens` tokens, or one document.
+def pad_width(size, model):
+    """The multiple of 32 from `size` on, since every new shape of a matmul costs a compilation; at most the context."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    return max(size, min(-(-size // 32) * 32, longest))
 
-    Widths are multiples of 32, since every new shape of a matmul costs a compilation on CPU.
-    """
-    for width, alike in itertools.groupby(documents, lambda d: -(-(len(d) - 1) // 32) * 32 + 1):
+
+def _batches(documents, batch_tokens, model):
+    """Padded (ids, labels), each (B, T), of sorted documents; at most `batch_tokens` tokens, or one document."""
+    for width, alike in itertools.groupby(documents, lambda d: pad_width(len(d) - 1, model) + 1):
         alike, count = list(alike), max(1, batch_tokens // width)
         for some in (alike[i : i + count] for i in range(0, len(alike), count)):
             pads = [width - len(d) for d in some]

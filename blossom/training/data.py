@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from blossom.models.bits import pad_width
 from blossom.training.packing import IGNORED
 
 
 class TrainingRows:
     """A dataset in the order of training: a new permutation each epoch, for `settings.epochs` epochs."""
 
-    def __init__(self, dataset, settings):
-        self.dataset, self.batch_size, n = dataset, settings.batch_size, len(dataset)
+    def __init__(self, dataset, settings, model):
+        self.dataset, self.batch_size, self.model, n = dataset, settings.batch_size, model, len(dataset)
         if n == 0:
             raise ValueError("nothing to train on: the dataset is empty (is the text shorter than one block?)")
         count = max(1, round(n * settings.epochs))
@@ -43,7 +44,7 @@ class TrainingRows:
         if len(rows) < self.batch_size:
             first = self.dataset[int(self.order[0])]
             rows += [dict(first) | {"labels": np.full(len(first["labels"]), IGNORED)}] * (self.batch_size - len(rows))
-        return {name: value.to(device) for name, value in collate_rows(rows).items()}, tokens
+        return {name: value.to(device) for name, value in collate_rows(rows, self.model).items()}, tokens
 
     def fingerprint(self):
         """What must be the same for a checkpoint to be continued: number of rows, and text."""
@@ -82,13 +83,10 @@ def check_rows(dataset, model):
         raise ValueError(f"row {i}: {reason}")
 
 
-def collate_rows(rows):
-    """Pad rows at the end to one length: dict of int64 tensors (B, T); "anchored" is bool (B,).
-
-    Rows of unequal lengths are padded to a multiple of 32, since oneDNN caches a compiled primitive for every shape.
-    """
+def collate_rows(rows, model):
+    """Pad rows at the end to one length, a `pad_width`: dict of int64 tensors (B, T); "anchored" is bool (B,)."""
     sizes = {len(row["input_ids"]) for row in rows}
-    width, batch = max(sizes) if len(sizes) == 1 else -(-max(sizes) // 32) * 32, {}
+    width, batch = max(sizes) if len(sizes) == 1 else pad_width(max(sizes), model), {}
     for name, padding in (("input_ids", 0), ("labels", IGNORED), ("segments", 0)):
         if name in rows[0]:
             values = [torch.as_tensor(row[name], dtype=torch.int64) for row in rows]

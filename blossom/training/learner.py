@@ -128,8 +128,7 @@ class Learner(nn.Module):
             soft = (labelled & anchored[:, None])[labelled], base[labelled[anchored]]
         if self.scale is None:
             return tables.sum_losses(read[labelled], targets[labelled], soft, self.table.first) / items
-        trained = trained if self.head is self.table else None
-        return self.head.loss(read[labelled], targets[labelled], soft, items, trained)
+        return self.head.loss(read[labelled], targets[labelled], soft, items, trained if self.head is self.table else None)
 
     def _read(self, ids, segments, x=None, adapted=True):
         """Scaled last hidden states (B, T - 1, D) or, without `scale`, logits, of ids (B, T), embedded as x or not."""
@@ -200,7 +199,7 @@ def mean_loss(model, dataset, batch_size=4):
     found = torch.zeros(2, dtype=torch.float64, device=causal.device)  # nats, tokens
     model.eval()
     for start in range(rank * batch_size, len(dataset), world * batch_size):
-        batch = data.collate_rows([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
+        batch = data.collate_rows([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))], causal)
         segments = batch["segments"][:, :-1] if "segments" in batch else None
         nats = bits.label_nats(causal, batch["input_ids"], batch["labels"], **segment_arguments(segments))
         found += torch.stack([nats.double().sum(), found.new_tensor(len(nats))])

@@ -46,11 +46,10 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     """
     folder = Path(folder)
     check_options(settings)
-    rows = data.TrainingRows(dataset, settings)
+    rows = data.TrainingRows(dataset, settings, model)
     data.check_rows(dataset, model)
     folder.mkdir(parents=True, exist_ok=True)
-    cpu, log = not torch.cuda.is_available(), settings.report_to or None
-    accelerator = Accelerator(cpu=cpu, log_with=log, project_dir=str(folder))
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), log_with=settings.report_to or None, project_dir=folder)
     options = settings.precision, settings.activation_checkpointing, "segments" in dataset[0]
     told = f"{folder}: another process is training there; wait for it or choose another `outputs`"
     lock = runs.take_lock(folder / ".training.lock", told) if accelerator.is_main_process else contextlib.nullcontext()
