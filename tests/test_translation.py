@@ -124,6 +124,8 @@ def test_a_local_model_translates_prose_and_leaves_format_alone(translation_mode
     short = translation.LocalTranslator(str(translation_model), tmp_path / "replies", requests=1, new_tokens=4)
     assert short.fetch(short.ask_translation("Boil the water.", ""))["cut"]
     assert short.fetch(short.ask_translation("Add salt.", "")) is None
+    translator._tokenizer.model_max_length = 8
+    assert translator.fetch(translator.ask_translation("Stir it well.", ""))["cut"], "of its sentence a part was read"
 
 
 @pytest.fixture(scope="module")

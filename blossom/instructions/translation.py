@@ -114,6 +114,7 @@ class LocalTranslator:
             chosen = prose[start : start + SENTENCES]
             lines = [self._prefix + parts[n][0] for n in chosen]
             ids = self._tokenizer(lines, return_tensors="pt", padding=True, truncation=True).to(self._model.device)
+            cut |= max(map(len, self._tokenizer(lines).input_ids)) > ids.input_ids.shape[1]
             ids.pop("token_type_ids", None)
             out = self._model.generate(**ids, **self._options, max_new_tokens=self._new_tokens)
             cut |= bool((out[:, 1:] != self._tokenizer.pad_token_id).sum(1).max() >= self._new_tokens)
@@ -176,5 +177,4 @@ def translate_examples(examples, translator):
 
 
 def _clean_reply(text):
-    bare = re.sub(r"^<text>\s*|\s*</text>$", "", text.strip()).replace("\r\n", "\n")
-    return unicodedata.normalize("NFC", bare).strip()
+    return unicodedata.normalize("NFC", re.sub(r"^<text>\s*|\s*</text>$", "", text.strip()).replace("\r\n", "\n")).strip()
