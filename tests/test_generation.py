@@ -194,6 +194,7 @@ def test_the_seed_and_earlier_turns_decide_and_a_reader_may_stop(tiny):
     first, again, other = (said(tiny, ASKED, **HOT, seed=s) for s in (3, 3, 4))
     assert first == again != other
     assert first.startswith("".join(itertools.islice(answers.stream_answer(*tiny, ASKED, **GREEDY | HOT | {"seed": 3}), 2)))
+    assert len({said(tiny, [{"role": "user", "content": text}], **HOT) for text in ("?", "\udcb0")}) == 1, "a broken byte"
     turns = [*ASKED, {"role": "assistant", "content": "빛이 흩어져서요."}, {"role": "user", "content": "왜요?"}]
     assert said(tiny, turns, **HOT) != said(tiny, turns[2:], **HOT)
 

@@ -203,10 +203,11 @@ def request_answers(server, prompts, new_tokens=48, seed=0, parallel=8, **sampli
 def stream_answer(model, tokenizer, messages, template="own", new_tokens=200, seed=0, **sampling):
     """Generate the answer to a conversation; yield str as soon as characters are complete.
 
-    messages  list of {"role", "content"}, a user's last; `template`, `new_tokens` and `sampling` as in `generate_answers`
+    messages  list of {"role", "content"}, a user's last, perhaps with broken bytes; the other words as of `generate_answers`
     """
     if messages and messages[-1].get("role") != "user":
         raise ValueError(f"messages: expected a user's message last, found role {messages[-1].get('role')!r}")
+    messages = [m | {"content": (m.get("content") or "").encode(errors="replace").decode()} for m in messages]
     ids, _ = encode_conversation(template, messages, tokenizer)
     check_room(model, ids, new_tokens, "messages")
     sampler = Sampler(torch.ones(1, len(ids)), [seed], token_bytes(tokenizer), **sampling)
