@@ -156,7 +156,9 @@ def load_yaml(path):
 
 
 def read_params(path):
-    """Read the parameters in one YAML file as a dict; ParameterError for an unknown name."""
+    """Read the parameters in one YAML file as a dict; ParameterError for an unknown name or an unfit name of the file."""
+    if not re.fullmatch(r"[\w.-]+", Path(path).stem):  # it becomes a folder's name, and a part of Snakemake's targets
+        raise ParameterError(f"{path}: expected a file's name of letters, digits, '.', '_' and '-': rename it")
     values = load_yaml(path)
     check_names(values, where=str(path))
     return values
