@@ -204,8 +204,7 @@ def tiny_sentencepiece(wheels, target, **config):
     from transformers import LlamaTokenizer
 
     target.mkdir()
-    prefix = str(target / "tokenizer")
     settings = {"vocab_size": 500, "model_type": "bpe", "byte_fallback": True, "character_coverage": 1.0, "minloglevel": 2}
-    sentencepiece.SentencePieceTrainer.train(input=ENGLISH, model_prefix=prefix, **settings)
+    sentencepiece.SentencePieceTrainer.train(input=ENGLISH, model_prefix=str(target / "tokenizer"), **settings)
     (target / "tokenizer.vocab").unlink()
     _save_tiny_model(LlamaTokenizer.from_pretrained(target), target, config)

@@ -40,8 +40,7 @@ def estimate_run(p, start, batch, length, labelled=1.0, shards=1, done=None):
     memory = training_bytes(size, p, batch, length, width, shards, labelled, on_cpu)
     stored = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
     if on_cpu:  # loading needs the stored weights; merging at the end, in the same process, twice these and the frozen ones
-        frozen = width * (size.total - size.trained)
-        memory = max(memory, RESERVE["cpu"] + (2 * stored + frozen if shards == 1 else stored))
+        memory = max(memory, RESERVE["cpu"] + (2 * stored + width * (size.total - size.trained) if shards == 1 else stored))
     free = free_bytes()
     if memory > free and not done:
         names = ("batch_size", "block_size", "sft_batch_size", "sequence_length", "lora_rank")

@@ -181,9 +181,8 @@ class Sweep(BaseModel):
 
     def arm(self, point, recipe):
         """The arm that a point and recipe belong to: recipe and varied parameters, without those that are repetitions."""
-        values = self.points[point]
         varied = [k for k, found in self.grid.items() if k not in self.repeats and len(found) > 1]
-        return ", ".join([recipe, *(f"{k}={values[k]}" for k in varied)])
+        return ", ".join([recipe, *(f"{k}={self.points[point][k]}" for k in varied)])
 
     @property
     def arms(self):
@@ -221,8 +220,7 @@ def read_sweep(file):
             if len(pair) != 2 or {*pair} - {*sweep.arms}:
                 raise ValueError(f"compare: {what}: expected two of {'; '.join(sweep.arms)}, found {pair!r}")
     except ValidationError as error:
-        told = f"{file}: {params.explain_error(error)}"
-        raise ValueError(f"{told}; a sweep has {', '.join(Sweep.model_fields)}") from None
+        raise ValueError(f"{file}: {params.explain_error(error)}; a sweep has {', '.join(Sweep.model_fields)}") from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     return sweep

@@ -67,8 +67,7 @@ def launch_command(stage, p, assumed):
         return []
     config = f"params/accelerate/{'fsdp' if p.trainable == 'full' else 'ddp'}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "--num_processes", str(assumed.devices)]
-    # in YAML, which reads JSON's 5e-05 as text
-    spell = partial(yaml.safe_dump, default_flow_style=True, allow_unicode=True, width=1 << 30)
+    spell = partial(yaml.safe_dump, default_flow_style=True, allow_unicode=True, width=1 << 30)  # JSON's 5e-05 is text
     values = [f"--set={name}={spell([value]).strip()[1:-1]}" for name, value in asdict(p).items()]
     return [*words, "-m", "blossom.training", stage, *values]
 

@@ -117,6 +117,5 @@ def plot_preference(axis, shares, labels):
     for x, name, side in ((0, "win", "left"), (50, "neither", "center"), (100, "loss", "right")):
         axis.text(x, -0.42, name, ha=side, va="bottom", fontsize=10, color=ink)
     hatched = "\nhatched: no verdict, the judge's two orders disagree" if (shares.flipped > 0).any() else ""
-    whiskers = f"share of verdicts (%), lines: 95 % intervals{hatched}"
-    axis.set(xlim=(0, 100), xlabel=whiskers, ylim=(len(shares) - 0.5, -0.8))
+    axis.set(xlim=(0, 100), xlabel=f"share of verdicts (%), lines: 95 % intervals{hatched}", ylim=(len(shares) - 0.5, -0.8))
     grid_along(axis, "x")

@@ -113,8 +113,7 @@ def _broken_format(english, korean):
 
 
 def _bare_code(code):  # lines of code without what a translator may change: comments, strings and spaces
-    lines = COMMENT.sub("", COMMENT_LINE.sub("", code)).splitlines()
-    return [bare for line in lines if (bare := "".join(line.split()))]
+    return [bare for line in COMMENT.sub("", COMMENT_LINE.sub("", code)).splitlines() if (bare := "".join(line.split()))]
 
 
 def _translationese(korean):

@@ -40,8 +40,7 @@ def load_examples(p, avoid=(), left_out=None):
     for examples in sets:
         if p.examples and len(examples) > p.examples + p.heldout_examples:
             chosen = {e.id for e in sorted(examples, key=_hash_group)[: p.heldout_examples]}  # to be held out
-            rest = [e.id for e in examples if e.id not in chosen]
-            chosen.update(random.Random(p.seed).sample(rest, p.examples))
+            chosen.update(random.Random(p.seed).sample([e.id for e in examples if e.id not in chosen], p.examples))
             examples = [e for e in examples if e.id in chosen]
         drawn += examples
     return drawn
@@ -98,8 +97,7 @@ def _find_trained(tuned, prompts, avoid):
     if not find_copies([(e.prompt, e.output) for e in load_examples(p, avoid)], asked):
         return set()  # at once: to choose among many examples takes long
     training, _ = choose_examples(p, avoid, load_tokenizer(tuned.folder / "model"))
-    copies = find_copies([(e.prompt, e.output) for e in training], asked)
-    return {prompt for found in copies.values() for prompt in found}
+    return {prompt for found in find_copies([(e.prompt, e.output) for e in training], asked).values() for prompt in found}
 
 
 def leave_out_trained(asked, tunings, avoid=()):

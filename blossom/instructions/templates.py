@@ -68,8 +68,7 @@ def encode_conversation(template, messages, tokenizer):
     """(token ids, labels) of a conversation; labels are MASKED except on each answer and the EOS after it."""
     ids, labels = [], []
     for text, kind in render_conversation(template, messages, tokenizer):
-        control = kind in ("marker", "end")
-        new = [tokenizer.convert_tokens_to_ids(text)] if control else encode_lines(tokenizer, [text])[0]
+        new = [tokenizer.convert_tokens_to_ids(text)] if kind in ("marker", "end") else encode_lines(tokenizer, [text])[0]
         ids += new
         labels += new if kind in ("answer", "end") else [MASKED] * len(new)
     return ids, labels

@@ -43,8 +43,7 @@ def pick_dtype(precision="auto"):
         cpu = torch.cpu.get_capabilities()
         # AVX512-BF16 without AMX doubles the speed on AMD's processors; on Intel's it gives 0.5 to 0.7 of float32's
         fast = cpu.get("amx_bf16") or (cpu.get("avx512_bf16") and not cpu["cpu_name"].startswith("Intel"))
-        fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else fast
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if (torch.cuda.is_bf16_supported() if torch.cuda.is_available() else fast) else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
 

@@ -77,8 +77,7 @@ def measure_answers(answers, starts=(), room=None):
         size = room.get(a["language"])  # also of the prompt: only the start of a copied one is seen
         measured = measure_answer(a["answer"][:size], a["language"], a["prompt"][:size], starts)
         rows.append({k: a[k] for k in keys} | measured | {"characters": len(a["answer"])})
-    numbers = pd.DataFrame(rows).drop(columns="answer_language").set_index(keys).astype(float)
-    grouped = numbers.groupby(keys, sort=False)
+    grouped = pd.DataFrame(rows).drop(columns="answer_language").set_index(keys).astype(float).groupby(keys, sort=False)
     means = grouped.mean().rename(columns={"characters": "mean_characters"})
     means.insert(0, "answers", grouped.size())
     means = means.join(grouped[["line_pass", "word_pass"]].count().set_axis(["lines_of", "words_of"], axis=1))

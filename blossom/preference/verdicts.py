@@ -169,8 +169,7 @@ def _alpha(counts):
 
 def compare_looks(verdicts):
     """How often each person gave the same verdict on a pair shown twice: DataFrame with rater, n (pairs), same (share)."""
-    second = verdicts.query("look == 2")
-    both = verdicts.query("look == 1").merge(second, on=["source", "rater", *PAIR], suffixes=("", "_2"))
+    both = verdicts.query("look == 1").merge(verdicts.query("look == 2"), on=["source", "rater", *PAIR], suffixes=("", "_2"))
     same = (both.winner == both.winner_2).groupby(both.rater, sort=False)
     return same.agg(n="size", same="mean").reset_index()
 

@@ -105,8 +105,7 @@ def sum_losses(logits, targets, soft, known):
     logs = logits.float().log_softmax(-1)
     losses = F.nll_loss(logs, targets, reduction="none")
     if soft is not None:
-        expected = soft[1][:, :known].float().softmax(-1)
-        losses = losses.index_put((soft[0],), -(expected * logs[soft[0], :known]).sum(-1))
+        losses = losses.index_put((soft[0],), -(soft[1][:, :known].float().softmax(-1) * logs[soft[0], :known]).sum(-1))
     return losses.sum()
 
 

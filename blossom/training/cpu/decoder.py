@@ -200,8 +200,7 @@ def _freeze(layer, dtype):
     """The LayerWeights of a transformers layer, whose own weights become views of the stacked ones."""
     w, b, adapters = {}, {}, {}
     for group, names in GROUPS.items():
-        owner = layer.self_attn if group in ("qkv", "out") else layer.mlp
-        modules = [getattr(owner, name) for name in names]
+        modules = [getattr(layer.self_attn if group in ("qkv", "out") else layer.mlp, name) for name in names]
         linears = [m.get_base_layer() if hasattr(m, "get_base_layer") else m for m in modules]
         w[group] = torch.cat([m.weight.data.to(dtype) for m in linears])
         b[group] = None if linears[0].bias is None else torch.cat([m.bias.data.to(dtype) for m in linears])

@@ -27,8 +27,7 @@ class TorchOps:
     def rms_backward(self, dy, residual, x, r, weight, s):
         """Gradient of the residual stream: through the norm, plus `residual` from past it; in float32 and in dy's dtype."""
         unit, dunit = x * r, dy.float().mul_(weight)
-        along = (dunit * unit).mean(-1, keepdim=True)
-        dx = torch.addcmul(residual, dunit.addcmul_(unit, along, value=-1), r)
+        dx = torch.addcmul(residual, dunit.addcmul_(unit, (dunit * unit).mean(-1, keepdim=True), value=-1), r)
         return dx, dx.to(dy.dtype)
 
     def swiglu(self, gate_up, s):
