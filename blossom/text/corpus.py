@@ -168,7 +168,7 @@ def _file_documents(file, column):
                 continue
             if name.endswith(".csv") or is_header(value) or not KOREAN_NAMES.isdisjoint(value):
                 told = f"expected a column 'text', found {', '.join(value)}"
-                raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts")
+                raise ValueError(f"{place}: {told[:200]}: rename the column that has the texts, or begin with a sentence")
         if n < 2 and not (given or width) and len(value) > 1 and re.fullmatch(r"\S*\d\S*", value[0].strip()):
             told = "has no line of known names, and its first column has numbers or ids"
             raise ValueError(f"{place}: a table that {told}: give it one, in which the texts' column is called text")
