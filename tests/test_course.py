@@ -225,14 +225,13 @@ def test_every_equation_table_and_figure_of_both_papers_is_named_in_its_notebook
 
 
 def test_cells_count_control_tokens_as_text_both_tables_of_an_untied_base_and_no_new_rows_where_there_are_none(capsys):
-    first, tiny = "01_tokenization_analysis", "tiny-byte-level"
-    given = {"tokenizers": {"tiny": load_tokenizer(tiny)}, "lines": {"general_korean": ["a <|im_end|>"]}}
-    run_cell(first, "assert by_hand", **given)
-    run_cell(first, "def find_shared_bytes", **given, p=SimpleNamespace(sentence="가"))
+    given = {"tokenizers": {"tiny": load_tokenizer("tiny-byte-level")}, "lines": {"general_korean": ["a <|im_end|>"]}}
+    run_cell("01_tokenization_analysis", "assert by_hand", **given)
+    run_cell("01_tokenization_analysis", "def find_shared_bytes", **given, p=SimpleNamespace(sentence="가"))
     assert capsys.readouterr().out == "tiny: 가 share nothing\n"
     for untie in (False, True):
-        given = {"p": SimpleNamespace(base_model=tiny, untie=untie), "size": 1, "order": [1], "unit": "word", "run": Mock()}
-        given["budget"] = pd.DataFrame({"most useful first": [2.0], "donor's order": [3.0]}, [1])
+        given = {"p": SimpleNamespace(base_model="tiny-byte-level", untie=untie), "size": 1, "order": [1], "run": Mock()}
+        given |= {"unit": "word", "budget": pd.DataFrame({"most useful first": [2.0], "donor's order": [3.0]}, [1])}
         assert run_cell("02_vocab_merge", "megabyte =", unseen=["a"], **given)["megabyte"] == (1 + untie) * 64 * 2e-6
     made = run_cell("03_bilingual_pretraining", '(fig, "new_rows")', first_new_row=lambda model: None, trained=None)
     assert made["never"] == 0  # the model card tells of rows that were never read

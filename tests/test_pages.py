@@ -26,10 +26,9 @@ def test_markup_is_escaped_and_characters_that_turn_text_around_are_spelled_out(
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_page_is_whole_and_lets_no_other_script_run(tmp_path, attack):
-    (tmp_path / "x.html").write_text(
-        '<meta http-equiv="Content-Security-Policy" content="{{ policy }}"><style>{{ style | safe }}</style>'
-        '<p>{{ title }}</p><script id="data">{{ data | safe }}</script><script>{{ script | safe }}</script>'
-    )
+    head = '<meta http-equiv="Content-Security-Policy" content="{{ policy }}"><style>{{ style | safe }}</style>'
+    body = '<p>{{ title }}</p><script id="data">{{ data | safe }}</script><script>{{ script | safe }}</script>'
+    (tmp_path / "x.html").write_text(head + body)
     (tmp_path / "x.css").write_text("p { color: red }")
     (tmp_path / "x.js").write_text("const ready = 1;")
     html = pages.assemble_page(tmp_path / "x.html", {attack: attack}, title=attack)

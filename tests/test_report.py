@@ -188,6 +188,8 @@ def test_the_benchmarks_of_a_reference_are_told_beside_a_constant_answer():
     told = tables.describe_benchmarks({("base", STAGE): found, ("other", STAGE): SimpleNamespace(metrics={"tasks": {}})})
     assert told == "1 of 1 averages lie clearly above one constant answer's 25.0 %: base 50.0 % [48.6, 51.4]"
     assert tables.describe_benchmarks({}) == ""
+    found.metrics["table3"] = [{"source": "korean", "megabytes": 85, "epochs": 1}]
+    assert tables._describe_text([SimpleNamespace(metrics=found.metrics | {"tokens": {}})])["Korean text"] == "85 MB"
     assert reference.read_reference(STAGE), "the reference in the repository has scores"
 
 

@@ -74,4 +74,5 @@ def wilson_interval(share, count, z=1.96):
     """Wilson's 95 % interval of a share of `count` trials: (low, high), arrays. Example: 0.5 of 10 -> 0.24, 0.76."""
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return np.minimum(middle - half, share), np.maximum(middle + half, share)  # rounding must not leave the share outside
+    low, high = np.minimum(middle - half, share), np.maximum(middle + half, share)  # rounding leaves no share out
+    return np.maximum(low, 0.0), np.minimum(high, 1.0)

@@ -63,8 +63,8 @@ def _describe_text(trained):
     row = {"pretraining tokens": f"{sum(sum(run.metrics['tokens'].values()) for run in trained):,}"}
     read = [text for run in trained for text in run.metrics["table3"]]
     for name, start in ((figures.language_name(), "korean"), ("English", "english")):
-        size = sum(text["megabytes"] * text["epochs"] for text in read if text["source"].startswith(start))
-        row[f"{name} text"] = f"{1000 * size:.0f} KB" if size < 1000 else f"{size / 1000:.1f} GB"
+        mb = sum(text["megabytes"] * text["epochs"] for text in read if text["source"].startswith(start))
+        row[f"{name} text"] = f"{1000 * mb:.0f} KB" if mb < 1 else f"{mb:.0f} MB" if mb < 1000 else f"{mb / 1000:.1f} GB"
     return row
 
 
