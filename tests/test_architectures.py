@@ -64,8 +64,7 @@ def test_every_architecture_is_trained_and_measured_as_the_library_does_or_refus
     assert_same(gradients(model), gradients(reference))
     line = "The door is open."
     ids = torch.tensor([[bits.start_token(tokenizer), *tokenizer(line).input_ids]])
-    logs = reference.eval()(input_ids=ids).logits[0, :-1].log_softmax(-1)
-    nats = -logs.gather(-1, ids[0, 1:, None]).sum().item()
+    nats = -reference.eval()(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None]).sum().item()
     with learner.evaluation():
         assert bits.document_nats(learner.model, tokenizer, [line]).item() == pytest.approx(nats, rel=1e-5)
     learner.__exit__()
@@ -127,8 +126,7 @@ def test_an_answer_is_streamed_without_a_cache_of_keys(kind):
     model, tokenizer = random_model(kind, adapted=False).eval(), loading.load_model("tiny-byte-level")[1]
     settings = {"new_tokens": 8, "temperature": 0.0, "repetition_penalty": 1.0}
     streamed = "".join(stream_answer(model, tokenizer, [{"role": "user", "content": "The door"}], "newline", **settings))
-    batch = ["The door", "The door is open"]
-    assert streamed.strip() == generate_answers(model, tokenizer, batch, "newline", **settings)[0]
+    assert streamed.strip() == generate_answers(model, tokenizer, ["The door", "The door is open"], "newline", **settings)[0]
 
 
 def test_a_model_is_measured_before_and_after_a_training_as_during_it():

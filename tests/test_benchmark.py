@@ -200,8 +200,7 @@ def test_items_are_drawn_by_the_seed_and_kept_in_order(tmp_path):
     made = (suite.prepare_tasks(["klue_sts"], tmp_path, items=9, seed=seed)[0] for seed in (0, 0, 1))
     one, again, other = ([row["id"] for row in p.rows] for p in made)
     assert one == again != other and one == [i for i in everything if i in one]
-    made = suite.prepare_tasks(["nsmc", "klue_sts"], tmp_path, items=6, written_items=3)
-    assert [len(p.rows) for p in made] == [3, 6]
+    assert [len(p.rows) for p in suite.prepare_tasks(["nsmc", "klue_sts"], tmp_path, items=6, written_items=3)] == [3, 6]
 
 
 def requests_of(lm, p):
@@ -321,8 +320,7 @@ def test_shots_come_from_the_training_file(real_files, tmp_path):
     context = p.task.instances[0].args[0]
     assert context.count("긍부정:") == 4 and context.endswith(f"문장: {p.rows[0]['sentence']} 긍부정:")
     training = {r["sentence"] for r in read_task_rows("kobest_sentineg", real_files / "benchmarks", training=True)[0]}
-    shown = [line.removeprefix("문장: ").split(" 긍부정:")[0] for line in context.split("\n\n")[:3]]
-    assert set(shown) <= training
+    assert {line.removeprefix("문장: ").split(" 긍부정:")[0] for line in context.split("\n\n")[:3]} <= training
 
 
 def test_a_scored_row_is_never_an_example(tmp_path):

@@ -77,14 +77,12 @@ def test_general_text_in_another_script_is_refused_and_korean_with_hanja_or_lati
 def test_more_text_moves_few_held_out_lines(texts):
     lines = [f"문장 {chr(0xAC00 + i)}{chr(0xB098 + i)} 입니다" for i in range(400)]
     few = read_corpus(texts("\n".join(lines[:360]), heldout_lines=40)).heldout_korean
-    many = read_corpus(texts("\n".join(lines), heldout_lines=40)).heldout_korean
-    assert len(set(few) & set(many)) >= 30
+    assert len(set(few) & set(read_corpus(texts("\n".join(lines), heldout_lines=40)).heldout_korean)) >= 30
 
 
 def test_duplicates_and_near_copies_of_held_out_lines_are_counted_and_removed(texts):
     lines = [f"날씨가 {w}" for w in "맑다 흐리다 춥다 덥다 좋다 나쁘다".split()]
-    copies = [line + "!" for line in lines]
-    loaded = read_corpus(texts("\n".join(lines + copies + lines), heldout_lines=3))
+    loaded = read_corpus(texts("\n".join(lines + [line + "!" for line in lines] + lines), heldout_lines=3))
     assert loaded.removed["korean_texts: duplicate"] == 6
     assert loaded.removed["korean_texts: like a held-out line"] == 3
     assert len(loaded.korean) == 6
@@ -111,8 +109,7 @@ def test_bytes_are_drawn_from_every_part_of_a_text(lines, size):
     drawn, held = draw_bytes(lines, size), sum(len(line.encode()) for line in lines)
     rest = iter(lines)
     assert drawn == lines if size >= held else all(line in rest or line == lines[0][: len(line)] for line in drawn)
-    numbered = [f"{n:04}" for n in range(1000)]
-    chosen = [int(line) for line in draw_bytes(numbered, 4 * len(lines))]
+    chosen = [int(line) for line in draw_bytes([f"{n:04}" for n in range(1000)], 4 * len(lines))]
     assert len(chosen) == len(lines) and all(n * 1000 // len(lines) <= c for n, c in enumerate(chosen))
     assert draw_bytes(["가나다"], 7) == ["가나"]
 

@@ -59,8 +59,8 @@ def test_both_orders_are_asked_and_both_must_agree(serve, judge, reply, expected
 def test_what_was_judged_before_the_server_or_the_budget_ends_is_kept_and_no_pair_is_asked_by_half(serve, judge, answered):
     good = prefers("짧은")
     server = serve(lambda body, n: good(body, n) if n <= answered else (500, {}, "gone"))
-    budget = {"requests": 5} if answered == 99 else {"requests": 200}
-    rows, counted = judges.judge_pairs(judge(server.url, **budget), pairs(5), parallel=1 if answered == 4 else 4)
+    requests, parallel = (200, 1) if answered == 4 else (5, 4)
+    rows, counted = judges.judge_pairs(judge(server.url, requests=requests), pairs(5), parallel)
     assert counted["judged"] == 2 and counted["unanswered"] == 6 and outcome(rows) == {"win": 2}
     assert ("HTTP 500" in counted["last_error"]) == (answered == 4) and (answered == 4 or len(server.bodies) == 4)
 

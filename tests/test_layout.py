@@ -32,8 +32,7 @@ def imported_modules(tree):
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "blossom":
-            inner = {f"{node.module}.{a.name}" for a in node.names} & set(SOURCES)
-            found |= inner or {node.module}
+            found |= {f"{node.module}.{a.name}" for a in node.names} & set(SOURCES) or {node.module}
         elif isinstance(node, ast.Import):
             found |= {a.name for a in node.names} & set(SOURCES)
     return found

@@ -218,8 +218,7 @@ def test_a_changed_parameter_reruns_its_stage_and_those_after_it_alone(outputs, 
 
 
 def test_the_ablation_runs_every_recipe_and_makes_one_vocabulary(tmp_path):
-    words = ("--configfile", "params/ablation.yaml", "-n", "-p", f"{tmp_path}/laptop/ablation.html")
-    plan = run_snakemake(tmp_path, *words)
+    plan = run_snakemake(tmp_path, "--configfile", "params/ablation.yaml", "-n", "-p", f"{tmp_path}/laptop/ablation.html")
     wanted = yaml.safe_load((paths.ROOT / "params/ablation.yaml").read_text())["recipes"]
     assert {"base-koSFT", "base-ko", "blossom-ko", "blossom-bi-koSFT", "cross-lingual"} < set(wanted)
     for recipe in wanted:

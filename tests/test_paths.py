@@ -154,8 +154,7 @@ def ended(body, script="{}"):
 
 
 def test_a_reader_that_goes_away_ends_a_command_without_a_word():
-    lines = "[print(n) for n in range(100_000)]"
-    assert ended(lines, "{} | head -1; exit ${{PIPESTATUS[0]}}") == (141, "")
+    assert ended("[print(n) for n in range(100_000)]", "{} | head -1; exit ${{PIPESTATUS[0]}}") == (141, "")
     assert ended("print(1)", "{} | true; exit ${{PIPESTATUS[0]}}") == (141, ""), "at the last flush too"
 
 

@@ -436,8 +436,7 @@ def kept(tmp_path, monkeypatch):
     paths.write_json(comparison / "comparison.json", crossing_sweep())
     (figure := plt.figure()).savefig(comparison / "comparison.png")
     plt.close(figure)
-    folder = reference.keep_reference(tmp_path / "old", "smoke", ["base"])
-    return folder, tmp_path / "new"
+    return reference.keep_reference(tmp_path / "old", "smoke", ["base"]), tmp_path / "new"
 
 
 def test_a_reference_says_where_it_comes_from_and_has_figures(kept):

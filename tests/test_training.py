@@ -366,8 +366,7 @@ def test_every_parameter_of_a_mixture_changes_its_blocks(smoke, name):
 
 def test_pretraining_needs_a_vocabulary_whose_certificate_holds(smoke):
     p, (model, tokenizer) = smoke(stages.TRAINED), loading.load_model("tiny-byte-level")
-    folder = paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge")
-    loading.save_model(model, tokenizer, folder / "model")
+    loading.save_model(model, tokenizer, paths.stage_folder(p.outputs, "smoke", "blossom-bi", "02_vocab_merge") / "model")
     runs.Run(smoke("02_vocab_merge"), "02_vocab_merge").finish({})
     with pytest.raises(ValueError, match=r"no certificate\.json"):
         pretraining.find_start(p)

@@ -56,8 +56,7 @@ def paper(real_files, kobert):
 
 def fast_and_slow(made, folder):
     merging.save_tokenizer(made, folder)
-    slow = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    return loading.load_tokenizer(folder), slow
+    return loading.load_tokenizer(folder), sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
 
 
 def test_old_ids_stay_new_ones_follow_and_every_added_piece_can_be_made(merged):
@@ -217,8 +216,7 @@ def test_a_model_without_its_certificate_is_refused(certified):
 
 
 def test_a_certificate_sees_what_is_wrong(tmp_path):
-    asked = [TINY.piece(text) for text in ("대", "통", "령", "대통령", "wkx", "wk")]
-    made = merging.merge_vocab(TINY, asked, "keep")
+    made = merging.merge_vocab(TINY, [TINY.piece(text) for text in ("대", "통", "령", "대통령", "wkx", "wk")], "keep")
     merging.save_tokenizer(made, tmp_path)
     found = certificates.certify_merge(made, tmp_path, TEXTS | {"english": ["wkx ran"]}, ["Hangul"], "add", {})
     assert not found["holds"]

@@ -33,5 +33,4 @@ def adapted(base="tiny-byte-level", mode="lora+new-rows", targets=("q_proj", "k_
 
 def some_rows(count=12, length=24, seed=0):
     generator = np.random.default_rng(seed)
-    ids = [generator.integers(10, 480, length) for _ in range(count)]
-    return [{"input_ids": i, "labels": i} for i in ids]
+    return [{"input_ids": i, "labels": i} for i in (generator.integers(10, 480, length) for _ in range(count))]

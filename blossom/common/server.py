@@ -132,8 +132,7 @@ class ChatServer:
         found = found or self._try(request)
         if found and not _answer(found, whole):
             if self._useless < FAILURES:
-                had = request.get("max_tokens") or found["used"] or len(found["reply"])
-                found = self._try(request, had + ROOM) or found
+                found = self._try(request, (request.get("max_tokens") or found["used"]) + ROOM) or found
             with self._lock:
                 self._useless = 0 if _answer(found, whole) else self._useless + 1
                 if self._useless:
@@ -148,7 +147,7 @@ class ChatServer:
             return None
         used = stored["usage"].get("out") if isinstance(stored.get("usage"), dict) else None
         cut = stored.get("cut", isinstance(used, int) and used >= request.get("max_tokens", used + 1))
-        return stored | {"reply": REASONING.sub("", stored["reply"]).strip(), "cut": cut, "used": used}
+        return stored | {"reply": REASONING.sub("", stored["reply"]).strip(), "cut": cut, "used": used or len(stored["reply"])}
 
     def _try(self, request, most=0):
         """Send a request, for at most `most` tokens, and store its reply; returns it as `_read`, or None."""
