@@ -143,11 +143,11 @@ class ChatServer:
     def _read(self, request):
         """The stored reply, without the reasoning in it; None when there is none. Old files lack `cut`."""
         stored = self.store.get(request) or {}
-        if not isinstance(stored.get("reply"), str):
+        if not isinstance(reply := stored.get("reply"), str):
             return None
         used = stored["usage"].get("out") if isinstance(stored.get("usage"), dict) else None
         cut = stored.get("cut", isinstance(used, int) and used >= request.get("max_tokens", used + 1))
-        return stored | {"reply": REASONING.sub("", stored["reply"]).strip(), "cut": cut, "used": used or len(stored["reply"])}
+        return stored | {"reply": REASONING.sub("", reply).strip(), "cut": cut, "used": used or len(reply)}
 
     def _try(self, request, most=0):
         """Send a request, for at most `most` tokens, and store its reply; returns it as `_read`, or None."""
