@@ -126,7 +126,8 @@ def test_stored_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}
     first = answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
     whole = load_model("tiny-byte-level", torch.float32)
-    assert first == answers.generate_answers(*whole, PROMPTS, "chatml", batch_size=2, new_tokens=6, seed=1)
+    again = answers.generate_answers(*whole, PROMPTS, "chatml", batch_size=2, new_tokens=6, seed=1, lengths=(counts := []))
+    assert first == [{"answer": text, "tokens": count} for text, count in zip(again, counts, strict=True)]
     loads, load = [], load_model
     monkeypatch.setattr("blossom.generation.answers.load_model", lambda *words: loads.append(words) or load(*words))
     assert answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) == first and loads == []

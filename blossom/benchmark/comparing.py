@@ -30,7 +30,8 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         if len(digests) > 1:
             raise ValueError(f"{name}: the two models read other rows or prompts: run 05 again with equal parameters")
         count = len(ids[0])
-        metric, draws = measured_by(one[name][0]), statistics.draw_items(count, times, seed)
+        metric = "bits_per_byte" if "nats" in one[name][0] else one[name][0].get("metric", "acc")
+        draws = statistics.draw_items(count, times, seed)
         scorers = [statistics.item_statistic(metric, items[name]) for items in (one, two)]
         whole = [float(scorer(np.arange(count)[None])[0]) for scorer in scorers]
         drawn[name] = statistics.widen_draws(scorers[1](draws) - scorers[0](draws), whole[1] - whole[0], count)
@@ -52,11 +53,6 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
         table.loc[len(table)] = row
     table["decided"] = table.p_holm.astype(float) <= level
     return table[COLUMNS]
-
-
-def measured_by(item):
-    """What an item measures its model by: "bits_per_byte" of a document, else the item's own metric."""
-    return "bits_per_byte" if "nats" in item else item.get("metric", "acc")
 
 
 def _answer(item, metric):

@@ -75,9 +75,10 @@ class Run:
 
     def figure(self, figure, name, dpi=150):
         """Save a matplotlib figure as `figures/<name>.png`, with its titles as metadata."""
-        titles = filter(None, (axis.get_title(place) for axis in figure.axes for place in ("left", "center")))
+        titles = [figure.get_suptitle(), *(a.get_title(place) for a in figure.axes for place in ("left", "center"))]
         with paths.write_atomically(self.folder / "figures" / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight", metadata={"Title": "; ".join(titles)})
+            named = {"Title": "; ".join(filter(None, titles))}
+            figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight", metadata=named)
 
     def add_inputs(self, inputs):
         """Record what files and folders are when they are read, since they may change during the run; `home` is left out."""

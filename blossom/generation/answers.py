@@ -28,7 +28,7 @@ def find_tuning(model):
 
 
 def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):
-    """Answers to prompts, from `store` (a `ReplyStore`) or by `generate_answers` of the model `name` (asset, folder, id)."""
+    """{"answer", "tokens"} of each prompt, from `store` (a `ReplyStore`) or by the model `name` (asset, folder, id)."""
     folder = fetch_asset(str(name))
     load = functools.cache(lambda: load_model(folder, dtype))
     request = {"model": runs.hash_unchanged(folder), "dtype": str(dtype), "template": template, "sampler": 3} | settings
@@ -36,25 +36,27 @@ def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **
     for batch in _batches(_encode_prompts(prompts, template, load_tokenizer(folder)), batch_size):
         asked = request | {"prompts": [prompts[i] for i in batch]}
         found = store.get(asked, list[str])
-        if not found or len(found["reply"]) != len(batch):
-            found = {"reply": generate_answers(*load(), asked["prompts"], template, batch_size=batch_size, **settings)}
+        if not found or not len(found["reply"]) == len(found.get("tokens", ())) == len(batch):
+            words = {"batch_size": batch_size, "lengths": (tokens := [])} | settings
+            found = {"reply": generate_answers(*load(), asked["prompts"], template, **words), "tokens": tokens}
             store.put(asked, **found)
-        answers |= zip(batch, found["reply"], strict=True)
+        answers |= {i: {"answer": a, "tokens": n} for i, a, n in zip(batch, found["reply"], found["tokens"], strict=True)}
     return [answers[i] for i in range(len(prompts))]
 
 
 @torch.no_grad()
-def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_size=24, seed=0, **sampling):
+def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_size=24, seed=0, lengths=None, **sampling):
     """One answer to each prompt: list of str, without special tokens and outer white space.
 
     prompts     list of str; each becomes the user's message of `template` (a name of TEMPLATES, or "own")
     new_tokens  longest answer; it ends earlier at any special token
+    lengths     a list that gets the number of tokens of each answer
     sampling    temperature, top_p, top_k and repetition_penalty of a `Sampler`
 
     Each answer has its own random numbers, from `seed` and the prompt: in float32 it does not depend on the other prompts or
     on `batch_size`; in bfloat16 it does, since rounding depends on the batch. Raises ValueError for an empty or long prompt.
     """
-    encoded, answers, spelled = _encode_prompts(prompts, template, tokenizer), {}, token_bytes(tokenizer)
+    encoded, answers, counts = _encode_prompts(prompts, template, tokenizer), {}, {}
     for n, ids in enumerate(encoded):
         check_room(model, ids, new_tokens, f"prompt {n}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -66,9 +68,13 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
         mask = torch.tensor([[n >= width - len(encoded[i]) for n in range(width)] for i in batch])
         ids, mask = (tensor.to(model.get_input_embeddings().weight.device) for tensor in (ids, mask.long()))
         seeds = [hashlib.sha256(f"{seed}\n{prompts[i]}".encode()).digest()[:8] for i in batch]
-        sampler = Sampler(mask, [int.from_bytes(digest, "big") >> 1 for digest in seeds], spelled, **sampling)
-        out = generate_ids(model, ids, mask, [sampler], **ends)
-        answers |= zip(batch, tokenizer.batch_decode(out[:, width:], skip_special_tokens=True), strict=True)
+        sampler = Sampler(mask, [int.from_bytes(d, "big") >> 1 for d in seeds], token_bytes(tokenizer), **sampling)
+        out = generate_ids(model, ids, mask, [sampler], **ends)[:, width:]
+        answers |= zip(batch, tokenizer.batch_decode(out, skip_special_tokens=True), strict=True)
+        ended = torch.isin(out, out.new_tensor(ends["eos_token_id"])).cumsum(-1)
+        counts |= zip(batch, (ended == 0).sum(-1).tolist(), strict=True)
+    if lengths is not None:
+        lengths += [counts[i] for i in range(len(prompts))]
     return [answers[i].rstrip("\ufffd").strip() for i in range(len(prompts))]  # without a character that the limit cut
 
 

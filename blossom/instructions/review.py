@@ -226,5 +226,5 @@ def show_changes(before, after):
     shown = []
     for what, i, j, k, n in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         cut, added = pages.escape_html("".join(a[i:j])), pages.escape_html("".join(b[k:n]))
-        shown += [cut] if what == "equal" else [removed.format(cut) * bool(cut), new.format(added) * bool(added)]
+        shown += [cut] if what == "equal" else [removed.format(cut) + " " if cut else "", new.format(added) * bool(added)]
     return Markup('<div style="white-space:pre-wrap;line-height:1.7">{}</div>').format(Markup("").join(shown))

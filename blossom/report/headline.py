@@ -49,7 +49,7 @@ def compare_recipes(runs, times=2000):
 
 def describe_difference(row):
     """("better", "worse" or "", difference) of a row's second model; if not primary, where the interval excludes 0."""
-    is_text = MEASURES[row.measure]["unit"] == "bits/byte"
+    is_text = row.metric == "bits_per_byte"
     scale, decimals, unit = (1, 3, "bits/byte") if is_text else (100, 1, "points")
     difference, low, high = (pages.format_number(scale * v, decimals, "+") for v in (row.difference, row.low, row.high))
     is_clear = row.decided or not row.primary and row.low * row.high > 0

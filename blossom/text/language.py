@@ -10,6 +10,8 @@ from blossom.common import paths
 SCRIPTS = {name: re.compile(letters) for name, letters in paths.read_yaml_beside(__file__).items()}
 CODE = re.compile(r"```.*?(?:```|\Z)|\{[^{}\n]*\}", re.DOTALL)  # also placeholders like {name}
 WORD = re.compile("[가-힣]{2,}")  # in Korean, with its endings
+EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # punctuation around a word
+LOOP = re.compile(r"(.{1,8}?)\1{4,}")
 JOSA = "은는이가을를에의도로만과와"  # particles of one syllable
 KOREAN_FROM = 0.3  # share of Korean among Korean and Latin letters; Korean prose about software has many Latin letters
 ENGLISH_UP_TO = 0.1  # likewise: English may name a Korean thing
@@ -63,6 +65,7 @@ def answer_language(answer, prompt=""):
     said, asked = (keep_letters(text) for text in (answer, prompt))
     size = min(len(asked), len(said), COMPARED)
     stated = prompt.rstrip().endswith(("?", "？")) and re.match(r"[^.?!。？！\n]*[.!。！]", answer.strip())
+    stated = stated and keep_letters(stated[0])[-4:] != asked[-4:]  # else it is the question with a full stop
     if asked and not stated and 2 * len(said) >= len(asked) and is_alike(said[:size], asked[:size]):
         return "copy"
     return language_of(answer) if answer.strip() else "empty"
@@ -90,7 +93,13 @@ def find_nonwords(text, starts):
 
 
 def measure_repetition(text, n=3):
-    """Share (0 to 1) of the word `n`-grams that occurred earlier in the text. Example: "a b c a b c a b c" -> 4/7."""
-    words = [w[i : i + LONGEST_WORD] for w in text.split() for i in range(0, len(w), LONGEST_WORD)]
+    """Share (0 to 1) of `n`-grams of words, without punctuation, that occurred before. Example: "A b c a, b c a" -> 2/5."""
+    bare = [EDGES.sub("", word) for word in text.casefold().split()]
+    words = [w[i : i + LONGEST_WORD] for w in bare for i in range(0, len(w), LONGEST_WORD)]
     grams = list(zip(*(words[i:] for i in range(n)), strict=False))
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def is_loop(text):
+    """Whether 30 % of its trigrams of words occurred before, or 1 to 8 characters with a letter stand 5 times in a row."""
+    return measure_repetition(text) >= 0.3 or any(keep_letters(m[1]) for m in LOOP.finditer(text))

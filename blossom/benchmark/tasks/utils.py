@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from blossom.benchmark.statistics import bleu_scorer, f1_of_draws, first_line
-from blossom.text.language import is_alike, keep_letters, language_of, measure_repetition
+from blossom.text.language import is_alike, is_loop, keep_letters, language_of
 
 
 def macro_f1(items):
@@ -34,7 +34,7 @@ def _translated(row, answers, source, target):
     empty           no letter in the answer
     copies          its first line is the input
     partial         its first line mixes the languages, or is less than half as long as the reference
-    repeats         a sentence repeats an earlier one or the input, or its words repeat in a loop
+    repeats         a sentence repeats an earlier one or the input, or it is a loop (`is_loop`)
     wrong_language  its first line is none of these and not in the language asked for
     """
     reference, answer = row[target], answers[0]
@@ -44,19 +44,15 @@ def _translated(row, answers, source, target):
     mixed = found == "mixed" and language_of(reference) != "mixed"
     short = found == target and 2 * len(keep_letters(first)) < len(keep_letters(reference))
     partly = not (empty or copies) and (mixed or short)
-    kinds = {"empty": empty, "copies": copies, "partial": partly, "repeats": _repeats(answer, row[source])}
+    sentences = [s for s in re.split(r"[\n.!?。]+", answer) if len(keep_letters(s)) > 3]
+    again = any(is_alike(s, before) for n, s in enumerate(sentences[1:], 1) for before in (*sentences[:n], row[source]))
+    kinds = {"empty": empty, "copies": copies, "partial": partly, "repeats": again or is_loop(answer)}
     kinds["wrong_language"] = not (empty or copies or partly) and found != target
     pair = (reference, answer.strip())
     return {"bleu": pair, "chrf": pair, "bleu_first_line": (reference, first)} | {k: float(v) for k, v in kinds.items()}
 
 
 to_korean, to_english = partial(_translated, source="en", target="ko"), partial(_translated, source="ko", target="en")
-
-
-def _repeats(answer, source):
-    sentences = [s for s in re.split(r"[\n.!?。]+", answer) if len(keep_letters(s)) > 3]
-    again = any(is_alike(s, before) for n, s in enumerate(sentences[1:], 1) for before in (*sentences[:n], source))
-    return again or measure_repetition(answer) >= 0.3
 
 
 def _corpus_score(items, metric):
