@@ -85,8 +85,7 @@ def measure_answers(answers, starts=(), room=None, limit=math.inf):
 
 def state_answers(measured, language, label, speed=()):
     """A sentence on each model's answers to prompts in `language` (`label`: its name); `speed`: {model: dict of 06}."""
-    names = {"answered_in_language": f"in {label}, not copied"} | {n: FINDINGS[n] for n in FINDINGS if n in TOLD}
-    lines = []
+    names, lines = {"answered_in_language": f"in {label}, not copied"} | {n: FINDINGS[n] for n in TOLD}, []
     for row in measured[measured.language == language].to_dict("records"):
         own = [(k, row[n], row[f"{n}_low"], row[f"{n}_high"]) for n, k in names.items() if row[n] == row[n]]
         told = ["{} {:.0%} [{:.0%}, {:.0%}]".format(*one) for one in own]
