@@ -220,7 +220,7 @@ def summarize_review(merged):
 
 def show_changes(before, after):
     """Markup that shows the words removed from `before` in red and those added in `after` in green."""
-    a, b = (re.split(r"(\s+)", text) for text in (before, after))
+    a, b = (re.split(r"(?<=\s)(?=\S)", text) for text in (before, after))
     removed = Markup('<del style="background:#f8d9d4">{}</del>')
     new = Markup('<ins style="background:#cdeedd;text-decoration:none">{}</ins>')
     shown = []
