@@ -3,8 +3,10 @@
 import ast
 import re
 import shlex
+import shutil
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from unittest.mock import Mock
 from urllib.parse import unquote
@@ -154,7 +156,9 @@ def test_a_book_leads_from_notebook_to_notebook_and_is_searched(tmp_path, browse
         read = f"{{outputs}}/{(read / 'model').relative_to(tmp_path.parent)}"
         paths.write_json(home / "manifest.json", {"inputs": {read: "of the model before"}})
     paths.write_text(tmp_path / "book/gone.html", "a page of a run that is gone")
+    paths.write_json(tmp_path / "report/07_report/metrics.json", {"results": ["better <b>"]})
     index = convert.write_book(tmp_path)
+    assert "<li>better &lt;b&gt;</li>" in index.read_text("utf-8")
     old = [f.stem[-4:] for f in index.parent.glob("*.html") if "has changed since" in f.read_text("utf-8")]
     assert sorted(old) == ["book", "m-bi"] and homes[2].exists(), "a recipe called book stays"
     assert index.read_text("utf-8").count("older than what it read") == 2 and not (index.parent / "gone.html").exists()
@@ -175,6 +179,9 @@ def test_a_log_is_one_block_without_warnings_and_absolute_paths(tmp_path):
     outputs = stream(text=f"step 1\n{told}"), stream(name="stderr", text="a warning"), stream(text="step 2\n")
     page = convert.convert_notebook(convert.read_executed(executed(tmp_path, "03", "base", "# 03", *outputs)))
     assert f"step 1\nsee params, ~/y and outputs/{tmp_path.name}\nstep 2" in page and "a warning" not in page
+    with TemporaryDirectory() as folder:  # near the root: not in a folder of runs
+        file = shutil.copy(paths.ROOT / "notebooks/01_tokenization_analysis.ipynb", folder)
+        assert convert.read_executed(file).cells == notebook("01_tokenization_analysis").cells
 
 
 def test_a_report_has_no_code_and_none_of_the_course_only_cells(tmp_path):

@@ -87,7 +87,8 @@ def test_a_claim_not_run_here_is_the_reference_runs_and_says_so(tmp_path):
     assert [checked[s].verdict for s in says] == ["supported", "undecided", "not tested"]
     assert checked[says[0]].shows == kept["shows"] and checked[says[0]].expected == pytest.approx(4)
     run = SimpleNamespace(metrics={"claims": {"The expanded vocabulary spells Korean with fewer tokens": kept}})
-    given = {"p": SimpleNamespace(margin=1.8, bootstraps=9), "runs": {}, "read": {}, "differences": "", "pace": ""}
+    given = {"p": SimpleNamespace(margin=1.8, bootstraps=9), "runs": {}, "explored": pd.DataFrame(), "rates": {}}
+    given |= {"read": {}, "differences": "", "pace": "", "pair": None, "korean": []}
     given["reference"] = SimpleNamespace(read_reference=lambda _: {("ablation", "07_report"): run})
     told = run_cell("07_report", "results = [", **given)["results"][0]
     assert told.startswith("Held-out text with the new tokens in the reference run: base 30 → base-ko 40;")
@@ -125,7 +126,9 @@ def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_pa
     pairs = told["base-bi", "base", "minimal_pairs_ko"]
     assert pairs.startswith("base-bi tells right from wrong Korean more often than base: 50.0 % → 81.2 %, +31.2 points [+")
     assert told["blossom-bi", "base-bi", "minimal_pairs_ko"].startswith("blossom-bi and base-bi, Korean minimal pairs: ")
-    assert headline.state_difference(next(table.itertuples())._replace(low=-1, high=-4e-4)).endswith(" [-1.000, -0.0004]")
+    row = next(table.itertuples())._replace(low=-1, high=-4e-4, decided=True)
+    assert headline.state_difference(row).endswith(" [-1.000, -0.0004]")
+    assert headline.state_difference(row._replace(spread=9), short=True).endswith("within the spread between seeds (9.000)")
 
 
 @pytest.mark.parametrize(("stage", "settings", "told"), CASES["other_settings"])
@@ -154,10 +157,12 @@ def test_recipes_trained_with_other_parameters_are_not_compared_and_the_report_s
 def test_07_tells_of_a_control_and_its_compute_where_both_were_pretrained_also_as_parents(tmp_path):
     recipes = ["base", "base-bi-biSFT", "blossom-bi-biSFT"]
     for recipe, stage in params.report_runs(recipes):
-        made(tmp_path, recipe, stage, {"read": {"tokens": 512}}) if stage != STAGE else measured(tmp_path, recipe, 2, 40, 1)
+        made(tmp_path, recipe, stage, {"read": {"tokens": 512}, "models": {}}) if stage != STAGE else measured(
+            tmp_path, recipe, 2, 40, 1
+        )
     read = runs.read_runs(str(tmp_path), "smoke", recipes)
     for count in (2, 0):
-        found = run_cell("07_report", "twins =", runs=read, p=SimpleNamespace(bootstraps=200))
+        found = run_cell("07_report", "twins =", runs=read, p=SimpleNamespace(bootstraps=200), spread={})
         assert (len(found["pair"]), [*found["read"]]) == (count, ["512"][:count])
         read.pop(("base-bi", stages.TRAINED), None)
 
@@ -380,6 +385,9 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     words = crossover.tabulate_crossings(fitted).set_index(["measure", "over"])["result"]
     assert words["corpus", "equal compute"].startswith("blossom-bi is better from 7")
     assert words["general", "equal text"] == "blossom-bi is worse at every amount, 50,000 to 300,000 bytes (100% of fits)"
+    ends = {"higher": (1, 2), "lower": (-2, -1), "undecided": (-1, 1)}
+    made = [SimpleNamespace(misfits=[], difference=np.array([[end], [other]])) for end, other in ends.values()]
+    assert [crossover.judge_end(found) for found in made] == [*ends]
     swapped = crossing_sweep() | {"recipes": ["blossom-bi", "base-bi"]}
     told = crossover.tabulate_crossings(crossover.fit_sweep(swapped))["result"]
     assert told[0].startswith("base-bi is better up to 7") and told[2].startswith("base-bi is better at every amount, ")
@@ -411,14 +419,14 @@ def test_few_points_make_no_curve_and_misfits_and_amounts_that_only_one_arm_has_
     for row in rows:  # one measure falls, then rises
         row["value"] += (row["measure"] == "corpus") * np.log(int(row["point"].split("=")[-1]) / 50_000) ** 2
     table = crossover.tabulate_crossings(fitted := crossover.fit_sweep(about))
-    assert set(table.dropna().measure) == set(crossover.tabulate_savings(fitted).measure) == {"general"}
+    assert set(table.dropna().measure) == set(crossover.tabulate_needs(fitted).measure) == {"general"}
     assert table["result"][0].endswith("cannot be compared: a power law does not fit base-bi and blossom-bi")
     assert crossover.explains_means(np.repeat([0, 1], 3), np.tile([-1.0, 0, 1], 2), np.full(6, 0.1)), "they do not differ"
     plt.close("all")
 
 
 def test_what_expansion_saves_is_what_the_other_arm_needs_to_be_as_good():
-    table = crossover.tabulate_savings(crossover.fit_sweep(crossing_sweep(noise=1e-6)))
+    table = crossover.tabulate_needs(crossover.fit_sweep(crossing_sweep(noise=1e-6)))
     needs = table.set_index([*table][:2])["base-bi needs (tokens)"].str.replace(",| .*", "", regex=True)
     exact = [((1.0 + 200 * n**-0.5 - 1.2) / 60) ** (-1 / 0.42) for n in (25_000, 50_000, 100_000)]
     assert [float(needs["corpus", n]) for n in (25_000, 50_000, 100_000)] == pytest.approx(exact, rel=0.02)
@@ -453,9 +461,11 @@ def test_a_sweep_is_the_runs_own_or_else_the_references(kept, tmp_path):
     assert told == ["earlier runs", "the reference run, scale smoke"] and found[0][1] == found[1][1]
     assert sweeps.read_comparison(tmp_path / "new", "crossover", "laptop")[0] == "the reference run, scale smoke"
     assert sweeps.read_comparison(tmp_path / "new", "other", "smoke") is None
+    spread = sweeps.measure_spread(found[0][1] | {"curves": ["general"]}, "smoke")
+    assert [*spread] == ["general"] and 0 < spread["general"] < 0.01 and sweeps.measure_spread(found[0][1], "laptop") == {}
     _, parts = sweeps.draw_sweep(found[1][1])
     plt.close("all")
-    assert list(parts) == ["crossings", "savings"] and len(parts["crossings"]) == 4
+    assert list(parts) == ["crossings", "needs"] and len(parts["crossings"]) == 4
 
 
 @pytest.mark.parametrize(("tokens", "average"), [(101, 0.9), (99, 0.1)])

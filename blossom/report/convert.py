@@ -37,15 +37,17 @@ class MathRenderer(IPythonRenderer):
 
 
 def read_executed(file):
-    """Read an executed notebook, without its progress bars and warnings; its folder of all runs is called outputs."""
-    outputs = json.dumps(str(Path(file).resolve().parents[3]), ensure_ascii=False)[1:-1]
-    notebook = nbformat.reads(Path(file).read_text(encoding="utf-8").replace(outputs, "outputs"), 4)
+    """Read an executed notebook, without progress bars and warnings; its folder of all runs, if any, is called outputs."""
+    text = Path(file).read_text(encoding="utf-8")
+    for root in Path(file).resolve().parents[3:-1][:1]:
+        text = text.replace(json.dumps(str(root), ensure_ascii=False)[1:-1], "outputs")
+    notebook = nbformat.reads(text, 4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             kept = [o for o in cell.outputs if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
             cell.outputs = [o for o in kept if not (o.output_type == "stream" and o.name == "stderr")]
-            drawn = re.search(r'run\.figure\([\w.]+, "(\w+)"', cell.source)
-            if drawn and (picture := Path(file).parent / "figures" / f"{drawn[1]}.png").exists():
+            drawn = re.search(r'run\.figure\([\w.]+, f?"(\w+)', cell.source)
+            for picture in sorted(Path(file).parent.glob(f"figures/{drawn[1]}*.png"))[:1] if drawn else ():
                 cell.metadata["alt"] = Image.open(picture).info.get("Title")  # for readers who cannot see the figure
     return notebook
 
@@ -141,7 +143,9 @@ def write_book(folder):
             if name == chapter["page"]:
                 found += [section | {"page": name, "title": chapter["title"]} for section in words["sections"]]
             paths.write_text(folder / "book" / name, render_page("chapter.html", chapter["title"], **words))
-    words = {"scale": folder.name, "chapters": chapters, "has_report": (folder / "report.html").exists()}
+    words = {"scale": folder.name, "chapters": chapters, "has_report": (folder / "report.html").exists(), "results": []}
+    for file in folder.glob("report/07_report/metrics.json"):
+        words["results"] = paths.read_json(file).get("results", [])
     paths.write_text(folder / "book" / "index.html", render_page("book.html", "Blossom", found, **words))
     return folder / "book" / "index.html"
 

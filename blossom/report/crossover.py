@@ -113,6 +113,12 @@ def _describe_amounts(values, least, most):
     return "{} [{}, {}]".format(*(edges.get(v, f"{float(f'{v:.3g}'):,.0f}") for v in (values[0], *ends)))
 
 
+def judge_end(found):
+    """Where the second arm's values lie at the largest amount: higher, lower, undecided, not fitted."""
+    low, high = np.quantile(found.difference[:, -1], (0.025, 0.975))
+    return "not fitted" if found.misfits else "higher" if low > 0 else "lower" if high < 0 else "undecided"
+
+
 def describe_crossing(found):
     """From which amount on the second arm wins, in words; brackets: the 95 % interval of the bootstrap's draws."""
     if found.misfits:
@@ -122,7 +128,8 @@ def describe_crossing(found):
         told = _describe_amounts(crossings, found.common[0], found.common[-1])
         return f"{found.arms[1]} is better {'from' if wins else 'up to'} {told} {found.unit}"
     told = "is {} at every amount, {:,.0f} to {:,.0f}".format("better" if wins else "worse", *found.common[[0, -1]])
-    return f"{found.arms[1]} {told} {found.unit} ({(crossings == 0).mean():.0%} of fits)"
+    open_end = ", but not decided at the largest" if judge_end(found) == "undecided" else ""
+    return f"{found.arms[1]} {told} {found.unit} ({(crossings == 0).mean():.0%} of fits){open_end}"
 
 
 def tabulate_crossings(comparisons):
@@ -136,7 +143,7 @@ def tabulate_crossings(comparisons):
     return pd.DataFrame(rows, columns=["measure", "over", "result", "at the amount", difference, "low", "high"])
 
 
-def tabulate_savings(comparisons):
+def tabulate_needs(comparisons):
     """How much the first arm needs to be as good as the second after `amount`, over the first of the kinds of amounts.
 
     Left out: what the first arm does not improve by reading more, and misfits. Columns: measure, and an amount for each arm.
@@ -158,7 +165,7 @@ def plot_curves(comparisons):
     shape = len(comparisons) // columns, columns
     figure, axes = plt.subplots(*shape, figsize=(5.2 * columns, 2.9 * shape[0]), squeeze=False, sharey="row")
     for axis, found in zip(axes.flat, comparisons, strict=True):
-        for i, colour in enumerate((figures.COLOURS["base"], figures.COLOURS["ours"])):
+        for i, (colour, *_) in enumerate(figures.style_series(found.arms).values()):
             axis.plot(*found.points[i], "o", ms=4, alpha=0.6, color=colour)
             axis.plot(found.amounts[i], found.curves[i][0], color=colour, label=found.arms[i])
             band = np.quantile(found.curves[i], (0.025, 0.975), axis=0)
@@ -170,8 +177,8 @@ def plot_curves(comparisons):
         axis.tick_params(axis="x", labelsize=9)
         axis.set_title(found.over.capitalize() if axis in axes[0] else "")
         axis.label_outer()
-    better = sum(found.difference[0, -1] < 0 and not found.misfits for found in comparisons)
-    told = "{1} is better than {0} at the largest amount".format(*comparisons[0].arms)
-    figure.suptitle(f"{told} in {better} of {len(comparisons)} panels", x=0.01, ha="left", weight="bold")
+    told = "At the largest amount, {1}'s bits/byte against {0}'s are ".format(*comparisons[0].arms)
+    told += ", ".join(f"{end} in {n}" for end, n in pd.Series(map(judge_end, comparisons)).value_counts().items())
+    figure.suptitle(f"{told} of {len(comparisons)} panels", x=0.01, ha="left", weight="bold")
     axes[0, 0].legend(title="points: runs, bands: 95 %", fontsize=9, title_fontsize=9)
     return figure

@@ -32,8 +32,11 @@ def pair_models(recipes):
     return list(dict.fromkeys(pair for pair in found if pair[0] in recipes and pair[0] != pair[1]))
 
 
-def compare_recipes(runs, times=2000):
-    """`compare_models` of each pair of `pair_models`: (DataFrame with model and against, why other pairs are left out)."""
+def compare_recipes(runs, times=2000, spread=()):
+    """`compare_models` of each pair of `pair_models`: (DataFrame with model, against, spread, why others are left out).
+
+    spread  {measure: standard deviation between the runs of an arm}, of `sweeps.measure_spread`
+    """
     items = {r: own for r in select_stage(runs, stages.SCORED) if (own := read_items(runs, r).get(r))}
     tables, unlike = [], []
     for a, b in pair_models(list(items)[::-1]):  # the last recipe comes first
@@ -44,7 +47,7 @@ def compare_recipes(runs, times=2000):
             told = f"{a} and {b} were measured on different texts or items, so they are not compared: {error}"
         unlike += [told] * bool(told)
     table = pd.concat(tables or [pd.DataFrame(columns=[*COLUMNS, "model", "against"])], ignore_index=True)
-    return table[table.measure.isin(MEASURES)], unlike
+    return table[table.measure.isin(MEASURES)].assign(spread=lambda t: t.measure.map(dict(spread))), unlike
 
 
 def describe_difference(row):
@@ -54,19 +57,23 @@ def describe_difference(row):
     difference, low, high = (pages.format_number(scale * v, decimals, "+") for v in (row.difference, row.low, row.high))
     is_clear = row.decided or not row.primary and row.low * row.high > 0
     told = ("worse" if (row.difference > 0) == is_text else "better") if is_clear else ""
-    return told, f"{difference} {unit} [{low}, {high}]"
+    spread = getattr(row, "spread", 0)
+    within = f", within the spread between seeds ({spread:.3f})" if told and abs(row.difference) < spread else ""
+    return told, f"{difference} {unit} [{low}, {high}]{within}"
 
 
-def state_difference(row):
-    """A row of `compare_recipes` in words, with the two values and what `describe_difference` says."""
+def state_difference(row, short=False):
+    """A row of `compare_recipes` in words: what `describe_difference` says and, unless `short`, the models and values."""
     (told, difference), about = describe_difference(row), MEASURES[row.measure]
     form = "{:.3f}" if about["unit"] == "bits/byte" else "{:.1%}"
     numbers = f"{form} → {form}, {{}}".format(row.before, row.after, difference).replace("%", " %")
+    words = (about["says"][told == "worse"] if told else about["label"]).format(language=figures.language_name())
+    if short:
+        return f"{words}, {difference}"
     if told:
-        words = about["says"][told == "worse"].format(language=figures.language_name())
         return f"{row.model} {words} than {row.against}: {numbers}"
     alike = "; a model gave one answer to all, so this is not tested" if row.constant else ""
-    return f"{row.model} and {row.against}, {about['label'].format(language=figures.language_name())}: {numbers}{alike}"
+    return f"{row.model} and {row.against}, {words}: {numbers}{alike}"
 
 
 def state_results(folder):

@@ -75,6 +75,14 @@ def compare_arms(table, compare):
     return pd.DataFrame(rows, columns=["measure", "what", "runs", "difference", "low", "high", "verdict"])
 
 
+def measure_spread(about, scale):
+    """The standard deviation between runs of an arm: {measure of stage 05: value}; empty for a sweep of another scale."""
+    if about["scale"] != scale:
+        return {}
+    spread = pd.DataFrame(about["measured"]).groupby(["measure", "arm"])["value"].std().groupby("measure").mean()
+    return {name.replace("corpus ", "").replace(" ", "_").lower(): spread[name] for name in about["curves"]}
+
+
 def plot_arms(table):
     """Plot each measure in a panel: grey dots for single runs, and each arm's mean with its 95 % interval."""
     panels = table.measure.nunique()
@@ -118,7 +126,7 @@ def draw_sweep(about):
     with figures.house_style():
         if not fitted:  # too few amounts, or none that both arms have
             return plot_arms(pd.DataFrame(about["measured"])), {}
-        found = {"crossings": crossover.tabulate_crossings(fitted), "savings": crossover.tabulate_savings(fitted)}
+        found = {"crossings": crossover.tabulate_crossings(fitted), "needs": crossover.tabulate_needs(fitted)}
         return crossover.plot_curves(fitted), found
 
 
