@@ -175,10 +175,10 @@ onsuccess:
     TERMINAL.live.stop()
     for job in workflow.dag.jobs if TERMINAL.quiet else ():
         if job.rule.name == "report":
-            from blossom.report import headline
+            from blossom.common.runs import read_run
 
             folder = paths.stage_folder(OUTPUTS, job.wildcards.scale, REPORT, "07_report")
-            TERMINAL.say("\n".join(["", *headline.state_results(folder), f"The report: {job.output[0]}"]))
+            TERMINAL.say("\n".join(["", *read_run(folder).metrics["results"], f"The report: {job.output[0]}"]))
 
 
 onerror:

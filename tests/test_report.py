@@ -157,9 +157,7 @@ def test_recipes_trained_with_other_parameters_are_not_compared_and_the_report_s
 def test_07_tells_of_a_control_and_its_compute_where_both_were_pretrained_also_as_parents(tmp_path):
     recipes = ["base", "base-bi-biSFT", "blossom-bi-biSFT"]
     for recipe, stage in params.report_runs(recipes):
-        made(tmp_path, recipe, stage, {"read": {"tokens": 512}, "models": {}}) if stage != STAGE else measured(
-            tmp_path, recipe, 2, 40, 1
-        )
+        made(tmp_path, recipe, stage, {"read": {"tokens": 512}}) if stage != STAGE else measured(tmp_path, recipe, 2, 40, 1)
     read = runs.read_runs(str(tmp_path), "smoke", recipes)
     for count in (2, 0):
         found = run_cell("07_report", "twins =", runs=read, p=SimpleNamespace(bootstraps=200), spread={})
@@ -385,9 +383,8 @@ def test_fitted_curves_find_a_known_crossing_and_claim_none_beyond_the_data():
     words = crossover.tabulate_crossings(fitted).set_index(["measure", "over"])["result"]
     assert words["corpus", "equal compute"].startswith("blossom-bi is better from 7")
     assert words["general", "equal text"] == "blossom-bi is worse at every amount, 50,000 to 300,000 bytes (100% of fits)"
-    ends = {"higher": (1, 2), "lower": (-2, -1), "undecided": (-1, 1)}
-    made = [SimpleNamespace(misfits=[], difference=np.array([[end], [other]])) for end, other in ends.values()]
-    assert [crossover.judge_end(found) for found in made] == [*ends]
+    unclear = replace(fitted[0], difference=np.array([[-1.0], [1.0]]))
+    assert [crossover.judge_end(one) for one in (fitted[0], fitted[2], unclear)] == ["lower", "higher", "undecided"]
     swapped = crossing_sweep() | {"recipes": ["blossom-bi", "base-bi"]}
     told = crossover.tabulate_crossings(crossover.fit_sweep(swapped))["result"]
     assert told[0].startswith("base-bi is better up to 7") and told[2].startswith("base-bi is better at every amount, ")

@@ -4,7 +4,6 @@ import pandas as pd
 
 from blossom.benchmark.comparing import COLUMNS, compare_models
 from blossom.common import figures, pages, params, paths, stages
-from blossom.common.runs import read_run
 from blossom.report.agreement import explain_training
 from blossom.report.tables import select_stage
 
@@ -33,10 +32,7 @@ def pair_models(recipes):
 
 
 def compare_recipes(runs, times=2000, spread=()):
-    """`compare_models` of each pair of `pair_models`: (DataFrame with model, against, spread, why others are left out).
-
-    spread  {measure: standard deviation between the runs of an arm}, of `sweeps.measure_spread`
-    """
+    """`compare_models` of each pair of `pair_models`: (DataFrame with model, against, spread, why others are left out)."""
     items = {r: own for r in select_stage(runs, stages.SCORED) if (own := read_items(runs, r).get(r))}
     tables, unlike = [], []
     for a, b in pair_models(list(items)[::-1]):  # the last recipe comes first
@@ -74,8 +70,3 @@ def state_difference(row, short=False):
         return f"{row.model} {words} than {row.against}: {numbers}"
     alike = "; a model gave one answer to all, so this is not tested" if row.constant else ""
     return f"{row.model} and {row.against}, {words}: {numbers}{alike}"
-
-
-def state_results(folder):
-    """The sentences with which the report of a finished stage 07 begins."""
-    return read_run(folder).metrics["results"]

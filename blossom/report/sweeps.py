@@ -77,10 +77,9 @@ def compare_arms(table, compare):
 
 def measure_spread(about, scale):
     """The standard deviation between runs of an arm: {measure of stage 05: value}; empty for a sweep of another scale."""
-    if about["scale"] != scale:
-        return {}
     spread = pd.DataFrame(about["measured"]).groupby(["measure", "arm"])["value"].std().groupby("measure").mean()
-    return {name.replace("corpus ", "").replace(" ", "_").lower(): spread[name] for name in about["curves"]}
+    names = about["curves"] if about["scale"] == scale else ()
+    return {name.replace("corpus ", "").replace(" ", "_").lower(): spread[name] for name in names}
 
 
 def plot_arms(table):

@@ -80,13 +80,11 @@ def compare_with_paper(runs):
             counted = "{unreachable:,} of {new:,} (02's count on its files)" if theirs else "not in the paper"
             saved = {t: 1 - m[f"{t}_tokens_after"] / m[f"{t}_tokens_before"] for t in ("korean", "general_korean")}  # unseen
             values["saved"] = ", ".join(f"{share:.0%} fewer ({figures.LABELS[t]})" for t, share in saved.items())
-            unit, merges = f"{figures.LABELS['general_korean']}: tokens per word", ("paper", "Llama-2") if theirs else ()
-            words = [m["paper_merge"][name][unit] for name in merges]
-            values["theirs"] = f"; Llama-2 + KoBERT save {1 - words[0] / words[1]:.0%} on it" if words else ""
+            unit = f"{figures.LABELS['general_korean']}: tokens per word"
+            long, short = (m["paper_merge"][name][unit] if theirs else 1 for name in ("Llama-2", "paper"))
+            values["theirs"] = f"; Llama-2 + KoBERT save {1 - short / long:.0%} on it" if theirs else ""
             values["started"] = ", ".join(f"{name} {bits['general_korean']:.2f}" for name, bits in m["step0"].items())
             values |= {"counted": counted.format(**theirs or {}), "never": m["unreachable"]} | run.params
-        elif run.stage == stages.TRAINED:
-            values["targets"] = ", ".join(run.params["lora_targets"]) if "lora" in run.params["trainable"] else "nothing"
         elif run.stage == stages.TUNED:
             values["listed"] = _list_examples(run)
         elif run.stage == stages.SCORED:
