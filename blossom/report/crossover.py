@@ -133,14 +133,10 @@ def describe_crossing(found):
 
 
 def tabulate_crossings(comparisons):
-    """A row a Comparison: measure, over, result (words), largest common amount, difference there, low, high."""
-    rows = []
-    for found in comparisons:
-        last = found.difference[:, -1] if not found.misfits else [np.nan]
-        ends = last[0], *np.quantile(last, (0.025, 0.975))
-        rows.append((found.measure, found.over, describe_crossing(found), f"{found.common[-1]:,.0f} {found.unit}", *ends))
-    difference = "{1} minus {0} (bits/byte, fitted curves)".format(*comparisons[0].arms)
-    return pd.DataFrame(rows, columns=["measure", "over", "result", "at the amount", difference, "low", "high"])
+    """A row a Comparison: measure, over, result (words), the second arm's fit minus the first's at the largest amount."""
+    gaps = [np.nan if found.misfits else found.difference[0, -1] for found in comparisons]
+    rows = [(c.measure, c.over, describe_crossing(c), gap) for c, gap in zip(comparisons, gaps, strict=True)]
+    return pd.DataFrame(rows, columns=["measure", "over", "result", "bits/byte apart in the fit at the largest amount"])
 
 
 def tabulate_needs(comparisons):

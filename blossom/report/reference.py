@@ -18,7 +18,6 @@ from blossom.common import params, paths, runs
 REFERENCE = paths.ROOT / "outputs" / "reference"  # a folder for each scale, in git
 TOLERANCES = paths.ROOT / "params" / "reference.yaml"
 LIMIT = 3_000_000  # bytes of a scale's folder, since it is in git
-WIDTH = 700  # pixels of a kept figure
 
 
 def keep_reference(outputs, scale, recipes, report="ablation"):
@@ -56,7 +55,7 @@ def keep_reference(outputs, scale, recipes, report="ablation"):
 def _shrink_figure(source, target):
     with Image.open(source) as image:
         image = image.convert("RGB")
-        image.thumbnail((WIDTH, image.height), Image.Resampling.LANCZOS)
+        image.thumbnail((700, image.height), Image.Resampling.LANCZOS)
         image.quantize(48, dither=Image.Dither.NONE).save(target, optimize=True)
 
 

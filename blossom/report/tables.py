@@ -8,7 +8,6 @@ from blossom.common import figures, params, paths, stages
 from blossom.common.runs import find_run
 
 MAIN = "blossom-bi-biSFT"  # the paper's final model
-PAPER_ROWS = paths.read_yaml_beside(__file__)
 
 
 def select_stage(runs, stage):
@@ -83,7 +82,6 @@ def compare_with_paper(runs):
             unit = f"{figures.LABELS['general_korean']}: tokens per word"
             long, short = (m["paper_merge"][name][unit] if theirs else 1 for name in ("Llama-2", "paper"))
             values["theirs"] = f"; Llama-2 + KoBERT save {1 - short / long:.0%} on it" if theirs else ""
-            values["started"] = ", ".join(f"{name} {bits['general_korean']:.2f}" for name, bits in m["step0"].items())
             values |= {"counted": counted.format(**theirs or {}), "never": m["unreachable"]} | run.params
         elif run.stage == stages.TUNED:
             values["listed"] = _list_examples(run)
@@ -91,7 +89,7 @@ def compare_with_paper(runs):
             tasks, name = scored[run.recipe].values(), paper_model(run.recipe)
             values |= {"score": 100 * np.mean([t["score"] for t in tasks]), "items": sum(t["items"] for t in tasks)}
             values["theirs"] = f"{paper_table6()[name]['average']:.1f} ({name})" if name else "not in the paper"
-        rows += [[cell.format_map(values) for cell in row] for row in PAPER_ROWS[run.stage]]
+        rows += [[cell.format_map(values) for cell in row] for row in paths.read_yaml_beside(__file__)[run.stage]]
     return pd.DataFrame(rows, columns=["what", "the paper", "this run", "why they differ"])
 
 
