@@ -60,11 +60,11 @@ def style_series(names):
     return {name: styles[name] for name in names}
 
 
-def plot_intervals(axis, series, zero):
+def plot_intervals(axis, series, zero, styles=None):
     """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero: dashed."""
     rows = list(dict.fromkeys(name for table in series.values() for name in table.index))
     beside = {name: [label for label, table in series.items() if name in table.index] for name in rows}
-    for label, (colour, marker, _) in style_series(series).items():
+    for label, (colour, marker, _) in (styles or style_series(series)).items():
         table, look = series[label], {"color": colour, "marker": marker, "ls": "none", "ms": 5, "capsize": 2}
         places = [rows.index(r) + 0.7 * (beside[r].index(label) + 0.5) / len(beside[r]) - 0.35 for r in table.index]
         value, low, high = table.to_numpy(dtype=float).T
