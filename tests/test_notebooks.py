@@ -54,7 +54,7 @@ def metrics(outputs):
 def test_a_batch_tells_of_each_stage_in_a_line_and_at_the_end_what_was_found(outputs):
     lines = (outputs / "told.txt").read_text(encoding="utf-8").split("\n")
     done = [line.split("  done in ")[0] for line in lines if re.fullmatch(r"\[\d+/13\] .*  done in \d+ (s|min)", line)]
-    assert len(done) == 13 and {*done} < {*lines} and lines[-5].startswith("Held-out text with ")
+    assert len(done) == 13 and {*done} < {*lines} and lines[-6].startswith("Held-out text with ")
     assert lines[-2:] == [f"The report: {outputs}/smoke/report.html", ""]
 
 
@@ -154,7 +154,7 @@ def test_05_decides_as_many_differences_as_a_bootstrap_of_its_items_does(outputs
                 found.append(2 * min((wide <= 0).mean(), (wide >= 0).mean()))
         holm = [(len(found) - n) * p <= 0.05 for n, p in enumerate(sorted(found))]
         decided, tested = decided + [*holm, False].index(False), tested + 3
-    told = f"{decided} of {tested} primary differences are decided (Holm, 5 %)."
+    told = f"{decided} of {tested} primary differences are decided (Holm, 5 %)"
     assert decided and told in (folder / "notebook.ipynb").read_text(encoding="utf-8")
 
 
