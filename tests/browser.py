@@ -4,6 +4,7 @@ conftest.py offers the fixtures `launch` and `browser`.
 """
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -90,10 +91,9 @@ class Page:
     def export(self, how=None):
         """The file that comes of a click on the button (or of `how`), moved to a folder of its own."""
         how() if how else self.find("#export").click()
-        file = self.wait(lambda: next(self.downloads.glob("*.json"), None))
-        folder = self.downloads / str(len(list(self.downloads.iterdir())))
-        folder.mkdir()
-        return file.rename(folder / file.name)
+        # Chrome first writes an empty file of this name
+        file = self.wait(lambda: next((f for f in self.downloads.glob("*.json") if f.stat().st_size), None))
+        return file.rename(Path(tempfile.mkdtemp(dir=self.downloads)) / file.name)
 
     def told(self):
         return self.find("#told").text
