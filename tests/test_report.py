@@ -88,7 +88,7 @@ def test_a_claim_not_run_here_is_the_reference_runs_and_says_so(tmp_path):
     assert checked[says[0]].shows == kept["shows"] and checked[says[0]].expected == pytest.approx(4)
     run = SimpleNamespace(metrics={"claims": {"The expanded vocabulary spells Korean with fewer tokens": kept}})
     given = {"p": SimpleNamespace(margin=1.8, bootstraps=9), "runs": {}, "explored": pd.DataFrame(), "rates": {}}
-    given |= {"read": {}, "differences": "", "pace": "", "pair": None, "korean": []}
+    given |= {"read": {}, "differences": "", "pace": "", "pair": None, "korean": [], "made": ""}
     given["reference"] = SimpleNamespace(read_reference=lambda _: {("ablation", "07_report"): run})
     told = run_cell("07_report", "results = [", **given)["results"][0]
     assert told.startswith("Held-out text with the new tokens in the reference run: base 30 → base-ko 40;")
