@@ -1,7 +1,4 @@
-"""A real headless Chromium for the tests of the pages; skipped, with the reason, where there is none.
-
-conftest.py offers the fixtures `launch` and `browser`.
-"""
+"""A real headless Chromium for the tests of the pages (conftest.py's fixtures); skipped, with the reason, without one."""
 
 import shutil
 import tempfile
@@ -10,10 +7,8 @@ from pathlib import Path
 import pytest
 
 ALT, CONTROL, ENTER, ESCAPE, LEFT, UP, DOWN = "\ue00a\ue009\ue007\ue00c\ue012\ue013\ue015"  # of WebDriver
-FLAGS = (
-    "headless no-sandbox no-first-run disable-gpu disable-quic disable-background-networking disable-component-update "
-    "disable-sync disable-dev-shm-usage window-size=1400,1000 lang=ko"
-).split()
+FLAGS = "headless no-sandbox no-first-run disable-gpu disable-quic disable-dev-shm-usage window-size=1400,1000".split()
+FLAGS += "disable-background-networking disable-component-update disable-sync lang=ko".split()
 
 
 @pytest.fixture(scope="session")

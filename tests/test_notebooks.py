@@ -25,8 +25,9 @@ from transformers import AutoModelForCausalLM
 
 from blossom.assets.registry import fetch_asset
 from blossom.batch import terminal
-from blossom.common import params, paths, stages
+from blossom.common import params, paths, runs, stages
 from blossom.preference import people, prompts
+from blossom.report.tables import compare_with_paper
 from blossom.text.corpus import draw_bytes, read_corpus
 from tests.batch import run_snakemake
 from tests.server import FakeServer
@@ -89,6 +90,10 @@ def test_01_counts_how_korean_is_spelled_and_02_the_tokens_of_unseen_lines_by_it
         assert counted[0] == counted[1] if "english" in name else counted[0] > counted[1]
     drawn = m["budget"][str(m["added"])]["most useful first"]  # the figure's title is this over the words of both texts
     assert drawn == m["korean_tokens_after"] + m["general_korean_tokens_after"]
+    run = runs.read_run(outputs / "smoke" / "blossom-bi" / MERGE)
+    theirs = {"new": 7478, "unreachable": 1122, "Korean (general): tokens per word": 2.0}
+    run.metrics["paper_merge"] = dict.fromkeys(("Llama-2", "the paper's"), theirs)
+    assert "1,122 of 7,478" in compare_with_paper({("blossom-bi", MERGE): run}).to_string()
 
 
 def test_02_names_the_rows_with_which_its_saved_model_reads_korean_best(outputs, metrics):

@@ -71,16 +71,16 @@ def compare_with_paper(runs):
     """A row for each quantity of tables.yaml that was measured here: what, the paper, this run, why they differ."""
     last = MAIN if any(recipe == MAIN for recipe, _ in runs) else list(runs)[-1][0]
     found = [find_run(runs, stage, last) or find_run(runs, stage) for stage in stages.MODEL_STAGES]
-    scored, rows = select_table6(runs), []
+    scored, rows, told = select_table6(runs), [], paths.read_yaml_beside(__file__)
     for run in [*filter(None, found), *(runs[recipe, stages.SCORED] for recipe in scored)]:
         m, values = run.metrics, run.params | run.metrics | {"language": figures.language_name()}
         if run.stage == stages.MERGED:
-            theirs = (m.get("paper_merge") or {}).get("paper")  # where stage 02 had the paper's own files
+            theirs = (m.get("paper_merge") or {}).get("the paper's")  # where stage 02 had the paper's own files
             counted = "{unreachable:,} of {new:,} (02's count on its files)" if theirs else "not in the paper"
             saved = {t: 1 - m[f"{t}_tokens_after"] / m[f"{t}_tokens_before"] for t in ("korean", "general_korean")}  # unseen
             values["saved"] = ", ".join(f"{share:.0%} fewer ({figures.LABELS[t]})" for t, share in saved.items())
             unit = f"{figures.LABELS['general_korean']}: tokens per word"
-            long, short = (m["paper_merge"][name][unit] if theirs else 1 for name in ("Llama-2", "paper"))
+            long, short = (m["paper_merge"][name][unit] if theirs else 1 for name in ("Llama-2", "the paper's"))
             values["theirs"] = f"; Llama-2 + KoBERT save {1 - short / long:.0%} on it" if theirs else ""
             values |= {"counted": counted.format(**theirs or {}), "never": m["unreachable"]} | run.params
         elif run.stage == stages.TUNED:
@@ -89,7 +89,7 @@ def compare_with_paper(runs):
             tasks, name = scored[run.recipe].values(), paper_model(run.recipe)
             values |= {"score": 100 * np.mean([t["score"] for t in tasks]), "items": sum(t["items"] for t in tasks)}
             values["theirs"] = f"{paper_table6()[name]['average']:.1f} ({name})" if name else "not in the paper"
-        rows += [[cell.format_map(values) for cell in row] for row in paths.read_yaml_beside(__file__)[run.stage]]
+        rows += [[cell.format_map(values) for cell in row] for row in told[run.stage]]
     return pd.DataFrame(rows, columns=["what", "the paper", "this run", "why they differ"])
 
 
