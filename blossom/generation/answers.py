@@ -56,7 +56,7 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
     Each answer has its own random numbers, from `seed` and the prompt: in float32 it does not depend on the other prompts or
     on `batch_size`; in bfloat16 it does, since rounding depends on the batch. Raises ValueError for an empty or long prompt.
     """
-    encoded, answers, counts = _encode_prompts(prompts, template, tokenizer), {}, {}
+    encoded, answers, counts, spelled = _encode_prompts(prompts, template, tokenizer), {}, {}, token_bytes(tokenizer)
     for n, ids in enumerate(encoded):
         check_room(model, ids, new_tokens, f"prompt {n}")
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -68,7 +68,7 @@ def generate_answers(model, tokenizer, prompts, template, new_tokens=48, batch_s
         mask = torch.tensor([[n >= width - len(encoded[i]) for n in range(width)] for i in batch])
         ids, mask = (tensor.to(model.get_input_embeddings().weight.device) for tensor in (ids, mask.long()))
         seeds = [hashlib.sha256(f"{seed}\n{prompts[i]}".encode()).digest()[:8] for i in batch]
-        sampler = Sampler(mask, [int.from_bytes(d, "big") >> 1 for d in seeds], token_bytes(tokenizer), **sampling)
+        sampler = Sampler(mask, [int.from_bytes(d, "big") >> 1 for d in seeds], spelled, **sampling)
         out = generate_ids(model, ids, mask, [sampler], **ends)[:, width:]
         answers |= zip(batch, tokenizer.batch_decode(out, skip_special_tokens=True), strict=True)
         ended = torch.isin(out, out.new_tensor(ends["eos_token_id"])).cumsum(-1)
