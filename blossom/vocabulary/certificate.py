@@ -61,7 +61,7 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
             share = sum(used[i] for i in parts) / max(1, used.total())
             metrics |= {f"{text}_tokens_{when}": used.total(), f"{text}_fallback_{when}": share}
     hashed = {Path(path).name: paths.hash_path(path) for path in inputs}
-    return {"holds": holds, "base": base.name, "kind": base.kind, "rows": rows} | {
+    return {"holds": holds, "base": base.name, "kind": base.kind, "rows": rows, "quoted": quoted} | {
         "checks": {name: {"found": count, "refuses": name not in reported} for name, count in found.items()},
         "lines": {name.replace("_", " "): len(lines) for name, lines in texts.items()},
         "metrics": metrics,
