@@ -113,12 +113,12 @@ def near_duplicates(texts, near, *more):
     frequency = Counter(shingle for text in texts for shingle in _shingles(text))
     holders, found = defaultdict(list), {}  # shingle -> the texts that have it among their rarest
     for n in range(len(texts)):
-        own, *_ = mine = [_shingles(one[n]) for one in (texts, *more)]
+        own = _shingles(texts[n])
         # similar texts share one of the rarest 1 - near of their shingles (prefix filtering, Chaudhuri et al. 2006)
         rarest = sorted(own, key=lambda s: (frequency[s], s))[: len(own) - int(near * len(own)) + 1]
         for other in sorted({m for shingle in rarest for m in holders[shingle]}):
-            theirs = (_shingles(one[other]) for one in (texts, *more))
-            if all(len(a & b) >= near * len(a | b) for a, b in zip(mine, theirs, strict=True)):
+            pairs = ((own if one is texts else _shingles(one[n]), _shingles(one[other])) for one in (texts, *more))
+            if all(len(a & b) >= near * len(a | b) for a, b in pairs):
                 found[n] = other
                 break
         else:
