@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blossom.batch import plan
-from blossom.common import paths, runs
+from blossom.common import params, paths, runs
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
@@ -100,11 +100,9 @@ def test_json_keeps_korean_readable_and_refuses_nan(tmp_path):
 
 def test_folder_digest_sees_names_and_contents(tmp_path):
     for folder, name, text in (("a", "x", "1"), ("b", "x", "2"), ("c", "y", "1"), ("d", "x", "1")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / name).write_text(text)
+        paths.write_text(tmp_path / folder / name, text)
     digests = [paths.hash_path(tmp_path / folder) for folder in "abcd"]
-    assert digests[0] == digests[3]
-    assert len(set(digests)) == 3
+    assert digests[0] == digests[3] and len(set(digests)) == 3
 
 
 def test_an_earlier_run_stays_until_the_next_one_has_finished(smoke):
@@ -117,6 +115,8 @@ def test_an_earlier_run_stays_until_the_next_one_has_finished(smoke):
     manifest = run.finish({"rows": 1})
     assert sorted(f.name for f in run.home.iterdir()) == ["manifest.json", "metrics.json", "params.yaml"]
     assert manifest["inputs"]["Makefile"] == paths.hash_path(paths.ROOT / "Makefile")
+    with pytest.raises(params.ParameterError, match="this run has finished; to make another one, run all cells again"):
+        run.finish({"rows": 3})  # the notebook's last cell once more
     assert run.folder == run.home and [f for f in run.home.parent.rglob("*") if f.is_dir()] == [run.home]
     paths.write_text(run.home / "judge" / "reply.json", "paid for")
     again = runs.Run(p, "07_report")

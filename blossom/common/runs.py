@@ -53,8 +53,7 @@ class Run:
         seed_generators(p.seed)
         self.home = paths.stage_folder(p.outputs, p.scale, p.recipe, stage)
         self.add_inputs(inputs)
-        locks = paths.outputs_root(p.outputs) / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
+        (locks := paths.outputs_root(p.outputs) / ".locks").mkdir(parents=True, exist_ok=True)
         told = f"{self.home}: another process runs this stage here (an open notebook, or another batch): let it finish, or"
         if self.home not in LOCKS:
             file = locks / f"{p.scale}-{p.recipe}-{stage}"
@@ -85,7 +84,9 @@ class Run:
         self.inputs = {name: hash_input(path) for name, path in name_inputs(inputs, self.home).items()} | self.inputs
 
     def finish(self, metrics, outputs=()):
-        """Write metrics.json and a manifest (returned) with SHA-256s, also of `outputs`, names in `folder`; publish that."""
+        """Write metrics.json and a manifest (returned) with SHA-256s, also of `outputs` (names in `folder`), once."""
+        if self.folder == self.home:
+            raise params.ParameterError(f"{self.home}: this run has finished; to make another one, run all cells again")
         paths.write_json(self.folder / "metrics.json", metrics)
         manifest = {"stage": self.stage, "scale": self.p.scale, "recipe": self.p.recipe, "seed": self.p.seed}
         manifest |= {"inputs": self.inputs, "git_commit": git_commit(), "peak_bytes": peak_bytes()}
@@ -124,9 +125,8 @@ def name_inputs(inputs, home):
 def hash_input(path):
     """SHA-256 (hex) of a file or folder that a run reads; of an output of another run as the manifest there has it."""
     path = Path(path).resolve()
-    made, outputs = path.with_name("manifest.json"), {}
-    if path.parent.name in stages.STAGES and made.exists():
-        outputs = paths.read_json(made, MANIFEST)["outputs"]
+    made = path.with_name("manifest.json")
+    outputs = paths.read_json(made, MANIFEST)["outputs"] if path.parent.name in stages.STAGES and made.exists() else {}
     return outputs.get(path.name) or hash_unchanged(path, LARGE)
 
 
@@ -205,8 +205,7 @@ def read_run(folder, check=RECORDS):
 
     check  names of the outputs whose SHA-256 is compared with the manifest's; None: all, which takes time
     """
-    folder = Path(folder)
-    file = folder / "manifest.json"
+    file = (folder := Path(folder)) / "manifest.json"
     if not file.exists():
         raise ValueError(f"{folder}: no finished run (it has no manifest.json)")
     try:
