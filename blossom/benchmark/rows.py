@@ -32,8 +32,7 @@ def read_task_rows(task, benchmarks="authored", training=False):
     benchmarks  "authored" (data/benchmarks), "hub", or a folder of the public files; tasks that the hub lacks are authored
     training    the training rows instead, for few-shot examples; none for a task that the hub lacks
     """
-    config = load_task(task)
-    name, hub = config["rows"], find_hub_source(task, training)
+    name, hub = load_task(task)["rows"], find_hub_source(task, training)
     known = ROW_SETS[name]
     if training and not hub:
         return [], ""
@@ -141,8 +140,9 @@ def _check_value(value, kind, column=""):
     elif kind.endswith(" texts"):
         texts = [t for t in value if isinstance(t, str) and t.strip()] if isinstance(value, list) else []
         expected, found = f"a list of {kind}", value if texts == value and len(texts) == int(kind.split()[0]) else None
-    else:
-        expected, found = "text", value if text or (value == "" and kind == "maybe") else None
+    else:  # of a sentence lm-eval cuts the last character off
+        expected, ends = ("text that ends in a full stop", (".", "!", "?")) if kind == "sentence" else ("text", "")
+        found = value if (text and text.endswith(ends)) or (value == "" and kind == "maybe") else None
     if found is None:
         raise ValueError(f"{column}: expected {expected}, found {value!r:.80}")
     return found
