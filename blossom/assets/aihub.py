@@ -3,6 +3,7 @@
 import io
 import lzma
 import random
+import unicodedata
 import warnings
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ def read_document(row, place):
     name = next((name for name in BODIES if name in row), None)
     if name is None:
         raise ValueError(f"{place}: expected one of the fields {', '.join(BODIES)}; found {_names(row)}")
+    row = row | {name: _find_sides(row)[1]} if name == "원문" else row
     if row[name] is None or (name == "text" and isinstance(row[name], str)):
         return row[name]
     return "\n".join([*_texts(row.get("title", row.get("doc_title")), place), *_texts(row[name], place)])
@@ -31,27 +33,27 @@ def read_aihub_pairs(path):
     path = paths.find_path(path)
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
-    files = paths.list_files(path)
-    if not files:
+    if not (files := paths.list_files(path)):
         raise ValueError(f"{path}: holds no .json and no .zip file")
     for file in files:
         for place, row in _read_export(file.suffix.lower(), file, file):
-            own = row if isinstance(row, dict) else {}
-            sides = own.get("en", own.get("번역문")), own.get("ko", own.get("원문"))
-            if "en" not in own:  # 원문 is the original, in either language
-                sides = sorted(sides, key=lambda side: len(LETTERS["ko"].findall(str(side or ""))))
-            pair = [" ".join(side.split()) for side in sides if isinstance(side, str) and side.strip()]
+            sides = [side for side in _find_sides(row if isinstance(row, dict) else {}) if isinstance(side, str)]
+            pair = [unicodedata.normalize("NFC", " ".join(side.split())) for side in sides if side.strip()]
             if len(pair) < 2 or len(LETTERS["en"].findall(pair[0])) < len(LETTERS["ja"].findall(pair[0])):
                 told = "expected English and Korean text in 'en' and 'ko' (or 번역문 and 원문)"
                 raise ValueError(f"{place}: {told}, found {str(pair)[:80] if len(pair) > 1 else _names(row)}")
             yield tuple(pair)
 
 
+def _find_sides(row):
+    """The English and the Korean value of a row of translations; 원문 is the original, in either language."""
+    sides = row.get("en", row.get("번역문")), row.get("ko", row.get("원문"))
+    return sides if "en" in row else sorted(sides, key=lambda side: len(LETTERS["ko"].findall(str(side or ""))))
+
+
 def _read_export(suffix, file, place):
-    if suffix == ".zip":
-        return read_archive(file)
-    if suffix == ".xlsx":
-        return read_sheet(file, place)
+    if suffix in (".zip", ".xlsx"):
+        return read_archive(file) if suffix == ".zip" else read_sheet(file, place)
     if suffix == ".json":
         return list_rows(paths.parse_json(paths.decode_text(file.read_bytes(), place), place, strict=False), place)
     raise ValueError(f"{place}: expected a .json, .zip or .xlsx file")
@@ -150,8 +152,7 @@ def write_aihub_pairs(source, target, rows=0, heldout=0, seed=0):
     trained = [pair for pair in found[heldout:] if known.isdisjoint(side.casefold() for side in pair)]
     if len(trained) < (rows or 1):
         raise ValueError(f"{source}: {len(found)} different pairs: too few for rows {rows or 1} and heldout {heldout}")
-    target = Path(target)
-    parts = {target: trained[: rows or None]}
+    parts = {(target := Path(target)): trained[: rows or None]}
     if heldout:
         parts[target.with_name(target.stem + "_test") / "translation.tsv"] = tested
     for file, part in parts.items():
