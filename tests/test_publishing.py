@@ -65,8 +65,7 @@ def test_a_gguf_file_gives_the_same_logits_and_the_same_ids(saved, tmp_path, nam
     assert stored["token_embd.weight"] == precision and stored["blk.0.attn_norm.weight"] == "F32"
     tied = paths.read_json(saved(name) / "config.json")["tie_word_embeddings"]
     assert tied == (name == "tiny-byte-level") == ("output.weight" not in stored)
-    rows = load_model(saved(name))[0].get_input_embeddings().weight.shape[0]
-    assert len(reader.fields["tokenizer.ggml.tokens"].data) == rows
+    assert len(reader.fields["tokenizer.ggml.tokens"].data) == len(load_model(saved(name))[0].get_input_embeddings().weight)
     assert "m.content" in reader.fields["tokenizer.chat_template"].contents()
 
 
@@ -124,7 +123,9 @@ def template_run(saved, tmp_path_factory):
         paths.write_json(run.folder / "model" / "generation_config.json", settings | {"seed": n})  # three different models
         run.finish(measured, outputs=["model"])
         before = run.folder / "model"
-    start("05_benchmark_eval", "blossom-bi-biSFT", before).finish({"tasks": TASKS, "benchmarks": "authored"})
+    tasks, probes = ({name: score} for name, score in TASKS.items())
+    scores = {"tasks": tasks, "probes": probes, "benchmarks": "authored"}
+    start("05_benchmark_eval", "blossom-bi-biSFT", before).finish(scores)
     start("06_qualitative_eval", "blossom-bi-biSFT", before).finish({"preference": [{"source": "people"}]})
     return outputs
 
@@ -136,8 +137,7 @@ def tuned(template_run, tmp_path):
 
 
 def test_the_card_holds_what_was_measured(tuned):
-    written = card.write_card(runs.read_lineage(tuned), "someone/tiny-ko")
-    data = written.data
+    data = (written := card.write_card(runs.read_lineage(tuned), "someone/tiny-ko")).data
     assert (data.language, data.license, data.base_model) == (["ko", "en"], "cc-by-4.0", "tiny-byte-level")
     (line := runs.read_lineage(tuned))[0].params["base_model"] = str(tuned)
     for language, codes in {"Traditional Chinese": ["zh", "en"], "Mandarin": ["en"]}.items():  # what the hub takes

@@ -27,7 +27,7 @@ def write_card(line, name, known=None):
     language = made.params.get("language", "Korean")
     scored, judged = (_read_later(made, stage) for stage in (stages.SCORED, stages.JUDGED))
     codes = {english: code.split("_")[0] for code, english in Locale("en").languages.items()}
-    base, tasks = found[0].name, scored["tasks"] if scored else {}
+    base, tasks = found[0].name, scored["tasks"] | scored.get("probes", {}) if scored else {}
     local = (paths.ROOT / os.path.expanduser(base)).exists()  # which names nothing on the hub
     results = [_evaluation_result(task, row, scored["benchmarks"]) for task, row in tasks.items()]
     data = huggingface_hub.ModelCardData(
@@ -43,7 +43,7 @@ def write_card(line, name, known=None):
         eval_results=results or None,
     )
     trained, bits = [run.metrics for run in line if run.stage == stages.TRAINED], made.metrics["bits_per_byte"]
-    words = {"name": name, "language": language, "made": made, "line": line, "found": found, "asks": terms, "scored": scored}
+    words = {"name": name, "language": language, "made": made, "line": line, "found": found, "asks": terms, "tasks": tasks}
     words |= {"trained": trained, "tokens": sum(sum(metrics["tokens"].values()) for metrics in trained)}
     words |= {"constant": constant_score, "judged": judged and judged["preference"]}
     words |= {"before": _find_base_bits(line), "after": bits.get("after", bits)}
