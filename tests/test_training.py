@@ -1,6 +1,5 @@
 import functools
 import importlib.util
-import json
 import os
 import random
 import shutil
@@ -34,17 +33,18 @@ LINES = ["Open the door and turn on the light.", "Settings of the device"]
 
 
 def test_fit_learns_and_says_what_it_did(tmp_path):
-    model, data = adapted(), some_rows(20)
-    seen = []
+    model, data, seen = adapted(), some_rows(20), []
     settings = replace(EXACT, batch_size=4, epochs=2.5, evaluations=2, learning_rate=3e-3, row_learning_rate=1e-2)
-    result = train_model(model, data, settings, tmp_path, lambda m: {"english": learner.mean_loss(m, data)}, seen.append)
+    words = data, settings, tmp_path, lambda m: {"english": learner.mean_loss(m, data)}, seen.append
+    result = train_model(model, *words)
     during = [d["english"] for d in result["during"]]
     assert {"steps": 13, "rows": 50, "tokens": 50 * 24, "labelled_tokens": 50 * 23}.items() <= result.items()
     assert [d["step"] for d in result["during"]] == [0, 4, 9, 13]
-    assert during[-1] < during[0] - 0.02
-    assert result["loss"][0]["loss"] == pytest.approx(during[0], abs=0.3)
-    assert any("tokens/s" in line for line in seen)
-    assert json.loads((tmp_path / "history.json").read_text())["steps"] == 13
+    assert during[-1] < during[0] - 0.02 and result["loss"][0]["loss"] == pytest.approx(during[0], abs=0.3)
+    assert any("tokens/s" in line for line in seen) and paths.read_json(tmp_path / "history.json")["steps"] == 13
+    assert train_model(model, *words) == result and seen[-1] == "continuing from step-000013", "loaded, not trained again"
+    with pytest.raises(params.ParameterError, match="an earlier call has trained this model: run the cells again"):
+        train_model(model, data, EXACT, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -169,10 +169,10 @@ def test_tuning_killed_and_resumed_by_another_process_ends_the_same_and_the_note
     assert states[0].keys() == states[1].keys() and any("lora_A" in name for name in states[0])
     assert [name for name, value in states[0].items() if not torch.equal(value, states[1][name])] == []
     p = params.effective_params(stages.TUNED, "smoke", "base-koSFT", outputs=str(tmp_path / "killed"), **own)
-    (model, rows, evaluate), said = build_tuning(p, prepare_tuning(p, 1)), []
+    (_, rows, evaluate), said = build_tuning(p, given := prepare_tuning(p, 1)), []
     folder = paths.unfinished_folder(paths.stage_folder(p.outputs, p.scale, p.recipe, stages.TUNED))
     for measure in (evaluate, functools.partial(evaluate.func, texts={"ko": rows[:2]})):
-        train_model(model, rows, TrainingSettings.of(p, "sft_"), folder, measure, said.append)
+        train_model(build_tuning(p, given)[0], rows, TrainingSettings.of(p, "sft_"), folder, measure, said.append)
     assert said[0] == "continuing from step-000004", "nothing is trained again"
     assert "held-out texts): set aside" in said[1], "a curve does not go on with other texts"
 
@@ -230,7 +230,7 @@ def test_checkpoints_are_sorted_by_number_and_one_of_another_tokenizer_base_or_m
     assert "set aside as checkpoints.old2" in train(tokenizer, adapted())
     (base := adapted()).get_base_model().model.layers[0].mlp.down_proj.weight.data[9, 9] += 1
     assert "is of another run (model): set aside as checkpoints.old3, starting anew" in train(tokenizer, base)
-    assert "held-out texts): set aside as checkpoints.old4" in train(tokenizer, base, measured=2)
+    assert "held-out texts): set aside as checkpoints.old4" in train(tokenizer, adapted(), measured=2)
     assert all(list((tmp_path / name).glob("step-*")) for name in ("checkpoints", "checkpoints.old", "checkpoints.old2"))
 
 

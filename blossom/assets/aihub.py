@@ -61,7 +61,6 @@ def _read_export(suffix, file, place):
 
 def read_archive(file):
     """Yield (place, row) of the .json and .xlsx files in a zip file; ValueError names one that cannot be read safely."""
-    damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
     try:
         with zipfile.ZipFile(file) as archive:
             names = _list_members(archive, file)
@@ -73,7 +72,7 @@ def read_archive(file):
                 warnings.warn(f"{file}: not read, being no .json and no .xlsx: {others}", stacklevel=2)
             for name in read:
                 yield from _read_export(Path(name).suffix.lower(), zipfile.Path(archive, name), f"{file}: {name}")
-    except damage as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError) as error:
         raise ValueError(f"{file}: not a whole zip file ({error}); join the downloaded parts (.part0, ...) first") from None
 
 
@@ -112,10 +111,9 @@ def _list_members(archive, place):
 def list_rows(content, place):
     """(place, row) of JSON that is a list of rows, or an object that has such a list where AI-Hub puts it."""
     found = content
-    if isinstance(content, dict) and isinstance(content.get("SJML"), dict):
-        found = content["SJML"].get("text")
-    elif isinstance(content, dict):
-        found = next((content[name] for name in LISTS if name in content), None)
+    if isinstance(content, dict):
+        inner = content.get("SJML")
+        found = inner.get("text") if isinstance(inner, dict) else next((content[n] for n in LISTS if n in content), None)
     if not isinstance(found, list):
         raise ValueError(f"{place}: expected a JSON list of rows, or SJML.text, {', '.join(LISTS)}; found {_names(content)}")
     return ((f"{place}, row {n}", row) for n, row in enumerate(found, 1))

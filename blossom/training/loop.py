@@ -12,7 +12,7 @@ from accelerate.utils import DistributedType, broadcast_object_list
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
-from blossom.common import paths, runs
+from blossom.common import params, paths, runs
 from blossom.models.loading import find_layers, pick_device
 from blossom.training import checkpoints, data, optimizers, packing
 from blossom.training.cpu.compiled_ops import CompiledOps, pick_ops
@@ -26,12 +26,11 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
     """Train `model` in place; continue from `folder`/checkpoints if an earlier call was interrupted.
 
     model      from `adapt_model`; its weights get back their dtypes after training
-    dataset    len() and [i] -> dict of 1-D integer arrays of one length T:
+    dataset    len() and [i] -> dict of 1-D integer arrays of one length T; shuffled each epoch, unless it is `ordered`:
                "input_ids"
                "labels"    the same ids, or -100 where nothing is learned; labels[t] is predicted from input_ids[:t]
                "segments"  optional: tokens attend only within their segment, positions restart; 0 is padding
                "anchored"  optional bool: learn the base model's distribution, not the tokens (knowledge distillation)
-               Rows are shuffled each epoch unless `dataset.ordered` is True
     settings   TrainingSettings;  report  function(str)
     folder     for checkpoints/ and history.json; a finished training found there is loaded
     evaluate   function(model) -> dict name -> float, called at the start, `settings.evaluations` times between, at the end
@@ -40,8 +39,8 @@ def train_model(model, dataset, settings, folder, evaluate=None, report=print):
                "first_loss" (of the first step), "loss": [{"step", "loss" (nats per labelled token), "gradient_norm"}],
                "during": [{"step", "tokens", **evaluate(model)}], "stopped": "" or why training stopped early
 
-    Raises ValueError for wrong rows or settings; RuntimeError for a loss or gradient that is not finite, a full disk, a
-    locked folder, an end by a signal or Slurm's limit, after saving, or a training that diverged (`check_converged`).
+    Raises ValueError for wrong rows or settings, or a model that is trained already; RuntimeError for a loss or gradient
+    that is not finite, a full disk, a locked folder, an end by a signal or Slurm's limit, after saving, or divergence.
     Source: equations (2) and (3) of the paper.
     """
     folder = Path(folder)
@@ -91,12 +90,16 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     every = max(1, steps // 40)  # steps between logged losses
     evaluated = {round(k * steps / (settings.evaluations + 1)) for k in range(1, settings.evaluations + 2)}
     shapes = {name: list(p.shape) for name, p in learner.named_parameters() if p.requires_grad}
-    run = rows.fingerprint() | checkpoints.fingerprint_settings(settings) | checkpoints.fingerprint_start(learner)
+    start = next((m.trained_from for m in learner.modules() if hasattr(m, "trained_from")), None)  # of an earlier call
+    run = rows.fingerprint() | checkpoints.fingerprint_settings(settings) | (start or checkpoints.fingerprint_start(learner))
     run |= {"trained": shapes, "processes": world, "format": 4} | checkpoints.fingerprint_texts(evaluate)
     progress = Progress(steps, every, report if accelerator.is_main_process else None)
     # by one process, which may rename what is damaged; the others take what it has found
     found = checkpoints.find_checkpoint(folder / "checkpoints", run, progress.say) if accelerator.is_main_process else None
     (found,) = broadcast_object_list([found])
+    if start and not found:
+        raise params.ParameterError("an earlier call has trained this model: run the cells again that load and adapt it")
+    learner.model.trained_from = {name: run[name] for name in ("model", "lora_alpha")}
     if found and (result := paths.read_json(found / "progress.json")["result"]):
         checkpoints.read_checkpoint(found, learner)
         return result
@@ -120,8 +123,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     if learner.note:
         progress.say(learner.note)
     learner.train()
-    done, result = 0, None
-    summed = torch.zeros((), device=accelerator.device)  # losses since the last logged one
+    done, result, summed = 0, None, torch.zeros((), device=accelerator.device)  # summed: losses since the last logged one
     if found:
         state = checkpoints.read_checkpoint(found, learner, optimizer)
         done, progress.seen = state["step"], state["seen"]
