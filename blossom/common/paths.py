@@ -54,8 +54,7 @@ def write_atomically(target):
 
     It is on the disk then, with the umask's permissions. What a killed call left is removed by the next.
     """
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    (target := Path(target)).parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(target.parent, target.name)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

@@ -28,13 +28,14 @@ csv.field_size_limit(2**31 - 1)  # a document may be one field
 INSIDE = re.compile(r'(?:[^"\t]|"")*+')  # of a field in quotation marks, which has no tab
 OPENS, CLOSES = re.compile(f'"{INSIDE.pattern}'), re.compile(INSIDE.pattern + r'"(?=\t|$)')
 LONGEST = 200_000_000  # bytes of a line
+ABOUT = re.compile(r"(LICEN[CS]E|README|\w+SUMS)\.(txt|md)", re.IGNORECASE)  # what archives say about their data
 FOREIGN = re.compile(rf"\s*<|#!|//|/\*|#include\b|\w.*[;{{]$|.*{paths.CONTROL.pattern.decode()}")  # code, markup, binary
 
 
 def find_files(source):
     """The files of an asset, an https:// address, a file or a folder (relative to the repository's root), in order.
 
-    Hidden files of a folder are left out. ValueError when there is none, or one is no regular file.
+    Hidden files and descriptions in a folder are left out. ValueError when there is none, or one is no regular file.
     """
     if page := re.fullmatch(r"https://huggingface\.co/datasets/([^/]+/[^/?]+)/?", source):
         raise ValueError(f"{source}: a page about a data set: write hub:{page[1]}")
@@ -45,7 +46,7 @@ def find_files(source):
     path = fetch_asset(source) if source in REGISTRY else paths.find_path(paths.ROOT / Path(source).expanduser())
     if not path.exists():
         raise ValueError(f"{source}: no such asset, file or folder (looked for {path})")
-    return paths.list_files(path)
+    return [file for file in paths.list_files(path) if file == path or not ABOUT.fullmatch(file.name)]
 
 
 def split_source(source):
