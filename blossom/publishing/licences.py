@@ -69,8 +69,7 @@ def model_licence(found):
     terms = [f"Not for commercial use: {', '.join(non_commercial)}."] if non_commercial else []
     if share_alike:
         terms.append(f"Share alike is required by {', '.join(share_alike)}.")
-    if llama:
-        terms.append(f"{llama[0]}: pass on its text and notice, and follow its acceptable use policy.")
+    terms += [f"{name}: pass on its text and notice, and follow its acceptable use policy." for name in dict.fromkeys(llama)]
     known = [bool(names) or i.name in non_commercial + share_alike for i, names in zip(found, read, strict=True)]
     unlisted = [i for i, named, names in zip(found, known, read, strict=True) if not named or {*names} - TAGS.keys()]
     told = "Read what the licence of {} allows before you use or pass on this model: {}."
