@@ -46,8 +46,7 @@ def test_a_file_says_its_own_name_and_repeats_no_default(name):
 @pytest.mark.parametrize("stage", stages.STAGES)
 def test_a_notebook_shows_every_parameter_with_default_and_help_of_its_class(stage):
     cls, cell = stages.STAGES[stage], code_cells(stage)[0]
-    namespace = {}
-    exec(cell.source, namespace)
+    exec(cell.source, namespace := {})
     assert params.collect_params(cls, namespace) == cls()
     shown = _infer_parameters(load_notebook_node(str(paths.ROOT / "notebooks" / f"{stage}.ipynb")))
     assert {q.name: q.help for q in shown} == {f.name: f.default.description for f in fields(cls)}
@@ -55,8 +54,7 @@ def test_a_notebook_shows_every_parameter_with_default_and_help_of_its_class(sta
 
 @pytest.mark.parametrize("stage", stages.STAGES)
 def test_laptop_is_what_a_notebook_does_by_itself(stage):
-    cls = stages.STAGES[stage]
-    assert params.effective_params(stage, "laptop", cls().recipe) == cls()
+    assert params.effective_params(stage, "laptop", (usual := stages.STAGES[stage]()).recipe) == usual
 
 
 @pytest.mark.parametrize(("name", "value", "message"), CASES["wrong_values"])
@@ -123,8 +121,7 @@ def test_a_stage_starts_from_the_nearest_model_of_its_line(recipe, stage, start)
 
 def test_an_earlier_run_of_other_texts_is_told(smoke, capsys):
     stage = "03_bilingual_pretraining"
-    earlier = runs.Run(smoke("02_vocab_merge"), "02_vocab_merge")
-    earlier.finish({})
+    (earlier := runs.Run(smoke("02_vocab_merge"), "02_vocab_merge")).finish({})
     capsys.readouterr()
     assert runs.require_model(smoke(stage), stage) == earlier.folder / "model"
     assert not capsys.readouterr().out
@@ -139,6 +136,10 @@ def test_an_earlier_run_of_other_texts_is_told(smoke, capsys):
     runs.Run(smoke("04_korean_lima_sft", "blossom-bi-biSFT", **texts, heldout_lines=60), "04_korean_lima_sft").finish({})
     with pytest.raises(params.ParameterError, match="heldout_lines: blossom-bi/03_.* made with 20.* would count as unseen"):
         runs.require_model(smoke("05_benchmark_eval", "blossom-bi-biSFT", **texts, heldout_lines=60), "05_benchmark_eval")
+    manifest = paths.read_json(file := earlier.home / "manifest.json")  # as if `parent` had another recipe's name before
+    paths.write_json(file, manifest | {"outputs": manifest["outputs"] | {"model": "0" * 64}})
+    with pytest.raises(params.ParameterError, match="/03_bilingual_pretraining was not made from the model that is now in"):
+        runs.require_model(smoke("05_benchmark_eval", **texts), "05_benchmark_eval")
 
 
 @pytest.mark.parametrize("stage", ["03_bilingual_pretraining", "06_qualitative_eval"])
@@ -146,7 +147,6 @@ def test_a_missing_earlier_run_names_the_command_with_the_notebooks_base(smoke, 
     p = smoke(stage, base_model="my/model")
     with pytest.raises(runs.MissingRun) as told:
         runs.require_model(p, stage)
-    words = shlex.split(str(told.value).splitlines()[-1])
-    start = params.starting_stage("blossom-bi", stage)
+    words, start = shlex.split(str(told.value).splitlines()[-1]), params.starting_stage("blossom-bi", stage)
     assert words[-1] == str(paths.stage_folder(p.outputs, p.scale, *start) / "manifest.json")
     assert 'set={"base_model": "my/model"}' in words, "only what differs from the files is set"

@@ -223,19 +223,23 @@ def read_run(folder, check=RECORDS):
 
 def read_lineage(folder):
     """The runs that made the model in `folder`, oldest first; ValueError if a parent ran again after its child."""
-    folder = Path(folder).resolve()
-    line, root = [read_run(folder, check=None)], folder.parent.parent
+    line = [read_run(folder := Path(folder).resolve(), check=None)]
     while start := params.starting_stage(line[0].recipe, line[0].stage):
-        line.insert(0, read_run(root / start[0] / start[1]))
+        line.insert(0, read_run(folder.parents[1].joinpath(*start)))
     for run in line:
         if "model" not in run.manifest["outputs"]:
             makers = ", ".join(stages.MODEL_STAGES)
             raise ValueError(f"{run.folder}: stage {run.stage} makes no model; expected one of {makers}")
     for parent, child in itertools.pairwise(line):
-        if parent.manifest["outputs"]["model"] not in child.manifest["inputs"].values():
-            told = f"{child.folder} was not made from the model that is now in {parent.folder}"
-            raise ValueError(f"{told}: run {child.stage} of {child.recipe} again")
+        check_parent(parent, child)
     return line
+
+
+def check_parent(parent, child):
+    """Raise ParameterError where a run was made from another model than is in `parent`, as when a recipe's file changed."""
+    if (model := parent.manifest["outputs"].get("model")) and model not in child.manifest["inputs"].values():
+        told = f"{child.folder} was not made from the model that is now in {parent.folder}"
+        raise params.ParameterError(f"{told}: run {child.stage} of {child.recipe} again")
 
 
 class MissingRun(params.ParameterError):
@@ -270,14 +274,12 @@ def find_run(runs, stage, recipe=None):
     """The run of a stage in the result of `read_runs`, or None: of `recipe` or its nearest parent; else the last one."""
     if recipe is None:
         return next((run for (_, s), run in reversed(runs.items()) if s == stage), None)
-    names = [r.name for r in params.recipe_lineage(recipe)]
-    return next((runs[name, stage] for name in names if (name, stage) in runs), None)
+    return next((runs[r.name, stage] for r in params.recipe_lineage(recipe) if (r.name, stage) in runs), None)
 
 
 def require_model(p, stage):
     """The folder of the model that a stage starts from, None for the base model; MissingRun if it is not made yet."""
-    start = params.starting_stage(p.recipe, stage)
-    if not start:
+    if not (start := params.starting_stage(p.recipe, stage)):
         return None
     mine, usual = asdict(p), asdict(params.effective_params(start[1], p.scale, start[0]))
     shared = [name for name in stages.SHARED if name in mine]
@@ -286,13 +288,13 @@ def require_model(p, stage):
     line, start = [made], params.starting_stage(*start)
     while start and (home := paths.stage_folder(p.outputs, p.scale, *start)).exists():  # older ones trained it too
         line, start = [*line, read_run(home)], params.starting_stage(*start)
-    read = [(run, name, run.params.get(name, mine[name])) for run in line for name in shared]
-    for run, name, there in [(run, name, there) for run, name, there in read if there != mine[name]]:
-        made_with = f"{run.recipe}/{run.stage} was made with {params.shorten(there)}"
-        told = f"{name}: {made_with}, here it is {params.shorten(mine[name])}"
-        seen = run.stage != stages.MERGED and params.releases_lines(name, mine[name], there, run.params)
+        check_parent(*line[:-3:-1])
+    read = [(r, name, r.params.get(name, mine[name])) for r in line for name in shared]
+    for r, name, there in [found for found in read if found[2] != mine[found[1]]]:
+        told = f"{name}: {r.recipe}/{r.stage} was made with {params.shorten(there)}, here it is {params.shorten(mine[name])}"
+        seen = r.stage != stages.MERGED and params.releases_lines(name, mine[name], there, r.params)
         if seen or name == "base_model":
             told += "; lines that it was trained on would count as unseen" if seen else ""
-            raise params.ParameterError(f"{told}; run {run.stage} with it first, or choose another folder of `outputs`")
+            raise params.ParameterError(f"{told}; run {r.stage} with it first, or choose another folder of `outputs`")
         print(f"note: {told}")
     return made.folder / "model"

@@ -67,8 +67,7 @@ def model_licence(found):
     llama = [i.licence for i in found if "llama" in i.licence.lower()]
     non_commercial, share_alike = ([i.name for i in _select_term(found, t)] for t in ("non_commercial", "share_alike"))
     terms = [f"Not for commercial use: {', '.join(non_commercial)}."] if non_commercial else []
-    if share_alike:
-        terms.append(f"Share alike is required by {', '.join(share_alike)}.")
+    terms += [f"Share alike is required by {', '.join(share_alike)}."] if share_alike else []
     terms += [f"{name}: pass on its text and notice, and follow its acceptable use policy." for name in dict.fromkeys(llama)]
     known = [bool(names) or i.name in non_commercial + share_alike for i, names in zip(found, read, strict=True)]
     unlisted = [i for i, named, names in zip(found, known, read, strict=True) if not named or {*names} - TAGS.keys()]
