@@ -39,16 +39,16 @@ def tabulate_table6(scored):
     return _with_paper(paper_table6(), rows, list(labels)).rename(columns=labels)
 
 
-def tabulate_paper_x(scored):
-    """Tables 3 and 4 of paper X, then a row for each model scored on some of their tasks; accuracy and BLEU, 0 to 1."""
-    columns = list(next(iter(paper_x_tables().values())))
-    rows = {model: {t: scores[t]["score"] for t in columns if t in scores} for model, scores in scored.items()}
-    return _with_paper(paper_x_tables(), {model: row for model, row in rows.items() if row}, columns)
+def tabulate_paper_x(scored, what="score"):
+    """Tables 3 and 4 of paper X, then rows of models scored on their tasks: accuracy and BLEU (0 to 1), or what="items"."""
+    printed, columns = paper_x_tables(), read_papers()["cross_lingual"]["scores"]["columns"]
+    printed = dict.fromkeys(printed, read_papers()["cross_lingual"]["scores"]["items"]) if what == "items" else printed
+    rows = {model: {t: scores[t][what] for t in columns if t in scores} for model, scores in scored.items()}
+    return _with_paper(printed, {model: row for model, row in rows.items() if row}, columns)
 
 
 def _with_paper(paper, own, columns):
     rows = {("the paper", model): row for model, row in paper.items()}
     rows |= {("the reference" if "(reference)" in model else "this run", model): row for model, row in own.items()}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(float)
-    table = table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"]))
-    return table.rename(index={"Ours": "paper X"})
+    return table.set_index(pd.MultiIndex.from_tuples(rows, names=["source", "model"])).rename(index={"Ours": "paper X"})

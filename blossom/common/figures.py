@@ -3,7 +3,6 @@
 import koreanize_matplotlib  # noqa: F401  (importing it registers NanumGothic with matplotlib)
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 
 from blossom.common import paths
 
@@ -52,12 +51,13 @@ def describe_change(before, after):
 
 
 def style_series(names):
-    """{name: (colour, marker, line style)}, no two alike: models have their own colours, others those of CYCLE in turn."""
-    styles = {name: (MODELS[name], "o", "solid") for name in names if name in MODELS}
-    for n, name in enumerate(name for name in names if name not in MODELS):
+    """{name: (colour, marker, line style)}, no two alike: a model's own colour, also of "base (reference)"; else CYCLE."""
+    own = {name: MODELS.get(str(name).removesuffix(" (reference)")) for name in names}
+    styles = {n: (c, *(("o", "solid") if n in MODELS else ("s", "dotted"))) for n, c in own.items() if c}
+    for n, name in enumerate(name for name, colour in own.items() if not colour):
         turn, place = divmod(n, len(CYCLE))
         styles[name] = (CYCLE[place], *(((turn + 2, 0), (0, (2 * turn, 2))) if turn else ("o", "solid")))
-    return {name: styles[name] for name in names}
+    return {name: styles[name] for name in own}
 
 
 def plot_intervals(axis, series, zero, styles=None):
@@ -101,8 +101,7 @@ def plot_preference(axis, shares, labels):
     upper one that of the losses.
     """
     ink, grey, rows = COLOURS["ink"], "#E3E3E3", np.arange(len(shares))
-    pieces = {"win": shares.win, "tie": shares.tie - shares.flipped, "flipped": shares.flipped, "loss": shares.loss}
-    pieces = 100 * pd.DataFrame(pieces).set_axis(labels)
+    pieces = 100 * shares[["win", "tie", "flipped", "loss"]].assign(tie=shares.tie - shares.flipped).set_axis(labels)
     colours = [COLOURS["ours"], grey, "white", COLOURS["base"]]
     pieces.plot.barh(ax=axis, stacked=True, width=0.62, legend=False, color=colours)
     for bars, colour in zip(axis.containers, ("white", ink, ink, "white"), strict=True):
