@@ -20,7 +20,7 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
                    least 1/times and that of a sign test of the items answered differently; over 0.05, the interval holds
                    0); constant: a model gave one answer to all items, so that the task is in no family of tests
     """
-    one, two = _group_items(before), _group_items(after)
+    one, two = ({t: [i for i in items if i["task"] == t] for t in {i["task"] for i in items}} for items in (before, after))
     rows, drawn, apart = [], {}, {}
     for name in sorted((n for n in one if n in two), key=lambda n: (*PRIMARY, n).index(n)):
         ids = [[(i.get("id", i.get("item")), i.get("bytes")) for i in items[name]] for items in (one, two)]
@@ -57,13 +57,6 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
 
 def _answer(item, metric):
     return item.get(metric, item.get("choice", item.get("answer", item.get("nats"))))
-
-
-def _group_items(items):
-    found = {}
-    for item in items:
-        found.setdefault(item["task"], []).append(item)
-    return found
 
 
 def _interval(whole, draws, count):
