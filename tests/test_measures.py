@@ -7,14 +7,21 @@ from itertools import product
 import pandas as pd
 import pytest
 
+from blossom.common import paths
 from blossom.preference import measures, people, prompts, verdicts
-from blossom.text.language import language_of
+from blossom.text.language import language_of, measure_repetition
 from tests.cases import read_cases
 
 CASES = read_cases(__file__)
 
 QUESTION = "서울은 어디에 있나요?"
 SPEED = {"steps_per_1000_characters": 577.04}
+
+
+@pytest.mark.parametrize("file", ["text/prose", "text/general_korean", "prompts/prompts", "instructions/ko"])
+def test_no_text_of_a_person_is_a_loop(file):
+    rows = map(json.loads, (paths.ROOT / f"data/{file}.jsonl").read_text(encoding="utf-8").splitlines())
+    assert [(row["id"], key) for row in rows for key, text in row.items() if measure_repetition(str(text))[1]] == []
 
 
 @pytest.mark.parametrize(("text", "asked", "expected"), CASES["answers"])
@@ -44,19 +51,15 @@ def test_what_the_rules_find_in_an_answer_is_named(text, asked, expected):
     said = {"answer": text, "language": asked, "prompt": QUESTION}
     assert measures.name_findings(said, {"서울", "한국"}) == expected
     (told,) = measures.state_answers(measures.measure_answers([said | {"model": "ours"}]), asked, "its", {"ours": SPEED})
-    assert told.startswith("ours, answers to 1 its prompts: in its, not copied ") and told.endswith(
-        "; 577 steps for 1,000 characters"
-    )
-    assert ("loop 0% [" in told) and "non-word" not in told  # not measured without words to know
+    assert told.startswith("ours, answers to 1 its prompts: in its, not copied ") and ("loop 0% [" in told)
+    assert told.endswith("; 577 steps for 1,000 characters") and "non-word" not in told  # not measured without words to know
 
 
 def test_the_authored_prompts_have_both_languages_and_every_kind():
     found = prompts.read_prompts("authored-prompts", 24)
     assert [p["language"] for p in found] == ["ko"] * 24 + ["en"] * 24
-    korean, english = found[:24], found[24:]
-    assert [p["prompt_id"] for p in korean] == [p["prompt_id"] for p in english]
-    assert len({p["kind"] for p in korean}) == 8
-    assert all(language_of(p["prompt"]) == p["language"] for p in found)
+    assert [p["prompt_id"] for p in found[:24]] == [p["prompt_id"] for p in found[24:]]
+    assert len({p["kind"] for p in found}) == 8 and all(language_of(p["prompt"]) == p["language"] for p in found)
     assert len(prompts.read_prompts("authored-prompts", 1000)) == 128
 
 
@@ -85,9 +88,9 @@ PAIRS = list(people.make_batch(ANSWERS, [(MODELS[0], other) for other in MODELS[
 
 def table(winner, source="people", rater="r"):
     """Verdicts on all pairs; `winner(pair, order)` is a, b or tie."""
-    said = {"rater": rater, "source": source}
-    orders = "a" if source == "people" else "ab"
-    return verdicts.make_verdicts([p | said | {"winner": winner(p, o), "first_shown": o} for p in PAIRS for o in orders])
+    said, orders = {"rater": rater, "source": source}, "a" if source == "people" else "ab"
+    rows = [p | said | {"winner": winner(p, o), "first_shown": o, "faulty": True} for p in PAIRS for o in orders]
+    return verdicts.make_verdicts(rows)
 
 
 def drawn(*tables):
@@ -100,10 +103,9 @@ def test_people_and_judge_fill_the_papers_four_figures_and_a_lead_within_its_int
     assert list(got) == ["figure2", "figure3", "figure4_people", "figure4_judge", "figure5_people", "figure5_judge"]
     assert list(got["figure2"].shares.model_b) == ["base"] and set(got["figure2"].shares.language) == {"ko"}
     fourth = got["figure4_judge"].shares
-    assert list(fourth.language) == ["ko", "en"] and set(fourth.model_b) == {"x-koSFT"}
-    assert set(got["figure5_judge"].shares.language) == {"en"}
-    assert "referee" in got["figure3"].title and "people" in got["figure5_people"].title
-    assert "English answers: 100% against 0%" in got["figure4_people"].labels[1]
+    assert list(fourth.language) == ["ko", "en"] and set(fourth.model_b) == {"x-koSFT"} and "referee" in got["figure3"].title
+    assert set(got["figure5_judge"].shares.language) == {"en"} and "people" in got["figure5_people"].title
+    assert "English answers: 100% against 0%\nrules find a fault in 6 of the 6 " in got["figure4_people"].labels[1]
     assert got["figure2"].labels[0].startswith("beats base") and got["figure3"].labels[0].startswith("loses to base")
     led = table(lambda pair, o: "a" if int(pair["prompt_id"][1]) % 3 else "b")
     assert drawn(led)["figure2"].labels[0].startswith("not told apart from base")

@@ -23,8 +23,7 @@ def simulated(lead, prompts, raters, seed=0, first=0.0):
 
     A rater repeats the prompt's common verdict half of the time; `first` shifts the log-odds to the answer shown first.
     """
-    rng = np.random.default_rng(seed)
-    shape = (prompts, raters)
+    rng, shape = np.random.default_rng(seed), (prompts, raters)
     sides = rng.integers(2, size=shape)
     p = 1 / (1 + np.exp(-(lead + first * (1 - 2 * sides))))
     t = 0.6 * np.minimum(p, 1 - p)
@@ -48,16 +47,15 @@ def test_a_wrong_value_is_named_with_its_row_and_column(name, wrong):
 
 def test_shares_are_counted_over_drop_second_looks():
     got = pd.concat([table(*CASES["shares"]), table((1, "x", "y", "b", "r"), look=2)])
-    (row,) = verdicts.summarize_verdicts(got).to_dict("records")
+    (row,) = verdicts.summarize_verdicts(got.assign(faulty=[True, False, True, True, True])).to_dict("records")
     assert (row["win"], row["tie"], row["loss"], row["rate"]) == (0.5, 0.25, 0.25, 0.625)
-    assert (row["prompts"], row["verdicts"], row["raters"]) == (4, 4, 1)
+    assert (row["prompts"], row["verdicts"], row["raters"], row["won_faulty"]) == (4, 4, 1, 1)
     assert row["rate_low"] < 0.625 < row["rate_high"]
 
 
 def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent_of_1000_simulations():
     prompts, lead = 64, 1.2
-    runs = simulated(lead, 1000 * prompts, raters=2, seed=66)
-    runs["run"] = runs.prompt_id // prompts
+    runs = simulated(lead, 1000 * prompts, raters=2, seed=66).assign(run=lambda table: table.prompt_id // prompts)
     got = verdicts.summarize_verdicts(runs, by=["run"], samples=500)
     p = 1 / (1 + np.exp(-lead))
     t = 0.3 * 2 * min(p, 1 - p)
@@ -94,9 +92,7 @@ def test_agreement_between_people_and_with_a_judge_by_hand():
     rows = [(n, "x", "y", {"t": "tie"}.get(w, w), rater) for rater, words in said.items() for n, w in enumerate(words)]
     judge = table(*[(n, "x", "y", w, "j") for n, w in enumerate(["a", "a", "b", "b", "tie", "a"])], source="j")
     got = verdicts.compare_raters(pd.concat([table(*rows), judge])).set_index(["rater_1", "rater_2"])
-    people = got.loc["r", "s"]
-    assert (people.among, people.n) == ("people", 6)
-    assert people.same == pytest.approx(4 / 6) and people.tie_discounted == pytest.approx(5 / 6)
+    assert tuple(got.loc["r", "s"]) == ("people", 6, pytest.approx(4 / 6), pytest.approx(5 / 6))
     assert got.loc["r", "j"].among == "judge and people" and got.loc["s", "j"].n == 6
 
 
@@ -106,8 +102,7 @@ def test_krippendorffs_alpha_of_a_worked_example():
     pairs = ["aa"] * 3 + ["bb"] * 5 + ["ab"] * 2
     rows = [(n, "x", "y", w, rater) for n, pair in enumerate(pairs) for rater, w in zip("rs", pair, strict=True)]
     (row,) = verdicts.measure_alpha(table(*rows)).to_dict("records")
-    n_a, n_b, n = 8, 12, 20
-    assert row["alpha"] == pytest.approx(1 - (n - 1) * 4 / (2 * n_a * n_b))
+    assert row["alpha"] == pytest.approx(1 - (20 - 1) * 4 / (2 * 8 * 12))  # n = 20, n_a = 8, n_b = 12
     assert row["alpha_low"] < row["alpha"] < row["alpha_high"] and (row["pairs"], row["raters"]) == (10, 2)
     same = table(*[(n, "x", "y", "a", r) for n in range(4) for r in "rs"])
     assert np.isnan(verdicts.measure_alpha(same).alpha[0]), "it cannot be measured, and is not perfect"

@@ -68,7 +68,7 @@ def test_a_claim_is_tested_on_the_items_both_models_answered(tmp_path):
     other = next(c for c in claims.check_claims(fewer) if c.says == lowered.says)
     assert other.verdict == "not tested" and "not measured alike: klue_sts: the two models answered 40 and 39" in other.why
     missing = checked["Instruction tuning does not raise the average (base-koSFT)"]
-    assert (missing.verdict, checked["Bilingual pretraining raises SBI"].verdict) == ("not tested",) * 2
+    assert {missing.verdict, checked["Bilingual pretraining raises SBI"].verdict} == {"not tested"}
     assert "base-koSFT" in missing.why
 
 
@@ -179,9 +179,11 @@ def test_a_recipe_with_a_base_or_texts_of_its_own_is_not_compared_and_the_report
 @pytest.mark.parametrize(("opponent", "verdict"), [("x", "not tested"), ("base", "supported")])
 def test_a_claim_on_preference_over_the_base_is_not_tested_on_another_model(tmp_path, opponent, verdict):
     row = {"model_b": opponent, "language": "en", "rate": 0.25, "rate_low": 0.15, "rate_high": 0.35, "source": "people"}
+    row |= {"win": 0.25, "verdicts": 8, "won_faulty": 1}
     folder = made(tmp_path, "blossom-bi-biSFT", stages.JUDGED, {"preference": [row]}, compare_with=opponent)
-    checked = {c.says: c.verdict for c in claims.check_claims({("blossom-bi-biSFT", stages.JUDGED): read_run(folder)})}
-    assert checked["Bllossom's answers to English prompts lose against the base's"] == verdict
+    checked = {c.says: c for c in claims.check_claims({("blossom-bi-biSFT", stages.JUDGED): read_run(folder)})}
+    claim = checked["Bllossom's answers to English prompts lose against the base's"]
+    assert claim.verdict == verdict and ("a fault in 1 of the 2 answers that won" in claim.shows) == (opponent == "base")
 
 
 def test_the_benchmarks_of_a_reference_are_told_beside_a_constant_answer():

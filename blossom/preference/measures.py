@@ -8,7 +8,7 @@ import pandas as pd
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark.statistics import wilson_interval
-from blossom.text.language import SCRIPTS, answer_language, find_nonwords, is_loop, language_of, measure_repetition
+from blossom.text.language import SCRIPTS, answer_language, find_nonwords, language_of, measure_repetition
 from blossom.vocabulary.encoding import count_tokens
 from blossom.vocabulary.loading import load_tokenizer
 
@@ -24,7 +24,7 @@ def measure_answer(answer, language, prompt="", starts=()):
 
     broken     U+FFFD stands before the end, where the limit of tokens may cut a character
     nonword    it has one of `find_nonwords`; NaN without `starts`
-    copied     it is the prompt again, which counts as no language;  loops  `is_loop`
+    copied     it is the prompt again, which counts as no language;  loops  by `measure_repetition`
     line_pass, word_pass  of the Language Confusion Benchmark (Marchisio et al. 2024), with `language_of` for fastText: all
                lines of five words or more, with letters, are in the language; of Korean answers that pass, no word is
                English. Else NaN
@@ -41,18 +41,17 @@ def measure_answer(answer, language, prompt="", starts=()):
         "copied": found == "copy",
         "other_language": found not in (language, "none", "copy", "empty"),
         "han": bool(SCRIPTS["han"].search(answer)),
-        "loops": is_loop(answer),
         "line_pass": passed,
         "word_pass": not english if language == "ko" and passed is True else np.nan,
-        "repetition": measure_repetition(answer),
         "characters": len(answer),
         "empty": found == "empty",
-    }
+    } | dict(zip(("repetition", "loops"), measure_repetition(answer), strict=True))
 
 
-def name_findings(answer, starts=()):
-    """What the rules of `measure_answer` find in an answer (dict, as for `make_batch`): "non-word, loop", or "nothing"."""
-    found = measure_answer(answer["answer"], answer["language"], answer["prompt"], starts)
+def name_findings(answer, starts=(), room=None):
+    """What rules find in an answer (dict, as for `make_batch`; `room` as below): "non-word, loop", or "nothing"."""
+    size = (room or {}).get(answer["language"])
+    found = measure_answer(answer["answer"][:size], answer["language"], answer["prompt"][:size], starts)
     return ", ".join(name for key, name in FINDINGS.items() if found[key] is True) or "nothing"
 
 

@@ -60,16 +60,17 @@ def settle_verdicts(verdicts):
 def summarize_verdicts(verdicts, by=("source", "language", "model_a", "model_b"), samples=SAMPLES, seed=0):
     """Shares of the verdicts that model A won, tied and lost, with 95 % intervals: DataFrame, one row a group.
 
-    verdicts  settled; those on pairs shown a second time are not counted
+    verdicts  settled; those on pairs shown a second time are not counted; faulty: whether rules find a fault in A's answer
     by        columns that make a group; add "kind" for the kinds of prompt
-    return    `by`, prompts, verdicts, raters, flipped (share where a judge's two orders disagreed, a part of tie); win, tie,
-              loss and rate (win + tie/2), each with _low and _high
+    return    `by`, prompts, verdicts, raters, flipped (share where a judge's two orders disagreed, a part of tie);
+              won_faulty: the wins of faulty answers; win, tie, loss and rate (win + tie/2), each with _low and _high
     """
     rng, rows = np.random.default_rng(seed), []
     for key, group in verdicts.query("look == 1").groupby(list(by), sort=False):
         counts = _count_winners(group, group.winner)
         row = dict(zip(by, key, strict=True)) | {"prompts": len(counts), "verdicts": len(group)}
         row |= {"raters": group.rater.nunique(), "flipped": group.flipped.eq(True).mean() if "flipped" in group else 0.0}
+        row |= {"won_faulty": int(group.faulty[group.winner == "a"].sum())} if "faulty" in group else {}
         shares, drawn = _shares(counts.sum(0)), _shares(_bootstrap(counts, samples, rng))
         rows.append(row | add_intervals(("win", "tie", "loss", "rate"), shares, drawn))
     return pd.DataFrame(rows)
@@ -180,8 +181,7 @@ def make_panels(verdicts, model, measured, seed=0):
     measured  table of `measure_answers`, for the labels
     """
     right = measured.set_index(["model", "language"]).answered_in_language
-    korean_only = model.replace("biSFT", "koSFT") if model.endswith("biSFT") else None
-    panels = []
+    korean_only, panels = model.replace("biSFT", "koSFT") if model.endswith("biSFT") else None, []
     for source, rows in verdicts[verdicts.model_a == model].groupby("source", sort=False):
         people, others = source == "people", rows[rows.model_b != korean_only]
         who = f"people (raters: {rows.rater.nunique()})" if people else f"judge {source}"
@@ -202,4 +202,11 @@ def _label(row, right):
     result = "beats" if row.rate_low > 0.5 else "loses to" if row.rate_high < 0.5 else "not told apart from"
     language = LANGUAGES[row.language]
     ours, theirs = (right[model, row.language] for model in (row.model_a, row.model_b))
-    return f"{result} {row.model_b}, {language} prompts\n{language} answers: {ours:.0%} against {theirs:.0%}"
+    told = f"{language} answers: {ours:.0%} against {theirs:.0%}\n{state_faults(row._asdict())}"
+    return f"{result} {row.model_b}, {language} prompts\n{told}"
+
+
+def state_faults(row):
+    """Words on a row (dict) of `summarize_verdicts`, to stand beside its win rate."""
+    won, faulty = round(row["win"] * row["verdicts"]), row.get("won_faulty", "an unknown number")
+    return f"rules find a fault in {faulty} of the {won} answers that won"

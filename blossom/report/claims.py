@@ -7,6 +7,7 @@ import numpy as np
 from blossom.benchmark import comparing, papers
 from blossom.common import figures, params, paths, stages
 from blossom.common.runs import find_run
+from blossom.preference.verdicts import state_faults
 from blossom.report import agreement, headline
 
 
@@ -112,6 +113,7 @@ def _check_preference(claim, runs):
     for row in run.metrics.get("preference", []):
         if (row["model_b"], row["language"]) == (other, claim["language"]):
             verdict, why = judge_interval(claim["kind"], row["rate_low"] - 0.5, row["rate_high"] - 0.5, 0)
-            shows = f"{run.recipe} against {other}: " + "win rate {rate:.0%} [{rate_low:.0%}, {rate_high:.0%}]".format(**row)
+            rate = "win rate {rate:.0%} [{rate_low:.0%}, {rate_high:.0%}]".format(**row)
+            shows = f"{run.recipe} against {other}: {rate}; {state_faults(row)}"
             return Claim(*claim["about"], shows, verdict, f"{why.replace(' 0', ' 50 %')}; verdicts of {row['source']}")
     return Claim(*claim["about"], why=f"nobody judged the answers against those of {other}")

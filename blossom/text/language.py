@@ -11,7 +11,7 @@ SCRIPTS = {name: re.compile(letters) for name, letters in paths.read_yaml_beside
 CODE = re.compile(r"```.*?(?:```|\Z)|\{[^{}\n]*\}", re.DOTALL)  # also placeholders like {name}
 WORD = re.compile("[가-힣]{2,}")  # in Korean, with its endings
 EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # punctuation around a word
-LOOP = re.compile(r"(.{1,8}?)\1{4,}")
+LOOP = re.compile(r"(.{1,8}?)\1{4,}|(.{9,200}?)\2{2,}|(?<!\S)((?:\S+ ){2,4}?)\3{2,}")  # see `measure_repetition`
 JOSA = "은는이가을를에의도로만과와"  # particles of one syllable
 KOREAN_FROM = 0.3  # share of Korean among Korean and Latin letters; Korean prose about software has many Latin letters
 ENGLISH_UP_TO = 0.1  # likewise: English may name a Korean thing
@@ -93,13 +93,13 @@ def find_nonwords(text, starts):
 
 
 def measure_repetition(text, n=3):
-    """Share (0 to 1) of `n`-grams of words, without punctuation, that occurred before. Example: "A b c a, b c a" -> 2/5."""
-    bare = [EDGES.sub("", word) for word in text.casefold().split()]
+    """The share (0 to 1) of `n`-grams of words, without punctuation, that occurred before, and whether the text is a loop.
+
+    It is with a share of 0.3, or where a phrase with a letter stands in a row: 1 to 8 characters 5 times, or 3 times 2 words
+    or more (Holtzman et al. 2020, arXiv:1904.09751) or 9 to 200 characters. Example: "A b c a, b c a" -> 2/5, True.
+    """
+    bare = [word for said in text.casefold().split() if (word := EDGES.sub("", said))]
     words = [w[i : i + LONGEST_WORD] for w in bare for i in range(0, len(w), LONGEST_WORD)]
     grams = list(zip(*(words[i:] for i in range(n)), strict=False))
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def is_loop(text):
-    """Whether 30 % of its trigrams of words occurred before, or 1 to 8 characters with a letter stand 5 times in a row."""
-    return measure_repetition(text) >= 0.3 or any(keep_letters(m[1]) for m in LOOP.finditer(text))
+    share = 1 - len(set(grams)) / len(grams) if grams else 0.0
+    return share, share >= 0.3 or any(keep_letters(m[0]) for m in LOOP.finditer(" ".join([*bare, ""])))

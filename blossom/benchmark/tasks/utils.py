@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from blossom.benchmark.statistics import bleu_scorer, f1_of_draws, first_line
-from blossom.text.language import is_alike, is_loop, keep_letters, language_of
+from blossom.text.language import is_alike, keep_letters, language_of, measure_repetition
 
 
 def macro_f1(items):
@@ -34,7 +34,7 @@ def _translated(row, answers, source, target):
     empty           no letter in the answer
     copies          its first line is the input
     partial         its first line mixes the languages, or is less than half as long as the reference
-    repeats         a sentence repeats an earlier one or the input, or it is a loop (`is_loop`)
+    repeats         a sentence repeats an earlier one or the input, or it is a loop (`measure_repetition`)
     wrong_language  its first line is none of these and not in the language asked for
     """
     reference, answer = row[target], answers[0]
@@ -46,7 +46,7 @@ def _translated(row, answers, source, target):
     partly = not (empty or copies) and (mixed or short)
     sentences = [s for s in re.split(r"[\n.!?。]+", answer) if len(keep_letters(s)) > 3]
     again = any(is_alike(s, before) for n, s in enumerate(sentences[1:], 1) for before in (*sentences[:n], row[source]))
-    kinds = {"empty": empty, "copies": copies, "partial": partly, "repeats": again or is_loop(answer)}
+    kinds = {"empty": empty, "copies": copies, "partial": partly, "repeats": again or measure_repetition(answer)[1]}
     kinds["wrong_language"] = not (empty or copies or partly) and found != target
     pair = (reference, answer.strip())
     return {"bleu": pair, "chrf": pair, "bleu_first_line": (reference, first)} | {k: float(v) for k, v in kinds.items()}
