@@ -48,8 +48,7 @@ REPLIES += [(lambda body, n: "A", {"flips": 3})]  # a judge that prefers the fir
 
 @pytest.mark.parametrize(("reply", "expected"), REPLIES)
 def test_both_orders_are_asked_and_both_must_agree(serve, judge, reply, expected):
-    server = serve(reply)
-    rows, counted = judges.judge_pairs(judge(server.url), pairs(3), parallel=2)
+    rows, counted = judges.judge_pairs(judge((server := serve(reply)).url), pairs(3), parallel=2)
     assert outcome(rows) == expected
     assert counted["judged"] == 3 and counted["sent"] == 6 and counted["off_format"] == counted["unanswered"] == 0
     assert all(body["temperature"] == 0 and body["model"] == "referee" for body in server.bodies)
@@ -57,12 +56,13 @@ def test_both_orders_are_asked_and_both_must_agree(serve, judge, reply, expected
 
 @pytest.mark.parametrize("answered", [4, 99])
 def test_what_was_judged_before_the_server_or_the_budget_ends_is_kept_and_no_pair_is_asked_by_half(serve, judge, answered):
-    good = prefers("짧은")
-    server = serve(lambda body, n: good(body, n) if n <= answered else (500, {}, "gone"))
+    server = serve(lambda body, n: prefers("짧은")(body, n) if n <= answered else (500, {}, "gone"))
     requests, parallel = (200, 1) if answered == 4 else (5, 4)
     rows, counted = judges.judge_pairs(judge(server.url, requests=requests), pairs(5), parallel)
     assert counted["judged"] == 2 and counted["unanswered"] == 6 and outcome(rows) == {"win": 2}
     assert ("HTTP 500" in counted["last_error"]) == (answered == 4) and (answered == 4 or len(server.bodies) == 4)
+    with pytest.raises(RuntimeError, match="judge_model: http.* answers nothing .no connection: .*; start it, or empty"):
+        judges.judge_pairs(judge(GONE), pairs(2))
 
 
 def test_a_judge_that_is_cut_off_gives_no_verdict_and_is_asked_again(serve, judge):

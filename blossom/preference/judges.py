@@ -109,7 +109,7 @@ def judge_pairs(judge, pairs, parallel=1):
 
     A readable reply gives a row, which holds it as `reply`. counts holds pairs, judged (pairs with two readable replies),
     off_format and unanswered replies (cut off, too), and the server's counters. A pair is asked only if the budget is enough
-    for both, without second tries.
+    for both, without second tries. RuntimeError where the server fails before its first reply.
     """
     with ThreadPoolExecutor(parallel) as pool:
         asked = list(pool.map(lambda pair: judge.ask_all(judge.question_pair(pair)), pairs))
@@ -123,6 +123,8 @@ def judge_pairs(judge, pairs, parallel=1):
             row = {"winner": winner, "rater": judge.name, "source": judge.name, "first_shown": order}
             rows.append(about | row | {"reply": replies[order]})
     unanswered = sum(reply is None for replies in asked for reply in replies.values())
+    if judge.gave_up and unanswered == 2 * len(pairs):
+        raise RuntimeError(f"{judge.called}: {judge.url} answers nothing ({judge.last_error}); start it, or empty judge_url")
     counts = {"pairs": len(pairs), "judged": readable.count(2), "off_format": 2 * len(pairs) - len(rows) - unanswered}
     sent = {"sent": judge.sent, "replayed": judge.replayed, "spent": judge.spent, "failures": dict(judge.failures)}
     sent |= {"last_error": judge.last_error, "settings_not_taken": judge.unsupported}

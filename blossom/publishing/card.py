@@ -23,13 +23,11 @@ def write_card(line, name, known=None):
     known  {ingredient: licence} for ingredients whose licence this project does not know
     """
     made, found = line[-1], licences.list_ingredients(line, known)
-    licence, terms = licences.model_licence(found)
-    language = made.params.get("language", "Korean")
+    (licence, terms), language = licences.model_licence(found), made.params.get("language", "Korean")
     scored, judged = (_read_later(made, stage) for stage in (stages.SCORED, stages.JUDGED))
     codes = {english: code.split("_")[0] for code, english in Locale("en").languages.items()}
     base, tasks = found[0].name, scored["tasks"] | scored.get("probes", {}) if scored else {}
     local = (paths.ROOT / os.path.expanduser(base)).exists()  # which names nothing on the hub
-    results = [_evaluation_result(task, row, scored["benchmarks"]) for task, row in tasks.items()]
     data = huggingface_hub.ModelCardData(
         model_name=name.split("/")[-1],
         language=[*filter(None, [codes.get(language)]), "en"],
@@ -40,7 +38,7 @@ def write_card(line, name, known=None):
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["blossom", "vocabulary-expansion"],
-        eval_results=results or None,
+        eval_results=[_evaluation_result(task, row, scored["benchmarks"]) for task, row in tasks.items()] or None,
     )
     trained, bits = [run.metrics for run in line if run.stage == stages.TRAINED], made.metrics["bits_per_byte"]
     words = {"name": name, "language": language, "made": made, "line": line, "found": found, "asks": terms, "tasks": tasks}
