@@ -157,13 +157,14 @@ class Sweep(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     question: str
+    texts: str = ""  # whose bits/byte the measures are, in words
     recipes: list[str] = Field(min_length=1)
     stages: list[str] = Field(min_length=1)  # compared; the stages before them run too
     grid: dict[str, Annotated[list, Field(min_length=1)]]  # parameter -> values
     repeats: list[str] = ["seed"]  # parameters whose values are repetitions: means and intervals are over them
     compare: dict[str, list[str]] = {}  # label -> [arm, arm]: the second minus the first
     measures: dict[str, str] = {}  # label -> "stage/metric.path"
-    curves: list[str] = []  # measures whose fitted curves are compared between the first two recipes
+    curves: list[str] = []  # measures of which the first two recipes are compared over amounts
     over: dict[str, str] = {}  # label -> the measure that curves are drawn over
 
     @functools.cached_property

@@ -1,7 +1,8 @@
 """Which runs of a report can be compared: those measured alike, and trained alike except for what their recipes set."""
 
+from collections import Counter
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import pairwise, product
 
 from blossom.common import params, paths, stages
 from blossom.common.runs import read_run
@@ -34,6 +35,27 @@ def explain_training(runs, before, after):
         if len(made) == 2 and (told := _describe_differences(*made)):
             return f"{before} and {after} were trained differently, so they are not compared: {told}. Train one again"
     return ""
+
+
+def describe_compute(runs, model, against):
+    """Whether two models were trained on equally many tokens, such as "no: 9 tokens each in 03, 3 against 5 in 04"."""
+    try:
+        one, two = (_count_tokens(runs, name) for name in (model, against))
+    except KeyError:  # a stage that has not run, or an older one
+        return "not counted"
+    read = [(stage[:2], one[stage], two[stage]) for stage in sorted(one | two)]
+    told = [f"{a:,} tokens each in {stage}" if a == b else f"{a:,} against {b:,} in {stage}" for stage, a, b in read]
+    return f"{'yes' if one == two else 'no'}: {', '.join(told)}"
+
+
+def _count_tokens(runs, recipe):
+    """Stage -> tokens that a recipe's model, and those it was made from, were trained on in it."""
+    found = Counter()
+    for made, stage in product(params.recipe_lineage(recipe), (stages.TRAINED, stages.TUNED)):
+        if stage in made.stages:
+            run = runs[made.name, stage]
+            found[stage] += round(run.params.get("epochs", 1) * sum(run.metrics["tokens"].values()))
+    return found
 
 
 def _describe_differences(*pair):

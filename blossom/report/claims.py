@@ -1,4 +1,4 @@
-"""The papers' claims, each with this run's numbers, intervals and a verdict; claims not run here are the reference run's."""
+"""The papers' claims, each with this run's numbers, intervals and a verdict; claims not run here are an earlier run's."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ from blossom.benchmark import comparing, papers
 from blossom.common import figures, params, paths, stages
 from blossom.common.runs import find_run
 from blossom.preference.verdicts import state_faults
-from blossom.report import agreement, headline
+from blossom.report import agreement, headline, reference
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Claim:
     low: float | None = None  # its 95 % interval
     high: float | None = None
     expected: float | None = None  # the paper's difference in points
-    run: str = "this run"  # or the reference run
+    run: str = "this run"  # or an earlier run
 
 
 def check_claims(runs, margin=1.8, times=2000, kept=None):
@@ -40,7 +40,7 @@ def check_claims(runs, margin=1.8, times=2000, kept=None):
     preferred = [_check_preference(claim, runs) for claim in listed.pop("preferences")]
     scored = [_check_scores(paper, claim, runs, margin, times) for paper, claims in listed.items() for claim in claims]
     ours = [_check_fertility(runs), *scored, *preferred]
-    other = {says: claim | {"run": "the reference run"} for says, claim in (kept or {}).items() if isinstance(claim, dict)}
+    other = {says: claim | {"run": reference.EARLIER} for says, claim in (kept or {}).items() if isinstance(claim, dict)}
     return [replace(c, **other.get(c.says, {})) if c.verdict == "not tested" else c for c in ours]
 
 

@@ -65,8 +65,19 @@ def state_difference(row, short=False):
     numbers = f"{form} → {form}, {{}}".format(row.before, row.after, difference).replace("%", " %")
     words = (about["says"][told == "worse"] if told else about["label"]).format(language=figures.language_name())
     if short:
-        return f"{words}, {difference}"
+        return f"{words}{f' ({row.items:,} documents)' * (row.metric == 'bits_per_byte')}, {difference}"
     if told:
         return f"{row.model} {words} than {row.against}: {numbers}"
     alike = "; a model gave one answer to all, so this is not tested" if row.constant else ""
     return f"{row.model} and {row.against}, {words}: {numbers}{alike}"
+
+
+def count_decided(table):
+    """How many declared differences of `compare_recipes` are better and worse, for which model against which, in words."""
+    main = table[table["primary"].astype(bool)]
+    pairs, found = main["model"] + " against " + main["against"], [describe_difference(row)[0] for row in main.itertuples()]
+    told = []
+    for word in ("better", "worse"):
+        counts = pairs[[one == word for one in found]].value_counts(sort=False)
+        told.append(f"{counts.sum()} {word} ({', '.join(f'{pair}: {n}' for pair, n in counts.items()) or 'none'})")
+    return f"{main['decided'].sum()} of {len(main)} differences in the declared measures are decided: {'; '.join(told)}."

@@ -16,6 +16,7 @@ from PIL import Image
 from blossom.common import params, paths, runs
 
 REFERENCE = paths.ROOT / "outputs" / "reference"  # a folder for each scale, in git
+EARLIER = "an earlier run (outputs/reference)"  # its name where numbers are shown
 TOLERANCES = paths.ROOT / "params" / "reference.yaml"
 LIMIT = 3_000_000  # bytes of a scale's folder, since it is in git
 

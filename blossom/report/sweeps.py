@@ -15,8 +15,8 @@ from blossom.common import figures, paths, runs
 from blossom.report import convert, crossover, reference
 
 COMPARISON = {"scale": str, "recipes": list[str], "curves": list[str], "over": dict[str, str]}
-MEASURED = TypedDict("Measured", {"point": str, "recipe": str, "arm": str, "measure": str, "value": float})  # noqa: UP013
-COMPARISON |= {"measured": list[MEASURED], "runs": NotRequired[dict[str, str]]}
+MEASURED = TypedDict("Measured", dict.fromkeys(("point", "recipe", "arm", "repeat", "measure"), str) | {"value": float})
+COMPARISON |= {"measured": list[MEASURED], "runs": NotRequired[dict[str, str]], "texts": NotRequired[str]}
 
 
 def comparison_folder(outputs, name, scale):
@@ -102,8 +102,8 @@ def write_comparison(outputs, name, scale, definitions):
     if name not in p.sweeps:
         raise ValueError(f"{definitions}: no sweep is called '{name}'; there are {', '.join(p.sweeps)}")
     sweep, table, target = p.sweeps[name], measure_sweep(p, name, scale), comparison_folder(outputs, name, scale)
-    about = sweep.model_dump(include={"question", "recipes", "repeats", "curves", "over"}) | {"points": sweep.points}
-    about |= {"scale": scale, "git_commit": runs.git_commit(), "measured": table.to_dict("records")}
+    about = sweep.model_dump(include={"question", "texts", "recipes", "repeats", "curves", "over"})
+    about |= {"points": sweep.points, "scale": scale, "git_commit": runs.git_commit(), "measured": table.to_dict("records")}
     root, folders = paths.outputs_root(outputs), [run.folder for run in p.sweep_runs(name, scale).values()]
     about["runs"] = _hash_manifests(root, [folder.relative_to(root) for folder in folders])
     figure, found = draw_sweep(about)
@@ -111,7 +111,7 @@ def write_comparison(outputs, name, scale, definitions):
     with paths.write_atomically(target / "comparison.png") as temporary:
         figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
     about |= {k: v.astype(object).where(v.notna(), None).to_dict("records") for k, v in found.items()}
-    words = {"name": name, "scale": scale, "repeats": sweep.repeats}
+    words = {"name": name, "scale": scale, "repeats": sweep.repeats, "texts": sweep.texts}
     words["image"] = base64.b64encode((target / "comparison.png").read_bytes()).decode()
     words["tables"] = [t.to_html(index=False, na_rep="–", float_format="{:.4g}".format) for t in found.values()]
     paths.write_text(target / "comparison.html", convert.render_page("comparison.html", sweep.question, **words))
@@ -121,12 +121,12 @@ def write_comparison(outputs, name, scale, definitions):
 
 def draw_sweep(about):
     """(figure, {title: table}) of a sweep's comparison.json: curves and where they cross, or its arms without tables."""
-    fitted = crossover.fit_sweep(about) if crossover.has_curves(about) else []
+    compared = crossover.compare_curves(about)
     with figures.house_style():
-        if not fitted:  # too few amounts, or none that both arms have
-            return plot_arms(pd.DataFrame(about["measured"])), {}
-        found = {"crossings": crossover.tabulate_crossings(fitted), "needs": crossover.tabulate_needs(fitted)}
-        return crossover.plot_curves(fitted), found
+        figure = crossover.plot_curves(compared) if compared else plot_arms(pd.DataFrame(about["measured"]))
+        figure.text(0.01, 0, "bits/byte of {texts}".format(**about) if about.get("texts") else "", va="top", fontsize=9)
+    tables = {"crossings": crossover.tabulate_crossings, "needs": crossover.tabulate_needs} if compared else {}
+    return figure, {name: tabulate(compared) for name, tabulate in tables.items()}
 
 
 def _hash_manifests(root, names):
@@ -141,7 +141,7 @@ def read_comparison(outputs, name, scale):
         if (folder / "comparison.json").exists():
             about = paths.read_json(folder / "comparison.json", COMPARISON)
             if folder != own:
-                return f"the reference run, scale {about['scale']}", about
+                return f"{reference.EARLIER}, scale {about['scale']}", about
             compared = about.get("runs")  # an older comparison does not say which
             if compared and _hash_manifests(paths.outputs_root(outputs), compared) == compared:
                 return "this run", about
