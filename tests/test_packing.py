@@ -84,16 +84,6 @@ def test_a_damaged_stream_is_made_again(size, tmp_path, capsys):
     assert again.tokens.tolist() == expected and "not what was stored there" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("end", [None, 2])
-def test_every_document_is_there_between_its_start_and_its_end(tmp_path, end):
-    documents = ["Open the door.", "문을 열어라.", "x"]
-    made = packing.tokenize_documents(documents, TOKENIZER, 1, end, folder=tmp_path)
-    parts = [made.tokens[a:b].tolist() for a, b in zip(made.offsets, made.offsets[1:], strict=False)]
-    assert [p[0] for p in parts] == [1] * 3
-    assert end is None or [p[-1] for p in parts] == [end] * 3
-    assert [TOKENIZER.decode(p[1 : None if end is None else -1]) for p in parts] == documents
-
-
 def test_what_cannot_be_mixed_is_refused_and_no_documents_leave_nothing(tmp_path):
     for weights, block, named in (({"ko": 1}, 64, "block_size"), ({"ko": 0}, 4, "weights"), ({"ja": 1}, 4, "weights")):
         with pytest.raises(ValueError, match=f"ko.*{named}|{named}.*ko"):
@@ -110,7 +100,9 @@ def test_text_that_spells_control_tokens_is_measured_as_it_is_trained(name, tmp_
     start, end, nats = bits.start_token(tokenizer), bits.end_token(tokenizer), []
     stream = packing.tokenize_documents(documents, tokenizer, start, end, folder=tmp_path)
     for document, a, b in zip(documents, stream.offsets, stream.offsets[1:], strict=False):
-        ids = torch.tensor(stream.tokens[a:b].astype(np.int64)[: None if end is None else -1])
+        *ids, last = stream.tokens[a:b].tolist()
+        assert ids[0] == start and (end is None or last == end)
+        ids = torch.tensor([*ids, last] if end is None else ids)
         assert tokenizer.decode(ids[1:]) == document and not set(ids[1:].tolist()) & set(tokenizer.all_special_ids)
         nats.append(torch.nn.functional.cross_entropy(model(ids[None]).logits[0, :-1], ids[1:], reduction="sum").item())
     assert bits.document_nats(model, tokenizer, documents).tolist() == pytest.approx(nats, rel=1e-4)

@@ -63,8 +63,6 @@ def list_named_files(p):
         if asset := REGISTRY.get(SIDES.get(name, (name,))[0]):
             offered = os.path.join(os.environ.get("BLOSSOM_ASSETS", ""), asset.in_folder)
             local = asset.in_repository or asset.in_folder and offered
-        elif name.startswith("hub:"):  # a folder in place of a set's id, with its configuration and split
-            local = name.split(":")[1]
         found += filter(None, [_find_local(local)])
     return found
 

@@ -4,7 +4,6 @@ import json
 import re
 from collections import namedtuple
 from itertools import islice
-from pathlib import Path
 from urllib.parse import quote
 
 from blossom.assets.registry import cache_folder, is_intact, make_once
@@ -16,7 +15,7 @@ HubSource = namedtuple("HubSource", "name revision config split rows bytes")  # 
 
 
 def parse_hub(source):
-    """Split "hub:owner/name[@revision][:config[:split]]" (or a local folder for owner/name); ValueError for another form."""
+    """Split "hub:owner/name[@revision][:config[:split]]"; ValueError for another form."""
     limit = r"(?:\[:(?:(\d+)|(\d+)MB)\])?"
     found = re.fullmatch(rf"(?:hub:)?([^:@]+)(?:@([^:]+))?(?::([^:[]+))?(?::([^:[]+){limit})?", source)
     if not found:
@@ -27,14 +26,7 @@ def parse_hub(source):
 
 
 def read_hub_rows(source):
-    """Yield the rows (dicts) of a hub set, which `fetch_hub_set` fetches, or of a local folder in its place."""
-    wanted = parse_hub(source)
-    if Path(wanted.name).is_dir():
-        kinds = {f.suffix.lower() for f in Path(wanted.name).rglob("*")} & {".jsonl", ".csv", ".tsv", ".parquet", ".md"}
-        if len(kinds) > 1 and ".md" not in kinds:  # without a card, which names files, datasets reads those of one kind
-            raise ValueError(f"{source}: holds {' and '.join(sorted(kinds))}, of which one is read: name it without hub:")
-        yield from _limit_rows(_open_stream(wanted, local=True)[0], wanted)
-        return
+    """Yield the rows (dicts) of a hub set, which `fetch_hub_set` fetches."""
     folder = fetch_hub_set(source)
     for name in paths.read_json(folder / "set.json", {"files": list[str]})["files"]:
         if not is_intact(folder / name):
@@ -77,19 +69,17 @@ def _store_set(source, wanted, folder):
     return {"source": source, "commit": commit, "files": names}
 
 
-def _open_stream(wanted, local=False):
+def _open_stream(wanted):
     """(the rows as a stream, their commit); a set that is a script is read from the hub's Parquet copy."""
     from datasets import load_dataset
     from huggingface_hub import HfApi
 
-    commit = None if local else HfApi().dataset_info(wanted.name, revision=wanted.revision).sha
+    commit = HfApi().dataset_info(wanted.name, revision=wanted.revision).sha
     try:
         return load_dataset(wanted.name, wanted.config, split=wanted.split, revision=commit, streaming=True), commit
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
-        if local:
-            raise ValueError(f"{wanted.name}: a set that is a script is not run; give its data as files") from None
     commit = HfApi().dataset_info(wanted.name, revision=PARQUET).sha
     # that branch has a folder for each configuration, and no card that names them
     files = f"hf://datasets/{wanted.name}@{commit}/{wanted.config or '*'}/{wanted.split}/*.parquet"

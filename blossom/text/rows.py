@@ -37,8 +37,6 @@ def find_files(source):
 
     Hidden files and descriptions in a folder are left out. ValueError when there is none, or one is no regular file.
     """
-    if page := re.fullmatch(r"https://huggingface\.co/datasets/([^/]+/[^/?]+)/?", source):
-        raise ValueError(f"{source}: a page about a data set: write hub:{page[1]}")
     if source.startswith("https://"):
         return [fetch_url(source)]
     if not source.strip():

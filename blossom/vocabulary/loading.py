@@ -56,11 +56,8 @@ def _read_beside(path, converted):
 
 
 def tell_failure(error):
-    """A library's exception in one line, with what to do where its kind says that: a package to install, a damaged file."""
+    """A library's exception in one line, with what to do where its kind says that a file is damaged."""
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    if isinstance(error, ImportError) and "pip install" not in reason and error.name:
-        package = error.name.split(".")[0]
-        reason += f"; `pip install {'protobuf' if package == 'google' else package}`"
     return f"{reason}; copy the file again" if isinstance(error, SafetensorError | json.JSONDecodeError) else reason
 
 
@@ -76,11 +73,9 @@ def write_tokenizer(tokenizer, folder):
 
 def read_sentencepiece(path):
     """The ModelProto in a SentencePiece `.model` file; ValueError when the file is something else."""
-    try:
-        from google.protobuf.message import DecodeError
-        from sentencepiece import sentencepiece_model_pb2
-    except ImportError as error:
-        raise ValueError(f"{path}: is read by a package that is missing ({tell_failure(error)})") from None
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
     proto = sentencepiece_model_pb2.ModelProto()
     try:
         proto.ParseFromString(Path(path).read_bytes())

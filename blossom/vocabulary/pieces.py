@@ -1,7 +1,6 @@
 """New pieces: learned by continued BPE from the runs of a script in a corpus, or taken from another tokenizer."""
 
 import json
-import re
 import unicodedata
 from collections import Counter
 
@@ -9,12 +8,10 @@ import regex
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from blossom.assets.registry import fetch_asset
-from blossom.common import paths
 from blossom.vocabulary import fertility, loading
-from blossom.vocabulary.spelling import BYTE_OF, BYTE_PIECE, is_whole, kind_of, piece_bytes
+from blossom.vocabulary.spelling import BYTE_PIECE, is_whole, kind_of, piece_bytes
 
 UNIT = 0xF0000  # first of the private-use characters that stand for units in training
-SPECIAL = re.compile(r"\[[A-Z]+\d*\]|<[|/]?[a-z_]+\d*[|]?>")  # [UNK], [unused0], <s>, </s>, <|endoftext|>
 LONGEST = 16  # units of a learned piece at most, as in SentencePiece: a long laughter ("ㅋㅋㅋㅋ") takes few pieces
 
 
@@ -109,32 +106,24 @@ def propose_pieces(donor, base, counts, size, scripts):
 def read_donor(source):
     """The pieces of a tokenizer, best first: text with the space before a word, or bytes for part of a character.
 
-    source  asset, hub id, folder, SentencePiece `.model` or JSON vocabulary {piece: id}; ValueError for anything else
+    source  asset, hub id, folder or SentencePiece `.model`; ValueError for anything else
     """
     path = fetch_asset(str(source), weights=False)
     model_file = path / "tokenizer.model" if path.is_dir() else path
-    if path.suffix == ".json":
-        vocabulary = paths.read_json(path, dict[str, int])
-        ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if not SPECIAL.fullmatch(p)]
-        byte_level = "Ġ" in {p[:1] for p in ordered} and BYTE_OF.keys() >= set("".join(ordered))
-        word_piece = any(p.startswith("##") for p in ordered) and not any("▁" in p for p in ordered)  # "##": Markdown too
-        return _to_texts(ordered, byte_level, word_piece)
     if model_file.is_file():
         pieces, taken = loading.read_sentencepiece(model_file).pieces, (loading.NORMAL, loading.USER_DEFINED)
-        return _to_texts([p.piece for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken])
+        return _to_texts([p.piece for p in sorted(pieces, key=lambda p: -p.score) if p.type in taken], "SentencePiece")
     tokenizer = loading.load_tokenizer(source)
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     special = {t.content for t in tokenizer.added_tokens_decoder.values()}
     vocabulary = model["vocab"] if isinstance(model["vocab"], dict) else {p: i for i, (p, _) in enumerate(model["vocab"])}
     ordered = [p for p in sorted(vocabulary, key=vocabulary.get) if p not in special and not BYTE_PIECE.fullmatch(p)]
-    return _to_texts(ordered, kind_of(tokenizer) == "byte-level", model["type"] == "WordPiece")
+    return _to_texts(ordered, kind_of(tokenizer))
 
 
-def _to_texts(pieces, byte_level=False, word_piece=False):
+def _to_texts(pieces, kind):
     """Example: "▁먹" -> " 먹"; byte-level "Ġë¨¹" -> " 먹", "ë¨" -> two bytes; in WordPiece "먹" -> " 먹", "##는" -> "는"."""
-    if byte_level:
-        return [data.decode() if is_whole(data) else data for data in (piece_bytes(p, "byte-level") for p in pieces)]
-    return [f" {p}".removeprefix(" ##") if word_piece else p.replace("▁", " ") for p in pieces]
+    return [data.decode() if is_whole(data) else data for data in (piece_bytes(piece, kind) for piece in pieces)]
 
 
 def clean_pieces(base, texts, pattern):

@@ -28,7 +28,7 @@ def read_parameters(file):
 
 def call(file, name, *given):
     """Call a function of the module; of what is given, FILE is the file, TEXT its path as text, FOLDER its folder."""
-    places = {"FILE": file, "TEXT": str(file), "HUB": f"hub:{file.parent}", "FOLDER": file.parent}
+    places = {"FILE": file, "TEXT": str(file), "FOLDER": file.parent}
     words = [[places.get(w, w) for w in word] if isinstance(word, list) else places.get(word, word) for word in given]
     found = resolve_name(f"blossom.{name}")(*words)
     return list(found) if isinstance(found, Iterator) else found

@@ -1,7 +1,6 @@
 """Errors of vocabularies, models and training."""
 
 # fmt: off
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import safetensors.torch
 from tokenizers import pre_tokenizers
 
-from blossom.assets.registry import fetch_asset
 from blossom.generation.answers import generate_answers
 from blossom.instructions.templates import find_template
 from blossom.models import bits
@@ -28,13 +26,6 @@ case(VOCAB, "a donor in the wrong script", ValueError, "donor", "none of its 2 p
 def no_korean():
     base = bases.read_base("tiny-byte-level")
     pieces.train_pieces(base, pieces.count_runs(base, ["only English"], pieces.script_pattern(["Hangul"])), 10)
-
-
-@case(VOCAB, "a SentencePiece model, without the package that reads it", ValueError, "tokenizer.model",
-      "pip install sentencepiece")
-def no_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    loading.read_sentencepiece(fetch_asset("tiny-sentencepiece") / "tokenizer.model")
 
 
 MODELS = "models"
