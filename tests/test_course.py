@@ -229,7 +229,7 @@ def test_every_equation_table_and_figure_of_both_papers_is_named_in_its_notebook
 
 
 def test_cells_count_control_tokens_as_text_both_tables_of_an_untied_base_and_no_new_rows_where_there_are_none(capsys):
-    given = {"tokenizers": {"tiny": load_tokenizer("tiny-byte-level")}, "lines": {"general_korean": ["a <|im_end|>"]}}
+    given = {"loaded": {"tiny": load_tokenizer("tiny-byte-level")}, "lines": {"general_korean": ["a <|im_end|>"]}}
     run_cell("01_tokenization_analysis", "assert by_hand", **given)
     run_cell("01_tokenization_analysis", "def find_shared_bytes", **given, p=SimpleNamespace(sentence="가"))
     assert capsys.readouterr().out == "tiny: 가 share nothing\n"
