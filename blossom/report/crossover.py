@@ -1,4 +1,4 @@
-"""How much text one recipe of a sweep needs to beat the other: lines through means over amounts, and where they cross."""
+"""How much text one recipe of a sweep needs to beat the other: curves fitted over the amounts, and where they cross."""
 
 import itertools
 from dataclasses import dataclass
@@ -26,9 +26,10 @@ class Comparison:
     difference: np.ndarray  # (1 + D, 400) second recipe minus first
 
 
-def interpolate_means(sizes, means, amounts):
-    """Values (..., A) at `amounts` (A,) on lines between means (..., M) at rising `sizes` (M,), over log(amount)."""
-    return means @ np.stack([np.interp(np.log(amounts), np.log(sizes), one) for one in np.eye(len(sizes))])
+def fit_curve(sizes, means, amounts):
+    """Values (..., A) at `amounts` (A,) of a quadratic in log(amount), fitted to means (..., M) at `sizes` (M,)."""
+    given, asked = (np.vander(np.log(some / sizes[0]), 3) for some in (sizes, amounts))
+    return means @ (asked @ np.linalg.pinv(given)).T
 
 
 def draw_weights(repeats, draws, seed=0):
@@ -41,7 +42,7 @@ def draw_weights(repeats, draws, seed=0):
 def compare_curves(about, draws=4000, seed=0):
     """Compare the first two recipes of a sweep's comparison.json (dict) in its `curves`, over each of `over`: Comparisons.
 
-    There are none unless the sweep has repetitions and, for each recipe, at least three amounts, over 5 % apart.
+    There are none unless the sweep has repetitions and, for each recipe, at least four amounts, over 5 % apart.
     """
     recipes, found = about["recipes"][:2], []
     table = pd.DataFrame(about["measured"]).pivot(index="repeat", columns=["recipe", "measure", "arm"], values="value")
@@ -50,7 +51,7 @@ def compare_curves(about, draws=4000, seed=0):
         points, sizes, means = [], [], []
         for recipe in recipes:
             rising = table[recipe, unit].mean().sort_values()
-            if len(table) < 2 or len(rising) < 3 or rising.iloc[0] <= 0 or np.diff(np.log(rising)).min() < 0.05:
+            if len(table) < 2 or len(rising) < 4 or rising.iloc[0] <= 0 or np.diff(np.log(rising)).min() < 0.05:
                 return []
             amounts, values = (table[recipe, name][rising.index].to_numpy() for name in (unit, measure))
             points.append((amounts.ravel(), values.ravel()))
@@ -58,7 +59,7 @@ def compare_curves(about, draws=4000, seed=0):
             means.append(values.mean(0) + weights @ (values - values.mean(0)))
         common = np.geomspace(max(s[0] for s in sizes), min(s[-1] for s in sizes), 400)
         if common[0] < common[-1]:  # else there is no amount that both have
-            first, second = (interpolate_means(*one, common) for one in zip(sizes, means, strict=True))
+            first, second = (fit_curve(*one, common) for one in zip(sizes, means, strict=True))
             found.append(Comparison(measure, over, unit, recipes, points, sizes, means, common, second - first))
     return found
 
@@ -100,9 +101,16 @@ def describe_crossing(found):
 
 
 def tabulate_crossings(comparisons):
-    """A row a Comparison: measure, over, result (words), the second recipe's mean minus the first's at the end."""
-    rows = [(c.measure, c.over, describe_crossing(c), c.difference[0, -1]) for c in comparisons]
-    return pd.DataFrame(rows, columns=["measure", "over", "result", "bits/byte apart at the largest amount of both"])
+    """A row a Comparison: measure, over, result (words), the curves' distance at the end, their largest miss of a mean."""
+    rows = [(c.measure, c.over, describe_crossing(c), c.difference[0, -1], measure_misfit(c)) for c in comparisons]
+    columns = ["measure", "over", "result", "bits/byte apart at the largest amount", "curves miss means by"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def measure_misfit(found):
+    """The largest distance (bits/byte) of a mean over the repetitions from its recipe's fitted curve."""
+    pairs = zip(found.sizes, found.means, strict=True)
+    return max(np.abs(fit_curve(own, means[0], own) - means[0]).max() for own, means in pairs)
 
 
 def tabulate_needs(comparisons):
@@ -111,8 +119,9 @@ def tabulate_needs(comparisons):
     for found in [c for c in comparisons if c.over == comparisons[0].over]:
         first, second = found.means
         own = np.geomspace(*found.sizes[0][[0, -1]], 400)
-        reached = interpolate_means(found.sizes[0], first, own)
-        for amount, target in zip(found.sizes[1], second.T, strict=True) if first[0, -1] < first[0, 0] else ():
+        reached = fit_curve(found.sizes[0], first, own)
+        targets = fit_curve(found.sizes[1], second, found.sizes[1])
+        for amount, target in zip(found.sizes[1], targets.T, strict=True) if first[0, -1] < first[0, 0] else ():
             enough = reached <= target[:, None]
             needs = np.where(enough[:, 0], 0.0, np.where(enough.any(-1), own[enough.argmax(-1)], np.inf))
             rows.append((found.measure, round(amount), _describe_amounts(needs, own[0], own[-1])))
@@ -120,15 +129,17 @@ def tabulate_needs(comparisons):
 
 
 def plot_curves(comparisons):
-    """Plot runs, and means with 95 % intervals: a row of panels a measure, a column an amount; shaded: where lines cross."""
+    """Plot runs and curves with 95 % bands: a row of panels a measure, a column an amount; grey: where the curves cross."""
     columns = len({found.over for found in comparisons})
     shape = len(comparisons) // columns, columns
     figure, axes = plt.subplots(*shape, figsize=(5.2 * columns, 2.9 * shape[0]), squeeze=False, sharey="row")
     for axis, found in zip(axes.flat, comparisons, strict=True):
         for i, (name, (colour, *_)) in enumerate(figures.style_series(found.recipes).items()):
-            mean, spread = found.means[i][0], np.quantile(found.means[i], (0.025, 0.975), axis=0)
+            own = np.geomspace(*found.sizes[i][[0, -1]], 100)
+            curves = fit_curve(found.sizes[i], found.means[i], own)
             axis.plot(*found.points[i], "o", ms=4, alpha=0.6, mew=0, color=colour, zorder=3)
-            axis.errorbar(found.sizes[i], mean, np.abs(spread - mean), capsize=3, elinewidth=1, color=colour, label=name)
+            axis.plot(own, curves[0], color=colour, label=name)
+            axis.fill_between(own, *np.quantile(curves, (0.025, 0.975), axis=0), color=colour, alpha=0.15, lw=0)
         if (crossings := find_crossing(found.common, found.difference)[1])[0]:
             axis.axvline(crossings[0], color=figures.COLOURS["ink"], ls=":", lw=1.2)
             ends = np.quantile(crossings, (0.025, 0.975), method="inverted_cdf").clip(*found.common[[0, -1]])
@@ -141,5 +152,5 @@ def plot_curves(comparisons):
     told = f"At the largest amount that both read, {comparisons[0].recipes[1]} is "
     told += ", ".join(f"{end} in {n}" for end, n in pd.Series(map(judge_end, comparisons)).value_counts().items())
     figure.suptitle(f"{told} of {len(comparisons)} panels", x=0.01, ha="left", weight="bold")
-    axes[0, 0].legend(title="points: runs, lines: means, bars: 95 %", fontsize=9, title_fontsize=9)
+    axes[0, 0].legend(title="points: runs, bands: 95 %", fontsize=9, title_fontsize=9)
     return figure
