@@ -1,4 +1,4 @@
-"""Loading and counting: the fast tokenizer gives SentencePiece's ids, and counts are right."""
+"""Loading and counting: the fast tokenizer gives SentencePiece's ids, the engine gives the tokenizer's, counts are right."""
 
 import shutil
 
@@ -81,6 +81,31 @@ def test_no_text_is_cut_to_the_length_that_a_file_of_a_tokenizer_holds(tmp_path)
 def test_the_bytes_of_the_tokens_are_the_text(text):
     (ids,), table = encoding.encode_lines(BYTE_LEVEL, [text]), spelling.token_bytes(BYTE_LEVEL)
     assert b"".join(table[i] for i in ids) == text.encode() and encoding.count_tokens(BYTE_LEVEL, [text]) == len(ids)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_the_engine_gives_the_tokenizers_ids(text):
+    pytest.importorskip("gigatoken", reason="the engine is optional")
+    assert encoding.find_engine(BYTE_LEVEL)
+    texts = [text, " " + text, f"<s>{text}<|im_end|>"]
+    assert encoding.encode_lines(BYTE_LEVEL, texts) == encoding.encode_lines(BYTE_LEVEL, texts, itself=True)
+
+
+def test_the_engine_follows_a_tokenizer_that_grows(monkeypatch):
+    tokenizer, lines = loading.load_tokenizer("tiny-sentencepiece"), ["the cat 공룡"] * 100
+    monkeypatch.setattr(encoding, "LARGE", 1000)  # characters from which the engine is built
+    before = encoding.encode_lines(tokenizer, lines)
+    tokenizer.add_tokens(["공룡"])
+    assert before != encoding.encode_lines(tokenizer, lines) == encoding.encode_lines(tokenizer, lines, itself=True)
+
+
+def test_a_tokenizer_that_the_engine_does_not_support_encodes_by_itself():
+    tokenizer = loading.load_tokenizer("tiny-byte-level")
+    tokenizer.add_tokens(["공룡"])  # a symbol found before merging
+    assert encoding.find_engine(tokenizer) is None
+    (ids,) = encoding.encode_lines(tokenizer, ["먹는 공룡"])
+    assert ids[-1] == len(tokenizer) - 1
 
 
 def test_readable_tokens_show_bytes_and_spaces():

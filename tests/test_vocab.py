@@ -246,8 +246,10 @@ def test_sentencepiece_and_the_fast_tokenizer_agree(paper, real_files, tmp_path)
     odd = [*KOREAN, "", "  two  spaces ", "a<s>b", "<0x41>", "▁▁", "é", "가나다", "👩‍👩‍👧", "\x00\t\n"]
     lines = [*dict.fromkeys(lines), *made_up, *odd, *encoding.make_test_lines(5_000)]
     assert len(lines) > 20_000
-    ids = encoding.encode_lines(fast, lines)
+    encoding.find_engine(fast)
+    ids = encoding.encode_lines(fast, lines, itself=True)
     assert [line for line, a, b in zip(lines, ids, slow.encode(lines), strict=True) if a != b] == []
+    assert encoding.encode_lines(fast, lines) == ids
 
 
 def test_a_run_of_letters_without_spaces_takes_no_minute_and_gives_no_long_piece(merged):

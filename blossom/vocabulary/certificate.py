@@ -30,7 +30,7 @@ def certify_merge(merged, folder, texts, scripts, policy, details, inputs=()):
     tokenizer = loading.load_tokenizer(folder)
     texts = texts | {"random_text": encoding.make_test_lines(500)}
     encoders = base.tokenizer, tokenizer
-    before, after = ({t: encoding.encode_lines(e, ls) for t, ls in texts.items()} for e in encoders)
+    before, after = ({t: encoding.encode_lines(e, ls, itself=True) for t, ls in texts.items()} for e in encoders)
     lines, encoded = (list(chain.from_iterable(found.values())) for found in (texts, after))
     vocabulary, new = tokenizer.get_vocab(), merged.pieces
     unreachable = find_unmade_pieces(base, tokenizer, new)
@@ -79,7 +79,7 @@ def find_unmade_pieces(base, tokenizer, new):
         encode = tokenizer.backend_tokenizer.model.tokenize
         encoded = [[token.id for token in encode(base.piece(text))] for _, text in texts]
     else:
-        encoded = encoding.encode_lines(tokenizer, [text for _, text in texts])
+        encoded = encoding.encode_lines(tokenizer, [text for _, text in texts], itself=True)
     made = set()
     for (piece, _), found in zip(texts, encoded, strict=True):
         if found == [ids[piece]] or (ids[piece] in found and not spelling.is_whole(base.bytes(piece))):
