@@ -106,6 +106,12 @@ def test_rows_have_a_rate_of_their_own(tmp_path):
     assert moved == {n for n in before if "trainable_tokens" in n}
 
 
+def test_a_block_of_one_token_has_no_label_and_ends_no_training(tmp_path):
+    blocks = packing.Blocks({"ko": packing.TokenStream(np.arange(10, 27), np.array([0, 17]), 17)}, {"ko": 1}, 8)
+    result = train_model(adapted(), blocks, replace(EXACT, batch_size=1), tmp_path, report=lambda line: None)
+    assert result["labelled_tokens"] == 14 and result["steps"] == 3
+
+
 def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
     values = iter([2.0, 2.01, 2.2, 2.3])
     settings = TrainingSettings(evaluations=3, forgetting_budget=0.02, precision="float32")
@@ -125,8 +131,7 @@ def test_the_rate_stays_and_falls_in_the_last_fifth_with_wsd(tmp_path, monkeypat
 
 
 def test_curves_reach_tensorboard(tmp_path):
-    settings = TrainingSettings(precision="float32", report_to="tensorboard")
-    train_model(adapted(), some_rows(), settings, tmp_path, lambda m: {"english": 1.5}, lambda line: None)
+    train_model(adapted(), some_rows(), replace(EXACT, report_to="tensorboard"), tmp_path, lambda m: {"english": 1.5})
     content = next((tmp_path / "tensorboard").iterdir()).read_bytes()
     assert b"train/loss" in content and b"heldout/english" in content
 
@@ -373,8 +378,7 @@ def test_pretraining_needs_a_vocabulary_whose_certificate_holds(smoke):
 
 
 def test_the_health_of_new_rows_counts_what_was_read_and_how_far_rows_moved():
-    before = torch.eye(6)[:, :4] + 0.5
-    after = before.clone()
+    before, after = (torch.eye(6)[:, :4] + 0.5 for _ in range(2))
     after[4] *= 2
     found = summarize_rows([{"input_ids": np.array([4, 4, 1])}, {"input_ids": np.array([5])}], 1, before, after, 4)
     assert found["read"].to_dict() == {4: 2, 5: 0} and np.allclose(found["moved"], [1, 0])

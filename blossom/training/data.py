@@ -68,15 +68,15 @@ def check_rows(dataset, model):
     """Raise ValueError for the first row that is too long, has no labels, or has ids outside the embedding table."""
     vocabulary = len(model.get_input_embeddings().weight)
     longest = getattr(model.config, "max_position_embeddings", math.inf)
-    # Blocks (with a `key`) are all made the same way: the first and last stand for all
-    for i in (0, len(dataset) - 1) if hasattr(dataset, "key") else range(len(dataset)):
+    alike = hasattr(dataset, "key")  # Blocks are made in one way: two stand for all; one may end a text with a single token
+    for i in (0, len(dataset) - 1) if alike else range(len(dataset)):
         ids, labels = (np.asarray(dataset[i][name]) for name in ("input_ids", "labels"))
         if not len(ids) or ids.min() < 0 or ids.max() >= vocabulary:
             reason = f"token ids must lie in 0..{vocabulary - 1}, the model's rows; is it another tokenizer's?"
         elif len(ids) > longest:
             lower = "lower block_size (stage 03) or sequence_length (stage 04)"
             reason = f"{len(ids)} tokens, and the model reads at most {longest} at once; {lower}"
-        elif not (labels[1:] != IGNORED).any():
+        elif not alike and not (labels[1:] != IGNORED).any():
             reason = "no token of it is labelled, so nothing can be learnt from it; leave it out"
         else:
             continue

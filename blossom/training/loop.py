@@ -146,7 +146,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         for number, (batch, _) in zip(numbers, update, strict=True):
             # gradients are summed over processes once an update, with its last batch; shards at once: they are smaller
             with contextlib.nullcontext() if sharded or number == numbers[-1] else accelerator.no_sync(model):
-                loss = model(**batch, items=labelled) * world  # DDP and FSDP average gradients; the sum is wanted
+                loss = model(**batch, items=labelled.clamp(min=1)) * world  # DDP and FSDP average gradients; a sum is wanted
                 if not torch.isfinite(loss):
                     raise RuntimeError(f"the loss is {loss.item()} at step {done + 1}, rows {rows.numbers(number)}: {TOLD}")
                 accelerator.backward(loss)
