@@ -34,8 +34,7 @@ def ask(tiny, prompts=PROMPTS, **settings):
 def test_the_seed_changes_an_answer_and_the_batch_does_not(tiny, batch_size):
     alone = ask(tiny, batch_size=1)
     assert alone != ask(tiny, batch_size=1, seed=1)
-    assert ask(tiny, batch_size=batch_size) == alone
-    assert ask(tiny, PROMPTS[::-1], batch_size=batch_size) == alone[::-1]
+    assert ask(tiny, batch_size=batch_size) == alone and ask(tiny, PROMPTS[::-1], batch_size=batch_size) == alone[::-1]
 
 
 BEGUN = {chr(n).encode()[:k] for n in range(0x80, 0x110000, 64) if not 0xD800 <= n < 0xE000 for k in (1, 2, 3)} | {b""}
@@ -124,16 +123,17 @@ def test_a_prompt_that_leaves_no_room_is_named(tiny):
 def test_stored_answers_are_the_same_and_need_no_model(tmp_path, monkeypatch):
     store = server.ReplyStore(tmp_path)
     settings = {"template": "chatml", "dtype": torch.float32, "batch_size": 2, "new_tokens": 6, "seed": 1}
-    first = answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
-    whole = load_model("tiny-byte-level", torch.float32)
-    again = answers.generate_answers(*whole, PROMPTS, "chatml", batch_size=2, new_tokens=6, seed=1, lengths=(counts := []))
+    first, counts = answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings), []
+    again = ask(load_model("tiny-byte-level"), batch_size=2, new_tokens=6, seed=1, temperature=0.2, lengths=counts)
     assert first == [{"answer": text, "tokens": count} for text, count in zip(again, counts, strict=True)]
     loads, load = [], load_model
     monkeypatch.setattr("blossom.generation.answers.load_model", lambda *words: loads.append(words) or load(*words))
     assert answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings) == first and loads == []
     answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings | {"seed": 2})
     answers.stored_answers("tiny-sentencepiece", PROMPTS, store=store, **settings)
-    assert len(loads) == 2  # another seed or another model is another answer
+    monkeypatch.setitem(templates.TEMPLATES, "chatml", templates.TEMPLATES["newline"])
+    answers.stored_answers("tiny-byte-level", PROMPTS, store=store, **settings)
+    assert len(loads) == 3  # another seed, model or text of the template is another answer
 
 
 def test_an_interrupted_run_goes_on_with_the_next_batch(tmp_path, monkeypatch):

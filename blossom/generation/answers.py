@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessor, RepetitionPenaltyLog
 
 from blossom.assets.registry import fetch_asset
 from blossom.common import runs, stages
-from blossom.instructions.templates import encode_conversation
+from blossom.instructions.templates import encode_conversation, find_template
 from blossom.models.loading import load_model
 from blossom.vocabulary.loading import load_tokenizer
 from blossom.vocabulary.spelling import is_whole, token_bytes
@@ -30,10 +30,10 @@ def find_tuning(model):
 def stored_answers(name, prompts, template, store, dtype=None, batch_size=24, **settings):
     """{"answer", "tokens"} of each prompt, from `store` (a `ReplyStore`) or by the model `name` (asset, folder, id)."""
     folder = fetch_asset(str(name))
-    load = functools.cache(lambda: load_model(folder, dtype))
-    request = {"model": runs.hash_unchanged(folder), "dtype": str(dtype), "template": template, "sampler": 3} | settings
-    answers = {}
-    for batch in _batches(_encode_prompts(prompts, template, load_tokenizer(folder)), batch_size):
+    load, tokenizer, answers = functools.cache(lambda: load_model(folder, dtype)), load_tokenizer(folder), {}
+    request = {"model": runs.hash_unchanged(folder), "dtype": str(dtype), "sampler": 3} | settings
+    request["template"] = find_template(template, tokenizer)  # its text, since a name may stand for another one later
+    for batch in _batches(_encode_prompts(prompts, template, tokenizer), batch_size):
         asked = request | {"prompts": [prompts[i] for i in batch]}
         found = store.get(asked, list[str])
         if not found or not len(found["reply"]) == len(found.get("tokens", ())) == len(batch):
