@@ -100,8 +100,7 @@ def test_muon_moves_the_matrices_and_adamw_the_vectors_and_rows():
 def test_rows_have_a_rate_of_their_own(tmp_path):
     model = adapted()
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    settings = TrainingSettings(precision="float32", learning_rate=0.0, row_learning_rate=1e-2)
-    train_model(model, some_rows(), settings, tmp_path, report=lambda line: None)
+    train_model(model, some_rows(), replace(EXACT, learning_rate=0.0, row_learning_rate=1e-2), tmp_path)
     moved = {n for n, p in model.named_parameters() if n in before and not torch.equal(p, before[n])}
     assert moved == {n for n in before if "trainable_tokens" in n}
 
@@ -113,8 +112,7 @@ def test_a_block_of_one_token_has_no_label_and_ends_no_training(tmp_path):
 
 
 def test_a_rise_of_english_beyond_the_budget_stops_the_run(tmp_path):
-    values = iter([2.0, 2.01, 2.2, 2.3])
-    settings = TrainingSettings(evaluations=3, forgetting_budget=0.02, precision="float32")
+    values, settings = iter([2.0, 2.01, 2.2, 2.3]), replace(EXACT, evaluations=3, forgetting_budget=0.02)
     result = train_model(adapted(), some_rows(16), settings, tmp_path, lambda m: {"english": next(values)}, print)
     assert result["steps"] == 4 and "2.000 to 2.200" in result["stopped"]
 
@@ -132,8 +130,7 @@ def test_the_rate_stays_and_falls_in_the_last_fifth_with_wsd(tmp_path, monkeypat
 
 def test_curves_reach_tensorboard(tmp_path):
     train_model(adapted(), some_rows(), replace(EXACT, report_to="tensorboard"), tmp_path, lambda m: {"english": 1.5})
-    content = next((tmp_path / "tensorboard").iterdir()).read_bytes()
-    assert b"train/loss" in content and b"heldout/english" in content
+    assert all(n in next((tmp_path / "tensorboard").iterdir()).read_bytes() for n in (b"train/loss", b"heldout/english"))
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "asked to end"])
