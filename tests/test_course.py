@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import symtable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,9 @@ def test_a_notebook_is_short_and_so_are_its_code_cells(stage):
     assert 2 < convert.estimate_reading(notebook(stage)) < 20
     cells = [c for c in notebook(stage).cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
     assert [c.source for c in cells if len(c.source.splitlines()) > 15] == []
+    tables = [symtable.symtable(text, stage, "exec") for text in [c.source for c in cells] + solutions(stage, "python")]
+    taken = {symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_assigned()}
+    assert taken.isdisjoint(vars(stages.STAGES[stage]())), "the second cell, run again, would take it for the parameter"
 
 
 @every_notebook
@@ -75,16 +79,13 @@ def test_every_equation_becomes_mathml(stage):
 
 @every_notebook
 def test_every_exercise_has_a_folded_solution(stage):
-    text = prose(stage)
-    exercises = re.findall(r"^\*\*\d\.\*\*", text, re.M)
-    assert 2 <= len(exercises) <= 4
-    assert len(exercises) == text.count("<details><summary>Solution</summary>") == text.count("</details>")
+    exercises = len(re.findall(r"^\*\*\d\.\*\*", text := prose(stage), re.M))
+    assert 2 <= exercises == text.count("<details><summary>Solution</summary>") == text.count("</details>") <= 4
 
 
 @every_notebook
 def test_commands_of_solutions_name_files_and_parameters_that_exist(stage):
-    found = [line for block in solutions(stage, "sh") for line in block.strip().splitlines()]
-    assert found
+    assert (found := [line for block in solutions(stage, "sh") for line in block.strip().splitlines()])
     for line in found:
         program, *words = shlex.split(line)
         asked = SimpleNamespace(**papermill.make_context(program, words).params)
@@ -125,8 +126,7 @@ def check_book(folder):
             if address.startswith(("http://", "https://")):
                 outside.add(address)
             elif not address.startswith("data:"):
-                file, _, place = address.partition("#")
-                file = unquote(file)
+                file, place = map(unquote, address.partition("#")[::2])
                 assert (folder / file).exists(), f"{name}: {address} is not there"
                 if place and (not file or file in pages):
                     assert {place, unquote(place)} & places[file or name], f"{name}: no place {place!r}"
