@@ -112,13 +112,15 @@ def test_each_model_is_compared_with_its_parent_its_twin_and_the_base(recipes, p
 def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_path):
     made_of = {"base": (2.7, 32, 1.4), "base-bi": (2.4, 52, 1.4), "blossom-bi": (2.9, 51, 1.5)}
     runs = {(recipe, STAGE): measured(tmp_path, recipe, *numbers) for recipe, numbers in made_of.items()}
-    table, _ = headline.compare_recipes(runs, 500)
+    table, _ = headline.compare_recipes(runs, 500, {"general_korean": 1e-4})
     told = {(r.model, r.against, r.measure): headline.state_difference(r) for r in table.itertuples()}
     counts = "4 worse (blossom-bi against base: 2, blossom-bi against base-bi: 2)."
     assert len(told) == 9 and headline.count_decided(table).endswith(counts)
     assert [row for *row, pattern in CASES["told"] if not re.match(pattern, told[tuple(row)])] == []
     cells = [headline.describe_difference(row)[0] for row in table.itertuples() if row.measure == "general_korean"]
     assert sorted(cells) == ["better", "worse", "worse"]
+    spread = table[table.measure == "general_korean"].set_index(["model", "against"])["spread"]
+    assert (spread["base-bi", "base"], spread["blossom-bi", "base-bi"]) == pytest.approx((1e-4, 2**0.5 * 1e-4))
     row = next(table.itertuples())._replace(low=-1, high=-4e-4, decided=True)
     assert headline.state_difference(row).endswith(" [-1.000, -0.0004]")
     short = headline.state_difference(row._replace(spread=9), short=True)

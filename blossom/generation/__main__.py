@@ -22,14 +22,16 @@ def find_newest_run(outputs="outputs", scale="*", recipe="*"):
 
 def show_answers(streams, names):
     """Print the pieces of several answers in columns as they come, until all end or Ctrl-C; returns the answers."""
+    said = [""] * len(names)
     answers, heads = ([text.Text(word) for word in words] for words in ([""] * len(names), names))  # not Rich's markup
     shown = table.Table(*map(table.Column, heads), expand=True)
     shown.add_row(*answers)
     with contextlib.suppress(KeyboardInterrupt), live.Live(shown, vertical_overflow="visible"):
         for pieces in itertools.zip_longest(*streams, fillvalue=""):
+            said = ["".join(parts) for parts in zip(said, pieces, strict=True)]
             for answer, piece in zip(answers, pieces, strict=True):  # without codes that a terminal would obey
                 answer.append("".join(c if c.isprintable() or c == "\n" else " " for c in piece))
-    return [answer.plain for answer in answers]
+    return said
 
 
 def run_chat_command(words=None):

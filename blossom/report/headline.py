@@ -1,5 +1,6 @@
 """The report's first screen: the models' measures with intervals, and what the paired comparisons of models decide."""
 
+import numpy as np
 import pandas as pd
 
 from blossom.benchmark.comparing import COLUMNS, compare_models
@@ -32,7 +33,10 @@ def pair_models(recipes):
 
 
 def compare_recipes(runs, times=2000, spread=()):
-    """`compare_models` of each pair of `pair_models`: (DataFrame with model, against, spread, why others are left out)."""
+    """`compare_models` of each pair of `pair_models`: (DataFrame with model, against, spread, why others are left out).
+
+    spread  {measure: standard deviation of a trained model's value between seeds}; in the table, that of the difference
+    """
     items = {r: own for r in select_stage(runs, stages.SCORED) if (own := read_items(runs, r).get(r))}
     tables, unlike = [], []
     for a, b in pair_models(list(items)[::-1]):  # the last recipe comes first
@@ -43,7 +47,9 @@ def compare_recipes(runs, times=2000, spread=()):
             told = f"{a} and {b} were measured on different texts or items, so they are not compared: {error}"
         unlike += [told] * bool(told)
     table = pd.concat(tables or [pd.DataFrame(columns=[*COLUMNS, "model", "against"])], ignore_index=True)
-    return table[table.measure.isin(MEASURES)].assign(spread=lambda t: t.measure.map(dict(spread))), unlike
+    table = table[table.measure.isin(MEASURES)]
+    trained = [sum(len(params.recipe_lineage(r)) > 1 for r in pair) for pair in zip(table.model, table.against, strict=True)]
+    return table.assign(spread=table.measure.map(dict(spread)) * np.sqrt(trained)), unlike  # of a difference of two runs
 
 
 def describe_difference(row):

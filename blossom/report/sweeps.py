@@ -77,7 +77,7 @@ def compare_arms(table, compare):
 
 def measure_spread(about, scale):
     """The standard deviation between runs of an arm: {measure of stage 05: value}; empty for a sweep of another scale."""
-    spread = pd.DataFrame(about["measured"]).groupby(["measure", "arm"])["value"].std().groupby("measure").mean()
+    spread = pd.DataFrame(about["measured"]).groupby(["measure", "arm"])["value"].var().groupby("measure").mean() ** 0.5
     names = about["curves"] if about["scale"] == scale else ()
     return {name.replace("corpus ", "").replace(" ", "_").lower(): spread[name] for name in names}
 
