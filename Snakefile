@@ -164,11 +164,12 @@ use rule stage as training with:
 
 
 onstart:
-    todo = [run_name(job.wildcards) for job in workflow.dag.needrun_jobs() if "stage" in job.wildcards_dict]
+    jobs = list(workflow.dag.needrun_jobs())
+    todo = [run_name(job.wildcards) for job in jobs if "stage" in job.wildcards_dict]
     found = [resources.estimate_seconds(PLAN, run) for run in todo if PLAN.twin(run) is None]
     if TERMINAL.quiet and found and all(found):
         together = max(sum(found) / (workflow.cores or 1), max(found))
-        TERMINAL.say(f"Stages to run: {len(todo)}; about {terminal.describe_seconds(together)} on this machine")
+        TERMINAL.say(f"Steps to run: {len(jobs)}; about {terminal.describe_seconds(together)} on this machine")
 
 
 onsuccess:
