@@ -88,10 +88,10 @@ def test_a_claim_not_run_here_is_an_earlier_runs_and_says_so(tmp_path):
     assert checked[says[0]].shows == kept["shows"] and checked[says[0]].expected == pytest.approx(4)
     run = SimpleNamespace(metrics={"claims": {"The expanded vocabulary spells Korean with fewer tokens": kept}})
     given = {"p": SimpleNamespace(margin=1.8, bootstraps=9), "runs": {}, "explored": pd.DataFrame(), "rates": {}}
-    given |= {"differences": "", "pace": "", "sides": [], "made": ""}
+    given |= {"differences": "", "pace": "", "sides": [], "made": "", "compared": headline.compare_recipes({})[0]}
     given["reference"] = SimpleNamespace(read_reference=lambda _: {("ablation", "07_report"): run})
-    told = run_cell("07_report", "results = [", **given)["results"][0]
-    assert told.startswith("Held-out text with the new tokens in an earlier run (outputs/reference): base 30 → base-ko 40;")
+    told = run_cell("07_report", "results = ", **given)["results"][0]
+    assert told.startswith("Held-out text with new tokens in an earlier run (outputs/reference): base 30 → base-ko 40;")
 
 
 def measured(root, recipe, bits, right, english):
@@ -114,6 +114,7 @@ def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_pa
     runs = {(recipe, STAGE): measured(tmp_path, recipe, *numbers) for recipe, numbers in made_of.items()}
     table, _ = headline.compare_recipes(runs, 500, {"general_korean": 1e-4})
     told = {(r.model, r.against, r.measure): headline.state_difference(r) for r in table.itertuples()}
+    assert headline.state_best(table)[0].startswith("Best in Korean: base-bi. Against base: predicts new Korean text better")
     counts = "4 worse (blossom-bi against base: 2, blossom-bi against base-bi: 2)."
     assert len(told) == 9 and headline.count_decided(table).endswith(counts)
     assert [row for *row, pattern in CASES["told"] if not re.match(pattern, told[tuple(row)])] == []

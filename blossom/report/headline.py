@@ -78,6 +78,18 @@ def state_difference(row, short=False):
     return f"{row.model} and {row.against}, {words}: {numbers}{alike}"
 
 
+def state_best(table):
+    """How the model that predicts new Korean text best compares with its base, in words: list of str, maybe empty."""
+    is_base = table["against"].map(lambda name: len(params.recipe_lineage(name)) == 1).astype(bool)
+    own = table[table["primary"].astype(bool) & is_base]
+    korean = own[own["measure"] == "general_korean"]
+    if korean.empty:
+        return []
+    best = own[own["model"] == korean.loc[korean["after"].astype(float).idxmin(), "model"]]
+    told = "; ".join(state_difference(row, short=True) for row in best.itertuples())
+    return [f"Best in {figures.language_name()}: {best['model'].iloc[0]}. Against {best['against'].iloc[0]}: {told}."]
+
+
 def count_decided(table):
     """How many declared differences of `compare_recipes` are better and worse, for which model against which, in words."""
     main = table[table["primary"].astype(bool)]
