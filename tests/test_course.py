@@ -126,8 +126,8 @@ def check_book(folder):
             if address.startswith(("http://", "https://")):
                 outside.add(address)
             elif not address.startswith("data:"):
-                file, place = map(unquote, address.partition("#")[::2])
-                assert (folder / file).exists(), f"{name}: {address} is not there"
+                file, _, place = address.partition("#")
+                assert (folder / (file := unquote(file))).exists(), f"{name}: {address} is not there"
                 if place and (not file or file in pages):
                     assert {place, unquote(place)} & places[file or name], f"{name}: no place {place!r}"
     return outside
