@@ -87,7 +87,7 @@ def test_a_claim_not_run_here_is_an_earlier_runs_and_says_so(tmp_path):
     assert [checked[s].verdict for s in says] == ["supported", "undecided", "not tested"]
     assert checked[says[0]].shows == kept["shows"] and checked[says[0]].expected == pytest.approx(4)
     run = SimpleNamespace(metrics={"claims": {"The expanded vocabulary spells Korean with fewer tokens": kept}})
-    given = {"p": SimpleNamespace(margin=1.8, bootstraps=9), "runs": {}, "explored": pd.DataFrame(), "rates": {}}
+    given = {"p": SimpleNamespace(margin=1.8, bootstraps=9), "runs": {}, "explored": pd.DataFrame(), "rates": ""}
     given |= {"differences": "", "pace": "", "sides": [], "made": "", "compared": headline.compare_recipes({})[0]}
     given["reference"] = SimpleNamespace(read_reference=lambda _: {("ablation", "07_report"): run})
     told = run_cell("07_report", "results = ", **given)["results"][0]
@@ -122,10 +122,18 @@ def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_pa
     assert sorted(cells) == ["better", "worse", "worse"]
     spread = table[table.measure == "general_korean"].set_index(["model", "against"])["spread"]
     assert (spread["base-bi", "base"], spread["blossom-bi", "base-bi"]) == pytest.approx((1e-4, 2**0.5 * 1e-4))
-    row = next(table.itertuples())._replace(low=-1, high=-4e-4, decided=True)
+    row = next(table.itertuples())._replace(low=-1, high=-4e-4, decided=True, spread=0)
     assert headline.state_difference(row).endswith(" [-1.000, -0.0004]")
     short = headline.state_difference(row._replace(spread=9), short=True)
-    assert short.endswith("within the spread between seeds (9.000)") and "text worse (40 documents), +" in short
+    assert short.startswith("Korean (general) (40 documents), +") and short.endswith("spread between seeds (9.000)")
+
+
+def test_steps_for_given_text_and_for_own_answers_are_told_apart():
+    rows = {"x": {"ko": {"nonword": 0.75, "nonword_low": 0.5, "nonword_high": 0.9}}, "y": {"en": {}}}
+    run, steps = SimpleNamespace(metrics={"models": rows, "nonword_human": 0.28}), {"steps_per_1000_characters": 577.2}
+    told = headline.state_answers([run], {"x": steps | {"own_steps_per_1000_characters": 1416}, "y": steps})
+    assert told == ("x 577, y 577; for 1,000 of its own answers: x 1,416", "x 75% [50%, 90%], human text 28%")
+    assert headline.state_answers([], {}) == ("not counted", "")
 
 
 @pytest.mark.parametrize(("stage", "settings", "told"), CASES["other_settings"])

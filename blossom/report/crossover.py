@@ -42,12 +42,15 @@ def draw_weights(repeats, draws, seed=0):
 def compare_curves(about, draws=4000, seed=0):
     """Compare the first two recipes of a sweep's comparison.json (dict) in its `curves`, over each of `over`: Comparisons.
 
-    There are none unless the sweep has repetitions and, for each recipe, at least four amounts, over 5 % apart.
+    There are none unless the sweep has repetitions and, for each recipe, at least four amounts, over 5 % apart. English is
+    not compared over an amount of Korean: the recipe whose tokens hold more Korean has read less English by then.
     """
     recipes, found = about["recipes"][:2], []
     table = pd.DataFrame(about["measured"]).pivot(index="repeat", columns=["recipe", "measure", "arm"], values="value")
     weights, table = draw_weights(len(table), draws, seed), table.sort_index(axis=1)
     for measure, (over, unit) in itertools.product(about["curves"], about["over"].items()):
+        if "English" in measure and "Korean" in unit:
+            continue
         points, sizes, means = [], [], []
         for recipe in recipes:
             rising = table[recipe, unit].mean().sort_values()
@@ -130,10 +133,12 @@ def tabulate_needs(comparisons):
 
 def plot_curves(comparisons):
     """Plot runs and curves with 95 % bands: a row of panels a measure, a column an amount; grey: where the curves cross."""
-    columns = len({found.over for found in comparisons})
-    shape = len(comparisons) // columns, columns
-    figure, axes = plt.subplots(*shape, figsize=(5.2 * columns, 2.9 * shape[0]), squeeze=False, sharey="row")
-    for axis, found in zip(axes.flat, comparisons, strict=True):
+    names = [list(dict.fromkeys(getattr(found, name) for found in comparisons)) for name in ("measure", "over")]
+    shape = list(map(len, names))
+    figure, axes = plt.subplots(*shape, figsize=(5.2 * shape[1], 2.9 * shape[0]), squeeze=False, sharey="row")
+    for found in comparisons:
+        column = names[1].index(found.over)
+        axis, lowest = axes[names[0].index(found.measure), column], [c for c in comparisons if c.over == found.over][-1]
         for i, (name, (colour, *_)) in enumerate(figures.style_series(found.recipes).items()):
             own = np.geomspace(*found.sizes[i][[0, -1]], 100)
             curves = fit_curve(found.sizes[i], found.means[i], own)
@@ -144,11 +149,12 @@ def plot_curves(comparisons):
             axis.axvline(crossings[0], color=figures.COLOURS["ink"], ls=":", lw=1.2)
             ends = np.quantile(crossings, (0.025, 0.975), method="inverted_cdf").clip(*found.common[[0, -1]])
             axis.axvspan(*ends, color=figures.COLOURS["ink"], alpha=0.08, lw=0)
-        axis.set(xscale="log", xlabel=found.unit, ylabel=f"{found.measure}\n(bits/byte)")
+        axis.set(xscale="log", ylabel="" if column else f"{found.measure}\n(bits/byte)")
         axis.xaxis.set(major_locator=LogLocator(10, (1, 2, 5)), major_formatter="{x:,.0f}", minor_formatter=NullFormatter())
-        axis.tick_params(axis="x", labelsize=9)
-        axis.set_title(found.over.capitalize() if axis in axes[0] else "")
-        axis.label_outer()
+        axis.tick_params(axis="x", labelsize=9, labelbottom=found is lowest)
+        axis.set(title=found.over.capitalize() if axis in axes[0] else "", xlabel=found.unit if found is lowest else "")
+    for axis in (axis for axis in axes.flat if not axis.has_data()):
+        axis.set_axis_off()
     told = f"At the largest amount that both read, {comparisons[0].recipes[1]} is "
     told += ", ".join(f"{end} in {n}" for end, n in pd.Series(map(judge_end, comparisons)).value_counts().items())
     figure.suptitle(f"{told} of {len(comparisons)} panels", x=0.01, ha="left", weight="bold")

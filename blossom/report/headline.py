@@ -53,15 +53,18 @@ def compare_recipes(runs, times=2000, spread=()):
 
 
 def describe_difference(row):
-    """("better", "worse" or "", difference) of a row's second model; if not primary, where the interval excludes 0."""
+    """("better", "worse" or "", difference) of a row's second model; if not primary, where the interval excludes 0.
+
+    "" too where the difference is within `row.spread`: other seeds could turn it.
+    """
     is_text = row.metric == "bits_per_byte"
     scale, decimals, unit = (1, 3, "bits/byte") if is_text else (100, 1, "points")
     difference, low, high = (pages.format_number(scale * v, decimals, "+") for v in (row.difference, row.low, row.high))
     is_clear = row.decided or not row.primary and row.low * row.high > 0
-    told = ("worse" if (row.difference > 0) == is_text else "better") if is_clear else ""
-    spread = getattr(row, "spread", 0)
-    within = f", within the spread between seeds ({spread:.3f})" if told and abs(row.difference) < spread else ""
-    return told, f"{difference} {unit} [{low}, {high}]{within}"
+    within = is_clear and abs(row.difference) < row.spread
+    told = ("worse" if (row.difference > 0) == is_text else "better") if is_clear and not within else ""
+    spread = f", within the spread between seeds ({row.spread:.3f})" if within else ""
+    return told, f"{difference} {unit} [{low}, {high}]{spread}"
 
 
 def state_difference(row, short=False):
@@ -90,6 +93,20 @@ def state_best(table):
     return [f"Best in {figures.language_name()}: {best['model'].iloc[0]}. Against {best['against'].iloc[0]}: {told}."]
 
 
+def state_answers(judged, speed):
+    """What stage 06 counted, in words: steps for given text and own answers, and answers with a non-word; "" without one.
+
+    judged  FinishedRuns;  speed  {model: dict} of one of them
+    """
+    names = [f"{kind}steps_per_1000_characters" for kind in ("", "own_")]
+    given, own = (", ".join(f"{m} {row[name]:,.0f}" for m, row in speed.items() if row.get(name)) for name in names)
+    found = {model: row.get("ko", {}) for run in judged for model, row in run.metrics.get("models", {}).items()}
+    told = "{} {nonword:.0%} [{nonword_low:.0%}, {nonword_high:.0%}]"
+    rates = [told.format(model, **row) for model, row in found.items() if row.get("nonword") is not None]
+    rates += [f"human text {run.metrics['nonword_human']:.0%}" for run in judged if rates][:1]
+    return (given or "not counted") + (own and f"; for 1,000 of its own answers: {own}"), ", ".join(rates)
+
+
 def count_decided(table):
     """How many declared differences of `compare_recipes` are better and worse, for which model against which, in words."""
     main = table[table["primary"].astype(bool)]
@@ -98,4 +115,4 @@ def count_decided(table):
     for word in ("better", "worse"):
         counts = pairs[[one == word for one in found]].value_counts(sort=False)
         told.append(f"{counts.sum()} {word} ({', '.join(f'{pair}: {n}' for pair, n in counts.items()) or 'none'})")
-    return f"{main['decided'].sum()} of {len(main)} differences in the declared measures are decided: {'; '.join(told)}."
+    return f"{sum(map(bool, found))} of {len(main)} differences in the declared measures are decided: {'; '.join(told)}."
