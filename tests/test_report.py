@@ -114,7 +114,7 @@ def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_pa
     runs = {(recipe, STAGE): measured(tmp_path, recipe, *numbers) for recipe, numbers in made_of.items()}
     table, _ = headline.compare_recipes(runs, 500, {"general_korean": 1e-4})
     told = {(r.model, r.against, r.measure): headline.state_difference(r) for r in table.itertuples()}
-    assert headline.state_best(table)[0].startswith("Best in Korean: base-bi. Against base: predicts new Korean text better")
+    assert headline.state_best(table)[0].startswith("Lowest bits/byte of new Korean text: base-bi. Against base: predicts ")
     counts = "4 worse (blossom-bi against base: 2, blossom-bi against base-bi: 2)."
     assert len(told) == 9 and headline.count_decided(table).endswith(counts)
     assert [row for *row, pattern in CASES["told"] if not re.match(pattern, told[tuple(row)])] == []

@@ -89,8 +89,8 @@ def state_best(table):
     if korean.empty:
         return []
     best = own[own["model"] == korean.loc[korean["after"].astype(float).idxmin(), "model"]]
-    told = "; ".join(state_difference(row, short=True) for row in best.itertuples())
-    return [f"Best in {figures.language_name()}: {best['model'].iloc[0]}. Against {best['against'].iloc[0]}: {told}."]
+    told = f"{best['against'].iloc[0]}: " + "; ".join(state_difference(row, short=True) for row in best.itertuples())
+    return [f"Lowest bits/byte of new {figures.language_name()} text: {best['model'].iloc[0]}. Against {told}."]
 
 
 def state_answers(judged, speed):
