@@ -131,9 +131,9 @@ def test_bad_news_is_stated_as_good_news_is_and_what_is_undecided_as_such(tmp_pa
 def test_steps_for_given_text_and_for_own_answers_are_told_apart():
     rows = {"x": {"ko": {"nonword": 0.75, "nonword_low": 0.5, "nonword_high": 0.9}}, "y": {"en": {}}}
     run, steps = SimpleNamespace(metrics={"models": rows, "nonword_human": 0.28}), {"steps_per_1000_characters": 577.2}
-    told = headline.state_answers([run], {"x": steps | {"own_steps_per_1000_characters": 1416}, "y": steps})
+    told = headline.state_speed_and_nonwords([run], {"x": steps | {"own_steps_per_1000_characters": 1416}, "y": steps})
     assert told == ("x 577, y 577; for 1,000 of its own answers: x 1,416", "x 75% [50%, 90%], human text 28%")
-    assert headline.state_answers([], {}) == ("not counted", "")
+    assert headline.state_speed_and_nonwords([], {}) == ("not counted", "")
 
 
 @pytest.mark.parametrize(("stage", "settings", "told"), CASES["other_settings"])

@@ -93,7 +93,7 @@ def state_best(table):
     return [f"Lowest bits/byte of new {figures.language_name()} text: {best['model'].iloc[0]}. Against {told}."]
 
 
-def state_answers(judged, speed):
+def state_speed_and_nonwords(judged, speed):
     """What stage 06 counted, in words: steps for given text and own answers, and answers with a non-word; "" without one.
 
     judged  FinishedRuns;  speed  {model: dict} of one of them
