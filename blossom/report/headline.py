@@ -61,7 +61,7 @@ def describe_difference(row):
     scale, decimals, unit = (1, 3, "bits/byte") if is_text else (100, 1, "points")
     difference, low, high = (pages.format_number(scale * v, decimals, "+") for v in (row.difference, row.low, row.high))
     is_clear = row.decided or not row.primary and row.low * row.high > 0
-    within = is_clear and abs(row.difference) < row.spread
+    within = is_clear and abs(row.difference) < getattr(row, "spread", 0)  # notebook 05 knows none
     told = ("worse" if (row.difference > 0) == is_text else "better") if is_clear and not within else ""
     spread = f", within the spread between seeds ({row.spread:.3f})" if within else ""
     return told, f"{difference} {unit} [{low}, {high}]{spread}"
