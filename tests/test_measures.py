@@ -2,12 +2,13 @@
 
 import json
 import math
+import re
 from itertools import product
 
 import pandas as pd
 import pytest
 
-from blossom.common import paths
+from blossom.common import paths, stages
 from blossom.preference import measures, people, prompts, verdicts
 from blossom.text.language import language_of, measure_repetition
 from tests.cases import read_cases
@@ -15,7 +16,7 @@ from tests.cases import read_cases
 CASES = read_cases(__file__)
 
 QUESTION = "서울은 어디에 있나요?"
-SPEED = {"steps_per_1000_characters": 577.04}
+SPEED = {"steps_per_1000_characters": 577.04, "own_steps_per_1000_characters": 1415.7}
 
 
 @pytest.mark.parametrize("file", ["text/prose", "text/general_korean", "prompts/prompts", "instructions/ko"])
@@ -52,7 +53,16 @@ def test_what_the_rules_find_in_an_answer_is_named(text, asked, expected):
     assert measures.name_findings(said, {"서울", "한국"}) == expected
     (told,) = measures.state_answers(measures.measure_answers([said | {"model": "ours"}]), asked, "its", {"ours": SPEED})
     assert told.startswith("ours, answers to 1 its prompts: in its, not copied ") and ("loop 0% [" in told)
-    assert told.endswith("; 577 steps for 1,000 characters") and "non-word" not in told  # not measured without words to know
+    steps = "577 steps for 1,000 characters of given its text; 1,416 steps for 1,000 characters of these answers"
+    assert told.endswith(f"; {steps}") and "non-word" not in told  # not measured without words to know
+
+
+def test_the_known_words_are_those_of_the_text_and_the_list_in_every_notebook(tmp_path):
+    (tmp_path / "words.tsv").write_text("한국\t0.1\n", encoding="utf-8")
+    assert measures.collect_starts(["서울에 가요"], str(tmp_path / "words.tsv")) == {"서울", "가요", "한국"}
+    code = {stage: (paths.ROOT / f"notebooks/{stage}.ipynb").read_text(encoding="utf-8") for stage in stages.STAGES}
+    use = [stage[:2] for stage, text in code.items() if re.search(r"collect_starts\(.*p\.word_frequencies\)", text)]
+    assert use == ["03", "04", "06", "08"]
 
 
 def test_the_authored_prompts_have_both_languages_and_every_kind():

@@ -2,14 +2,16 @@
 
 import math
 import re
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from blossom.assets.registry import fetch_asset
 from blossom.benchmark.statistics import wilson_interval
-from blossom.text.language import SCRIPTS, answer_language, find_nonwords, language_of, measure_repetition
+from blossom.text.language import SCRIPTS, WORD, answer_language, find_nonwords, language_of, measure_repetition
 from blossom.vocabulary.encoding import count_tokens
+from blossom.vocabulary.fertility import read_frequencies
 from blossom.vocabulary.loading import load_tokenizer
 
 SHARES = "answered_in_language copied other_language broken nonword han loops line_pass word_pass empty".split()
@@ -17,6 +19,11 @@ FINDINGS = {"empty": "empty", "copied": "prompt copied", "nonword": "non-word", 
 FINDINGS |= {"han": "Chinese", "broken": "broken character", "other_language": "in another language"}
 TOLD = ("copied", "other_language", "nonword", "loops")
 ENGLISH = re.compile("[a-z]{4,}")  # for the benchmark's list of English words of four letters or more
+
+
+def collect_starts(lines, source=""):
+    """The first two syllables of the Korean words of lines and of `read_frequencies`: a set, for `find_nonwords`."""
+    return {word[:2] for text in chain(lines, read_frequencies(source) if source else ()) for word in WORD.findall(text)}
 
 
 def measure_answer(answer, language, prompt="", starts=()):
@@ -88,7 +95,8 @@ def state_answers(measured, language, label, speed=()):
     for row in measured[measured.language == language].to_dict("records"):
         own = [(k, row[n], row[f"{n}_low"], row[f"{n}_high"]) for n, k in names.items() if row[n] == row[n]]
         told = ["{} {:.0%} [{:.0%}, {:.0%}]".format(*one) for one in own]
-        steps = [speed[row["model"]]["steps_per_1000_characters"]] if row["model"] in speed else []
-        told += [f"{count:,.0f} steps for 1,000 characters" for count in steps]
+        counts, kinds = dict(speed).get(row["model"], {}), {"steps": f"given {label} text", "own_steps": "these answers"}
+        counts = {text: counts[f"{n}_per_1000_characters"] for n, text in kinds.items() if f"{n}_per_1000_characters" in counts}
+        told += [f"{count:,.0f} steps for 1,000 characters of {text}" for text, count in counts.items()]
         lines.append(f"{row['model']}, answers to {row['answers']} {label} prompts: {'; '.join(told)}")
     return lines

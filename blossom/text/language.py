@@ -82,11 +82,6 @@ def keep_letters(text):
     return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalpha())
 
 
-def collect_starts(texts):
-    """The first two syllables of the Korean words of texts: a set, for `find_nonwords`."""
-    return {word[:2] for text in texts for word in WORD.findall(text)}
-
-
 def find_nonwords(text, starts):
     """The Korean words of a text, but one syllable with a josa, whose first two syllables are not in `starts`: a list."""
     return [w for w in WORD.findall(text) if w[:2] not in starts and not (len(w) == 2 and w[1] in JOSA)]
