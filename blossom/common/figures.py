@@ -61,7 +61,7 @@ def style_series(names):
 
 
 def plot_intervals(axis, series, zero, styles=None):
-    """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero (or NaN): dashed."""
+    """Points with intervals: a line a row, a style for each of {label: DataFrame of value, low, high}; zero: dashed."""
     rows = list(dict.fromkeys(name for table in series.values() for name in table.index))
     beside = {name: [label for label, table in series.items() if name in table.index] for name in rows}
     for label, (colour, marker, _) in (styles or style_series(series)).items():

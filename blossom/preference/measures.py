@@ -96,7 +96,7 @@ def state_answers(measured, language, label, speed=()):
         own = [(k, row[n], row[f"{n}_low"], row[f"{n}_high"]) for n, k in names.items() if row[n] == row[n]]
         told = ["{} {:.0%} [{:.0%}, {:.0%}]".format(*one) for one in own]
         counts, kinds = dict(speed).get(row["model"], {}), {"steps": f"given {label} text", "own_steps": "these answers"}
-        counts = {text: counts[f"{n}_per_1000_characters"] for n, text in kinds.items() if f"{n}_per_1000_characters" in counts}
-        told += [f"{count:,.0f} steps for 1,000 characters of {text}" for text, count in counts.items()]
+        counts = [(counts.get(f"{name}_per_1000_characters"), text) for name, text in kinds.items()]
+        told += [f"{count:,.0f} steps for 1,000 characters of {text}" for count, text in counts if count]
         lines.append(f"{row['model']}, answers to {row['answers']} {label} prompts: {'; '.join(told)}")
     return lines
