@@ -2,13 +2,12 @@
 
 import json
 import math
-import re
 from itertools import product
 
 import pandas as pd
 import pytest
 
-from blossom.common import paths, stages
+from blossom.common import paths
 from blossom.preference import measures, people, prompts, verdicts
 from blossom.text.language import language_of, measure_repetition
 from tests.cases import read_cases
@@ -26,8 +25,10 @@ def test_no_text_of_a_person_is_a_loop(file):
 
 
 @pytest.mark.parametrize(("text", "asked", "expected"), CASES["answers"])
-def test_what_is_measured_in_an_answer(text, asked, expected):
-    found = measures.measure_answer(text, asked, QUESTION, {"서울", "한국", "수도", "입니", "있습"})
+def test_what_is_measured_in_an_answer(tmp_path, text, asked, expected):
+    (tmp_path / "words.tsv").write_text("입니다\t0.1\n있습니다\t0.1\n", encoding="utf-8")
+    starts = measures.collect_starts(["서울은 한국의 수도"], tmp_path / "words.tsv")
+    found = measures.measure_answer(text, asked, QUESTION, starts)
     assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
@@ -53,30 +54,20 @@ def test_what_the_rules_find_in_an_answer_is_named(text, asked, expected):
     assert measures.name_findings(said, {"서울", "한국"}) == expected
     (told,) = measures.state_answers(measures.measure_answers([said | {"model": "ours"}]), asked, "its", {"ours": SPEED})
     assert told.startswith("ours, answers to 1 its prompts: in its, not copied ") and ("loop 0% [" in told)
-    steps = "577 steps for 1,000 characters of given its text; 1,416 steps for 1,000 characters of these answers"
-    assert told.endswith(f"; {steps}") and "non-word" not in told  # not measured without words to know
-
-
-def test_the_known_words_are_those_of_the_text_and_the_list_in_every_notebook(tmp_path):
-    (tmp_path / "words.tsv").write_text("한국\t0.1\n", encoding="utf-8")
-    assert measures.collect_starts(["서울에 가요"], str(tmp_path / "words.tsv")) == {"서울", "가요", "한국"}
-    code = {stage: (paths.ROOT / f"notebooks/{stage}.ipynb").read_text(encoding="utf-8") for stage in stages.STAGES}
-    use = [stage[:2] for stage, text in code.items() if re.search(r"collect_starts\(.*p\.word_frequencies\)", text)]
-    assert use == ["03", "04", "06", "08"]
+    assert "; 577 steps" in told and "non-word" not in told and told.endswith("; 1,416 steps for 1,000 characters of these answers")
 
 
 def test_the_authored_prompts_have_both_languages_and_every_kind():
     found = prompts.read_prompts("authored-prompts", 24)
     assert [p["language"] for p in found] == ["ko"] * 24 + ["en"] * 24
+    assert len(prompts.read_prompts("authored-prompts", 1000)) == 128
     assert [p["prompt_id"] for p in found[:24]] == [p["prompt_id"] for p in found[24:]]
     assert len({p["kind"] for p in found}) == 8 and all(language_of(p["prompt"]) == p["language"] for p in found)
-    assert len(prompts.read_prompts("authored-prompts", 1000)) == 128
 
 
 @pytest.mark.parametrize(("row", "language", "kind", "name", "prompt"), CASES["forms"])
 def test_the_public_sets_forms_are_read(tmp_path, row, language, kind, name, prompt):
-    file = tmp_path / "set.jsonl"
-    file.write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
+    (file := tmp_path / "set.jsonl").write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
     assert prompts.read_prompts(str(file), 5) == [{"prompt_id": name, "kind": kind, "language": language, "prompt": prompt}]
 
 
@@ -98,9 +89,8 @@ PAIRS = list(people.make_batch(ANSWERS, [(MODELS[0], other) for other in MODELS[
 
 def table(winner, source="people", rater="r"):
     """Verdicts on all pairs; `winner(pair, order)` is a, b or tie."""
-    said, orders = {"rater": rater, "source": source}, "a" if source == "people" else "ab"
-    rows = [p | said | {"winner": winner(p, o), "first_shown": o, "faulty": True} for p in PAIRS for o in orders]
-    return verdicts.make_verdicts(rows)
+    said, orders = {"rater": rater, "source": source, "faulty": True}, "a" if source == "people" else "ab"
+    return verdicts.make_verdicts([p | said | {"winner": winner(p, o), "first_shown": o} for p in PAIRS for o in orders])
 
 
 def drawn(*tables):

@@ -21,8 +21,8 @@ TOLD = ("copied", "other_language", "nonword", "loops")
 ENGLISH = re.compile("[a-z]{4,}")  # for the benchmark's list of English words of four letters or more
 
 
-def collect_starts(lines, source=""):
-    """The first two syllables of the Korean words of lines and of `read_frequencies`: a set, for `find_nonwords`."""
+def collect_starts(lines, source):
+    """The first two syllables of the Korean words of lines and of a frequency list, if any: a set, for `find_nonwords`."""
     return {word[:2] for text in chain(lines, read_frequencies(source) if source else ()) for word in WORD.findall(text)}
 
 
@@ -32,9 +32,8 @@ def measure_answer(answer, language, prompt="", starts=()):
     broken     U+FFFD stands before the end, where the limit of tokens may cut a character
     nonword    it has one of `find_nonwords`; NaN without `starts`
     copied     it is the prompt again, which counts as no language;  loops  by `measure_repetition`
-    line_pass, word_pass  of the Language Confusion Benchmark (Marchisio et al. 2024), with `language_of` for fastText: all
-               lines of five words or more, with letters, are in the language; of Korean answers that pass, no word is
-               English. Else NaN
+    line_pass, word_pass  of the Language Confusion Benchmark (Marchisio et al. 2024), with `language_of`: all lines of five
+               words or more are in the language; of Korean answers that pass, no word is English. Else NaN
     """
     found = answer_language(answer, prompt)
     lines = [line for line in answer.splitlines() if len(line.split()) >= 5 and language_of(line) != "none"]
@@ -71,8 +70,7 @@ def count_tokens_per_character(models, texts):
 def measure_answers(answers, starts=(), room=None, limit=math.inf):
     """Means of `measure_answer` by model and language, with intervals (broken_low, ...); `answers` as for `make_batch`.
 
-    room     {language: characters}: longer answers are measured up to there, so that models of different tokenizers are
-             compared on equally much text; mean_characters, mean_tokens are of whole answers
+    room     {language: characters} up to which answers are measured; mean_characters, mean_tokens are of whole answers
     limit    tokens at which an answer is cut; ended: the share of the answers with fewer
     """
     keys, rows, room = ["model", "language"], [], room or {}
@@ -92,11 +90,10 @@ def measure_answers(answers, starts=(), room=None, limit=math.inf):
 def state_answers(measured, language, label, speed=()):
     """A sentence on each model's answers to prompts in `language` (`label`: its name); `speed`: {model: dict of 06}."""
     names, lines = {"answered_in_language": f"in {label}, not copied"} | {n: FINDINGS[n] for n in TOLD}, []
-    for row in measured[measured.language == language].to_dict("records"):
-        own = [(k, row[n], row[f"{n}_low"], row[f"{n}_high"]) for n, k in names.items() if row[n] == row[n]]
-        told = ["{} {:.0%} [{:.0%}, {:.0%}]".format(*one) for one in own]
-        counts, kinds = dict(speed).get(row["model"], {}), {"steps": f"given {label} text", "own_steps": "these answers"}
+    for r in measured[measured.language == language].to_dict("records"):
+        told = [f"{k} {r[n]:.0%} [{r[n + '_low']:.0%}, {r[n + '_high']:.0%}]" for n, k in names.items() if r[n] == r[n]]
+        counts, kinds = dict(speed).get(r["model"], {}), {"steps": f"given {label} text", "own_steps": "these answers"}
         counts = [(counts.get(f"{name}_per_1000_characters"), text) for name, text in kinds.items()]
         told += [f"{count:,.0f} steps for 1,000 characters of {text}" for count, text in counts if count]
-        lines.append(f"{row['model']}, answers to {row['answers']} {label} prompts: {'; '.join(told)}")
+        lines.append(f"{r['model']}, answers to {r['answers']} {label} prompts: {'; '.join(told)}")
     return lines
