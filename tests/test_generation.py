@@ -12,7 +12,7 @@ from transformers import GenerationConfig, TemperatureLogitsWarper, TopKLogitsWa
 
 from blossom.common import runs, server
 from blossom.generation import answers
-from blossom.generation.__main__ import find_newest_run
+from blossom.generation.__main__ import find_newest_run, show_answers
 from blossom.instructions import dataset, templates
 from blossom.models.loading import load_model, save_model
 from blossom.vocabulary import loading, spelling
@@ -240,3 +240,9 @@ def test_what_cannot_be_answered_is_refused_before_the_first_word(tiny):
         answers.stream_answer(*tiny, ASKED)
     with pytest.raises(ValueError, match="the model has room for 1024"):
         answers.stream_answer(*tiny, ASKED, template="chatml", new_tokens=1020)
+
+
+def test_a_chat_keeps_the_pieces_of_the_models_and_shows_no_code_that_a_terminal_would_obey(capsys):
+    streams = (piece for piece in ("tab\t", "zero\u200dwidth", "\x1b[31m")), iter(["하나"])
+    assert show_answers(streams, ["base", "ours"]) == ["tab\tzero\u200dwidth\x1b[31m", "하나"]
+    assert "\x1b[31m" not in capsys.readouterr().out

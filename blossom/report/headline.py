@@ -1,6 +1,5 @@
 """The report's first screen: the models' measures with intervals, and what the paired comparisons of models decide."""
 
-import numpy as np
 import pandas as pd
 
 from blossom.benchmark.comparing import COLUMNS, compare_models
@@ -35,7 +34,7 @@ def pair_models(recipes):
 def compare_recipes(runs, times=2000, spread=()):
     """`compare_models` of each pair of `pair_models`: (DataFrame with model, against, spread, why others are left out).
 
-    spread  {measure: standard deviation of a trained model's value between seeds}; in the table, that of the difference
+    spread  of `measure_spread`; in the table, the standard deviation of the difference
     """
     items = {r: own for r in select_stage(runs, stages.SCORED) if (own := read_items(runs, r).get(r))}
     tables, unlike = [], []
@@ -48,8 +47,9 @@ def compare_recipes(runs, times=2000, spread=()):
         unlike += [told] * bool(told)
     table = pd.concat(tables or [pd.DataFrame(columns=[*COLUMNS, "model", "against"])], ignore_index=True)
     table = table[table.measure.isin(MEASURES)]
-    trained = [sum(len(params.recipe_lineage(r)) > 1 for r in pair) for pair in zip(table.model, table.against, strict=True)]
-    return table.assign(spread=table.measure.map(dict(spread)) * np.sqrt(trained)), unlike  # of a difference of two runs
+    trained = [len(params.recipe_lineage(name)) > 1 for name in table.against]  # the base has no seed
+    found = [dict(spread).get(m, (0, 0))[both] for m, both in zip(table.measure, trained, strict=True)]
+    return table.assign(spread=found), unlike
 
 
 def describe_difference(row):

@@ -76,10 +76,18 @@ def compare_arms(table, compare):
 
 
 def measure_spread(about, scale):
-    """The standard deviation between runs of an arm: {measure of stage 05: value}; empty for a sweep of another scale."""
-    spread = pd.DataFrame(about["measured"]).groupby(["measure", "arm"])["value"].var().groupby("measure").mean() ** 0.5
+    """Standard deviations between seeds, {measure of stage 05: (of a run, of the first two recipes' difference)}.
+
+    Empty for a sweep of another scale.
+    """
+    table = pd.DataFrame(about["measured"])
+    table["amount"] = [arm.removeprefix(recipe) for arm, recipe in zip(table.arm, table.recipe, strict=True)]
+    paired = table.pivot(index=["measure", "amount", "repeat"], columns="recipe", values="value")[about["recipes"][:2]]
+    variances = table.groupby(["measure", "arm"])["value"].var()
+    variances = variances, paired.diff(axis=1).iloc[:, -1].groupby(["measure", "amount"]).var()
+    one, both = (found.groupby("measure").mean() ** 0.5 for found in variances)
     names = about["curves"] if about["scale"] == scale else ()
-    return {name.replace("corpus ", "").replace(" ", "_").lower(): spread[name] for name in names}
+    return {name.replace("corpus ", "").replace(" ", "_").lower(): (one[name], both[name]) for name in names}
 
 
 def plot_arms(table):

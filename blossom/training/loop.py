@@ -99,8 +99,9 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
     (found,) = broadcast_object_list([found])
     if start and not found:
         raise params.ParameterError("an earlier call has trained this model: run the cells again that load and adapt it")
-    learner.model.trained_from = {name: run[name] for name in ("model", "lora_alpha")}
+    start = {name: run[name] for name in ("model", "lora_alpha")}
     if found and (result := paths.read_json(found / "progress.json")["result"]):
+        learner.model.trained_from = start
         checkpoints.read_checkpoint(found, learner)
         return result
     runs.seed_generators(settings.seed)
@@ -109,6 +110,7 @@ def _train(accelerator, learner, rows, settings, folder, evaluate, report, timer
         _shard_weights(learner)
     optimizer = optimizers.make_optimizer(learner.parameter_groups(settings), settings)
     model = learner if sharded else accelerator.prepare(learner)  # DDP around the learner, when there are several
+    learner.model.trained_from = start
     if settings.report_to:
         accelerator.init_trackers(settings.report_to)
 
