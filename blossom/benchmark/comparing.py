@@ -20,7 +20,8 @@ def compare_models(before, after, times=2000, seed=0, level=0.05):
                    least 1/times and that of a sign test of the items answered differently; over 0.05, the interval holds
                    0); constant: a model gave one answer to all items, so that the task is in no family of tests
     """
-    one, two = ({t: [i for i in items if i["task"] == t] for t in {i["task"] for i in items}} for items in (before, after))
+    tasks = dict.fromkeys(item["task"] for item in before)  # in their order
+    one, two = ({t: own for t in tasks if (own := [i for i in items if i["task"] == t])} for items in (before, after))
     rows, drawn, apart = [], {}, {}
     for name in sorted((n for n in one if n in two), key=lambda n: (*PRIMARY, n).index(n)):
         ids = [[(i.get("id", i.get("item")), i.get("bytes")) for i in items[name]] for items in (one, two)]
