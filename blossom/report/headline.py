@@ -74,7 +74,7 @@ def state_difference(row, short=False):
     numbers = f"{form} → {form}, {{}}".format(row.before, row.after, difference).replace("%", " %")
     words = (about["says"][told == "worse"] if told else about["label"]).format(language=figures.language_name())
     if short:
-        return f"{words}{f' ({row.items:,} documents)' * (row.metric == 'bits_per_byte')}, {difference}"
+        return f"{words}, {difference}"
     if told:
         return f"{row.model} {words} than {row.against}: {numbers}"
     alike = "; a model gave one answer to all, so this is not tested" if row.constant else ""
