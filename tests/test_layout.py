@@ -76,7 +76,7 @@ def test_files_and_module_stay_small():
     lines = {module: len(source.splitlines()) for module, source in SOURCES.items()}
     assert {m: n for m, n in lines.items() if n > 300} == {}
     tests = sum(len(f.read_text(encoding="utf-8").splitlines()) for f in (paths.ROOT / "tests").rglob("*.py"))
-    assert sum(lines.values()) <= 12_171 and tests <= 8_672
+    assert sum(lines.values()) <= 12_176 and tests <= 8_672
 
 
 def test_every_text_that_a_mutation_breaks_is_there_once():

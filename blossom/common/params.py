@@ -248,7 +248,7 @@ def read_recipe(name):
     stages, own = values.get("stages", []), values.get("recipe", name)
     if own != name or name == "report":  # two runs would write one folder
         raise ParameterError(f"{file}: recipe: expected the file's own name (not 'report'), found {own!r}")
-    if not isinstance(values.get("parent", ""), str) or len(values.get("parent", "")) > 100:
+    if not isinstance(values.get("parent", ""), str) or not re.fullmatch(r"[\w.-]{,100}", values.get("parent", "")):
         raise ParameterError(f"{file}: parent: expected the name of a recipe, found {shorten(values['parent'])}")
     if not isinstance(stages, list) or [s for s in STAGES if s in stages] != stages:
         told = f"stages: expected names from {', '.join(STAGES)} in that order, found {shorten(stages)}"

@@ -99,9 +99,9 @@ def describe_crossing(found):
         told = _describe_amounts(crossings, found.common[0], found.common[-1])
         doubt = f"the interval leaves out that the curves miss means by up to {measure_misfit(found):.3f} bits/byte"
         return f"{found.recipes[1]} is better {'from' if wins else 'up to'} {told} {found.unit}; {doubt}"
-    told = "is {} at every amount, {:,.0f} to {:,.0f}".format("better" if wins else "worse", *found.common[[0, -1]])
-    open_end = ", but not decided at the largest" if judge_end(found) == "undecided" else ""
-    return f"{found.recipes[1]} {told} {found.unit} (in {100 * (crossings == 0).mean():.0f} % of draws){open_end}"
+    told = "{} at every amount, {:,.0f} to {:,.0f}".format("better" if wins else "worse", *found.common[[0, -1]])
+    word = "undecided at the largest amount: " if judge_end(found) == "undecided" else ""
+    return f"{found.recipes[1]} is {word}{told} {found.unit} (in {100 * (crossings == 0).mean():.0f} % of draws)"
 
 
 def tabulate_crossings(comparisons):

@@ -88,9 +88,14 @@ def state_best(table):
     korean = own[own["measure"] == "general_korean"]
     if korean.empty:
         return []
-    best = own[own["model"] == korean.loc[korean["after"].astype(float).idxmin(), "model"]]
-    told = f"{best['against'].iloc[0]}: " + "; ".join(state_difference(row, short=True) for row in best.itertuples())
-    return [f"Lowest bits/byte of new {figures.language_name()} text: {best['model'].iloc[0]}. Against {told}."]
+    name = korean.loc[korean["after"].astype(float).idxmin(), "model"]
+    pairs = [row for row in table[table["measure"] == "general_korean"].itertuples() if not describe_difference(row)[0]]
+    alike = [row.against if row.model == name else row.model for row in pairs if name in (row.model, row.against)]
+    best = own[own["model"] == name]
+    told = "; ".join(state_difference(row, short=True) for row in best.itertuples())
+    also = f" (not told apart from {', '.join(alike)})" if alike else ""
+    base = best["against"].iloc[0]
+    return [f"Lowest bits/byte of new {figures.language_name()} text: {name}{also}. Against {base}: {told}."]
 
 
 def state_speed_and_nonwords(judged, speed):
